@@ -1,0 +1,192 @@
+//! What the engine is told once, at its start: who it is, its timing, its limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::types::Peer;
+
+/// The engine's settings. Fields may be set freely; [`EngineConfig::validate`] says whether they fit together.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EngineConfig {
+    /// This node, in this life.
+    pub node: Peer,
+    /// Seeds the engine's own random numbers, which spread the election timeouts. Differs from node to node.
+    pub seed: u64,
+    /// How often a leader tells that it leads. Above zero.
+    pub heartbeat_interval: Duration,
+    /// A follower that has heard from no leader campaigns after a random time of at least this. Above `heartbeat_interval`.
+    pub election_timeout_min: Duration,
+    /// ... and below this. Above `election_timeout_min`.
+    pub election_timeout_max: Duration,
+    /// Whether to ask for votes without obligation first, so that a node that was cut off does not depose a working
+    /// leader when it comes back (thesis, section 9.6).
+    pub pre_vote: bool,
+    /// Whether a leader that does not hear from a quorum for `election_timeout_max` steps down (thesis, section 6.2).
+    pub check_quorum: bool,
+    /// How much is held at once.
+    pub limits: Limits,
+}
+
+/// Limits, in bytes and in counts; each at least 1.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Bytes of one entry's payload.
+    pub entry_bytes_max: usize,
+    /// Bytes of entries in one `append_entries`; a single larger entry still travels.
+    pub append_bytes_max: usize,
+    /// `append_entries` requests to one follower that are sent and not acknowledged.
+    pub inflight_requests_max: usize,
+    /// Bytes of entries to one follower that are sent and not acknowledged.
+    pub inflight_bytes_max: usize,
+    /// Bytes of entries that a leader took in and has not committed, and that are committed but not applied.
+    pub uncommitted_bytes_max: usize,
+    /// The same in entries.
+    pub uncommitted_entries_max: usize,
+    /// Bytes handed to the log lane that are not durable yet.
+    pub unflushed_bytes_max: usize,
+    /// Writes and reads of this node's callers that are on their way to the leader.
+    pub forwards_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1 << 20;
+        Self {
+            entry_bytes_max: 4 * MIB,
+            append_bytes_max: MIB,
+            inflight_requests_max: 256,
+            inflight_bytes_max: 16 * MIB,
+            uncommitted_bytes_max: 64 * MIB,
+            uncommitted_entries_max: 1 << 20,
+            unflushed_bytes_max: 64 * MIB,
+            forwards_max: 1 << 16,
+        }
+    }
+}
+
+impl EngineConfig {
+    /// The defaults for a node: heartbeats every 100 ms, elections after 500 to 1,000 ms, pre-vote and check-quorum on.
+    ///
+    /// ```
+    /// use outrigger_engine::{EngineConfig, Incarnation, NodeId, Peer};
+    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+    /// assert_eq!(config.validate(), Ok(()));
+    /// ```
+    #[must_use]
+    pub fn new(node: Peer, seed: u64) -> Self {
+        Self {
+            node,
+            seed,
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout_min: Duration::from_millis(500),
+            election_timeout_max: Duration::from_millis(1000),
+            pre_vote: true,
+            check_quorum: true,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether the settings fit together.
+    ///
+    /// # Errors
+    /// The first inequality that does not hold, with its numbers.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let (heartbeat, min, max) = (self.heartbeat_interval, self.election_timeout_min, self.election_timeout_max);
+        for (name, value) in
+            [("heartbeat_interval", heartbeat), ("election_timeout_min", min), ("election_timeout_max", max)]
+        {
+            if value.is_zero() {
+                return Err(ConfigError::Zero { name });
+            }
+        }
+        if heartbeat >= min {
+            return Err(ConfigError::HeartbeatTooSlow { heartbeat, election: min });
+        }
+        if min >= max {
+            return Err(ConfigError::NoSpread { min, max });
+        }
+        self.limits.validate()
+    }
+}
+
+impl Limits {
+    fn validate(&self) -> Result<(), ConfigError> {
+        let all = [
+            ("entry_bytes_max", self.entry_bytes_max),
+            ("append_bytes_max", self.append_bytes_max),
+            ("inflight_requests_max", self.inflight_requests_max),
+            ("inflight_bytes_max", self.inflight_bytes_max),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max),
+            ("uncommitted_entries_max", self.uncommitted_entries_max),
+            ("unflushed_bytes_max", self.unflushed_bytes_max),
+            ("forwards_max", self.forwards_max),
+        ];
+        match all.into_iter().find(|(_, value)| *value == 0) {
+            Some((name, _)) => Err(ConfigError::Zero { name }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why settings do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A value that must be above zero is zero.
+    Zero {
+        /// The setting.
+        name: &'static str,
+    },
+    /// A follower would campaign before it could hear from its leader.
+    HeartbeatTooSlow {
+        /// `heartbeat_interval`.
+        heartbeat: Duration,
+        /// `election_timeout_min`.
+        election: Duration,
+    },
+    /// Election timeouts could not spread, and candidates would split the vote for ever.
+    NoSpread {
+        /// `election_timeout_min`.
+        min: Duration,
+        /// `election_timeout_max`.
+        max: Duration,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { name } => write!(f, "{name} is 0; it must be above 0"),
+            Self::HeartbeatTooSlow { heartbeat, election } => write!(
+                f,
+                "heartbeat_interval {heartbeat:?} must be below election_timeout_min {election:?}; a third of it or less is sane"
+            ),
+            Self::NoSpread { min, max } => write!(
+                f,
+                "election_timeout_min {min:?} must be below election_timeout_max {max:?}; twice as long is sane"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Incarnation, NodeId};
+
+    #[test]
+    fn a_broken_inequality_is_named_with_both_numbers() {
+        let sane = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        let refused = |change: fn(&mut EngineConfig)| {
+            let mut config = sane.clone();
+            change(&mut config);
+            config.validate().unwrap_err().to_string()
+        };
+        assert!(refused(|c| c.heartbeat_interval = Duration::from_millis(500)).contains("500ms must be below"));
+        assert!(refused(|c| c.election_timeout_max = Duration::from_millis(500)).contains("500ms must be below"));
+        assert_eq!(refused(|c| c.heartbeat_interval = Duration::ZERO), "heartbeat_interval is 0; it must be above 0");
+        assert_eq!(refused(|c| c.limits.append_bytes_max = 0), "append_bytes_max is 0; it must be above 0");
+    }
+}

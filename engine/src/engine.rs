@@ -1,0 +1,439 @@
+//! The engine: its state, and the dispatch of events to those who handle them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::command::{Command, Fault, Inconsistency, PeerRefusal, Refusal};
+use crate::config::EngineConfig;
+use crate::entry::{Batch, Body, Payload};
+use crate::event::Event;
+use crate::log_ids::LogIds;
+use crate::membership::{Membership, Memberships};
+use crate::message::Message;
+use crate::random::Random;
+use crate::restored::Restored;
+use crate::role::{Follower, Role};
+use crate::status::{RoleKind, Status};
+use crate::timer::{Timer, Timers};
+use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, Term, Token, Vote};
+use crate::writes::{Promise, Writes};
+
+/// The Raft consensus algorithm as a pure function of (state, event, now).
+///
+/// Everything that decides is in here; whoever owns an engine hands it events, executes its commands in the order of
+/// their [lanes](crate::Lane), and reports back with events. See the [crate](crate) for a picture and an example.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Engine {
+    /// Settings; they do not change.
+    pub(crate) config: EngineConfig,
+    /// `current_term` and `voted_for`, as accepted. The term never goes back.
+    pub(crate) vote: Vote,
+    /// Which ids the log holds, as accepted.
+    pub(crate) log: LogIds,
+    /// What of the log is durable, and what waits for that.
+    pub(crate) writes: Writes,
+    /// Entries up to here are committed; never goes back, never beyond the log.
+    pub(crate) commit_index: LogIndex,
+    /// Entries up to here are applied; never beyond `commit_index`.
+    applied: LogIndex,
+    /// The members.
+    pub(crate) memberships: Memberships,
+    /// The highest life of each peer that was met.
+    peers: BTreeMap<NodeId, Incarnation>,
+    /// What the node does now.
+    pub(crate) role: Role,
+    /// Deadlines.
+    pub(crate) timers: Timers,
+    /// Log time of the last accepted entry, and when it was accepted.
+    log_clock: (LogTime, Instant),
+    /// Spreads the election timeouts.
+    random: Random,
+    /// The next epoch or request id.
+    pub(crate) next_id: u64,
+    /// What is to be done and was not polled yet.
+    pub(crate) commands: VecDeque<Command>,
+    /// Set once the node has stopped taking part.
+    fault: Option<Fault>,
+}
+
+impl Engine {
+    /// A node that starts from what it found on its disk.
+    ///
+    /// # Panics
+    /// If the settings do not [validate](EngineConfig::validate), or if what was restored contradicts itself: whoever
+    /// restores checks it first.
+    #[must_use]
+    pub fn new(config: EngineConfig, restored: Restored, now: Instant) -> Self {
+        if let Err(error) = config.validate() {
+            panic!("invalid settings: {error}");
+        }
+        let log = LogIds::restore(restored.terms, restored.last);
+        assert!(restored.commit <= log.last().index, "commit {} beyond the log's {}", restored.commit, log.last());
+        assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
+        let start = config.node.incarnation.start;
+        assert!(start < 1 << 31, "{start} starts use up the numbers of requests");
+        let mut engine = Self {
+            random: Random::new(config.seed),
+            vote: restored.vote,
+            writes: Writes::restore(log.last().index),
+            log,
+            commit_index: LogIndex::ZERO,
+            applied: LogIndex::ZERO,
+            memberships: Memberships::restore(&restored.memberships),
+            peers: restored.peers,
+            role: Role::Follower(Follower::default()),
+            timers: Timers::default(),
+            log_clock: (restored.log_time, now),
+            // No id of an earlier start is used again.
+            next_id: start << 32,
+            commands: VecDeque::new(),
+            fault: None,
+            config,
+        };
+        engine.arm_election(now);
+        engine.set_commit(restored.commit);
+        engine.check();
+        engine
+    }
+
+    /// Takes in one event. Everything that follows from it is then in [`Engine::poll_command`].
+    ///
+    /// # Panics
+    /// If the runtime reports what cannot have happened, such as the flush of a write that was never asked for. No
+    /// message of a peer makes it panic.
+    pub fn handle_event(&mut self, event: Event, now: Instant) {
+        if self.fault.is_some() {
+            return self.refuse_when_halted(&event);
+        }
+        match event {
+            Event::Timeout => self.handle_timeout(now),
+            Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
+            Event::Propose { token, entries } => self.handle_propose(token, entries, now),
+            Event::Read { token } => self.handle_read(token, now),
+            Event::Received { from, message } => self.handle_received(from, message, now),
+            Event::LogFlushed { write } => self.handle_log_flushed(write, now),
+            Event::StorageFailed { reason } => self.halt(Fault::Storage { reason }),
+            Event::Sent { target, epoch, request, last, bytes } => {
+                self.handle_sent(target, epoch, request, last, bytes);
+            }
+            Event::ReplicateGone { target, epoch, request } => self.handle_replicate_gone(target, epoch, request),
+            Event::Applied { last } => self.handle_applied(last),
+            Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
+        }
+        self.replicate();
+        self.check();
+    }
+
+    /// The next thing to do, in order; `None` when there is nothing more until the next event.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When [`Event::Timeout`] is due; `None` when never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// What the node is and knows now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let matched = match &self.role {
+            Role::Leader(leader) => leader.progress.iter().map(|(node, it)| (*node, it.match_index())).collect(),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
+        };
+        Status {
+            node: self.id(),
+            role: self.role_kind(),
+            term: self.vote.term,
+            leader: self.leader(),
+            last: self.log.last(),
+            flushed: self.writes.flushed_index(),
+            commit: self.commit_index,
+            applied: self.applied,
+            membership: Arc::clone(self.memberships.effective()),
+            matched,
+        }
+    }
+
+    /// What the node does now; cheaper than the whole [`Engine::status`].
+    #[must_use]
+    pub fn role_kind(&self) -> RoleKind {
+        match &self.role {
+            _ if self.fault.is_some() => RoleKind::Halted,
+            Role::Leader(_) => RoleKind::Leader,
+            Role::Candidate(_) => RoleKind::Candidate,
+            Role::PreCandidate(_) => RoleKind::PreCandidate,
+            Role::Follower(_) if self.membership().is_voter(self.id()) => RoleKind::Follower,
+            Role::Follower(_) => RoleKind::Learner,
+        }
+    }
+
+    /// The term, and who leads in it as far as the node knows.
+    #[must_use]
+    pub fn leadership(&self) -> (Term, Option<NodeId>) {
+        (self.vote.term, self.leader())
+    }
+
+    /// The commit index.
+    #[must_use]
+    pub const fn commit_index(&self) -> LogIndex {
+        self.commit_index
+    }
+
+    /// The id of the entry at `index` as accepted; `None` beyond the log.
+    #[must_use]
+    pub fn log_id(&self, index: LogIndex) -> Option<LogId> {
+        self.log.id_at(index)
+    }
+
+    /// The term and the vote in it, as accepted.
+    #[must_use]
+    pub const fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    // ---- what the other files build on -------------------------------------------------------------------------
+
+    pub(crate) const fn id(&self) -> NodeId {
+        self.config.node.node
+    }
+
+    pub(crate) const fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    pub(crate) fn membership(&self) -> &Membership {
+        self.memberships.effective()
+    }
+
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.id()),
+            Role::Follower(follower) => follower.leader,
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// Every other member.
+    pub(crate) fn others(&self) -> Vec<NodeId> {
+        self.membership().nodes().keys().copied().filter(|node| *node != self.id()).collect()
+    }
+
+    pub(crate) fn push(&mut self, command: Command) {
+        self.commands.push_back(command);
+    }
+
+    pub(crate) fn send(&mut self, target: NodeId, message: Message) {
+        self.push(Command::SendMessage { target, message });
+    }
+
+    pub(crate) fn refuse(&mut self, token: Token, refusal: Refusal) {
+        self.push(Command::Refused { token, refusal });
+    }
+
+    /// The command leaves once the node's term and vote are durable.
+    pub(crate) fn push_after_vote(&mut self, command: Command, now: Instant) {
+        let write = self.writes.of_vote();
+        self.push_after(write, Promise::Command(command), now);
+    }
+
+    pub(crate) fn push_after(&mut self, write: crate::WriteId, promise: Promise, now: Instant) {
+        if let Some(promise) = self.writes.promise(write, promise) {
+            self.keep(promise, now);
+        }
+    }
+
+    pub(crate) fn next_epoch(&mut self) -> Epoch {
+        self.next_id += 1;
+        Epoch(self.next_id)
+    }
+
+    /// Starts the election timer anew, if this node may campaign.
+    pub(crate) fn arm_election(&mut self, now: Instant) {
+        if !self.membership().is_voter(self.id()) {
+            return self.timers.stop(Timer::Election);
+        }
+        let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
+        self.timers.set(Timer::Election, now + wait);
+    }
+
+    /// Log time now: the last entry's plus what has passed since.
+    pub(crate) fn log_time(&self, now: Instant) -> LogTime {
+        let (last, at) = self.log_clock;
+        LogTime(last.0.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// Appends batches that follow the log's last entry.
+    pub(crate) fn append(&mut self, batches: Vec<Batch>, now: Instant) {
+        let Some(last) = batches.last().map(Batch::last) else { return };
+        let bytes = batches.iter().map(Batch::bytes).sum();
+        for batch in &batches {
+            self.log.append(batch.first(), batch.last());
+            self.adopt_memberships(batch, now);
+            // A leader's clock runs on from where its term began, so that rounding does not add up.
+            if !matches!(self.role, Role::Leader(_)) {
+                self.log_clock = (batch.log_time(), now);
+            }
+        }
+        let write = self.writes.accept_entries(last.index, bytes);
+        self.push(Command::AppendInputEntries { write, batches });
+    }
+
+    fn adopt_memberships(&mut self, batch: &Batch, now: Instant) {
+        if !batch.has_membership() {
+            return;
+        }
+        for (offset, entry) in (0..).zip(batch.entries()) {
+            if let Body::Membership(membership) = &entry.body {
+                let at = LogId { term: batch.term(), index: LogIndex(batch.first().index.0 + offset) };
+                self.memberships.append(at, Arc::clone(membership));
+            }
+        }
+        if !matches!(self.role, Role::Leader(_)) && !self.timers.is_running(Timer::Election) {
+            self.arm_election(now);
+        }
+    }
+
+    /// Entries up to `commit` are committed: they may be applied, and reads of them may be answered.
+    pub(crate) fn set_commit(&mut self, commit: LogIndex) {
+        if commit == self.commit_index {
+            return;
+        }
+        assert!(commit > self.commit_index, "commit goes back from {} to {commit}", self.commit_index);
+        let last = self.log.id_at(commit).expect("only what the log holds is committed");
+        let first = std::mem::replace(&mut self.commit_index, commit).next();
+        self.memberships.commit(commit);
+        self.push(Command::SaveCommitted { commit });
+        self.push(Command::Apply { first, last });
+        self.release_reads();
+    }
+
+    // ---- events that concern no role ---------------------------------------------------------------------------
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::Election => self.handle_election_timeout(now),
+                Timer::Heartbeat => self.handle_heartbeat_timeout(now),
+                Timer::CheckQuorum => self.handle_check_quorum(now),
+                Timer::Requests => self.handle_request_timeout(now),
+            }
+        }
+    }
+
+    fn handle_initialize(&mut self, token: Token, membership: Arc<Membership>, now: Instant) {
+        if self.log.last() != LogId::ZERO {
+            return self.refuse(token, Refusal::AlreadyInitialized);
+        }
+        if membership.voters().is_empty() {
+            return self.refuse(token, Refusal::NoVoters);
+        }
+        let first = LogId::new(0, 1);
+        self.append(vec![Batch::new(first, LogTime(0), Arc::new([Payload::membership(membership)]))], now);
+        self.push(Command::Accepted { token, first });
+    }
+
+    fn handle_received(&mut self, from: Peer, message: Option<Message>, now: Instant) {
+        if let Err(reason) = self.meet(from) {
+            return self.push(Command::RefusePeer { peer: from, reason });
+        }
+        let Some(message) = message else { return };
+        if message.term().is_some_and(|term| term > self.vote.term) {
+            self.adopt_term(message.term().unwrap_or_default(), now);
+        }
+        let node = from.node;
+        let handled = match message {
+            Message::PreVote(request) => self.handle_pre_vote(node, request, now),
+            Message::PreVoteReply(reply) => self.handle_pre_vote_reply(node, reply, now),
+            Message::RequestVote(request) => self.handle_request_vote(node, request, now),
+            Message::RequestVoteReply(reply) => self.handle_request_vote_reply(node, reply, now),
+            Message::AppendEntries(request) => self.handle_append_entries(node, request, now),
+            Message::AppendEntriesReply(reply) => self.handle_append_entries_reply(node, reply, now),
+            Message::Heartbeat(request) => self.handle_heartbeat(node, request, now),
+            Message::HeartbeatReply(reply) => self.handle_heartbeat_reply(node, reply, now),
+            Message::Committed { term, commit } => self.handle_committed(node, term, commit, now),
+            Message::ReadIndex { term, request } => self.handle_read_index(node, term, request, now),
+            Message::ReadIndexReply { request, outcome } => self.handle_read_index_reply(request, outcome, now),
+            Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
+            Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
+        };
+        if let Err(inconsistency) = handled {
+            self.push(Command::RefusePeer { peer: from, reason: PeerRefusal::Inconsistent(inconsistency) });
+        }
+    }
+
+    /// Who speaks must live in the highest life that was met under its id.
+    fn meet(&mut self, from: Peer) -> Result<(), PeerRefusal> {
+        if from.node == self.id() {
+            return Err(PeerRefusal::OwnId);
+        }
+        let life = from.incarnation;
+        match self.peers.get(&from.node) {
+            Some(met) if *met == life => return Ok(()),
+            Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met: met.id }),
+            Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met: met.start }),
+            Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy),
+            Some(_) | None => {}
+        }
+        self.peers.insert(from.node, life);
+        let write = self.writes.accept();
+        self.push(Command::SavePeer { write, peer: from });
+        Ok(())
+    }
+
+    fn handle_log_flushed(&mut self, write: crate::WriteId, now: Instant) {
+        self.writes.flush(write);
+        while let Some(promise) = self.writes.take_kept() {
+            if self.writes.peek_kept().is_some_and(|next| supersedes(next, &promise)) {
+                continue;
+            }
+            self.keep(promise, now);
+        }
+        self.advance_commit();
+    }
+
+    fn keep(&mut self, promise: Promise, now: Instant) {
+        match promise {
+            Promise::Command(command) => self.push(command),
+            Promise::OwnVote(term) => self.handle_own_vote(term, now),
+        }
+    }
+
+    fn handle_applied(&mut self, last: LogIndex) {
+        assert!(last <= self.commit_index, "applied {last}, but only {} is committed", self.commit_index);
+        self.applied = self.applied.max(last);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.in_hand.remove_through(self.applied);
+        }
+    }
+
+    fn halt(&mut self, fault: Fault) {
+        self.leave_role();
+        self.role = Role::Follower(Follower::default());
+        self.timers = Timers::default();
+        self.fault = Some(fault.clone());
+        self.push(Command::Halt { fault });
+    }
+
+    fn refuse_when_halted(&mut self, event: &Event) {
+        if let Event::Propose { token, .. } | Event::Read { token } | Event::Initialize { token, .. } = event {
+            self.refuse(*token, Refusal::Halted);
+        }
+    }
+}
+
+/// Whether an answer makes the one before it superfluous: acknowledgements of one stream are cumulative.
+fn supersedes(later: &Promise, earlier: &Promise) -> bool {
+    use crate::message::AppendOutcome::Matched;
+    let acknowledgement = |promise: &Promise| match promise {
+        Promise::Command(Command::SendMessage { target, message: Message::AppendEntriesReply(reply) }) => {
+            matches!(reply.outcome, Matched(_)).then_some((*target, reply.term, reply.epoch))
+        }
+        Promise::Command(_) | Promise::OwnVote(_) => None,
+    };
+    acknowledgement(earlier).is_some() && acknowledgement(later) == acknowledgement(earlier)
+}
+
+/// What the handling of a message comes to: done, or the message contradicts what Raft guarantees.
+pub(crate) type Handled = Result<(), Inconsistency>;

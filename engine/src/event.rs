@@ -1,0 +1,88 @@
+//! All that can happen to the engine: its whole input.
+
+use std::sync::Arc;
+
+use crate::entry::Payload;
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::types::{Epoch, LogIndex, Peer, RequestId, Token, WriteId};
+
+/// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
+///
+/// Events are plain data: whoever waits for an answer is a [`Token`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The deadline that [`Engine::poll_timeout`](crate::Engine::poll_timeout) named has come.
+    Timeout,
+    /// The first entry of an empty log. Every node of a new cluster gets the same. Refused with
+    /// [`Refusal::AlreadyInitialized`](crate::Refusal::AlreadyInitialized) when the log is not empty.
+    Initialize {
+        /// Who is asking.
+        token: Token,
+        /// The members that the cluster begins with.
+        membership: Arc<Membership>,
+    },
+    /// Clients want these entries in the log, in this order. A leader stamps and appends them; a follower hands them to its leader.
+    Propose {
+        /// Who is asking.
+        token: Token,
+        /// The entries, not empty; each is blank or a command.
+        entries: Arc<[Payload]>,
+    },
+    /// A client wants to read what was written before it asked (thesis, section 6.4).
+    Read {
+        /// Who is asking.
+        token: Token,
+    },
+    /// A message from another node, or a handshake with it, which is a message without content.
+    Received {
+        /// Who sent it, in which life.
+        from: Peer,
+        /// What it says; `None` for a handshake.
+        message: Option<Message>,
+    },
+    /// Everything on the log lane up to this write is durable.
+    LogFlushed {
+        /// The last durable write.
+        write: WriteId,
+    },
+    /// The log lane failed: nothing after what was flushed is durable, and nothing will be.
+    StorageFailed {
+        /// What went wrong, for people.
+        reason: String,
+    },
+    /// A [`Command::Replicate`](crate::Command::Replicate) has been handed to the network. Whether it arrives is not known.
+    Sent {
+        /// The command's.
+        target: crate::NodeId,
+        /// The command's.
+        epoch: Epoch,
+        /// The command's.
+        request: RequestId,
+        /// The last entry that was sent; before the command's `last` when `bytes_max` cut it.
+        last: LogIndex,
+        /// How many bytes of entries were sent, as the limits count them.
+        bytes: usize,
+    },
+    /// A [`Command::Replicate`](crate::Command::Replicate) could not be executed: the log no longer holds those entries under those ids.
+    ReplicateGone {
+        /// The command's.
+        target: crate::NodeId,
+        /// The command's.
+        epoch: Epoch,
+        /// The command's.
+        request: RequestId,
+    },
+    /// The state machine has applied everything up to this index.
+    Applied {
+        /// The last applied entry.
+        last: LogIndex,
+    },
+    /// The state machine cannot go on: an entry did not decode, or `apply` panicked.
+    StateMachineFailed {
+        /// The entry at which it stopped.
+        at: LogIndex,
+        /// What went wrong, for people.
+        reason: String,
+    },
+}

@@ -1,0 +1,128 @@
+//! A follower: what it does at its leader's word (Raft paper, section 5.3 and figure 2).
+
+use crate::command::{Command, Inconsistency};
+use crate::engine::{Engine, Handled};
+use crate::entry::Batch;
+use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
+use crate::role::Role;
+use crate::types::{Instant, LogId, LogIndex, NodeId, Term};
+use crate::writes::Promise;
+
+impl Engine {
+    /// Appends what is new, drops what conflicts, and acknowledges once it is durable.
+    pub(crate) fn handle_append_entries(&mut self, from: NodeId, request: AppendEntries, now: Instant) -> Handled {
+        let AppendEntries { term, epoch, request, prev, batches, commit } = request;
+        let reply = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
+        if term < self.vote.term {
+            let stale = AppendEntriesReply { term: self.vote.term, epoch, request, outcome: AppendOutcome::Stale };
+            self.answer_after_vote(from, Message::AppendEntriesReply(stale), now);
+            return Ok(());
+        }
+        check_contiguous(prev, &batches, term)?;
+        self.hear_leader(from, now)?;
+        if !self.log.has(prev) {
+            if prev.index <= self.commit_index {
+                return Err(self.committed_conflict(prev));
+            }
+            let hint = self.log.last_not_beyond(prev);
+            self.answer_after_vote(from, reply(AppendOutcome::Conflict { hint }), now);
+            return Ok(());
+        }
+        if self.writes.unflushed_bytes() > self.config.limits.unflushed_bytes_max {
+            return Ok(()); // Counts as lost: the leader sends it again when the disk has caught up.
+        }
+        let end = batches.last().map_or(prev, Batch::last).index;
+        self.append_new(batches, now)?;
+        self.verify(end, commit);
+        let write = self.writes.of_entries(end);
+        let message = reply(AppendOutcome::Matched(end));
+        self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
+        Ok(())
+    }
+
+    /// Skips the prefix that is there already; truncates only where an entry really differs, never because entries are
+    /// absent from a request (a late, shorter request must not undo a longer one).
+    fn append_new(&mut self, batches: Vec<Batch>, now: Instant) -> Handled {
+        let difference = batches.iter().find_map(|batch| self.log.first_difference(batch.first(), batch.last()));
+        let Some(difference) = difference else { return Ok(()) };
+        let keep = difference.previous();
+        if difference <= self.log.last().index {
+            if difference <= self.commit_index {
+                let proposed = batches.iter().find(|batch| batch.last().index >= difference);
+                return Err(self.committed_conflict(proposed.map_or(LogId::ZERO, Batch::first)));
+            }
+            self.truncate(keep);
+        }
+        let new = if batches.first().is_some_and(|batch| batch.first().index == difference) {
+            batches
+        } else {
+            batches.iter().filter_map(|batch| batch.after(keep)).collect()
+        };
+        self.append(new, now);
+        Ok(())
+    }
+
+    fn truncate(&mut self, after: LogIndex) {
+        assert!(after >= self.commit_index, "committed entries stay: {after} < {}", self.commit_index);
+        let after = self.log.id_at(after).expect("truncation leaves an entry of the log, or none");
+        self.log.truncate(after);
+        self.memberships.truncate(after);
+        let write = self.writes.accept_truncation(after.index);
+        self.push(Command::TruncateLog { write, after });
+    }
+
+    /// The log is known to be the leader's up to `end`; of what the leader has committed, that much is committed here.
+    fn verify(&mut self, end: LogIndex, commit: LogIndex) {
+        if let Role::Follower(follower) = &mut self.role {
+            follower.verified = follower.verified.max(end);
+        }
+        let commit = commit.min(self.verified());
+        if commit > self.commit_index {
+            self.set_commit(commit);
+        }
+    }
+
+    /// A heartbeat needs no disk: it says that the leader lives, and carries what is committed.
+    pub(crate) fn handle_heartbeat(&mut self, from: NodeId, request: Heartbeat, now: Instant) -> Handled {
+        if request.term == self.vote.term {
+            self.hear_leader(from, now)?;
+            self.verify(LogIndex::ZERO, request.commit);
+        }
+        // A leader whose term is over learns it from the reply's.
+        let received = if request.term == self.vote.term { self.verified() } else { LogIndex::ZERO };
+        let matched = received.min(self.writes.flushed_index());
+        let reply = HeartbeatReply { term: self.vote.term, round: request.round, received, matched };
+        self.answer_after_vote(from, Message::HeartbeatReply(reply), now);
+        Ok(())
+    }
+
+    pub(crate) fn handle_committed(&mut self, from: NodeId, term: Term, commit: LogIndex, now: Instant) -> Handled {
+        if term == self.vote.term {
+            self.hear_leader(from, now)?;
+            self.verify(LogIndex::ZERO, commit);
+        }
+        Ok(())
+    }
+
+    fn committed_conflict(&self, proposed: LogId) -> Inconsistency {
+        let committed = self.log.id_at(proposed.index.min(self.commit_index)).unwrap_or(LogId::ZERO);
+        Inconsistency::CommittedConflict { committed, proposed }
+    }
+}
+
+/// Entries must follow `prev` without a hole, terms must not go back, and none is of a later term than its leader's.
+fn check_contiguous(prev: LogId, batches: &[Batch], term: Term) -> Handled {
+    let mut before = prev;
+    for batch in batches {
+        let first = batch.first();
+        let follows = first.index == before.index.next() && first.term >= before.term && first.term <= term;
+        if !follows {
+            return Err(Inconsistency::Entries { prev: before, found: first });
+        }
+        before = batch.last();
+    }
+    if prev.term > term {
+        return Err(Inconsistency::Entries { prev, found: LogId { term, index: prev.index } });
+    }
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! What is true of every engine between two events. Checked after each one, in release builds too: it costs little, and
+//! a node that finds itself in a state that cannot be stops before it tells others.
+
+use crate::engine::Engine;
+use crate::role::Role;
+use crate::timer::Timer;
+
+impl Engine {
+    pub(crate) fn check(&self) {
+        let last = self.log.last();
+        assert!(self.commit_index <= last.index, "commit {} beyond the log's {last}", self.commit_index);
+        assert!(self.applied() <= self.commit_index, "applied {} beyond commit {}", self.applied(), self.commit_index);
+        assert!(self.writes.flushed_index() <= last.index, "more is durable than the log's {last}");
+        assert!(last.term <= self.vote.term, "an entry {last} of a term after {}", self.vote.term);
+        let candidate = self.vote.voted_for;
+        match &self.role {
+            Role::Leader(leader) => {
+                assert_eq!(candidate, Some(self.id()), "a leader voted for itself");
+                assert!(leader.term_start <= last.index, "a leader's log holds its first entry");
+                assert!(self.timers.is_running(Timer::Heartbeat), "a leader beats");
+                assert!(!self.timers.is_running(Timer::Election), "a leader does not campaign");
+                leader.progress.values().for_each(|progress| progress.check(last.index));
+            }
+            Role::Candidate(_) => assert_eq!(candidate, Some(self.id()), "a candidate voted for itself"),
+            Role::Follower(follower) => {
+                assert!(follower.verified <= last.index, "verified {} beyond the log's {last}", follower.verified);
+                assert!(follower.leader != Some(self.id()), "nobody follows itself");
+            }
+            Role::PreCandidate(_) => {}
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! A leader: how its term begins and ends, how it takes entries in, and when they are committed (Raft paper, sections 5.3
+//! and 5.4.2; thesis, sections 6.2 and 10.2.1).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use crate::command::{Command, Refusal};
+use crate::engine::Engine;
+use crate::entry::{Batch, Payload};
+use crate::message::Heartbeat;
+use crate::progress::Progress;
+use crate::quorum::VoteResult;
+use crate::role::{Follower, InHand, Leader, Role};
+use crate::timer::Timer;
+use crate::types::{Instant, LogId, LogIndex, NodeId, Round};
+
+impl Engine {
+    pub(crate) fn become_leader(&mut self, now: Instant) {
+        assert!(matches!(self.role, Role::Candidate(_)), "only a candidate becomes leader");
+        assert_eq!(self.vote.voted_for, Some(self.id()), "a leader has its own vote");
+        let last = self.log.last().index;
+        let targets: Vec<_> = self.others().into_iter().map(|node| (node, self.next_epoch())).collect();
+        let progress = targets.iter().map(|(node, epoch)| (*node, Progress::new(*epoch, last, now))).collect();
+        self.role = Role::Leader(Box::new(Leader {
+            term_start: last.next(),
+            progress,
+            round: Round(0),
+            reads: VecDeque::new(),
+            confirmed: VecDeque::new(),
+            in_hand: InHand::default(),
+            forwarded: BTreeMap::new(),
+        }));
+        self.timers.stop(Timer::Election);
+        self.push(Command::RebuildReplicationStreams { targets });
+        self.broadcast_heartbeat(now);
+        if self.config.check_quorum {
+            self.timers.set(Timer::CheckQuorum, now + self.config.election_timeout_max);
+        }
+        // An entry of its own term commits what the terms before left (sections 5.4.2 and 8).
+        self.append_own(Arc::new([Payload::blank()]), now);
+        // A single voter whose log is durable needs nobody else.
+        self.advance_commit();
+    }
+
+    /// Stamps entries and appends them; the first one's id comes back.
+    fn append_own(&mut self, entries: Arc<[Payload]>, now: Instant) -> LogId {
+        let first = LogId { term: self.vote.term, index: self.log.last().index.next() };
+        let batch = Batch::new(first, self.log_time(now), entries);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.in_hand.add(batch.last().index, batch.len(), batch.bytes());
+        }
+        self.append(vec![batch], now);
+        first
+    }
+
+    /// Takes a proposal in, or says why not.
+    pub(crate) fn take_in(&mut self, entries: Arc<[Payload]>, now: Instant) -> Result<LogId, Refusal> {
+        assert!(!entries.is_empty(), "a proposal has at least one entry");
+        let limits = &self.config.limits;
+        let Role::Leader(leader) = &self.role else { return Err(Refusal::NotLeader) };
+        let (mut bytes, mut largest) = (0, 0);
+        for entry in entries.iter() {
+            bytes += entry.bytes();
+            largest = largest.max(entry.bytes() - Payload::OVERHEAD_BYTES);
+        }
+        if largest > limits.entry_bytes_max {
+            return Err(Refusal::EntryTooLarge { bytes: largest, limit: limits.entry_bytes_max });
+        }
+        let in_hand = &leader.in_hand;
+        let checks = [
+            (in_hand.entries(), entries.len(), limits.uncommitted_entries_max),
+            (in_hand.bytes(), bytes, limits.uncommitted_bytes_max),
+            (self.writes.unflushed_bytes(), bytes, limits.unflushed_bytes_max),
+        ];
+        for (current, more, limit) in checks {
+            // What is larger than the limit by itself passes alone: no limit may refuse it for ever.
+            if current > 0 && current + more > limit {
+                return Err(Refusal::Overloaded { current, limit });
+            }
+        }
+        Ok(self.append_own(entries, now))
+    }
+
+    /// What a quorum holds durably is committed, if it is of this term (section 5.4.2); all before it is too.
+    pub(crate) fn advance_commit(&mut self) {
+        let Role::Leader(leader) = &self.role else { return };
+        let own = self.id();
+        let matched = |node: NodeId| {
+            if node == own {
+                self.writes.flushed_index()
+            } else {
+                leader.progress.get(&node).map_or(LogIndex::ZERO, Progress::match_index)
+            }
+        };
+        let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
+        if held > self.commit_index && self.log.term_at(held) == Some(self.vote.term) {
+            assert!(held >= leader.term_start, "{held} is of this term, which begins at {}", leader.term_start);
+            self.set_commit(held);
+        }
+    }
+
+    pub(crate) fn handle_heartbeat_timeout(&mut self, now: Instant) {
+        self.broadcast_heartbeat(now);
+    }
+
+    /// Begins the next round of heartbeats.
+    pub(crate) fn broadcast_heartbeat(&mut self, now: Instant) {
+        let (term, commit) = (self.vote.term, self.commit_index);
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.round = leader.round.next();
+        let heartbeat = Heartbeat { term, round: leader.round, commit };
+        let targets: Vec<_> = leader.progress.keys().copied().collect();
+        self.timers.set(Timer::Heartbeat, now + self.config.heartbeat_interval);
+        if !targets.is_empty() {
+            self.push(Command::BroadcastHeartbeat { targets, heartbeat });
+        }
+    }
+
+    /// A leader that a quorum has not answered for a whole election timeout steps down: it can commit nothing, and its
+    /// clients should look elsewhere (thesis, section 6.2).
+    pub(crate) fn handle_check_quorum(&mut self, now: Instant) {
+        let Role::Leader(leader) = &self.role else { return };
+        let (own, patience) = (self.id(), self.config.election_timeout_max);
+        let heard = |node: NodeId| {
+            let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
+            Some(node == own || leader.progress.get(&node).is_some_and(lately))
+        };
+        if self.membership().quorum().vote_result(heard) == VoteResult::Won {
+            // Look again well before another whole timeout, so that silence is noticed soon after it is long enough.
+            self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval);
+        } else {
+            self.step_down(now);
+        }
+    }
+
+    fn step_down(&mut self, now: Instant) {
+        self.leave_role();
+        self.role = Role::Follower(Follower::default());
+        self.arm_election(now);
+    }
+}

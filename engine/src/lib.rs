@@ -1,0 +1,91 @@
+//! The Raft consensus algorithm as a pure function of events: everything that *decides*, nothing that *does*.
+//!
+//! ```text
+//!                       handle_event(event, now)
+//!     messages, ───────────────────────────────────►┌──────────┐
+//!     timeouts,                                     │  Engine  │   no clock, no chance but a seed in its own state,
+//!     proposals,        poll_timeout() ◄────────────│          │   no channel, no I/O, no async, no type parameter
+//!     completions       poll_command() ◄────────────└──────────┘
+//! ```
+//!
+//! Whoever owns an [`Engine`] hands it [`Event`]s, executes its [`Command`]s in the order of their [`Lane`]s and reports
+//! completions as events. The engine emits a command only once its condition holds: a vote's answer leaves after the
+//! vote is durable, a read reaches the state machine behind what it must see. Whoever executes commands judges nothing.
+//!
+//! What is durable, and who may be told, follows one order of storage writes:
+//!
+//! - *accepted*: the engine has handled it; the log, the vote and the membership already count with it;
+//! - *submitted*: the command has been taken over by the log lane;
+//! - *flushed*: [`Event::LogFlushed`] said that it is durable; now others may hear of it.
+//!
+//! The files follow the protocol: `election` (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), `leader`,
+//! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `read` (thesis, section 6.4), `propose`, `writes` (the
+//! order of storage writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after
+//! every event.
+//!
+//! # A single node, step by step
+//! ```
+//! use std::sync::Arc;
+//! use outrigger_engine::*;
+//!
+//! let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+//! let mut engine = Engine::new(config, Restored::default(), Instant(0));
+//! let alone = Membership::new([(NodeId(1), Node::default())], []);
+//! engine.handle_event(Event::Initialize { token: Token(1), membership: Arc::new(alone) }, Instant(0));
+//!
+//! // Execute what it wants done: here, everything is durable at once.
+//! let mut trace = Vec::new();
+//! while let Some(now) = engine.poll_timeout().filter(|_| engine.role_kind() != RoleKind::Leader) {
+//!     engine.handle_event(Event::Timeout, now);
+//!     while let Some(command) = engine.poll_command() {
+//!         trace.push(command.to_string());
+//!         if let Command::SaveVote { write, .. } | Command::AppendInputEntries { write, .. } = command {
+//!             engine.handle_event(Event::LogFlushed { write }, now);
+//!         }
+//!     }
+//! }
+//! assert_eq!(trace.last().unwrap(), "apply 1..1/2", "the membership and the leader's blank entry are committed");
+//! ```
+
+mod command;
+mod config;
+mod election;
+mod engine;
+mod entry;
+mod event;
+mod follower;
+mod invariant;
+mod leader;
+mod log_ids;
+mod membership;
+mod message;
+mod progress;
+mod propose;
+mod quorum;
+mod random;
+mod read;
+mod replication;
+mod restored;
+mod role;
+mod status;
+mod timer;
+mod trace;
+mod types;
+mod writes;
+
+pub use command::{Command, Fault, Inconsistency, Lane, PeerRefusal, Refusal, StateMachineRequest};
+pub use config::{ConfigError, EngineConfig, Limits};
+pub use engine::Engine;
+pub use entry::{Batch, Body, Payload};
+pub use event::Event;
+pub use membership::{Membership, Node};
+pub use message::{
+    AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,
+};
+pub use quorum::{Joint, Majority, VoteResult};
+pub use restored::Restored;
+pub use status::{RoleKind, Status};
+pub use types::{
+    Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, Term, Token,
+    Vote, WriteId,
+};

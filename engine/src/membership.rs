@@ -1,0 +1,207 @@
+//! Who belongs to the cluster: voters, learners, and a joint configuration while the voters change (thesis, section 4.3).
+//!
+//! ```text
+//!   stable   voters {1 2 3}                         a quorum is a majority of it
+//!   joint    voters {1 2 4}, outgoing {1 2 3}       a quorum is a majority of each
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::quorum::{Joint, Majority};
+use crate::types::{LogId, LogIndex, NodeId};
+
+/// What a cluster knows of one of its nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node {
+    /// Where its peers reach it, for example `10.0.0.1:7101`. The engine never looks inside.
+    pub address: String,
+}
+
+/// The members of a cluster, sorted by id, so that equal memberships are equal bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Membership {
+    /// Who votes. Every voter is in `nodes`.
+    voters: BTreeSet<NodeId>,
+    /// Who voted before the change that is under way; empty when there is none. Every one is in `nodes`.
+    outgoing: BTreeSet<NodeId>,
+    /// Every member. Who is neither in `voters` nor in `outgoing` is a learner.
+    nodes: BTreeMap<NodeId, Node>,
+}
+
+impl Membership {
+    /// A stable membership: all of `voters` vote, all of `learners` only learn.
+    ///
+    /// A node named as both votes.
+    ///
+    /// ```
+    /// use outrigger_engine::{Membership, Node, NodeId};
+    /// let node = |port: u16| Node { address: format!("127.0.0.1:{port}") };
+    /// let membership = Membership::new([(NodeId(1), node(7101)), (NodeId(2), node(7102))], []);
+    /// assert!(membership.is_voter(NodeId(1)));
+    /// assert_eq!(membership.to_string(), "voters {1 2}");
+    /// ```
+    #[must_use]
+    pub fn new(
+        voters: impl IntoIterator<Item = (NodeId, Node)>,
+        learners: impl IntoIterator<Item = (NodeId, Node)>,
+    ) -> Self {
+        let mut nodes: BTreeMap<NodeId, Node> = learners.into_iter().collect();
+        let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
+        let voters = voting.keys().copied().collect();
+        nodes.extend(voting);
+        Self { voters, outgoing: BTreeSet::new(), nodes }
+    }
+
+    /// A membership from its parts, as they stand in a log or a message; `None` if a voter is not among the nodes.
+    #[must_use]
+    pub fn from_parts(
+        voters: BTreeSet<NodeId>,
+        outgoing: BTreeSet<NodeId>,
+        nodes: BTreeMap<NodeId, Node>,
+    ) -> Option<Self> {
+        let known = |set: &BTreeSet<NodeId>| set.iter().all(|id| nodes.contains_key(id));
+        (known(&voters) && known(&outgoing)).then_some(Self { voters, outgoing, nodes })
+    }
+
+    /// Who votes; during a change, who will vote after it.
+    #[must_use]
+    pub const fn voters(&self) -> &BTreeSet<NodeId> {
+        &self.voters
+    }
+
+    /// Who voted before the change that is under way; empty when there is none.
+    #[must_use]
+    pub const fn outgoing(&self) -> &BTreeSet<NodeId> {
+        &self.outgoing
+    }
+
+    /// Every member and what is known of it.
+    #[must_use]
+    pub const fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+        &self.nodes
+    }
+
+    /// Members that do not vote, in the order of their ids.
+    pub fn learners(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.keys().copied().filter(|id| !self.is_voter(*id))
+    }
+
+    /// Whether a change of voters is under way.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether the node votes, before or after a change that is under way.
+    #[must_use]
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Its quorums.
+    #[must_use]
+    pub fn quorum(&self) -> Joint<'_> {
+        Joint { incoming: Majority(&self.voters), outgoing: Majority(&self.outgoing) }
+    }
+
+    /// Its size as the limits count it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        8 * (self.voters.len() + self.outgoing.len())
+            + self.nodes.values().map(|node| 16 + node.address.len()).sum::<usize>()
+    }
+}
+
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |ids: &BTreeSet<NodeId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        write!(f, "voters {{{}}}", list(&self.voters))?;
+        if self.is_joint() {
+            write!(f, " outgoing {{{}}}", list(&self.outgoing))?;
+        }
+        let learners: BTreeSet<NodeId> = self.learners().collect();
+        if !learners.is_empty() {
+            write!(f, " learners {{{}}}", list(&learners))?;
+        }
+        Ok(())
+    }
+}
+
+/// The two memberships that matter: the last one in the log, which counts, and the one to fall back to.
+///
+/// A membership takes effect when it is appended and loses it when it is truncated (thesis, section 4.1). One change
+/// is under way at a time, so one step back is enough.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Memberships {
+    /// The last membership in the log. `effective.0 >= settled.0`.
+    effective: (LogIndex, Arc<Membership>),
+    /// The one before it, or the same once it is committed.
+    settled: (LogIndex, Arc<Membership>),
+}
+
+impl Memberships {
+    /// From what the log holds, oldest first; an empty membership when it holds none.
+    pub(crate) fn restore(found: &[(LogIndex, Arc<Membership>)]) -> Self {
+        assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
+        let none = (LogIndex::ZERO, Arc::new(Membership::default()));
+        let effective = found.last().unwrap_or(&none).clone();
+        let settled = found.iter().rev().nth(1).unwrap_or(&none).clone();
+        Self { effective, settled }
+    }
+
+    pub(crate) fn effective(&self) -> &Arc<Membership> {
+        &self.effective.1
+    }
+
+    pub(crate) fn append(&mut self, at: LogId, membership: Arc<Membership>) {
+        assert!(at.index > self.effective.0, "a membership at {at} behind the one at {}", self.effective.0);
+        let before = std::mem::replace(&mut self.effective, (at.index, membership));
+        self.settled = before;
+    }
+
+    pub(crate) fn truncate(&mut self, after: LogId) {
+        assert!(after.index >= self.settled.0, "truncating to {after} drops the membership at {}", self.settled.0);
+        if self.effective.0 > after.index {
+            self.effective = self.settled.clone();
+        }
+    }
+
+    /// What is committed cannot be truncated any more.
+    pub(crate) fn commit(&mut self, commit: LogIndex) {
+        if self.effective.0 <= commit && self.settled.0 != self.effective.0 {
+            self.settled = self.effective.clone();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voters(ids: &[u64]) -> Arc<Membership> {
+        Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []))
+    }
+
+    #[test]
+    fn a_membership_counts_when_appended_and_falls_back_when_truncated() {
+        let mut all = Memberships::restore(&[(LogIndex(1), voters(&[1, 2, 3]))]);
+        all.commit(LogIndex(1));
+        all.append(LogId::new(2, 5), voters(&[1, 2]));
+        assert_eq!(all.effective(), &voters(&[1, 2]));
+        all.truncate(LogId::new(1, 4));
+        assert_eq!(all.effective(), &voters(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn learners_are_the_members_that_do_not_vote() {
+        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
+        let nodes: BTreeMap<_, _> = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
+        let joint = Membership::from_parts(set(&[1, 2, 4]), set(&[1, 2, 3]), nodes.clone()).unwrap();
+        assert!(joint.is_joint() && joint.is_voter(NodeId(3)) && joint.is_voter(NodeId(4)));
+        assert_eq!(joint.learners().collect::<Vec<_>>(), [NodeId(5)]);
+        assert_eq!(joint.to_string(), "voters {1 2 4} outgoing {1 2 3} learners {5}");
+        assert_eq!(Membership::from_parts(set(&[9]), set(&[]), nodes), None);
+    }
+}

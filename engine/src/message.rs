@@ -1,0 +1,177 @@
+//! What nodes say to each other, by the names of the paper and the thesis.
+//!
+//! Every request that wants an answer carries what its answer is matched by (a term, a round, a request id), so that a
+//! message that is late, lost, doubled or overtaken does no harm.
+
+use std::sync::Arc;
+
+use crate::command::Refusal;
+use crate::entry::{Batch, Payload};
+use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, Term};
+
+/// One message from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// Would you vote for me? Changes nothing at the receiver (thesis, section 9.6).
+    PreVote(VoteRequest),
+    /// The answer to [`Message::PreVote`].
+    PreVoteReply(VoteReply),
+    /// Vote for me (Raft paper, section 5.2).
+    RequestVote(VoteRequest),
+    /// The answer to [`Message::RequestVote`].
+    RequestVoteReply(VoteReply),
+    /// Append these entries (Raft paper, section 5.3).
+    AppendEntries(AppendEntries),
+    /// The answer to [`Message::AppendEntries`], sent once what it promises is durable.
+    AppendEntriesReply(AppendEntriesReply),
+    /// I lead. Needs no disk to be answered, so that a slow disk costs no leader its leadership.
+    Heartbeat(Heartbeat),
+    /// The answer to [`Message::Heartbeat`].
+    HeartbeatReply(HeartbeatReply),
+    /// This much is committed; sent when there is nothing to replicate that could carry it. Wants no answer.
+    Committed {
+        /// The leader's term.
+        term: Term,
+        /// Its commit index.
+        commit: LogIndex,
+    },
+    /// A follower asks its leader for a read index (thesis, section 6.4).
+    ReadIndex {
+        /// The term in which the receiver is believed to lead; it answers in no other.
+        term: Term,
+        /// Matches the answer.
+        request: RequestId,
+    },
+    /// The answer to [`Message::ReadIndex`].
+    ReadIndexReply {
+        /// The question's.
+        request: RequestId,
+        /// Everything acknowledged before the question is at or below this index; or why there is none.
+        outcome: Result<LogIndex, Refusal>,
+    },
+    /// A follower hands its clients' entries to its leader. Sent at most once.
+    Propose {
+        /// The term in which the receiver is believed to lead. It takes the entries in no other, so that a late copy
+        /// of this message cannot append them again.
+        term: Term,
+        /// Matches the answer; a leader takes only increasing ones from a node.
+        request: RequestId,
+        /// The entries, not empty.
+        entries: Arc<[Payload]>,
+    },
+    /// The answer to [`Message::Propose`].
+    ProposeReply {
+        /// The question's.
+        request: RequestId,
+        /// The id that the first entry got in the leader's log (the others follow it); or why they were not taken in.
+        outcome: Result<LogId, Refusal>,
+    },
+}
+
+/// [`Message::PreVote`] and [`Message::RequestVote`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VoteRequest {
+    /// The term that the sender campaigns in; in a pre-vote the one that it would campaign in.
+    pub term: Term,
+    /// The sender's last entry: a voter refuses a log that lacks what it has (Raft paper, section 5.4.1).
+    pub last: LogId,
+}
+
+/// The answer to a [`VoteRequest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct VoteReply {
+    /// The voter's term; when higher than the asker's, the asker adopts it.
+    pub term: Term,
+    /// The term that was asked for: matches the answer to the campaign.
+    pub asked: Term,
+    /// Whether the vote was given.
+    pub granted: bool,
+}
+
+/// [`Message::AppendEntries`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AppendEntries {
+    /// The leader's term.
+    pub term: Term,
+    /// The replication stream that this is part of.
+    pub epoch: Epoch,
+    /// Matches the answer.
+    pub request: RequestId,
+    /// The entry before the first of `batches`; the receiver must have it.
+    pub prev: LogId,
+    /// The entries, contiguous from `prev` on; none to probe.
+    pub batches: Vec<Batch>,
+    /// The leader's commit index; may be beyond `batches`.
+    pub commit: LogIndex,
+}
+
+/// [`Message::AppendEntriesReply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppendEntriesReply {
+    /// The follower's term when it took the request in.
+    pub term: Term,
+    /// The question's.
+    pub epoch: Epoch,
+    /// The question's.
+    pub request: RequestId,
+    /// What came of it.
+    pub outcome: AppendOutcome,
+}
+
+/// What came of an [`AppendEntries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AppendOutcome {
+    /// The follower's log is durable and the same as the leader's up to this index.
+    Matched(LogIndex),
+    /// The follower lacks `prev`. `hint` is the last entry of its own log, at or before `prev`, that could be the
+    /// leader's too: its term is not above `prev`'s. The leader goes on from there (Raft paper, end of section 5.3).
+    Conflict {
+        /// See above; [`LogId::ZERO`] when there is none.
+        hint: LogId,
+    },
+    /// The sender's term is over.
+    Stale,
+}
+
+/// [`Message::Heartbeat`]: the same for all followers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    /// The leader's term.
+    pub term: Term,
+    /// Matches the answer; increases.
+    pub round: Round,
+    /// The leader's commit index. A follower commits no more of it than it has verified against this leader.
+    pub commit: LogIndex,
+}
+
+/// [`Message::HeartbeatReply`]: also tells what of the leader's stream arrived, so that neither a lost request nor a
+/// lost answer stalls replication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HeartbeatReply {
+    /// The follower's term.
+    pub term: Term,
+    /// The question's.
+    pub round: Round,
+    /// The highest index up to which the follower verified its log against this leader, durable or not.
+    pub received: LogIndex,
+    /// The part of `received` that is durable.
+    pub matched: LogIndex,
+}
+
+impl Message {
+    /// The sender's term, where the kind of message has one.
+    #[must_use]
+    pub const fn term(&self) -> Option<Term> {
+        match self {
+            // A pre-vote's term is the one that its sender would take, not one that anybody has.
+            Self::PreVote(_) | Self::ReadIndexReply { .. } | Self::ProposeReply { .. } => None,
+            Self::RequestVote(request) => Some(request.term),
+            Self::PreVoteReply(reply) | Self::RequestVoteReply(reply) => Some(reply.term),
+            Self::AppendEntries(request) => Some(request.term),
+            Self::AppendEntriesReply(reply) => Some(reply.term),
+            Self::Heartbeat(request) => Some(request.term),
+            Self::HeartbeatReply(reply) => Some(reply.term),
+            Self::Committed { term, .. } | Self::ReadIndex { term, .. } | Self::Propose { term, .. } => Some(*term),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! What a leader knows of one other node's log, and what it has under way to it.
+//!
+//! ```text
+//!   Probe      one request at a time, until the follower says where the logs agree
+//!     │  ▲
+//!     ▼  │ a conflict, or a request that was lost
+//!   Pipeline   many requests at once, each following the one before, bounded in count and bytes
+//! ```
+
+use std::collections::VecDeque;
+
+use crate::config::Limits;
+use crate::types::{Epoch, Instant, LogIndex, RequestId, Round};
+
+/// How entries are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Mode {
+    /// Where the logs agree is not known: one request at a time.
+    Probe,
+    /// The follower follows: requests do not wait for each other's answers.
+    Pipeline,
+}
+
+/// A request that was sent and not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Inflight {
+    request: RequestId,
+    /// The last entry that it carries; the entry before the first when it carries none.
+    last: LogIndex,
+    bytes: usize,
+    /// The leader's heartbeat round when it was sent.
+    round: Round,
+}
+
+/// A leader's view of one other node.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Progress {
+    /// The stream that this is; answers of another one do not count.
+    epoch: Epoch,
+    /// Up to here the follower's log is durable and equal to the leader's. Never goes back.
+    match_index: LogIndex,
+    /// The next entry to send. `next_index > match_index`.
+    next_index: LogIndex,
+    mode: Mode,
+    /// What is on its way, oldest first; requests and last indexes increase. At most one in `Probe`.
+    window: VecDeque<Inflight>,
+    /// The sum of the window's bytes.
+    window_bytes: usize,
+    /// The command that the runtime has not answered yet.
+    issued: Option<RequestId>,
+    /// Nothing is sent until the next heartbeat is answered: the log could not deliver what was asked of it.
+    paused: bool,
+    /// The highest commit index that was sent.
+    commit_sent: LogIndex,
+    /// The highest heartbeat round that was answered.
+    answered: Round,
+    /// When the follower was last heard from.
+    heard_at: Instant,
+}
+
+impl Progress {
+    pub(crate) const fn new(epoch: Epoch, last: LogIndex, now: Instant) -> Self {
+        Self {
+            epoch,
+            match_index: LogIndex::ZERO,
+            next_index: LogIndex(last.0 + 1),
+            mode: Mode::Probe,
+            window: VecDeque::new(),
+            window_bytes: 0,
+            issued: None,
+            paused: false,
+            commit_sent: LogIndex::ZERO,
+            answered: Round(0),
+            heard_at: now,
+        }
+    }
+
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) const fn match_index(&self) -> LogIndex {
+        self.match_index
+    }
+
+    pub(crate) const fn next_index(&self) -> LogIndex {
+        self.next_index
+    }
+
+    pub(crate) const fn answered(&self) -> Round {
+        self.answered
+    }
+
+    pub(crate) const fn heard_at(&self) -> Instant {
+        self.heard_at
+    }
+
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard_at = self.heard_at.max(now);
+    }
+
+    /// Whether another request may be issued now.
+    pub(crate) fn has_room(&self, limits: &Limits) -> bool {
+        self.issued.is_none()
+            && !self.paused
+            && match self.mode {
+                Mode::Probe => self.window.is_empty(),
+                Mode::Pipeline => {
+                    self.window.len() < limits.inflight_requests_max && self.window_bytes < limits.inflight_bytes_max
+                }
+            }
+    }
+
+    /// Whether the follower wants a request: there are entries for it, or where the logs agree is not known.
+    pub(crate) fn wants(&self, last: LogIndex) -> bool {
+        self.next_index <= last || self.mode == Mode::Probe
+    }
+
+    pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {
+        assert!(self.issued.is_none(), "request {request} while {:?} is not reported sent", self.issued);
+        self.issued = Some(request);
+        self.commit_sent = self.commit_sent.max(commit);
+    }
+
+    /// The commit index to tell the follower by itself, if it would learn something from it. Bounded by what the follower
+    /// has acknowledged, so that one that is away is told no more than once.
+    pub(crate) fn commit_to_send(&mut self, commit: LogIndex) -> Option<LogIndex> {
+        let useful = commit.min(self.match_index);
+        if useful <= self.commit_sent || self.issued.is_some() {
+            return None;
+        }
+        self.commit_sent = commit;
+        Some(commit)
+    }
+
+    /// The runtime sent the issued request up to `last`.
+    pub(crate) fn sent(&mut self, request: RequestId, last: LogIndex, bytes: usize, round: Round) {
+        if self.issued != Some(request) {
+            return;
+        }
+        self.issued = None;
+        if last <= self.match_index && self.mode == Mode::Pipeline {
+            return; // answered before it was reported sent
+        }
+        self.window.push_back(Inflight { request, last, bytes, round });
+        self.window_bytes += bytes;
+        if self.mode == Mode::Pipeline {
+            self.next_index = self.next_index.max(last.next());
+        }
+    }
+
+    /// The log could not deliver the issued request.
+    pub(crate) fn gone(&mut self, request: RequestId) {
+        if self.issued == Some(request) {
+            self.issued = None;
+            self.probe_from(self.match_index);
+            self.paused = true;
+        }
+    }
+
+    /// Up to `matched` the follower's log is durable and equal.
+    pub(crate) fn matched(&mut self, matched: LogIndex) {
+        self.match_index = self.match_index.max(matched);
+        while let Some(sent) = self.window.front().filter(|sent| sent.last <= matched) {
+            self.window_bytes -= sent.bytes;
+            self.window.pop_front();
+        }
+        if self.mode == Mode::Probe && matched.next() >= self.next_index {
+            self.mode = Mode::Pipeline;
+            self.clear_window();
+        }
+        self.next_index = self.next_index.max(self.match_index.next());
+    }
+
+    /// The follower does not hold what came before a request. `agree` is the last place where the logs can agree.
+    /// An answer to a request that is not under way any more says nothing (it may be older than what has matched since).
+    pub(crate) fn conflicted(&mut self, request: RequestId, agree: LogIndex) {
+        let unreported = self.issued == Some(request); // answered before it was reported sent
+        if unreported {
+            self.issued = None;
+        }
+        if unreported || self.window.iter().any(|sent| sent.request == request) {
+            self.probe_from(agree);
+        }
+    }
+
+    /// A heartbeat was answered: `received` tells how far the follower has verified this leader's stream. What was sent
+    /// before the heartbeat and has not arrived is lost.
+    pub(crate) fn heartbeat_answered(&mut self, round: Round, received: LogIndex) {
+        self.answered = self.answered.max(round);
+        self.paused = false;
+        let lost = self.window.front().is_some_and(|sent| sent.round < round && sent.last > received);
+        match self.mode {
+            Mode::Pipeline if lost => self.probe_from(received),
+            // Where to probe is still right; only the question was lost, or its answer.
+            Mode::Probe if self.window.front().is_some_and(|sent| sent.round < round) => self.clear_window(),
+            Mode::Probe | Mode::Pipeline => {}
+        }
+    }
+
+    fn probe_from(&mut self, agree: LogIndex) {
+        self.mode = Mode::Probe;
+        self.clear_window();
+        self.next_index = agree.max(self.match_index).next();
+    }
+
+    fn clear_window(&mut self) {
+        self.window.clear();
+        self.window_bytes = 0;
+    }
+
+    pub(crate) fn check(&self, last: LogIndex) {
+        assert!(self.match_index < self.next_index, "0 <= match < next: {self:?}");
+        assert!(self.next_index <= last.next(), "next is at most one beyond the log's {last}: {self:?}");
+        assert!(self.mode == Mode::Pipeline || self.window.len() <= 1, "one probe at a time: {self:?}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A follower that agrees with the leader up to index 5; the leader's log ends there too.
+    fn following() -> Progress {
+        let mut progress = Progress::new(Epoch(1), LogIndex(5), Instant(0));
+        progress.issue(RequestId(1), LogIndex(0));
+        progress.sent(RequestId(1), LogIndex(5), 0, Round(1));
+        progress.matched(LogIndex(5));
+        assert_eq!((progress.mode, progress.next_index), (Mode::Pipeline, LogIndex(6)));
+        progress
+    }
+
+    fn send(progress: &mut Progress, request: u64, last: u64) {
+        progress.issue(RequestId(request), LogIndex(0));
+        progress.sent(RequestId(request), LogIndex(last), 100, Round(1));
+    }
+
+    #[test]
+    fn a_pipeline_stops_at_its_window() {
+        let limits = Limits { inflight_requests_max: 2, ..Limits::default() };
+        let mut progress = following();
+        send(&mut progress, 2, 6);
+        assert!(progress.has_room(&limits));
+        send(&mut progress, 3, 7);
+        assert!(!progress.has_room(&limits));
+        progress.matched(LogIndex(6));
+        assert!(progress.has_room(&limits));
+        let bytes = Limits { inflight_bytes_max: 100, ..Limits::default() };
+        assert!(!progress.has_room(&bytes));
+    }
+
+    #[test]
+    fn a_stale_conflict_does_not_rewind_what_has_matched() {
+        let mut progress = following();
+        send(&mut progress, 2, 8);
+        progress.matched(LogIndex(8));
+        progress.conflicted(RequestId(2), LogIndex(3));
+        assert_eq!((progress.mode, progress.next_index), (Mode::Pipeline, LogIndex(9)));
+    }
+
+    #[test]
+    fn a_request_that_a_later_heartbeat_overtook_without_a_trace_is_sent_again() {
+        let mut progress = following();
+        send(&mut progress, 2, 8);
+        progress.heartbeat_answered(Round(1), LogIndex(5));
+        assert_eq!(progress.mode, Mode::Pipeline, "that heartbeat was sent before the request");
+        progress.heartbeat_answered(Round(2), LogIndex(8));
+        assert_eq!(progress.mode, Mode::Pipeline, "it arrived and is being written");
+        progress.heartbeat_answered(Round(2), LogIndex(6));
+        assert_eq!((progress.mode, progress.next_index), (Mode::Probe, LogIndex(7)));
+    }
+
+    #[test]
+    fn the_commit_index_is_told_once_and_only_to_those_who_can_use_it() {
+        let mut progress = following();
+        assert_eq!(progress.commit_to_send(LogIndex(5)), Some(LogIndex(5)));
+        assert_eq!(progress.commit_to_send(LogIndex(5)), None);
+        assert_eq!(progress.commit_to_send(LogIndex(9)), None, "it has acknowledged no more than 5");
+    }
+
+    #[test]
+    fn an_answer_that_overtakes_the_report_of_its_sending_counts() {
+        let mut progress = Progress::new(Epoch(1), LogIndex(5), Instant(0));
+        progress.issue(RequestId(1), LogIndex(0));
+        progress.conflicted(RequestId(1), LogIndex(2));
+        progress.sent(RequestId(1), LogIndex(5), 0, Round(1));
+        assert!(progress.window.is_empty() && progress.next_index == LogIndex(3));
+        progress.issue(RequestId(2), LogIndex(0));
+        progress.matched(LogIndex(5));
+        progress.sent(RequestId(2), LogIndex(5), 9, Round(1));
+        assert!(progress.window.is_empty() && progress.has_room(&Limits::default()));
+    }
+}

@@ -1,0 +1,245 @@
+//! Linearizable reads without writing to the log (thesis, section 6.4).
+//!
+//! ```text
+//!   on the leader     read ─► wait for a heartbeat round begun after it, answered by a quorum ─► the state machine
+//!   on a follower     read ─► ask the leader for an index ─► wait until that much is committed here ─► the state machine
+//! ```
+//!
+//! A read sees everything that was acknowledged before it began: the index is the commit index at that time, or the
+//! first entry of the leader's term if that is not committed yet, and the round proves that no later leader existed then.
+
+use std::collections::BTreeMap;
+
+use crate::command::{Command, Refusal, StateMachineRequest};
+use crate::engine::{Engine, Handled};
+use crate::message::Message;
+use crate::progress::Progress;
+use crate::role::Role;
+use crate::timer::Timer;
+use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Term, Token};
+
+/// A read that waits for a quorum to confirm that its leader leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Confirmation {
+    who: Asker,
+    /// Everything acknowledged before the read is at or below.
+    index: LogIndex,
+    /// The heartbeat round that confirms it; begun after the read.
+    round: Round,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Asker {
+    Here(Token),
+    There(NodeId, RequestId),
+}
+
+/// Reads on a follower. One question is under way at a time; those who come meanwhile share the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Questions {
+    /// The question under way, who shares it, and when to ask again.
+    asked: Option<(RequestId, Vec<Token>, Instant)>,
+    /// Who shares the next question.
+    waiting: Vec<Token>,
+    /// Who knows its index and waits for it to be committed here.
+    indexed: BTreeMap<LogIndex, Vec<Token>>,
+}
+
+impl Questions {
+    /// Everyone who waits.
+    pub(crate) fn tokens(&self) -> Vec<Token> {
+        let asked = self.asked.iter().flat_map(|(_, tokens, _)| tokens);
+        asked.chain(&self.waiting).chain(self.indexed.values().flatten()).copied().collect()
+    }
+
+    fn len(&self) -> usize {
+        self.asked.as_ref().map_or(0, |(_, tokens, _)| tokens.len()) + self.waiting.len()
+    }
+
+    /// When to ask again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.asked.as_ref().map(|(_, _, deadline)| *deadline)
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle_read(&mut self, token: Token, now: Instant) {
+        let limit = self.config.limits.forwards_max;
+        match &mut self.role {
+            Role::Leader(leader) if leader.reads.len() >= limit => {
+                let current = leader.reads.len();
+                self.refuse(token, Refusal::Overloaded { current, limit });
+            }
+            Role::Leader(_) => self.await_confirmation(Asker::Here(token), now),
+            Role::Follower(follower) if follower.leader.is_some() => {
+                let current = follower.reads.len();
+                if current >= limit {
+                    return self.refuse(token, Refusal::Overloaded { current, limit });
+                }
+                follower.reads.waiting.push(token);
+                self.ask_leader(now);
+            }
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.refuse(token, Refusal::NoLeader),
+        }
+    }
+
+    // ---- on the leader -----------------------------------------------------------------------------------------
+
+    pub(crate) fn handle_read_index(&mut self, from: NodeId, term: Term, request: RequestId, now: Instant) -> Handled {
+        let limit = self.config.limits.forwards_max;
+        match &self.role {
+            Role::Leader(leader) if term == self.vote.term && leader.reads.len() < limit => {
+                self.await_confirmation(Asker::There(from, request), now);
+            }
+            Role::Leader(leader) if term == self.vote.term => {
+                let refusal = Refusal::Overloaded { current: leader.reads.len(), limit };
+                self.send(from, Message::ReadIndexReply { request, outcome: Err(refusal) });
+            }
+            Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.send(from, Message::ReadIndexReply { request, outcome: Err(Refusal::NotLeader) });
+            }
+        }
+        Ok(())
+    }
+
+    fn await_confirmation(&mut self, who: Asker, now: Instant) {
+        let commit = self.commit_index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let index = commit.max(leader.term_start);
+        leader.reads.push_back(Confirmation { who, index, round: leader.round.next() });
+        self.confirm_reads(now);
+    }
+
+    /// A round was answered: reads that it confirms go on, and the next round begins for those that came since.
+    pub(crate) fn confirm_reads(&mut self, now: Instant) {
+        let own = self.id();
+        loop {
+            let Role::Leader(leader) = &self.role else { return };
+            let Some(waits_for) = leader.reads.front().map(|read| read.round) else { return };
+            if waits_for > leader.round {
+                // All that waited for the last round are confirmed; nobody waits for a round that has not begun.
+                self.broadcast_heartbeat(now);
+                continue;
+            }
+            let answered = |node: NodeId| {
+                let round = leader.progress.get(&node).map_or(Round(0), Progress::answered);
+                LogIndex(if node == own { leader.round.0 } else { round.0 })
+            };
+            let confirmed = Round(self.membership().quorum().committed_index(answered).0);
+            if waits_for > confirmed {
+                return;
+            }
+            self.take_confirmed(confirmed);
+        }
+    }
+
+    fn take_confirmed(&mut self, confirmed: Round) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let mut answers = Vec::new();
+        while let Some(read) = leader.reads.front().filter(|read| read.round <= confirmed) {
+            match read.who {
+                Asker::Here(token) => leader.confirmed.push_back((read.index, token)),
+                Asker::There(node, request) => answers.push((node, request, read.index)),
+            }
+            leader.reads.pop_front();
+        }
+        for (node, request, index) in answers {
+            self.send(node, Message::ReadIndexReply { request, outcome: Ok(index) });
+        }
+        self.release_reads();
+    }
+
+    pub(crate) fn refuse_confirmation(&mut self, read: &Confirmation) {
+        match read.who {
+            Asker::Here(token) => self.refuse(token, Refusal::LeadershipLost),
+            Asker::There(node, request) => {
+                self.send(node, Message::ReadIndexReply { request, outcome: Err(Refusal::LeadershipLost) });
+            }
+        }
+    }
+
+    // ---- on a follower -----------------------------------------------------------------------------------------
+
+    fn ask_leader(&mut self, now: Instant) {
+        let (term, deadline) = (self.vote.term, now + self.config.heartbeat_interval);
+        let Role::Follower(follower) = &mut self.role else { return };
+        let Some(leader) = follower.leader else { return };
+        if follower.reads.asked.is_some() || follower.reads.waiting.is_empty() {
+            return;
+        }
+        self.next_id += 1;
+        let request = RequestId(self.next_id);
+        let tokens = std::mem::take(&mut follower.reads.waiting);
+        follower.reads.asked = Some((request, tokens, deadline));
+        self.arm_requests();
+        self.send(leader, Message::ReadIndex { term, request });
+    }
+
+    /// The question or its answer was lost, or takes long: a read may be asked for twice, so it is.
+    pub(crate) fn ask_leader_again(&mut self, now: Instant) {
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.reads.deadline().is_some_and(|deadline| deadline <= now)
+            && let Some((_, tokens, _)) = follower.reads.asked.take()
+        {
+            follower.reads.waiting.splice(0..0, tokens);
+            self.ask_leader(now);
+        }
+    }
+
+    pub(crate) fn handle_read_index_reply(
+        &mut self,
+        request: RequestId,
+        outcome: Result<LogIndex, Refusal>,
+        now: Instant,
+    ) -> Handled {
+        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
+        let Some((_, tokens, _)) = follower.reads.asked.take_if(|(asked, _, _)| *asked == request) else {
+            return Ok(());
+        };
+        match outcome {
+            Ok(index) => {
+                follower.reads.indexed.entry(index).or_default().extend(tokens);
+                self.release_reads();
+            }
+            Err(refusal) => tokens.into_iter().for_each(|token| self.refuse(token, refusal)),
+        }
+        self.arm_requests();
+        self.ask_leader(now);
+        Ok(())
+    }
+
+    // ---- on both -----------------------------------------------------------------------------------------------
+
+    /// Reads whose index is committed here go to the state machine, behind the entries that they must see.
+    pub(crate) fn release_reads(&mut self) {
+        let commit = self.commit_index;
+        let mut tokens = Vec::new();
+        match &mut self.role {
+            Role::Leader(leader) => {
+                while let Some((_, token)) = leader.confirmed.front().filter(|(index, _)| *index <= commit) {
+                    tokens.push(*token);
+                    leader.confirmed.pop_front();
+                }
+            }
+            Role::Follower(follower) => {
+                while let Some(entry) = follower.reads.indexed.first_entry().filter(|entry| *entry.key() <= commit) {
+                    tokens.extend(entry.remove());
+                }
+            }
+            Role::PreCandidate(_) | Role::Candidate(_) => {}
+        }
+        for token in tokens {
+            self.push(Command::StateMachine(StateMachineRequest::Read { token }));
+        }
+    }
+
+    /// Runs the timer of this node's own questions and proposals to the leader.
+    pub(crate) fn arm_requests(&mut self) {
+        let Role::Follower(follower) = &self.role else { return };
+        let forwards = follower.forwards.values().map(|forward| forward.deadline).min();
+        match forwards.into_iter().chain(follower.reads.deadline()).min() {
+            Some(deadline) => self.timers.set(Timer::Requests, deadline),
+            None => self.timers.stop(Timer::Requests),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A leader's replication: what to send to whom, and what the answers say (Raft paper, section 5.3; thesis, section 10.2.1).
+
+use crate::command::{Command, Inconsistency};
+use crate::engine::{Engine, Handled};
+use crate::message::{AppendEntriesReply, AppendOutcome, HeartbeatReply};
+use crate::progress::Progress;
+use crate::role::{Leader, Role};
+use crate::types::{Epoch, Instant, LogIndex, NodeId, RequestId};
+
+impl Engine {
+    /// Sends to every follower what it lacks, as far as its window goes. Runs after every event.
+    pub(crate) fn replicate(&mut self) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let (limits, term, commit, last) = (&self.config.limits, self.vote.term, self.commit_index, self.log.last());
+        for (&target, progress) in &mut leader.progress {
+            if progress.wants(last.index) && progress.has_room(limits) {
+                let prev = progress.next_index().previous();
+                let prev = self.log.id_at(prev).expect("next_index is at most one beyond the log");
+                self.next_id += 1;
+                let (epoch, request, bytes_max) = (progress.epoch(), RequestId(self.next_id), limits.append_bytes_max);
+                progress.issue(request, commit);
+                let replicate = Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max };
+                self.commands.push_back(replicate);
+            } else if let Some(commit) = progress.commit_to_send(commit) {
+                self.commands.push_back(Command::ReplicateCommitted { target, term, commit });
+            }
+        }
+    }
+
+    pub(crate) fn handle_sent(
+        &mut self,
+        target: NodeId,
+        epoch: Epoch,
+        request: RequestId,
+        last: LogIndex,
+        bytes: usize,
+    ) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let round = leader.round;
+        if let Some(progress) = stream(leader, target, epoch) {
+            progress.sent(request, last, bytes, round);
+        }
+    }
+
+    pub(crate) fn handle_replicate_gone(&mut self, target: NodeId, epoch: Epoch, request: RequestId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some(progress) = stream(leader, target, epoch) {
+            progress.gone(request);
+        }
+    }
+
+    pub(crate) fn handle_append_entries_reply(
+        &mut self,
+        from: NodeId,
+        reply: AppendEntriesReply,
+        now: Instant,
+    ) -> Handled {
+        if reply.term < self.vote.term {
+            return Ok(());
+        }
+        let last = self.log.last().index;
+        let Role::Leader(leader) = &mut self.role else { return Ok(()) };
+        let Some(progress) = stream(leader, from, reply.epoch) else { return Ok(()) };
+        progress.hear(now);
+        match reply.outcome {
+            AppendOutcome::Matched(matched) if matched > last => {
+                return Err(Inconsistency::BeyondLog { matched, last });
+            }
+            AppendOutcome::Matched(matched) => {
+                progress.matched(matched);
+                self.advance_commit();
+            }
+            AppendOutcome::Conflict { hint } => {
+                // The hint is where the follower's log can agree with ours; where ours can agree with that, they may.
+                let agree = self.log.last_not_beyond(hint);
+                progress.conflicted(reply.request, agree.index);
+            }
+            // The term that made it stale is in the reply and was adopted: this node leads no more.
+            AppendOutcome::Stale => {}
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply, now: Instant) -> Handled {
+        if reply.term < self.vote.term {
+            return Ok(());
+        }
+        let last = self.log.last().index;
+        let Role::Leader(leader) = &mut self.role else { return Ok(()) };
+        let Some(progress) = leader.progress.get_mut(&from) else { return Ok(()) };
+        if reply.received > last || reply.matched > reply.received || reply.round > leader.round {
+            return Err(Inconsistency::BeyondLog { matched: reply.received.max(reply.matched), last });
+        }
+        progress.hear(now);
+        if reply.matched > progress.match_index() {
+            progress.matched(reply.matched);
+        }
+        progress.heartbeat_answered(reply.round, reply.received);
+        self.advance_commit();
+        self.confirm_reads(now);
+        Ok(())
+    }
+}
+
+/// The follower's progress, if the answer belongs to the stream that leads to it now.
+fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
+    leader.progress.get_mut(&target).filter(|progress| progress.epoch() == epoch)
+}

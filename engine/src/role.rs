@@ -1,0 +1,107 @@
+//! What a node does now, and the data that only this makes sense with.
+//!
+//! ```text
+//!              timeout            pre-vote quorum            quorum
+//!   Follower ──────────► PreCandidate ──────────► Candidate ──────────► Leader
+//!      ▲                     │                        │                    │
+//!      └─────────────────────┴────────────────────────┴────────────────────┘
+//!          a leader is heard from, a higher term is seen, or a leader lost its quorum
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::progress::Progress;
+use crate::read::{Confirmation, Questions};
+use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
+
+/// What a node does now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Role {
+    /// Follows a leader, or waits for one.
+    Follower(Follower),
+    /// Asks whether it would be elected in the next term.
+    PreCandidate(Votes),
+    /// Asks to be elected in its term.
+    Candidate(Votes),
+    /// Leads in its term.
+    Leader(Box<Leader>),
+}
+
+/// What a follower knows of its leader. All of it ends with the leader or the term.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// Who leads in this term, once heard from.
+    pub(crate) leader: Option<NodeId>,
+    /// When the leader was last heard from.
+    pub(crate) heard_at: Instant,
+    /// Up to here the log is known to be the same as this leader's; no more than this is committed at its word.
+    pub(crate) verified: LogIndex,
+    /// Entries on their way to the leader: who asked, and when to give up.
+    pub(crate) forwards: BTreeMap<RequestId, Forward>,
+    /// Reads on their way.
+    pub(crate) reads: Questions,
+}
+
+/// Entries of this node's callers that were handed to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Forward {
+    pub(crate) token: Token,
+    pub(crate) deadline: Instant,
+}
+
+/// The votes of a campaign; this node's own is among them once it counts.
+pub(crate) type Votes = BTreeMap<NodeId, bool>;
+
+/// What a leader knows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// The first entry of its term. Nothing is committed by counting, and nothing is read, before it is.
+    pub(crate) term_start: LogIndex,
+    /// Every other member.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// The last heartbeat.
+    pub(crate) round: Round,
+    /// Reads that wait for a quorum to confirm that this node still leads.
+    pub(crate) reads: VecDeque<Confirmation>,
+    /// Reads that are confirmed and wait for the log to be committed up to their index; the indexes do not go back.
+    pub(crate) confirmed: VecDeque<(LogIndex, Token)>,
+    /// What was taken in and is not applied.
+    pub(crate) in_hand: InHand,
+    /// The last forwarded proposal of each node; older ones are copies or came too late.
+    pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
+}
+
+/// The entries that a leader took in and that are not applied yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct InHand {
+    /// The last index, count and bytes of each proposal, oldest first.
+    proposals: VecDeque<(LogIndex, usize, usize)>,
+    /// The sum of the counts.
+    entries: usize,
+    /// The sum of the bytes.
+    bytes: usize,
+}
+
+impl InHand {
+    pub(crate) fn add(&mut self, last: LogIndex, entries: usize, bytes: usize) {
+        self.proposals.push_back((last, entries, bytes));
+        self.entries += entries;
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn remove_through(&mut self, applied: LogIndex) {
+        while let Some((_, entries, bytes)) = self.proposals.front().filter(|(last, _, _)| *last <= applied) {
+            self.entries -= entries;
+            self.bytes -= bytes;
+            self.proposals.pop_front();
+        }
+    }
+
+    pub(crate) const fn entries(&self) -> usize {
+        self.entries
+    }
+
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,64 @@
+//! What a node is and knows at one moment, for those who watch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::membership::Membership;
+use crate::types::{LogId, LogIndex, NodeId, Term};
+
+/// What a node does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RoleKind {
+    /// Receives entries and does not vote for itself.
+    Learner,
+    /// Receives entries.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks to be elected.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Has stopped for good.
+    Halted,
+}
+
+impl RoleKind {
+    /// The word for people and machines: `leader`, `follower`, `pre-candidate`, ...
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Learner => "learner",
+            Self::Follower => "follower",
+            Self::PreCandidate => "pre-candidate",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+            Self::Halted => "halted",
+        }
+    }
+}
+
+/// A node at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Which node.
+    pub node: NodeId,
+    /// What it does.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// The leader of the term, as far as the node knows.
+    pub leader: Option<NodeId>,
+    /// The last entry of its log, durable or not.
+    pub last: LogId,
+    /// The last durable index of its log.
+    pub flushed: LogIndex,
+    /// Its commit index.
+    pub commit: LogIndex,
+    /// The last index that the state machine reported as applied.
+    pub applied: LogIndex,
+    /// The membership that counts.
+    pub membership: Arc<Membership>,
+    /// On a leader: up to which index each other member's log is known to be durable and equal.
+    pub matched: BTreeMap<NodeId, LogIndex>,
+}

@@ -1,0 +1,68 @@
+//! The engine's timers: deadlines that go out through `poll_timeout` and come back as `Event::Timeout`.
+
+use crate::types::Instant;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Timer {
+    /// When to campaign, unless a leader is heard from before.
+    Election,
+    /// When to tell the followers again that this node leads.
+    Heartbeat,
+    /// When to see whether a quorum of followers has answered lately.
+    CheckQuorum,
+    /// When to ask the leader again for a read index, and to give up on entries that it did not answer for.
+    Requests,
+}
+
+impl Timer {
+    /// All timers, in the order in which those that are due at the same moment fire.
+    pub(crate) const ALL: [Self; 4] = [Self::Election, Self::Heartbeat, Self::CheckQuorum, Self::Requests];
+}
+
+/// The deadline of each timer; `None` when it is not running.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Timers([Option<Instant>; Timer::ALL.len()]);
+
+impl Timers {
+    pub(crate) const fn set(&mut self, timer: Timer, deadline: Instant) {
+        self.0[timer as usize] = Some(deadline);
+    }
+
+    pub(crate) const fn stop(&mut self, timer: Timer) {
+        self.0[timer as usize] = None;
+    }
+
+    pub(crate) const fn is_running(&self, timer: Timer) -> bool {
+        self.0[timer as usize].is_some()
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.0.iter().flatten().min().copied()
+    }
+
+    /// A timer whose deadline has come; it stops running.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+        let due = Timer::ALL.into_iter().find(|timer| self.0[*timer as usize].is_some_and(|at| at <= now))?;
+        self.stop(due);
+        Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_fire_once_when_due() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Heartbeat, Instant(20));
+        timers.set(Timer::Election, Instant(10));
+        assert_eq!(timers.next(), Some(Instant(10)));
+        assert_eq!(timers.take_due(Instant(9)), None);
+        assert_eq!(timers.take_due(Instant(20)), Some(Timer::Election));
+        assert_eq!(timers.take_due(Instant(20)), Some(Timer::Heartbeat));
+        assert_eq!((timers.take_due(Instant(20)), timers.next()), (None, None));
+    }
+}

@@ -1,0 +1,121 @@
+//! Events and commands as a person reads them in a trace: what happened, to whom, with the numbers.
+//!
+//! ```text
+//!   received from 2: append_entries term 3 prev 2/5 entries 3/6..8 commit 5
+//!     append_input_entries w4: 3/6..8
+//!     apply ..2/5
+//! ```
+
+use std::fmt::{Display, Formatter, Result};
+
+use crate::command::{Command, StateMachineRequest};
+use crate::entry::Batch;
+use crate::event::Event;
+use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest};
+use crate::types::NodeId;
+
+fn list<T: Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn entries(batches: &[Batch]) -> String {
+    if batches.is_empty() { "none".into() } else { list(batches) }
+}
+
+impl Display for Message {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| write!(f, "{name} term {} last {}", it.term, it.last);
+        let vote = |f: &mut Formatter<'_>, name, it: &VoteReply| {
+            let answer = if it.granted { "granted" } else { "refused" };
+            write!(f, "{name} {answer} for term {}, own term {}", it.asked, it.term)
+        };
+        match self {
+            Self::PreVote(it) => ask(f, "pre_vote", it),
+            Self::PreVoteReply(it) => vote(f, "pre_vote_reply", it),
+            Self::RequestVote(it) => ask(f, "request_vote", it),
+            Self::RequestVoteReply(it) => vote(f, "request_vote_reply", it),
+            Self::AppendEntries(it) => {
+                let entries = entries(&it.batches);
+                write!(f, "append_entries term {} prev {} entries {entries} commit {}", it.term, it.prev, it.commit)
+            }
+            Self::AppendEntriesReply(it) => match it.outcome {
+                AppendOutcome::Matched(index) => write!(f, "append_entries_reply term {} matched {index}", it.term),
+                AppendOutcome::Conflict { hint } => {
+                    write!(f, "append_entries_reply term {} conflict, hint {hint}", it.term)
+                }
+                AppendOutcome::Stale => write!(f, "append_entries_reply stale, own term {}", it.term),
+            },
+            Self::Heartbeat(it) => write!(f, "heartbeat term {} round {} commit {}", it.term, it.round, it.commit),
+            Self::HeartbeatReply(it) => {
+                write!(f, "heartbeat_reply term {} round {}", it.term, it.round)?;
+                write!(f, " received {} matched {}", it.received, it.matched)
+            }
+            Self::Committed { term, commit } => write!(f, "committed term {term} commit {commit}"),
+            Self::ReadIndex { term, .. } => write!(f, "read_index term {term}"),
+            Self::ReadIndexReply { outcome: Ok(index), .. } => write!(f, "read_index_reply {index}"),
+            Self::ReadIndexReply { outcome: Err(refusal), .. } => write!(f, "read_index_reply refused: {refusal}"),
+            Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {} entries", entries.len()),
+            Self::ProposeReply { outcome: Ok(first), .. } => write!(f, "propose_reply first {first}"),
+            Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
+        }
+    }
+}
+
+impl Display for Event {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::Timeout => write!(f, "timeout"),
+            Self::Initialize { membership, .. } => write!(f, "initialize {membership}"),
+            Self::Propose { token, entries } => write!(f, "propose #{token}: {} entries", entries.len()),
+            Self::Read { token } => write!(f, "read #{token}"),
+            Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
+            Self::Received { from, message: None } => write!(f, "met {from}"),
+            Self::LogFlushed { write } => write!(f, "log_flushed w{write}"),
+            Self::StorageFailed { reason } => write!(f, "storage_failed: {reason}"),
+            Self::Sent { target, last, .. } => write!(f, "sent to {target} up to {last}"),
+            Self::ReplicateGone { target, .. } => write!(f, "replicate_gone to {target}"),
+            Self::Applied { last } => write!(f, "applied {last}"),
+            Self::StateMachineFailed { at, reason } => write!(f, "state_machine_failed at {at}: {reason}"),
+        }
+    }
+}
+
+impl Display for Command {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match self {
+            Self::SaveVote { write, vote } => {
+                let whom = vote.voted_for.map_or("nobody".into(), |NodeId(id)| id.to_string());
+                write!(f, "save_vote w{write}: term {} for {whom}", vote.term)
+            }
+            Self::SavePeer { write, peer } => write!(f, "save_peer w{write}: {peer}"),
+            Self::AppendInputEntries { write, batches } => {
+                write!(f, "append_input_entries w{write}: {}", entries(batches))
+            }
+            Self::TruncateLog { write, after } => write!(f, "truncate_log w{write}: after {after}"),
+            Self::SaveCommitted { commit } => write!(f, "save_committed {commit}"),
+            Self::Apply { first, last } => write!(f, "apply {first}..{last}"),
+            Self::StateMachine(StateMachineRequest::Read { token }) => write!(f, "state_machine: read #{token}"),
+            Self::Replicate { target, prev, last, commit, .. } => {
+                write!(f, "replicate to {target}: prev {prev} last {last} commit {commit}")
+            }
+            Self::ReplicateCommitted { target, commit, .. } => write!(f, "replicate_committed to {target}: {commit}"),
+            Self::RebuildReplicationStreams { targets } => {
+                let targets: Vec<_> = targets.iter().map(|(node, _)| *node).collect();
+                write!(f, "rebuild_replication_streams to [{}]", list(&targets))
+            }
+            Self::BroadcastHeartbeat { targets, heartbeat } => {
+                write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
+            }
+            Self::SendVote { targets, request, pre_vote } => {
+                let message = if *pre_vote { Message::PreVote(*request) } else { Message::RequestVote(*request) };
+                write!(f, "send_vote to [{}]: {message}", list(targets))
+            }
+            Self::SendMessage { target, message } => write!(f, "send_message to {target}: {message}"),
+            Self::RefusePeer { peer, reason } => write!(f, "refuse_peer {peer}: {reason}"),
+            Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
+            Self::Refused { token, refusal } => write!(f, "refused #{token}: {refusal}"),
+            Self::Abandoned { from } => write!(f, "abandoned from {from}"),
+            Self::Halt { fault } => write!(f, "halt: {fault}"),
+        }
+    }
+}

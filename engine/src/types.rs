@@ -1,0 +1,191 @@
+//! The words of the protocol as types: every number that could be mistaken for another has a type of its own.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            /// The number after this one.
+            #[must_use]
+            pub fn next(self) -> Self {
+                assert!(self.0 < u64::MAX, concat!(stringify!($name), " is exhausted"));
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// The name of a node, unique in its cluster for ever. Chosen by the user; zero is a legal name.
+    NodeId
+}
+number! {
+    /// A term: Raft's logical clock (Raft paper, section 5.1). Term 0 has no leader; only the initial membership carries it.
+    Term
+}
+number! {
+    /// A position in the log. The first entry has index 1; 0 stands before it.
+    LogIndex
+}
+number! {
+    /// Names one write to the log lane (a vote, entries, a truncation). Ids increase; flushing one flushes all before it.
+    WriteId
+}
+number! {
+    /// Names one waiting caller. The runtime chooses it, the engine only hands it back.
+    Token
+}
+number! {
+    /// Names one replication stream from one leader to one target, so that what an older stream left behind cannot
+    /// count for a newer one. Never used twice by a node, restarts included.
+    Epoch
+}
+number! {
+    /// Names one request to a peer. Increases for the life of a node, restarts included, so that a late answer
+    /// cannot be taken for the answer to another question.
+    RequestId
+}
+number! {
+    /// Counts the heartbeats of a leader; a reply names the heartbeat that it answers.
+    Round
+}
+number! {
+    /// A client's exactly-once session (thesis, section 6.3); 0 stands for none.
+    SessionId
+}
+number! {
+    /// Milliseconds of log time: stamped by the leader as the last entry's time plus what has passed since, so that
+    /// every node sees the same time at the same entry and it never goes back.
+    LogTime
+}
+
+impl LogIndex {
+    /// Stands before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The index before this one; [`LogIndex::ZERO`] has none.
+    ///
+    /// # Panics
+    /// On [`LogIndex::ZERO`].
+    #[must_use]
+    pub fn previous(self) -> Self {
+        assert!(self.0 > 0, "nothing stands before index 0");
+        Self(self.0 - 1)
+    }
+
+    /// How many entries lie after `earlier` up to and with this index; 0 when `earlier` is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// The identity of an entry. Two entries with the same id are the same entry (Log Matching, Raft paper, section 5.3).
+///
+/// Ids order by term first, then index: the order in which Raft compares logs when it votes (section 5.4.1).
+///
+/// ```
+/// use outrigger_engine::LogId;
+/// assert!(LogId::new(2, 1) > LogId::new(1, 9));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogId {
+    /// The term of the leader that created the entry.
+    pub term: Term,
+    /// Its position.
+    pub index: LogIndex,
+}
+
+impl LogId {
+    /// Stands before the first entry of every log.
+    pub const ZERO: Self = Self { term: Term(0), index: LogIndex(0) };
+
+    /// An id from bare numbers.
+    #[must_use]
+    pub const fn new(term: u64, index: u64) -> Self {
+        Self { term: Term(term), index: LogIndex(index) }
+    }
+}
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.term, self.index)
+    }
+}
+
+/// What a node has promised: the highest term it has seen, and for whom it voted in it. Durable before anyone hears of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Vote {
+    /// `current_term` of the Raft paper; never goes back.
+    pub term: Term,
+    /// `voted_for`: the candidate that has this node's vote in `term`. Within a term it is set at most once.
+    pub voted_for: Option<NodeId>,
+}
+
+/// A moment: nanoseconds since an arbitrary start that only the driver knows. The engine has no clock of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// What has passed since `earlier`; zero when `earlier` is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// Which life of which data directory speaks. Peers remember the highest that they met under a node's id and refuse
+/// another incarnation (a wiped disk), a lower start (a restored copy) and the same start with another nonce (two
+/// copies that run at once).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation {
+    /// Drawn at random when the data directory was created.
+    pub id: u64,
+    /// Durably increased by each start; the first is 1.
+    pub start: u64,
+    /// Drawn at random by this start.
+    pub nonce: u64,
+}
+
+/// A node in one of its lives: what every message is signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Peer {
+    /// Its name.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} (incarnation {:016x}, start {})", self.node, self.incarnation.id, self.incarnation.start)
+    }
+}

@@ -1,0 +1,211 @@
+//! The order of storage writes: what has been handed to the log lane, what of it is durable, and what waits for that.
+//!
+//! ```text
+//!   accepted   1 SaveVote   2 AppendInputEntries ..7   3 TruncateLog 5   4 AppendInputEntries ..9
+//!   flushed    ────────────►│                                             (Event::LogFlushed { write: 1 })
+//!   promises                 "granted" may leave      "matched 9" waits for write 4
+//! ```
+//!
+//! Votes and entries form one total order, so a promise only has to name the write that it waits for. A write that was
+//! overtaken by a truncation counts for no more than what the truncation left (an old leader's entries must not be
+//! counted for a new one's).
+
+use std::collections::VecDeque;
+
+use crate::command::Command;
+use crate::types::{LogIndex, Term, WriteId};
+
+/// What leaves once a write is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Promise {
+    /// A message that promises what the write says.
+    Command(Command),
+    /// This node's vote for itself in this term: it counts now, and the others may be asked.
+    OwnVote(Term),
+}
+
+/// Entries that were handed to the log lane and are not durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Unflushed {
+    write: WriteId,
+    /// The last index that this write still stands for; a truncation lowers it.
+    last: LogIndex,
+    bytes: usize,
+}
+
+/// The log lane as the engine sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Writes {
+    /// The last write that was handed out.
+    accepted: WriteId,
+    /// The last durable write; `flushed <= accepted`.
+    flushed: WriteId,
+    /// The last write of a vote; `vote <= accepted`.
+    vote: WriteId,
+    /// The last index that is durable; never beyond the log.
+    flushed_index: LogIndex,
+    /// Writes of entries that are not durable, in order; each `write > flushed`.
+    unflushed: VecDeque<Unflushed>,
+    /// The sum of their bytes.
+    unflushed_bytes: usize,
+    /// What waits, ordered by the write that it waits for; each `> flushed`.
+    promises: VecDeque<(WriteId, Promise)>,
+}
+
+impl Writes {
+    /// Everything up to `last` is durable, as it was read from the disk.
+    pub(crate) const fn restore(last: LogIndex) -> Self {
+        Self {
+            accepted: WriteId(0),
+            flushed: WriteId(0),
+            vote: WriteId(0),
+            flushed_index: last,
+            unflushed: VecDeque::new(),
+            unflushed_bytes: 0,
+            promises: VecDeque::new(),
+        }
+    }
+
+    pub(crate) const fn flushed_index(&self) -> LogIndex {
+        self.flushed_index
+    }
+
+    pub(crate) const fn unflushed_bytes(&self) -> usize {
+        self.unflushed_bytes
+    }
+
+    /// The name of the next write.
+    pub(crate) fn accept(&mut self) -> WriteId {
+        self.accepted = self.accepted.next();
+        self.accepted
+    }
+
+    pub(crate) fn accept_vote(&mut self) -> WriteId {
+        self.vote = self.accept();
+        self.vote
+    }
+
+    pub(crate) fn accept_entries(&mut self, last: LogIndex, bytes: usize) -> WriteId {
+        let write = self.accept();
+        self.unflushed.push_back(Unflushed { write, last, bytes });
+        self.unflushed_bytes += bytes;
+        write
+    }
+
+    pub(crate) fn accept_truncation(&mut self, after: LogIndex) -> WriteId {
+        for entries in &mut self.unflushed {
+            entries.last = entries.last.min(after);
+        }
+        self.flushed_index = self.flushed_index.min(after);
+        self.accept()
+    }
+
+    /// The last write of a vote: what a message waits for that speaks for a term but for no entry.
+    pub(crate) const fn of_vote(&self) -> WriteId {
+        self.vote
+    }
+
+    /// The write that makes the log durable up to `index`, but not before the last vote.
+    pub(crate) fn of_entries(&self, index: LogIndex) -> WriteId {
+        if index <= self.flushed_index {
+            return self.vote;
+        }
+        let covering = self.unflushed.iter().find(|entries| entries.last >= index);
+        covering.map_or(self.accepted, |entries| entries.write).max(self.vote)
+    }
+
+    /// Keeps a promise until `write` is durable; gives it back if that is so already.
+    #[must_use]
+    pub(crate) fn promise(&mut self, write: WriteId, promise: Promise) -> Option<Promise> {
+        assert!(write <= self.accepted, "write {write} is not accepted; the last one is {}", self.accepted);
+        if write <= self.flushed {
+            return Some(promise);
+        }
+        let place = self.promises.partition_point(|(other, _)| *other <= write);
+        self.promises.insert(place, (write, promise));
+        None
+    }
+
+    /// Everything up to `write` is durable. Completions that come late or twice change nothing.
+    pub(crate) fn flush(&mut self, write: WriteId) {
+        assert!(
+            write <= self.accepted,
+            "write {write} was flushed but never accepted; the last one is {}",
+            self.accepted
+        );
+        self.flushed = self.flushed.max(write);
+        while let Some(entries) = self.unflushed.front().filter(|entries| entries.write <= write) {
+            assert!(entries.last >= self.flushed_index, "a flush takes the durable log back");
+            self.flushed_index = entries.last;
+            self.unflushed_bytes -= entries.bytes;
+            self.unflushed.pop_front();
+        }
+    }
+
+    /// The next promise that may leave.
+    pub(crate) fn take_kept(&mut self) -> Option<Promise> {
+        let (write, _) = self.promises.front()?;
+        if *write > self.flushed {
+            return None;
+        }
+        self.promises.pop_front().map(|(_, promise)| promise)
+    }
+
+    /// The promise that [`Writes::take_kept`] would give next.
+    pub(crate) fn peek_kept(&self) -> Option<&Promise> {
+        self.promises.front().filter(|(write, _)| *write <= self.flushed).map(|(_, promise)| promise)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn promise(term: u64) -> Promise {
+        Promise::OwnVote(Term(term))
+    }
+
+    #[test]
+    fn a_promise_leaves_when_its_write_is_durable_and_no_earlier() {
+        let mut writes = Writes::restore(LogIndex(0));
+        let vote = writes.accept_vote();
+        let entries = writes.accept_entries(LogIndex(3), 10);
+        assert_eq!(writes.promise(entries, promise(2)), None);
+        assert_eq!(writes.promise(vote, promise(1)), None);
+        writes.flush(vote);
+        assert_eq!((writes.take_kept(), writes.take_kept()), (Some(promise(1)), None));
+        writes.flush(entries);
+        assert_eq!(writes.take_kept(), Some(promise(2)));
+        assert_eq!(writes.promise(entries, promise(3)), Some(promise(3)));
+    }
+
+    #[test]
+    fn an_old_write_that_completes_after_a_truncation_counts_for_what_was_left() {
+        let mut writes = Writes::restore(LogIndex(2));
+        let old = writes.accept_entries(LogIndex(7), 10);
+        writes.accept_truncation(LogIndex(4));
+        let new = writes.accept_entries(LogIndex(9), 10);
+        writes.flush(old);
+        assert_eq!(writes.flushed_index(), LogIndex(4));
+        assert_eq!(writes.of_entries(LogIndex(6)), new);
+        writes.flush(new);
+        assert_eq!((writes.flushed_index(), writes.unflushed_bytes()), (LogIndex(9), 0));
+    }
+
+    #[test]
+    fn completions_out_of_order_never_take_the_durable_log_back() {
+        let mut writes = Writes::restore(LogIndex(0));
+        let first = writes.accept_entries(LogIndex(1), 1);
+        let second = writes.accept_entries(LogIndex(2), 1);
+        writes.flush(second);
+        writes.flush(first);
+        assert_eq!(writes.flushed_index(), LogIndex(2));
+    }
+
+    #[test]
+    fn a_truncation_of_durable_entries_takes_the_durable_log_back_at_once() {
+        let mut writes = Writes::restore(LogIndex(5));
+        writes.accept_truncation(LogIndex(3));
+        assert_eq!(writes.flushed_index(), LogIndex(3));
+    }
+}

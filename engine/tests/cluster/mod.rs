@@ -1,0 +1,418 @@
+//! A cluster of engines on a table: no disk, no network, no clock. Whoever writes a test moves every message and every
+//! flush by hand, or lets [`Cluster::stabilize`] do it, and reads what happened from the trace.
+#![allow(dead_code, reason = "each test binary uses its own part of this")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger_engine::*;
+
+/// One node: its engine, what its disk holds, what is on the way there.
+pub(crate) struct TestNode {
+    pub(crate) engine: Engine,
+    pub(crate) config: EngineConfig,
+    /// The log as accepted, entry by entry: what a log lane would hold.
+    pub(crate) log: Vec<(LogId, Payload)>,
+    /// What survives a crash.
+    pub(crate) disk: Disk,
+    /// Writes that are accepted and not durable.
+    pub(crate) queued: VecDeque<Command>,
+    /// What the state machine has applied: the commands, as text.
+    pub(crate) applied: Vec<(LogId, String)>,
+    /// What callers were told, oldest first.
+    pub(crate) answers: Vec<String>,
+    pub(crate) alive: bool,
+}
+
+/// What survives a crash.
+#[derive(Clone, Default)]
+pub(crate) struct Disk {
+    pub(crate) vote: Vote,
+    pub(crate) log: Vec<(LogId, Payload)>,
+    pub(crate) peers: BTreeMap<NodeId, Incarnation>,
+    pub(crate) starts: u64,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Envelope {
+    pub(crate) from: Peer,
+    pub(crate) to: u64,
+    pub(crate) message: Message,
+}
+
+pub(crate) struct Cluster {
+    pub(crate) nodes: BTreeMap<u64, TestNode>,
+    pub(crate) network: VecDeque<Envelope>,
+    pub(crate) now: Instant,
+    /// Nodes that no message reaches or leaves.
+    pub(crate) cut: Vec<u64>,
+    pub(crate) trace: String,
+    membership: Arc<Membership>,
+}
+
+pub(crate) fn text(payload: &Payload) -> String {
+    match &payload.body {
+        Body::Blank => "blank".into(),
+        Body::Command(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Body::Membership(membership) => membership.to_string(),
+    }
+}
+
+pub(crate) fn command(text: &str) -> Payload {
+    Payload::command(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+pub(crate) fn peer(node: u64, start: u64) -> Peer {
+    Peer { node: NodeId(node), incarnation: Incarnation { id: 100 + node, start, nonce: start } }
+}
+
+fn restored(disk: &Disk) -> Restored {
+    let mut terms: Vec<LogId> = Vec::new();
+    for (id, _) in &disk.log {
+        if terms.last().is_none_or(|last| last.term < id.term) {
+            terms.push(*id);
+        }
+    }
+    let membership = |(id, payload): &(LogId, Payload)| match &payload.body {
+        Body::Membership(membership) => Some((id.index, Arc::clone(membership))),
+        Body::Blank | Body::Command(_) => None,
+    };
+    Restored {
+        vote: disk.vote,
+        terms,
+        last: disk.log.last().map_or(LogId::ZERO, |(id, _)| *id),
+        memberships: disk.log.iter().filter_map(membership).collect(),
+        peers: disk.peers.clone(),
+        ..Restored::default()
+    }
+}
+
+impl Cluster {
+    /// Nodes that know nothing yet.
+    pub(crate) fn empty(ids: &[u64], change: impl Fn(&mut EngineConfig)) -> Self {
+        let voters = ids.iter().map(|id| (NodeId(*id), Node { address: format!("node{id}") }));
+        let membership = Arc::new(Membership::new(voters, []));
+        let mut cluster = Self {
+            nodes: BTreeMap::new(),
+            network: VecDeque::new(),
+            now: Instant(0),
+            cut: Vec::new(),
+            trace: String::new(),
+            membership,
+        };
+        for id in ids {
+            let mut config = EngineConfig::new(peer(*id, 1), *id);
+            change(&mut config);
+            cluster.start(*id, config, Disk { starts: 1, ..Disk::default() });
+        }
+        cluster
+    }
+
+    /// Nodes that all hold the same first entry.
+    pub(crate) fn new(ids: &[u64]) -> Self {
+        Self::with(ids, |_| {})
+    }
+
+    pub(crate) fn with(ids: &[u64], change: impl Fn(&mut EngineConfig)) -> Self {
+        let mut cluster = Self::empty(ids, change);
+        for id in ids {
+            let membership = Arc::clone(&cluster.membership);
+            cluster.handle(*id, Event::Initialize { token: Token(0), membership });
+            cluster.flush(*id);
+        }
+        cluster.trace.clear();
+        cluster
+    }
+
+    /// Nodes that have run before: their logs are given by the terms of the entries behind the membership, and their
+    /// current term.
+    pub(crate) fn with_logs(logs: &[(u64, u64, &[u64])]) -> Self {
+        let ids: Vec<u64> = logs.iter().map(|(id, ..)| *id).collect();
+        let mut cluster = Self::new(&ids);
+        for (id, term, terms) in logs {
+            let mut disk = cluster.nodes[id].disk.clone();
+            disk.vote = Vote { term: Term(*term), voted_for: None };
+            for (index, term) in (2..).zip(terms.iter()) {
+                disk.log.push((LogId::new(*term, index), command(&format!("{term}.{index}"))));
+            }
+            let config = cluster.nodes[id].config.clone();
+            cluster.start(*id, config, disk);
+        }
+        cluster
+    }
+
+    fn start(&mut self, id: u64, mut config: EngineConfig, disk: Disk) {
+        config.node = peer(id, disk.starts);
+        config.seed = id + 1000 * disk.starts;
+        let engine = Engine::new(config.clone(), restored(&disk), self.now);
+        let log = disk.log.clone();
+        let node = TestNode {
+            engine,
+            config,
+            log,
+            disk,
+            queued: VecDeque::new(),
+            applied: Vec::new(),
+            answers: Vec::new(),
+            alive: true,
+        };
+        self.nodes.insert(id, node);
+        self.run_commands(id);
+    }
+
+    pub(crate) fn node(&self, id: u64) -> &TestNode {
+        &self.nodes[&id]
+    }
+
+    pub(crate) fn engine(&self, id: u64) -> &Engine {
+        &self.nodes[&id].engine
+    }
+
+    pub(crate) fn role(&self, id: u64) -> RoleKind {
+        self.engine(id).role_kind()
+    }
+
+    pub(crate) fn term(&self, id: u64) -> u64 {
+        self.engine(id).vote().term.0
+    }
+
+    pub(crate) fn commit(&self, id: u64) -> u64 {
+        self.engine(id).commit_index().0
+    }
+
+    /// The ids of a node's log as accepted, as text: `0/1 1/2`.
+    pub(crate) fn log(&self, id: u64) -> String {
+        self.nodes[&id].log.iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The commands that a node has applied.
+    pub(crate) fn applied(&self, id: u64) -> Vec<&str> {
+        let commands = |(_, text): &'_ (LogId, String)| !(text == "blank" || text.starts_with("voters"));
+        self.nodes[&id].applied.iter().filter(|it| commands(it)).map(|(_, text)| text.as_str()).collect()
+    }
+
+    // ---- causes ------------------------------------------------------------------------------------------------
+
+    pub(crate) fn handle(&mut self, id: u64, event: Event) {
+        let _ = writeln!(self.trace, "{id} {event}");
+        let now = self.now;
+        self.nodes.get_mut(&id).expect("a node").engine.handle_event(event, now);
+        self.run_commands(id);
+    }
+
+    /// Lets a node's next deadline come.
+    pub(crate) fn timeout(&mut self, id: u64) {
+        let deadline = self.engine(id).poll_timeout().expect("a running timer");
+        self.now = self.now.max(deadline);
+        self.handle(id, Event::Timeout);
+    }
+
+    /// Lets time pass; every timer that comes due fires, in order.
+    pub(crate) fn elapse(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let next = |cluster: &Self| {
+            let alive = cluster.nodes.iter().filter(|(_, node)| node.alive);
+            alive.filter_map(|(id, node)| Some((node.engine.poll_timeout()?, *id))).min()
+        };
+        while let Some((at, id)) = next(self).filter(|(at, _)| *at <= end) {
+            self.now = self.now.max(at);
+            self.handle(id, Event::Timeout);
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn propose(&mut self, id: u64, token: u64, value: &str) {
+        self.handle(id, Event::Propose { token: Token(token), entries: Arc::new([command(value)]) });
+    }
+
+    pub(crate) fn read(&mut self, id: u64, token: u64) {
+        self.handle(id, Event::Read { token: Token(token) });
+    }
+
+    pub(crate) fn receive(&mut self, to: u64, from: u64, message: Message) {
+        let from = peer(from, self.nodes.get(&from).map_or(1, |node| node.disk.starts));
+        self.handle(to, Event::Received { from, message: Some(message) });
+    }
+
+    /// Makes everything durable that a node has accepted.
+    pub(crate) fn flush(&mut self, id: u64) -> bool {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        let mut last = None;
+        for command in node.queued.drain(..) {
+            last = Some(node.disk.write(command)).flatten().or(last);
+        }
+        if let Some(write) = last {
+            self.handle(id, Event::LogFlushed { write });
+        }
+        last.is_some()
+    }
+
+    /// Delivers the oldest message for which `wanted` holds.
+    pub(crate) fn deliver(&mut self, wanted: impl Fn(&Envelope) -> bool) -> bool {
+        let Some(place) = self.network.iter().position(wanted) else { return false };
+        let Envelope { from, to, message } = self.network.remove(place).expect("it is there");
+        if !self.cut.contains(&to) && !self.cut.contains(&from.node.0) && self.nodes[&to].alive {
+            self.handle(to, Event::Received { from, message: Some(message) });
+        }
+        true
+    }
+
+    pub(crate) fn drop_messages(&mut self, unwanted: impl Fn(&Envelope) -> bool) -> usize {
+        let before = self.network.len();
+        self.network.retain(|envelope| !unwanted(envelope));
+        before - self.network.len()
+    }
+
+    /// Flushes and delivers until nothing is left to do. No time passes.
+    pub(crate) fn stabilize(&mut self) {
+        for _ in 0..100_000 {
+            let ids: Vec<u64> = self.nodes.iter().filter(|(_, node)| node.alive).map(|(id, _)| *id).collect();
+            let flushed = ids.into_iter().filter(|id| self.flush(*id)).count();
+            if !self.deliver(|_| true) && flushed == 0 {
+                return;
+            }
+        }
+        panic!("no end in sight:\n{}", self.trace.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
+    }
+
+    /// Lets a node campaign until it leads. The others must be willing.
+    pub(crate) fn elect(&mut self, id: u64) {
+        for _ in 0..20 {
+            self.timeout(id);
+            self.stabilize();
+            if self.role(id) == RoleKind::Leader {
+                return;
+            }
+        }
+        panic!("node {id} was not elected:\n{}", self.trace);
+    }
+
+    pub(crate) fn crash(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        node.alive = false;
+        node.queued.clear();
+        let _ = writeln!(self.trace, "{id} crashed");
+    }
+
+    pub(crate) fn restart(&mut self, id: u64) {
+        let mut disk = self.nodes[&id].disk.clone();
+        disk.starts += 1;
+        let config = self.nodes[&id].config.clone();
+        let _ = writeln!(self.trace, "{id} started");
+        self.start(id, config, disk);
+    }
+
+    // ---- effects -----------------------------------------------------------------------------------------------
+
+    fn run_commands(&mut self, id: u64) {
+        while let Some(command) = self.nodes.get_mut(&id).expect("a node").engine.poll_command() {
+            let _ = writeln!(self.trace, "    {command}");
+            self.run(id, command);
+        }
+    }
+
+    fn run(&mut self, id: u64, command: Command) {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        let from = node.config.node;
+        match command {
+            Command::SaveVote { .. } | Command::SavePeer { .. } => node.queued.push_back(command),
+            Command::AppendInputEntries { ref batches, .. } => {
+                node.log.extend(batches.iter().flat_map(entries_of));
+                node.queued.push_back(command);
+            }
+            Command::TruncateLog { after, .. } => {
+                node.log.retain(|(id, _)| id.index <= after.index);
+                node.queued.push_back(command);
+            }
+            Command::Apply { first, last } => {
+                let entries = node.log.iter().filter(|(id, _)| id.index >= first && id.index <= last.index);
+                node.applied.extend(entries.map(|(id, payload)| (*id, text(payload))));
+                assert_eq!(node.applied.last().map(|(id, _)| *id), Some(last), "applied in order, without a hole");
+                let now = self.now;
+                node.engine.handle_event(Event::Applied { last: last.index }, now);
+            }
+            Command::StateMachine(StateMachineRequest::Read { token }) => {
+                let sees = node.applied.last().map_or(LogIndex::ZERO, |(id, _)| id.index);
+                node.answers.push(format!("read #{token} sees {sees}"));
+            }
+            Command::Accepted { .. } | Command::Refused { .. } | Command::Abandoned { .. } | Command::Halt { .. } => {
+                node.answers.push(command.to_string());
+            }
+            Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } => {
+                let (batches, sent) = node.batches(prev, last, bytes_max);
+                let bytes = batches.iter().map(Batch::bytes).sum();
+                let message = AppendEntries { term, epoch, request, prev, batches, commit };
+                self.send(from, target, Message::AppendEntries(message));
+                let now = self.now;
+                let engine = &mut self.nodes.get_mut(&id).expect("a node").engine;
+                engine.handle_event(Event::Sent { target, epoch, request, last: sent, bytes }, now);
+            }
+            Command::ReplicateCommitted { target, term, commit } => {
+                self.send(from, target, Message::Committed { term, commit });
+            }
+            Command::BroadcastHeartbeat { targets, heartbeat } => {
+                targets.into_iter().for_each(|target| self.send(from, target, Message::Heartbeat(heartbeat)));
+            }
+            Command::SendVote { targets, request, pre_vote } => {
+                let message = if pre_vote { Message::PreVote(request) } else { Message::RequestVote(request) };
+                targets.into_iter().for_each(|target| self.send(from, target, message.clone()));
+            }
+            Command::SendMessage { target, message } => self.send(from, target, message),
+            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::RefusePeer { .. } => {}
+        }
+    }
+
+    fn send(&mut self, from: Peer, to: NodeId, message: Message) {
+        self.network.push_back(Envelope { from, to: to.0, message });
+    }
+}
+
+impl TestNode {
+    /// The entries between two ids, one batch each, as far as the size allows.
+    fn batches(&self, prev: LogId, last: LogId, bytes_max: usize) -> (Vec<Batch>, LogIndex) {
+        let (mut batches, mut bytes, mut sent) = (Vec::new(), 0, prev.index);
+        for (id, payload) in self.log.iter().filter(|(id, _)| id.index > prev.index && id.index <= last.index) {
+            let batch = Batch::new(*id, LogTime(0), Arc::new([payload.clone()]));
+            bytes += batch.bytes();
+            if bytes > bytes_max && !batches.is_empty() {
+                break;
+            }
+            sent = id.index;
+            batches.push(batch);
+        }
+        (batches, sent)
+    }
+}
+
+impl Disk {
+    fn write(&mut self, command: Command) -> Option<WriteId> {
+        match command {
+            Command::SaveVote { write, vote } => {
+                self.vote = vote;
+                Some(write)
+            }
+            Command::SavePeer { write, peer } => {
+                self.peers.insert(peer.node, peer.incarnation);
+                Some(write)
+            }
+            Command::AppendInputEntries { write, batches } => {
+                self.log.extend(batches.iter().flat_map(entries_of));
+                Some(write)
+            }
+            Command::TruncateLog { write, after } => {
+                self.log.retain(|(id, _)| id.index <= after.index);
+                Some(write)
+            }
+            other => panic!("{other} is not for the disk"),
+        }
+    }
+}
+
+fn entries_of(batch: &Batch) -> Vec<(LogId, Payload)> {
+    let at = |offset| LogId { term: batch.term(), index: LogIndex(batch.first().index.0 + offset) };
+    (0..).zip(batch.entries()).map(|(offset, payload)| (at(offset), payload.clone())).collect()
+}
