@@ -91,7 +91,8 @@ impl Engine {
         // A leader whose term is over learns it from the reply's.
         let received = if request.term == self.vote.term { self.verified() } else { LogIndex::ZERO };
         let matched = received.min(self.writes.flushed_index());
-        let reply = HeartbeatReply { term: self.vote.term, round: request.round, received, matched };
+        let reply =
+            HeartbeatReply { term: self.vote.term, asked: request.term, round: request.round, received, matched };
         self.answer_after_vote(from, Message::HeartbeatReply(reply), now);
         Ok(())
     }

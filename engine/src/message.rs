@@ -150,6 +150,8 @@ pub struct Heartbeat {
 pub struct HeartbeatReply {
     /// The follower's term.
     pub term: Term,
+    /// The question's term: rounds begin anew with each, and an answer to an earlier leadership counts for nothing.
+    pub asked: Term,
     /// The question's.
     pub round: Round,
     /// The highest index up to which the follower verified its log against this leader, durable or not.

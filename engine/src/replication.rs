@@ -82,7 +82,7 @@ impl Engine {
     }
 
     pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply, now: Instant) -> Handled {
-        if reply.term < self.vote.term {
+        if reply.asked != self.vote.term {
             return Ok(());
         }
         let last = self.log.last().index;

@@ -58,7 +58,7 @@ number! {
     RequestId
 }
 number! {
-    /// Counts the heartbeats of a leader; a reply names the heartbeat that it answers.
+    /// Counts the heartbeats of a leader in its term; a reply names the heartbeat that it answers.
     Round
 }
 number! {

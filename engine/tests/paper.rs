@@ -583,7 +583,13 @@ fn s5_4_2_an_entry_of_an_earlier_term_is_not_committed_by_counting() {
     cluster.network.clear();
     cluster.flush(1);
     let status = cluster.engine(1).status();
-    let reply = HeartbeatReply { term: status.term, round: Round(1), received: LogIndex(2), matched: LogIndex(2) };
+    let reply = HeartbeatReply {
+        term: status.term,
+        asked: status.term,
+        round: Round(1),
+        received: LogIndex(2),
+        matched: LogIndex(2),
+    };
     cluster.receive(1, 2, Message::HeartbeatReply(reply));
     assert_eq!(cluster.engine(1).status().matched[&NodeId(2)], LogIndex(2));
     assert_eq!(cluster.commit(1), 0, "a majority holds 2/2, but that is not enough");
