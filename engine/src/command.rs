@@ -283,6 +283,11 @@ pub enum PeerRefusal {
     SecondCopy,
     /// It claims to be this very node.
     OwnId,
+    /// More nodes than this have been met already, and it is not a member.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
     /// Its message contradicts what Raft guarantees.
     Inconsistent(Inconsistency),
 }
@@ -299,6 +304,7 @@ impl fmt::Display for PeerRefusal {
             }
             Self::SecondCopy => f.write_str("another copy of its data directory is running; stop one"),
             Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
+            Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and it is not a member"),
             Self::Inconsistent(inconsistency) => inconsistency.fmt(f),
         }
     }
@@ -329,6 +335,18 @@ pub enum Inconsistency {
         /// The one that came.
         found: LogId,
     },
+    /// The leader of a term replaces an entry that it has itself sent in that term (Leader Append-Only).
+    Rewritten {
+        /// What it sent first.
+        held: LogId,
+        /// What should take its place.
+        proposed: LogId,
+    },
+    /// A term or an index that no cluster reaches, or a leader of term 0.
+    OutOfRange {
+        /// The number.
+        number: u64,
+    },
     /// An acknowledgement goes beyond what was sent.
     BeyondLog {
         /// What was acknowledged.
@@ -348,6 +366,10 @@ impl fmt::Display for Inconsistency {
                 write!(f, "it would replace the committed entry {committed} by {proposed}")
             }
             Self::Entries { prev, found } => write!(f, "its entry {found} cannot follow {prev}"),
+            Self::Rewritten { held, proposed } => {
+                write!(f, "it replaces its own entry {held} by {proposed} within a term")
+            }
+            Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
             Self::BeyondLog { matched, last } => {
                 write!(f, "it acknowledges index {matched}, but the log ends at {last}")
             }

@@ -15,8 +15,13 @@ use crate::restored::Restored;
 use crate::role::{Follower, Role};
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
-use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, Term, Token, Vote};
+use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
 use crate::writes::{Promise, Writes};
+
+/// Each start of a node has so many bits of request ids for itself: enough for a million a second for half a year.
+const ID_BITS: u32 = 44;
+/// So many nodes are remembered; members are beyond this limit.
+const PEERS_MAX: usize = 4096;
 
 /// The Raft consensus algorithm as a pure function of (state, event, now).
 ///
@@ -44,12 +49,18 @@ pub struct Engine {
     pub(crate) role: Role,
     /// Deadlines.
     pub(crate) timers: Timers,
-    /// Log time of the last accepted entry, and when it was accepted.
+    /// Log time of the last entry that another leader stamped, and when it was accepted.
     log_clock: (LogTime, Instant),
+    /// Log time of the last accepted entry: no later entry gets an earlier one.
+    log_time: LogTime,
     /// Spreads the election timeouts.
     random: Random,
-    /// The next epoch or request id.
+    /// The last epoch or request id.
     pub(crate) next_id: u64,
+    /// The vote that this life began with: in terms before it, and in its own, an earlier life may have led.
+    born_with: Vote,
+    /// The last forwarded proposal that was seen of each node, in any role: older ones are copies, or came too late.
+    pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
     /// What is to be done and was not polled yet.
     pub(crate) commands: VecDeque<Command>,
     /// Set once the node has stopped taking part.
@@ -71,7 +82,7 @@ impl Engine {
         assert!(restored.commit <= log.last().index, "commit {} beyond the log's {}", restored.commit, log.last());
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
         let start = config.node.incarnation.start;
-        assert!(start < 1 << 31, "{start} starts use up the numbers of requests");
+        assert!(start < 1 << (64 - ID_BITS), "{start} starts use up the numbers of requests");
         let mut engine = Self {
             random: Random::new(config.seed),
             vote: restored.vote,
@@ -84,8 +95,11 @@ impl Engine {
             role: Role::Follower(Follower::default()),
             timers: Timers::default(),
             log_clock: (restored.log_time, now),
+            log_time: restored.log_time,
             // No id of an earlier start is used again.
-            next_id: start << 32,
+            next_id: start << ID_BITS,
+            born_with: restored.vote,
+            forwarded: BTreeMap::new(),
             commands: VecDeque::new(),
             fault: None,
             config,
@@ -249,6 +263,12 @@ impl Engine {
         Epoch(self.next_id)
     }
 
+    /// Whether an earlier life of this node may have led in `term`.
+    pub(crate) fn may_have_led(&self, term: Term) -> bool {
+        let Vote { term: born, voted_for } = self.born_with;
+        term < born || (term == born && voted_for == Some(self.id()))
+    }
+
     /// Starts the election timer anew, if this node may campaign.
     pub(crate) fn arm_election(&mut self, now: Instant) {
         if !self.membership().is_voter(self.id()) {
@@ -261,7 +281,8 @@ impl Engine {
     /// Log time now: the last entry's plus what has passed since.
     pub(crate) fn log_time(&self, now: Instant) -> LogTime {
         let (last, at) = self.log_clock;
-        LogTime(last.0.saturating_add(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)))
+        let passed = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+        LogTime(last.0.saturating_add(passed)).max(self.log_time)
     }
 
     /// Appends batches that follow the log's last entry.
@@ -271,6 +292,7 @@ impl Engine {
         for batch in &batches {
             self.log.append(batch.first(), batch.last());
             self.adopt_memberships(batch, now);
+            self.log_time = batch.log_time();
             // A leader's clock runs on from where its term began, so that rounding does not add up.
             if !matches!(self.role, Role::Leader(_)) {
                 self.log_clock = (batch.log_time(), now);
@@ -339,6 +361,10 @@ impl Engine {
             return self.push(Command::RefusePeer { peer: from, reason });
         }
         let Some(message) = message else { return };
+        if let Err(inconsistency) = message.check_range() {
+            let reason = PeerRefusal::Inconsistent(inconsistency);
+            return self.push(Command::RefusePeer { peer: from, reason });
+        }
         if message.term().is_some_and(|term| term > self.vote.term) {
             self.adopt_term(message.term().unwrap_or_default(), now);
         }
@@ -374,6 +400,9 @@ impl Engine {
             Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met: met.id }),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met: met.start }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy),
+            None if self.peers.len() >= PEERS_MAX && !self.membership().nodes().contains_key(&from.node) => {
+                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
+            }
             Some(_) | None => {}
         }
         self.peers.insert(from.node, life);
@@ -412,6 +441,8 @@ impl Engine {
         self.leave_role();
         self.role = Role::Follower(Follower::default());
         self.timers = Timers::default();
+        // Nothing more is applied here: whoever waits for it, under any leader, is told so.
+        self.push(Command::Abandoned { from: self.applied.next() });
         self.fault = Some(fault.clone());
         self.push(Command::Halt { fault });
     }
@@ -428,11 +459,15 @@ fn supersedes(later: &Promise, earlier: &Promise) -> bool {
     use crate::message::AppendOutcome::Matched;
     let acknowledgement = |promise: &Promise| match promise {
         Promise::Command(Command::SendMessage { target, message: Message::AppendEntriesReply(reply) }) => {
-            matches!(reply.outcome, Matched(_)).then_some((*target, reply.term, reply.epoch))
+            let Matched(index) = reply.outcome else { return None };
+            Some(((*target, reply.term, reply.epoch), index))
         }
         Promise::Command(_) | Promise::OwnVote(_) => None,
     };
-    acknowledgement(earlier).is_some() && acknowledgement(later) == acknowledgement(earlier)
+    let (Some((stream, index)), Some((other, more))) = (acknowledgement(earlier), acknowledgement(later)) else {
+        return false;
+    };
+    stream == other && index <= more
 }
 
 /// What the handling of a message comes to: done, or the message contradicts what Raft guarantees.

@@ -47,9 +47,14 @@ impl Engine {
         let Some(difference) = difference else { return Ok(()) };
         let keep = difference.previous();
         if difference <= self.log.last().index {
+            let differs = batches.iter().find(|batch| batch.last().index >= difference).map_or(Term(0), Batch::term);
+            let proposed = LogId { term: differs, index: difference };
             if difference <= self.commit_index {
-                let proposed = batches.iter().find(|batch| batch.last().index >= difference);
-                return Err(self.committed_conflict(proposed.map_or(LogId::ZERO, Batch::first)));
+                return Err(self.committed_conflict(proposed));
+            }
+            if difference <= self.verified() {
+                let held = self.log.id_at(difference).unwrap_or(LogId::ZERO);
+                return Err(Inconsistency::Rewritten { held, proposed });
             }
             self.truncate(keep);
         }
@@ -113,6 +118,9 @@ impl Engine {
 
 /// Entries must follow `prev` without a hole, terms must not go back, and none is of a later term than its leader's.
 fn check_contiguous(prev: LogId, batches: &[Batch], term: Term) -> Handled {
+    if prev.term > term {
+        return Err(Inconsistency::Entries { prev, found: LogId { term, index: prev.index.next() } });
+    }
     let mut before = prev;
     for batch in batches {
         let first = batch.first();
@@ -121,9 +129,6 @@ fn check_contiguous(prev: LogId, batches: &[Batch], term: Term) -> Handled {
             return Err(Inconsistency::Entries { prev: before, found: first });
         }
         before = batch.last();
-    }
-    if prev.term > term {
-        return Err(Inconsistency::Entries { prev, found: LogId { term, index: prev.index } });
     }
     Ok(())
 }

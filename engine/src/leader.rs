@@ -1,7 +1,7 @@
 //! A leader: how its term begins and ends, how it takes entries in, and when they are committed (Raft paper, sections 5.3
 //! and 5.4.2; thesis, sections 6.2 and 10.2.1).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::command::{Command, Refusal};
@@ -28,7 +28,6 @@ impl Engine {
             reads: VecDeque::new(),
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
-            forwarded: BTreeMap::new(),
         }));
         self.timers.stop(Timer::Election);
         self.push(Command::RebuildReplicationStreams { targets });

@@ -129,50 +129,47 @@ impl fmt::Display for Membership {
     }
 }
 
-/// The two memberships that matter: the last one in the log, which counts, and the one to fall back to.
+/// The memberships in the log that matter: the last one counts, those before it are what to fall back to.
 ///
-/// A membership takes effect when it is appended and loses it when it is truncated (thesis, section 4.1). One change
-/// is under way at a time, so one step back is enough.
+/// A membership takes effect when it is appended and loses it when it is truncated (thesis, section 4.1). A leader has
+/// one change under way at a time, but a follower may receive several before it learns that they are committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Memberships {
-    /// The last membership in the log. `effective.0 >= settled.0`.
-    effective: (LogIndex, Arc<Membership>),
-    /// The one before it, or the same once it is committed.
-    settled: (LogIndex, Arc<Membership>),
+    /// With their indexes, which increase. Never empty; all but the first may still be truncated.
+    known: Vec<(LogIndex, Arc<Membership>)>,
 }
 
 impl Memberships {
-    /// From what the log holds, oldest first; an empty membership when it holds none.
+    /// From what the log holds, oldest first. Before the first entry of a log nobody is a member.
     pub(crate) fn restore(found: &[(LogIndex, Arc<Membership>)]) -> Self {
-        assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
-        let none = (LogIndex::ZERO, Arc::new(Membership::default()));
-        let effective = found.last().unwrap_or(&none).clone();
-        let settled = found.iter().rev().nth(1).unwrap_or(&none).clone();
-        Self { effective, settled }
+        let mut known = vec![(LogIndex::ZERO, Arc::new(Membership::default()))];
+        known.extend_from_slice(found);
+        assert!(known.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
+        Self { known }
+    }
+
+    fn last(&self) -> &(LogIndex, Arc<Membership>) {
+        self.known.last().expect("the first one is never dropped")
     }
 
     pub(crate) fn effective(&self) -> &Arc<Membership> {
-        &self.effective.1
+        &self.last().1
     }
 
     pub(crate) fn append(&mut self, at: LogId, membership: Arc<Membership>) {
-        assert!(at.index > self.effective.0, "a membership at {at} behind the one at {}", self.effective.0);
-        let before = std::mem::replace(&mut self.effective, (at.index, membership));
-        self.settled = before;
+        assert!(at.index > self.last().0, "a membership at {at} behind the one at {}", self.last().0);
+        self.known.push((at.index, membership));
     }
 
     pub(crate) fn truncate(&mut self, after: LogId) {
-        assert!(after.index >= self.settled.0, "truncating to {after} drops the membership at {}", self.settled.0);
-        if self.effective.0 > after.index {
-            self.effective = self.settled.clone();
-        }
+        assert!(after.index >= self.known[0].0, "truncating to {after} drops the membership at {}", self.known[0].0);
+        self.known.retain(|(index, _)| *index <= after.index);
     }
 
-    /// What is committed cannot be truncated any more.
+    /// What is committed cannot be truncated any more: nobody falls back to what was before it.
     pub(crate) fn commit(&mut self, commit: LogIndex) {
-        if self.effective.0 <= commit && self.settled.0 != self.effective.0 {
-            self.settled = self.effective.clone();
-        }
+        let settled = self.known.partition_point(|(index, _)| *index <= commit);
+        self.known.drain(..settled.saturating_sub(1));
     }
 }
 
@@ -189,6 +186,9 @@ mod tests {
         let mut all = Memberships::restore(&[(LogIndex(1), voters(&[1, 2, 3]))]);
         all.commit(LogIndex(1));
         all.append(LogId::new(2, 5), voters(&[1, 2]));
+        assert_eq!(all.effective(), &voters(&[1, 2]));
+        all.append(LogId::new(2, 7), voters(&[1]));
+        all.truncate(LogId::new(2, 6));
         assert_eq!(all.effective(), &voters(&[1, 2]));
         all.truncate(LogId::new(1, 4));
         assert_eq!(all.effective(), &voters(&[1, 2, 3]));

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::command::Refusal;
+use crate::command::{Inconsistency, Refusal};
 use crate::entry::{Batch, Payload};
 use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, Term};
 
@@ -160,7 +160,45 @@ pub struct HeartbeatReply {
     pub matched: LogIndex,
 }
 
+/// No cluster reaches a term or an index beyond this; what is beyond it is garbage, and would overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
 impl Message {
+    /// Whether its terms and indexes are ones that a cluster can reach: else the first that is not.
+    pub(crate) fn check_range(&self) -> Result<(), Inconsistency> {
+        let term = self.term().map_or(0, |term| term.0);
+        let numbers = match self {
+            Self::PreVote(it) | Self::RequestVote(it) => [it.term.0, it.last.term.0, it.last.index.0],
+            Self::PreVoteReply(it) | Self::RequestVoteReply(it) => [it.term.0, it.asked.0, 0],
+            Self::AppendEntries(it) => {
+                let batches = it.batches.iter().map(|batch| batch.first().index.0.max(batch.term().0));
+                [it.prev.term.0, it.prev.index.0, batches.max().unwrap_or(0)]
+            }
+            Self::AppendEntriesReply(it) => match it.outcome {
+                AppendOutcome::Matched(index) => [index.0, 0, 0],
+                AppendOutcome::Conflict { hint } => [hint.term.0, hint.index.0, 0],
+                AppendOutcome::Stale => [0; 3],
+            },
+            Self::ProposeReply { outcome: Ok(first), .. } => [first.term.0, first.index.0, 0],
+            Self::ReadIndexReply { outcome: Ok(index), .. } => [index.0, 0, 0],
+            Self::Heartbeat(_)
+            | Self::HeartbeatReply(_)
+            | Self::Committed { .. }
+            | Self::ReadIndex { .. }
+            | Self::ReadIndexReply { .. }
+            | Self::Propose { .. }
+            | Self::ProposeReply { .. } => [0; 3],
+        };
+        let from_leader = matches!(self, Self::AppendEntries(_) | Self::Heartbeat(_) | Self::Committed { .. });
+        if from_leader && term == 0 {
+            return Err(Inconsistency::OutOfRange { number: term });
+        }
+        match numbers.into_iter().chain([term]).find(|number| *number > NUMBER_MAX) {
+            Some(number) => Err(Inconsistency::OutOfRange { number }),
+            None => Ok(()),
+        }
+    }
+
     /// The sender's term, where the kind of message has one.
     #[must_use]
     pub const fn term(&self) -> Option<Term> {

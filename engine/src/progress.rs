@@ -192,6 +192,11 @@ impl Progress {
         let lost = self.window.front().is_some_and(|sent| sent.round < round && sent.last > received);
         match self.mode {
             Mode::Pipeline if lost => self.probe_from(received),
+            // It has restarted, or had given this leader up, and does not know any more that its log is the leader's:
+            // without being shown, it would commit nothing.
+            Mode::Pipeline if self.window.is_empty() && received < self.match_index => {
+                self.probe_from(self.match_index);
+            }
             // Where to probe is still right; only the question was lost, or its answer.
             Mode::Probe if self.window.front().is_some_and(|sent| sent.round < round) => self.clear_window(),
             Mode::Probe | Mode::Pipeline => {}

@@ -29,20 +29,25 @@ impl Engine {
     fn forward(&mut self, leader: NodeId, token: Token, entries: Arc<[Payload]>, now: Instant) {
         let (limits, term) = (&self.config.limits, self.vote.term);
         let Role::Follower(follower) = &mut self.role else { return };
-        let (current, limit) = (follower.forwards.len(), limits.forwards_max);
-        if current >= limit {
+        let bytes: usize = entries.iter().map(Payload::bytes).sum();
+        let checks = [
+            (follower.forwards.len(), 1, limits.forwards_max),
+            (follower.forwards_bytes, bytes, limits.uncommitted_bytes_max),
+        ];
+        if let Some((current, _, limit)) = checks.into_iter().find(|(now, more, max)| *now > 0 && now + more > *max) {
             return self.refuse(token, Refusal::Overloaded { current, limit });
         }
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let deadline = now + self.config.election_timeout_max;
-        follower.forwards.insert(request, Forward { token, deadline });
+        follower.forwards.insert(request, Forward { token, bytes, deadline });
+        follower.forwards_bytes += bytes;
         self.arm_requests();
         self.send(leader, Message::Propose { term, request, entries });
     }
 
-    /// A follower's proposal. A copy, or one that a later one overtook, is not taken in: its sender was told, or will be,
-    /// that its outcome is unknown.
+    /// A follower's proposal. What is not newer than all that was seen of its sender is a copy, or was overtaken: it is not
+    /// taken in, and nothing is said of it, because its original may have been. Its sender will give it up as unknown.
     pub(crate) fn handle_forwarded(
         &mut self,
         from: NodeId,
@@ -51,30 +56,31 @@ impl Engine {
         entries: Arc<[Payload]>,
         now: Instant,
     ) -> Handled {
-        let current = self.vote.term;
-        let Role::Leader(leader) = &mut self.role else {
-            self.send(from, Message::ProposeReply { request, outcome: Err(Refusal::NotLeader) });
+        if self.forwarded.get(&from).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
             return Ok(());
+        }
+        self.forwarded.insert(from, request);
+        let leads = matches!(self.role, Role::Leader(_)) && term == self.vote.term;
+        let outcome = if leads {
+            self.take_in(entries, now)
+        } else if self.may_have_led(term) {
+            Err(Refusal::Unknown)
+        } else {
+            Err(Refusal::NotLeader)
         };
-        if term != current {
-            self.send(from, Message::ProposeReply { request, outcome: Err(Refusal::NotLeader) });
-            return Ok(());
-        }
-        if leader.forwarded.get(&from).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
-            return Ok(());
-        }
-        leader.forwarded.insert(from, request);
-        let outcome = self.take_in(entries, now);
         self.send(from, Message::ProposeReply { request, outcome });
         Ok(())
     }
 
     pub(crate) fn handle_propose_reply(&mut self, request: RequestId, outcome: Result<LogId, Refusal>) -> Handled {
         let Role::Follower(follower) = &mut self.role else { return Ok(()) };
-        let Some(Forward { token, .. }) = follower.forwards.remove(&request) else { return Ok(()) };
+        let Some(Forward { token, bytes, .. }) = follower.forwards.remove(&request) else { return Ok(()) };
+        follower.forwards_bytes -= bytes;
         self.arm_requests();
         match outcome {
-            Ok(first) => self.push(Command::Accepted { token, first }),
+            Ok(first) if first.index > self.commit_index => self.push(Command::Accepted { token, first }),
+            // The answer was overtaken by the entries themselves: their results are gone.
+            Ok(_) => self.refuse(token, Refusal::Unknown),
             Err(refusal) => self.refuse(token, refusal),
         }
         Ok(())
@@ -82,16 +88,11 @@ impl Engine {
 
     /// Proposals that the leader did not answer for are given up; reads are asked for again.
     pub(crate) fn handle_request_timeout(&mut self, now: Instant) {
-        let Role::Follower(follower) = &mut self.role else { return };
-        let mut overdue = Vec::new();
-        follower.forwards.retain(|_, forward| {
-            let waits = forward.deadline > now;
-            if !waits {
-                overdue.push(forward.token);
-            }
-            waits
-        });
-        for token in overdue {
+        while let Role::Follower(follower) = &mut self.role
+            && let Some(oldest) = follower.forwards.first_entry().filter(|oldest| oldest.get().deadline <= now)
+        {
+            let Forward { token, bytes, .. } = oldest.remove();
+            follower.forwards_bytes -= bytes;
             self.refuse(token, Refusal::Unknown);
         }
         self.ask_leader_again(now);

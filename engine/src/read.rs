@@ -43,6 +43,8 @@ pub(crate) struct Questions {
     waiting: Vec<Token>,
     /// Who knows its index and waits for it to be committed here.
     indexed: BTreeMap<LogIndex, Vec<Token>>,
+    /// How many wait in all.
+    count: usize,
 }
 
 impl Questions {
@@ -50,10 +52,6 @@ impl Questions {
     pub(crate) fn tokens(&self) -> Vec<Token> {
         let asked = self.asked.iter().flat_map(|(_, tokens, _)| tokens);
         asked.chain(&self.waiting).chain(self.indexed.values().flatten()).copied().collect()
-    }
-
-    fn len(&self) -> usize {
-        self.asked.as_ref().map_or(0, |(_, tokens, _)| tokens.len()) + self.waiting.len()
     }
 
     /// When to ask again.
@@ -66,16 +64,17 @@ impl Engine {
     pub(crate) fn handle_read(&mut self, token: Token, now: Instant) {
         let limit = self.config.limits.forwards_max;
         match &mut self.role {
-            Role::Leader(leader) if leader.reads.len() >= limit => {
-                let current = leader.reads.len();
+            Role::Leader(leader) if leader.reads_in_hand() >= limit => {
+                let current = leader.reads_in_hand();
                 self.refuse(token, Refusal::Overloaded { current, limit });
             }
             Role::Leader(_) => self.await_confirmation(Asker::Here(token), now),
             Role::Follower(follower) if follower.leader.is_some() => {
-                let current = follower.reads.len();
+                let current = follower.reads.count;
                 if current >= limit {
                     return self.refuse(token, Refusal::Overloaded { current, limit });
                 }
+                follower.reads.count += 1;
                 follower.reads.waiting.push(token);
                 self.ask_leader(now);
             }
@@ -88,11 +87,11 @@ impl Engine {
     pub(crate) fn handle_read_index(&mut self, from: NodeId, term: Term, request: RequestId, now: Instant) -> Handled {
         let limit = self.config.limits.forwards_max;
         match &self.role {
-            Role::Leader(leader) if term == self.vote.term && leader.reads.len() < limit => {
+            Role::Leader(leader) if term == self.vote.term && leader.reads_in_hand() < limit => {
                 self.await_confirmation(Asker::There(from, request), now);
             }
             Role::Leader(leader) if term == self.vote.term => {
-                let refusal = Refusal::Overloaded { current: leader.reads.len(), limit };
+                let refusal = Refusal::Overloaded { current: leader.reads_in_hand(), limit };
                 self.send(from, Message::ReadIndexReply { request, outcome: Err(refusal) });
             }
             Role::Leader(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
@@ -161,28 +160,29 @@ impl Engine {
     // ---- on a follower -----------------------------------------------------------------------------------------
 
     fn ask_leader(&mut self, now: Instant) {
-        let (term, deadline) = (self.vote.term, now + self.config.heartbeat_interval);
         let Role::Follower(follower) = &mut self.role else { return };
-        let Some(leader) = follower.leader else { return };
         if follower.reads.asked.is_some() || follower.reads.waiting.is_empty() {
             return;
         }
         self.next_id += 1;
-        let request = RequestId(self.next_id);
         let tokens = std::mem::take(&mut follower.reads.waiting);
-        follower.reads.asked = Some((request, tokens, deadline));
-        self.arm_requests();
-        self.send(leader, Message::ReadIndex { term, request });
+        follower.reads.asked = Some((RequestId(self.next_id), tokens, now));
+        self.ask_leader_again(now);
     }
 
-    /// The question or its answer was lost, or takes long: a read may be asked for twice, so it is.
+    /// The question is new, or it or its answer was lost, or takes long. It is the same question, so that an answer to
+    /// any of its copies will do: whatever the leader answers, it was asked after those reads began.
     pub(crate) fn ask_leader_again(&mut self, now: Instant) {
+        let (term, patience) = (self.vote.term, self.config.heartbeat_interval);
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.reads.deadline().is_some_and(|deadline| deadline <= now)
-            && let Some((_, tokens, _)) = follower.reads.asked.take()
+        let Some(leader) = follower.leader else { return };
+        if let Some((request, _, deadline)) = &mut follower.reads.asked
+            && *deadline <= now
         {
-            follower.reads.waiting.splice(0..0, tokens);
-            self.ask_leader(now);
+            *deadline = now + patience;
+            let request = *request;
+            self.arm_requests();
+            self.send(leader, Message::ReadIndex { term, request });
         }
     }
 
@@ -201,7 +201,10 @@ impl Engine {
                 follower.reads.indexed.entry(index).or_default().extend(tokens);
                 self.release_reads();
             }
-            Err(refusal) => tokens.into_iter().for_each(|token| self.refuse(token, refusal)),
+            Err(refusal) => {
+                follower.reads.count -= tokens.len();
+                tokens.into_iter().for_each(|token| self.refuse(token, refusal));
+            }
         }
         self.arm_requests();
         self.ask_leader(now);
@@ -225,6 +228,7 @@ impl Engine {
                 while let Some(entry) = follower.reads.indexed.first_entry().filter(|entry| *entry.key() <= commit) {
                     tokens.extend(entry.remove());
                 }
+                follower.reads.count -= tokens.len();
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
@@ -236,7 +240,8 @@ impl Engine {
     /// Runs the timer of this node's own questions and proposals to the leader.
     pub(crate) fn arm_requests(&mut self) {
         let Role::Follower(follower) = &self.role else { return };
-        let forwards = follower.forwards.values().map(|forward| forward.deadline).min();
+        // Later requests have later deadlines.
+        let forwards = follower.forwards.first_key_value().map(|(_, forward)| forward.deadline);
         match forwards.into_iter().chain(follower.reads.deadline()).min() {
             Some(deadline) => self.timers.set(Timer::Requests, deadline),
             None => self.timers.stop(Timer::Requests),

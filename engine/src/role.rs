@@ -38,6 +38,8 @@ pub(crate) struct Follower {
     pub(crate) verified: LogIndex,
     /// Entries on their way to the leader: who asked, and when to give up.
     pub(crate) forwards: BTreeMap<RequestId, Forward>,
+    /// The sum of their bytes.
+    pub(crate) forwards_bytes: usize,
     /// Reads on their way.
     pub(crate) reads: Questions,
 }
@@ -46,6 +48,7 @@ pub(crate) struct Follower {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Forward {
     pub(crate) token: Token,
+    pub(crate) bytes: usize,
     pub(crate) deadline: Instant,
 }
 
@@ -67,8 +70,6 @@ pub(crate) struct Leader {
     pub(crate) confirmed: VecDeque<(LogIndex, Token)>,
     /// What was taken in and is not applied.
     pub(crate) in_hand: InHand,
-    /// The last forwarded proposal of each node; older ones are copies or came too late.
-    pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
 }
 
 /// The entries that a leader took in and that are not applied yet.
@@ -80,6 +81,13 @@ pub(crate) struct InHand {
     entries: usize,
     /// The sum of the bytes.
     bytes: usize,
+}
+
+impl Leader {
+    /// Reads that are not with the state machine yet.
+    pub(crate) fn reads_in_hand(&self) -> usize {
+        self.reads.len() + self.confirmed.len()
+    }
 }
 
 impl InHand {

@@ -110,7 +110,7 @@ impl Writes {
         if index <= self.flushed_index {
             return self.vote;
         }
-        let covering = self.unflushed.iter().find(|entries| entries.last >= index);
+        let covering = self.unflushed.get(self.unflushed.partition_point(|entries| entries.last < index));
         covering.map_or(self.accepted, |entries| entries.write).max(self.vote)
     }
 
