@@ -1,0 +1,120 @@
+//! The history variables of raft.tla: what has been, for invariants to look at. No server reads them.
+//!
+//! `elections`, `all_logs` and `voter_log` are raft.tla's own. `committed` is ours: raft.tla lets a commit index go down
+//! and a restart forgets it, but what was committed once stays so.
+
+use crate::handle::Case;
+use crate::log::{Entry, Log, LogIndex, Term};
+use crate::server_set::{ServerId, ServerMap, ServerSet};
+use crate::system::{Action, System};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A won election, as it was when the leader took office.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Election<V> {
+    /// The term of the election.
+    pub term: Term,
+    /// Who won it.
+    pub leader: ServerId,
+    /// The leader's log.
+    pub log: Log<V>,
+    /// Who voted for the leader; a quorum.
+    pub votes: ServerSet,
+    /// The voters' logs when they voted, as far as the leader had heard.
+    pub voter_log: BTreeMap<ServerId, Log<V>>,
+}
+
+/// A vote that a step counts: the candidate, the voter, the voter's log.
+pub(crate) type CountedVote<V> = (ServerId, ServerId, Log<V>);
+
+/// All that has been.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct History<V> {
+    /// Every election that was won; only grows.
+    pub elections: BTreeSet<Election<V>>,
+    /// Every log that any server ever had; only grows.
+    pub all_logs: BTreeSet<Log<V>>,
+    /// For each candidate, the logs of those who voted for it in its present election.
+    pub voter_log: ServerMap<BTreeMap<ServerId, Log<V>>>,
+    /// Every entry that a server ever held committed, with the first term in which one did; only grows.
+    pub committed: BTreeMap<(LogIndex, Entry<V>), Term>,
+}
+
+impl<V: Ord + Clone> History<V> {
+    /// The history of a system that has taken no step.
+    #[must_use]
+    pub fn new(system: &System<V>) -> Self {
+        let servers: ServerSet = system.servers.ids().collect();
+        let mut history = Self {
+            elections: BTreeSet::new(),
+            all_logs: BTreeSet::new(),
+            voter_log: ServerMap::new(&servers, |_| BTreeMap::new()),
+            committed: BTreeMap::new(),
+        };
+        history.observe(system);
+        history
+    }
+
+    /// The vote that `action` would count in `system`.
+    pub(crate) fn vote_in(system: &System<V>, action: &Action<V>) -> Option<CountedVote<V>> {
+        let Action::Receive(m) = action else {
+            return None;
+        };
+        let case = system.servers.at(m.dest)?.receive_case(m)?;
+        let counted = matches!(case, Case::HandleRequestVoteResponse { vote_granted: true });
+        counted.then(|| (m.dest, m.source, m.log.clone()))
+    }
+
+    /// Records the step `action`, which led to `system` and counted `vote`.
+    pub(crate) fn record(&mut self, system: &System<V>, action: &Action<V>, vote: Option<CountedVote<V>>) {
+        match action {
+            Action::Restart(i) | Action::Timeout(i) => {
+                if let Some(voter_log) = self.voter_log.at_mut(*i) {
+                    voter_log.clear();
+                }
+            }
+            Action::BecomeLeader(i) => self.record_election(system, *i),
+            _ => {}
+        }
+        if let Some((candidate, voter, log)) = vote
+            && let Some(voter_log) = self.voter_log.at_mut(candidate)
+        {
+            // A vote that is counted twice keeps the log of the first.
+            voter_log.entry(voter).or_insert(log);
+        }
+        self.observe(system);
+    }
+
+    /// Adds the election that `i` has just won.
+    fn record_election(&mut self, system: &System<V>, i: ServerId) {
+        let (Some(leader), Some(voter_log)) = (system.servers.at(i), self.voter_log.at(i)) else {
+            return;
+        };
+        self.elections.insert(Election {
+            term: leader.current_term,
+            leader: i,
+            log: leader.log.clone(),
+            votes: leader.votes_granted.clone(),
+            voter_log: voter_log.clone(),
+        });
+    }
+
+    /// Adds what can be seen in `system` by itself: the logs, and what is committed in them.
+    ///
+    /// [`Model::apply`](crate::Model::apply) does this after each step; whoever changes a system by hand does it here.
+    pub fn observe(&mut self, system: &System<V>) {
+        for (_, server) in system.servers.iter() {
+            if !self.all_logs.contains(&server.log) {
+                self.all_logs.insert(server.log.clone());
+            }
+            for (index, entry) in server.log.iter() {
+                if index > server.commit_index {
+                    break;
+                }
+                let seen = self.committed.entry((index, entry.clone()));
+                let term = seen.or_insert(server.current_term);
+                *term = server.current_term.min(*term);
+            }
+        }
+    }
+}
