@@ -1,0 +1,262 @@
+//! What the log asks of a disk, and the disk that the operating system offers.
+//!
+//! The log never touches `std::fs` itself: it goes through [`Disk`] and [`DiskFile`], so that the very same code runs
+//! on [`RealDisk`] and on the simulated [`FaultyDisk`](crate::FaultyDisk), which forgets, tears and refuses on demand.
+//! The traits promise as little as POSIX does:
+//!
+//! ```text
+//!   write_at ----> cache ----sync_data----> platter          a crash keeps any sectors of what was not synced
+//!   create, rename, remove ----sync_directory----> platter   a crash may undo any of them that was not synced
+//! ```
+
+use std::io;
+use std::path::Path;
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// For reading only: nothing in the file can change through this handle.
+    Read,
+    /// For reading and for writing in place.
+    ReadWrite,
+}
+
+/// A place for files that can be synced. Clones share the same files.
+///
+/// Every method answers as `std::fs` would: [`io::ErrorKind::NotFound`] for what is absent,
+/// [`io::ErrorKind::StorageFull`] when there is no room, [`io::ErrorKind::WouldBlock`] for a lock that another holds.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+    /// A held lock; dropping it gives the lock up.
+    type Lock: Send + Sync + 'static;
+
+    /// Creates a directory and its missing parents. When this returns they survive a power cut.
+    ///
+    /// # Errors
+    /// As `std::fs::create_dir_all`; an existing directory is no error.
+    fn create_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// The names of the entries of a directory, sorted.
+    ///
+    /// # Errors
+    /// As `std::fs::read_dir`.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Creates an empty file, or empties the one that is there, for reading and writing.
+    ///
+    /// # Errors
+    /// As `std::fs::File::create`.
+    fn create(&self, path: &Path) -> io::Result<Self::File>;
+
+    /// Opens an existing file.
+    ///
+    /// # Errors
+    /// As `std::fs::File::open`.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Self::File>;
+
+    /// Renames a file within its directory, over another one if need be, atomically.
+    ///
+    /// # Errors
+    /// As `std::fs::rename`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file's name; handles that are open stay usable.
+    ///
+    /// # Errors
+    /// As `std::fs::remove_file`.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes all creations, renames and removals in the directory survive a power cut.
+    ///
+    /// # Errors
+    /// Any failure of the disk. What had not been synced before is then in doubt for good.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Takes the exclusive lock of a file, which is created if it is absent; never waits.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another process, or another handle of this one, holds it.
+    fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+}
+
+/// An open file of a [`Disk`]; all positions are explicit, so that one handle serves readers and the writer at once.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Reads into `buffer` from `offset`; 0 stands for the end of the file, less than asked for is no error.
+    ///
+    /// # Errors
+    /// Any failure of the disk.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at `offset` and answers how many of the bytes were taken, which may be fewer than given.
+    ///
+    /// # Errors
+    /// Any failure of the disk; then any part of the bytes may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes the file's bytes, and the length that is needed to read them, survive a power cut (`fdatasync`).
+    ///
+    /// # Errors
+    /// Any failure of the disk. The unsynced writes may then be lost **although** a later sync succeeds: never retry.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// As [`sync_data`](Self::sync_data), with all the metadata as well (`fsync`).
+    ///
+    /// # Errors
+    /// As [`sync_data`](Self::sync_data).
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    ///
+    /// # Errors
+    /// Any failure of the disk.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Writes all the bytes, in as few calls as the disk needs: one, but for short writes.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at), and [`io::ErrorKind::WriteZero`] if the disk takes nothing more.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(taken) => {
+                    bytes = bytes.get(taken..).unwrap_or_default();
+                    offset += taken as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the whole buffer from `offset`.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at), and [`io::ErrorKind::UnexpectedEof`] if the file ends before.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => {
+                    buffer = buffer.get_mut(read..).unwrap_or_default();
+                    offset += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(unix)]
+pub use real::{RealDisk, RealFile, RealLock};
+
+#[cfg(unix)]
+mod real {
+    use std::fs::{self, File, OpenOptions};
+    use std::io;
+    use std::os::unix::fs::FileExt;
+    use std::path::Path;
+
+    use rustix::fs::{FlockOperation, flock};
+
+    use super::{Access, Disk, DiskFile};
+
+    /// The operating system's files.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct RealDisk;
+
+    /// An open file of the operating system.
+    #[derive(Debug)]
+    pub struct RealFile(File);
+
+    /// A lock that the kernel holds for us, and drops with the process, however that ends.
+    #[derive(Debug)]
+    pub struct RealLock {
+        _file: File,
+    }
+
+    impl Disk for RealDisk {
+        type File = RealFile;
+        type Lock = RealLock;
+
+        fn create_directory(&self, directory: &Path) -> io::Result<()> {
+            if directory.as_os_str().is_empty() || directory.is_dir() {
+                return Ok(());
+            }
+            let parent = directory.parent().unwrap_or(Path::new(""));
+            self.create_directory(parent)?;
+            match fs::create_dir(directory) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            self.sync_directory(parent)
+        }
+
+        fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(directory)? {
+                names.push(entry?.file_name().to_string_lossy().into_owned());
+            }
+            names.sort();
+            Ok(names)
+        }
+
+        fn create(&self, path: &Path) -> io::Result<RealFile> {
+            let mut options = OpenOptions::new();
+            options.read(true).write(true).create(true).truncate(true);
+            options.open(path).map(RealFile)
+        }
+
+        fn open(&self, path: &Path, access: Access) -> io::Result<RealFile> {
+            let mut options = OpenOptions::new();
+            options.read(true).write(access == Access::ReadWrite);
+            options.open(path).map(RealFile)
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            fs::rename(from, to)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            fs::remove_file(path)
+        }
+
+        fn sync_directory(&self, directory: &Path) -> io::Result<()> {
+            // The parent of a relative path of one component is spelled as nothing.
+            let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+            File::open(directory)?.sync_all()
+        }
+
+        fn lock(&self, path: &Path) -> io::Result<RealLock> {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            Ok(RealLock { _file: file })
+        }
+    }
+
+    impl DiskFile for RealFile {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.0.read_at(buffer, offset)
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            self.0.write_at(bytes, offset)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync_data()
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            self.0.sync_all()
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.0.metadata()?.len())
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! What can go wrong, one type for each operation.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::state::{GroupId, LogPosition};
+
+/// A failure of the disk, with what was being done to which file.
+#[derive(Debug)]
+pub struct DiskError {
+    /// What was being done: "write", "sync", ...
+    pub operation: &'static str,
+    /// To which file or directory.
+    pub path: PathBuf,
+    /// What the disk answered.
+    pub source: io::Error,
+}
+
+impl DiskError {
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    fn is_denied(&self) -> bool {
+        matches!(self.source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+    }
+}
+
+impl fmt::Display for DiskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} failed: {}", self.operation, self.path.display(), self.source)
+    }
+}
+
+impl Error for DiskError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Adds what was being done to an answer of the disk.
+pub(crate) trait During<T> {
+    fn during(self, operation: &'static str, path: &Path) -> Result<T, DiskError>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, operation: &'static str, path: &Path) -> Result<T, DiskError> {
+        self.map_err(|source| DiskError { operation, path: path.to_owned(), source })
+    }
+}
+
+/// Bytes that had been synced and are no longer what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Corruption {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// The offset in bytes of the damaged frame or record.
+    pub offset: u64,
+    /// The group that is concerned, where that can be told.
+    pub group: Option<GroupId>,
+    /// The first index that may be lost, where that can be told.
+    pub index: Option<u64>,
+    /// What is wrong there.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is corrupt at offset {}", self.file.display(), self.offset)?;
+        if let Some(group) = self.group {
+            write!(f, ", {group}")?;
+        }
+        if let Some(index) = self.index {
+            write!(f, ", index {index}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+impl Error for Corruption {}
+
+/// Why a log was not opened. Unless it is [`OpenError::Disk`] or [`OpenError::DiskFull`], nothing in the directory was
+/// changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// An option is outside of its range.
+    InvalidOptions {
+        /// The broken condition, with its numbers.
+        reason: String,
+    },
+    /// Another process, or another log of this one, has the directory open.
+    Locked {
+        /// The file whose lock is held.
+        path: PathBuf,
+    },
+    /// The directory or a file in it may not be written.
+    NotWritable(DiskError),
+    /// The directory holds something else than a log.
+    NotALog {
+        /// The directory.
+        directory: PathBuf,
+        /// A file in it that is none of a log's.
+        found: String,
+    },
+    /// There are segments, but no identity: the directory has lost a file.
+    IdentityMissing {
+        /// Where the identity should be.
+        path: PathBuf,
+    },
+    /// The data was written by a later version.
+    NewerFormat {
+        /// The version in the identity file.
+        found: u32,
+        /// The latest version that this library reads.
+        supported: u32,
+    },
+    /// The data belongs to another cluster.
+    OtherCluster {
+        /// The cluster id in the identity file.
+        found: u64,
+        /// The cluster id in the options.
+        expected: u64,
+    },
+    /// The data belongs to another node.
+    OtherNode {
+        /// The node id in the identity file.
+        found: u64,
+        /// The node id in the options.
+        expected: u64,
+    },
+    /// A segment that must be there is not.
+    SegmentMissing {
+        /// The missing file, or for a hole among older ones the directory.
+        path: PathBuf,
+        /// The group whose entries are gone, where that can be told.
+        group: Option<GroupId>,
+    },
+    /// Something that had been synced is corrupt.
+    Corrupt(Corruption),
+    /// There is no room to record this start; free some and open again.
+    DiskFull(DiskError),
+    /// The disk failed.
+    Disk(DiskError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidOptions { reason } => write!(f, "invalid options: {reason}"),
+            Self::Locked { path } => write!(f, "the log is in use: another process holds {}", path.display()),
+            Self::NotWritable(error) => write!(f, "the log is not writable: {error}"),
+            Self::NotALog { directory, found } => write!(
+                f,
+                "{} is neither empty nor a log (it holds {found:?}): name another directory",
+                directory.display()
+            ),
+            Self::IdentityMissing { path } => {
+                write!(f, "there are segments, but {} is missing: restore it, or wipe the node", path.display())
+            }
+            Self::NewerFormat { found, supported } => {
+                write!(f, "the log has format version {found}, this version reads up to {supported}: upgrade")
+            }
+            Self::OtherCluster { found, expected } => {
+                write!(f, "the log belongs to cluster {found:#x}, not to {expected:#x}: check the cluster's name")
+            }
+            Self::OtherNode { found, expected } => {
+                write!(f, "the log belongs to node {found}, not to {expected}: check the node's id")
+            }
+            Self::SegmentMissing { path, group: Some(group) } => {
+                write!(f, "a segment with entries of {group} is missing in {}", path.display())
+            }
+            Self::SegmentMissing { path, group: None } => write!(f, "{} is missing", path.display()),
+            Self::Corrupt(corruption) => corruption.fmt(f),
+            Self::DiskFull(error) => write!(f, "the disk is full, free some space: {error}"),
+            Self::Disk(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for OpenError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::NotWritable(error) | Self::DiskFull(error) | Self::Disk(error) => Some(&error.source),
+            _ => None,
+        }
+    }
+}
+
+impl From<DiskError> for OpenError {
+    fn from(error: DiskError) -> Self {
+        if error.is_full() {
+            Self::DiskFull(error)
+        } else if error.is_denied() {
+            Self::NotWritable(error)
+        } else {
+            Self::Disk(error)
+        }
+    }
+}
+
+impl From<Corruption> for OpenError {
+    fn from(corruption: Corruption) -> Self {
+        Self::Corrupt(corruption)
+    }
+}
+
+/// Why a record was not queued. The log and the queue are as they were.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// A payload exceeds the limit; propose less at once.
+    EntryTooLarge {
+        /// The entry's index.
+        index: u64,
+        /// Its payload's bytes.
+        bytes: usize,
+        /// The limit, `entry_bytes_max`.
+        bytes_max: usize,
+    },
+    /// An earlier write or sync failed; only opening the log again tells what is durable.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EntryTooLarge { index, bytes, bytes_max } => {
+                write!(f, "the entry at index {index} has {bytes} bytes, the limit is {bytes_max}")
+            }
+            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+        }
+    }
+}
+
+impl Error for AppendError {}
+
+/// Why the queue was not made durable.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FlushError {
+    /// There is no room for the queued entries. They stay queued and the log works on: free some space, or append a
+    /// purge, and flush again.
+    DiskFull {
+        /// Whether all queued votes are durable nevertheless, in the space that is kept for them.
+        votes_saved: bool,
+        /// What the disk answered.
+        source: DiskError,
+    },
+    /// The disk failed; whether the queue is durable is unknown. The log is poisoned.
+    Disk(DiskError),
+    /// An earlier write or sync failed; only opening the log again tells what is durable.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+impl fmt::Display for FlushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DiskFull { votes_saved, source } => {
+                let votes = if *votes_saved { "votes are saved" } else { "not even votes could be saved" };
+                write!(f, "the disk is full, free some space ({votes}): {source}")
+            }
+            Self::Disk(error) => write!(f, "the log is poisoned, restart the node: {error}"),
+            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+        }
+    }
+}
+
+impl Error for FlushError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::DiskFull { source: error, .. } | Self::Disk(error) => Some(&error.source),
+            Self::Poisoned { .. } => None,
+        }
+    }
+}
+
+/// Why the next segment was not prepared.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// There is no room for another segment; nothing is lost yet, try again later.
+    DiskFull(DiskError),
+    /// The disk failed. Unless a retired segment could not be removed, the log is poisoned.
+    Disk(DiskError),
+    /// An earlier write or sync failed.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+impl fmt::Display for PrepareError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DiskFull(error) => write!(f, "no room to prepare a segment, free some space: {error}"),
+            Self::Disk(error) => write!(f, "cannot prepare a segment: {error}"),
+            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+        }
+    }
+}
+
+impl Error for PrepareError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::DiskFull(error) | Self::Disk(error) => Some(&error.source),
+            Self::Poisoned { .. } => None,
+        }
+    }
+}
+
+/// Why entries were not read.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Nothing of this group has ever been flushed.
+    UnknownGroup {
+        /// The group asked for.
+        group: GroupId,
+    },
+    /// The first entries asked for were purged; a snapshot covers them.
+    Purged {
+        /// The first index asked for.
+        from: u64,
+        /// Up to where entries are gone.
+        purged: LogPosition,
+    },
+    /// The last entries asked for are not flushed yet, or do not exist.
+    Beyond {
+        /// The last index asked for.
+        through: u64,
+        /// The last entry that is flushed.
+        last: LogPosition,
+    },
+    /// An entry is no longer what was written.
+    Corrupt(Corruption),
+    /// The disk failed.
+    Disk(DiskError),
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownGroup { group } => write!(f, "the log holds nothing of {group}"),
+            Self::Purged { from, purged } => {
+                write!(f, "index {from} is gone: purged through {purged}, read the snapshot")
+            }
+            Self::Beyond { through, last } => write!(f, "index {through} is not flushed: the last is {last}"),
+            Self::Corrupt(corruption) => corruption.fmt(f),
+            Self::Disk(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Disk(error) => Some(&error.source),
+            _ => None,
+        }
+    }
+}
+
+impl From<DiskError> for ReadError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl From<Corruption> for ReadError {
+    fn from(corruption: Corruption) -> Self {
+        Self::Corrupt(corruption)
+    }
+}

@@ -1,0 +1,392 @@
+//! What a directory holds when it is opened: read everything first, judge, and only then repair.
+//!
+//! Segments are written one after the other, and a segment gets its footer (synced) before the next gets its first
+//! group. So all but the last in use are sealed, and behind that one there is at most an empty one, made ahead of need.
+//!
+//! | what is found                                                       | what it is      | what happens |
+//! |---------------------------------------------------------------------|-----------------|--------------|
+//! | a file `*.new`                                                      | interrupted     | removed |
+//! | a segment's first sector does not verify                            | corruption      | refused: it was synced before the file got its name |
+//! | a file shorter than its first sector says                           | corruption      | refused |
+//! | no footer, and a later segment holds a group                        | corruption      | refused: the footer was synced before that |
+//! | a sealed segment without a successor                                | a missing file  | refused: the successor was there before the footer |
+//! | runs that do not cover a group's log                                | a missing file  | refused |
+//! | in the last segment: zeros to the end                               | a clean end     | nothing |
+//! | a bad group, and a later header, or the trailer, says it was synced | corruption      | refused, with file, offset and index |
+//! | a bad group, and nothing that says so                               | a tear          | cut there |
+//! | a footer that is whole, without its trailer                         | a torn sealing  | cut there |
+//! | a record that contradicts what is before it                         | corruption      | refused |
+//!
+//! Repair: what follows the cut becomes zeros again; what nothing proves to have been synced (the last group, as a rule)
+//! is written once more; then the file is synced. Both are needed before anybody is told of it. A process that was
+//! killed leaves its writes in the page cache only, and after a failed sync the cache may hold as clean what never
+//! reached the disk (TRAPS 39). All of this may be interrupted and repeated at every step.
+
+use std::path::Path;
+
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::{Corruption, DiskError, During, OpenError};
+use crate::identity;
+use crate::index::{Index, RunPlace, SegmentUse};
+use crate::preparer::Segment;
+use crate::record::{self, Summary, narrow};
+use crate::segment::{self, FIRST_GROUP, FooterGroup, GROUP_HEADER, GroupHeader, SECTOR, SegmentHeader, Trailer, size};
+use crate::state::GroupId;
+
+/// What was read, before anything is changed.
+pub(crate) struct Scan {
+    /// Everything that is intact.
+    pub(crate) index: Index,
+    /// The segment that is written to next.
+    active: ActiveScan,
+    /// The newest sealed segment with its footer, if nothing proves that the footer was synced.
+    unproven_footer: Option<UnprovenFooter>,
+    /// The empty segment behind the active one.
+    prepared: Option<SegmentHeader>,
+    /// Files that something interrupted has left.
+    leftovers: Vec<String>,
+    /// The highest synced offset that a header in the active segment states.
+    pub(crate) stated: u64,
+}
+
+struct ActiveScan {
+    header: SegmentHeader,
+    /// The whole file; what is to be written again is taken from here.
+    image: Vec<u8>,
+    walk: Walk,
+}
+
+struct UnprovenFooter {
+    header: SegmentHeader,
+    trailer: Trailer,
+}
+
+/// What the repair leaves behind: the writer goes on from here.
+pub(crate) struct Recovered<F> {
+    pub(crate) active: Segment<F>,
+    /// Where the next group begins; everything before is synced.
+    pub(crate) end: u64,
+    /// How many runs the active segment holds, dead ones counted.
+    pub(crate) runs: u64,
+    /// The empty segment behind the active one.
+    pub(crate) ready: Option<Segment<F>>,
+}
+
+/// One segment file, without the bodies of its records.
+struct Inspected {
+    header: SegmentHeader,
+    trailer: Option<Trailer>,
+    /// There exactly if the segment is sealed.
+    footer: Option<Vec<FooterGroup>>,
+    /// Whether a group was ever written to it, as far as the ends of the file tell.
+    is_used: bool,
+}
+
+/// Reads everything and judges it. Changes nothing.
+pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Result<Scan, OpenError> {
+    let names = disk.list(directory).during("list", directory)?;
+    let leftovers = names.iter().filter(|name| identity::is_leftover(name)).cloned().collect();
+    let mut segments = Vec::new();
+    for sequence in names.iter().filter_map(|name| segment::parse_file_name(name)) {
+        segments.push(inspect(disk, directory, sequence, incarnation)?);
+    }
+    let active = find_active(directory, &segments)?;
+    let mut later = segments.split_off(active);
+    let active = later.swap_remove(0).header;
+    let newest_sealed = segments.last().map(|sealed| (sealed.header, sealed.trailer));
+
+    let mut index = Index::default();
+    index.load(segments.into_iter().map(|sealed| (sealed.header, sealed.footer.unwrap_or_default())));
+    index.segments.insert(active.sequence, SegmentUse { header: active, live_runs: 0 });
+
+    let image = read_whole(disk, directory, &active)?;
+    let file = directory.join(segment::file_name(active.sequence));
+    let walk = walk(&image, &active, &file, &mut index)?;
+    if let Some(group) = index.uncovered() {
+        return Err(OpenError::SegmentMissing { path: directory.to_owned(), group: Some(group) });
+    }
+    let unproven_footer = match newest_sealed {
+        Some((header, Some(trailer))) if walk.end == FIRST_GROUP => Some(UnprovenFooter { header, trailer }),
+        _ => None,
+    };
+    let prepared: Option<SegmentHeader> = later.first().map(|prepared| prepared.header);
+    let stated = walk.proven;
+    assert_eq!(image.len() as u64, active.file_bytes, "the whole segment was read");
+    assert!(prepared.is_none_or(|prepared| prepared.sequence == active.sequence + 1), "{prepared:?}");
+    let active = ActiveScan { header: active, image, walk };
+    Ok(Scan { index, active, unproven_footer, prepared, leftovers, stated })
+}
+
+/// Reads what a segment says of itself at both ends.
+fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64) -> Result<Inspected, OpenError> {
+    let path = directory.join(segment::file_name(sequence));
+    let corrupt = |offset, what| Corruption { file: path.clone(), offset, group: None, index: None, what };
+    let file = disk.open(&path, Access::Read).during("open", &path)?;
+    let length = file.length().during("measure", &path)?;
+    if length < 2 * SECTOR {
+        return Err(corrupt(length, "the segment is shorter than its first and last sectors").into());
+    }
+    let read = |offset, bytes: u64| {
+        let mut buffer = vec![0; size(bytes)];
+        file.read_exact_at(&mut buffer, offset).during("read", &path).map(|()| buffer)
+    };
+    let header = SegmentHeader::decode(&read(0, SECTOR)?)
+        .filter(|header| header.sequence == sequence)
+        .ok_or_else(|| corrupt(0, "the segment's first sector does not verify"))?;
+    if header.incarnation != incarnation {
+        return Err(corrupt(0, "the segment belongs to another directory").into());
+    }
+    if header.file_bytes > length {
+        return Err(corrupt(length, "the segment is shorter than its first sector says").into());
+    }
+    let trailer = Trailer::decode(&read(header.groups_end(), SECTOR)?, &header);
+    let footer = match trailer {
+        // The trailer lies within the file, so its footer is no longer than what is there.
+        Some(Trailer { footer_offset, footer_bytes, .. }) => {
+            segment::decode_footer(&read(footer_offset, footer_bytes)?, &header, footer_offset)
+        }
+        None => None,
+    };
+    let first_group = GroupHeader::decode(&read(FIRST_GROUP, SECTOR)?, header.place(FIRST_GROUP));
+    let is_used = trailer.is_some() || first_group.is_some();
+    Ok(Inspected { header, trailer, footer, is_used })
+}
+
+/// Finds the segment to write to: the first that is not sealed.
+fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenError> {
+    let missing = |sequence| {
+        let path = directory.join(segment::file_name(sequence));
+        Err(OpenError::SegmentMissing { path, group: None })
+    };
+    let Some(active) = segments.iter().position(|segment| segment.footer.is_none()) else {
+        return missing(segments.last().map_or(1, |newest| newest.header.sequence + 1));
+    };
+    let (sealed, rest) = segments.split_at(active);
+    let (Some(unsealed), later) = (rest.first(), rest.get(1..).unwrap_or_default()) else {
+        return missing(1);
+    };
+    if later.iter().any(|segment| segment.is_used) {
+        let offset = unsealed.trailer.map_or(unsealed.header.groups_end(), |trailer| trailer.footer_offset);
+        let what = "the footer of a sealed segment does not verify";
+        let file = directory.join(segment::file_name(unsealed.header.sequence));
+        return Err(Corruption { file, offset, group: None, index: None, what }.into());
+    }
+    // Older ones may have been purged; from the newest sealed one on nothing may be missing.
+    let expected = sealed.last().map_or(1, |newest| newest.header.sequence + 1);
+    for (sequence, segment) in (expected..).zip(rest) {
+        if segment.header.sequence != sequence {
+            return missing(sequence);
+        }
+    }
+    Ok(active)
+}
+
+fn read_whole<D: Disk>(disk: &D, directory: &Path, header: &SegmentHeader) -> Result<Vec<u8>, DiskError> {
+    let path = directory.join(segment::file_name(header.sequence));
+    let file = disk.open(&path, Access::Read).during("open", &path)?;
+    // The file was seen to be at least this long, so that a hostile length allocates nothing.
+    let mut image = vec![0; size(header.file_bytes)];
+    file.read_exact_at(&mut image, 0).during("read", &path)?;
+    Ok(image)
+}
+
+/// What a walk over the groups of a segment has found.
+#[derive(Debug, Clone, Copy)]
+struct Walk {
+    /// Behind the last intact group: where the next one goes.
+    end: u64,
+    /// The file is known to have been synced up to here: the highest offset that an intact header states.
+    proven: u64,
+    /// How many runs it holds.
+    runs: u64,
+}
+
+/// Why a walk ended where it did.
+struct Bad {
+    /// The bad frame or record.
+    offset: u64,
+    /// What is wrong with it.
+    what: &'static str,
+    /// The records of its group before it, which are intact.
+    before: Vec<(u64, Sound)>,
+}
+
+/// A record of a group that has been verified whole.
+type Sound = (GroupId, Summary, Option<RunPlace>);
+
+/// Applies all intact groups of a segment that is not sealed to the index, up to a clean end or a tear.
+fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) -> Result<Walk, Corruption> {
+    let mut walk = Walk { end: FIRST_GROUP, proven: FIRST_GROUP, runs: 0 };
+    let bad = loop {
+        match read_group(image, header, walk.end) {
+            Ok((frame, records)) => {
+                for (offset, (group, summary, place)) in records {
+                    walk.runs += u64::from(place.is_some());
+                    index.apply(group, &summary, place).map_err(|_| Corruption {
+                        file: file.to_owned(),
+                        offset,
+                        group: Some(group),
+                        index: index.groups.get(&group).map(|known| known.state.last.index.saturating_add(1)),
+                        what: "a record contradicts those before it",
+                    })?;
+                }
+                walk.proven = walk.proven.max(frame.synced);
+                assert!(frame.end() > walk.end, "a group of no bytes at {}", walk.end);
+                assert!(frame.end() <= header.groups_end(), "a group beyond the segment at {}", walk.end);
+                assert!(frame.end().is_multiple_of(SECTOR), "a group ends within a sector, at {}", frame.end());
+                walk.end = frame.end();
+                assert!(walk.proven <= walk.end, "proven up to {}, beyond {}", walk.proven, walk.end);
+            }
+            Err(bad) => break bad,
+        }
+    };
+    if synced_later(image, header, walk.end) > walk.end {
+        let (group, index) = first_lost(image, &bad, index);
+        return Err(Corruption { file: file.to_owned(), offset: bad.offset, group, index, what: bad.what });
+    }
+    Ok(walk)
+}
+
+/// Reads one group; only as a whole is it worth anything, for none of it was acknowledged before all of it was synced.
+fn read_group(image: &[u8], header: &SegmentHeader, start: u64) -> Result<(GroupHeader, Vec<(u64, Sound)>), Bad> {
+    let bad = |offset, what| Bad { offset, what, before: Vec::new() };
+    let frame = image
+        .get(size(start)..)
+        .and_then(|bytes| GroupHeader::decode(bytes, header.place(start)))
+        .ok_or_else(|| bad(start, "no group begins where one must"))?;
+    if frame.end() > header.groups_end() {
+        return Err(bad(start, "a group is longer than its segment"));
+    }
+    let mut offset = start + GROUP_HEADER as u64;
+    let end = offset + u64::from(frame.bytes);
+    let mut records = Vec::new();
+    while offset < end {
+        let bytes = image.get(size(offset)..size(end)).unwrap_or_default();
+        let read = record::verify(bytes, header.place(offset)).and_then(|verified| {
+            let summary = if verified.is_footer() { None } else { Some(verified.summary()?) };
+            Ok((verified, summary))
+        });
+        let (verified, summary) = match read {
+            Ok((verified, Some(summary))) => (verified, summary),
+            Ok((_, None)) => return Err(bad(start, "a footer without a trailer")),
+            Err(fault) => return Err(Bad { before: records, ..bad(offset, fault.as_str()) }),
+        };
+        let place = match summary {
+            Summary::Entries { term, first, count, .. } => Some(RunPlace {
+                segment: header.sequence,
+                term,
+                first,
+                count,
+                offset: narrow(size(offset)),
+                length: narrow(verified.length),
+            }),
+            _ => None,
+        };
+        records.push((offset, (verified.group(), summary, place)));
+        offset += verified.length as u64;
+    }
+    if records.len() != frame.records as usize {
+        return Err(bad(start, "a group holds another number of records than it says"));
+    }
+    Ok((frame, records))
+}
+
+/// Up to where headers behind `offset`, and the trailer, say that the file had been synced.
+fn synced_later(image: &[u8], header: &SegmentHeader, offset: u64) -> u64 {
+    let behind = (offset + SECTOR..header.groups_end()).step_by(size(SECTOR));
+    let headers = behind.filter_map(|at| {
+        let bytes = image.get(size(at)..)?;
+        Some(GroupHeader::decode(bytes, header.place(at))?.synced)
+    });
+    let trailer = image.get(size(header.groups_end())..).and_then(|sector| Trailer::decode(sector, header));
+    headers.max().unwrap_or(0).max(trailer.map_or(0, |trailer| trailer.synced))
+}
+
+/// The first index that is lost with the bad record, as far as that can be told.
+fn first_lost(image: &[u8], bad: &Bad, index: &Index) -> (Option<GroupId>, Option<u64>) {
+    let next = |group: GroupId| {
+        let behind_run = |(_, (of, _, place)): &(u64, Sound)| place.filter(|_| *of == group).map(|run| run.last() + 1);
+        let behind_flushed = || index.groups.get(&group).map(|known| known.state.last.index.saturating_add(1));
+        bad.before.iter().rev().find_map(behind_run).or_else(behind_flushed)
+    };
+    // The record's own words may be rotten, so they count only if they fit.
+    let claimed = image.get(size(bad.offset)..).and_then(record::claimed_entries);
+    match claimed.filter(|(group, first)| next(*group) == Some(*first)) {
+        Some((group, first)) => (Some(group), Some(first)),
+        None => match (index.groups.len(), index.groups.keys().next()) {
+            (1, Some(only)) => (Some(*only), next(*only)),
+            _ => (None, None),
+        },
+    }
+}
+
+impl Scan {
+    /// Removes the empty segment that was made ahead of need, to make room. Answers whether there was one.
+    pub(crate) fn give_up_prepared<D: Disk>(&mut self, disk: &D, directory: &Path) -> Result<bool, DiskError> {
+        let Some(prepared) = self.prepared.take() else { return Ok(false) };
+        let path = directory.join(segment::file_name(prepared.sequence));
+        disk.remove(&path).during("remove", &path)?;
+        Ok(true)
+    }
+
+    /// Makes durable what was found, and the rest of the segment fit to be written to. `keep` is no leftover.
+    pub(crate) fn repair<D: Disk>(
+        &self,
+        disk: &D,
+        directory: &Path,
+        keep: &str,
+    ) -> Result<Recovered<D::File>, DiskError> {
+        self.rewrite_footer(disk, directory)?;
+        let active = self.rewrite_tail(disk, directory)?;
+        for leftover in self.leftovers.iter().filter(|name| *name != keep) {
+            let path = directory.join(leftover);
+            disk.remove(&path).during("remove", &path)?;
+        }
+        let ready = match self.prepared {
+            Some(header) => Some(open_segment(disk, directory, header)?),
+            None => None,
+        };
+        let Walk { end, runs, .. } = self.active.walk;
+        Ok(Recovered { active, end, runs, ready })
+    }
+
+    /// Writes the unproven end of the active segment again, zeros behind it, and syncs.
+    fn rewrite_tail<D: Disk>(&self, disk: &D, directory: &Path) -> Result<Segment<D::File>, DiskError> {
+        let ActiveScan { header, image, walk } = &self.active;
+        assert!(walk.proven <= walk.end, "proven up to {}, beyond the end at {}", walk.proven, walk.end);
+        let active = open_segment(disk, directory, *header)?;
+        let path = directory.join(segment::file_name(header.sequence));
+        let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
+        let residue = behind.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
+        let mut tail = image.get(size(walk.proven)..size(walk.end)).unwrap_or_default().to_vec();
+        tail.resize(tail.len() + size(segment::sectors_up(residue)), 0);
+        assert!(walk.proven + tail.len() as u64 <= header.groups_end(), "the repair of {} is too long", path.display());
+        assert!((tail.len() as u64).is_multiple_of(SECTOR), "a repair of {} bytes", tail.len());
+        active.file.write_all_at(&tail, walk.proven).during("write", &path)?;
+        let trailer = image.get(size(header.groups_end())..).unwrap_or_default();
+        if trailer.iter().any(|&byte| byte != 0) {
+            active.file.write_all_at(&vec![0; trailer.len()], header.groups_end()).during("write", &path)?;
+        }
+        active.file.sync_data().during("sync", &path)?;
+        Ok(active)
+    }
+
+    /// Writes a footer again that nothing proves to have been synced, and syncs it.
+    fn rewrite_footer<D: Disk>(&self, disk: &D, directory: &Path) -> Result<(), DiskError> {
+        let Some(UnprovenFooter { header, trailer }) = &self.unproven_footer else { return Ok(()) };
+        let path = directory.join(segment::file_name(header.sequence));
+        let sealed = open_segment(disk, directory, *header)?;
+        assert!(header.sequence < self.active.header.sequence, "the footer of a segment that is in use");
+        let mut footer = vec![0; size(trailer.footer_bytes)];
+        sealed.file.read_exact_at(&mut footer, trailer.footer_offset).during("read", &path)?;
+        sealed.file.write_all_at(&footer, trailer.footer_offset).during("write", &path)?;
+        sealed.file.write_all_at(&trailer.encode(header), header.groups_end()).during("write", &path)?;
+        sealed.file.sync_data().during("sync", &path)
+    }
+}
+
+fn open_segment<D: Disk>(disk: &D, directory: &Path, header: SegmentHeader) -> Result<Segment<D::File>, DiskError> {
+    let path = directory.join(segment::file_name(header.sequence));
+    let file = disk.open(&path, Access::ReadWrite).during("open", &path)?;
+    Ok(Segment { header, file })
+}

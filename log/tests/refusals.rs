@@ -1,0 +1,241 @@
+//! What is not opened, and that nothing in it is changed; what a reader answers.
+
+mod workload;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use outrigger_log::{Disk, DiskFile, FaultyDisk, GroupId, Log, LogPosition, OpenError, OpenOptions, ReadError, Record};
+use workload::{append_entries, directory, flush_entries, tiny};
+
+const GROUP: GroupId = GroupId(1);
+const SEGMENT: u64 = 8 << 10;
+
+fn open(disk: &FaultyDisk) -> Log<FaultyDisk> {
+    Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap()
+}
+
+fn segment(sequence: u64) -> PathBuf {
+    directory().join(format!("{sequence:020}.segment"))
+}
+
+/// A log of five segments, closed.
+fn some_log() -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    while !disk.files().contains_key(&segment(5)) {
+        flush_entries(&mut log, GROUP, &[&[7; 400]]).unwrap();
+    }
+    drop(log);
+    disk
+}
+
+/// Why it is refused, once it is certain that nothing in the directory was changed by trying.
+fn refusal(disk: &FaultyDisk, options: OpenOptions) -> OpenError {
+    let before = disk.files();
+    let error = Log::open(disk.clone(), directory(), options).unwrap_err();
+    assert_eq!(disk.files(), before, "changed, though refused: {error}");
+    disk.crash_with(&mut |_| 0);
+    assert_eq!(disk.files(), before, "changed, though refused: {error}");
+    error
+}
+
+#[test]
+fn data_of_another_cluster_or_node_is_refused() {
+    let disk = some_log();
+    let error = refusal(&disk, OpenOptions { cluster: 8, ..tiny(SEGMENT) });
+    assert!(matches!(error, OpenError::OtherCluster { found: 7, expected: 8 }), "{error}");
+    let error = refusal(&disk, OpenOptions { node: 2, ..tiny(SEGMENT) });
+    assert!(matches!(error, OpenError::OtherNode { found: 1, expected: 2 }), "{error}");
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let disk = some_log();
+    assert!(disk.overwrite(&directory().join("identity"), 8, &2_u32.to_le_bytes()));
+    let error = refusal(&disk, tiny(SEGMENT));
+    assert!(matches!(error, OpenError::NewerFormat { found: 2, supported: 1 }), "{error}");
+}
+
+#[test]
+fn a_directory_that_is_in_use_is_refused() {
+    let disk = some_log();
+    let log = open(&disk);
+    let before = disk.files();
+    let error = Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap_err();
+    assert!(matches!(&error, OpenError::Locked { path } if path.ends_with("lock")), "{error}");
+    assert_eq!(disk.files(), before);
+    let preparer = log.preparer();
+    let reader = log.reader();
+    drop(log);
+    assert!(Log::open(disk.clone(), directory(), tiny(SEGMENT)).is_err(), "a preparer still writes");
+    drop(preparer);
+    open(&disk);
+    assert!(reader.verify().is_ok(), "a reader only reads");
+}
+
+#[test]
+fn a_directory_that_is_not_writable_is_refused() {
+    let disk = some_log();
+    disk.set_read_only(true);
+    let error = refusal(&disk, tiny(SEGMENT));
+    assert!(matches!(error, OpenError::NotWritable(_)), "{error}");
+}
+
+#[test]
+fn a_full_disk_refuses_a_start_and_takes_it_when_there_is_room() {
+    let disk = some_log();
+    disk.limit_bytes(Some(0));
+    let error = Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap_err();
+    assert!(matches!(error, OpenError::DiskFull(_)), "{error}");
+    disk.limit_bytes(None);
+    open(&disk);
+}
+
+#[test]
+fn a_start_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    assert!(log.preparer().prepare().unwrap());
+    drop(log);
+    disk.limit_bytes(Some(2 * SEGMENT + 60));
+    let mut log = open(&disk);
+    log.append(GROUP, Record::Vote { term: 5, voted_for: Some(2) }).unwrap();
+    log.flush().unwrap();
+    disk.crash_with(&mut |_| 0);
+    disk.limit_bytes(None);
+    assert_eq!(open(&disk).group(GROUP).unwrap().vote.term, 5);
+}
+
+#[test]
+fn a_directory_that_holds_something_else_is_refused() {
+    let disk = FaultyDisk::new();
+    disk.create_directory(directory()).unwrap();
+    disk.create(&directory().join("thesis.pdf")).unwrap().sync_all().unwrap();
+    disk.sync_directory(directory()).unwrap();
+    let error = refusal(&disk, tiny(SEGMENT));
+    assert!(matches!(&error, OpenError::NotALog { found, .. } if found == "thesis.pdf"), "{error}");
+}
+
+#[test]
+fn a_missing_file_is_refused() {
+    let whole = some_log();
+    let missing = |path: &Path| {
+        let disk = whole.fork();
+        disk.remove(path).unwrap();
+        disk.sync_directory(directory()).unwrap();
+        refusal(&disk, tiny(SEGMENT))
+    };
+    let error = missing(&directory().join("identity"));
+    assert!(matches!(error, OpenError::IdentityMissing { .. }), "{error}");
+    for sequence in 1..4 {
+        let error = missing(&segment(sequence));
+        assert!(matches!(error, OpenError::SegmentMissing { group: Some(GROUP), .. }), "{sequence}: {error}");
+    }
+    for sequence in 4..=5 {
+        let error = missing(&segment(sequence));
+        let found = matches!(&error, OpenError::SegmentMissing { .. });
+        assert!(found, "{sequence}: {error}");
+    }
+}
+
+#[test]
+fn damage_to_what_was_synced_before_use_is_refused() {
+    let whole = some_log();
+    let newest = whole.files()[&segment(4)].len() as u64;
+    // The first sector of a sealed and of the newest segment, a trailer, a footer behind it, the identity.
+    let trailer_of_4 = newest - 512;
+    let footer_of_4 = u64::from_le_bytes(
+        whole.files()[&segment(4)][usize::try_from(trailer_of_4).unwrap() + 24..][..8].try_into().unwrap(),
+    );
+    let places = [
+        (segment(1), 20),
+        (segment(5), 40),
+        (segment(4), trailer_of_4 + 9),
+        (segment(4), footer_of_4 + 10),
+        (segment(4), footer_of_4 + 150),
+        (directory().join("identity"), 20),
+    ];
+    for (path, offset) in places {
+        let disk = whole.fork();
+        assert!(disk.flip_bit(&path, offset, 1), "{} is not as long", path.display());
+        let error = refusal(&disk, tiny(SEGMENT));
+        assert!(matches!(&error, OpenError::Corrupt(found) if found.file == path), "{offset}: {error}");
+    }
+}
+
+#[test]
+fn options_outside_of_their_range_are_refused_with_both_numbers() {
+    for options in [
+        OpenOptions { segment_bytes: 1_000, ..tiny(SEGMENT) },
+        OpenOptions { segment_bytes: 1 << 40, ..tiny(SEGMENT) },
+        OpenOptions { entry_bytes_max: 0, ..tiny(SEGMENT) },
+    ] {
+        let disk = FaultyDisk::new();
+        let error = Log::open(disk.clone(), directory(), options).unwrap_err();
+        assert!(matches!(error, OpenError::InvalidOptions { .. }), "{error}");
+        assert_eq!(disk.counts().operations, 0);
+    }
+}
+
+#[test]
+fn a_reader_answers_what_it_can_and_says_why_it_cannot() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    let reader = log.reader();
+    assert!(matches!(reader.entries(GROUP, 1, 1, 1), Err(ReadError::UnknownGroup { group: GROUP })));
+    flush_entries(&mut log, GROUP, &[b"aaaa", b"bbbb", b"cccc"]).unwrap();
+    flush_entries(&mut log, GROUP, &[b"dddd"]).unwrap();
+    let through = LogPosition { term: 1, index: 1 };
+    log.append(GROUP, Record::Purge { through }).unwrap();
+    log.flush().unwrap();
+    assert!(matches!(reader.entries(GROUP, 1, 4, 99), Err(ReadError::Purged { from: 1, purged }) if purged == through));
+    assert!(matches!(reader.entries(GROUP, 2, 5, 99), Err(ReadError::Beyond { through: 5, .. })));
+    let lengths = |bytes_max| -> Vec<usize> {
+        let runs = reader.entries(GROUP, 2, 4, bytes_max).unwrap();
+        runs.iter().map(|run| run.payloads.len()).collect()
+    };
+    assert_eq!(lengths(0), [1], "at least one entry");
+    assert_eq!(lengths(7), [1]);
+    assert_eq!(lengths(8), [2]);
+    assert_eq!(lengths(12), [2, 1]);
+    assert_eq!(reader.entries(GROUP, 3, 3, 99).unwrap()[0].payloads, [Bytes::from_static(b"cccc")]);
+}
+
+#[test]
+fn a_truncated_suffix_is_never_read_again() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one", b"two", b"old"]).unwrap();
+    log.append(GROUP, Record::Truncate { after: 2 }).unwrap();
+    let payloads = [Bytes::from_static(b"new")];
+    log.append(GROUP, Record::Entries { term: 2, first: 3, log_time: 0, payloads: &payloads, marked: false }).unwrap();
+    log.flush().unwrap();
+    let assert_replaced = |log: &Log<FaultyDisk>| {
+        let runs = log.reader().entries(GROUP, 1, 3, 99).unwrap();
+        assert_eq!(runs.iter().map(|run| (run.term, run.payloads.len())).collect::<Vec<_>>(), [(1, 2), (2, 1)]);
+        assert_eq!(runs[1].payloads, payloads);
+    };
+    assert_replaced(&log);
+    disk.crash_with(&mut |_| 0);
+    assert_replaced(&open(&disk));
+}
+
+#[test]
+#[should_panic(expected = "1 entries from index 3 of term 1 do not follow the last entry, index 1 of term 1")]
+fn a_gap_is_a_callers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    append_entries(&mut log, GROUP, &[b"one"]);
+    let payloads = [Bytes::new()];
+    let _ = log.append(GROUP, Record::Entries { term: 1, first: 3, log_time: 0, payloads: &payloads, marked: false });
+}
+
+#[test]
+#[should_panic(expected = "a truncation after index 0 is outside of what may go: committed 1")]
+fn a_truncation_of_what_is_committed_is_a_callers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    append_entries(&mut log, GROUP, &[b"one"]);
+    log.append(GROUP, Record::Committed { index: 1 }).unwrap();
+    let _ = log.append(GROUP, Record::Truncate { after: 0 });
+}
