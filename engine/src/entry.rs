@@ -113,7 +113,7 @@ impl Batch {
     /// The id of the last entry.
     #[must_use]
     pub fn last(&self) -> LogId {
-        LogId { term: self.first.term, index: LogIndex(self.first.index.0 + self.len as u64 - 1) }
+        LogId { term: self.first.term, index: LogIndex(self.first.index.0.saturating_add(self.len as u64 - 1)) }
     }
 
     /// The term of all its entries.

@@ -1,0 +1,175 @@
+//! Who is listened to (trap 45), and every way in which a message can contradict what Raft guarantees.
+
+use super::*;
+
+fn life(id: u64, start: u64, nonce: u64) -> Peer {
+    Peer { node: NodeId(2), incarnation: Incarnation { id, start, nonce } }
+}
+
+fn hear(desk: &mut Desk, from: Peer) -> Vec<Command> {
+    desk.feed(Event::Received { from, message: Some(ask_vote(5, (9, 9))) })
+}
+
+#[test]
+fn trap_45_a_wiped_a_copied_and_a_doubled_node_are_turned_away() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let commands = desk.feed(Event::Received { from: life(7, 3, 40), message: None });
+    assert!(said(&commands).starts_with("save_peer w2: node 2"), "{}", said(&commands));
+    let refused = [
+        (life(8, 1, 1), PeerRefusal::OtherIncarnation { met: 7 }),
+        (life(8, 9, 1), PeerRefusal::OtherIncarnation { met: 7 }),
+        (life(7, 2, 40), PeerRefusal::EarlierStart { met: 3 }),
+        (life(7, 3, 41), PeerRefusal::SecondCopy),
+        (Peer { node: NodeId(1), ..life(7, 3, 40) }, PeerRefusal::OwnId),
+    ];
+    for (from, reason) in refused {
+        assert_eq!(hear(&mut desk, from), [Command::RefusePeer { peer: from, reason }]);
+        assert_eq!(desk.term(), Term(0), "not a word of it was heard");
+    }
+    let commands = desk.feed(Event::Received { from: life(7, 3, 40), message: None });
+    assert_eq!(commands, [], "known already");
+    hear(&mut desk, life(7, 4, 1));
+    assert_eq!(desk.term(), Term(5), "its next start is welcome");
+    assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 40))), Some(PeerRefusal::EarlierStart { met: 4 }));
+}
+
+#[test]
+fn trap_45_whom_a_node_has_met_it_knows_after_a_restart() {
+    let peers = [(NodeId(2), Incarnation { id: 7, start: 3, nonce: 40 })].into();
+    let restored = Restored { peers, ..Restored::default() };
+    let mut desk = Desk::restored(EngineConfig::new(peer(1, 2), 7), restored);
+    assert_eq!(turned_away(&hear(&mut desk, life(8, 1, 1))), Some(PeerRefusal::OtherIncarnation { met: 7 }));
+    assert_eq!(turned_away(&hear(&mut desk, life(7, 2, 40))), Some(PeerRefusal::EarlierStart { met: 3 }));
+    assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 1))), Some(PeerRefusal::SecondCopy));
+    assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 40))), None);
+}
+
+#[test]
+fn a_second_leader_of_a_term_is_an_inconsistency() {
+    let wrong = |leader| Some(Inconsistency::SecondLeader { term: Term(1), leader: NodeId(leader) });
+    let committed = Message::Committed { term: Term(1), commit: LogIndex(0) };
+    for message in [append(1, (0, 1), &[1], 0), heartbeat(1, 1, 0), committed] {
+        let mut follower = Desk::of(&[1, 2, 3]);
+        follower.receive(2, heartbeat(1, 1, 0));
+        assert_eq!(inconsistency(&follower.receive(3, message.clone())), wrong(2));
+        assert_eq!(follower.engine.leadership(), (Term(1), Some(NodeId(2))));
+        let mut leader = Desk::leading(&[1, 2, 3]);
+        assert_eq!(inconsistency(&leader.receive(3, message)), wrong(1));
+        assert_eq!((leader.engine.role_kind(), leader.engine.status().last), (RoleKind::Leader, LogId::new(1, 2)));
+    }
+}
+
+#[test]
+fn replacing_what_is_committed_is_an_inconsistency() {
+    let committed = || {
+        let mut desk = Desk::of(&[1, 2, 3]);
+        desk.receive(2, append(1, (0, 1), &[1, 1, 1], 3));
+        desk.flush();
+        desk
+    };
+    let wrong = |committed: u64, proposed: (u64, u64)| {
+        let (committed, proposed) = (LogId::new(1, committed), LogId::new(proposed.0, proposed.1));
+        Some(Inconsistency::CommittedConflict { committed, proposed })
+    };
+    let mut desk = committed();
+    assert_eq!(inconsistency(&desk.receive(3, append(2, (0, 1), &[1, 2, 2], 0))), wrong(3, (2, 3)));
+    assert_eq!(inconsistency(&desk.receive(3, append(2, (2, 3), &[2], 0))), wrong(3, (2, 3)), "by the entry before");
+    assert_eq!((desk.engine.status().last, desk.commit()), (LogId::new(1, 4), 3));
+    desk.receive(3, append(2, (1, 3), &[2], 0));
+    assert_eq!(desk.engine.status().last, LogId::new(2, 4), "what is not committed may be replaced");
+}
+
+#[test]
+fn acknowledging_what_was_never_sent_is_an_inconsistency() {
+    let mut desk = Desk::leading(&[1, 2, 3]);
+    let (epoch, request) = desk.request_to(2);
+    let outcome = AppendOutcome::Matched(LogIndex(3));
+    let reply = AppendEntriesReply { term: Term(1), epoch, request, outcome };
+    let wrong = Some(Inconsistency::BeyondLog { matched: LogIndex(3), last: LogIndex(2) });
+    assert_eq!(inconsistency(&desk.receive(2, Message::AppendEntriesReply(reply))), wrong);
+    assert_eq!(inconsistency(&desk.beat(2, 1, 3, 2)), wrong);
+    assert!(inconsistency(&desk.beat(2, 1, 1, 2)).is_some(), "durable beyond what was received");
+    assert!(inconsistency(&desk.beat(2, 2, 2, 2)).is_some(), "a round that has not begun");
+    assert_eq!((desk.commit(), desk.engine.status().matched[&NodeId(2)]), (0, LogIndex(0)));
+}
+
+#[test]
+fn a_leader_that_changes_its_own_entries_is_an_inconsistency() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, append(5, (0, 1), &[5, 5, 5], 0));
+    assert!(inconsistency(&desk.receive(2, append(5, (0, 1), &[4], 0))).is_some());
+    assert_eq!(desk.engine.status().last, LogId::new(5, 4));
+}
+
+#[test]
+fn numbers_that_no_cluster_reaches_are_an_inconsistency() {
+    let huge = [u64::MAX, u64::MAX - 1, 1 << 63];
+    for number in huge {
+        let mut desk = Desk::of(&[1, 2, 3]);
+        let entries: Arc<[Payload]> = Arc::new([command("x"), command("y")]);
+        let (epoch, request, commit) = (Epoch(1), RequestId(1), LogIndex(1));
+        let entries = |term: u64, prev: LogId, first: LogId| {
+            let batches = vec![Batch::new(first, LogTime(0), entries.clone())];
+            Message::AppendEntries(AppendEntries { term: Term(term), epoch, request, prev, batches, commit })
+        };
+        let foul = [
+            entries(1, LogId::new(1, number), LogId::new(1, 2)),
+            entries(1, LogId::new(1, number - 1), LogId::new(1, number)),
+            entries(number, LogId::new(0, 1), LogId::new(number, 2)),
+            append(number, (0, 1), &[], 0),
+            heartbeat(number, 1, 0),
+            ask_vote(number, (0, 1)),
+            ask_pre_vote(number, (number, number)),
+            Message::RequestVoteReply(vote(number, 1, false)),
+            Message::PreVoteReply(vote(number, 1, true)),
+            Message::Committed { term: Term(number), commit: LogIndex(number) },
+            Message::ReadIndex { term: Term(number), request },
+        ];
+        for message in foul {
+            let text = message.to_string();
+            assert!(inconsistency(&desk.receive(2, message)).is_some(), "{text}");
+        }
+        assert_eq!((desk.term(), desk.engine.status().last), (Term(0), LogId::new(0, 1)));
+        desk.timeout();
+    }
+}
+
+#[test]
+fn nobody_leads_in_term_zero() {
+    let committed = Message::Committed { term: Term(0), commit: LogIndex(1) };
+    for message in [heartbeat(0, 1, 1), append(0, (0, 1), &[0], 1), committed] {
+        let mut desk = Desk::of(&[1, 2, 3]);
+        assert!(inconsistency(&desk.receive(2, message)).is_some());
+        assert_eq!((desk.engine.leadership(), desk.commit()), ((Term(0), None), 0));
+    }
+}
+
+#[test]
+fn memberships_that_are_not_committed_go_with_their_entries() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let entry = |at: LogId, ids: &[u64]| Batch::new(at, LogTime(0), Arc::new([Payload::membership(voters(ids))]));
+    let batches = vec![entry(LogId::new(1, 2), &[1, 2]), entry(LogId::new(1, 3), &[1, 2, 4])];
+    let (epoch, request, prev, commit) = (Epoch(1), RequestId(1), LogId::new(0, 1), LogIndex(0));
+    let both = AppendEntries { term: Term(1), epoch, request, prev, batches, commit };
+    desk.receive(2, Message::AppendEntries(both));
+    assert_eq!(*desk.engine.status().membership, *voters(&[1, 2, 4]));
+    desk.receive(3, append(2, (1, 2), &[2], 0));
+    assert_eq!(*desk.engine.status().membership, *voters(&[1, 2]));
+    desk.receive(2, append(3, (0, 1), &[3], 0));
+    assert_eq!(*desk.engine.status().membership, *voters(&[1, 2, 3]));
+}
+
+#[test]
+fn every_reason_says_what_is_wrong_and_with_which_numbers() {
+    let (term, leader) = (Term(3), NodeId(7));
+    let reasons = [
+        (PeerRefusal::OtherIncarnation { met: 0xab }, "ab"),
+        (PeerRefusal::EarlierStart { met: 9 }, "start 9"),
+        (PeerRefusal::SecondCopy, "another copy"),
+        (PeerRefusal::OwnId, "own id"),
+        (PeerRefusal::Inconsistent(Inconsistency::SecondLeader { term, leader }), "term 3, which node 7 leads"),
+    ];
+    for (reason, words) in reasons {
+        assert!(reason.to_string().contains(words), "{reason}");
+    }
+}

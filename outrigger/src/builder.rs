@@ -1,0 +1,281 @@
+//! How a node is put together: its log, its transport, its threads and tasks.
+//!
+//! ```text
+//!   settings checked ─► port bound ─► log opened, restored ─► threads, worker, RaftCore, supervisor ─► handle
+//!         nothing is changed on disk so far ┘
+//! ```
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::Path;
+use std::sync::Arc;
+
+use outrigger_engine::{Body, Engine, Incarnation, LogId, LogIndex, Membership, Peer, Restored};
+use outrigger_log::{OpenOptions, Preparer, RealDisk};
+use tokio::sync::watch;
+
+use crate::StateMachine;
+use crate::config::Config;
+use crate::error::StartError;
+use crate::metrics::{Metrics, MetricsReceiver};
+use crate::network::{Local, TcpSettings, TcpTransport, Transport};
+use crate::raft::Raft;
+use crate::runtime::Driver;
+use crate::runtime::apply::{Jobs, Worker};
+use crate::runtime::arrivals::{Inbox, Inlet};
+use crate::runtime::clock::Clock;
+use crate::runtime::command::TokioRuntime;
+use crate::runtime::core::Core;
+use crate::runtime::log_writer::{self, LogAccess, LogWriter};
+use crate::runtime::preparer;
+use crate::runtime::publish::Publisher;
+use crate::runtime::supervise::{Supervisor, Threads};
+use crate::runtime::tail::Tail;
+use crate::store::{DurableStore, LogStore, MemoryStore, StorageError, envelope};
+
+/// Starts a node with parts of one's own; see [`Raft::builder`].
+///
+/// ```
+/// # use outrigger::{Config, Raft, StateMachine};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Clone, Default, Serialize, Deserialize)]
+/// # struct Counter(u64);
+/// # impl StateMachine for Counter {
+/// #     type Command = u64;
+/// #     type Response = u64;
+/// #     fn apply(&mut self, add: u64) -> u64 {
+/// #         self.0 += add;
+/// #         self.0
+/// #     }
+/// # }
+/// use std::sync::Arc;
+/// use outrigger::network::InProcessNetwork;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), outrigger::Error> {
+/// let network = InProcessNetwork::default();
+/// let mut nodes = Vec::new();
+/// for id in 1..=3 {
+///     let cluster = [(1, "a:1".into()), (2, "b:1".into()), (3, "c:1".into())].into();
+///     let config = Config { id, initial_cluster: cluster, ..Config::default() };
+///     let transport = Arc::new(network.transport());
+///     nodes.push(Raft::builder(config, Counter::default()).transport(transport).start().await?);
+/// }
+/// assert_eq!(nodes[2].write(5).await?, 5);
+/// # for node in nodes {
+/// #     node.shutdown().await?;
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Builder<S: StateMachine> {
+    config: Config,
+    state: S,
+    transport: Option<Arc<dyn Transport>>,
+    store: Option<(Box<dyn LogStore>, Peer)>,
+}
+
+/// A log that is open.
+struct Opened {
+    store: Box<dyn LogStore>,
+    peer: Peer,
+    restored: Restored,
+    /// Makes the files of a durable log ahead of need.
+    preparer: Option<Preparer<RealDisk>>,
+}
+
+impl<S: StateMachine> Builder<S> {
+    pub(crate) const fn new(config: Config, state: S) -> Self {
+        Self { config, state, transport: None, store: None }
+    }
+
+    /// Carries messages by this transport instead of TCP.
+    #[must_use]
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Keeps the log in this store instead of [`Config::data_dir`]. `peer` is the node in the life that this opening of
+    /// the store began: its `start` is higher than that of every earlier one, its `id` the same for as long as the store
+    /// forgets nothing.
+    #[must_use]
+    pub fn log_store(mut self, store: Box<dyn LogStore>, peer: Peer) -> Self {
+        self.store = Some((store, peer));
+        self
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// As [`Raft::start`].
+    pub async fn start(self) -> Result<Raft<S>, StartError> {
+        let Self { config, state, transport, store } = self;
+        config.validate()?;
+        let transport = match transport {
+            Some(transport) => transport,
+            None => tcp(&config)?,
+        };
+        let opened = open(&config, store).await?;
+        if opened.peer.node != config.node() {
+            return Err(StartError::OtherNode { id: config.id, found: opened.peer.node.0 });
+        }
+        let is_first = opened.restored.last == LogId::ZERO;
+        if is_first && config.initial_cluster.is_empty() {
+            return Err(StartError::NoInitialCluster { id: config.id });
+        }
+        let initial = is_first.then(|| Arc::new(config.initial_membership()));
+        assemble(Arc::new(config), state, transport, opened, initial)
+    }
+}
+
+fn tcp(config: &Config) -> Result<Arc<dyn Transport>, StartError> {
+    // An entry travels with its envelope, and in company.
+    let frame_bytes_max = TcpSettings::default().frame_bytes_max.max(config.limits.entry_bytes_max.saturating_mul(2));
+    let settings = TcpSettings { frame_bytes_max, ..TcpSettings::default() };
+    let bound = TcpTransport::bind_with(&config.listen_peer, settings);
+    let bound = bound.map_err(|reason| transport_error(config, reason))?;
+    Ok(Arc::new(bound))
+}
+
+fn transport_error(config: &Config, reason: std::io::Error) -> StartError {
+    StartError::Transport { id: config.id, address: config.listen_peer.clone(), reason }
+}
+
+/// Opens the log, which may take long, and reads what the engine needs to know of it.
+async fn open(config: &Config, store: Option<(Box<dyn LogStore>, Peer)>) -> Result<Opened, StartError> {
+    let config = config.clone();
+    let opening = tokio::task::spawn_blocking(move || match (store, &config.data_dir) {
+        (Some((mut store, peer)), _) => {
+            let restored = store.restore()?;
+            Ok(Opened { store, peer, restored, preparer: None })
+        }
+        (None, Some(directory)) => open_directory(&config, directory),
+        (None, None) => {
+            let incarnation = Incarnation { id: random(), start: 1, nonce: random() };
+            let peer = Peer { node: config.node(), incarnation };
+            let store = Box::new(MemoryStore::new());
+            Ok(Opened { store, peer, restored: Restored::default(), preparer: None })
+        }
+    });
+    let opened = opening.await;
+    opened.unwrap_or_else(|error| Err(StartError::Storage { reason: format!("opening it failed: {error}") }))
+}
+
+fn open_directory(config: &Config, directory: &Path) -> Result<Opened, StartError> {
+    let is_new = std::fs::read_dir(directory).map_or(true, |mut files| files.next().is_none());
+    if is_new && config.initial_cluster.is_empty() {
+        // Before anything is made in it.
+        return Err(StartError::NoInitialCluster { id: config.id });
+    }
+    let mut options = OpenOptions::new(config.cluster_id(), config.id, random(), random());
+    // An entry is stored with its envelope.
+    options.entry_bytes_max = options.entry_bytes_max.max(config.limits.entry_bytes_max.saturating_add(1024));
+    options.segment_bytes = config.limits.segment_bytes;
+    let opened = DurableStore::open(RealDisk, directory, options);
+    let mut store = opened.map_err(|error| StartError::Storage { reason: error.to_string() })?;
+    let (peer, preparer, restored) = (store.identity(), store.preparer(), store.restore()?);
+    Ok(Opened { store: Box::new(store), peer, restored, preparer: Some(preparer) })
+}
+
+/// A number that nobody can foresee: the standard library draws the keys of its hash maps from the system.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// The checksum of the membership that the cluster began with; 0 if the log does not say.
+fn genesis(initial: Option<&Membership>, log: &LogAccess, last: LogId) -> Result<u64, StorageError> {
+    let stored = match initial {
+        Some(_) => Vec::new(),
+        None if last == LogId::ZERO => return Ok(0),
+        None => log.reader.batches(LogIndex(1), LogIndex(1), 0)?,
+    };
+    let stored = stored.first().and_then(|batch| batch.entries().first()).map(|entry| &entry.body);
+    let membership = match (initial, stored) {
+        (Some(membership), _) => membership,
+        (None, Some(Body::Membership(membership))) => membership.as_ref(),
+        (None, _) => return Ok(0),
+    };
+    let mut encoded = Vec::new();
+    envelope::encode_membership(membership, &mut encoded);
+    // Never 0, which stands for unknown.
+    Ok(u64::from(crc32c::crc32c(&encoded)) | 1 << 32)
+}
+
+/// Puts the parts together and sets them in motion.
+fn assemble<S: StateMachine>(
+    config: Arc<Config>,
+    state: S,
+    transport: Arc<dyn Transport>,
+    opened: Opened,
+    initial: Option<Arc<Membership>>,
+) -> Result<Raft<S>, StartError> {
+    let Opened { store, peer, restored, preparer } = opened;
+    let clock = Clock::start();
+    let inbox = Arc::new(Inbox::<S>::new(config.limits.clone()));
+    let jobs = Arc::new(Jobs::<S>::new());
+    let log = LogAccess { reader: store.reader(), blocks: store.blocks() };
+    let genesis = genesis(initial.as_deref(), &log, restored.last)?;
+    let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
+    let engine = Engine::new(config.engine(peer, random()), restored, clock.now());
+
+    let (writer, threads) = host(&config, store, preparer, &inbox)?;
+    let client_address = config.client_address().map(ToOwned::to_owned);
+    let local = Local { cluster: config.cluster_id(), peer, genesis, client_address: client_address.clone() };
+    let begun = transport.start(local, Arc::new(Inlet(Arc::clone(&inbox))));
+    begun.map_err(|reason| transport_error(&config, reason))?;
+
+    let metrics = Arc::new(Metrics::new(engine.status(), None, std::collections::BTreeMap::new()));
+    let (metrics, watched) = watch::channel(metrics);
+    let metrics = Arc::new(metrics);
+    let publisher = Publisher::new(Arc::clone(&metrics), client_address);
+    let worker = Worker::new(state, Arc::clone(&jobs), Arc::clone(&inbox), log.clone(), clock);
+    let parts = (tail, writer, log);
+    let limits = &config.limits;
+    let runtime = TokioRuntime::new(
+        parts,
+        Arc::clone(&transport),
+        Arc::clone(&jobs),
+        Arc::clone(&inbox),
+        limits.unapplied_entries_max,
+    );
+    let timing = (config.request_timeout, limits.append_bytes_max);
+    let core = Core::new(Driver::new(engine), runtime, publisher, Arc::clone(&inbox), clock, timing, initial);
+    let (end, ended) = watch::channel(None);
+    let supervisor = Supervisor {
+        core: tokio::spawn(core.run()),
+        worker: tokio::spawn(worker.run()),
+        threads,
+        inbox: Arc::clone(&inbox),
+        jobs: Arc::clone(&jobs),
+        transport,
+        metrics,
+        end,
+    };
+    tokio::spawn(supervisor.run());
+    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended))
+}
+
+/// Gives a store that blocks a thread of its own, and its preparer another.
+fn host<S: StateMachine>(
+    config: &Config,
+    store: Box<dyn LogStore>,
+    preparer: Option<Preparer<RealDisk>>,
+    inbox: &Arc<Inbox<S>>,
+) -> Result<(LogWriter, Threads), StartError> {
+    let mut threads = Threads::default();
+    if !store.blocks() {
+        return Ok((LogWriter::Inline { store, flushed: None }, threads));
+    }
+    let failed = |reason| StartError::Thread { reason };
+    let id = config.id;
+    if let Some(preparer) = preparer {
+        threads.preparer = Some(preparer::spawn(format!("raft-{id}-prepare"), preparer).map_err(failed)?);
+    }
+    let bell = threads.preparer.as_ref().map(|(bell, _)| Arc::clone(bell));
+    let written = move || bell.iter().for_each(|bell| bell.ring());
+    let inbox = Arc::clone(inbox);
+    let report = move |event| inbox.notify(event);
+    let (queue, thread) = log_writer::spawn(format!("raft-{id}-log"), store, written, report).map_err(failed)?;
+    threads.writer = Some((Arc::clone(&queue), thread));
+    Ok((LogWriter::Thread(queue), threads))
+}

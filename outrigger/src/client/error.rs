@@ -1,0 +1,69 @@
+//! Why a request of a client has no answer, and what that means for it.
+
+use std::time::Duration;
+
+use crate::Outcome;
+
+/// Why a request of a [`Client`](super::Client) has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// No endpoint was named, or one that is no `host:port`.
+    #[error("{endpoint:?} is no endpoint; name at least one as host:port")]
+    Endpoint {
+        /// What was named; empty when nothing was.
+        endpoint: String,
+    },
+    /// The time was over before any endpoint took the request and did it. Nothing was done.
+    #[error("not applied within {waited:?}: {reason}")]
+    NotApplied {
+        /// The client's patience.
+        waited: Duration,
+        /// What the last attempt came to.
+        reason: String,
+    },
+    /// The request itself is refused. Nothing was done, and trying again will not help.
+    #[error("refused: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// It may be done already, or soon, or never.
+    #[error("it is not known whether the request is applied: {reason}")]
+    Unknown {
+        /// How its trace was lost.
+        reason: String,
+    },
+    /// The command or query cannot be encoded. Nothing was done.
+    #[error("not applied: the request cannot be encoded: {reason}")]
+    Encode {
+        /// What serde said.
+        reason: String,
+    },
+    /// The request was done, but its answer has another type than this client believes.
+    #[error("applied, but the answer cannot be decoded; do client and cluster run the same version? {reason}")]
+    Decode {
+        /// What serde said.
+        reason: String,
+    },
+}
+
+impl ClientError {
+    /// What is known about the request. A query changes nothing: for it, nothing is ever unknown.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Endpoint { .. } | Self::NotApplied { .. } | Self::Refused { .. } | Self::Encode { .. } => {
+                Outcome::NotApplied
+            }
+            // Its effect is there; that it must not be tried again is what counts.
+            Self::Unknown { .. } | Self::Decode { .. } => Outcome::Unknown,
+        }
+    }
+
+    /// Whether trying again is safe and may help.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::NotApplied { .. })
+    }
+}

@@ -1,0 +1,336 @@
+//! One connection of a client: many requests at once, answered in any order.
+//!
+//! ```text
+//!   ask ─► encoded into the output ─┐                        ┌─► pending, by id ─► whoever asked
+//!   ask ─► encoded into the output ─┴─► one write ══════► one read
+//!                                       (all that has gathered)
+//! ```
+//!
+//! A link ends once and for all: with its first failure everyone who waits hears of it, and whether the request had
+//! left this process. The client makes a new link when it asks that endpoint again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
+
+use super::protocol::{self, Leader, Operation, Outcome, Request};
+use crate::network::DecodeError;
+use crate::network::connection::{self, Ended};
+use crate::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
+use crate::network::handshake::{self, Rejection};
+
+/// How long dialling and shaking hands may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often the node is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// A node that was not heard for so many keepalives is gone.
+const KEEPALIVES_MISSED_MAX: u32 = 3;
+
+/// Requests that wait to be written, in bytes; further ones are not taken.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+/// Of the time that the caller grants, the node gets this part, so that its own answer comes before the time is over.
+const NODE_PATIENCE_PERCENT: u32 = 90;
+
+/// Why a link gives no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LinkError {
+    /// Whether the request may have left this process.
+    pub(super) sent: bool,
+    /// What happened, for people.
+    pub(super) reason: String,
+}
+
+/// What a link tells whoever made it.
+pub(super) trait Hear: Send + Sync + 'static {
+    /// The node's cluster is this one; whether that is the right one.
+    fn cluster(&self, cluster: u64) -> Result<(), Rejection>;
+    /// The node told who leads.
+    fn leader(&self, leader: Leader);
+}
+
+/// A connection to one endpoint; it ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Link {
+    shared: Arc<Shared>,
+    task: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Tells the task that there is something to write.
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Requests that wait to be written.
+    output: FrameBuffer,
+    /// The id of the next request; ids below were given.
+    next: u64,
+    /// Requests with an id below this may have left the process; at most `next`.
+    sent: u64,
+    /// Who waits for the answer to which request.
+    pending: BTreeMap<u64, oneshot::Sender<Result<Outcome, LinkError>>>,
+    /// Why the link has ended, if it has; then `pending` is empty and stays so.
+    ended: Option<String>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the link and tells everyone who waits.
+    fn end(&self, reason: &str) {
+        let mut state = self.lock();
+        state.ended = Some(reason.to_owned());
+        let (pending, sent) = (std::mem::take(&mut state.pending), state.sent);
+        drop(state);
+        for (id, asker) in pending {
+            // Who does not wait any more needs no answer.
+            let _ = asker.send(Err(LinkError { sent: id < sent, reason: reason.to_owned() }));
+        }
+    }
+}
+
+impl Link {
+    /// Dials an endpoint; requests can be asked at once.
+    pub(super) fn dial(endpoint: String, cluster: u64, hear: Arc<impl Hear>) -> Self {
+        let shared = Arc::new(Shared { state: Mutex::default(), filled: Notify::new() });
+        let task = tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                let ended = Ending(shared);
+                let how = converse(&endpoint, cluster, &*hear, &ended.0).await;
+                ended.0.end(&format!("{endpoint}: {how}"));
+            }
+        });
+        Self { shared, task: task.abort_handle() }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shared.lock().ended.is_some()
+    }
+
+    /// Asks, and waits for the answer until `deadline`. Dropping the future gives up waiting, not the request.
+    pub(super) async fn ask(&self, operation: Operation, body: Bytes, deadline: Instant) -> Result<Outcome, LinkError> {
+        let (id, answer) = self.put(operation, body, deadline)?;
+        let mut waiting = Waiting { shared: &self.shared, id, answered: false };
+        match timeout_at(deadline, answer).await {
+            Ok(answer) => {
+                waiting.answered = true;
+                // The sender is only ever dropped unused with the whole state.
+                answer.unwrap_or_else(|_| Err(LinkError { sent: true, reason: "the connection is gone".to_owned() }))
+            }
+            Err(_) => {
+                let sent = self.shared.lock().sent > id;
+                Err(LinkError { sent, reason: "no answer came in time".to_owned() })
+            }
+        }
+    }
+
+    fn put(&self, operation: Operation, body: Bytes, deadline: Instant) -> Result<(u64, Answer), LinkError> {
+        let refuse = |reason| LinkError { sent: false, reason };
+        let mut state = self.shared.lock();
+        if let Some(reason) = &state.ended {
+            return Err(refuse(reason.clone()));
+        }
+        if state.output.remaining() > OUTPUT_BYTES_MAX {
+            return Err(refuse(format!("{} bytes wait to be sent already", state.output.remaining())));
+        }
+        let id = state.next;
+        let patience = deadline.saturating_duration_since(Instant::now()) * NODE_PATIENCE_PERCENT / 100;
+        let was_idle = !state.output.has_remaining();
+        let request = Request { id, patience, operation, body };
+        request.encode(BODY_BYTES_MAX, &mut state.output).map_err(|error| refuse(error.to_string()))?;
+        let (asker, answer) = oneshot::channel();
+        state.pending.insert(id, asker);
+        state.next += 1;
+        if was_idle {
+            self.shared.filled.notify_one();
+        }
+        Ok((id, answer))
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Outcome, LinkError>>;
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Ends the link when its task ends in whatever way.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end("the client was closed");
+    }
+}
+
+/// Takes a request off the table when nobody waits for it any more.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    id: u64,
+    /// Whether it is off the table already.
+    answered: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.lock().pending.remove(&self.id);
+        }
+    }
+}
+
+async fn converse(endpoint: &str, cluster: u64, hear: &impl Hear, shared: &Shared) -> Ended {
+    let mut input = BytesMut::new();
+    let mut stream = match timeout(CONNECT_TIMEOUT, dial(endpoint, cluster, hear, &mut input)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(ended)) => return ended,
+        Err(_) => return Ended::Silent(CONNECT_TIMEOUT),
+    };
+    let (read, write) = stream.split();
+    let heard = Heard::default();
+    tokio::select! {
+        biased;
+        ended = listen(read, input, hear, shared, &heard) => ended,
+        ended = send(write, shared, &heard) => ended,
+    }
+}
+
+async fn dial(endpoint: &str, cluster: u64, hear: &impl Hear, input: &mut BytesMut) -> Result<TcpStream, Ended> {
+    let mut stream = TcpStream::connect(endpoint).await?;
+    stream.set_nodelay(true)?;
+    let mut output = FrameBuffer::default();
+    protocol::put_hello(cluster, &mut output)?;
+    stream.write_all_buf(&mut output).await?;
+    let frame = connection::read_frame(&mut stream, input, handshake::BODY_BYTES_MAX).await?;
+    match frame.kind {
+        protocol::WELCOME => {
+            let (cluster, _) = protocol::welcome(frame.body)?;
+            hear.cluster(cluster).map_err(Ended::Refused)?;
+            Ok(stream)
+        }
+        kind::REJECT => Err(Ended::Rejected(Rejection::decode(frame.body)?)),
+        kind => Err(DecodeError::UnknownKind { kind }.into()),
+    }
+}
+
+/// Whether anything was heard since the last keepalive.
+#[derive(Default)]
+struct Heard(std::sync::atomic::AtomicBool);
+
+impl Heard {
+    fn mark(&self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn take(&self) -> bool {
+        self.0.swap(false, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Hands answers to whoever asked.
+async fn listen(
+    mut read: ReadHalf<'_>,
+    mut input: BytesMut,
+    hear: &impl Hear,
+    shared: &Shared,
+    heard: &Heard,
+) -> Ended {
+    let mut answers = Vec::new();
+    loop {
+        loop {
+            match frame::split(&mut input, BODY_BYTES_MAX) {
+                Ok(Some(frame)) => match take_in(frame, hear) {
+                    Ok(answer) => answers.extend(answer),
+                    Err(ended) => return ended,
+                },
+                Ok(None) => break,
+                Err(error) => return error.into(),
+            }
+        }
+        hand_out(shared, &mut answers);
+        match connection::read_some(&mut read, &mut input).await {
+            Ok(()) => heard.mark(),
+            Err(ended) => return ended,
+        }
+    }
+}
+
+fn take_in(frame: Frame, hear: &impl Hear) -> Result<Option<(u64, Outcome)>, Ended> {
+    match frame.kind {
+        protocol::REPLY => return Ok(Some(Outcome::decode(frame.body)?)),
+        protocol::LEADER => hear.leader(Leader::decode(frame.body)?),
+        kind::PONG => {}
+        kind::REJECT => return Err(Ended::Rejected(Rejection::decode(frame.body)?)),
+        kind => return Err(DecodeError::UnknownKind { kind }.into()),
+    }
+    Ok(None)
+}
+
+fn hand_out(shared: &Shared, answers: &mut Vec<(u64, Outcome)>) {
+    if answers.is_empty() {
+        return;
+    }
+    let mut state = shared.lock();
+    // An answer that nobody waits for any more is dropped.
+    let asked: Vec<_> =
+        answers.drain(..).filter_map(|(id, outcome)| Some((state.pending.remove(&id)?, outcome))).collect();
+    drop(state);
+    for (asker, outcome) in asked {
+        let _ = asker.send(Ok(outcome));
+    }
+}
+
+/// Writes what has gathered, and pings.
+async fn send(mut write: WriteHalf<'_>, shared: &Shared, heard: &Heard) -> Ended {
+    let mut output = FrameBuffer::default();
+    let mut keepalive = interval_at(Instant::now() + KEEPALIVE, KEEPALIVE);
+    keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut missed = 0;
+    loop {
+        if !output.has_remaining() {
+            output.clear();
+            let mut state = shared.lock();
+            std::mem::swap(&mut output, &mut state.output);
+            state.sent = state.next;
+        }
+        let waits = !output.has_remaining();
+        tokio::select! {
+            biased;
+            _ = keepalive.tick() => {
+                missed = if heard.take() { 0 } else { missed + 1 };
+                if missed >= KEEPALIVES_MISSED_MAX {
+                    return Ended::Silent(KEEPALIVE * KEEPALIVES_MISSED_MAX);
+                }
+                if let Err(error) = output.frame(kind::PING, 0, BODY_BYTES_MAX, |_| {}) {
+                    return error.into();
+                }
+            }
+            // What is not written when the tick comes stays in the output.
+            written = write.write_all_buf(&mut output), if !waits => {
+                if let Err(error) = written {
+                    return error.into();
+                }
+            }
+            () = shared.filled.notified(), if waits => {}
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Writes and queries from another process.
+//!
+//! ```text
+//!   Client ──┬── link ═══ TCP ═══ service ──┐
+//!            │   (one connection for each   ├─► Raft handle of that node ─► the leader, wherever it is
+//!            └── link ═══ endpoint in use)  │
+//!                                           └─► answers, in any order, and who leads now
+//! ```
+//!
+//! A [`Client`] asks the leader once it knows where it is, and any endpoint until then. It tries again by itself what
+//! was certainly not done, until its patience is over; what may have been done it never repeats, but reports as
+//! [`ClientError::Unknown`]. Queries change nothing, so that they are always repeated.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use outrigger_engine::LogIndex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::{Duration, Instant, sleep_until};
+
+use crate::Query;
+use crate::network::handshake::Rejection;
+use crate::network::random::Random;
+use endpoints::Endpoints;
+use link::{Hear, Link, LinkError};
+use protocol::{ANY_CLUSTER, Leader, Operation, Outcome};
+
+mod endpoints;
+mod error;
+mod link;
+mod protocol;
+mod service;
+mod status;
+
+pub use error::ClientError;
+pub use status::NodeStatus;
+
+/// How long a request is tried when nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The first pause before a request that was not done is tried again; it doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(10);
+
+/// The longest pause.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// An answer from one node's state as it has it, which may be old.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered<T> {
+    /// The last entry that the state has in it.
+    pub applied: LogIndex,
+    /// The answer.
+    pub answer: T,
+}
+
+/// Talks to a cluster from another process; cheap to clone, and all clones share their connections.
+///
+/// ```no_run
+/// use outrigger::client::Client;
+/// # use outrigger::{Query, StateMachine};
+/// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+/// # struct Counter(u64);
+/// # impl StateMachine for Counter {
+/// #     type Command = u64;
+/// #     type Response = u64;
+/// #     fn apply(&mut self, add: u64) -> u64 { self.0 += add; self.0 }
+/// # }
+/// # impl Query for Counter {
+/// #     type Query = ();
+/// #     type Answer = u64;
+/// #     fn query(&self, (): ()) -> u64 { self.0 }
+/// # }
+/// # async fn example() -> Result<(), outrigger::client::ClientError> {
+/// let client = Client::<Counter>::connect(["127.0.0.1:7201", "127.0.0.1:7202", "127.0.0.1:7203"]).await?;
+/// let sum = client.write(5).await?;
+/// assert!(client.query(()).await? >= sum);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Client<S> {
+    shared: Arc<Shared>,
+    /// How long a request is tried.
+    patience: Duration,
+    /// Only its types are used.
+    state_machine: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Client<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), ..*self }
+    }
+}
+
+/// What the clones of a client share.
+struct Shared {
+    /// Whom to ask, and who leads.
+    told: Arc<Told>,
+    /// The connections in use, by endpoint.
+    links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// Spreads the pauses of clients that lost the same node.
+    random: Mutex<Random>,
+}
+
+/// What the nodes told.
+struct Told {
+    endpoints: Mutex<Endpoints>,
+    /// The cluster, once a node has told its own.
+    cluster: AtomicU64,
+}
+
+impl<S: Query> Client<S> {
+    /// A client of the cluster that has these endpoints: addresses (`127.0.0.1:7201`, `[::1]:7201`) or host names with
+    /// a port. Connections are made when they are needed, so that the nodes need not be up yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`] when there is none, or one has no port.
+    #[expect(clippy::unused_async, reason = "it may shake hands one day, and callers should not change then")]
+    pub async fn connect(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, ClientError> {
+        let named: Vec<String> = endpoints.into_iter().map(Into::into).collect();
+        let is_endpoint = |text: &str| {
+            text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if let Some(endpoint) = named.iter().find(|text| !is_endpoint(text)) {
+            return Err(ClientError::Endpoint { endpoint: endpoint.clone() });
+        }
+        if named.is_empty() {
+            return Err(ClientError::Endpoint { endpoint: String::new() });
+        }
+        // The address of what is allocated differs from client to client, and so do their seeds.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &named);
+        let endpoints = Mutex::new(Endpoints::new(named, 0));
+        let told = Arc::new(Told { endpoints, cluster: AtomicU64::new(ANY_CLUSTER) });
+        let shared = Shared { told, links: Mutex::default(), random: Mutex::new(Random::new(seed)) };
+        Ok(Self { shared: Arc::new(shared), patience: PATIENCE, state_machine: PhantomData })
+    }
+
+    /// How long a request is tried, from its call to its end; 10 s when nothing is said.
+    #[must_use]
+    pub fn with_timeout(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Replicates and applies a command, and returns its response.
+    ///
+    /// What is certainly not applied is tried again, here and there, until the time is over. Dropping the future gives
+    /// up waiting: the command may be applied all the same.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`ClientError::outcome`] tells whether the command may have been applied.
+    pub async fn write(&self, command: S::Command) -> Result<S::Response, ClientError> {
+        let (_, response) = self.ask(Operation::Write, encode(&command)?).await?;
+        decode(&response)
+    }
+
+    /// Asks the state: the answer has in it all that was acknowledged before the call (linearizable).
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query(&self, query: S::Query) -> Result<S::Answer, ClientError> {
+        let (_, answer) = self.ask(Operation::Query, encode(&query)?).await?;
+        decode(&answer)
+    }
+
+    /// Asks the state of one of the endpoints that [`connect`](Client::connect) was given, as that node has it: fast,
+    /// possible without a leader, and possibly old.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query_local(&self, query: S::Query) -> Result<Answered<S::Answer>, ClientError> {
+        let (applied, answer) = self.ask(Operation::QueryLocal, encode(&query)?).await?;
+        Ok(Answered { applied, answer: decode(&answer)? })
+    }
+
+    /// How one of the endpoints that [`connect`](Client::connect) was given is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn status(&self) -> Result<NodeStatus, ClientError> {
+        let (_, status) = self.ask(Operation::Status, Bytes::new()).await?;
+        NodeStatus::decode(status).map_err(|error| ClientError::Decode { reason: error.to_string() })
+    }
+
+    async fn ask(&self, operation: Operation, body: Bytes) -> Result<(LogIndex, Bytes), ClientError> {
+        self.shared.ask(operation, body, self.patience).await
+    }
+}
+
+fn encode(value: &impl Serialize) -> Result<Bytes, ClientError> {
+    let bytes = postcard::to_stdvec(value).map_err(|error| ClientError::Encode { reason: error.to_string() })?;
+    Ok(bytes.into())
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ClientError> {
+    postcard::from_bytes(bytes).map_err(|error| ClientError::Decode { reason: error.to_string() })
+}
+
+/// What one attempt came to.
+enum Attempt {
+    /// The request is done.
+    Done(LogIndex, Bytes),
+    /// It will never be done, or perhaps is.
+    Failed(ClientError),
+    /// Certainly nothing was done, for this reason; another attempt may help.
+    Again(String),
+}
+
+impl Shared {
+    /// Tries a request here and there until it is done, or may be, or the time is over.
+    async fn ask(
+        &self,
+        operation: Operation,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<(LogIndex, Bytes), ClientError> {
+        let deadline = Instant::now() + patience;
+        let mut attempts = 0;
+        loop {
+            let reason = match self.attempt(operation, body.clone(), deadline).await {
+                Attempt::Done(applied, answer) => return Ok((applied, answer)),
+                Attempt::Failed(error) => return Err(error),
+                Attempt::Again(reason) => reason,
+            };
+            let next = Instant::now() + self.pause(attempts);
+            if next >= deadline {
+                return Err(ClientError::NotApplied { waited: patience, reason });
+            }
+            sleep_until(next).await;
+            attempts += 1;
+        }
+    }
+
+    async fn attempt(&self, operation: Operation, body: Bytes, deadline: Instant) -> Attempt {
+        let named = matches!(operation, Operation::QueryLocal | Operation::Status);
+        let (endpoint, link) = self.link(named);
+        let outcome = link.ask(operation, body, deadline).await;
+        match &outcome {
+            Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
+            Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint),
+            Ok(_) => {}
+        }
+        match outcome {
+            Ok(Outcome::Done { applied, body }) => Attempt::Done(applied, body),
+            Ok(Outcome::Never { reason }) => Attempt::Failed(ClientError::Refused { reason }),
+            Ok(Outcome::NotNow { reason }) => Attempt::Again(reason),
+            Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason })
+                if operation == Operation::Write =>
+            {
+                Attempt::Failed(ClientError::Unknown { reason })
+            }
+            Ok(Outcome::Unknown { reason }) | Err(LinkError { reason, .. }) => Attempt::Again(reason),
+        }
+    }
+
+    /// The connection to ask on, made anew if there is none.
+    fn link(&self, named: bool) -> (String, Arc<Link>) {
+        let endpoint = self.told.endpoints().choose(named, Instant::now()).to_owned();
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(&endpoint).filter(|link| !link.has_ended()) {
+            return (endpoint, Arc::clone(link));
+        }
+        links.retain(|_, link| !link.has_ended());
+        let cluster = self.told.cluster.load(Ordering::Relaxed);
+        let link = Arc::new(Link::dial(endpoint.clone(), cluster, Arc::clone(&self.told)));
+        links.insert(endpoint.clone(), Arc::clone(&link));
+        (endpoint, link)
+    }
+
+    /// How long to wait before the next attempt. Every endpoint is tried once before there is a pause.
+    fn pause(&self, attempts: u32) -> Duration {
+        let rounds = attempts + 1 - u32::try_from(self.told.endpoints().len()).unwrap_or(u32::MAX).min(attempts + 1);
+        if rounds == 0 {
+            return Duration::ZERO;
+        }
+        let pause = BACKOFF_MIN.saturating_mul(1 << rounds.min(16)).min(BACKOFF_MAX);
+        let half = u64::try_from(pause.as_micros() / 2).unwrap_or(u64::MAX / 2);
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        Duration::from_micros(half + random.below(half + 1))
+    }
+}
+
+impl Told {
+    fn endpoints(&self) -> MutexGuard<'_, Endpoints> {
+        self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Hear for Told {
+    fn cluster(&self, cluster: u64) -> Result<(), Rejection> {
+        match self.cluster.compare_exchange(ANY_CLUSTER, cluster, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(known) if known != cluster => Err(Rejection::Cluster { ours: known, theirs: cluster }),
+            _ => Ok(()),
+        }
+    }
+
+    fn leader(&self, leader: Leader) {
+        self.endpoints().learn(leader);
+    }
+}
+
+#[cfg(test)]
+mod tests;

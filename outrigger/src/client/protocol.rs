@@ -1,0 +1,225 @@
+//! What clients and nodes say to each other, in the frames of [`network::frame`](crate::network::frame).
+//!
+//! ```text
+//!   client                                     node
+//!     │ ── 64 hello: magic, version, cluster ──► │   cluster 0 stands for any
+//!     │ ◄──────── 65 welcome: cluster, node ──── │   or a reject, and the end
+//!     │ ◄── 68 leader: term, node, address ───── │   whenever it changed since it was last told here
+//!     │ ── 66 request: id, time, operation, … ─► │   as many as the client likes, without waiting
+//!     │ ◄────────── 67 reply: id, outcome, … ─── │   in any order
+//! ```
+//!
+//! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger_engine::{LogIndex, NodeId, Term};
+
+use crate::network::DecodeError;
+use crate::network::fields::Fields;
+use crate::network::frame::{Frame, FrameBuffer, FrameError};
+use crate::network::handshake::{BODY_BYTES_MAX, PROTOCOL_VERSION, Rejection, cut};
+
+pub(super) const HELLO: u8 = 64;
+pub(super) const WELCOME: u8 = 65;
+pub(super) const REQUEST: u8 = 66;
+pub(super) const REPLY: u8 = 67;
+pub(super) const LEADER: u8 = 68;
+
+/// Begins every client's hello: `OUTRCLNT`.
+const MAGIC: u64 = u64::from_le_bytes(*b"OUTRCLNT");
+
+/// A cluster that a client does not know yet: any will do.
+pub(super) const ANY_CLUSTER: u64 = 0;
+
+/// What a client wants done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    /// Replicate and apply the command that follows.
+    Write,
+    /// Answer the query that follows, linearizably.
+    Query,
+    /// Answer the query that follows from the state as this node has it.
+    QueryLocal,
+    /// Tell how this node is.
+    Status,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Request {
+    /// Matches the reply; chosen by the client, unique on its connection.
+    pub(super) id: u64,
+    /// How long the client waits: later answers are not looked at.
+    pub(super) patience: Duration,
+    /// What to do.
+    pub(super) operation: Operation,
+    /// The command or the query; empty for a status.
+    pub(super) body: Bytes,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It was done. The response, answer or status follows; `applied` says at which index a local query was answered.
+    Done {
+        /// 0 for all but local queries.
+        applied: LogIndex,
+        /// The response, answer or status.
+        body: Bytes,
+    },
+    /// Certainly nothing was done, and trying again may help.
+    NotNow {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Certainly nothing was done, and trying again will not help.
+    Never {
+        /// Why, for people.
+        reason: String,
+    },
+    /// It may be done already, or soon, or never.
+    Unknown {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Who leads, as far as a node knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Leader {
+    /// In which term.
+    pub(super) term: Term,
+    /// Where clients reach the leader; empty when nobody leads or it is not known.
+    pub(super) address: String,
+}
+
+/// Adds a client's first frame.
+pub(super) fn put_hello(cluster: u64, output: &mut FrameBuffer) -> Result<(), FrameError> {
+    output.frame(HELLO, 0, BODY_BYTES_MAX, |body| {
+        body.put_u64(MAGIC);
+        body.put_u32(PROTOCOL_VERSION);
+        body.put_u64(cluster);
+    })
+}
+
+/// Reads a client's first frame: which cluster it wants.
+pub(super) fn hello(frame: Frame) -> Result<u64, Rejection> {
+    let mut fields = Fields::new(frame.body);
+    let (magic, version) = (fields.u64().ok(), fields.u32().ok());
+    let (HELLO, Some(MAGIC), Some(theirs)) = (frame.kind, magic, version) else { return Err(Rejection::NoHello) };
+    if theirs != PROTOCOL_VERSION {
+        return Err(Rejection::Protocol { ours: PROTOCOL_VERSION, theirs });
+    }
+    let cluster = fields.u64().map_err(|_| Rejection::NoHello)?;
+    fields.finish().map(|()| cluster).map_err(|_| Rejection::NoHello)
+}
+
+/// Adds a node's answer to a hello.
+pub(super) fn put_welcome(cluster: u64, node: NodeId, output: &mut FrameBuffer) -> Result<(), FrameError> {
+    output.frame(WELCOME, 0, BODY_BYTES_MAX, |body| {
+        body.put_u64(cluster);
+        body.put_u64(node.0);
+    })
+}
+
+/// Reads a node's answer to a hello: its cluster and name.
+pub(super) fn welcome(body: Bytes) -> Result<(u64, NodeId), DecodeError> {
+    let mut fields = Fields::new(body);
+    let welcome = (fields.u64()?, NodeId(fields.u64()?));
+    fields.finish().map(|()| welcome)
+}
+
+impl Request {
+    pub(super) fn encode(&self, limit: usize, output: &mut FrameBuffer) -> Result<(), FrameError> {
+        output.frame(REQUEST, 0, limit, |body| {
+            body.put_u64(self.id);
+            body.put_u64(u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX));
+            body.put_u8(match self.operation {
+                Operation::Write => 1,
+                Operation::Query => 2,
+                Operation::QueryLocal => 3,
+                Operation::Status => 4,
+            });
+            body.put_shared(&self.body);
+        })
+    }
+
+    pub(super) fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(body);
+        let (id, patience) = (fields.u64()?, Duration::from_millis(fields.u64()?));
+        let operation = match fields.u8()? {
+            1 => Operation::Write,
+            2 => Operation::Query,
+            3 => Operation::QueryLocal,
+            4 => Operation::Status,
+            value => return Err(DecodeError::Invalid { what: "operation", value: value.into() }),
+        };
+        Ok(Self { id, patience, operation, body: fields.rest() })
+    }
+}
+
+impl Outcome {
+    /// Adds a reply. An answer that exceeds the limit is told as such: the client must not wait for it.
+    pub(super) fn encode(&self, id: u64, limit: usize, output: &mut FrameBuffer) {
+        let Err(error) = self.put(id, limit, output) else { return };
+        let reason = format!("it was done, but its answer cannot be sent: {error}");
+        let told = Self::Unknown { reason }.put(id, BODY_BYTES_MAX, output);
+        assert!(told.is_ok(), "a reason is cut to fit into {BODY_BYTES_MAX} bytes");
+    }
+
+    fn put(&self, id: u64, limit: usize, output: &mut FrameBuffer) -> Result<(), FrameError> {
+        output.frame(REPLY, 0, limit, |body| {
+            body.put_u64(id);
+            let (code, reason) = match self {
+                Self::Done { applied, body: answer } => {
+                    body.put_u8(0);
+                    body.put_u64(applied.0);
+                    body.put_shared(answer);
+                    return;
+                }
+                Self::NotNow { reason } => (1, reason),
+                Self::Never { reason } => (2, reason),
+                Self::Unknown { reason } => (3, reason),
+            };
+            body.put_u8(code);
+            body.put_text(cut(reason));
+        })
+    }
+
+    /// Reads a reply: its request's id, and what came of it.
+    pub(super) fn decode(body: Bytes) -> Result<(u64, Self), DecodeError> {
+        let mut fields = Fields::new(body);
+        let (id, code) = (fields.u64()?, fields.u8()?);
+        if code == 0 {
+            return Ok((id, Self::Done { applied: LogIndex(fields.u64()?), body: fields.rest() }));
+        }
+        let reason = fields.text()?;
+        fields.finish()?;
+        match code {
+            1 => Ok((id, Self::NotNow { reason })),
+            2 => Ok((id, Self::Never { reason })),
+            3 => Ok((id, Self::Unknown { reason })),
+            value => Err(DecodeError::Invalid { what: "outcome", value: value.into() }),
+        }
+    }
+}
+
+impl Leader {
+    pub(super) fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
+        output.frame(LEADER, 0, BODY_BYTES_MAX, |body| {
+            body.put_u64(self.term.0);
+            body.put_text(&self.address);
+        })
+    }
+
+    pub(super) fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(body);
+        let leader = Self { term: Term(fields.u64()?), address: fields.text()? };
+        fields.finish().map(|()| leader)
+    }
+}
+
+#[cfg(test)]
+mod tests;

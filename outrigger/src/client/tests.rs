@@ -1,0 +1,361 @@
+//! A client against nodes that are played by hand: what it does when they break, refuse, hang or send it elsewhere.
+
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use outrigger_engine::{NodeId, RoleKind, Term};
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::protocol::Request;
+use super::*;
+use crate::StateMachine;
+use crate::network::connection;
+use crate::network::frame::{self, FrameBuffer, kind};
+
+/// Adds up.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Sum(u64);
+
+impl StateMachine for Sum {
+    type Command = u64;
+    type Response = u64;
+
+    fn apply(&mut self, add: u64) -> u64 {
+        self.0 += add;
+        self.0
+    }
+}
+
+impl Query for Sum {
+    type Query = String;
+    type Answer = u64;
+
+    fn query(&self, _: String) -> u64 {
+        self.0
+    }
+}
+
+/// A node that is played by hand.
+struct Played {
+    listener: TcpListener,
+    address: String,
+}
+
+impl Played {
+    async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self { listener, address }
+    }
+
+    /// Takes a connection and shakes hands.
+    async fn accept(&self) -> Conversation {
+        self.accept_as(7).await
+    }
+
+    async fn accept_as(&self, cluster: u64) -> Conversation {
+        let (stream, _): (TcpStream, SocketAddr) = self.listener.accept().await.unwrap();
+        let mut conversation = Conversation { stream, input: BytesMut::new() };
+        let hello = conversation.hear().await.unwrap();
+        protocol::hello(hello).unwrap();
+        conversation.say(|output| protocol::put_welcome(cluster, NodeId(1), output).unwrap()).await;
+        conversation
+    }
+}
+
+struct Conversation {
+    stream: TcpStream,
+    input: BytesMut,
+}
+
+impl Conversation {
+    async fn hear(&mut self) -> Option<frame::Frame> {
+        connection::read_frame(&mut self.stream, &mut self.input, 1 << 20).await.ok()
+    }
+
+    async fn say(&mut self, words: impl FnOnce(&mut FrameBuffer)) {
+        let mut output = FrameBuffer::default();
+        words(&mut output);
+        self.stream.write_all_buf(&mut output).await.unwrap();
+    }
+
+    /// The next request; pings are answered.
+    async fn request(&mut self) -> Request {
+        loop {
+            let frame = self.hear().await.expect("a request");
+            match frame.kind {
+                protocol::REQUEST => return Request::decode(frame.body).unwrap(),
+                kind::PING => self.say(|output| output.frame(kind::PONG, 0, 100, |_| {}).unwrap()).await,
+                kind => panic!("a request, not kind {kind}"),
+            }
+        }
+    }
+
+    async fn reply(&mut self, id: u64, outcome: Outcome) {
+        self.say(|output| outcome.encode(id, 1 << 20, output)).await;
+    }
+
+    /// Serves one write as if its response were this.
+    async fn serve(&mut self, response: u64) {
+        let request = self.request().await;
+        self.reply(request.id, done(response)).await;
+    }
+}
+
+fn done(value: u64) -> Outcome {
+    Outcome::Done { applied: LogIndex(0), body: postcard::to_stdvec(&value).unwrap().into() }
+}
+
+async fn client(nodes: &[&Played]) -> Client<Sum> {
+    Client::connect(nodes.iter().map(|node| node.address.clone())).await.unwrap()
+}
+
+fn reason() -> String {
+    "because".to_owned()
+}
+
+#[tokio::test]
+async fn answers_may_come_in_any_order() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        let (first, second) = (conversation.request().await, conversation.request().await);
+        conversation.reply(second.id, done(second.body[0].into())).await;
+        conversation.reply(99, done(0)).await;
+        conversation.reply(first.id, done(first.body[0].into())).await;
+    };
+    let (one, two, ()) = tokio::join!(client.write(1), client.write(2), play);
+    assert_eq!((one, two), (Ok(1), Ok(2)));
+}
+
+#[tokio::test]
+async fn a_write_whose_connection_breaks_is_unknown_at_once_and_never_sent_again() {
+    let (node, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node, &other]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        conversation.request().await
+    };
+    let start = Instant::now();
+    let (outcome, _) = tokio::join!(client.write(1), play);
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, ClientError::Unknown { .. }), "{error}");
+    assert_eq!((error.outcome(), error.is_retryable()), (crate::Outcome::Unknown, false));
+    assert!(start.elapsed() < PATIENCE / 2);
+    // The next write goes to the other endpoint, which has seen nothing of the first.
+    let play = async { other.accept().await.serve(5).await };
+    assert_eq!(tokio::join!(client.write(2), play).0, Ok(5));
+}
+
+#[tokio::test]
+async fn a_query_whose_connection_breaks_is_asked_elsewhere() {
+    let (node, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node, &other]).await;
+    let play = async {
+        node.accept().await.request().await;
+        other.accept().await.serve(5).await;
+    };
+    assert_eq!(tokio::join!(client.query(String::new()), play).0, Ok(5));
+}
+
+#[tokio::test]
+async fn a_write_that_never_left_is_tried_elsewhere() {
+    let (gone, node) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&gone, &node]).await;
+    drop(gone);
+    let play = async { node.accept().await.serve(5).await };
+    assert_eq!(tokio::join!(client.write(1), play).0, Ok(5));
+}
+
+#[tokio::test]
+async fn each_outcome_is_what_the_node_says() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        // Not now, not now, done: the client does not give up.
+        for outcome in [Outcome::NotNow { reason: reason() }, Outcome::NotNow { reason: reason() }, done(3)] {
+            let request = conversation.request().await;
+            conversation.reply(request.id, outcome).await;
+        }
+        for outcome in [Outcome::Never { reason: reason() }, Outcome::Unknown { reason: reason() }] {
+            let request = conversation.request().await;
+            conversation.reply(request.id, outcome).await;
+        }
+        let mut garbage = conversation.request().await;
+        garbage.body = Bytes::new();
+        conversation.reply(garbage.id, Outcome::Done { applied: LogIndex(0), body: garbage.body }).await;
+    };
+    let asks = async {
+        assert_eq!(client.write(1).await, Ok(3));
+        assert_eq!(client.write(1).await, Err(ClientError::Refused { reason: reason() }));
+        assert_eq!(client.write(1).await, Err(ClientError::Unknown { reason: reason() }));
+        assert!(matches!(client.write(1).await, Err(ClientError::Decode { .. })));
+    };
+    tokio::join!(asks, play);
+}
+
+#[tokio::test]
+async fn writes_follow_the_leader_and_local_questions_stay() {
+    let (node, leader) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node]).await;
+    let told = Leader { term: Term(1), address: leader.address.clone() };
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        conversation.say(|output| told.encode(output).unwrap()).await;
+        conversation.reply(request.id, done(1)).await;
+        let mut at_leader = leader.accept().await;
+        at_leader.serve(2).await;
+        at_leader.serve(3).await;
+        assert_eq!(conversation.request().await.operation, Operation::QueryLocal);
+    };
+    let asks = async {
+        assert_eq!(client.write(1).await, Ok(1));
+        assert_eq!(client.write(1).await, Ok(2));
+        assert_eq!(client.query(String::new()).await, Ok(3));
+        let local = client.clone().with_timeout(Duration::from_millis(500)).query_local(String::new()).await;
+        assert!(matches!(local, Err(ClientError::NotApplied { .. })));
+    };
+    tokio::join!(asks, play);
+}
+
+#[tokio::test]
+async fn a_told_leader_that_cannot_be_reached_is_done_without() {
+    let (node, hidden) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node]).await;
+    let told = Leader { term: Term(1), address: hidden.address.clone() };
+    drop(hidden);
+    let play = async {
+        let mut conversation = node.accept().await;
+        conversation.say(|output| told.encode(output).unwrap()).await;
+        conversation.serve(1).await;
+        conversation.serve(2).await;
+    };
+    let asks = async { (client.write(1).await, client.write(1).await) };
+    assert_eq!(tokio::join!(asks, play).0, (Ok(1), Ok(2)));
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_is_left_for_another() {
+    let (node, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node, &other]).await;
+    let play = async {
+        // It takes the request in, and says nothing any more, not even to pings.
+        let mut conversation = node.accept().await;
+        conversation.request().await;
+        other.accept().await.serve(5).await;
+        drop(conversation);
+    };
+    assert_eq!(tokio::join!(client.query(String::new()), play).0, Ok(5));
+}
+
+#[tokio::test]
+async fn the_time_is_over_when_it_is_over() {
+    let node = Played::listen().await;
+    let patience = Duration::from_millis(300);
+    let client = client(&[&node]).await.with_timeout(patience);
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        assert!(request.patience <= patience && !request.patience.is_zero());
+        conversation.request().await
+    };
+    let start = Instant::now();
+    let asks = async {
+        assert!(matches!(client.write(1).await, Err(ClientError::Unknown { .. })));
+        let error = client.query(String::new()).await.unwrap_err();
+        assert_eq!(error.outcome(), crate::Outcome::NotApplied, "{error}");
+    };
+    tokio::join!(asks, play);
+    assert!(start.elapsed() >= 2 * patience && start.elapsed() < 10 * patience);
+}
+
+#[tokio::test]
+async fn nobody_there_is_an_error_in_time() {
+    let gone = Played::listen().await;
+    let client = client(&[&gone]).await.with_timeout(Duration::from_millis(200));
+    drop(gone);
+    let error = client.write(1).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotApplied { .. }) && error.is_retryable(), "{error}");
+    assert!(error.to_string().contains("127.0.0.1"), "it names the endpoint: {error}");
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_cluster_is_refused() {
+    let (node, stranger) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node, &stranger]).await.with_timeout(Duration::from_millis(500));
+    let play = async {
+        let mut conversation = node.accept_as(7).await;
+        conversation.serve(1).await;
+        drop(conversation);
+        drop(node);
+        loop {
+            let mut conversation = stranger.accept_as(8).await;
+            assert!(conversation.hear().await.is_none(), "it is asked something");
+        }
+    };
+    let asks = async {
+        assert_eq!(client.write(1).await, Ok(1));
+        client.query(String::new()).await.unwrap_err()
+    };
+    tokio::select! {
+        error = asks => assert!(matches!(error, ClientError::NotApplied { .. }), "{error}"),
+        () = play => {}
+    }
+}
+
+#[tokio::test]
+async fn garbage_from_a_node_ends_the_connection_and_not_the_client() {
+    let (node, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node, &other]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        conversation.request().await;
+        conversation.stream.write_all(&[0xff; 100]).await.unwrap();
+        other.accept().await.serve(5).await;
+    };
+    assert_eq!(tokio::join!(client.query(String::new()), play).0, Ok(5));
+}
+
+#[tokio::test]
+async fn what_is_no_endpoint_is_refused() {
+    for wrong in ["", "host", ":7201", "host:", "host:port", "host:99999"] {
+        let refused = Client::<Sum>::connect([wrong]).await.map(drop);
+        assert_eq!(refused, Err(ClientError::Endpoint { endpoint: wrong.to_owned() }));
+    }
+    let none: [String; 0] = [];
+    assert!(Client::<Sum>::connect(none).await.is_err());
+    assert!(Client::<Sum>::connect(["localhost:1", "[::1]:2", "10.0.0.1:3"]).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_status_is_that_of_the_endpoint() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let status = NodeStatus {
+        node: NodeId(4),
+        role: RoleKind::Learner,
+        term: Term(2),
+        leader: None,
+        last: outrigger_engine::LogId::new(2, 9),
+        flushed: LogIndex(9),
+        committed: LogIndex(8),
+        applied: LogIndex(7),
+        voters: vec![],
+        learners: vec![NodeId(4)],
+        client_addresses: BTreeMap::new(),
+        fault: None,
+    };
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        assert_eq!(request.operation, Operation::Status);
+        let body = status.encode();
+        conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body }).await;
+    };
+    assert_eq!(tokio::join!(client.status(), play).0, Ok(status.clone()));
+}

@@ -1,0 +1,192 @@
+//! The settings of a node: one struct, for code, for files (serde) and for the command line (clap).
+//!
+//! ```
+//! use outrigger::Config;
+//!
+//! let config = Config {
+//!     id: 1,
+//!     initial_cluster: [(1, "127.0.0.1:7101".to_string())].into(),
+//!     ..Config::default()
+//! };
+//! assert_eq!(config.validate(), Ok(()));
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer};
+use serde::{Deserialize, Serialize};
+
+mod check;
+mod limits;
+mod text;
+
+pub use check::ConfigError;
+pub use limits::Limits;
+
+/// The settings of one node. [`Config::validate`] says whether they fit together; [`Raft::start`](crate::Raft::start)
+/// calls it.
+///
+/// Durations are text such as `150ms` or `2s`, on the command line and in files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[cfg_attr(feature = "clap", derive(clap::Parser))]
+pub struct Config {
+    /// The name of this node: a number that no other node of the cluster has, now or ever.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ID", default_value_t = 1))]
+    pub id: u64,
+
+    /// The name of the cluster. Nodes of different clusters do not talk to each other.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME", default_value = "outrigger"))]
+    pub cluster: String,
+
+    /// Where the log lives. Without it the log is kept in memory, and a restart makes a new node of it.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
+    pub data_dir: Option<PathBuf>,
+
+    /// The address to listen on for the other nodes.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR", default_value = "127.0.0.1:7101"))]
+    pub listen_peer: String,
+
+    /// The address under which the other nodes reach this one, if it is not the one it listens on. It must be the one
+    /// that the initial cluster names.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR"))]
+    pub advertise_peer: Option<String>,
+
+    /// The address to listen on for clients. Port 0 picks a free one.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR"))]
+    pub listen_client: Option<String>,
+
+    /// The address under which clients reach this node, if it is not the one it listens on.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR"))]
+    pub advertise_client: Option<String>,
+
+    /// The members that a new cluster begins with, the same on every node: `1=10.0.0.1:7101,2=10.0.0.2:7101`. Read on
+    /// the first start only.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = ""))]
+    pub initial_cluster: BTreeMap<u64, String>,
+
+    /// How often a leader tells that it leads.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "100ms"))]
+    pub heartbeat_interval: Duration,
+
+    /// A follower that hears from no leader campaigns after a random time of at least this.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "500ms"))]
+    pub election_timeout_min: Duration,
+
+    /// ... and below this.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "1s"))]
+    pub election_timeout_max: Duration,
+
+    /// How long a write or a read is waited for, the search for a leader included. It is checked about ten times in
+    /// that span, so that a wait may last a tenth longer.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "5s"))]
+    pub request_timeout: Duration,
+
+    /// How much is held at once.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: 1,
+            cluster: "outrigger".to_owned(),
+            data_dir: None,
+            listen_peer: "127.0.0.1:7101".to_owned(),
+            advertise_peer: None,
+            listen_client: None,
+            advertise_client: None,
+            initial_cluster: BTreeMap::new(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout_min: Duration::from_millis(500),
+            election_timeout_max: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(5),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The settings that the command line names; ends the process with a message if they cannot be read.
+    #[cfg(feature = "clap")]
+    #[must_use]
+    pub fn parse() -> Self {
+        <Self as clap::Parser>::parse()
+    }
+
+    /// Reads an initial cluster as the command line writes it: `1=10.0.0.1:7101,2=10.0.0.2:7101`.
+    ///
+    /// # Errors
+    /// What is wrong with the text, for people: a part without `=`, an id that is not a number, an id named twice.
+    ///
+    /// ```
+    /// use outrigger::Config;
+    /// let cluster = Config::parse_cluster("1=127.0.0.1:7101,2=127.0.0.1:7102").unwrap();
+    /// assert_eq!(cluster[&2], "127.0.0.1:7102");
+    /// assert!(Config::parse_cluster("1=a:1,1=b:1").unwrap_err().contains("twice"));
+    /// ```
+    pub fn parse_cluster(text: &str) -> Result<BTreeMap<u64, String>, String> {
+        text::parse_cluster(text)
+    }
+
+    /// Whether the settings fit together.
+    ///
+    /// # Errors
+    /// The first fault found: what is wrong, with the numbers or addresses that do not fit.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        check::validate(self)
+    }
+
+    /// This node's name as the engine has it.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        NodeId(self.id)
+    }
+
+    /// The number that stands for the cluster's name in files and handshakes: FNV-1a, 64 bits, over its bytes.
+    ///
+    /// ```
+    /// use outrigger::Config;
+    /// assert_eq!(Config::default().cluster_id(), 0x6cdf_c3a4_f366_8d25);
+    /// ```
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        self.cluster.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+    }
+
+    /// The membership that a new cluster begins with: every node of the initial cluster votes.
+    #[must_use]
+    pub fn initial_membership(&self) -> Membership {
+        let node = |(id, address): (&u64, &String)| (NodeId(*id), Node { address: address.clone() });
+        Membership::new(self.initial_cluster.iter().map(node), [])
+    }
+
+    /// Where clients reach this node, if they do.
+    #[must_use]
+    pub fn client_address(&self) -> Option<&str> {
+        self.advertise_client.as_deref().or(self.listen_client.as_deref())
+    }
+
+    /// The engine's settings for this node in this life.
+    #[must_use]
+    pub fn engine(&self, node: Peer, seed: u64) -> EngineConfig {
+        let mut engine = EngineConfig::new(node, seed);
+        engine.heartbeat_interval = self.heartbeat_interval;
+        engine.election_timeout_min = self.election_timeout_min;
+        engine.election_timeout_max = self.election_timeout_max;
+        engine.limits = self.limits.engine();
+        engine
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! What settings must satisfy. Each fault is told with the numbers or addresses that do not fit, and what to do.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use outrigger_engine as engine;
+use outrigger_engine::{Incarnation, Peer};
+
+use super::Config;
+
+/// Why settings do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A duration or limit of the consensus algorithm is zero, or two durations are in the wrong order.
+    #[error(transparent)]
+    Engine(#[from] engine::ConfigError),
+    /// A value that must be above zero is zero.
+    #[error("{name} is 0; it must be above 0")]
+    Zero {
+        /// The setting.
+        name: &'static str,
+    },
+    /// The cluster has no name.
+    #[error("the name of the cluster is empty; give it one")]
+    NoClusterName,
+    /// This node is not a member of the cluster that it should begin.
+    #[error("node {id} is missing from the initial cluster, which names nodes {members}; add it or correct its id")]
+    OwnIdMissing {
+        /// This node.
+        id: u64,
+        /// The nodes that are named.
+        members: String,
+    },
+    /// Two nodes have the same address.
+    #[error("nodes {first} and {second} of the initial cluster have the same address {address}; each needs its own")]
+    DuplicateAddress {
+        /// The address.
+        address: String,
+        /// A node that has it.
+        first: u64,
+        /// Another.
+        second: u64,
+    },
+    /// An address cannot be read.
+    #[error("{name} is `{address}`, which is not HOST:PORT: {reason}")]
+    BadAddress {
+        /// The setting.
+        name: String,
+        /// Its value.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An address that others should use stands for "all addresses of this machine".
+    #[error("others cannot reach {name} `{address}`; set {instead} to an address that they can")]
+    Unspecified {
+        /// The setting.
+        name: String,
+        /// Its value.
+        address: String,
+        /// The setting that helps.
+        instead: &'static str,
+    },
+    /// A node would tell another address than the initial cluster names.
+    #[error("advertise_peer is {advertised}, but the initial cluster names {named} for node {id}; they must be equal")]
+    OtherAddress {
+        /// This node.
+        id: u64,
+        /// `advertise_peer`.
+        advertised: String,
+        /// Its address in `initial_cluster`.
+        named: String,
+    },
+}
+
+/// See [`Config::validate`].
+pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
+    let anyone = Peer { node: config.node(), incarnation: Incarnation::default() };
+    config.engine(anyone, 0).validate()?;
+    if config.request_timeout.is_zero() {
+        return Err(ConfigError::Zero { name: "request_timeout" });
+    }
+    if let Some(name) = config.limits.zero() {
+        return Err(ConfigError::Zero { name });
+    }
+    if config.cluster.is_empty() {
+        return Err(ConfigError::NoClusterName);
+    }
+    own_addresses(config)?;
+    initial_cluster(config)
+}
+
+/// The addresses to listen on and those to tell others.
+fn own_addresses(config: &Config) -> Result<(), ConfigError> {
+    well_formed("listen_peer", &config.listen_peer)?;
+    if let Some(address) = &config.advertise_peer {
+        reachable("advertise_peer", address, "it")?;
+    }
+    match (&config.listen_client, &config.advertise_client) {
+        (_, Some(advertised)) => reachable("advertise_client", advertised, "it"),
+        (Some(listen), None) => reachable("listen_client", listen, "advertise_client"),
+        (None, None) => Ok(()),
+    }?;
+    config.listen_client.as_deref().map_or(Ok(()), |address| well_formed("listen_client", address))
+}
+
+/// The members of a new cluster; none for a node that has its log already.
+fn initial_cluster(config: &Config) -> Result<(), ConfigError> {
+    let cluster = &config.initial_cluster;
+    let mut owners = BTreeMap::new();
+    for (id, address) in cluster {
+        let name = format!("the address of node {id} in initial_cluster");
+        reachable(&name, address, "it")?;
+        if address.ends_with(":0") {
+            let reason = "port 0 is no place to find a node";
+            return Err(ConfigError::BadAddress { name, address: address.clone(), reason });
+        }
+        if let Some(first) = owners.insert(address, *id) {
+            return Err(ConfigError::DuplicateAddress { address: address.clone(), first, second: *id });
+        }
+    }
+    match (cluster.get(&config.id), &config.advertise_peer) {
+        (None, _) if !cluster.is_empty() => {
+            let members = cluster.keys().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            Err(ConfigError::OwnIdMissing { id: config.id, members })
+        }
+        (Some(named), Some(advertised)) if named != advertised => {
+            Err(ConfigError::OtherAddress { id: config.id, advertised: advertised.clone(), named: named.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether an address is `HOST:PORT`, where the host may be a name, and an IPv6 address stands in brackets.
+fn well_formed(name: &str, address: &str) -> Result<(), ConfigError> {
+    let bad = |reason| Err(ConfigError::BadAddress { name: name.to_owned(), address: address.to_owned(), reason });
+    if address.parse::<SocketAddr>().is_ok() {
+        return Ok(());
+    }
+    let Some((host, port)) = address.rsplit_once(':') else { return bad("it has no port") };
+    if port.parse::<u16>().is_err() {
+        return bad("the port is not a number from 0 to 65535");
+    }
+    if host.is_empty() {
+        return bad("it has no host");
+    }
+    if host.contains([':', '[', ']', '/', ' ']) {
+        return bad("the host is not a name or an address; IPv6 addresses stand in brackets, such as [::1]:7101");
+    }
+    Ok(())
+}
+
+/// Whether others can use an address.
+fn reachable(name: &str, address: &str, instead: &'static str) -> Result<(), ConfigError> {
+    well_formed(name, address)?;
+    let host = address.parse::<SocketAddr>().map(|address| address.ip());
+    match host {
+        Ok(ip) if ip.is_unspecified() => {
+            Err(ConfigError::Unspecified { name: name.to_owned(), address: address.to_owned(), instead })
+        }
+        _ => Ok(()),
+    }
+}

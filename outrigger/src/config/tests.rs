@@ -1,0 +1,86 @@
+//! What a node refuses to start with, and in which words.
+
+use super::*;
+
+fn three() -> Config {
+    let cluster = Config::parse_cluster("1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103").unwrap();
+    Config { initial_cluster: cluster, ..Config::default() }
+}
+
+fn refused(change: impl FnOnce(&mut Config)) -> String {
+    let mut config = three();
+    change(&mut config);
+    config.validate().unwrap_err().to_string()
+}
+
+#[test]
+fn the_defaults_fit_together() {
+    assert_eq!(Config::default().validate(), Ok(()));
+    assert_eq!(three().validate(), Ok(()));
+}
+
+#[test]
+fn a_node_that_is_not_a_member_is_refused_with_the_members() {
+    let said = refused(|config| config.id = 9);
+    assert!(said.contains("node 9 is missing") && said.contains("1, 2, 3"), "{said}");
+}
+
+#[test]
+fn an_address_used_twice_is_refused_with_both_nodes() {
+    let said = refused(|config| drop(config.initial_cluster.insert(3, "127.0.0.1:7102".into())));
+    assert!(said.contains("nodes 2 and 3") && said.contains("127.0.0.1:7102"), "{said}");
+}
+
+#[test]
+fn broken_timing_is_refused_with_both_numbers() {
+    let said = refused(|config| config.heartbeat_interval = Duration::from_millis(500));
+    assert!(said.contains("heartbeat_interval 500ms") && said.contains("election_timeout_min 500ms"), "{said}");
+    let said = refused(|config| config.election_timeout_max = Duration::from_millis(400));
+    assert!(said.contains("500ms") && said.contains("400ms"), "{said}");
+    assert!(refused(|config| config.request_timeout = Duration::ZERO).contains("request_timeout is 0"));
+    assert!(refused(|config| config.election_timeout_min = Duration::ZERO).contains("election_timeout_min is 0"));
+    assert!(refused(|config| config.limits.tail_bytes_max = 0).contains("tail_bytes_max is 0"));
+    assert!(refused(|config| config.limits.append_bytes_max = 0).contains("append_bytes_max is 0"));
+}
+
+#[test]
+fn an_address_that_nobody_can_use_is_refused() {
+    assert!(refused(|config| config.listen_peer = "here".into()).contains("no port"));
+    assert!(refused(|config| config.listen_peer = "::1:7101".into()).contains("brackets"));
+    assert!(refused(|config| config.listen_peer = "host:70000".into()).contains("65535"));
+    let said = refused(|config| config.listen_client = Some("0.0.0.0:7201".into()));
+    assert!(said.contains("set advertise_client"), "{said}");
+    let said = refused(|config| drop(config.initial_cluster.insert(1, "0.0.0.0:7101".into())));
+    assert!(said.contains("node 1"), "{said}");
+    let said = refused(|config| config.advertise_peer = Some("10.0.0.1:7101".into()));
+    assert!(said.contains("10.0.0.1:7101") && said.contains("127.0.0.1:7101"), "{said}");
+    let open = Config { listen_client: Some("[::]:7201".into()), advertise_client: Some("db1:7201".into()), ..three() };
+    assert_eq!(open.validate(), Ok(()));
+    assert_eq!(open.client_address(), Some("db1:7201"));
+}
+
+#[test]
+fn the_initial_cluster_is_read_or_refused_in_words() {
+    assert_eq!(Config::parse_cluster("").unwrap(), BTreeMap::new());
+    assert_eq!(Config::parse_cluster("4=[::1]:7101").unwrap()[&4], "[::1]:7101");
+    assert!(Config::parse_cluster("1").unwrap_err().contains("no `=`"));
+    assert!(Config::parse_cluster("a=b:1").unwrap_err().contains("not a node id"));
+}
+
+#[cfg(feature = "clap")]
+#[test]
+fn the_command_line_says_the_same_as_the_defaults() {
+    use clap::Parser;
+    assert_eq!(Config::try_parse_from(["node"]).unwrap(), Config::default());
+    let given = ["node", "--id", "2", "--heartbeat-interval", "20ms", "--initial-cluster", "2=h:1"];
+    let config = Config::try_parse_from(given).unwrap();
+    assert_eq!((config.id, config.heartbeat_interval), (2, Duration::from_millis(20)));
+    assert!(Config::try_parse_from(["node", "--request-timeout", "soon"]).unwrap_err().to_string().contains("150ms"));
+}
+
+#[test]
+fn different_names_are_different_clusters() {
+    let named = |name: &str| Config { cluster: name.to_owned(), ..Config::default() }.cluster_id();
+    assert_ne!(named("a"), named("b"));
+    assert_eq!(named("a"), 0xaf63_dc4c_8601_ec8c, "FNV-1a of one letter, as published");
+}

@@ -1,0 +1,224 @@
+//! What can go wrong, one enum per operation. Each error of a request says what it means for the request: it was
+//! certainly not applied, or nobody knows.
+//!
+//! ```text
+//!   write ─┬─ Ok(response)                                applied, on the state that the response shows
+//!          └─ Err(error) ─┬─ Outcome::NotApplied          nothing happened; is_retryable() says whether to try again
+//!                         └─ Outcome::Unknown             it may be applied already, or soon, or never
+//! ```
+
+use std::time::Duration;
+
+use outrigger_engine::Refusal;
+
+use crate::config::ConfigError;
+use crate::store::StorageError;
+
+/// What an error says about the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It did nothing and will do nothing: trying again cannot do it twice.
+    NotApplied,
+    /// It may have been applied, may still be, or never: only who can tell its effect from another's may try again.
+    Unknown,
+}
+
+/// Why [`Raft::start`](crate::Raft::start) did not start a node.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The log is empty and no cluster is named to begin with.
+    #[error(
+        "node {id} has an empty log and no initial cluster; name one, such as {id}=127.0.0.1:7101 for a cluster of one node"
+    )]
+    NoInitialCluster {
+        /// This node.
+        id: u64,
+    },
+    /// The log cannot be opened.
+    #[error("the log cannot be opened: {reason}")]
+    Storage {
+        /// What is wrong, where, and what to do.
+        reason: String,
+    },
+    /// The log belongs to another node.
+    #[error("the log belongs to node {found}, but this is node {id}; correct the id or the log")]
+    OtherNode {
+        /// This node.
+        id: u64,
+        /// Whose log it is.
+        found: u64,
+    },
+    /// The transport cannot begin.
+    #[error("node {id} cannot listen for its peers on {address}: {reason}")]
+    Transport {
+        /// This node.
+        id: u64,
+        /// Where it wanted to listen.
+        address: String,
+        /// What the system said.
+        reason: std::io::Error,
+    },
+    /// The system gave no thread.
+    #[error("no thread for the log: {reason}")]
+    Thread {
+        /// What the system said.
+        reason: std::io::Error,
+    },
+}
+
+impl From<StorageError> for StartError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage { reason: error.reason }
+    }
+}
+
+/// Why a write has no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Nothing was applied, for a reason that may pass or not: see [`WriteError::is_retryable`].
+    #[error("not applied: {refusal}")]
+    NotApplied {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Nothing was applied: the command cannot be encoded.
+    #[error("not applied: the command cannot be encoded: {reason}")]
+    Encode {
+        /// What serde said.
+        reason: String,
+    },
+    /// The command may or may not be applied.
+    #[error("it is not known whether the command is applied: {reason}")]
+    Unknown {
+        /// How its trace was lost.
+        reason: String,
+    },
+    /// Nothing was applied: this node has stopped.
+    #[error("not applied: this node has stopped; ask another")]
+    Stopped,
+}
+
+impl WriteError {
+    /// What is known about the command.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::NotApplied { .. } | Self::Encode { .. } | Self::Stopped => Outcome::NotApplied,
+            Self::Unknown { .. } => Outcome::Unknown,
+        }
+    }
+
+    /// Whether trying again, on this node, is safe and may help.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotApplied { refusal } => may_pass(*refusal),
+            Self::Encode { .. } | Self::Unknown { .. } | Self::Stopped => false,
+        }
+    }
+}
+
+/// Why a read has no answer. A read changes nothing, so that trying again is always safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It cannot be answered now.
+    #[error("not read: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// No answer came in time.
+    #[error("not read: no answer within {waited:?}; is a majority of the nodes up?")]
+    TimedOut {
+        /// How long it was waited for, at least.
+        waited: Duration,
+    },
+    /// The closure that reads panicked. The node goes on.
+    #[error("the read panicked: {reason}")]
+    Panicked {
+        /// What the panic said.
+        reason: String,
+    },
+    /// This node has stopped.
+    #[error("not read: this node has stopped; ask another")]
+    Stopped,
+}
+
+impl ReadError {
+    /// What is known about the read: it did nothing.
+    #[must_use]
+    pub const fn outcome(&self) -> Outcome {
+        Outcome::NotApplied
+    }
+
+    /// Whether trying again, on this node, may help.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused { refusal } => may_pass(*refusal),
+            Self::TimedOut { .. } => true,
+            Self::Panicked { .. } | Self::Stopped => false,
+        }
+    }
+}
+
+/// Whether what was refused now may be taken in later.
+const fn may_pass(refusal: Refusal) -> bool {
+    matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::LeadershipLost | Refusal::Overloaded { .. })
+}
+
+/// The node has stopped, so that there is nothing more to watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node has stopped")]
+pub struct Stopped;
+
+/// Any error of this library: what a `main` returns.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A node did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A write has no response.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A read has no answer.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A node has stopped by a fault.
+    #[error("node {id} has stopped: {reason}")]
+    Fault {
+        /// The node.
+        id: u64,
+        /// What happened, for people.
+        reason: String,
+    },
+    /// A node has stopped.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_whether_the_command_may_be_applied() {
+        let refused = |refusal| WriteError::NotApplied { refusal };
+        assert!(refused(Refusal::NoLeader).is_retryable());
+        assert!(!refused(Refusal::EntryTooLarge { bytes: 9, limit: 8 }).is_retryable());
+        assert_eq!(refused(Refusal::NoLeader).outcome(), Outcome::NotApplied);
+        let unknown = WriteError::Unknown { reason: "leadership changed".into() };
+        assert_eq!((unknown.outcome(), unknown.is_retryable()), (Outcome::Unknown, false));
+        assert!(unknown.to_string().contains("not known whether"));
+    }
+}

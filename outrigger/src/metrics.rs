@@ -1,0 +1,109 @@
+//! What a node is and knows, to watch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term};
+use tokio::sync::watch;
+
+use crate::error::Stopped;
+
+/// A node at one moment. All of it is of the same moment, at most about a millisecond ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Which node.
+    pub node: NodeId,
+    /// What it does.
+    pub role: RoleKind,
+    /// Its term.
+    pub term: Term,
+    /// The leader of the term, as far as the node knows.
+    pub leader: Option<NodeId>,
+    /// The last entry of its log, durable or not.
+    pub last: LogId,
+    /// The last durable index of its log.
+    pub flushed: LogIndex,
+    /// Up to which index it knows entries to be committed.
+    pub committed: LogIndex,
+    /// Up to which index its state machine has applied them.
+    pub applied: LogIndex,
+    /// The membership that counts.
+    pub membership: Arc<Membership>,
+    /// On a leader: up to which index each other member's log is known to be durable and equal.
+    pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Why the node has stopped, if it did so by a fault.
+    pub fault: Option<String>,
+    /// Where clients reach each node whose address is known, this one included.
+    pub client_addresses: BTreeMap<NodeId, String>,
+}
+
+impl Metrics {
+    pub(crate) fn new(status: Status, fault: Option<String>, client_addresses: BTreeMap<NodeId, String>) -> Self {
+        assert!(status.commit <= status.last.index, "committed {} of {}", status.commit, status.last);
+        assert!(status.applied <= status.commit, "applied {} of {} committed", status.applied, status.commit);
+        Self {
+            node: status.node,
+            role: status.role,
+            term: status.term,
+            leader: status.leader,
+            last: status.last,
+            flushed: status.flushed,
+            committed: status.commit,
+            applied: status.applied,
+            membership: status.membership,
+            matched: status.matched,
+            fault,
+            client_addresses,
+        }
+    }
+}
+
+/// Watches the metrics of a node: always the latest, never a queue of old ones.
+///
+/// It hands out what it sees as an [`Arc`] and lends nothing, so that no watcher, however slow, can hold the node up.
+#[derive(Clone, Debug)]
+pub struct MetricsReceiver(watch::Receiver<Arc<Metrics>>);
+
+impl MetricsReceiver {
+    pub(crate) const fn new(receiver: watch::Receiver<Arc<Metrics>>) -> Self {
+        Self(receiver)
+    }
+
+    /// A receiver that has seen what there is now.
+    pub(crate) fn fresh(&self) -> Self {
+        let mut fresh = self.clone();
+        fresh.0.mark_unchanged();
+        fresh
+    }
+
+    /// The metrics as they are now; of a node that has stopped, as they were last.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0.borrow())
+    }
+
+    /// Waits until the metrics differ from those that this receiver saw last.
+    ///
+    /// Cancel safe: a change that is not returned is returned by the next call.
+    ///
+    /// # Errors
+    /// When the node has stopped.
+    pub async fn changed(&mut self) -> Result<Arc<Metrics>, Stopped> {
+        self.0.changed().await.map_err(|_| Stopped)?;
+        Ok(Arc::clone(&self.0.borrow_and_update()))
+    }
+
+    /// Waits until the metrics satisfy a condition; they are looked at at once.
+    ///
+    /// # Errors
+    /// When the node has stopped before they did.
+    pub async fn wait_for(&mut self, mut condition: impl FnMut(&Metrics) -> bool) -> Result<Arc<Metrics>, Stopped> {
+        loop {
+            let metrics = Arc::clone(&self.0.borrow_and_update());
+            if condition(&metrics) {
+                return Ok(metrics);
+            }
+            self.0.changed().await.map_err(|_| Stopped)?;
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The layout of messages between nodes: each kind of [`Message`] is a kind of frame with fields of fixed width.
+//!
+//! ```text
+//!   kind                    body (numbers little endian, u64 where nothing is said; id = term, index)
+//!   16 pre_vote             term, id of last            18 request_vote         the same
+//!   17 pre_vote_reply       term, asked, granted u8     19 request_vote_reply   the same
+//!   20 append_entries       term, epoch, request, id of prev, commit, count u32, batches
+//!   21 append_entries_reply term, epoch, request, 0u8 index | 1u8 id of hint | 2u8
+//!   22 heartbeat            term, round, commit
+//!   23 heartbeat_reply      term, round, received, matched
+//!   24 committed            term, commit
+//!   25 read_index           term, request
+//!   26 read_index_reply     request, 0u8 index | refusal
+//!   27 propose              term, request, entries
+//!   28 propose_reply        request, 0u8 id | refusal
+//!
+//!   batch    id of first, log time, entries
+//!   entries  count u32, then for each: length u32, envelope (see store::envelope)
+//!   refusal  1u8 no leader .. 9u8 halted; 4u8 and 5u8 with two u64 more
+//! ```
+//!
+//! Commands come out of [`decode`] as slices of the frame: nothing is copied. What a hostile body can make [`decode`]
+//! allocate is bounded by a small multiple of its own size (an entry of 5 bytes takes about 60 in memory).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_engine::{
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, LogId, LogIndex,
+    LogTime, Message, Payload, Refusal, RequestId, Round, Term, VoteReply, VoteRequest,
+};
+
+use super::fields::{DecodeError, Fields};
+use super::frame::{FrameBuffer, FrameError};
+use crate::store::envelope;
+
+const PRE_VOTE: u8 = 16;
+const PRE_VOTE_REPLY: u8 = 17;
+const REQUEST_VOTE: u8 = 18;
+const REQUEST_VOTE_REPLY: u8 = 19;
+const APPEND_ENTRIES: u8 = 20;
+const APPEND_ENTRIES_REPLY: u8 = 21;
+const HEARTBEAT: u8 = 22;
+const HEARTBEAT_REPLY: u8 = 23;
+const COMMITTED: u8 = 24;
+const READ_INDEX: u8 = 25;
+const READ_INDEX_REPLY: u8 = 26;
+const PROPOSE: u8 = 27;
+const PROPOSE_REPLY: u8 = 28;
+
+/// The tag of an answer that is no refusal.
+const TAKEN: u8 = 0;
+
+/// The shortest entry: its length, and the kind of a blank.
+const ENTRY_BYTES_MIN: usize = 4 + 1;
+
+/// The shortest batch: the id of its first entry, log time, count, one entry.
+const BATCH_BYTES_MIN: usize = 16 + 8 + 4 + ENTRY_BYTES_MIN;
+
+/// Adds a message as one frame.
+///
+/// # Errors
+/// [`FrameError::TooLong`] when its body exceeds `limit` bytes: then nothing was added.
+///
+/// ```
+/// use outrigger::engine::{Heartbeat, LogIndex, Message, Round, Term};
+/// use outrigger::network::frame::{BODY_BYTES_MAX, FrameBuffer, split};
+/// use outrigger::network::codec;
+///
+/// let beat = Message::Heartbeat(Heartbeat { term: Term(3), round: Round(9), commit: LogIndex(7) });
+/// let mut output = FrameBuffer::default();
+/// codec::encode(&beat, 0, BODY_BYTES_MAX, &mut output)?;
+/// let frame = split(&mut bytes::BytesMut::from(&output.to_vec()[..]), BODY_BYTES_MAX)?.expect("it is complete");
+/// assert_eq!(codec::decode(frame.kind, frame.body)?, beat);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn encode(message: &Message, group: u64, limit: usize, output: &mut FrameBuffer) -> Result<(), FrameError> {
+    output.frame(kind(message), group, limit, |body| put_message(message, body))
+}
+
+const fn kind(message: &Message) -> u8 {
+    match message {
+        Message::PreVote(_) => PRE_VOTE,
+        Message::PreVoteReply(_) => PRE_VOTE_REPLY,
+        Message::RequestVote(_) => REQUEST_VOTE,
+        Message::RequestVoteReply(_) => REQUEST_VOTE_REPLY,
+        Message::AppendEntries(_) => APPEND_ENTRIES,
+        Message::AppendEntriesReply(_) => APPEND_ENTRIES_REPLY,
+        Message::Heartbeat(_) => HEARTBEAT,
+        Message::HeartbeatReply(_) => HEARTBEAT_REPLY,
+        Message::Committed { .. } => COMMITTED,
+        Message::ReadIndex { .. } => READ_INDEX,
+        Message::ReadIndexReply { .. } => READ_INDEX_REPLY,
+        Message::Propose { .. } => PROPOSE,
+        Message::ProposeReply { .. } => PROPOSE_REPLY,
+    }
+}
+
+/// How many bytes the frame of a message has, about: what queues count.
+#[must_use]
+pub fn bytes(message: &Message) -> usize {
+    const FIXED: usize = 96;
+    FIXED
+        + match message {
+            Message::AppendEntries(append) => append.batches.iter().map(Batch::bytes).sum(),
+            Message::Propose { entries, .. } => entries.iter().map(Payload::bytes).sum(),
+            _ => 0,
+        }
+}
+
+fn put_message(message: &Message, out: &mut FrameBuffer) {
+    match message {
+        Message::PreVote(request) | Message::RequestVote(request) => {
+            put_numbers(out, &[request.term.0]);
+            put_id(out, request.last);
+        }
+        Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => {
+            put_numbers(out, &[reply.term.0, reply.asked.0]);
+            out.put_u8(reply.granted.into());
+        }
+        Message::AppendEntries(append) => put_append(append, out),
+        Message::AppendEntriesReply(reply) => put_append_reply(reply, out),
+        Message::Heartbeat(beat) => put_numbers(out, &[beat.term.0, beat.round.0, beat.commit.0]),
+        Message::HeartbeatReply(reply) => {
+            put_numbers(out, &[reply.term.0, reply.asked.0, reply.round.0, reply.received.0, reply.matched.0]);
+        }
+        Message::Committed { term, commit } => put_numbers(out, &[term.0, commit.0]),
+        Message::ReadIndex { term, request } => put_numbers(out, &[term.0, request.0]),
+        Message::ReadIndexReply { request, outcome } => {
+            put_numbers(out, &[request.0]);
+            put_outcome(out, outcome, |out, index| out.put_u64(index.0));
+        }
+        Message::Propose { term, request, entries } => {
+            put_numbers(out, &[term.0, request.0]);
+            put_entries(entries, out);
+        }
+        Message::ProposeReply { request, outcome } => {
+            put_numbers(out, &[request.0]);
+            put_outcome(out, outcome, |out, first| put_id(out, *first));
+        }
+    }
+}
+
+fn put_numbers(out: &mut FrameBuffer, numbers: &[u64]) {
+    for number in numbers {
+        out.put_u64(*number);
+    }
+}
+
+fn put_id(out: &mut FrameBuffer, id: LogId) {
+    put_numbers(out, &[id.term.0, id.index.0]);
+}
+
+fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
+    put_numbers(out, &[append.term.0, append.epoch.0, append.request.0]);
+    put_id(out, append.prev);
+    out.put_u64(append.commit.0);
+    out.put_length(append.batches.len());
+    for batch in &append.batches {
+        put_id(out, batch.first());
+        out.put_u64(batch.log_time().0);
+        put_entries(batch.entries(), out);
+    }
+}
+
+fn put_append_reply(reply: &AppendEntriesReply, out: &mut FrameBuffer) {
+    put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0]);
+    match reply.outcome {
+        AppendOutcome::Matched(index) => {
+            out.put_u8(0);
+            out.put_u64(index.0);
+        }
+        AppendOutcome::Conflict { hint } => {
+            out.put_u8(1);
+            put_id(out, hint);
+        }
+        AppendOutcome::Stale => out.put_u8(2),
+    }
+}
+
+fn put_entries(entries: &[Payload], out: &mut FrameBuffer) {
+    out.put_length(entries.len());
+    for entry in entries {
+        out.put_length(envelope::encoded_len(entry));
+        if let Body::Command(command) = &entry.body {
+            // An envelope ends with its command, so that its head can be encoded apart and the command be shared.
+            let head = Payload { session: entry.session, sequence: entry.sequence, body: Body::Command(Bytes::new()) };
+            out.put_with(|text| envelope::encode(&head, text));
+            out.put_shared(command);
+        } else {
+            out.put_with(|text| envelope::encode(entry, text));
+        }
+    }
+}
+
+fn put_outcome<T>(out: &mut FrameBuffer, outcome: &Result<T, Refusal>, put: impl FnOnce(&mut FrameBuffer, &T)) {
+    match outcome {
+        Ok(value) => {
+            out.put_u8(TAKEN);
+            put(out, value);
+        }
+        Err(refusal) => put_refusal(out, *refusal),
+    }
+}
+
+fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
+    match refusal {
+        Refusal::NoLeader => out.put_u8(1),
+        Refusal::NotLeader => out.put_u8(2),
+        Refusal::LeadershipLost => out.put_u8(3),
+        Refusal::Overloaded { current, limit } => {
+            out.put_u8(4);
+            put_numbers(out, &[current as u64, limit as u64]);
+        }
+        Refusal::EntryTooLarge { bytes, limit } => {
+            out.put_u8(5);
+            put_numbers(out, &[bytes as u64, limit as u64]);
+        }
+        Refusal::AlreadyInitialized => out.put_u8(6),
+        Refusal::NoVoters => out.put_u8(7),
+        Refusal::Halted => out.put_u8(9),
+        // A refusal that this codec has no word for must not become one that promises more than it knows.
+        Refusal::Unknown | _ => out.put_u8(8),
+    }
+}
+
+/// Reads a message from the body of a frame of kind `kind`.
+///
+/// # Errors
+/// When the body is not what [`encode`] makes of some message.
+pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
+    let mut fields = Fields::new(body);
+    let message = match kind {
+        PRE_VOTE => Message::PreVote(vote_request(&mut fields)?),
+        PRE_VOTE_REPLY => Message::PreVoteReply(vote_reply(&mut fields)?),
+        REQUEST_VOTE => Message::RequestVote(vote_request(&mut fields)?),
+        REQUEST_VOTE_REPLY => Message::RequestVoteReply(vote_reply(&mut fields)?),
+        APPEND_ENTRIES => Message::AppendEntries(append_entries(&mut fields)?),
+        APPEND_ENTRIES_REPLY => Message::AppendEntriesReply(append_entries_reply(&mut fields)?),
+        HEARTBEAT => Message::Heartbeat(Heartbeat {
+            term: Term(fields.u64()?),
+            round: Round(fields.u64()?),
+            commit: LogIndex(fields.u64()?),
+        }),
+        HEARTBEAT_REPLY => Message::HeartbeatReply(HeartbeatReply {
+            term: Term(fields.u64()?),
+            asked: Term(fields.u64()?),
+            round: Round(fields.u64()?),
+            received: LogIndex(fields.u64()?),
+            matched: LogIndex(fields.u64()?),
+        }),
+        COMMITTED => Message::Committed { term: Term(fields.u64()?), commit: LogIndex(fields.u64()?) },
+        READ_INDEX => Message::ReadIndex { term: Term(fields.u64()?), request: RequestId(fields.u64()?) },
+        READ_INDEX_REPLY => Message::ReadIndexReply {
+            request: RequestId(fields.u64()?),
+            outcome: outcome(&mut fields, |fields| fields.u64().map(LogIndex))?,
+        },
+        PROPOSE => Message::Propose {
+            term: Term(fields.u64()?),
+            request: RequestId(fields.u64()?),
+            entries: entries(&mut fields)?,
+        },
+        PROPOSE_REPLY => {
+            Message::ProposeReply { request: RequestId(fields.u64()?), outcome: outcome(&mut fields, log_id)? }
+        }
+        _ => return Err(DecodeError::UnknownKind { kind }),
+    };
+    fields.finish()?;
+    Ok(message)
+}
+
+fn log_id(fields: &mut Fields) -> Result<LogId, DecodeError> {
+    Ok(LogId { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) })
+}
+
+fn vote_request(fields: &mut Fields) -> Result<VoteRequest, DecodeError> {
+    Ok(VoteRequest { term: Term(fields.u64()?), last: log_id(fields)? })
+}
+
+fn vote_reply(fields: &mut Fields) -> Result<VoteReply, DecodeError> {
+    Ok(VoteReply { term: Term(fields.u64()?), asked: Term(fields.u64()?), granted: fields.bool("vote")? })
+}
+
+fn append_entries(fields: &mut Fields) -> Result<AppendEntries, DecodeError> {
+    let (term, epoch, request) = (Term(fields.u64()?), Epoch(fields.u64()?), RequestId(fields.u64()?));
+    let (prev, commit) = (log_id(fields)?, LogIndex(fields.u64()?));
+    let count = fields.count(BATCH_BYTES_MIN)?;
+    let batches = (0..count).map(|_| batch(fields)).collect::<Result<_, _>>()?;
+    Ok(AppendEntries { term, epoch, request, prev, batches, commit })
+}
+
+fn append_entries_reply(fields: &mut Fields) -> Result<AppendEntriesReply, DecodeError> {
+    let (term, epoch, request) = (Term(fields.u64()?), Epoch(fields.u64()?), RequestId(fields.u64()?));
+    let outcome = match fields.u8()? {
+        0 => AppendOutcome::Matched(LogIndex(fields.u64()?)),
+        1 => AppendOutcome::Conflict { hint: log_id(fields)? },
+        2 => AppendOutcome::Stale,
+        value => return Err(DecodeError::Invalid { what: "outcome of an append", value: value.into() }),
+    };
+    Ok(AppendEntriesReply { term, epoch, request, outcome })
+}
+
+fn batch(fields: &mut Fields) -> Result<Batch, DecodeError> {
+    let (first, log_time) = (log_id(fields)?, LogTime(fields.u64()?));
+    let entries = entries(fields)?;
+    // What Batch asserts of our own code must hold of a stranger's bytes before they become one. The bound on the end
+    // leaves room for `next()`.
+    let ends = first.index.0.checked_add(entries.len() as u64).is_some_and(|end| end < u64::MAX);
+    if first.index == LogIndex::ZERO || !ends {
+        return Err(DecodeError::Invalid { what: "index of a first entry", value: first.index.0 });
+    }
+    Ok(Batch::new(first, log_time, entries))
+}
+
+/// At least one entry.
+fn entries(fields: &mut Fields) -> Result<Arc<[Payload]>, DecodeError> {
+    let count = fields.count(ENTRY_BYTES_MIN)?;
+    if count == 0 {
+        return Err(DecodeError::Invalid { what: "count of entries", value: 0 });
+    }
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        entries.push(envelope::decode(fields.bytes()?)?);
+    }
+    Ok(entries.into())
+}
+
+fn outcome<T>(
+    fields: &mut Fields,
+    taken: impl FnOnce(&mut Fields) -> Result<T, DecodeError>,
+) -> Result<Result<T, Refusal>, DecodeError> {
+    let refusal = match fields.u8()? {
+        TAKEN => return taken(fields).map(Ok),
+        1 => Refusal::NoLeader,
+        2 => Refusal::NotLeader,
+        3 => Refusal::LeadershipLost,
+        4 => Refusal::Overloaded { current: fields.size("amount in hand")?, limit: fields.size("limit")? },
+        5 => Refusal::EntryTooLarge { bytes: fields.size("size of an entry")?, limit: fields.size("limit")? },
+        6 => Refusal::AlreadyInitialized,
+        7 => Refusal::NoVoters,
+        8 => Refusal::Unknown,
+        9 => Refusal::Halted,
+        value => return Err(DecodeError::Invalid { what: "refusal", value: value.into() }),
+    };
+    Ok(Err(refusal))
+}
+
+#[cfg(test)]
+mod tests;

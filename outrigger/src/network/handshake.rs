@@ -1,0 +1,271 @@
+//! The first words on a connection between nodes: who speaks, to whom, in which life, of which cluster.
+//!
+//! ```text
+//!   who dialled                            who listens
+//!        │ ── hello (target: you) ────────────► │  not mine: reject, and the connection ends
+//!        │ ◄──────────────────────────── hello ─│
+//!        │ ── messages ───────────────────────► │  signed with the hello's node and incarnation
+//! ```
+//!
+//! Every node dials every other and sends only on what it dialled itself. Both sides judge the other's hello; who is
+//! not content says why in a reject.
+
+use bytes::Bytes;
+use outrigger_engine::{Incarnation, NodeId, Peer};
+
+use super::Local;
+use super::fields::{DecodeError, Fields};
+use super::frame::{Frame, FrameBuffer, FrameError, kind};
+
+/// The version of what nodes say to each other inside their frames.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Begins every hello, so that no other program's bytes pass for one: `OUTRIGGR`.
+const MAGIC: u64 = u64::from_le_bytes(*b"OUTRIGGR");
+
+/// The longest body of a frame before both sides trust each other.
+pub(crate) const BODY_BYTES_MAX: usize = 4096;
+
+/// The longest text that travels in a hello or a reject.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Who speaks, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Names the cluster.
+    pub cluster: u64,
+    /// Who speaks.
+    pub peer: Peer,
+    /// To whom.
+    pub target: NodeId,
+    /// Checksum of the initial membership; 0 when the speaker does not know it yet.
+    pub genesis: u64,
+    /// Where clients reach the speaker.
+    pub client_address: Option<String>,
+}
+
+/// Why a connection is refused; travels to the other side as a frame, so that both logs tell it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The first bytes were no hello.
+    #[error("the first frame is no hello; is this another program, or the wrong port?")]
+    NoHello,
+    /// Another version of the protocol.
+    #[error("protocol version {theirs} is not version {ours}; run versions that are compatible")]
+    Protocol {
+        /// Of the node that refuses.
+        ours: u32,
+        /// Of the node that is refused.
+        theirs: u32,
+    },
+    /// Another cluster.
+    #[error("cluster {theirs:016x} is not cluster {ours:016x}; do both nodes have the same cluster name?")]
+    Cluster {
+        /// Of the node that refuses.
+        ours: u64,
+        /// Of the node that is refused.
+        theirs: u64,
+    },
+    /// The address leads to a node with another id than the one that was called.
+    #[error("node {asked} was called and node {found} is here; check the addresses of the members")]
+    WrongNode {
+        /// Who was called.
+        asked: NodeId,
+        /// Who is there.
+        found: NodeId,
+    },
+    /// Both nodes have the same id.
+    #[error("both nodes have the id {node}; every node needs an id of its own")]
+    OwnId {
+        /// The id.
+        node: NodeId,
+    },
+    /// The clusters began with different members.
+    #[error("the initial membership {theirs:016x} is not {ours:016x}; every node must start with the same")]
+    Genesis {
+        /// Of the node that refuses.
+        ours: u64,
+        /// Of the node that is refused.
+        theirs: u64,
+    },
+    /// Too many connections.
+    #[error("{limit} connections are open, which is the limit; try again later")]
+    Full {
+        /// The limit.
+        limit: usize,
+    },
+    /// The engine does not listen to this life of the node.
+    #[error("{reason}")]
+    Peer {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+impl Rejection {
+    /// A word for the kind of rejection: lines of the same kind are limited together in the log.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::NoHello => "no hello",
+            Self::Protocol { .. } => "protocol",
+            Self::Cluster { .. } => "cluster",
+            Self::WrongNode { .. } => "wrong node",
+            Self::OwnId { .. } => "own id",
+            Self::Genesis { .. } => "genesis",
+            Self::Full { .. } => "full",
+            Self::Peer { .. } => "peer",
+        }
+    }
+
+    const fn code(&self) -> (u8, u64, u64) {
+        match self {
+            Self::NoHello => (1, 0, 0),
+            Self::Protocol { ours, theirs } => (2, *ours as u64, *theirs as u64),
+            Self::Cluster { ours, theirs } => (3, *ours, *theirs),
+            Self::WrongNode { asked, found } => (4, asked.0, found.0),
+            Self::OwnId { node } => (5, node.0, 0),
+            Self::Genesis { ours, theirs } => (6, *ours, *theirs),
+            Self::Full { limit } => (7, *limit as u64, 0),
+            Self::Peer { .. } => (8, 0, 0),
+        }
+    }
+
+    /// Adds this as a frame.
+    ///
+    /// # Errors
+    /// Never in practice: the text is cut to fit.
+    pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
+        let (code, first, second) = self.code();
+        let text = if let Self::Peer { reason } = self { cut(reason) } else { "" };
+        output.frame(kind::REJECT, 0, BODY_BYTES_MAX, |body| {
+            body.put_u8(code);
+            body.put_u64(first);
+            body.put_u64(second);
+            body.put_text(text);
+        })
+    }
+
+    /// Reads the body of a reject.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(body);
+        let (code, first, second, text) = (fields.u8()?, fields.u64()?, fields.u64()?, fields.text()?);
+        fields.finish()?;
+        let version = |value| u32::try_from(value).unwrap_or(u32::MAX);
+        Ok(match code {
+            1 => Self::NoHello,
+            2 => Self::Protocol { ours: version(first), theirs: version(second) },
+            3 => Self::Cluster { ours: first, theirs: second },
+            4 => Self::WrongNode { asked: NodeId(first), found: NodeId(second) },
+            5 => Self::OwnId { node: NodeId(first) },
+            6 => Self::Genesis { ours: first, theirs: second },
+            7 => Self::Full { limit: usize::try_from(first).unwrap_or(usize::MAX) },
+            8 => Self::Peer { reason: cut(&text).to_owned() },
+            _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
+        })
+    }
+}
+
+/// The longest beginning of a text that may travel.
+pub(crate) fn cut(text: &str) -> &str {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+impl Hello {
+    /// What this node says to `target`.
+    #[must_use]
+    pub fn new(local: &Local, target: NodeId) -> Self {
+        let Local { cluster, peer, genesis, client_address } = local.clone();
+        let client_address = client_address.filter(|address| address.len() <= TEXT_BYTES_MAX);
+        Self { cluster, peer, target, genesis, client_address }
+    }
+
+    /// Adds this as a frame.
+    ///
+    /// # Errors
+    /// When the client address is longer than a hello may be.
+    pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
+        let incarnation = self.peer.incarnation;
+        output.frame(kind::HELLO, 0, BODY_BYTES_MAX, |body| {
+            body.put_u64(MAGIC);
+            body.put_u32(PROTOCOL_VERSION);
+            for number in [
+                self.cluster,
+                self.peer.node.0,
+                incarnation.id,
+                incarnation.start,
+                incarnation.nonce,
+                self.target.0,
+                self.genesis,
+            ] {
+                body.put_u64(number);
+            }
+            body.put_text(self.client_address.as_deref().unwrap_or_default());
+        })
+    }
+
+    /// Reads the first frame of a connection.
+    ///
+    /// # Errors
+    /// [`Rejection::NoHello`] when it is none, [`Rejection::Protocol`] when it is one of another version.
+    pub fn decode(frame: Frame) -> Result<Self, Rejection> {
+        if frame.kind != kind::HELLO {
+            return Err(Rejection::NoHello);
+        }
+        let mut fields = Fields::new(frame.body);
+        let magic = fields.u64().map_err(|_| Rejection::NoHello)?;
+        let theirs = fields.u32().map_err(|_| Rejection::NoHello)?;
+        if magic != MAGIC {
+            return Err(Rejection::NoHello);
+        }
+        if theirs != PROTOCOL_VERSION {
+            // What follows may be laid out in another way: it is not looked at.
+            return Err(Rejection::Protocol { ours: PROTOCOL_VERSION, theirs });
+        }
+        Self::decode_fields(fields).map_err(|_| Rejection::NoHello)
+    }
+
+    fn decode_fields(mut fields: Fields) -> Result<Self, DecodeError> {
+        let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
+        let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
+        let (target, genesis, text) = (NodeId(fields.u64()?), fields.u64()?, fields.text()?);
+        fields.finish()?;
+        let client_address = (!text.is_empty()).then_some(text);
+        Ok(Self { cluster, peer: Peer { node, incarnation }, target, genesis, client_address })
+    }
+
+    /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn check(&self, local: &Local, dialled: Option<NodeId>) -> Result<(), Rejection> {
+        let (ours, theirs) = (local.cluster, self.cluster);
+        if ours != theirs {
+            return Err(Rejection::Cluster { ours, theirs });
+        }
+        if let Some(asked) = dialled.filter(|asked| *asked != self.peer.node) {
+            return Err(Rejection::WrongNode { asked, found: self.peer.node });
+        }
+        if self.target != local.peer.node {
+            return Err(Rejection::WrongNode { asked: self.target, found: local.peer.node });
+        }
+        if self.peer.node == local.peer.node {
+            return Err(Rejection::OwnId { node: local.peer.node });
+        }
+        let (ours, theirs) = (local.genesis, self.genesis);
+        if ours != theirs && ours != 0 && theirs != 0 {
+            return Err(Rejection::Genesis { ours, theirs });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Hellos and rejections there and back, and who is refused for what.
+
+use bytes::BytesMut;
+
+use super::*;
+use crate::network::frame::split;
+
+fn local(node: u64) -> Local {
+    let peer = Peer { node: NodeId(node), incarnation: Incarnation { id: 10 + node, start: 2, nonce: 5 } };
+    Local { cluster: 77, peer, genesis: 9, client_address: Some(format!("[::1]:720{node}")) }
+}
+
+fn frame(output: &FrameBuffer) -> Frame {
+    split(&mut BytesMut::from(&output.to_vec()[..]), BODY_BYTES_MAX).unwrap().unwrap()
+}
+
+fn framed(hello: &Hello) -> Frame {
+    let mut output = FrameBuffer::default();
+    hello.encode(&mut output).unwrap();
+    frame(&output)
+}
+
+#[test]
+fn a_hello_comes_back_and_is_taken() {
+    let hello = Hello::new(&local(1), NodeId(2));
+    assert_eq!(Hello::decode(framed(&hello)), Ok(hello.clone()));
+    assert_eq!(hello.check(&local(2), None), Ok(()));
+    assert_eq!(Hello::new(&local(2), NodeId(1)).check(&local(1), Some(NodeId(2))), Ok(()));
+    let silent = Hello { client_address: None, ..hello };
+    assert_eq!(Hello::decode(framed(&silent)), Ok(silent));
+}
+
+#[test]
+fn each_misfit_is_refused_by_name() {
+    let refused = |change: fn(&mut Hello), dialled| {
+        let mut hello = Hello::new(&local(1), NodeId(2));
+        change(&mut hello);
+        hello.check(&local(2), dialled).unwrap_err()
+    };
+    assert_eq!(refused(|hello| hello.cluster = 78, None), Rejection::Cluster { ours: 77, theirs: 78 });
+    let wrong = Rejection::WrongNode { asked: NodeId(3), found: NodeId(2) };
+    assert_eq!(refused(|hello| hello.target = NodeId(3), None), wrong);
+    let wrong = Rejection::WrongNode { asked: NodeId(3), found: NodeId(1) };
+    assert_eq!(refused(|_| (), Some(NodeId(3))), wrong);
+    assert_eq!(refused(|hello| hello.peer.node = NodeId(2), None), Rejection::OwnId { node: NodeId(2) });
+    assert_eq!(refused(|hello| hello.genesis = 8, None), Rejection::Genesis { ours: 9, theirs: 8 });
+}
+
+#[test]
+fn who_does_not_know_the_initial_membership_yet_is_taken() {
+    let hello = Hello { genesis: 0, ..Hello::new(&local(1), NodeId(2)) };
+    assert_eq!(hello.check(&local(2), None), Ok(()));
+}
+
+#[test]
+fn a_hello_of_another_protocol_version_is_refused_whatever_follows() {
+    let mut output = FrameBuffer::default();
+    let body = |body: &mut FrameBuffer| {
+        body.put_u64(MAGIC);
+        body.put_u32(2);
+        body.put_slice(b"a layout of the future");
+    };
+    output.frame(kind::HELLO, 0, BODY_BYTES_MAX, body).unwrap();
+    assert_eq!(Hello::decode(frame(&output)), Err(Rejection::Protocol { ours: 1, theirs: 2 }));
+}
+
+#[test]
+fn what_is_no_hello_is_refused() {
+    let hello = framed(&Hello::new(&local(1), NodeId(2)));
+    for cut in 0..hello.body.len() {
+        let body = hello.body.slice(..cut);
+        assert_eq!(Hello::decode(Frame { body, ..hello.clone() }), Err(Rejection::NoHello), "cut at {cut}");
+    }
+    assert_eq!(Hello::decode(Frame { kind: kind::PING, ..hello.clone() }), Err(Rejection::NoHello));
+    let mut body = hello.body.to_vec();
+    body[0] ^= 1;
+    assert_eq!(Hello::decode(Frame { body: body.into(), ..hello }), Err(Rejection::NoHello));
+}
+
+#[test]
+fn every_rejection_comes_back() {
+    let all = [
+        Rejection::NoHello,
+        Rejection::Protocol { ours: 1, theirs: 2 },
+        Rejection::Cluster { ours: 3, theirs: 4 },
+        Rejection::WrongNode { asked: NodeId(5), found: NodeId(6) },
+        Rejection::OwnId { node: NodeId(7) },
+        Rejection::Genesis { ours: 8, theirs: 9 },
+        Rejection::Full { limit: 10 },
+        Rejection::Peer { reason: "wiped".to_owned() },
+    ];
+    for rejection in all {
+        let mut output = FrameBuffer::default();
+        rejection.encode(&mut output).unwrap();
+        assert_eq!(Rejection::decode(frame(&output).body), Ok(rejection));
+    }
+}
+
+#[test]
+fn a_long_reason_is_cut_between_characters() {
+    let mut output = FrameBuffer::default();
+    Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX) }.encode(&mut output).unwrap();
+    let expected = Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX / 2) };
+    assert_eq!(Rejection::decode(frame(&output).body), Ok(expected));
+}

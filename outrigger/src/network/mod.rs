@@ -1,0 +1,81 @@
+//! How nodes reach each other: the trait, TCP, and plain calls within a process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal};
+
+pub mod codec;
+#[cfg(feature = "tokio")]
+pub(crate) mod connection;
+pub(crate) mod fields;
+pub mod frame;
+pub mod handshake;
+mod in_process;
+#[cfg(feature = "tokio")]
+pub(crate) mod log_limit;
+#[cfg(any(test, feature = "tokio"))]
+pub(crate) mod random;
+pub mod suite;
+#[cfg(feature = "tokio")]
+mod tcp;
+
+pub use fields::DecodeError;
+pub use in_process::{InProcessNetwork, InProcessTransport};
+#[cfg(feature = "tokio")]
+pub use tcp::{TcpSettings, TcpTransport};
+
+/// What a transport tells its peers about this node when a connection begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Names the cluster; nodes of different clusters do not talk.
+    pub cluster: u64,
+    /// This node, in this life.
+    pub peer: Peer,
+    /// Checksum of the initial membership; 0 when unknown. Nodes with different ones do not talk.
+    pub genesis: u64,
+    /// Where clients reach this node, if they do.
+    pub client_address: Option<String>,
+}
+
+/// Takes in what arrives. Called from the transport's own tasks; never blocks.
+pub trait Receive: Send + Sync + 'static {
+    /// A message of a peer; `None` for a finished handshake. Answers whether it was taken; when not (too much waits),
+    /// it counts as lost.
+    fn receive(&self, from: Peer, message: Option<Message>) -> bool;
+}
+
+/// Carries messages between nodes. It may lose, delay, double and reorder them: Raft does not mind, only its speed does.
+///
+/// Two lanes lead to each peer: an urgent one that never blocks (votes, heartbeats, answers) and a bulk one with
+/// back-pressure (entries). Implementations can be checked with the conformance suite.
+pub trait Transport: Send + Sync + 'static {
+    /// Begins to accept connections and to deliver to `receive`. Called once, before anything else.
+    ///
+    /// # Errors
+    /// When it cannot begin, for example as an address is in use.
+    fn start(&self, local: Local, receive: Arc<dyn Receive>) -> std::io::Result<()>;
+
+    /// From now on these are the other nodes; connections to others end, changed addresses are followed.
+    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>);
+
+    /// Queues a message in the urgent lane. Never blocks; a message that finds the lane full or the peer away is lost.
+    fn send(&self, target: NodeId, message: Message);
+
+    /// Whether the bulk lane to a peer has room; wakes `context` when it gets some. A peer that is away is ready: what
+    /// is sent to it is lost at once, and the sender goes on.
+    fn poll_ready(&self, target: NodeId, context: &mut Context<'_>) -> Poll<()>;
+
+    /// Queues a message in the bulk lane, after [`poll_ready`](Transport::poll_ready) said that there is room.
+    fn send_bulk(&self, target: NodeId, message: Message);
+
+    /// Closes every connection with this life of a peer, and says why in the log (rate limited).
+    fn refuse(&self, peer: Peer, reason: PeerRefusal);
+
+    /// Where clients reach the peers that are known, as their handshakes told.
+    fn client_addresses(&self) -> BTreeMap<NodeId, String>;
+
+    /// Ends all connections and tasks; returns at once.
+    fn stop(&self);
+}

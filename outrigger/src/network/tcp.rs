@@ -1,0 +1,305 @@
+//! Messages over TCP: every node dials every other, sends on what it dialled, and receives on what others dialled.
+//!
+//! ```text
+//!                  ┌──────────────── TcpTransport of node 1 ────────────────┐
+//!   send ────────► │ lanes to 2 ─► outbound task ══ TCP ═══════════════════ │ ══► inbound task of 2 ─► receive
+//!   send_bulk ───► │ lanes to 3 ─► outbound task ══ TCP ═══════════════════ │ ══► inbound task of 3 ─► receive
+//!   receive ◄───── │ inbound tasks ◄═ accept ◄═════════════════════════════ │ ◄══ outbound tasks of 2 and 3
+//!                  └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! No task waits for another peer's: a peer that hangs fills its own lanes and nothing else. What is no protocol of
+//! ours ends its connection with one line in the log, and the node serves on.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::connection::Ended;
+use super::frame::BODY_BYTES_MAX;
+use super::handshake::{Hello, Rejection};
+use super::log_limit::LogLimit;
+use super::{Local, Receive, Transport};
+use inbound::InboundTable;
+use lanes::LaneLimits;
+use outbound::Link;
+
+mod inbound;
+mod lanes;
+mod outbound;
+
+/// So many connections beyond the limit are told that they are; further ones are just closed.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// How a [`TcpTransport`] behaves. The defaults suit a local network and the default election timeouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpSettings {
+    /// How long dialling and shaking hands may take; 1 s.
+    pub connect_timeout: Duration,
+    /// How often a peer is asked whether it is there; 1 s.
+    pub keepalive_interval: Duration,
+    /// A connection ends when nothing was heard on it for so long; 5 s, above `keepalive_interval`.
+    pub idle_timeout: Duration,
+    /// The first pause before a peer is dialled again; 20 ms. It doubles with each failure.
+    pub backoff_min: Duration,
+    /// The longest pause; 1 s.
+    pub backoff_max: Duration,
+    /// The longest body of a frame, in bytes; 64 MiB. At most 4 GiB.
+    pub frame_bytes_max: usize,
+    /// Messages that may wait in one lane to a peer; 4,096.
+    pub lane_messages_max: usize,
+    /// Bytes that may wait in the bulk lane to a peer; 4 MiB.
+    pub bulk_bytes_max: usize,
+    /// Bytes that may wait in the urgent lane to a peer; 64 MiB. Its clients' forwarded entries travel there too.
+    pub urgent_bytes_max: usize,
+    /// Connections that others may have open to this node; 1,024.
+    pub connections_max: usize,
+}
+
+impl Default for TcpSettings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(1),
+            keepalive_interval: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_secs(1),
+            frame_bytes_max: BODY_BYTES_MAX,
+            lane_messages_max: 4096,
+            bulk_bytes_max: 4 << 20,
+            urgent_bytes_max: 64 << 20,
+            connections_max: 1024,
+        }
+    }
+}
+
+/// [`Transport`] over TCP.
+pub struct TcpTransport {
+    /// How it behaves.
+    settings: TcpSettings,
+    /// Where it listens.
+    local_address: SocketAddr,
+    /// The listening socket; `None` once stopped. Kept here so that the port is free when `stop` returns.
+    listener: Arc<Mutex<Option<TcpListener>>>,
+    /// What its tasks share; set by `start`.
+    shared: OnceLock<Arc<Shared>>,
+    /// Accepts connections, and hosts their tasks.
+    acceptor: OnceLock<AbortHandle>,
+}
+
+/// What the tasks of a transport share.
+struct Shared {
+    settings: TcpSettings,
+    /// Who this node is.
+    local: Local,
+    /// Takes in what arrives.
+    receive: Arc<dyn Receive>,
+    /// Where to spawn.
+    handle: Handle,
+    /// The peers, and the task that dials each.
+    links: Mutex<BTreeMap<NodeId, (Arc<Link>, AbortHandle)>>,
+    /// The connections that peers dialled.
+    inbound: Mutex<InboundTable>,
+    /// Where clients reach the nodes that were met.
+    client_addresses: Mutex<BTreeMap<NodeId, String>>,
+    /// Keeps strangers from filling the log.
+    log: LogLimit,
+}
+
+impl TcpTransport {
+    /// Listens on `address`, such as `127.0.0.1:7101` or `[::1]:0`; connections are accepted once it is started.
+    ///
+    /// # Errors
+    /// When the address cannot be resolved or is in use, or outside of a tokio runtime.
+    pub fn bind(address: &str) -> io::Result<Self> {
+        Self::bind_with(address, TcpSettings::default())
+    }
+
+    /// The same with settings of one's own.
+    ///
+    /// # Errors
+    /// As [`TcpTransport::bind`].
+    pub fn bind_with(address: &str, settings: TcpSettings) -> io::Result<Self> {
+        let handle = Handle::try_current().map_err(io::Error::other)?;
+        let _context = handle.enter();
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let local_address = listener.local_addr()?;
+        let listener = Arc::new(Mutex::new(Some(TcpListener::from_std(listener)?)));
+        Ok(Self { settings, local_address, listener, shared: OnceLock::new(), acceptor: OnceLock::new() })
+    }
+
+    /// Where it listens, with the port that was found when 0 was asked for.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.local_address
+    }
+
+    /// Calls `with` with the link to a peer, if it is one.
+    fn link<T>(&self, target: NodeId, with: impl FnOnce(&Link) -> T) -> Option<T> {
+        let link = self.shared.get()?.links().get(&target).map(|(link, _)| Arc::clone(link))?;
+        Some(with(&link))
+    }
+}
+
+impl Transport for TcpTransport {
+    fn start(&self, local: Local, receive: Arc<dyn Receive>) -> io::Result<()> {
+        let handle = Handle::try_current().map_err(io::Error::other)?;
+        let shared = Arc::new(Shared {
+            settings: self.settings,
+            local,
+            receive,
+            handle: handle.clone(),
+            links: Mutex::default(),
+            inbound: Mutex::default(),
+            client_addresses: Mutex::default(),
+            log: LogLimit::default(),
+        });
+        if self.shared.set(Arc::clone(&shared)).is_err() {
+            return Err(io::Error::other("a transport starts once"));
+        }
+        let acceptor = handle.spawn(accept(Arc::clone(&self.listener), shared)).abort_handle();
+        self.acceptor.set(acceptor).map_err(|_| io::Error::other("a transport starts once"))
+    }
+
+    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
+        let Some(shared) = self.shared.get() else { return };
+        shared.set_peers(peers);
+    }
+
+    fn send(&self, target: NodeId, message: Message) {
+        self.link(target, |link| link.lanes.push_urgent(message));
+    }
+
+    fn poll_ready(&self, target: NodeId, context: &mut Context<'_>) -> Poll<()> {
+        self.link(target, |link| link.lanes.poll_ready(context)).unwrap_or(Poll::Ready(()))
+    }
+
+    fn send_bulk(&self, target: NodeId, message: Message) {
+        self.link(target, |link| link.lanes.push_bulk(message));
+    }
+
+    fn refuse(&self, peer: Peer, reason: PeerRefusal) {
+        self.link(peer.node, |link| link.refuse(peer, reason));
+        if let Some(shared) = self.shared.get() {
+            let why = || Ended::Refused(Rejection::Peer { reason: reason.to_string() });
+            shared.inbound.lock().unwrap_or_else(PoisonError::into_inner).end(peer, why);
+        }
+    }
+
+    fn client_addresses(&self) -> BTreeMap<NodeId, String> {
+        let Some(shared) = self.shared.get() else { return BTreeMap::new() };
+        shared.client_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn stop(&self) {
+        drop(self.listener.lock().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(acceptor) = self.acceptor.get() {
+            acceptor.abort();
+        }
+        if let Some(shared) = self.shared.get() {
+            shared.set_peers(&BTreeMap::new());
+        }
+    }
+}
+
+impl Drop for TcpTransport {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Shared {
+    fn links(&self) -> MutexGuard<'_, BTreeMap<NodeId, (Arc<Link>, AbortHandle)>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Dials whom it should and does not yet; ends what leads to others or elsewhere.
+    fn set_peers(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
+        let mut links = self.links();
+        links.retain(|node, (link, task)| {
+            let stays = peers.get(node).is_some_and(|peer| peer.address == link.address);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for (node, peer) in peers {
+            if *node == self.local.peer.node || links.contains_key(node) {
+                continue;
+            }
+            let lane = |bytes_max| LaneLimits { messages_max: self.settings.lane_messages_max, bytes_max };
+            let (urgent, bulk) = (lane(self.settings.urgent_bytes_max), lane(self.settings.bulk_bytes_max));
+            let link = Arc::new(Link::new(*node, peer.address.clone(), urgent, bulk));
+            let task = self.handle.spawn(outbound::run(Arc::clone(&link), Arc::clone(self))).abort_handle();
+            links.insert(*node, (link, task));
+        }
+    }
+
+    /// A handshake has succeeded.
+    fn met(&self, hello: &Hello) {
+        if let Some(address) = &hello.client_address {
+            let mut known = self.client_addresses.lock().unwrap_or_else(PoisonError::into_inner);
+            known.insert(hello.peer.node, address.clone());
+        }
+        // What is not taken counts as lost; the peer's first message tells of it too.
+        let _taken = self.receive.receive(hello.peer, None);
+    }
+
+    fn nudge(&self, node: NodeId) {
+        if let Some((link, _)) = self.links().get(&node) {
+            link.nudge();
+        }
+    }
+
+    fn report(&self, origin: &str, what: &str, ended: &Ended) {
+        ended.report(&self.log, self.local.peer.node, origin, what);
+    }
+
+    /// Tells the log what operators like to know, at most once in a while.
+    fn tell(&self, origin: &str, reason: &'static str, line: impl FnOnce() -> String) {
+        if let Some(suppressed) = self.log.admit(origin, reason, std::time::Instant::now()) {
+            tracing::info!(node = self.local.peer.node.0, suppressed, "{}", line());
+        }
+    }
+}
+
+/// Accepts connections until the listener is taken away.
+async fn accept(listener: Arc<Mutex<Option<TcpListener>>>, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = poll_fn(|context| poll_accept(&listener, context)).await {
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, from)) if connections.len() < shared.settings.connections_max => {
+                connections.spawn(inbound::serve(stream, from, Arc::clone(&shared)));
+            }
+            Ok((stream, from)) if connections.len() < shared.settings.connections_max + TURNED_AWAY_MAX => {
+                connections.spawn(inbound::turn_away(stream, from, Arc::clone(&shared)));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // Out of descriptors, or a connection that is gone already: neither gets better by trying at once.
+                shared.report("accept", "accepting a connection", &Ended::Lost(error));
+                tokio::time::sleep(shared.settings.backoff_min).await;
+            }
+        }
+    }
+}
+
+type Accepted = io::Result<(TcpStream, SocketAddr)>;
+
+fn poll_accept(listener: &Mutex<Option<TcpListener>>, context: &mut Context<'_>) -> Poll<Option<Accepted>> {
+    match listener.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        Some(listener) => listener.poll_accept(context).map(Some),
+        None => Poll::Ready(None),
+    }
+}

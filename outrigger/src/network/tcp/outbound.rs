@@ -1,0 +1,255 @@
+//! The connection that this node dialled, to send on: one task for each peer, for as long as it is a peer.
+//!
+//! ```text
+//!   dial ─► hello, hello ─► lanes open ─► take, encode, write; ping and wait for pong ─┐
+//!    ▲                                                                                 │ broken, silent, refused
+//!    └──── backoff with jitter (cut short when the peer dials us) ◄──── lanes closed ◄─┘
+//! ```
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use outrigger_engine::{NodeId, Peer, PeerRefusal};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::Shared;
+use super::lanes::{LaneLimits, Lanes};
+use crate::network::connection::{self, Ended};
+use crate::network::frame::{FrameBuffer, kind};
+use crate::network::handshake::{self, Hello, Rejection};
+use crate::network::random::Random;
+use crate::network::{DecodeError, codec};
+
+/// So much is taken from the lanes for one write: an urgent message waits for no more than this.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// What this node knows of one peer that it dials. Its task ends when the link is dropped from the transport's table.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Whom it leads to.
+    pub(super) node: NodeId,
+    /// Where the peer listens.
+    pub(super) address: String,
+    /// What waits to be sent.
+    pub(super) lanes: Lanes,
+    /// The life at the other end, while there is a connection; and why the engine will not have it.
+    at: Mutex<(Option<Peer>, Option<PeerRefusal>)>,
+    /// Tells the task that the engine refuses the life at the other end.
+    refused: Notify,
+    /// Cuts the backoff short.
+    nudged: Notify,
+}
+
+impl Link {
+    pub(super) fn new(node: NodeId, address: String, urgent: LaneLimits, bulk: LaneLimits) -> Self {
+        let lanes = Lanes::new(urgent, bulk);
+        Self { node, address, lanes, at: Mutex::default(), refused: Notify::new(), nudged: Notify::new() }
+    }
+
+    /// The peer has dialled us, so that it is there: tries again at once.
+    pub(super) fn nudge(&self) {
+        self.nudged.notify_one();
+    }
+
+    /// Ends the connection if this life is at its other end.
+    pub(super) fn refuse(&self, peer: Peer, reason: PeerRefusal) {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        if at.0 == Some(peer) {
+            at.1 = Some(reason);
+            self.refused.notify_one();
+        }
+    }
+
+    fn set_at(&self, peer: Option<Peer>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = (peer, None);
+    }
+
+    /// Waits until the engine refuses the life at the other end.
+    async fn refused(&self) -> PeerRefusal {
+        loop {
+            if let Some(reason) = self.at.lock().unwrap_or_else(PoisonError::into_inner).1 {
+                return reason;
+            }
+            self.refused.notified().await;
+        }
+    }
+}
+
+/// Keeps a connection to the peer, for ever.
+pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
+    let settings = shared.settings;
+    let nonce = shared.local.peer.incarnation.nonce;
+    let mut random = Random::new(nonce ^ link.node.0.rotate_left(32));
+    let mut backoff = settings.backoff_min;
+    loop {
+        let start = Instant::now();
+        let ended = converse(&link, &shared).await;
+        shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
+        if start.elapsed() > settings.backoff_max + settings.connect_timeout {
+            backoff = settings.backoff_min;
+        }
+        // Half of the time is fixed and half random, so that nodes that lost each other do not come back in step.
+        let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX / 2);
+        let pause = Duration::from_micros(half + random.below(half + 1));
+        backoff = (backoff * 2).min(settings.backoff_max);
+        tokio::select! {
+            biased;
+            () = link.nudged.notified() => {}
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+/// Dials, shakes hands, and sends until the connection ends.
+async fn converse(link: &Link, shared: &Shared) -> Ended {
+    let settings = shared.settings;
+    let dialled = timeout(settings.connect_timeout, dial(link, shared)).await;
+    let (mut stream, hello) = match dialled {
+        Ok(Ok(dialled)) => dialled,
+        Ok(Err(ended)) => return ended,
+        Err(_) => return Ended::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
+    };
+    link.set_at(Some(hello.peer));
+    link.lanes.open();
+    let closing = Closing(link);
+    shared.met(&hello);
+    shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+    let (read, write) = stream.split();
+    let progress = Progress::new();
+    let ended = tokio::select! {
+        biased;
+        reason = link.refused() => Ended::Refused(Rejection::Peer { reason: reason.to_string() }),
+        ended = listen(read, shared, &progress) => ended,
+        ended = send(link, write, shared, &progress) => ended,
+    };
+    drop(closing);
+    shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));
+    ended
+}
+
+/// Empties the lanes when the connection ends, however it ends.
+struct Closing<'a>(&'a Link);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.set_at(None);
+        self.0.lanes.close();
+    }
+}
+
+async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, Hello), Ended> {
+    let mut stream = TcpStream::connect(&link.address).await?;
+    stream.set_nodelay(true)?;
+    let mut output = FrameBuffer::default();
+    Hello::new(&shared.local, link.node).encode(&mut output)?;
+    stream.write_all_buf(&mut output).await?;
+    let mut input = BytesMut::new();
+    let frame = connection::read_frame(&mut stream, &mut input, handshake::BODY_BYTES_MAX).await?;
+    if frame.kind == kind::REJECT {
+        return Err(Ended::Rejected(Rejection::decode(frame.body)?));
+    }
+    let checked = Hello::decode(frame).and_then(|hello| hello.check(&shared.local, Some(link.node)).map(|()| hello));
+    match checked {
+        Ok(hello) => Ok((stream, hello)),
+        Err(rejection) => {
+            connection::reject(&mut stream, &rejection).await;
+            Err(Ended::Refused(rejection))
+        }
+    }
+}
+
+/// When the peer last took something in, in milliseconds since the connection began.
+struct Progress {
+    start: Instant,
+    millis: AtomicU64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { start: Instant::now(), millis: AtomicU64::new(0) }
+    }
+
+    fn mark(&self) {
+        let millis = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.millis.store(millis, Ordering::Relaxed);
+    }
+
+    fn deadline(&self, after: Duration) -> Instant {
+        self.start + Duration::from_millis(self.millis.load(Ordering::Relaxed)) + after
+    }
+}
+
+/// Reads pongs, or why the peer ends the connection. A peer that neither answers nor takes anything in is gone.
+async fn listen(mut read: ReadHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
+    let mut input = BytesMut::new();
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = connection::read_frame(&mut read, &mut input, handshake::BODY_BYTES_MAX) => frame,
+            () = silence(progress, shared.settings.idle_timeout) => {
+                return Ended::Silent(shared.settings.idle_timeout);
+            }
+        };
+        match frame {
+            Ok(frame) if frame.kind == kind::PONG => progress.mark(),
+            Ok(frame) if frame.kind == kind::REJECT => {
+                return Rejection::decode(frame.body).map_or_else(Ended::from, Ended::Rejected);
+            }
+            Ok(frame) => return Ended::from(DecodeError::UnknownKind { kind: frame.kind }),
+            Err(ended) => return ended,
+        }
+    }
+}
+
+async fn silence(progress: &Progress, idle_timeout: Duration) {
+    loop {
+        let deadline = progress.deadline(idle_timeout);
+        if Instant::now() >= deadline {
+            return;
+        }
+        sleep_until(deadline).await;
+    }
+}
+
+/// Sends what the lanes hold, and pings.
+async fn send(link: &Link, mut write: WriteHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
+    let settings = shared.settings;
+    let (mut taken, mut output) = (Vec::new(), FrameBuffer::default());
+    let mut next_ping = Instant::now() + settings.keepalive_interval;
+    loop {
+        link.lanes.take(&mut taken, WRITE_BYTES);
+        if Instant::now() >= next_ping {
+            next_ping = Instant::now() + settings.keepalive_interval;
+            if let Err(error) = output.frame(kind::PING, 0, settings.frame_bytes_max, |_| {}) {
+                return error.into();
+            }
+        } else if taken.is_empty() {
+            tokio::select! {
+                biased;
+                () = link.lanes.filled() => {}
+                () = sleep_until(next_ping) => {}
+            }
+            continue;
+        }
+        for message in taken.drain(..) {
+            if let Err(error) = codec::encode(&message, 0, settings.frame_bytes_max, &mut output) {
+                // Only this message is lost. It will be as long when it is sent again, so the log must tell.
+                shared.report(&link.address, &format!("a message to node {}", link.node), &Ended::from(error));
+            }
+        }
+        while output.has_remaining() {
+            if let Err(error) = write.write_buf(&mut output).await {
+                return Ended::Lost(error);
+            }
+            progress.mark();
+        }
+        output.clear();
+    }
+}

@@ -1,0 +1,383 @@
+//! The handle of a node: what a program does with it.
+//!
+//! ```text
+//!   Raft::write ──► encode ──► RaftCore ──► log, peers ──► committed ──► state machine ──► response
+//!   Raft::read  ──────────────► RaftCore ──► still the leader? ────────► state machine ──► answer
+//!   Raft::read_local ──────────────────────────────────────────────────► state machine ──► answer, maybe of the past
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger_engine::{LogIndex, Payload, Refusal};
+use tokio::sync::{oneshot, watch};
+
+use crate::StateMachine;
+use crate::builder::Builder;
+use crate::config::Config;
+use crate::error::{Error, ReadError, StartError, WriteError};
+use crate::metrics::MetricsReceiver;
+use crate::runtime::apply::{Job, Jobs};
+use crate::runtime::arrivals::{Inbox, Notice};
+use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
+use crate::runtime::retry::{Retry, is_worth_waiting};
+use crate::runtime::supervise::End;
+
+/// A node of a cluster that replicates a state machine. Cheap to clone; when the last clone is dropped the node stops.
+///
+/// Every method works on every node: what only the leader can do reaches it by itself.
+///
+/// ```
+/// use outrigger::{Config, Raft, StateMachine};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Clone, Default, Serialize, Deserialize)]
+/// struct Counter(u64);
+///
+/// impl StateMachine for Counter {
+///     type Command = u64;
+///     type Response = u64;
+///     fn apply(&mut self, add: u64) -> u64 {
+///         self.0 += add;
+///         self.0
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), outrigger::Error> {
+/// let config = Config {
+///     listen_peer: "127.0.0.1:0".into(),
+///     initial_cluster: [(1, "127.0.0.1:7101".into())].into(), // a cluster of one node
+///     ..Config::default()
+/// };
+/// let raft = Raft::start(config, Counter::default()).await?;
+/// assert_eq!(raft.write(3).await?, 3);
+/// assert_eq!(raft.write(4).await?, 7);
+/// assert_eq!(raft.read(|counter| counter.0).await?, 7);
+/// raft.shutdown().await
+/// # }
+/// ```
+pub struct Raft<S: StateMachine>(Arc<Handle<S>>);
+
+/// What the clones of a handle share.
+struct Handle<S: StateMachine> {
+    config: Arc<Config>,
+    inbox: Arc<Inbox<S>>,
+    jobs: Arc<Jobs<S>>,
+    metrics: MetricsReceiver,
+    end: watch::Receiver<Option<End>>,
+}
+
+impl<S: StateMachine> Drop for Handle<S> {
+    fn drop(&mut self) {
+        self.inbox.notice(Notice::Stop);
+    }
+}
+
+impl<S: StateMachine> Clone for Raft<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: StateMachine> std::fmt::Debug for Raft<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Raft").field("metrics", &self.0.metrics.latest()).finish_non_exhaustive()
+    }
+}
+
+impl<S: StateMachine> Raft<S> {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        (inbox, jobs): (Arc<Inbox<S>>, Arc<Jobs<S>>),
+        metrics: MetricsReceiver,
+        end: watch::Receiver<Option<End>>,
+    ) -> Self {
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end }))
+    }
+
+    /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before
+    /// the first command, the same on every node. Call it on a tokio runtime; the node lives on that.
+    ///
+    /// The node is up when this returns, but the cluster may still be electing its leader: requests wait for it.
+    ///
+    /// # Errors
+    /// [`StartError`]: the settings do not fit together, the log cannot be opened, the address is in use.
+    pub async fn start(config: Config, state: S) -> Result<Self, StartError> {
+        Self::builder(config, state).start().await
+    }
+
+    /// Starts a node with another transport or another log.
+    pub fn builder(config: Config, state: S) -> Builder<S> {
+        Builder::new(config, state)
+    }
+
+    /// Changes the state on all nodes by one command, and answers what its [`StateMachine::apply`] returned on this one.
+    /// When this returns, a majority of the nodes hold the command durably.
+    ///
+    /// Without a leader it waits for one, up to [`Config::request_timeout`]. A try whose outcome is unknown is not
+    /// repeated. Dropping the future leaves the outcome open.
+    ///
+    /// # Errors
+    /// [`WriteError`], which says whether the command was certainly not applied, or whether nobody knows.
+    pub async fn write(&self, command: S::Command) -> Result<S::Response, WriteError> {
+        let submit = move |raft: &Self| {
+            let payload = raft.payload(encode(&command)?)?;
+            let (slot, reply) = Slot::one();
+            raft.0.inbox.write(payload, slot)?;
+            Ok(reply)
+        };
+        self.answered(submit, self.0.config.request_timeout).await
+    }
+
+    /// Changes the state by several commands, one right after the other: no other command comes between them. Answers
+    /// their responses in the same order; without commands, at once.
+    ///
+    /// They are not a transaction: when leadership changes in the middle, the first of them may be applied alone, and the
+    /// outcome of the whole is unknown.
+    ///
+    /// # Errors
+    /// As [`Raft::write`], for all of them together.
+    pub async fn write_many(&self, commands: Vec<S::Command>) -> Result<Vec<S::Response>, WriteError> {
+        let submit = move |raft: &Self| {
+            let payloads = commands.iter().map(|command| raft.payload(encode(command)?)).collect::<Result<_, _>>()?;
+            raft.submit_group(payloads)
+        };
+        self.answered(submit, self.0.config.request_timeout).await
+    }
+
+    /// Writes commands that are encoded already; each of them must decode, or all nodes stop.
+    pub(crate) async fn write_encoded(&self, commands: Vec<Bytes>) -> Result<Vec<S::Response>, WriteError> {
+        self.write_encoded_within(commands, self.0.config.request_timeout).await
+    }
+
+    /// As [`Raft::write_encoded`], but waits for a leader no longer than `patience`.
+    pub(crate) async fn write_encoded_within(
+        &self,
+        commands: Vec<Bytes>,
+        patience: Duration,
+    ) -> Result<Vec<S::Response>, WriteError> {
+        let submit = move |raft: &Self| {
+            let payloads = commands.iter().map(|command| raft.payload(command.clone())).collect::<Result<_, _>>()?;
+            raft.submit_group(payloads)
+        };
+        self.answered(submit, patience).await
+    }
+
+    /// Reads the state such that everything is seen whose write was answered, anywhere, before this was called. `read`
+    /// runs on this node's state; it should be short, because the next commands wait for it.
+    ///
+    /// Without a leader it waits for one, up to [`Config::request_timeout`].
+    ///
+    /// # Errors
+    /// [`ReadError`]; trying again is always safe. When `read` panics, it answers that, and the node goes on.
+    pub async fn read<R: Send + 'static>(&self, read: impl FnOnce(&S) -> R + Send + 'static) -> Result<R, ReadError> {
+        self.read_within(read, self.0.config.request_timeout).await
+    }
+
+    /// As [`Raft::read`], but waits for a leader no longer than `patience`.
+    pub(crate) async fn read_within<R: Send + 'static>(
+        &self,
+        mut read: impl FnOnce(&S) -> R + Send + 'static,
+        patience: Duration,
+    ) -> Result<R, ReadError> {
+        let mut retry = None;
+        loop {
+            let (sender, receiver) = oneshot::channel();
+            // A closure that is not taken in is gone with its box; it is refused for good then.
+            self.0.inbox.read(Box::new(ReadClosure { read, sender })).map_err(|failure| self.read_error(failure))?;
+            let failure = match receiver.await {
+                Ok(ReadAnswer::Done(_, answer)) => return Ok(answer),
+                Ok(ReadAnswer::Panicked(reason)) => return Err(ReadError::Panicked { reason }),
+                Ok(ReadAnswer::NotRun(again, failure)) => {
+                    read = again;
+                    failure
+                }
+                Err(_) => return Err(ReadError::Stopped),
+            };
+            let may_wait = match failure {
+                Failure::Refused(refusal) => is_worth_waiting(refusal),
+                Failure::Unknown(doubt) => doubt == Doubt::LeaderSilent,
+                Failure::Stopped => false,
+            };
+            if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+                return Err(self.read_error(failure));
+            }
+        }
+    }
+
+    /// Reads the state as this node has it now, which may be old: a node that is cut off does not know what it misses.
+    /// Asks no other node.
+    ///
+    /// # Errors
+    /// [`ReadError::Stopped`], or [`ReadError::Panicked`] when `read` panics.
+    pub async fn read_local<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.read_local_at(read).await.map(|(_, answer)| answer)
+    }
+
+    /// As [`Raft::read_local`]; also answers the index of the last entry that the state holds.
+    ///
+    /// # Errors
+    /// As [`Raft::read_local`].
+    pub async fn read_local_at<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<(LogIndex, R), ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        let job: BoxedRead<S> = Box::new(ReadClosure { read, sender });
+        let limit = self.0.config.limits.requests_max;
+        let current = self.0.jobs.put(|jobs| {
+            let current = jobs.len();
+            if current < limit {
+                jobs.push(Job::Read(vec![job]));
+            }
+            current
+        });
+        match current {
+            Some(current) if current >= limit => {
+                return Err(ReadError::Refused { refusal: Refusal::Overloaded { current, limit } });
+            }
+            Some(_) => {}
+            None => return Err(ReadError::Stopped),
+        }
+        match receiver.await {
+            Ok(ReadAnswer::Done(applied, answer)) => Ok((applied, answer)),
+            Ok(ReadAnswer::Panicked(reason)) => Err(ReadError::Panicked { reason }),
+            Ok(ReadAnswer::NotRun(_, failure)) => Err(self.read_error(failure)),
+            Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Watches what the node is and knows.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsReceiver {
+        self.0.metrics.fresh()
+    }
+
+    /// The settings that the node was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Stops the node and waits until all of it has ended: its log is written, its port is free, none of its tasks and
+    /// threads is left. Callers who wait are told. Calling it again does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Fault`] if a fault had stopped the node before.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        self.0.inbox.notice(Notice::Stop);
+        self.stopped().await
+    }
+
+    /// Waits until the node has stopped: by [`Raft::shutdown`], or by a fault.
+    ///
+    /// # Errors
+    /// [`Error::Fault`]: the log failed, or the state machine could not apply an entry.
+    pub async fn stopped(&self) -> Result<(), Error> {
+        let mut end = self.0.end.clone();
+        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        let id = self.0.config.id;
+        match end {
+            Some(End::Told) => Ok(()),
+            Some(End::Fault(reason)) => Err(Error::Fault { id, reason }),
+            None => Err(Error::Fault { id, reason: "the runtime that it lived on has ended".to_owned() }),
+        }
+    }
+
+    // ---- writes, step by step ----------------------------------------------------------------------------------
+
+    /// Submits a write, and again for as long as it was certainly not taken in and may be later.
+    async fn answered<T>(
+        &self,
+        mut submit: impl FnMut(&Self) -> Result<Reply<T>, NotSubmitted>,
+        patience: Duration,
+    ) -> Result<T, WriteError> {
+        let mut retry: Option<Retry> = None;
+        loop {
+            let reply = submit(self)?;
+            let answer = match &retry {
+                None => reply.await,
+                Some(retry) => retry.answer(reply).await,
+            };
+            let failure = match answer {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            let may_wait = matches!(failure, Failure::Refused(refusal) if is_worth_waiting(refusal));
+            if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+                return Err(failure.into());
+            }
+        }
+    }
+
+    fn submit_group(&self, payloads: Vec<Payload>) -> Result<Reply<Vec<S::Response>>, NotSubmitted> {
+        if payloads.is_empty() {
+            return Ok(Reply::ready(Vec::new()));
+        }
+        let (slot, reply) = Slot::group(payloads.len());
+        self.0.inbox.write_group(payloads, slot)?;
+        Ok(reply)
+    }
+
+    fn payload(&self, command: Bytes) -> Result<Payload, NotSubmitted> {
+        let (bytes, limit) = (command.len(), self.0.config.limits.entry_bytes_max);
+        if bytes > limit {
+            return Err(Failure::Refused(Refusal::EntryTooLarge { bytes, limit }).into());
+        }
+        Ok(Payload::command(command))
+    }
+
+    fn retry(&self, patience: Duration) -> Retry {
+        let config = &self.0.config;
+        Retry::new(self.metrics(), patience.min(config.request_timeout), config.heartbeat_interval)
+    }
+
+    fn read_error(&self, failure: Failure) -> ReadError {
+        match failure {
+            Failure::Refused(refusal) => ReadError::Refused { refusal },
+            Failure::Unknown(Doubt::Stopped) | Failure::Stopped => ReadError::Stopped,
+            Failure::Unknown(_) => ReadError::TimedOut { waited: self.0.config.request_timeout },
+        }
+    }
+}
+
+/// Why a write did not get into the inbox: nothing was done.
+enum NotSubmitted {
+    Failed(Failure),
+    Encode(postcard::Error),
+}
+
+impl From<Failure> for NotSubmitted {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotSubmitted> for WriteError {
+    fn from(why: NotSubmitted) -> Self {
+        match why {
+            NotSubmitted::Failed(failure) => failure.into(),
+            NotSubmitted::Encode(error) => Self::Encode { reason: error.to_string() },
+        }
+    }
+}
+
+impl From<Failure> for WriteError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(refusal) => Self::NotApplied { refusal },
+            Failure::Unknown(doubt) => Self::Unknown { reason: doubt.to_string() },
+            Failure::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// The command as it travels through the log; without an allocation if it has no bytes.
+fn encode<C: serde::Serialize>(command: &C) -> Result<Bytes, NotSubmitted> {
+    postcard::to_extend(command, Vec::new()).map(Bytes::from).map_err(NotSubmitted::Encode)
+}

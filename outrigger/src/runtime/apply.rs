@@ -1,0 +1,236 @@
+//! The state machine worker: applies what is committed, in order, one entry after the other; answers callers; reads.
+//!
+//! ```text
+//!   RaftCore ── Expect, Apply, Read, Abandon, Expire ──►┐
+//!                                                       ├─► worker ──► state machine, callers' slots
+//!   Raft::read_local ── Read ──────────────────────────►┘      │
+//!                                                              └── Applied, StateMachineFailed ──► RaftCore
+//! ```
+//!
+//! It is the only one that touches the state machine. Every node, the leader included, applies what it decodes from the
+//! log's bytes, so that all apply the same. A command that does not decode, or an `apply` that panics, ends it there:
+//! nothing is skipped.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex};
+
+use super::arrivals::Inbox;
+use super::clock::Clock;
+use super::expected::{Expected, Run};
+use super::log_writer::LogAccess;
+use super::mailbox::Mailbox;
+use super::respond::{BoxedRead, Doubt, Failure, panic_caught};
+use crate::StateMachine;
+
+/// What the worker is asked to do, in this order.
+pub(crate) enum Job<S: StateMachine> {
+    /// These callers are answered by entries that are applied later.
+    Expect(Run<S::Response>),
+    /// Apply the entries from `first` to `last`.
+    Apply {
+        /// Right behind the last entry that was applied.
+        first: LogIndex,
+        last: LogId,
+        /// The end of the run; what is before it must be read from the log.
+        batches: Vec<Batch>,
+    },
+    /// Read the state as it is then.
+    Read(Vec<BoxedRead<S>>),
+    /// The callers of entries from here on are told that the outcome is unknown.
+    Abandon { from: LogIndex },
+    /// Those who have waited for too long are told so.
+    Expire { now: Instant },
+    /// Answer everybody and end.
+    Stop,
+}
+
+pub(crate) type Jobs<S> = Mailbox<Vec<Job<S>>>;
+
+/// After so long other tasks get their turn...
+const SLICE: Duration = Duration::from_micros(500);
+/// ... and at least after so many entries the clock is looked at; after one, when they take long.
+const ENTRIES_PER_LOOK_MAX: u32 = 64;
+/// How much is read from the log at a time, for what memory no longer holds.
+const LOG_READ_BYTES: usize = 1 << 20;
+
+/// See the module.
+pub(crate) struct Worker<S: StateMachine> {
+    state: S,
+    /// The last entry that was applied.
+    applied: LogIndex,
+    /// What of it RaftCore was told; at most `applied`.
+    reported: LogIndex,
+    expected: Expected<S::Response>,
+    /// Whether it stopped at the entry behind `applied`, for good.
+    has_failed: bool,
+    /// After so many entries the clock is looked at.
+    entries_to_look: u32,
+    /// After how many it was looked at last; 1 to `ENTRIES_PER_LOOK_MAX`.
+    entries_per_look: u32,
+    /// When other tasks had their turn last.
+    slice_began: Instant,
+    jobs: Arc<Jobs<S>>,
+    inbox: Arc<Inbox<S>>,
+    log: LogAccess,
+    clock: Clock,
+}
+
+impl<S: StateMachine> Worker<S> {
+    /// A worker on a state before the first entry.
+    pub(crate) fn new(state: S, jobs: Arc<Jobs<S>>, inbox: Arc<Inbox<S>>, log: LogAccess, clock: Clock) -> Self {
+        Self {
+            state,
+            applied: LogIndex::ZERO,
+            reported: LogIndex::ZERO,
+            expected: Expected::new(),
+            has_failed: false,
+            entries_to_look: 1,
+            entries_per_look: 1,
+            slice_began: clock.now(),
+            jobs,
+            inbox,
+            log,
+            clock,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) async fn run(mut self) {
+        let mut jobs = Vec::new();
+        let mailbox = Arc::clone(&self.jobs);
+        loop {
+            poll_fn(|context| mailbox.poll_take(&mut jobs, context)).await;
+            self.slice_began = self.clock.now();
+            for job in jobs.drain(..) {
+                match job {
+                    Job::Expect(run) => self.expect(run),
+                    Job::Apply { first, last, batches } => self.apply(first, last, batches).await,
+                    Job::Read(reads) => self.read(reads),
+                    Job::Abandon { from } => self.expected.abandon(from),
+                    Job::Expire { now } => self.expected.expire(now),
+                    Job::Stop => return,
+                }
+            }
+            self.report();
+        }
+    }
+
+    fn expect(&mut self, run: Run<S::Response>) {
+        self.expected.expect(run, self.applied);
+        if self.has_failed {
+            self.expected.stop();
+        }
+    }
+
+    fn read(&self, reads: Vec<BoxedRead<S>>) {
+        for read in reads {
+            if self.has_failed {
+                read.fail(Failure::Stopped);
+            } else {
+                read.run(&self.state, self.applied);
+            }
+        }
+    }
+
+    async fn apply(&mut self, first: LogIndex, last: LogId, batches: Vec<Batch>) {
+        if self.has_failed {
+            return;
+        }
+        assert!(first == self.applied.next(), "entries from {first} to {last} do not follow {}", self.applied);
+        let outcome = self.apply_all(last, batches).await;
+        if let Err(reason) = outcome {
+            self.has_failed = true;
+            self.expected.stop();
+            self.report();
+            let at = self.applied.next();
+            self.inbox.notify(Event::StateMachineFailed { at, reason });
+            return;
+        }
+        assert!(self.applied == last.index, "applied up to {} instead of {last}", self.applied);
+    }
+
+    async fn apply_all(&mut self, last: LogId, batches: Vec<Batch>) -> Result<(), String> {
+        let held = batches.first().map_or(last.index.next(), |batch| batch.first().index);
+        while self.applied.next() < held {
+            let read = self.log.read(self.applied.next(), held.previous(), LOG_READ_BYTES).await;
+            for batch in read.map_err(|error| format!("its entry cannot be read from the log: {error}"))? {
+                self.apply_batch(&batch).await?;
+            }
+        }
+        for batch in batches {
+            self.apply_batch(&batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_batch(&mut self, batch: &Batch) -> Result<(), String> {
+        assert!(batch.first().index == self.applied.next(), "a batch {batch} does not follow {}", self.applied);
+        for payload in batch.entries() {
+            let id = LogId { term: batch.term(), index: self.applied.next() };
+            match &payload.body {
+                Body::Command(command) => {
+                    let response = apply_command(&mut self.state, command)?;
+                    self.expected.applied(id, response);
+                }
+                Body::Blank | Body::Membership(_) => self.expected.skipped(id),
+            }
+            self.applied = id.index;
+            self.entries_to_look -= 1;
+            if self.entries_to_look == 0 {
+                self.take_turns().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets other tasks of this thread run, if they had to wait for long: on a runtime of one thread, the leader's
+    /// heartbeats are among them.
+    async fn take_turns(&mut self) {
+        let is_over = self.clock.now().since(self.slice_began) >= SLICE;
+        self.entries_per_look = if is_over { 1 } else { (self.entries_per_look * 2).min(ENTRIES_PER_LOOK_MAX) };
+        self.entries_to_look = self.entries_per_look;
+        if is_over {
+            self.report();
+            tokio::task::yield_now().await;
+            self.slice_began = self.clock.now();
+        }
+    }
+
+    fn report(&mut self) {
+        assert!(self.reported <= self.applied, "reported {} of {}", self.reported, self.applied);
+        if self.reported < self.applied {
+            self.reported = self.applied;
+            self.inbox.notify(Event::Applied { last: self.applied });
+        }
+    }
+}
+
+/// However the worker ends, nobody waits for it.
+impl<S: StateMachine> Drop for Worker<S> {
+    fn drop(&mut self) {
+        self.expected.stop();
+        for job in self.jobs.close() {
+            match job {
+                Job::Expect(run) => run.slots.into_iter().for_each(|slot| slot.fail(Failure::Unknown(Doubt::Stopped))),
+                Job::Read(reads) => reads.into_iter().for_each(|read| read.fail(Failure::Stopped)),
+                Job::Apply { .. } | Job::Abandon { .. } | Job::Expire { .. } | Job::Stop => {}
+            }
+        }
+    }
+}
+
+/// Decodes a command and applies it; why it cannot be, for people.
+fn apply_command<S: StateMachine>(state: &mut S, command: &[u8]) -> Result<S::Response, String> {
+    // After a panic the state may be half changed: it is never read or changed again.
+    let outcome = panic_caught(|| match postcard::take_from_bytes::<S::Command>(command) {
+        Ok((command, [])) => Ok(state.apply(command)),
+        Ok((_, rest)) => {
+            Err(format!("the command has {} bytes too many; do all nodes run the same version?", rest.len()))
+        }
+        Err(error) => Err(format!("the command does not decode ({error}); do all nodes run the same version?")),
+    });
+    outcome.map_err(|panic| format!("apply panicked: {panic}"))?
+}

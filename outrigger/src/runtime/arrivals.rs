@@ -1,0 +1,195 @@
+//! What reaches RaftCore: the requests of callers, the messages of peers, the completions of what was begun.
+//!
+//! All of it lies in one mailbox and is taken at once, so that the writes of a thousand callers become one proposal.
+//! Requests and messages are bounded, in counts and bytes; completions are as many as the commands that asked for them.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use outrigger_engine::{Event, Lane, Message, Payload, Peer, Refusal};
+
+use super::mailbox::{Mailbox, Queue};
+use super::respond::{BoxedRead, Failure, Slot};
+use crate::StateMachine;
+use crate::config::Limits;
+use crate::network::Receive;
+
+/// What came since RaftCore looked last.
+pub(crate) struct Arrivals<S: StateMachine> {
+    /// In order: a completion never overtakes an older one.
+    pub(crate) notices: Vec<Notice>,
+    /// Of other nodes; none for a handshake.
+    pub(crate) messages: Vec<(Peer, Option<Message>)>,
+    /// The size of the entries in `messages`.
+    message_bytes: usize,
+    /// What callers want written; as many as `slots` wait for.
+    pub(crate) payloads: Vec<Payload>,
+    /// Who waits for `payloads`, in the same order.
+    pub(crate) slots: Vec<Slot<S::Response>>,
+    /// The size of `payloads`, as the limits count it.
+    pub(crate) payload_bytes: usize,
+    /// What callers want read.
+    pub(crate) reads: Vec<BoxedRead<S>>,
+}
+
+/// Something that happened on this node.
+pub(crate) enum Notice {
+    /// For the engine.
+    Event(Event),
+    /// A lane can take commands again.
+    Room(Lane),
+    /// The node is to stop.
+    Stop,
+}
+
+impl<S: StateMachine> Default for Arrivals<S> {
+    fn default() -> Self {
+        Self {
+            notices: Vec::new(),
+            messages: Vec::new(),
+            message_bytes: 0,
+            payloads: Vec::new(),
+            slots: Vec::new(),
+            payload_bytes: 0,
+            reads: Vec::new(),
+        }
+    }
+}
+
+impl<S: StateMachine> Queue for Arrivals<S> {
+    fn is_empty(&self) -> bool {
+        self.notices.is_empty() && self.messages.is_empty() && self.payloads.is_empty() && self.reads.is_empty()
+    }
+}
+
+impl<S: StateMachine> Arrivals<S> {
+    /// Notes that all messages and writes have been dealt with.
+    pub(crate) fn emptied(&mut self) {
+        assert!(self.is_empty() && self.slots.is_empty(), "{} slots are left", self.slots.len());
+        (self.message_bytes, self.payload_bytes) = (0, 0);
+    }
+
+    /// Answers all callers: nobody has looked at what they want.
+    pub(crate) fn refuse(self, failure: Failure) {
+        self.slots.into_iter().for_each(|slot| slot.fail(failure));
+        self.reads.into_iter().for_each(|read| read.fail(failure));
+    }
+}
+
+/// RaftCore's mailbox, with its limits.
+pub(crate) struct Inbox<S: StateMachine> {
+    mailbox: Mailbox<Arrivals<S>>,
+    limits: Limits,
+}
+
+impl<S: StateMachine> Inbox<S> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self { mailbox: Mailbox::new(), limits }
+    }
+
+    /// Puts in one command. A failure says that it was not put in, and drops the slot unanswered.
+    pub(crate) fn write(&self, payload: Payload, slot: Slot<S::Response>) -> Result<(), Failure> {
+        let bytes = payload.bytes();
+        self.request(1, bytes, |arrivals| {
+            arrivals.payloads.push(payload);
+            arrivals.slots.push(slot);
+            arrivals.payload_bytes += bytes;
+        })
+    }
+
+    /// Puts in the commands of a group.
+    pub(crate) fn write_group(&self, payloads: Vec<Payload>, slot: Slot<S::Response>) -> Result<(), Failure> {
+        assert!(slot.missing() == payloads.len(), "{} payloads for {} places", payloads.len(), slot.missing());
+        let bytes = payloads.iter().map(Payload::bytes).sum::<usize>();
+        self.request(payloads.len(), bytes, |arrivals| {
+            arrivals.payloads.extend(payloads);
+            arrivals.slots.push(slot);
+            arrivals.payload_bytes += bytes;
+        })
+    }
+
+    pub(crate) fn read(&self, read: BoxedRead<S>) -> Result<(), Failure> {
+        self.request(1, 0, |arrivals| arrivals.reads.push(read))
+    }
+
+    fn request(&self, count: usize, bytes: usize, put: impl FnOnce(&mut Arrivals<S>)) -> Result<(), Failure> {
+        let outcome = self.mailbox.put(|arrivals| {
+            let waiting = arrivals.payloads.len() + arrivals.reads.len();
+            let bounds = [
+                (waiting, count, self.limits.requests_max),
+                (arrivals.payload_bytes, bytes, self.limits.requests_bytes_max),
+            ];
+            for (current, added, limit) in bounds {
+                // What is larger than the limit by itself still gets in where nothing waits.
+                if current > 0 && current.saturating_add(added) > limit {
+                    return Err(Failure::Refused(Refusal::Overloaded { current, limit }));
+                }
+            }
+            put(arrivals);
+            Ok(())
+        });
+        outcome.unwrap_or(Err(Failure::Stopped))
+    }
+
+    /// Tells the engine what happened.
+    pub(crate) fn notify(&self, event: Event) {
+        self.notice(Notice::Event(event));
+    }
+
+    /// Tells RaftCore what happened; it does not matter any more once that has gone.
+    pub(crate) fn notice(&self, notice: Notice) {
+        let _: Option<()> = self.mailbox.put(|arrivals| arrivals.notices.push(notice));
+    }
+
+    pub(crate) fn has_mail(&self) -> bool {
+        self.mailbox.has_mail()
+    }
+
+    pub(crate) fn poll_take(&self, taken: &mut Arrivals<S>, context: &mut Context<'_>) -> Poll<()> {
+        self.mailbox.poll_take(taken, context)
+    }
+
+    /// Takes in nothing any more, and tells those who wait in it.
+    pub(crate) fn close(&self) {
+        self.mailbox.close().refuse(Failure::Stopped);
+    }
+}
+
+/// The end of the inbox that the transport has.
+pub(crate) struct Inlet<S: StateMachine>(pub(crate) Arc<Inbox<S>>);
+
+impl<S: StateMachine> Receive for Inlet<S> {
+    fn receive(&self, from: Peer, message: Option<Message>) -> bool {
+        let limits = &self.0.limits;
+        let bytes = message.as_ref().map_or(0, entry_bytes);
+        let taken = self.0.mailbox.put(|arrivals| {
+            let has_room = arrivals.messages.len() < limits.messages_max
+                && (arrivals.message_bytes == 0 || arrivals.message_bytes + bytes <= limits.messages_bytes_max);
+            if has_room {
+                arrivals.message_bytes += bytes;
+                arrivals.messages.push((from, message));
+            }
+            has_room
+        });
+        taken.unwrap_or(false)
+    }
+}
+
+/// The size of the entries that a message carries.
+fn entry_bytes(message: &Message) -> usize {
+    match message {
+        Message::AppendEntries(append) => append.batches.iter().map(outrigger_engine::Batch::bytes).sum(),
+        Message::Propose { entries, .. } => entries.iter().map(Payload::bytes).sum(),
+        Message::PreVote(_)
+        | Message::PreVoteReply(_)
+        | Message::RequestVote(_)
+        | Message::RequestVoteReply(_)
+        | Message::AppendEntriesReply(_)
+        | Message::Heartbeat(_)
+        | Message::HeartbeatReply(_)
+        | Message::Committed { .. }
+        | Message::ReadIndex { .. }
+        | Message::ReadIndexReply { .. }
+        | Message::ProposeReply { .. } => 0,
+    }
+}

@@ -1,0 +1,239 @@
+//! RaftCore: the task that owns the engine. It takes in what has arrived, steps the engine, runs its commands, and
+//! sleeps until more arrives or a deadline comes.
+//!
+//! ```text
+//!      callers ─┐                                  ┌─► log writer
+//!        peers ─┼─► Inbox ──► RaftCore ─ Driver ───┼─► state machine worker
+//!  completions ─┘    ▲         (engine)            ├─► replication streams, transport
+//!                    │                             └─► callers, metrics
+//!                    └─────────── completions ◄────────────┘
+//! ```
+//!
+//! It never waits for storage, network, the state machine or a watcher of its metrics: a slow disk must not stop
+//! heartbeats, votes or reads. All writes that have come together become one proposal, and one round of heartbeats
+//! confirms all reads.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use outrigger_engine::{Event, Instant, Membership, Payload, Token};
+use tokio::time::Sleep;
+
+use super::arrivals::{Arrivals, Inbox, Notice};
+use super::clock::Clock;
+use super::command::TokioRuntime;
+use super::driver::Driver;
+use super::publish::Publisher;
+use super::respond::{Asked, Doubt, Failure, Slot};
+use crate::StateMachine;
+
+/// Callers that have waited for too long are looked for so often in the time that they may wait.
+const LOOKS_PER_TIMEOUT: u32 = 10;
+
+/// See the module.
+pub(crate) struct Core<S: StateMachine> {
+    driver: Driver,
+    runtime: TokioRuntime<S>,
+    publisher: Publisher,
+    inbox: Arc<Inbox<S>>,
+    /// What was taken from the inbox; empty between two rounds, with the capacity that it has grown.
+    arrivals: Arrivals<S>,
+    clock: Clock,
+    /// Rings at `rings_at`.
+    alarm: Pin<Box<Sleep>>,
+    rings_at: Instant,
+    /// How long callers wait.
+    request_timeout: Duration,
+    /// When to look next for callers that have waited for too long.
+    next_look: Instant,
+    /// Writes that have come together are proposed together, up to this size.
+    proposal_bytes_max: usize,
+    /// What a new cluster begins with, on the first start.
+    initialize: Option<Arc<Membership>>,
+    /// Whether the node was told to stop.
+    is_stopping: bool,
+}
+
+impl<S: StateMachine> Core<S> {
+    pub(crate) fn new(
+        driver: Driver,
+        runtime: TokioRuntime<S>,
+        publisher: Publisher,
+        inbox: Arc<Inbox<S>>,
+        clock: Clock,
+        (request_timeout, proposal_bytes_max): (Duration, usize),
+        initialize: Option<Arc<Membership>>,
+    ) -> Self {
+        let now = clock.now();
+        let next_look = now + request_timeout / LOOKS_PER_TIMEOUT;
+        Self {
+            driver,
+            runtime,
+            publisher,
+            inbox,
+            arrivals: Arrivals::default(),
+            clock,
+            alarm: Box::pin(tokio::time::sleep_until(clock.at(next_look))),
+            rings_at: next_look,
+            request_timeout,
+            next_look,
+            proposal_bytes_max,
+            initialize,
+            is_stopping: false,
+        }
+    }
+
+    /// Runs until the node is told to stop, or stops by a fault, which it answers.
+    pub(crate) async fn run(mut self) -> Option<String> {
+        let now = self.clock.now();
+        self.driver.start(now, &mut self.runtime);
+        if let Some(membership) = self.initialize.take() {
+            self.step(Event::Initialize { token: Token(0), membership }, now);
+        }
+        self.settle(now);
+        while !self.is_stopping && self.runtime.fault.is_none() {
+            self.wait().await;
+            // Once for all that has arrived, and after it: what came in time is not judged by a later clock.
+            let now = self.clock.now();
+            self.take_in(now);
+            self.keep_time(now);
+            self.settle(now);
+        }
+        self.inbox.close();
+        self.runtime.stop().await;
+        let fault = self.runtime.fault.take().map(|fault| fault.to_string());
+        self.publisher.publish_last(self.driver.engine().status(), fault.clone());
+        fault
+    }
+
+    /// Sleeps until something arrives or the alarm rings.
+    async fn wait(&mut self) {
+        let deadline = [self.driver.poll_timeout(), self.publisher.due(), Some(self.next_look)];
+        let deadline = deadline.into_iter().flatten().min().unwrap_or(self.next_look);
+        if deadline != self.rings_at {
+            self.rings_at = deadline;
+            self.alarm.as_mut().reset(self.clock.at(deadline));
+        }
+        let mut has_yielded = false;
+        poll_fn(|context| {
+            if !has_yielded && self.inbox.has_mail() {
+                // Let the other tasks of this thread run first: more comes together meanwhile.
+                has_yielded = true;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.inbox.poll_take(&mut self.arrivals, context).is_ready() {
+                return Poll::Ready(());
+            }
+            self.alarm.as_mut().poll(context)
+        })
+        .await;
+    }
+
+    fn step(&mut self, event: Event, now: Instant) {
+        self.driver.step(event, now, &mut self.runtime);
+    }
+
+    /// Hands all that has arrived to the engine: completions, then messages, then what callers want.
+    fn take_in(&mut self, now: Instant) {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for notice in arrivals.notices.drain(..) {
+            match notice {
+                Notice::Event(event) => self.complete(event, now),
+                Notice::Room(lane) => self.driver.room(lane, now, &mut self.runtime),
+                Notice::Stop => self.is_stopping = true,
+            }
+        }
+        for (from, message) in arrivals.messages.drain(..) {
+            if message.is_none() {
+                self.publisher.addresses_changed();
+            }
+            self.step(Event::Received { from, message }, now);
+        }
+        self.propose(&mut arrivals, now);
+        if !arrivals.reads.is_empty() {
+            let reads = arrivals.reads.drain(..).collect();
+            let token = self.runtime.callers.wait(Asked::Reads(reads), now + self.request_timeout);
+            self.step(Event::Read { token }, now);
+        }
+        arrivals.emptied();
+        self.arrivals = arrivals;
+    }
+
+    fn complete(&mut self, event: Event, now: Instant) {
+        let has_room = match &event {
+            Event::Applied { last } => self.runtime.applied(*last),
+            _ => false,
+        };
+        self.step(event, now);
+        if has_room {
+            self.driver.room(outrigger_engine::Lane::Apply, now, &mut self.runtime);
+        }
+    }
+
+    /// Proposes all that callers want written, in one piece if it is not too large.
+    fn propose(&mut self, arrivals: &mut Arrivals<S>, now: Instant) {
+        while !arrivals.slots.is_empty() {
+            let (slots, payloads) = if arrivals.payload_bytes <= self.proposal_bytes_max {
+                (arrivals.slots.len(), arrivals.payloads.len())
+            } else {
+                first_piece(&arrivals.slots, &arrivals.payloads, self.proposal_bytes_max)
+            };
+            let slots: Vec<_> = arrivals.slots.drain(..slots).collect();
+            let entries: Arc<[Payload]> = arrivals.payloads.drain(..payloads).collect();
+            let token = self.runtime.callers.wait(Asked::Writes(slots), now + self.request_timeout);
+            self.step(Event::Propose { token, entries }, now);
+        }
+        assert!(arrivals.payloads.is_empty(), "nobody waits for {} commands", arrivals.payloads.len());
+    }
+
+    /// Does what is due.
+    fn keep_time(&mut self, now: Instant) {
+        if self.driver.poll_timeout().is_some_and(|due| due <= now) {
+            self.step(Event::Timeout, now);
+        }
+        if self.next_look <= now {
+            self.next_look = now + self.request_timeout / LOOKS_PER_TIMEOUT;
+            self.runtime.expire(now);
+            self.publisher.addresses_changed();
+        }
+    }
+
+    /// Deals with what follows at once, until nothing does; then lets the others have their part.
+    fn settle(&mut self, now: Instant) {
+        loop {
+            let flushed = self.runtime.log.take_flushed().map(|write| Event::LogFlushed { write });
+            let Some(event) = flushed.or_else(|| self.runtime.completions.pop_front()) else { break };
+            self.step(event, now);
+        }
+        self.runtime.hand_over_jobs();
+        if let Some(status) = self.publisher.publish(&self.driver, self.runtime.transport.as_ref(), now) {
+            self.runtime.tail.evict(status.applied.min(status.flushed));
+        }
+    }
+}
+
+/// However RaftCore ends, nobody waits for it.
+impl<S: StateMachine> Drop for Core<S> {
+    fn drop(&mut self) {
+        self.inbox.close();
+        self.runtime.callers.fail_all(Failure::Unknown(Doubt::Stopped));
+    }
+}
+
+/// How many slots, and the payloads that belong to them, fit a size; at least one slot.
+fn first_piece<R>(slots: &[Slot<R>], payloads: &[Payload], bytes_max: usize) -> (usize, usize) {
+    let (mut bytes, mut taken) = (0, (0, 0));
+    for slot in slots {
+        let end = taken.1 + slot.missing();
+        bytes += payloads[taken.1..end].iter().map(Payload::bytes).sum::<usize>();
+        if taken.0 > 0 && bytes > bytes_max {
+            break;
+        }
+        taken = (taken.0 + 1, end);
+    }
+    taken
+}

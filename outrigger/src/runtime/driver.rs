@@ -1,0 +1,118 @@
+//! The driver: one synchronous loop around the engine, the same in production and in simulation.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use outrigger_engine::{Command, Engine, Event, Instant, Lane};
+
+use super::RaftRuntime;
+
+/// Owns the engine and the commands that wait for room in their lane.
+///
+/// ```
+/// use outrigger::engine::{Command, Engine, EngineConfig, Event, Incarnation, Instant, NodeId, Peer, Restored};
+/// use outrigger::runtime::{Driver, RaftRuntime};
+/// use outrigger::store::StorageError;
+///
+/// /// Writes down what it is told to do.
+/// #[derive(Default)]
+/// struct Notes(Vec<Command>);
+///
+/// impl RaftRuntime for Notes {
+///     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
+///         self.0.push(command);
+///         Ok(None)
+///     }
+/// }
+///
+/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 7);
+/// let mut driver = Driver::new(Engine::new(config, Restored::default(), Instant(0)));
+/// let mut runtime = Notes::default();
+/// driver.step(Event::Timeout, Instant(1), &mut runtime);
+/// assert!(runtime.0.is_empty(), "a node without a membership waits");
+/// ```
+#[derive(Debug)]
+pub struct Driver {
+    /// Decides.
+    engine: Engine,
+    /// What was handed back, by lane, in order. No queue in it is empty.
+    parked: BTreeMap<Lane, VecDeque<Command>>,
+}
+
+impl Driver {
+    /// A driver around an engine.
+    #[must_use]
+    pub const fn new(engine: Engine) -> Self {
+        Self { engine, parked: BTreeMap::new() }
+    }
+
+    /// The engine, to look at.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// When the engine wants [`Event::Timeout`]; `None` for never.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.engine.poll_timeout()
+    }
+
+    /// Hands one event to the engine and starts every command that follows from it.
+    pub fn step(&mut self, event: Event, now: Instant, runtime: &mut impl RaftRuntime) {
+        self.engine.handle_event(event, now);
+        self.run_commands(now, runtime);
+    }
+
+    /// Starts what an engine that was just created wants done.
+    pub fn start(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
+        self.run_commands(now, runtime);
+    }
+
+    /// A lane has room again: starts what was parked in it, as far as it goes.
+    pub fn room(&mut self, lane: Lane, now: Instant, runtime: &mut impl RaftRuntime) {
+        let Some(mut queue) = self.parked.remove(&lane) else { return };
+        while let Some(command) = queue.pop_front() {
+            if let Some(command) = self.run(command, now, runtime) {
+                queue.push_front(command);
+                self.parked.insert(lane, queue);
+                break;
+            }
+        }
+        self.run_commands(now, runtime);
+    }
+
+    fn run_commands(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
+        while let Some(command) = self.engine.poll_command() {
+            if matches!(command, Command::RebuildReplicationStreams { .. }) {
+                // What an ended stream did not get to send is of no use to its successor.
+                self.parked.retain(|lane, _| !matches!(lane, Lane::Peer(_)));
+            }
+            let lane = command.lane();
+            if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
+                queue.push_back(command);
+            } else if let Some(command) = self.run(command, now, runtime) {
+                let lane = lane.expect("only a command that stands in a lane is handed back");
+                self.parked.insert(lane, VecDeque::from([command]));
+            }
+        }
+    }
+
+    /// Starts one command; gives it back if its lane is full.
+    fn run(&mut self, command: Command, now: Instant, runtime: &mut impl RaftRuntime) -> Option<Command> {
+        match runtime.run_command(command) {
+            Ok(Some(command)) => {
+                let lane = command.lane();
+                assert!(
+                    matches!(lane, Some(Lane::Apply | Lane::Peer(_))),
+                    "lane {lane:?} must not hand back: {command:?}"
+                );
+                Some(command)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.engine.handle_event(Event::StorageFailed { reason: error.reason }, now);
+                None
+            }
+        }
+    }
+}

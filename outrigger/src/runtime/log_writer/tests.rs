@@ -1,0 +1,141 @@
+//! The log lane on a store that writes down what it is asked for, and fails when it is told to.
+
+use std::sync::mpsc;
+
+use bytes::Bytes;
+use outrigger_engine::{LogTime, NodeId, Payload, Restored, Term};
+
+use super::*;
+
+/// What a store was asked for, in order.
+#[derive(Clone, Default)]
+struct Notes {
+    said: Arc<Mutex<Vec<&'static str>>>,
+    /// Held by a test to keep the store busy in its flush.
+    busy: Arc<Mutex<()>>,
+    fails: bool,
+}
+
+impl Notes {
+    fn say(&self, what: &'static str) -> Result<(), StorageError> {
+        self.said.lock().unwrap().push(what);
+        Ok(())
+    }
+
+    fn said(&self) -> String {
+        self.said.lock().unwrap().join(" ")
+    }
+}
+
+impl LogReader for Notes {
+    fn batches(&self, from: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Batch>, StorageError> {
+        let later = LogId { term: Term(1), index: from.next() };
+        Ok(vec![Batch::new(later, LogTime(0), Arc::new([Payload::blank()]))])
+    }
+}
+
+impl LogStore for Notes {
+    fn restore(&mut self) -> Result<Restored, StorageError> {
+        Ok(Restored::default())
+    }
+    fn save_vote(&mut self, _: Vote) -> Result<(), StorageError> {
+        self.say("vote")
+    }
+    fn save_peer(&mut self, _: Peer) -> Result<(), StorageError> {
+        self.say("peer")
+    }
+    fn append(&mut self, _: &[Batch]) -> Result<(), StorageError> {
+        self.say("append")
+    }
+    fn truncate(&mut self, _: LogId) -> Result<(), StorageError> {
+        self.say("truncate")
+    }
+    fn save_committed(&mut self, _: LogIndex) -> Result<(), StorageError> {
+        self.say("committed")
+    }
+    fn flush(&mut self) -> Result<(), StorageError> {
+        drop(self.busy.lock().unwrap());
+        if self.fails { Err(StorageError::new("the disk is gone")) } else { self.say("flush") }
+    }
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(self.clone())
+    }
+}
+
+fn vote(id: u64) -> Write {
+    Write::Vote(WriteId(id), Vote { term: Term(id), voted_for: Some(NodeId(1)) })
+}
+
+fn append(id: u64) -> Write {
+    let entries = Arc::new([Payload::command(Bytes::new())]);
+    Write::Append(WriteId(id), vec![Batch::new(LogId::new(1, id), LogTime(0), entries)])
+}
+
+fn started(store: &Notes) -> (Arc<WriteQueue>, JoinHandle<()>, mpsc::Receiver<Event>) {
+    let (sender, events) = mpsc::channel();
+    let report = move |event| sender.send(event).unwrap();
+    let (queue, thread) = spawn("log".into(), Box::new(store.clone()), || (), report).unwrap();
+    (queue, thread, events)
+}
+
+#[test]
+fn writes_that_queue_up_while_the_disk_syncs_share_the_next_sync() {
+    let store = Notes::default();
+    let disk_is_busy = store.busy.lock().unwrap();
+    let (queue, thread, events) = started(&store);
+    queue.push(vote(1));
+    while store.said() != "vote" {
+        std::thread::yield_now();
+    }
+    for write in [append(2), Write::Committed(LogIndex(1)), append(3), Write::Truncate(WriteId(4), LogId::new(1, 2))] {
+        queue.push(write);
+    }
+    drop(disk_is_busy);
+    assert_eq!(events.recv().unwrap(), Event::LogFlushed { write: WriteId(1) });
+    assert_eq!(events.recv().unwrap(), Event::LogFlushed { write: WriteId(4) });
+    assert_eq!(store.said(), "vote flush append committed append truncate flush");
+    queue.close();
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_commit_index_alone_waits_for_the_next_write_or_the_end() {
+    let store = Notes::default();
+    let (queue, thread, events) = started(&store);
+    queue.push(Write::Committed(LogIndex(1)));
+    queue.push(vote(1));
+    assert_eq!(events.recv().unwrap(), Event::LogFlushed { write: WriteId(1) });
+    queue.push(Write::Committed(LogIndex(2)));
+    queue.close();
+    thread.join().unwrap();
+    assert_eq!(store.said(), "committed vote flush committed flush");
+}
+
+#[test]
+fn a_failed_sync_is_reported_once_and_nothing_is_written_after_it() {
+    let store = Notes { fails: true, ..Notes::default() };
+    let (queue, thread, events) = started(&store);
+    queue.push(append(1));
+    thread.join().unwrap();
+    assert_eq!(events.recv().unwrap(), Event::StorageFailed { reason: "the disk is gone".into() });
+    queue.push(append(2));
+    assert!(events.recv().is_err());
+    assert_eq!(store.said(), "append");
+}
+
+#[test]
+fn a_store_that_does_not_block_is_written_at_once() {
+    let store = Notes::default();
+    let mut writer = LogWriter::Inline { store: Box::new(store.clone()), flushed: None };
+    writer.submit(append(1)).unwrap();
+    writer.submit(Write::Committed(LogIndex(1))).unwrap();
+    assert_eq!((writer.take_flushed(), writer.take_flushed()), (Some(WriteId(1)), None));
+    assert_eq!(store.said(), "append flush committed");
+}
+
+#[tokio::test]
+async fn a_log_that_answers_with_a_hole_is_not_believed() {
+    let access = LogAccess { reader: Notes::default().reader(), blocks: true };
+    let error = access.read(LogIndex(4), LogIndex(9), 100).await.unwrap_err();
+    assert!(error.reason.contains("1/5") && error.reason.contains("to index 9"), "{error}");
+}

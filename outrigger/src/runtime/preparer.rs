@@ -1,0 +1,83 @@
+//! Makes the log's files ahead of need, on a thread of its own, so that no write waits for a new file.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use outrigger_log::{Disk, PrepareError, Preparer};
+
+/// Wakes the preparer.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rung {
+    /// Nothing has happened since it looked.
+    #[default]
+    Not,
+    /// The log was written: there may be something to prepare.
+    Written,
+    /// The end has come; it stays so.
+    Closed,
+}
+
+impl Bell {
+    /// The log was written.
+    pub(crate) fn ring(&self) {
+        let mut rung = self.lock();
+        if *rung == Rung::Not {
+            *rung = Rung::Written;
+            self.changed.notify_one();
+        }
+    }
+
+    /// Lets the thread end.
+    pub(crate) fn close(&self) {
+        *self.lock() = Rung::Closed;
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next ring; false for the end.
+    fn wait(&self) -> bool {
+        let mut rung = self.lock();
+        while *rung == Rung::Not {
+            rung = self.changed.wait(rung).unwrap_or_else(PoisonError::into_inner);
+        }
+        let is_open = *rung == Rung::Written;
+        if is_open {
+            *rung = Rung::Not;
+        }
+        is_open
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Rung> {
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts the thread; it prepares at once, and then whenever the bell rings.
+///
+/// # Errors
+/// When the system gives no thread.
+pub(crate) fn spawn<D: Disk>(name: String, preparer: Preparer<D>) -> std::io::Result<(Arc<Bell>, JoinHandle<()>)>
+where
+    Preparer<D>: Send + 'static,
+{
+    let bell = Arc::new(Bell::default());
+    let own = Arc::clone(&bell);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        own.ring();
+        while own.wait() {
+            match preparer.prepare() {
+                Ok(_) => {}
+                // Space may be freed; until then the log goes on in the file it has.
+                Err(error @ PrepareError::DiskFull(_)) => tracing::warn!(%error, "no file is prepared for the log"),
+                // The log is poisoned, and its writer says so.
+                Err(_) => return,
+            }
+        }
+    })?;
+    Ok((bell, thread))
+}

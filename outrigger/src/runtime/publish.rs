@@ -1,0 +1,101 @@
+//! What RaftCore tells those who watch: its metrics, at most about once a millisecond; and to the transport, its peers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger_engine::{Instant, Membership, NodeId, Status};
+use tokio::sync::watch;
+
+use super::driver::Driver;
+use crate::metrics::Metrics;
+use crate::network::Transport;
+
+/// Metrics are not published more often: under load each write would change them.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// See the module.
+pub(crate) struct Publisher {
+    sender: Arc<watch::Sender<Arc<Metrics>>>,
+    /// When metrics may be published next.
+    not_before: Instant,
+    /// Whether something happened since they were published.
+    is_stale: bool,
+    /// Whether `addresses` may be out of date.
+    addresses_are_stale: bool,
+    /// Where clients reach whom, as the metrics say it.
+    addresses: BTreeMap<NodeId, String>,
+    /// Where clients reach this node.
+    own_address: Option<String>,
+    /// The membership whose nodes the transport was told.
+    told: Option<Arc<Membership>>,
+}
+
+impl Publisher {
+    pub(crate) const fn new(sender: Arc<watch::Sender<Arc<Metrics>>>, own_address: Option<String>) -> Self {
+        Self {
+            sender,
+            not_before: Instant(0),
+            is_stale: true,
+            addresses_are_stale: true,
+            addresses: BTreeMap::new(),
+            own_address,
+            told: None,
+        }
+    }
+
+    /// When it wants to be called; `None` when everything is published.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.is_stale.then_some(self.not_before)
+    }
+
+    /// Client addresses may have changed: a peer has introduced itself.
+    pub(crate) const fn addresses_changed(&mut self) {
+        self.addresses_are_stale = true;
+    }
+
+    /// Something may have happened: publishes it now or, if it is too early, notes that it is due. Answers the status
+    /// if it looked at it.
+    pub(crate) fn publish(&mut self, driver: &Driver, transport: &dyn Transport, now: Instant) -> Option<Status> {
+        self.is_stale = true;
+        if now < self.not_before {
+            return None;
+        }
+        self.is_stale = false;
+        self.not_before = now + PAUSE;
+        let status = driver.engine().status();
+        self.tell_peers(&status, transport);
+        if std::mem::take(&mut self.addresses_are_stale) {
+            self.addresses = transport.client_addresses();
+            self.addresses.extend(self.own_address.clone().map(|own| (status.node, own)));
+        }
+        self.send(Metrics::new(status.clone(), None, self.addresses.clone()));
+        Some(status)
+    }
+
+    /// Publishes what will not change any more.
+    pub(crate) fn publish_last(&mut self, status: Status, fault: Option<String>) {
+        let addresses = std::mem::take(&mut self.addresses);
+        self.send(Metrics::new(status, fault, addresses));
+    }
+
+    fn send(&self, metrics: Metrics) {
+        self.sender.send_if_modified(|latest| {
+            let is_new = **latest != metrics;
+            if is_new {
+                *latest = Arc::new(metrics);
+            }
+            is_new
+        });
+    }
+
+    fn tell_peers(&mut self, status: &Status, transport: &dyn Transport) {
+        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &status.membership)) {
+            return;
+        }
+        let mut peers = status.membership.nodes().clone();
+        peers.remove(&status.node);
+        transport.set_peers(&peers);
+        self.told = Some(Arc::clone(&status.membership));
+    }
+}

@@ -1,0 +1,202 @@
+//! A stream on a transport whose lane has room when the test says so.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::task::Poll;
+
+use bytes::Bytes;
+use outrigger_engine::{LogTime, Node, Payload, Peer, PeerRefusal};
+use serde::{Deserialize, Serialize};
+
+use super::super::arrivals::Arrivals;
+use super::*;
+use crate::config::Limits;
+use crate::network::{Local, Receive};
+use crate::store::{LogStore, MemoryStore};
+
+/// A transport that keeps what is sent.
+#[derive(Default)]
+struct Wire {
+    sent: Mutex<Vec<Message>>,
+    /// None while there is room.
+    full: Mutex<Option<Vec<Waker>>>,
+}
+
+impl Wire {
+    fn fill(&self) {
+        *self.full.lock().unwrap() = Some(Vec::new());
+    }
+
+    fn drain(&self) {
+        let wakers = self.full.lock().unwrap().take();
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// What was sent: an append by its last index, a commit index with a `c`.
+    fn sent(&self) -> String {
+        let sent = self.sent.lock().unwrap();
+        let said = sent.iter().map(|message| match message {
+            Message::AppendEntries(append) => append.batches.last().map_or(append.prev, Batch::last).index.to_string(),
+            Message::Committed { commit, .. } => format!("c{commit}"),
+            other => panic!("{other:?} is of another lane"),
+        });
+        said.collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Transport for Wire {
+    fn start(&self, _: Local, _: Arc<dyn Receive>) -> std::io::Result<()> {
+        Ok(())
+    }
+    fn set_peers(&self, _: &BTreeMap<NodeId, Node>) {}
+    fn send(&self, _: NodeId, message: Message) {
+        panic!("entries travel in the bulk lane: {message:?}")
+    }
+    fn poll_ready(&self, _: NodeId, context: &mut Context<'_>) -> Poll<()> {
+        match self.full.lock().unwrap().as_mut() {
+            None => Poll::Ready(()),
+            Some(wakers) => {
+                wakers.push(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+    fn send_bulk(&self, _: NodeId, message: Message) {
+        self.sent.lock().unwrap().push(message);
+    }
+    fn refuse(&self, _: Peer, _: PeerRefusal) {}
+    fn client_addresses(&self) -> BTreeMap<NodeId, String> {
+        BTreeMap::new()
+    }
+    fn stop(&self) {}
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Nothing;
+
+impl StateMachine for Nothing {
+    type Command = ();
+    type Response = ();
+    fn apply(&mut self, (): ()) {}
+}
+
+struct Setup {
+    wire: Arc<Wire>,
+    inbox: Arc<Inbox<Nothing>>,
+    stream: Stream<Nothing>,
+    _tasks: JoinSet<()>,
+}
+
+/// A stream over a log of five entries of term 2, in two batches.
+fn setup() -> Setup {
+    let mut store = MemoryStore::new();
+    store.append(&[batch(1, 3), batch(4, 2)]).unwrap();
+    let wire = Arc::new(Wire::default());
+    let transport: Arc<dyn Transport> = Arc::clone(&wire) as _;
+    let log = LogAccess { reader: store.reader(), blocks: false };
+    let inbox = Arc::new(Inbox::new(Limits::default()));
+    let mut tasks = JoinSet::new();
+    let stream = Stream::begin((NodeId(2), Epoch(1)), &transport, &log, &inbox, &mut tasks);
+    Setup { wire, inbox, stream, _tasks: tasks }
+}
+
+fn batch(first: u64, len: usize) -> Batch {
+    let entries = (0..len).map(|_| Payload::command(Bytes::new())).collect();
+    Batch::new(LogId::new(2, first), LogTime(0), entries)
+}
+
+fn replicate(request: u64, prev: LogId, last: u64) -> Replicate {
+    Replicate {
+        epoch: Epoch(1),
+        request: RequestId(request),
+        term: Term(2),
+        prev,
+        last: LogId::new(2, last),
+        commit: LogIndex(0),
+        bytes_max: 1000,
+    }
+}
+
+fn commit(index: u64) -> Outgoing {
+    Outgoing::Committed { term: Term(2), commit: LogIndex(index) }
+}
+
+fn sent(request: u64, last: u64, entries: usize) -> Event {
+    let bytes = entries * Payload::OVERHEAD_BYTES;
+    Event::Sent { target: NodeId(2), epoch: Epoch(1), request: RequestId(request), last: LogIndex(last), bytes }
+}
+
+impl Setup {
+    /// What the stream's task reports next.
+    async fn reported(&self) -> Vec<Notice> {
+        let mut arrivals = Arrivals::default();
+        poll_fn(|context| self.inbox.poll_take(&mut arrivals, context)).await;
+        arrivals.notices
+    }
+
+    async fn event(&self) -> Event {
+        let mut notices = self.reported().await;
+        match (notices.pop(), notices.is_empty()) {
+            (Some(Notice::Event(event)), true) => event,
+            _ => panic!("one event was expected"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_needs_no_waiting_is_sent_at_once() {
+    let setup = setup();
+    let event = setup.stream.send(Outgoing::Entries(replicate(7, LogId::ZERO, 3), vec![batch(1, 3)]));
+    assert_eq!(event, Some(sent(7, 3, 3)));
+    assert_eq!(setup.stream.send(commit(3)), None);
+    assert_eq!(setup.wire.sent(), "3 c3");
+}
+
+#[tokio::test]
+async fn what_waits_keeps_its_order_and_a_full_stream_tells_of_room() {
+    let setup = setup();
+    setup.wire.fill();
+    assert_eq!(setup.stream.send(Outgoing::Entries(replicate(7, LogId::ZERO, 3), vec![batch(1, 3)])), None);
+    for index in 1..8 {
+        assert!(!setup.stream.is_full(), "with {index} waiting");
+        setup.stream.send(commit(index));
+    }
+    assert!(setup.stream.is_full());
+    assert_eq!(setup.wire.sent(), "");
+    setup.wire.drain();
+    let notices = setup.reported().await;
+    assert!(
+        matches!(&notices[..], [Notice::Event(event), Notice::Room(Lane::Peer(NodeId(2)))] if *event == sent(7, 3, 3))
+    );
+    assert!(!setup.stream.is_full());
+    assert_eq!(setup.wire.sent(), "3 c1 c2 c3 c4 c5 c6 c7");
+}
+
+#[tokio::test]
+async fn what_memory_has_let_go_of_comes_from_the_log() {
+    let setup = setup();
+    let prev = LogId::new(2, 2);
+    assert_eq!(setup.stream.send(Outgoing::FromLog(replicate(7, prev, 9), LogIndex(5))), None);
+    assert_eq!(setup.event().await, sent(7, 5, 3));
+    assert_eq!(setup.stream.send(Outgoing::FromLog(replicate(8, prev, 2), LogIndex(2))), None, "a probe");
+    assert_eq!(setup.event().await, sent(8, 2, 0));
+}
+
+#[tokio::test]
+async fn other_entries_in_the_log_are_not_sent() {
+    let setup = setup();
+    let gone = |request| Event::ReplicateGone { target: NodeId(2), epoch: Epoch(1), request: RequestId(request) };
+    setup.stream.send(Outgoing::FromLog(replicate(7, LogId::new(1, 2), 5), LogIndex(5)));
+    assert_eq!(setup.event().await, gone(7), "prev is another entry");
+    let last = LogId::new(3, 5);
+    setup.stream.send(Outgoing::FromLog(Replicate { last, ..replicate(8, LogId::new(2, 2), 5) }, LogIndex(5)));
+    assert_eq!(setup.event().await, gone(8), "last is another entry");
+    assert_eq!(setup.wire.sent(), "");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_fails_the_node() {
+    let setup = setup();
+    setup.stream.send(Outgoing::FromLog(replicate(7, LogId::new(2, 8), 9), LogIndex(9)));
+    assert!(matches!(setup.event().await, Event::StorageFailed { .. }));
+}

@@ -1,0 +1,95 @@
+//! The end of a node: whatever ended it, everything that belongs to it ends in order, and those who wait are told.
+//!
+//! ```text
+//!   RaftCore ends ──► inbox closed, transport stopped ──► worker ends ──► log written, its threads end ──► told
+//! ```
+
+use std::sync::Arc;
+use std::thread::JoinHandle as ThreadHandle;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::apply::{Job, Jobs};
+use super::arrivals::Inbox;
+use super::log_writer::WriteQueue;
+use super::preparer::Bell;
+use crate::StateMachine;
+use crate::metrics::Metrics;
+use crate::network::Transport;
+
+/// How a node ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to.
+    Told,
+    /// By a fault, for people.
+    Fault(String),
+}
+
+/// The threads of a node. When this is dropped they end by themselves; [`Threads::join`] waits for that.
+#[derive(Default)]
+pub(crate) struct Threads {
+    pub(crate) writer: Option<(Arc<WriteQueue>, ThreadHandle<()>)>,
+    pub(crate) preparer: Option<(Arc<Bell>, ThreadHandle<()>)>,
+}
+
+impl Threads {
+    fn close(&self) {
+        if let Some((queue, _)) = &self.writer {
+            queue.close();
+        }
+        if let Some((bell, _)) = &self.preparer {
+            bell.close();
+        }
+    }
+
+    /// Lets the threads finish what was queued, and waits for them. A fault if one of them panicked.
+    async fn join(mut self) -> Option<String> {
+        self.close();
+        let (writer, preparer) = (self.writer.take(), self.preparer.take());
+        let handles = writer.map(|(_, handle)| handle).into_iter().chain(preparer.map(|(_, handle)| handle));
+        let handles: Vec<_> = handles.collect();
+        let joined =
+            tokio::task::spawn_blocking(move || handles.into_iter().map(ThreadHandle::join).all(|end| end.is_ok()));
+        let is_clean = joined.await.unwrap_or(false);
+        (!is_clean).then(|| "a thread of the log panicked; this is a bug".to_owned())
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A node that runs, seen from where its end is seen to.
+pub(crate) struct Supervisor<S: StateMachine> {
+    pub(crate) core: JoinHandle<Option<String>>,
+    pub(crate) worker: JoinHandle<()>,
+    pub(crate) threads: Threads,
+    pub(crate) inbox: Arc<Inbox<S>>,
+    pub(crate) jobs: Arc<Jobs<S>>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) metrics: Arc<watch::Sender<Arc<Metrics>>>,
+    pub(crate) end: watch::Sender<Option<End>>,
+}
+
+impl<S: StateMachine> Supervisor<S> {
+    /// Waits for the end and sees to it.
+    pub(crate) async fn run(self) {
+        let fault = self.core.await.unwrap_or_else(|error| Some(format!("RaftCore failed ({error}); this is a bug")));
+        self.inbox.close();
+        self.transport.stop();
+        let _: Option<()> = self.jobs.put(|jobs| jobs.push(Job::Stop));
+        let worker = self.worker.await.err().map(|error| format!("the state machine worker failed ({error})"));
+        let threads = self.threads.join().await;
+        let fault = fault.or(worker).or(threads);
+        self.metrics.send_if_modified(|metrics| {
+            let is_news = metrics.fault != fault;
+            Arc::make_mut(metrics).fault.clone_from(&fault);
+            is_news
+        });
+        self.end.send_replace(Some(fault.map_or(End::Told, End::Fault)));
+    }
+}

@@ -1,0 +1,51 @@
+//! What a user writes: the state machine that the cluster replicates.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A state machine: the one thing that a user of this library must write, with one required method.
+///
+/// Every node applies the same commands in the same order, so [`apply`](StateMachine::apply) must be deterministic: no
+/// clock, no random numbers, nothing read from outside. The state is `Clone + Serialize + DeserializeOwned` so that it
+/// can be snapshotted; use `BTreeMap`, not `HashMap`, so that all nodes serialise alike.
+///
+/// ```
+/// use outrigger::StateMachine;
+/// use serde::{Deserialize, Serialize};
+///
+/// /// Counts.
+/// #[derive(Clone, Default, Serialize, Deserialize)]
+/// struct Counter(u64);
+///
+/// impl StateMachine for Counter {
+///     type Command = u64;
+///     type Response = u64;
+///     fn apply(&mut self, add: u64) -> u64 {
+///         self.0 += add;
+///         self.0
+///     }
+/// }
+/// ```
+pub trait StateMachine: Clone + Serialize + DeserializeOwned + Send + 'static {
+    /// What changes the state. Travels through the log.
+    type Command: Serialize + DeserializeOwned + Send + 'static;
+    /// What the caller of a change gets back.
+    type Response: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Changes the state by one command, on every node alike.
+    ///
+    /// A panic stops the node at this entry: it is never skipped, because nodes that skip differently would differ.
+    fn apply(&mut self, command: Self::Command) -> Self::Response;
+}
+
+/// A state machine that other processes may ask. A closure cannot travel to where the state is; a value of
+/// [`Query::Query`] can.
+pub trait Query: StateMachine {
+    /// What is asked.
+    type Query: Serialize + DeserializeOwned + Send + 'static;
+    /// What comes back.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Answers from the state as it is.
+    fn query(&self, query: Self::Query) -> Self::Answer;
+}

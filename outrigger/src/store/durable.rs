@@ -1,0 +1,289 @@
+//! The log on disk: this crate's words on one side, the records of `outrigger-log` on the other.
+//!
+//! ```text
+//!   Batch 3/7..9 [command, membership, command]
+//!     │ encode each payload (envelope), a membership into a marked run of its own
+//!     ▼
+//!   Entries 3/7 │ Entries 3/8, marked │ Entries 3/9        queued in the log
+//!     │ flush: one write, one fdatasync
+//!     ▼
+//!   disk
+//! ```
+//!
+//! Marks make a start quick: only the last two memberships and the last entry are read, whatever the log's length.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_engine::{
+    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Term, Vote,
+};
+use outrigger_log::{
+    Disk, GroupId, GroupState, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, Preparer, Record, Run,
+};
+
+use super::{LogReader, LogStore, StorageError, envelope};
+
+/// The one group of a store. Its number is in every record, so that many groups can share a log later.
+const GROUP: GroupId = GroupId(0);
+
+/// A [`LogStore`] on a [`Disk`]: the one that a node of a durable cluster has.
+///
+/// ```
+/// use outrigger::engine::{Term, Vote};
+/// use outrigger::store::{DurableStore, LogStore};
+/// use outrigger_log::{OpenOptions, RealDisk};
+///
+/// let directory = tempfile::tempdir()?;
+/// // The numbers that must be random are fixed here for the example's sake.
+/// let options = OpenOptions::new(7, 1, 0x1234, 0x5678);
+/// let mut store = DurableStore::open(RealDisk, directory.path(), options.clone())?;
+/// store.save_vote(Vote { term: Term(1), voted_for: None })?;
+/// store.flush()?;
+/// drop(store);
+///
+/// let mut store = DurableStore::open(RealDisk, directory.path(), options)?;
+/// assert_eq!(store.identity().incarnation.start, 2, "the second start of this directory");
+/// assert_eq!(store.restore()?.vote.term, Term(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct DurableStore<D: Disk> {
+    /// Queues, writes, recovers.
+    log: Log<D>,
+    /// Why the store is poisoned; set once, by the first failure.
+    failure: Option<StorageError>,
+}
+
+impl<D: Disk> DurableStore<D> {
+    /// Opens the log of a directory, or creates it in an empty or absent one, and takes its lock until it is dropped.
+    ///
+    /// # Errors
+    /// When the directory belongs to another node or cluster, is in use, is not readable or is damaged. Nothing in it
+    /// is changed then.
+    pub fn open(disk: D, directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        Ok(Self { log: Log::open(disk, directory, options)?, failure: None })
+    }
+
+    /// The node, in the life that this opening began.
+    pub fn identity(&self) -> Peer {
+        let identity = self.log.identity();
+        let incarnation = Incarnation { id: identity.incarnation, start: identity.start, nonce: identity.nonce };
+        Peer { node: NodeId(identity.node), incarnation }
+    }
+
+    /// Makes files ahead of need. Whoever hosts the store hosts this on another thread, so that a flush never waits for
+    /// a new file; nothing breaks without it.
+    pub fn preparer(&self) -> Preparer<D> {
+        self.log.preparer()
+    }
+
+    /// The state of everything that was queued; `None` before anything ever was.
+    fn state(&self) -> Option<&GroupState> {
+        self.log.group(GROUP)
+    }
+
+    fn queue(&mut self, record: Record<'_>) -> Result<(), StorageError> {
+        self.whole()?;
+        self.log.append(GROUP, record).map_err(|error| self.poison(error))
+    }
+
+    /// Queues consecutive entries of a batch as one run.
+    fn queue_run(
+        &mut self,
+        batch: &Batch,
+        offset: usize,
+        payloads: &[Bytes],
+        marked: bool,
+    ) -> Result<(), StorageError> {
+        if payloads.is_empty() {
+            return Ok(());
+        }
+        let (term, log_time) = (batch.term().0, batch.log_time().0);
+        let first = batch.first().index.0 + offset as u64;
+        self.queue(Record::Entries { term, first, log_time, payloads, marked })
+    }
+
+    fn queue_batch(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        let payloads = encoded(batch.entries());
+        let mut done = 0;
+        for (at, _) in batch.entries().iter().enumerate().filter(|(_, entry)| is_membership(entry)) {
+            self.queue_run(batch, done, &payloads[done..at], false)?;
+            self.queue_run(batch, at, &payloads[at..=at], true)?;
+            done = at + 1;
+        }
+        self.queue_run(batch, done, &payloads[done..], false)
+    }
+
+    /// Fails if something failed before.
+    fn whole(&self) -> Result<(), StorageError> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    /// Remembers the first failure.
+    fn poison(&mut self, error: impl fmt::Display) -> StorageError {
+        self.failure.get_or_insert_with(|| StorageError::new(error)).clone()
+    }
+}
+
+impl<D: Disk> LogStore for DurableStore<D> {
+    fn restore(&mut self) -> Result<Restored, StorageError> {
+        self.whole()?;
+        let Some(state) = self.state() else { return Ok(Restored::default()) };
+        let reader = Reader(self.log.reader());
+        let last = log_id(state.last);
+        let log_time = if state.last == state.purged { LogTime(0) } else { reader.one(last.index)?.log_time() };
+        let mut memberships = Vec::new();
+        for index in &state.marked[state.marked.len().saturating_sub(2)..] {
+            let index = LogIndex(*index);
+            memberships.push((index, reader.membership(index)?));
+        }
+        Ok(Restored {
+            vote: Vote { term: Term(state.vote.term), voted_for: state.vote.voted_for.map(NodeId) },
+            terms: state.terms.iter().copied().map(log_id).collect(),
+            last,
+            log_time,
+            commit: LogIndex(state.committed),
+            memberships,
+            peers: state.peers.iter().map(|(node, life)| (NodeId(*node), incarnation(*life))).collect(),
+        })
+    }
+
+    fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
+        self.queue(Record::Vote { term: vote.term.0, voted_for: vote.voted_for.map(|node| node.0) })
+    }
+
+    fn save_peer(&mut self, peer: Peer) -> Result<(), StorageError> {
+        let Incarnation { id, start, nonce } = peer.incarnation;
+        let identity = PeerIdentity { incarnation: id, start, nonce };
+        self.queue(Record::Peer { node: peer.node.0, identity })
+    }
+
+    fn append(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        batches.iter().try_for_each(|batch| self.queue_batch(batch))
+    }
+
+    fn truncate(&mut self, after: LogId) -> Result<(), StorageError> {
+        let term = self.state().map_or(Some(0), |state| state.term_at(after.index.0));
+        assert_eq!(term, Some(after.term.0), "a truncation keeps {after}, which the log does not hold");
+        self.queue(Record::Truncate { after: after.index.0 })
+    }
+
+    fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
+        self.queue(Record::Committed { index: commit.0 })
+    }
+
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.whole()?;
+        self.log.flush().map_err(|error| self.poison(error))
+    }
+
+    fn reader(&self) -> Arc<dyn LogReader> {
+        Arc::new(Reader(self.log.reader()))
+    }
+}
+
+impl<D: Disk> fmt::Debug for DurableStore<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("DurableStore");
+        shown.field("identity", &self.identity()).field("failure", &self.failure).finish_non_exhaustive()
+    }
+}
+
+/// Reads what was flushed, on any thread.
+struct Reader<D: Disk>(outrigger_log::LogReader<D>);
+
+impl<D: Disk> Reader<D> {
+    /// The entry at an index, as a batch.
+    fn one(&self, index: LogIndex) -> Result<Batch, StorageError> {
+        let found = self.batches(index, index, 0)?;
+        found.into_iter().next().ok_or_else(|| StorageError::new(format!("entry {index} is not in the log")))
+    }
+
+    /// The membership that the entry at an index holds.
+    fn membership(&self, index: LogIndex) -> Result<Arc<Membership>, StorageError> {
+        match self.one(index)?.entries() {
+            [Payload { body: Body::Membership(membership), .. }, ..] => Ok(Arc::clone(membership)),
+            _ => Err(StorageError::new(format!("entry {index} is marked as a membership and is none"))),
+        }
+    }
+}
+
+impl<D: Disk> LogReader for Reader<D> {
+    fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError> {
+        if from == LogIndex::ZERO || from > through {
+            return Err(StorageError::new(format!("{from} to {through} is no range of entries")));
+        }
+        let runs = self.0.entries(GROUP, from.0, through.0, bytes_max).map_err(StorageError::new)?;
+        let mut batches: Vec<Batch> = Vec::with_capacity(runs.len());
+        let (mut next, mut room) = (from, bytes_max);
+        for run in runs {
+            // A hole would become a wrong log at a follower: asked here too, where it costs nothing.
+            if run.first != next.0 {
+                return Err(StorageError::new(format!("entry {} was read where {next} was due", run.first)));
+            }
+            let whole = decoded(run)?;
+            next = whole.last().index.next();
+            // The log counts payloads and the limit counts entries: many small ones are cut here.
+            let fitting = whole.within(room);
+            if !batches.is_empty() && fitting.bytes() > room {
+                break;
+            }
+            room = room.saturating_sub(fitting.bytes());
+            let cut = fitting.len() < whole.len();
+            batches.push(fitting);
+            if cut {
+                break;
+            }
+        }
+        match batches.is_empty() {
+            true => Err(StorageError::new(format!("entries {from} to {through} were read as none"))),
+            false => Ok(batches),
+        }
+    }
+}
+
+/// The payloads' envelopes, all in one piece of memory.
+fn encoded(entries: &[Payload]) -> Vec<Bytes> {
+    let mut memory = Vec::with_capacity(entries.iter().map(envelope::encoded_len).sum());
+    let mut ends = Vec::with_capacity(entries.len());
+    for entry in entries {
+        envelope::encode(entry, &mut memory);
+        ends.push(memory.len());
+    }
+    let mut memory = Bytes::from(memory);
+    let mut start = 0;
+    let pieces = ends.into_iter().map(|end| {
+        let piece = memory.split_to(end - start);
+        start = end;
+        piece
+    });
+    pieces.collect()
+}
+
+/// A batch from a run as the log holds it.
+fn decoded(run: Run) -> Result<Batch, StorageError> {
+    let first = LogId::new(run.term, run.first);
+    let named = |(index, bytes): (u64, Bytes)| {
+        let failed = |error| StorageError::new(format!("entry {index} of term {} is not readable: {error}", run.term));
+        envelope::decode(bytes).map_err(failed)
+    };
+    let payloads: Arc<[Payload]> = (run.first..).zip(run.payloads).map(named).collect::<Result<_, _>>()?;
+    if payloads.is_empty() || run.first == 0 {
+        return Err(StorageError::new(format!("a run of {} entries at {first} is none", payloads.len())));
+    }
+    Ok(Batch::new(first, LogTime(run.log_time), payloads))
+}
+
+const fn is_membership(entry: &Payload) -> bool {
+    matches!(entry.body, Body::Membership(_))
+}
+
+const fn log_id(position: LogPosition) -> LogId {
+    LogId::new(position.term, position.index)
+}
+
+const fn incarnation(life: PeerIdentity) -> Incarnation {
+    Incarnation { id: life.incarnation, start: life.start, nonce: life.nonce }
+}

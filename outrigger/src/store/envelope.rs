@@ -1,0 +1,242 @@
+//! The layout of one entry in log records and frames: its payload, without its id.
+//!
+//! ```text
+//!   kind u8 | [session u64 | sequence u64] | body
+//!
+//!   kind 1  blank        no body
+//!   kind 2  command      the command's bytes, to the end
+//!   kind 3  membership   nodes, to the end, by increasing id:  id u64 | role u8 | address length u32 | address (UTF-8)
+//!   kind + 0x80          session and sequence follow; without it both are 0
+//! ```
+//!
+//! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
+//! neither for a learner. An envelope does not know its length: records and frames do, once for each entry, so that
+//! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
+//!
+//! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
+//! therefore compare checksums of encoded memberships.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_engine::{Body, Membership, Node, NodeId, Payload, SessionId};
+
+/// The kind of a blank entry: a leader's first one.
+const BLANK: u8 = 1;
+/// The kind of a user's command.
+const COMMAND: u8 = 2;
+/// The kind of a membership.
+const MEMBERSHIP: u8 = 3;
+/// Added to a kind when session and sequence follow it.
+const IN_SESSION: u8 = 0x80;
+
+/// A role's bit for who votes (after the change, if one is under way).
+const VOTER: u8 = 1;
+/// A role's bit for who voted before the change that is under way.
+const OUTGOING: u8 = 2;
+
+/// What stands before the address of a node: id, role, length of the address.
+const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
+
+/// Bytes that are not an envelope. What the host of the bytes does about it differs: a peer's connection is closed, a
+/// log is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnvelopeError {
+    /// The bytes end in the middle of a field.
+    #[error("an entry's bytes end early: {needed} more were due and {found} are left")]
+    Short {
+        /// How many bytes the next field takes.
+        needed: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A kind that this version does not know.
+    #[error("entry kind {kind} is unknown; was it written by a newer version?")]
+    UnknownKind {
+        /// The first byte.
+        kind: u8,
+    },
+    /// A blank entry is followed by something.
+    #[error("a blank entry has a body of {bytes} bytes; it must have none")]
+    BlankWithBody {
+        /// How many bytes follow.
+        bytes: usize,
+    },
+    /// The entry says that it belongs to a session and names none.
+    #[error("an entry in a session has session 0 and sequence 0")]
+    EmptySession,
+    /// A membership's nodes are not in increasing order of their ids.
+    #[error("node {found} follows node {before} in a membership; ids must increase")]
+    Unsorted {
+        /// The node before.
+        before: NodeId,
+        /// The node that came.
+        found: NodeId,
+    },
+    /// A node's role has bits that this version does not know.
+    #[error("node {node} has the unknown role {role}; was it written by a newer version?")]
+    UnknownRole {
+        /// The node.
+        node: NodeId,
+        /// The role.
+        role: u8,
+    },
+    /// A node's address is not UTF-8.
+    #[error("the address of node {node} is not UTF-8")]
+    BadAddress {
+        /// The node.
+        node: NodeId,
+    },
+}
+
+/// How many bytes [`encode`] appends for this payload.
+#[must_use]
+pub fn encoded_len(payload: &Payload) -> usize {
+    let session = if is_in_session(payload) { 16 } else { 0 };
+    let body = match &payload.body {
+        Body::Blank => 0,
+        Body::Command(command) => command.len(),
+        Body::Membership(membership) => membership_len(membership),
+    };
+    1 + session + body
+}
+
+/// Appends the encoding of a payload: exactly [`encoded_len`] bytes.
+///
+/// ```
+/// use bytes::Bytes;
+/// use outrigger::engine::Payload;
+/// use outrigger::store::envelope::{decode, encode};
+///
+/// let payload = Payload::command(Bytes::from_static(b"set x"));
+/// let mut bytes = Vec::new();
+/// encode(&payload, &mut bytes);
+/// assert_eq!(bytes, b"\x02set x");
+/// assert_eq!(decode(Bytes::from(bytes)), Ok(payload));
+/// ```
+pub fn encode(payload: &Payload, out: &mut Vec<u8>) {
+    let kind = match &payload.body {
+        Body::Blank => BLANK,
+        Body::Command(_) => COMMAND,
+        Body::Membership(_) => MEMBERSHIP,
+    };
+    if is_in_session(payload) {
+        out.push(kind | IN_SESSION);
+        out.extend_from_slice(&payload.session.0.to_le_bytes());
+        out.extend_from_slice(&payload.sequence.to_le_bytes());
+    } else {
+        out.push(kind);
+    }
+    match &payload.body {
+        Body::Blank => {}
+        Body::Command(command) => out.extend_from_slice(command),
+        Body::Membership(membership) => encode_membership(membership, out),
+    }
+}
+
+/// Reads a payload from exactly its bytes. A command is a slice of them: nothing is copied.
+///
+/// # Errors
+/// When the bytes are not what [`encode`] makes of some payload.
+pub fn decode(mut bytes: Bytes) -> Result<Payload, EnvelopeError> {
+    let first = take::<1>(&mut bytes)?[0];
+    let (session, sequence) = if first & IN_SESSION == 0 { (0, 0) } else { decode_session(&mut bytes)? };
+    let body = match first & !IN_SESSION {
+        BLANK if bytes.is_empty() => Body::Blank,
+        BLANK => return Err(EnvelopeError::BlankWithBody { bytes: bytes.len() }),
+        COMMAND => Body::Command(bytes),
+        MEMBERSHIP => Body::Membership(Arc::new(decode_membership(bytes)?)),
+        _ => return Err(EnvelopeError::UnknownKind { kind: first }),
+    };
+    Ok(Payload { session: SessionId(session), sequence, body })
+}
+
+fn is_in_session(payload: &Payload) -> bool {
+    payload.session != SessionId(0) || payload.sequence != 0
+}
+
+fn decode_session(bytes: &mut Bytes) -> Result<(u64, u64), EnvelopeError> {
+    let session = u64::from_le_bytes(take(bytes)?);
+    let sequence = u64::from_le_bytes(take(bytes)?);
+    if session == 0 && sequence == 0 {
+        return Err(EnvelopeError::EmptySession);
+    }
+    Ok((session, sequence))
+}
+
+fn membership_len(membership: &Membership) -> usize {
+    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum()
+}
+
+/// Appends a membership's nodes as the body of its entry holds them; equal memberships give equal bytes.
+///
+/// # Panics
+/// If an address is 4 GiB long or longer: the limit on an entry's size lies far below.
+pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
+    for (id, node) in membership.nodes() {
+        let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
+        let voter = if membership.voters().contains(id) { VOTER } else { 0 };
+        let outgoing = if membership.outgoing().contains(id) { OUTGOING } else { 0 };
+        out.extend_from_slice(&id.0.to_le_bytes());
+        out.push(voter | outgoing);
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(node.address.as_bytes());
+    }
+}
+
+/// Reads what [`encode_membership`] wrote.
+///
+/// # Errors
+/// When the bytes are not what [`encode_membership`] makes of some membership.
+pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
+    let (mut voters, mut outgoing) = (BTreeSet::new(), BTreeSet::new());
+    let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
+    while !bytes.is_empty() {
+        let (id, role, node) = decode_node(&mut bytes)?;
+        if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
+            return Err(EnvelopeError::Unsorted { before, found: id });
+        }
+        if role & VOTER != 0 {
+            voters.insert(id);
+        }
+        if role & OUTGOING != 0 {
+            outgoing.insert(id);
+        }
+        nodes.insert(id, node);
+    }
+    Ok(assembled(voters, outgoing, nodes))
+}
+
+/// A membership of which every voter was read as one of the nodes.
+fn assembled(voters: BTreeSet<NodeId>, outgoing: BTreeSet<NodeId>, nodes: BTreeMap<NodeId, Node>) -> Membership {
+    Membership::from_parts(voters, outgoing, nodes).expect("each voter is one of the nodes: both were read as one")
+}
+
+fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
+    let id = NodeId(u64::from_le_bytes(take(bytes)?));
+    let [role] = take::<1>(bytes)?;
+    if role & !(VOTER | OUTGOING) != 0 {
+        return Err(EnvelopeError::UnknownRole { node: id, role });
+    }
+    let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);
+    if bytes.len() < length {
+        return Err(EnvelopeError::Short { needed: length, found: bytes.len() });
+    }
+    let address = bytes.split_to(length);
+    let address = str::from_utf8(&address).map_err(|_| EnvelopeError::BadAddress { node: id })?.to_owned();
+    Ok((id, role, Node { address }))
+}
+
+/// Takes the next `N` bytes off the front.
+fn take<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], EnvelopeError> {
+    let Some(array) = bytes.first_chunk::<N>().copied() else {
+        return Err(EnvelopeError::Short { needed: N, found: bytes.len() });
+    };
+    drop(bytes.split_to(N));
+    Ok(array)
+}
+
+#[cfg(test)]
+mod tests;

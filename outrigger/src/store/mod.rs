@@ -1,0 +1,99 @@
+//! Where the log lives: the trait, one store on disk, one in memory.
+
+use std::sync::Arc;
+
+use outrigger_engine::{Batch, LogId, LogIndex, Peer, Restored, Vote};
+
+pub mod durable;
+pub mod envelope;
+pub mod memory;
+pub mod suite;
+
+pub use durable::DurableStore;
+pub use memory::MemoryStore;
+
+/// What a Raft node must never forget: its vote, its entries, whom it met. One ordered stream of writes: what was
+/// written first is durable first.
+///
+/// A store is a synchronous object with one owner, who hosts it on a thread of its own (the tokio runtime, if
+/// [`blocks`](LogStore::blocks)) or calls it inline (the simulator). Writes queue up; [`flush`](LogStore::flush) makes
+/// all of them durable at once. After an error the store is poisoned and answers every call with an error.
+///
+/// An implementation of one's own can be checked with [`suite`].
+pub trait LogStore: Send + 'static {
+    /// What was durable when the store was opened. Called once, before any write.
+    ///
+    /// # Errors
+    /// When an entry that must be decoded (a membership) cannot be read.
+    fn restore(&mut self) -> Result<Restored, StorageError>;
+
+    /// Queues a vote. Its term never goes back.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError>;
+
+    /// Queues that this life of a peer was met.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn save_peer(&mut self, peer: Peer) -> Result<(), StorageError>;
+
+    /// Queues entries; the first follows the last of the log.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn append(&mut self, batches: &[Batch]) -> Result<(), StorageError>;
+
+    /// Queues that every entry behind `after` is dropped.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn truncate(&mut self, after: LogId) -> Result<(), StorageError>;
+
+    /// Queues the commit index. It may become durable with any later flush; nobody waits for it.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError>;
+
+    /// Makes everything queued so far durable.
+    ///
+    /// # Errors
+    /// When the disk fails; the store is poisoned from then on.
+    fn flush(&mut self) -> Result<(), StorageError>;
+
+    /// A reader of what is written, for other threads.
+    fn reader(&self) -> Arc<dyn LogReader>;
+
+    /// Whether [`flush`](LogStore::flush) may take long, so that it wants a thread of its own.
+    fn blocks(&self) -> bool {
+        true
+    }
+}
+
+/// Reads entries while the owner of the [`LogStore`] goes on writing.
+pub trait LogReader: Send + Sync + 'static {
+    /// The entries from `from` to `through`, contiguous, in order, at least one, cut at about `bytes_max`. Only
+    /// entries that are flushed can be asked for.
+    ///
+    /// # Errors
+    /// When they are not in the log, or not readable. A hole is an error, never an early end.
+    fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError>;
+}
+
+/// The log cannot go on: the reason, for people. The node stops; nothing is tried again, because after a failed sync
+/// nobody knows what is on the disk.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct StorageError {
+    /// What happened, where, and what to do.
+    pub reason: String,
+}
+
+impl StorageError {
+    /// An error for people.
+    pub fn new(reason: impl std::fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}

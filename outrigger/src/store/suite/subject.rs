@@ -1,0 +1,227 @@
+//! The store under test, and beside it a plain copy of what it must hold.
+
+#![expect(clippy::missing_panics_doc, reason = "a suite says what is wrong by panicking, everywhere")]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_engine::{
+    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Restored, SessionId,
+    Term, Vote,
+};
+
+use super::Open;
+use crate::store::{LogReader, LogStore};
+
+/// One entry as both sides must hold it; how entries are cut into batches is the store's own business.
+pub(super) type Entry = (LogId, LogTime, Payload);
+
+/// A store under test and what it must hold. Each method does one thing to both.
+#[expect(missing_debug_implementations, reason = "what opens a store cannot be shown")]
+pub struct Subject<'a> {
+    /// Opens the store again.
+    open: &'a mut Open<'a>,
+    /// The open store; `None` only while it is opened again.
+    store: Option<Box<dyn LogStore>>,
+    /// Every entry, the one with index 1 first.
+    entries: Vec<Entry>,
+    /// What the store must answer at its next opening; only vote, commit index and peers are kept here.
+    beside: Restored,
+    /// How many entries were made, so that each is another one.
+    made: u64,
+}
+
+impl<'a> Subject<'a> {
+    /// Opens the store of a new place and asks that it is empty.
+    pub(super) fn open(open: &'a mut Open<'a>) -> Self {
+        let store = open();
+        let mut subject = Self { open, store: Some(store), entries: Vec::new(), beside: Restored::default(), made: 0 };
+        subject.check_restored();
+        subject
+    }
+
+    /// The store, to ask it what the steps here do not.
+    pub fn store(&mut self) -> &mut dyn LogStore {
+        self.store.as_deref_mut().expect("the store is closed only while it is opened again")
+    }
+
+    /// A new reader of the store.
+    pub fn reader(&mut self) -> Arc<dyn LogReader> {
+        self.store().reader()
+    }
+
+    /// The last entry that the store must hold.
+    #[must_use]
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(LogId::ZERO, |entry| entry.0)
+    }
+
+    /// What the store must answer at its next opening.
+    #[must_use]
+    pub fn expected(&self) -> Restored {
+        let mut terms: Vec<LogId> = self.entries.iter().map(|entry| entry.0).collect();
+        terms.dedup_by_key(|id| id.term);
+        let memberships = self.entries.iter().filter_map(|(id, _, payload)| match &payload.body {
+            Body::Membership(membership) => Some((id.index, Arc::clone(membership))),
+            Body::Blank | Body::Command(_) => None,
+        });
+        Restored {
+            terms,
+            last: self.last(),
+            log_time: self.entries.last().map_or(LogTime(0), |entry| entry.1),
+            memberships: memberships.collect(),
+            ..self.beside.clone()
+        }
+    }
+
+    /// Saves a vote.
+    pub fn save_vote(&mut self, term: u64, voted_for: Option<u64>) {
+        let vote = Vote { term: Term(term), voted_for: voted_for.map(NodeId) };
+        self.store().save_vote(vote).expect("a vote is saved");
+        self.beside.vote = vote;
+    }
+
+    /// Saves the life `(id, start, nonce)` of a peer.
+    pub fn save_peer(&mut self, node: u64, (id, start, nonce): (u64, u64, u64)) {
+        let peer = Peer { node: NodeId(node), incarnation: Incarnation { id, start, nonce } };
+        self.store().save_peer(peer).expect("a peer is saved");
+        self.beside.peers.insert(peer.node, peer.incarnation);
+    }
+
+    /// Saves the commit index.
+    pub fn save_committed(&mut self, commit: u64) {
+        self.store().save_committed(LogIndex(commit)).expect("a commit index is saved");
+        self.beside.commit = LogIndex(commit);
+    }
+
+    /// Appends that many small commands of a term, as one batch.
+    pub fn append(&mut self, term: u64, count: usize) {
+        self.append_sized(term, count, 20);
+    }
+
+    /// Appends that many commands of that many bytes, each another one, as one batch.
+    pub fn append_sized(&mut self, term: u64, count: usize, bytes: usize) {
+        let payloads = (0..count).map(|_| {
+            self.made += 1;
+            let mut command = self.made.to_le_bytes().to_vec();
+            command.resize(bytes, self.made.to_le_bytes()[0]);
+            Payload::command(Bytes::from(command))
+        });
+        let payloads: Arc<[Payload]> = payloads.collect();
+        self.append_payloads(term, payloads);
+    }
+
+    /// Appends a membership with these voters, as a batch of its own.
+    pub fn append_membership(&mut self, term: u64, voters: &[u64]) {
+        self.append_payloads(term, Arc::new([membership(voters)]));
+    }
+
+    /// Appends these payloads as one batch.
+    pub fn append_payloads(&mut self, term: u64, payloads: Arc<[Payload]>) {
+        let batch = self.next_batch(term, payloads);
+        self.append_batches(&[batch]);
+    }
+
+    /// A batch that may follow the last entry; its log time is above all before.
+    #[must_use]
+    pub fn next_batch(&self, term: u64, payloads: Arc<[Payload]>) -> Batch {
+        let log_time = LogTime(self.entries.last().map_or(1000, |entry| entry.1.0 + 7));
+        Batch::new(LogId { term: Term(term), index: self.last().index.next() }, log_time, payloads)
+    }
+
+    /// Appends batches by one call.
+    pub fn append_batches(&mut self, batches: &[Batch]) {
+        self.store().append(batches).expect("entries are appended");
+        self.entries.extend(batches.iter().flat_map(entries_of));
+    }
+
+    /// Drops every entry behind `after`.
+    pub fn truncate(&mut self, after: u64) {
+        let keep = usize::try_from(after).expect("a small index");
+        let after = keep.checked_sub(1).map_or(LogId::ZERO, |at| self.entries[at].0);
+        self.store().truncate(after).expect("entries are dropped");
+        self.entries.truncate(keep);
+    }
+
+    /// Makes everything durable.
+    pub fn flush(&mut self) {
+        self.store().flush().expect("a flush");
+    }
+
+    /// Flushes, and asks that the store holds what it must: every range of a short log can be read, and of a long one
+    /// some from all over it.
+    pub fn check(&mut self) {
+        self.flush();
+        let (reader, last) = (self.reader(), self.last().index.0);
+        let step = usize::try_from(last / 32 + 1).expect("a small number");
+        for from in (1..=last).step_by(step) {
+            for through in [from, from + (last - from) / 2, last] {
+                self.check_range(&*reader, from, through);
+            }
+        }
+    }
+
+    /// Asks that the store reads exactly these entries.
+    pub fn check_range(&self, reader: &dyn LogReader, from: u64, through: u64) {
+        let found = reader.batches(LogIndex(from), LogIndex(through), usize::MAX);
+        let found = found.unwrap_or_else(|error| panic!("entries {from} to {through} cannot be read: {error}"));
+        let found: Vec<Entry> = found.iter().flat_map(entries_of).collect();
+        assert_eq!(found, self.range(from, through), "the entries {from} to {through}");
+    }
+
+    /// The entries that the store must hold at these indexes.
+    pub(super) fn range(&self, from: u64, through: u64) -> &[Entry] {
+        let place = |index: u64| usize::try_from(index).expect("a small index");
+        &self.entries[place(from) - 1..place(through)]
+    }
+
+    /// Flushes, closes, opens again, and asks that all is still there.
+    pub fn reopen(&mut self) {
+        self.check();
+        self.store = None;
+        self.store = Some((self.open)());
+        self.check_restored();
+        self.check();
+    }
+
+    /// Closes without a flush and opens again: what was not flushed may be gone, from some write on, and then counts as
+    /// gone. Asks for no more than the entries and the vote.
+    pub fn reopen_unflushed(&mut self) {
+        self.store = None;
+        self.store = Some((self.open)());
+        let found = self.store().restore().expect("the store is restored");
+        let kept = usize::try_from(found.last.index.0).expect("a small index");
+        assert!(kept <= self.entries.len(), "more entries than were ever appended: {}", found.last);
+        self.entries.truncate(kept);
+        assert_eq!(found.last, self.last(), "the last entry");
+        assert!(found.vote.term <= self.beside.vote.term, "a vote that was never saved: {:?}", found.vote);
+        self.beside.vote = found.vote;
+        self.check();
+    }
+
+    fn check_restored(&mut self) {
+        let found = self.store().restore().expect("the store is restored");
+        let expected = self.expected();
+        // The last two memberships are enough, all are welcome.
+        assert!(found.memberships.len() >= expected.memberships.len().min(2), "memberships {:?}", found.memberships);
+        assert!(expected.memberships.ends_with(&found.memberships), "memberships {:?}", found.memberships);
+        assert_eq!(Restored { memberships: expected.memberships.clone(), ..found }, expected);
+    }
+}
+
+/// An entry that sets the membership.
+pub(super) fn membership(voters: &[u64]) -> Payload {
+    let node = |id: &u64| (NodeId(*id), Node { address: format!("host-{id}:7101") });
+    Payload::membership(Arc::new(Membership::new(voters.iter().map(node), [])))
+}
+
+/// A command of a client's session.
+pub(super) fn in_session(session: u64, sequence: u64) -> Payload {
+    Payload { session: SessionId(session), sequence, body: Body::Command(Bytes::from_static(b"once")) }
+}
+
+/// The entries of a batch, each with its id.
+pub(super) fn entries_of(batch: &Batch) -> impl Iterator<Item = Entry> + '_ {
+    let ids = (batch.first().index.0..).map(|index| LogId { term: batch.term(), index: LogIndex(index) });
+    ids.zip(batch.entries()).map(|(id, payload)| (id, batch.log_time(), payload.clone()))
+}

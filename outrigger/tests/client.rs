@@ -1,0 +1,396 @@
+//! Clients and whole clusters: every operation through every node, bad input on the client port, and leaders that die.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use outrigger::client::{Client, ClientError};
+use outrigger::engine::RoleKind;
+use outrigger::network::InProcessNetwork;
+use outrigger::network::frame::{self, BODY_BYTES_MAX, FrameBuffer, kind};
+use outrigger::network::handshake::Rejection;
+use outrigger::{Config, Outcome, Query, Raft, StateMachine};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// Names and numbers.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Table(BTreeMap<String, u64>);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Change {
+    Add(String, u64),
+    Pad(Vec<u8>),
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Question {
+    Get(String),
+    Count,
+    Panic,
+}
+
+impl StateMachine for Table {
+    type Command = Change;
+    type Response = u64;
+
+    fn apply(&mut self, change: Change) -> u64 {
+        match change {
+            Change::Add(name, number) => {
+                let value = self.0.entry(name).or_default();
+                *value += number;
+                *value
+            }
+            Change::Pad(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
+impl Query for Table {
+    type Query = Question;
+    type Answer = u64;
+
+    fn query(&self, question: Question) -> u64 {
+        match question {
+            Question::Get(name) => self.0.get(&name).copied().unwrap_or_default(),
+            Question::Count => self.0.len() as u64,
+            Question::Panic => panic!("asked to"),
+        }
+    }
+}
+
+/// A machine that takes other commands than [`Table`] and asks other questions.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Other;
+
+impl StateMachine for Other {
+    type Command = [u8; 3];
+    type Response = u64;
+
+    fn apply(&mut self, _: [u8; 3]) -> u64 {
+        0
+    }
+}
+
+impl Query for Other {
+    type Query = [u8; 3];
+    type Answer = u64;
+
+    fn query(&self, _: [u8; 3]) -> u64 {
+        0
+    }
+}
+
+fn add(name: &str, number: u64) -> Change {
+    Change::Add(name.to_owned(), number)
+}
+
+fn get(name: &str) -> Question {
+    Question::Get(name.to_owned())
+}
+
+/// A cluster within this process whose clients come over TCP.
+struct Cluster {
+    network: InProcessNetwork,
+    nodes: Vec<Raft<Table>>,
+    endpoints: Vec<String>,
+}
+
+impl Cluster {
+    async fn start(size: u64) -> Self {
+        Self::start_on(size, "127.0.0.1:0").await
+    }
+
+    async fn start_on(size: u64, listen: &str) -> Self {
+        let network = InProcessNetwork::default();
+        let (mut nodes, mut endpoints) = (Vec::new(), Vec::new());
+        for id in 1..=size {
+            let listener = TcpListener::bind(listen).await.unwrap();
+            let endpoint = listener.local_addr().unwrap().to_string();
+            let mut config = Config {
+                id,
+                advertise_client: Some(endpoint.clone()),
+                initial_cluster: (1..=size).map(|id| (id, format!("127.0.0.1:{id}"))).collect(),
+                heartbeat_interval: Duration::from_millis(30),
+                election_timeout_min: Duration::from_millis(150),
+                election_timeout_max: Duration::from_millis(300),
+                request_timeout: Duration::from_secs(2),
+                ..Config::default()
+            };
+            config.limits.entry_bytes_max = 100_000;
+            let transport = std::sync::Arc::new(network.transport());
+            let raft = Raft::builder(config, Table::default()).transport(transport).start().await.unwrap();
+            raft.serve_clients(listener).await;
+            nodes.push(raft);
+            endpoints.push(endpoint);
+        }
+        Self { network, nodes, endpoints }
+    }
+
+    async fn client(&self) -> Client<Table> {
+        Client::connect(self.endpoints.clone()).await.unwrap()
+    }
+
+    async fn client_of(&self, node: usize) -> Client<Table> {
+        Client::connect([self.endpoints[node].clone()]).await.unwrap()
+    }
+
+    /// Which node leads, by its place.
+    async fn leader(&self) -> usize {
+        let leads = |metrics: &outrigger::Metrics| metrics.leader.is_some();
+        let metrics = self.nodes[0].metrics().wait_for(leads).await.unwrap();
+        usize::try_from(metrics.leader.unwrap().0 - 1).unwrap()
+    }
+
+    async fn stop(self) {
+        for node in self.nodes {
+            node.shutdown().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operation_works_through_every_node() {
+    let cluster = Cluster::start(3).await;
+    for node in 0..3 {
+        let client = cluster.client_of(node).await;
+        let so_far = node as u64;
+        assert_eq!(client.write(add("x", 1)).await, Ok(so_far + 1));
+        assert_eq!(client.query(get("x")).await, Ok(so_far + 1));
+        let local = client.query_local(get("x")).await.unwrap();
+        assert!(local.answer <= so_far + 1 && local.applied.0 > 0);
+        let status = client.status().await.unwrap();
+        assert_eq!((status.node.0, status.voters.len()), (so_far + 1, 3));
+        assert_eq!(status.client_addresses[&status.node], cluster.endpoints[node]);
+    }
+    let leader = cluster.leader().await;
+    let status = cluster.client_of(leader).await.status().await.unwrap();
+    assert_eq!((status.role, status.leader), (RoleKind::Leader, Some(status.node)));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_requests_share_a_connection_and_each_is_done_once() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let mut tasks = JoinSet::new();
+    for number in 0..5000_u64 {
+        let client = client.clone();
+        tasks.spawn(async move {
+            let name = format!("n{}", number % 10);
+            client.write(add(&name, 1)).await.unwrap();
+            client.query(Question::Count).await.unwrap()
+        });
+    }
+    assert!(tasks.join_all().await.into_iter().all(|count| (1..=10).contains(&count)));
+    for name in 0..10 {
+        assert_eq!(client.query(get(&format!("n{name}"))).await, Ok(500));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_client_sees_of_its_own_writes_is_all_of_them() {
+    let cluster = Cluster::start(3).await;
+    // A write through one node, a query through another.
+    let (writer, reader) = (cluster.client_of(0).await, cluster.client_of(1).await);
+    for number in 1..=100 {
+        assert_eq!(writer.write(add("x", 1)).await, Ok(number));
+        assert_eq!(reader.query(get("x")).await, Ok(number));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_request_is_refused_with_a_reason_and_the_others_are_not() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    let reason = |outcome: Result<u64, ClientError>| match outcome {
+        Err(ClientError::Refused { reason }) => reason,
+        other => panic!("a refusal, not {other:?}"),
+    };
+    let (large, beside) = tokio::join!(client.write(Change::Pad(vec![0; 200_000])), client.write(add("x", 1)));
+    assert!(reason(large).contains("exceeds the limit of 100000 bytes"));
+    assert_eq!(beside, Ok(1));
+    let (panics, beside) = tokio::join!(client.query(Question::Panic), client.query(get("x")));
+    assert!(reason(panics).contains("asked to"));
+    assert_eq!(beside, Ok(1));
+    let other = Client::<Other>::connect(cluster.endpoints.clone()).await.unwrap();
+    assert!(reason(other.write([9, 9, 9]).await).contains("does not decode"));
+    // One that decodes and has bytes behind it is none either.
+    assert!(reason(other.query([1, 0, 0]).await).contains("2 bytes follow it"));
+    assert_eq!(client.write(add("x", 1)).await, Ok(2));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_leader_costs_no_acknowledged_write() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let mut acknowledged = 0;
+    let mut unknown = 0;
+    for round in 0..300_u64 {
+        if round == 100 {
+            let leader = cluster.leader().await;
+            cluster.nodes[leader].shutdown().await.unwrap();
+        }
+        match client.write(add("x", 1)).await {
+            Ok(_) => acknowledged += 1,
+            Err(error) => {
+                assert_eq!(error.outcome(), Outcome::Unknown, "a cluster that elects refuses nothing: {error}");
+                unknown += 1;
+            }
+        }
+    }
+    assert!(unknown <= 1, "{unknown} writes were unknown, with one at a time");
+    let value = client.query(get("x")).await.unwrap();
+    assert!((acknowledged..=acknowledged + unknown).contains(&value), "{value} of {acknowledged} + {unknown}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_every_request_ends_in_time() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    (1..=3).for_each(|node| cluster.network.isolate(outrigger::engine::NodeId(node)));
+    let client = client.with_timeout(Duration::from_secs(1));
+    let start = Instant::now();
+    let (write, query) = tokio::join!(client.write(add("x", 1)), client.query(get("x")));
+    assert!(write.is_err(), "{write:?}");
+    assert_eq!(query.map_err(|error| error.outcome()), Err(Outcome::NotApplied));
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(client.query_local(get("x")).await.map(|local| local.answer), Ok(1));
+    cluster.network.heal();
+    let client = client.with_timeout(Duration::from_secs(10));
+    let value = client.query(get("x")).await.unwrap();
+    assert!((1..=2).contains(&value), "{value}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_leaves_nobody_waiting() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await.with_timeout(Duration::from_secs(2));
+    assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    let mut tasks = JoinSet::new();
+    for _ in 0..100 {
+        let client = client.clone();
+        tasks.spawn(async move { while client.write(add("x", 1)).await.is_ok() {} });
+    }
+    cluster.nodes[0].shutdown().await.unwrap();
+    let start = Instant::now();
+    tasks.join_all().await;
+    assert!(start.elapsed() < Duration::from_secs(20));
+    // The port is free again, or will be as soon as the service has seen the end.
+    while TcpListener::bind(&cluster.endpoints[0]).await.is_err() {
+        assert!(start.elapsed() < Duration::from_secs(20), "the client port stays taken");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn host_names_and_ipv6_are_endpoints_and_dead_ones_are_passed_over() {
+    let listen = if TcpListener::bind("[::1]:0").await.is_ok() { "[::1]:0" } else { "127.0.0.1:0" };
+    for (listen, host) in [(listen, None), ("127.0.0.1:0", Some("localhost"))] {
+        let cluster = Cluster::start_on(1, listen).await;
+        let port = cluster.endpoints[0].rsplit_once(':').unwrap().1;
+        let endpoint = host.map_or(cluster.endpoints[0].clone(), |host| format!("{host}:{port}"));
+        let dead = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let client = Client::<Table>::connect([dead, "no-such-host.invalid:1".to_owned(), endpoint]).await.unwrap();
+        assert_eq!(client.write(add("x", 1)).await, Ok(1));
+        cluster.stop().await;
+    }
+}
+
+// ---- the client port and strangers -------------------------------------------------------------------------------
+
+async fn dial(cluster: &Cluster) -> TcpStream {
+    TcpStream::connect(&cluster.endpoints[0]).await.unwrap()
+}
+
+/// Everything that the node still says before it ends the connection.
+async fn last_words(stream: &mut TcpStream) -> bytes::BytesMut {
+    let mut words = bytes::BytesMut::new();
+    let patience = Duration::from_secs(20);
+    let read = async { while stream.read_buf(&mut words).await.is_ok_and(|count| count > 0) {} };
+    tokio::time::timeout(patience, read).await.expect("the connection ends");
+    words
+}
+
+async fn rejection(stream: &mut TcpStream) -> Rejection {
+    let mut words = last_words(stream).await;
+    let frame = frame::split(&mut words, BODY_BYTES_MAX).unwrap().expect("a word of farewell");
+    assert_eq!((frame.kind, words.len()), (kind::REJECT, 0));
+    Rejection::decode(frame.body).unwrap()
+}
+
+fn framed(kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut output = FrameBuffer::default();
+    output.frame(kind, 0, BODY_BYTES_MAX, |out| out.put_slice(body)).unwrap();
+    output.to_vec()
+}
+
+/// A client's hello, as FORMAT and protocol say: magic, version, cluster.
+fn hello(version: u32, cluster: u64) -> Vec<u8> {
+    framed(64, &[&b"OUTRCLNT"[..], &version.to_le_bytes(), &cluster.to_le_bytes()].concat())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_on_the_client_port_hear_why_and_harm_nobody() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    let ours = cluster.nodes[0].config().cluster_id();
+
+    let mut stranger = dial(&cluster).await;
+    stranger.write_all(&hello(1, 5)).await.unwrap();
+    assert_eq!(rejection(&mut stranger).await, Rejection::Cluster { ours, theirs: 5 });
+    let mut stranger = dial(&cluster).await;
+    stranger.write_all(&hello(99, ours)).await.unwrap();
+    assert_eq!(rejection(&mut stranger).await, Rejection::Protocol { ours: 1, theirs: 99 });
+    let mut stranger = dial(&cluster).await;
+    stranger.write_all(&framed(1, b"I am a node")).await.unwrap();
+    assert_eq!(rejection(&mut stranger).await, Rejection::NoHello);
+
+    let noise: Vec<u8> = (0..9999u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let unknown = framed(200, b"");
+    let truncated = framed(66, &[0; 16]);
+    let operation = framed(66, &[9; 17]);
+    let mut damaged = framed(66, &[1; 30]);
+    *damaged.last_mut().unwrap() ^= 1;
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 5000], &noise, &unknown, &truncated, &operation, &damaged] {
+        for greeting in [Vec::new(), hello(1, ours)] {
+            let mut stranger = dial(&cluster).await;
+            stranger.write_all(&greeting).await.unwrap();
+            // The node may end the connection in the middle of it.
+            let _ = stranger.write_all(garbage).await;
+            last_words(&mut stranger).await;
+        }
+    }
+    assert_eq!(client.write(add("x", 1)).await, Ok(2));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_in_harms_nobody() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client().await;
+    let ours = cluster.nodes[0].config().cluster_id();
+    let mut stranger = dial(&cluster).await;
+    stranger.write_all(&hello(1, ours)).await.unwrap();
+    // Requests for a status, many more than may be in hand, whose answers nobody reads.
+    let mut requests = Vec::new();
+    for id in 0..2000_u64 {
+        requests.extend(framed(66, &[&id.to_le_bytes()[..], &1000_u64.to_le_bytes(), &[4]].concat()));
+    }
+    // The node stops reading from it at some point; everyone else is served.
+    let mut taken = 0;
+    while tokio::time::timeout(Duration::from_secs(1), stranger.write_all(&requests)).await.is_ok() {
+        taken += 1;
+        assert!(taken < 1000, "two million answers are in hand for one connection");
+    }
+    assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    cluster.stop().await;
+}

@@ -1,0 +1,192 @@
+//! What callers hear while nodes fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger::engine::{
+    Batch, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Refusal, Restored, RoleKind,
+    Vote,
+};
+use outrigger::network::InProcessNetwork;
+use outrigger::store::{LogReader, LogStore, MemoryStore, StorageError};
+use outrigger::{Config, Error, Outcome, Raft, ReadError, WriteError};
+
+use crate::counter::{Change, Cluster, Ledger, caught_up, config};
+
+#[tokio::test]
+async fn when_the_leader_stops_the_others_go_on() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    cluster.node(leader).write(Change::Add(1)).await.unwrap();
+    cluster.node(leader).shutdown().await.unwrap();
+    let rest: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    // No waiting for the election here: the write does that.
+    let write = write_until_applied(&cluster, rest[0], 2).await;
+    assert!(write >= 2);
+    let next = cluster.leader_of(&rest).await;
+    assert_ne!(next, leader);
+    let added = cluster.node(rest[1]).read(|ledger| ledger.added.clone()).await.unwrap();
+    assert_eq!((added[0], added.last()), (1, Some(&2)));
+    assert_eq!(cluster.node(leader).write(Change::Add(3)).await, Err(WriteError::Stopped));
+    assert_eq!(cluster.node(leader).read(|_| ()).await, Err(ReadError::Stopped));
+    assert_eq!(cluster.node(leader).read_local(|_| ()).await, Err(ReadError::Stopped));
+    cluster.shut_down().await;
+}
+
+/// A write that was handed to a leader that has just gone is in doubt; here it may be written twice.
+async fn write_until_applied(cluster: &Cluster, id: u64, number: u64) -> u64 {
+    loop {
+        match cluster.node(id).write(Change::Add(number)).await {
+            Ok(count) => return count,
+            Err(error) => assert_eq!(error.outcome(), Outcome::Unknown, "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_answers_that_the_outcome_is_unknown() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    cluster.network.isolate(NodeId(leader));
+    let error = cluster.node(leader).write(Change::Add(1)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    let rest: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    write_until_applied(&cluster, rest[0], 2).await;
+    cluster.network.heal();
+    caught_up(cluster.node(leader), cluster.node(rest[0])).await;
+    let added = cluster.node(leader).read(|ledger| ledger.added.clone()).await.unwrap();
+    assert!(!added.contains(&1), "the entry of the old leader was overwritten: {added:?}");
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
+async fn without_a_majority_a_request_ends_in_time_with_nothing_done() {
+    let cluster = Cluster::start_with(|config| config.request_timeout = Duration::from_millis(300)).await;
+    let leader = cluster.leader().await;
+    cluster.network.isolate(NodeId(leader));
+    let node = cluster.node(leader);
+    node.metrics().wait_for(|metrics| metrics.role != RoleKind::Leader).await.unwrap();
+    let error = node.write(Change::Add(1)).await.unwrap_err();
+    assert_eq!(error, WriteError::NotApplied { refusal: Refusal::NoLeader });
+    assert!(error.is_retryable());
+    assert_eq!(node.read(|_| ()).await, Err(ReadError::Refused { refusal: Refusal::NoLeader }));
+    assert_eq!(node.read_local(|ledger| ledger.added.len()).await, Ok(0), "what it has it can show");
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_leader_waits_for_one() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.follower().await;
+    for (one, other) in [(1, 2), (1, 3), (2, 3)] {
+        cluster.network.cut(NodeId(one), NodeId(other));
+    }
+    for id in [leader, follower] {
+        cluster.node(id).metrics().wait_for(|metrics| metrics.leader.is_none()).await.unwrap();
+    }
+    let node = cluster.node(follower).clone();
+    let (write, ()) = tokio::join!(node.write(Change::Add(5)), async { cluster.network.heal() });
+    assert_eq!(write, Ok(1));
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
+async fn a_panic_in_apply_stops_every_node_at_that_entry() {
+    let cluster = Cluster::start().await;
+    cluster.leader().await;
+    let node = cluster.node(1);
+    node.write(Change::Add(1)).await.unwrap();
+    let before = node.read_local_at(|_| ()).await.unwrap().0;
+    let error = node.write(Change::Panic).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    for node in &cluster.nodes {
+        let Err(Error::Fault { reason, .. }) = node.stopped().await else { panic!("{node:?} should have stopped") };
+        assert!(reason.contains("told to panic"), "{reason}");
+        assert!(reason.contains(&format!("at index {}", before.next())), "{reason}");
+        let metrics = node.metrics().latest();
+        assert_eq!((metrics.role, metrics.applied), (RoleKind::Halted, before), "nothing is skipped");
+        assert_eq!(metrics.fault.as_deref(), Some(reason.as_str()));
+        assert_eq!(node.write(Change::Add(2)).await, Err(WriteError::Stopped));
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_does_not_decode_stops_the_node_at_that_entry() {
+    for (garbage, words) in [(&b"\x07"[..], "does not decode"), (&b"\x00\x01\x02"[..], "bytes too many")] {
+        let members = Membership::new([(NodeId(1), Node { address: "node-1:1".into() })], []);
+        let entries = [Payload::membership(Arc::new(members)), Payload::command(Bytes::from_static(garbage))];
+        let mut store = MemoryStore::new();
+        store.append(&[Batch::new(LogId::new(0, 1), LogTime(0), Arc::new(entries))]).unwrap();
+        let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } };
+        let alone = Config { initial_cluster: [].into(), ..config(1) };
+        let transport = Arc::new(InProcessNetwork::default().transport());
+        let builder = Raft::builder(alone, Ledger::default()).transport(transport);
+        let node = builder.log_store(Box::new(store), peer).start().await.unwrap();
+        let Err(Error::Fault { id: 1, reason }) = node.stopped().await else { panic!("it should have stopped") };
+        assert!(reason.contains("at index 2") && reason.contains(words), "{reason}");
+        assert_eq!(node.metrics().latest().applied, LogIndex(1));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
+    let alone = Config { initial_cluster: [(1, "node-1:1".into())].into(), ..config(1) };
+    let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } };
+    for blocks in [true, false] {
+        let store = Frail { inner: MemoryStore::new(), flushes: 4, blocks };
+        let transport = Arc::new(InProcessNetwork::default().transport());
+        let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
+        let node = builder.log_store(Box::new(store), peer).start().await.unwrap();
+        let mut applied = 0;
+        let error = loop {
+            match node.write(Change::Add(applied)).await {
+                Ok(_) => applied += 1,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+        let Err(Error::Fault { reason, .. }) = node.stopped().await else { panic!("it should have stopped") };
+        assert!(reason.contains("the log failed: the disk is gone"), "{reason}");
+        assert_eq!(node.write(Change::Add(9)).await, Err(WriteError::Stopped));
+    }
+}
+
+/// A log whose disk goes away after some flushes.
+struct Frail {
+    inner: MemoryStore,
+    flushes: u32,
+    blocks: bool,
+}
+
+impl LogStore for Frail {
+    fn restore(&mut self) -> Result<Restored, StorageError> {
+        self.inner.restore()
+    }
+    fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
+        self.inner.save_vote(vote)
+    }
+    fn save_peer(&mut self, peer: Peer) -> Result<(), StorageError> {
+        self.inner.save_peer(peer)
+    }
+    fn append(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
+        self.inner.append(batches)
+    }
+    fn truncate(&mut self, after: LogId) -> Result<(), StorageError> {
+        self.inner.truncate(after)
+    }
+    fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
+        self.inner.save_committed(commit)
+    }
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.flushes = self.flushes.checked_sub(1).ok_or_else(|| StorageError::new("the disk is gone"))?;
+        self.inner.flush()
+    }
+    fn reader(&self) -> Arc<dyn LogReader> {
+        self.inner.reader()
+    }
+    fn blocks(&self) -> bool {
+        self.blocks
+    }
+}

@@ -1,0 +1,9 @@
+//! Nodes in one process: writes, reads, failures and ends, as a program sees them.
+//!
+//! Every wait is for a condition: an answer, or metrics that say that it holds.
+
+mod counter;
+mod durable;
+mod failing;
+mod serving;
+mod stopping;

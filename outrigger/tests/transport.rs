@@ -1,0 +1,337 @@
+//! Both transports go through the conformance suite; the TCP one then meets strangers, garbage and silence.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, Peer, PeerRefusal, Term};
+use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
+use outrigger::network::handshake::{Hello, Rejection};
+use outrigger::network::{InProcessNetwork, Local, Receive, TcpSettings, TcpTransport, Transport, codec, suite};
+use tokio::runtime::Runtime;
+
+/// A test that waits for longer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn calls_within_a_process_keep_every_promise() {
+    suite::run(|| {
+        let network = InProcessNetwork::default();
+        move || (Arc::new(network.transport()) as Arc<dyn Transport>, Node::default())
+    });
+}
+
+/// Runs the suite over TCP: where each node listens, and the host under which the others find it.
+fn tcp_keeps_every_promise(listen: &str, host: &str) {
+    let runtime = runtime();
+    let _context = runtime.enter();
+    suite::run(|| {
+        || {
+            let transport = TcpTransport::bind(listen).unwrap();
+            let address = format!("{host}:{}", transport.local_address().port());
+            (Arc::new(transport) as Arc<dyn Transport>, Node { address })
+        }
+    });
+}
+
+#[test]
+fn tcp_keeps_every_promise_to_addresses() {
+    tcp_keeps_every_promise("127.0.0.1:0", "127.0.0.1");
+}
+
+#[test]
+fn tcp_keeps_every_promise_to_host_names() {
+    tcp_keeps_every_promise("127.0.0.1:0", "localhost");
+}
+
+#[test]
+fn tcp_keeps_every_promise_over_ipv6() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        println!("this machine has no IPv6");
+        return;
+    }
+    tcp_keeps_every_promise("[::1]:0", "[::1]");
+}
+
+/// Passes on what arrives.
+struct Arrivals(mpsc::SyncSender<(Peer, Option<Message>)>);
+
+impl Receive for Arrivals {
+    fn receive(&self, from: Peer, message: Option<Message>) -> bool {
+        self.0.try_send((from, message)).is_ok()
+    }
+}
+
+fn local(node: u64) -> Local {
+    let incarnation = Incarnation { id: node, start: 1, nonce: 3 };
+    let peer = Peer { node: NodeId(node), incarnation };
+    Local { cluster: 5, peer, genesis: 6, client_address: None }
+}
+
+fn message(number: u64) -> Message {
+    Message::Committed { term: Term(1), commit: LogIndex(number) }
+}
+
+/// Node 1 on TCP, and a runtime for it.
+struct Node1 {
+    transport: TcpTransport,
+    arrivals: mpsc::Receiver<(Peer, Option<Message>)>,
+    _runtime: Runtime,
+}
+
+impl Node1 {
+    fn start(settings: TcpSettings) -> Self {
+        let runtime = runtime();
+        let context = runtime.enter();
+        let transport = TcpTransport::bind_with("127.0.0.1:0", settings).unwrap();
+        let (sender, arrivals) = mpsc::sync_channel(1 << 16);
+        transport.start(local(1), Arc::new(Arrivals(sender))).unwrap();
+        drop(context);
+        Self { transport, arrivals, _runtime: runtime }
+    }
+
+    fn dial(&self) -> Stranger {
+        let stream = TcpStream::connect(self.transport.local_address()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Stranger { stream, input: BytesMut::new() }
+    }
+
+    /// A friend that has shaken hands.
+    fn befriend(&self, node: u64) -> Stranger {
+        let mut friend = self.dial();
+        friend.say(|output| Hello::new(&local(node), NodeId(1)).encode(output).unwrap());
+        assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
+        assert_eq!(self.arrivals.recv_timeout(PATIENCE), Ok((local(node).peer, None)));
+        friend
+    }
+
+    /// The node still serves: a friend's message arrives.
+    fn serves(&self) {
+        let mut friend = self.befriend(9);
+        friend.say(|output| codec::encode(&message(77), 0, BODY_BYTES_MAX, output).unwrap());
+        let arrival = self.arrivals.recv_timeout(PATIENCE);
+        assert_eq!(arrival, Ok((local(9).peer, Some(message(77)))));
+    }
+}
+
+/// The other end of a connection, played by hand.
+struct Stranger {
+    stream: TcpStream,
+    input: BytesMut,
+}
+
+impl Stranger {
+    fn say(&mut self, words: impl FnOnce(&mut FrameBuffer)) {
+        let mut output = FrameBuffer::default();
+        words(&mut output);
+        self.stream.write_all(&output.to_vec()).unwrap();
+    }
+
+    /// The next frame; `None` when the connection has ended.
+    fn hear(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = frame::split(&mut self.input, BODY_BYTES_MAX).unwrap() {
+                return Some(frame);
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return None,
+                Ok(count) => self.input.extend_from_slice(&bytes[..count]),
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+                Err(error) => panic!("neither a frame nor an end: {error}"),
+            }
+        }
+    }
+
+    fn hear_rejection(&mut self) -> Rejection {
+        let frame = self.hear().expect("a word of farewell");
+        assert_eq!(frame.kind, kind::REJECT);
+        let rejection = Rejection::decode(frame.body).unwrap();
+        assert_eq!(self.hear(), None, "the connection ends behind a rejection");
+        rejection
+    }
+}
+
+#[test]
+fn garbage_ends_its_connection_and_nothing_else() {
+    let node = Node1::start(TcpSettings::default());
+    let mut friend = node.befriend(2);
+    let noise: Vec<Vec<u8>> = vec![
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
+        vec![0xff; 4096],
+        vec![0; 4096],
+        (0..4096u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect(),
+    ];
+    for bytes in noise {
+        let mut stranger = node.dial();
+        stranger.stream.write_all(&bytes).unwrap();
+        assert!(stranger.hear().is_none_or(|frame| frame.kind == kind::REJECT));
+        assert_eq!(stranger.hear(), None);
+        // The same from someone who has shaken hands.
+        let mut friend = node.befriend(3);
+        friend.stream.write_all(&bytes).unwrap();
+        assert_eq!(friend.hear(), None);
+    }
+    friend.say(|output| codec::encode(&message(1), 0, BODY_BYTES_MAX, output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, Some(message(1)))));
+    node.serves();
+}
+
+#[test]
+fn damaged_oversized_and_unknown_frames_end_their_connection() {
+    let settings = TcpSettings { frame_bytes_max: 1000, ..TcpSettings::default() };
+    let node = Node1::start(settings);
+    let whole = |words: &dyn Fn(&mut FrameBuffer)| {
+        let mut output = FrameBuffer::default();
+        words(&mut output);
+        output.to_vec()
+    };
+    let good = whole(&|output| codec::encode(&message(1), 0, BODY_BYTES_MAX, output).unwrap());
+    let mut damaged = good.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    let oversized = whole(&|output| output.frame(24, 0, BODY_BYTES_MAX, |body| body.put_slice(&[0; 1001])).unwrap());
+    let unknown = whole(&|output| output.frame(200, 0, BODY_BYTES_MAX, |_| {}).unwrap());
+    let trailing = whole(&|output| output.frame(24, 0, BODY_BYTES_MAX, |body| body.put_slice(&[0; 17])).unwrap());
+    let elsewhere = whole(&|output| codec::encode(&message(1), 8, BODY_BYTES_MAX, output).unwrap());
+    for bytes in [damaged, oversized, unknown, trailing, elsewhere] {
+        let mut friend = node.befriend(2);
+        friend.stream.write_all(&bytes).unwrap();
+        assert_eq!(friend.hear(), None);
+        // Nothing arrived of it: the next arrival is the next friend's handshake.
+        node.serves();
+    }
+}
+
+#[test]
+fn every_misfit_hears_why_it_is_refused() {
+    let node = Node1::start(TcpSettings::default());
+    let refused = |change: &dyn Fn(&mut Hello)| {
+        let mut hello = Hello::new(&local(2), NodeId(1));
+        change(&mut hello);
+        let mut stranger = node.dial();
+        stranger.say(|output| hello.encode(output).unwrap());
+        stranger.hear_rejection()
+    };
+    assert_eq!(refused(&|hello| hello.cluster = 4), Rejection::Cluster { ours: 5, theirs: 4 });
+    assert_eq!(refused(&|hello| hello.genesis = 4), Rejection::Genesis { ours: 6, theirs: 4 });
+    let wrong = Rejection::WrongNode { asked: NodeId(3), found: NodeId(1) };
+    assert_eq!(refused(&|hello| hello.target = NodeId(3)), wrong);
+    assert_eq!(refused(&|hello| hello.peer.node = NodeId(1)), Rejection::OwnId { node: NodeId(1) });
+    let mut stranger = node.dial();
+    stranger.say(|output| codec::encode(&message(1), 0, BODY_BYTES_MAX, output).unwrap());
+    assert_eq!(stranger.hear_rejection(), Rejection::NoHello);
+    node.serves();
+}
+
+#[test]
+fn a_life_that_the_engine_refuses_hears_why() {
+    let node = Node1::start(TcpSettings::default());
+    let mut friend = node.befriend(2);
+    let mut other = node.befriend(3);
+    node.transport.refuse(local(2).peer, PeerRefusal::SecondCopy);
+    let reason = PeerRefusal::SecondCopy.to_string();
+    assert_eq!(friend.hear_rejection(), Rejection::Peer { reason });
+    other.say(|output| codec::encode(&message(4), 0, BODY_BYTES_MAX, output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(3).peer, Some(message(4)))));
+}
+
+#[test]
+fn who_says_nothing_is_not_waited_for() {
+    let short = Duration::from_millis(50);
+    let node = Node1::start(TcpSettings { connect_timeout: short, idle_timeout: 2 * short, ..TcpSettings::default() });
+    assert_eq!(node.dial().hear(), None);
+    let mut friend = node.befriend(2);
+    friend.say(|output| output.frame(kind::PING, 0, BODY_BYTES_MAX, |_| {}).unwrap());
+    assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::PONG));
+    assert_eq!(friend.hear(), None);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_turned_away() {
+    let node = Node1::start(TcpSettings { connections_max: 2, ..TcpSettings::default() });
+    let friends = [node.befriend(2), node.befriend(3)];
+    let mut third = node.dial();
+    assert_eq!(third.hear_rejection(), Rejection::Full { limit: 2 });
+    drop(friends);
+    // The places are free again as soon as the node has seen the ends.
+    while {
+        let mut again = node.dial();
+        again.say(|output| Hello::new(&local(4), NodeId(1)).encode(output).unwrap());
+        again.hear().is_none_or(|frame| frame.kind != kind::HELLO)
+    } {}
+}
+
+/// A peer that takes connections and then does what the test wants.
+fn listen() -> (TcpListener, BTreeMap<NodeId, Node>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, [(NodeId(2), Node { address })].into())
+}
+
+fn accept(listener: &TcpListener) -> (Stranger, SocketAddr) {
+    let (stream, from) = listener.accept().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    (Stranger { stream, input: BytesMut::new() }, from)
+}
+
+#[test]
+fn a_peer_that_answers_with_the_wrong_name_is_refused_and_dialled_again() {
+    let node = Node1::start(TcpSettings::default());
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    for _ in 0..2 {
+        let (mut peer, _) = accept(&listener);
+        assert_eq!(peer.hear().map(Hello::decode), Some(Ok(Hello::new(&local(1), NodeId(2)))));
+        peer.say(|output| Hello::new(&local(3), NodeId(1)).encode(output).unwrap());
+        let wrong = Rejection::WrongNode { asked: NodeId(2), found: NodeId(3) };
+        assert_eq!(peer.hear_rejection(), wrong);
+    }
+    assert!(node.arrivals.try_recv().is_err());
+}
+
+#[test]
+fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
+    let short = Duration::from_millis(100);
+    let settings = TcpSettings { keepalive_interval: short, idle_timeout: 3 * short, ..TcpSettings::default() };
+    let node = Node1::start(settings);
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let (mut peer, _) = accept(&listener);
+    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    // It takes nothing in from now on: more is sent than sockets and lanes hold, and sending never waits.
+    let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
+    let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
+    for _ in 0..300 {
+        node.transport.send(NodeId(2), propose.clone());
+    }
+    node.serves();
+    // It is given up, and dialled again.
+    let (mut again, _) = accept(&listener);
+    assert_eq!(again.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    drop(peer);
+}
+
+#[test]
+fn a_stopped_transport_frees_its_port_at_once() {
+    let runtime = runtime();
+    let _context = runtime.enter();
+    let mut address = "127.0.0.1:0".to_owned();
+    for _ in 0..20 {
+        let transport = TcpTransport::bind(&address).unwrap();
+        address = transport.local_address().to_string();
+        let (sender, _arrivals) = mpsc::sync_channel(1);
+        transport.start(local(1), Arc::new(Arrivals(sender))).unwrap();
+        let _stays_open = TcpStream::connect(&address).unwrap();
+        transport.stop();
+    }
+}
