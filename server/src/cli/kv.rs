@@ -1,0 +1,202 @@
+//! The verbs that change and read keys. Keys and values are bytes: what the shell passes goes in as it is.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+
+use bytes::Bytes;
+use clap::Args;
+use outrigger::{Client, ClientError};
+use outrigger_server::store::{
+    Answer, Change, Command, Page, Query, RANGE_KEYS_MAX, Store, VALUE_BYTES_MAX, Versioned,
+};
+
+use super::{Failure, Reach, print};
+
+/// Set a key
+///
+/// Prints the revision that the change made.
+#[derive(Args)]
+pub(super) struct Put {
+    /// 1 to 4,096 bytes
+    key: OsString,
+    /// Up to 1,048,576 bytes; put `--` before values that begin with a dash
+    #[arg(required_unless_present = "stdin")]
+    value: Option<OsString>,
+    /// Read the value from standard input
+    #[arg(long, conflicts_with = "value")]
+    stdin: bool,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+impl Put {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let value = match self.value {
+            Some(value) => bytes(value),
+            None => read_value()?,
+        };
+        let command = Command::Put { key: bytes(self.key), value };
+        change(command, &self.reach.within(outer)).await
+    }
+}
+
+/// Print the value of a key
+///
+/// Exits with 1 when the key is absent.
+#[derive(Args)]
+pub(super) struct Get {
+    /// The key, or with --prefix what the keys begin with
+    key: OsString,
+    /// Print every key that begins with KEY, one `key<TAB>value` per line, in order
+    #[arg(long)]
+    prefix: bool,
+    /// Take the answer of whichever node answers first to hand, though it may be out of date
+    #[arg(long)]
+    local: bool,
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+impl Get {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let reader = Reader { client: self.reach.within(outer).client().await?, local: self.local };
+        let key = bytes(self.key);
+        if self.prefix {
+            return reader.print_prefix(&key).await;
+        }
+        let Some(versioned) = reader.value(key.clone()).await? else {
+            return Err(Failure::plain(format_args!("no key `{}`", key.escape_ascii())));
+        };
+        print(|out| {
+            out.write_all(&versioned.value)?;
+            out.write_all(b"\n")
+        })
+    }
+}
+
+/// Delete a key
+///
+/// Prints the revision that the change made. Exits with 1 when the key is absent.
+#[derive(Args)]
+pub(super) struct Delete {
+    /// 1 to 4,096 bytes
+    key: OsString,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl Delete {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let command = Command::Delete { key: bytes(self.key) };
+        change(command, &self.reach.within(outer)).await
+    }
+}
+
+/// Set a key if it has the value that is expected
+///
+/// Prints the revision that the change made. Exits with 1 when the key is absent or has another value.
+#[derive(Args)]
+pub(super) struct CompareAndSwap {
+    /// 1 to 4,096 bytes
+    key: OsString,
+    /// The value that the key must have
+    old: OsString,
+    /// The value that it gets, up to 1,048,576 bytes
+    new: OsString,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl CompareAndSwap {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let (key, expected, value) = (bytes(self.key), Some(bytes(self.old)), bytes(self.new));
+        let command = Command::CompareAndSwap { key, expected, value };
+        change(command, &self.reach.within(outer)).await
+    }
+}
+
+/// Sends one change and prints its revision.
+async fn change(command: Command, reach: &Reach) -> Result<(), Failure> {
+    command.check().map_err(Failure::usage)?;
+    let response = reach.client().await?.write(command).await.map_err(|error| Failure::of_client(&error))?;
+    match response.map_err(Failure::not_applied)? {
+        Change::Done { revision } => print(|out| writeln!(out, "revision {revision}")),
+        Change::Absent => Err(Failure::plain("nothing changed: the key is absent")),
+        Change::NotEqual { revision } => {
+            let message = format!("nothing changed: the key has another value, set by revision {revision}");
+            Err(Failure::plain(message))
+        }
+        other => Err(Failure::plain(format_args!("this client is too old to understand the answer {other:?}"))),
+    }
+}
+
+/// Asks, either for what is true now or for what some node knows.
+struct Reader {
+    client: Client<Store>,
+    local: bool,
+}
+
+impl Reader {
+    async fn ask(&self, query: Query) -> Result<Answer, Failure> {
+        let answered = if self.local {
+            self.client.query_local(query).await.map(|answered| answered.answer)
+        } else {
+            self.client.query(query).await
+        };
+        // A read changes nothing, however it fails.
+        answered.map_err(|error: ClientError| Failure::not_applied(error))
+    }
+
+    async fn value(&self, key: Bytes) -> Result<Option<Versioned>, Failure> {
+        match self.ask(Query::Get { key }).await? {
+            Answer::Value(value) => Ok(value),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn page(&self, prefix: Bytes, after: Option<Bytes>) -> Result<Page, Failure> {
+        match self.ask(Query::Range { prefix, after, limit: RANGE_KEYS_MAX }).await? {
+            Answer::Page(page) => Ok(page),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Page after page: each is true when it is read, the whole is not one moment.
+    async fn print_prefix(&self, prefix: &Bytes) -> Result<(), Failure> {
+        let mut page = self.page(prefix.clone(), None).await?;
+        if page.entries.is_empty() {
+            return Err(Failure::plain(format_args!("no key begins with `{}`", prefix.escape_ascii())));
+        }
+        loop {
+            print(|out| page.entries.iter().try_for_each(|(key, entry)| write_line(out, key, &entry.value)))?;
+            match page.entries.last() {
+                Some((last, _)) if page.more => page = self.page(prefix.clone(), Some(last.clone())).await?,
+                _ => return Ok(()),
+            }
+        }
+    }
+}
+
+fn write_line(out: &mut dyn Write, key: &[u8], value: &[u8]) -> std::io::Result<()> {
+    out.write_all(key)?;
+    out.write_all(b"\t")?;
+    out.write_all(value)?;
+    out.write_all(b"\n")
+}
+
+fn unexpected(answer: &Answer) -> Failure {
+    Failure::plain(format_args!("the node answered another question: {answer:?}"))
+}
+
+fn bytes(argument: OsString) -> Bytes {
+    argument.into_encoded_bytes().into()
+}
+
+/// The whole of standard input, or as much of it as shows that it is too long.
+fn read_value() -> Result<Bytes, Failure> {
+    let mut value = Vec::new();
+    let bytes_max = u64::try_from(VALUE_BYTES_MAX).expect("a limit fits 64 bits");
+    let read = std::io::stdin().take(bytes_max + 1).read_to_end(&mut value);
+    read.map_err(|error| Failure::usage(format_args!("cannot read the value from standard input: {error}")))?;
+    Ok(value.into())
+}

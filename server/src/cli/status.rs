@@ -1,0 +1,143 @@
+//! `outrigger status`: what each node says of itself, side by side.
+//!
+//! ```text
+//!   node  endpoint        role      term  leader  last  committed  applied  state hash
+//!   1     127.0.0.1:7201  follower  4     2       1207  1207       1207     5d1c06fb1b1dd12e
+//!   2     127.0.0.1:7202  leader    4     2       1207  1207       1207     5d1c06fb1b1dd12e
+//!   -     127.0.0.1:7203  -         -     -       -     -          -        -                 cannot be reached: ...
+//! ```
+
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::{Failure, Reach, print};
+use crate::observe::{Observed, observe};
+use crate::table::Table;
+
+/// Show each endpoint's role, term, log and state
+///
+/// Exits with 3 when no endpoint answers.
+#[derive(Args)]
+pub(super) struct Status {
+    /// A table for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+/// One node, or why it cannot be asked: then all but the endpoint and the error are null.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    node: Option<u64>,
+    endpoint: String,
+    role: Option<String>,
+    term: Option<u64>,
+    leader: Option<u64>,
+    last_index: Option<u64>,
+    committed: Option<u64>,
+    applied: Option<u64>,
+    /// Taken at `applied`. Text, because many readers of JSON round numbers of 64 bits.
+    state_hash: Option<String>,
+    error: Option<String>,
+}
+
+impl Status {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let reach = self.reach.within(outer);
+        let rows = rows(&reach).await?;
+        match self.output {
+            Output::Table => print(|out| write!(out, "{}", table(&rows)))?,
+            Output::Json => {
+                let json = serde_json::to_string(&rows).map_err(Failure::plain)?;
+                print(|out| writeln!(out, "{json}"))?;
+            }
+        }
+        if rows.iter().all(|row| row.error.is_some()) {
+            return Err(Failure::not_applied(format_args!("none of {} endpoints answered", rows.len())));
+        }
+        Ok(())
+    }
+}
+
+/// Asks all endpoints at once; the rows come in the endpoints' order.
+async fn rows(reach: &Reach) -> Result<Vec<Row>, Failure> {
+    let mut asked = JoinSet::new();
+    for (place, endpoint) in reach.endpoints()?.into_iter().enumerate() {
+        let timeout = reach.timeout();
+        asked.spawn(async move {
+            let row = match observe(&endpoint, timeout).await {
+                Ok(observed) => Row::new(observed),
+                Err(error) => Row { error: Some(error), ..Row::default() },
+            };
+            (place, Row { endpoint, ..row })
+        });
+    }
+    let mut rows = asked.join_all().await;
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    Ok(rows.into_iter().map(|(_, row)| row).collect())
+}
+
+impl Row {
+    fn new(observed: Observed) -> Self {
+        let Observed { status, applied, summary } = observed;
+        Self {
+            node: Some(status.node.0),
+            role: Some(status.role.name().to_owned()),
+            term: Some(status.term.0),
+            leader: status.leader.map(|leader| leader.0),
+            last_index: Some(status.last.index.0),
+            committed: Some(status.committed.0),
+            applied: Some(applied),
+            state_hash: Some(format!("{:016x}", summary.hash)),
+            error: status.fault,
+            ..Self::default()
+        }
+    }
+}
+
+fn table(rows: &[Row]) -> Table {
+    let heads = ["node", "endpoint", "role", "term", "leader", "last", "committed", "applied", "state hash", ""];
+    let mut table = Table::new(&heads);
+    for row in rows {
+        let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        table.push([
+            number(row.node),
+            row.endpoint.clone(),
+            text(&row.role),
+            number(row.term),
+            number(row.leader),
+            number(row.last_index),
+            number(row.committed),
+            number(row.applied),
+            text(&row.state_hash),
+            row.error.clone().unwrap_or_default(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_every_field_also_of_a_node_that_is_away() {
+        let row = Row { endpoint: "a:1".to_owned(), error: Some("away".to_owned()), ..Row::default() };
+        assert_eq!(
+            serde_json::to_string(&[row]).unwrap(),
+            concat!(
+                r#"[{"node":null,"endpoint":"a:1","role":null,"term":null,"leader":null,"last_index":null,"#,
+                r#""committed":null,"applied":null,"state_hash":null,"error":"away"}]"#
+            )
+        );
+    }
+}

@@ -1,0 +1,201 @@
+//! The processes of a demonstration: started, killed, started again, and never left behind.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::PATIENCE;
+use super::ground::{Ground, free_ports};
+use super::process::{Node, StartError};
+use super::report::NodeState;
+use super::workload::Killing;
+use crate::cli::Failure;
+use crate::observe::{Observed, observe};
+
+/// How often to try other ports, or the same port again, when somebody else had one.
+const ATTEMPTS: u32 = 5;
+/// How often to look whether something has happened.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long a node may take to say how it is.
+const OBSERVE: Duration = Duration::from_secs(2);
+
+/// Some nodes on this machine. Dropping it kills them and removes their data, unless it was told to keep them.
+pub(super) struct Cluster {
+    // Dropped before `ground`: the processes are gone before their files go.
+    nodes: Vec<Node>,
+    ground: Ground,
+}
+
+/// Who leads.
+pub(super) struct Leader {
+    pub(super) node: u64,
+    pub(super) term: u64,
+}
+
+impl Cluster {
+    /// Starts `count` nodes in `dir` and waits until all are ready.
+    pub(super) async fn start(count: u64, dir: Option<&Path>) -> Result<Self, Failure> {
+        let place = || dir.map_or("the temporary directory".to_owned(), |dir| dir.display().to_string());
+        let ground =
+            Ground::new(dir).map_err(|error| Failure::plain(format_args!("cannot use {}: {error}", place())))?;
+        super::tell(&format!("starting {count} nodes in {}", ground.root().display()));
+        let mut cluster = Self { nodes: Vec::new(), ground };
+        let mut attempt = 1;
+        loop {
+            match cluster.start_nodes(count).await {
+                Ok(()) => return Ok(cluster),
+                Err(error) if error.is_address_in_use && attempt < ATTEMPTS => {
+                    super::tell("somebody took a port: trying others");
+                    attempt += 1;
+                    cluster.nodes.clear();
+                    cluster.ground.clear().map_err(Failure::plain)?;
+                }
+                Err(error) => return Err(Failure::plain(error.message)),
+            }
+        }
+    }
+
+    async fn start_nodes(&mut self, count: u64) -> Result<(), StartError> {
+        let count = usize::try_from(count).expect("a handful of nodes");
+        let ports = free_ports(2 * count).map_err(|error| StartError::of(&error))?;
+        let (peers, clients) = ports.split_at(count);
+        let members: Vec<String> = (1_u64..).zip(peers).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
+        for ((id, peer), client) in (1..).zip(peers).zip(clients) {
+            self.nodes.push(Node::new(id, *peer, *client, &members, self.ground.root()));
+        }
+        // All are started before any is waited for: none is ready sooner for being alone.
+        for node in &mut self.nodes {
+            node.spawn()?;
+        }
+        for node in &mut self.nodes {
+            node.ready(PATIENCE).await?;
+        }
+        Ok(())
+    }
+
+    /// Where clients reach the nodes.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(Node::endpoint).collect()
+    }
+
+    /// Waits until a node leads.
+    pub(super) async fn leader(&self) -> Result<Leader, Failure> {
+        let began = Instant::now();
+        loop {
+            let mut leader: Option<Leader> = None;
+            for node in self.nodes.iter().filter(|node| node.is_running()) {
+                let Ok(Observed { status, .. }) = observe(&node.endpoint(), OBSERVE).await else { continue };
+                let is_newer = leader.as_ref().is_none_or(|leader| leader.term < status.term.0);
+                if status.leader == Some(status.node) && is_newer {
+                    leader = Some(Leader { node: node.id(), term: status.term.0 });
+                }
+            }
+            match leader {
+                Some(leader) => return Ok(leader),
+                None if began.elapsed() < PATIENCE => tokio::time::sleep(LOOK).await,
+                None => return Err(Failure::plain(format_args!("no node became leader within {PATIENCE:?}"))),
+            }
+        }
+    }
+
+    /// Kills whoever leads now, as a crash would: no warning, no last word.
+    pub(super) async fn kill_leader(&mut self) -> Result<Killing, Failure> {
+        let leader = self.leader().await?.node;
+        let node = self.nodes.iter_mut().find(|node| node.id() == leader).expect("the leader is one of the nodes");
+        let sent = Instant::now();
+        node.kill();
+        Ok(Killing { sent, dead: Instant::now() })
+    }
+
+    /// Starts what was killed, with the data that it left, and says which node that is.
+    pub(super) async fn restart_killed(&mut self) -> Result<u64, Failure> {
+        let node = self.nodes.iter_mut().find(|node| !node.is_running()).expect("one node was killed");
+        let mut attempt = 1;
+        loop {
+            let started = match node.spawn() {
+                Ok(()) => node.ready(PATIENCE).await,
+                Err(error) => Err(error),
+            };
+            match started {
+                Ok(()) => return Ok(node.id()),
+                Err(error) if error.is_address_in_use && attempt < ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(error) => return Err(Failure::plain(error.message)),
+            }
+        }
+    }
+
+    /// Waits until every node has applied the whole log of the leader, and shows the states.
+    pub(super) async fn settled(&self) -> Result<Vec<NodeState>, Failure> {
+        let began = Instant::now();
+        loop {
+            let seen = self.observe_all().await;
+            let is_late = began.elapsed() >= PATIENCE;
+            match seen {
+                Ok(seen) if is_settled(&seen) || is_late => return Ok(seen.iter().map(state).collect()),
+                Err(error) if is_late => return Err(Failure::plain(error)),
+                Ok(_) | Err(_) => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    async fn observe_all(&self) -> Result<Vec<Observed>, String> {
+        let mut seen = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let observed = observe(&node.endpoint(), OBSERVE).await;
+            seen.push(observed.map_err(|error| format!("node {} does not answer: {error}", node.id()))?);
+        }
+        Ok(seen)
+    }
+
+    /// What the nodes logged last, for one who must find out why something failed.
+    pub(super) fn last_words(&self) -> String {
+        self.nodes.iter().map(Node::last_words).collect()
+    }
+
+    /// From now on the nodes live without this process.
+    pub(super) fn keep(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            node.release()
+                .map_err(|error| Failure::plain(format_args!("cannot release node {}: {error}", node.id())))?;
+        }
+        self.ground.keep();
+        Ok(())
+    }
+
+    /// What to try on a cluster that was kept, and how to end it.
+    pub(super) fn advice(&self) -> String {
+        let program = std::env::current_exe().map_or("outrigger".to_owned(), |path| path.display().to_string());
+        let pids: Vec<String> = self.nodes.iter().filter_map(Node::pid).map(|pid| pid.to_string()).collect();
+        format!(
+            "The cluster is up. Try:\n  \
+             export OUTRIGGER_ENDPOINTS={endpoints}\n  \
+             {program} status\n  \
+             {program} put city Oslo\n  \
+             {program} get city\n  \
+             {program} get --prefix demo/00000000\n\
+             and end it with:\n  \
+             kill {pids} && rm -r {root}\n",
+            endpoints = self.endpoints().join(","),
+            pids = pids.join(" "),
+            root = self.ground.root().display(),
+        )
+    }
+}
+
+/// Whether all have applied the same, and that is all that is committed.
+fn is_settled(seen: &[Observed]) -> bool {
+    let committed = seen.iter().map(|observed| observed.status.committed.0).max();
+    seen.iter().all(|observed| Some(observed.applied) == committed)
+}
+
+fn state(observed: &Observed) -> NodeState {
+    NodeState {
+        node: observed.status.node.0,
+        role: observed.status.role.name().to_owned(),
+        term: observed.status.term.0,
+        applied: observed.applied,
+        summary: observed.summary,
+    }
+}

@@ -1,0 +1,147 @@
+//! The directory of a demonstration, gone when it ends, and the ports of its nodes.
+
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// Below what systems hand out to outgoing connections (32,768 and up on Linux), so that none of those takes a port
+/// while its node is down.
+const PORTS: std::ops::Range<u16> = 10_240..32_000;
+
+/// A directory that was empty at first, and is put back to what it was when this is dropped.
+#[derive(Debug)]
+pub(super) struct Ground {
+    root: PathBuf,
+    /// Whether the directory itself is ours.
+    is_created: bool,
+    /// Whether everything stays.
+    is_kept: bool,
+}
+
+impl Ground {
+    /// At `dir`, which must be empty or not exist in an existing directory; by default in a new temporary one.
+    pub(super) fn new(dir: Option<&Path>) -> io::Result<Self> {
+        let Some(dir) = dir else {
+            let root = tempfile::Builder::new().prefix("outrigger-demo-").tempdir()?.keep();
+            return Ok(Self { root, is_created: true, is_kept: false });
+        };
+        let is_created = match fs::create_dir(dir) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        // From here on an error must not leave a new directory behind, nor remove what is in an old one.
+        let root = dir.canonicalize()?;
+        if fs::read_dir(&root)?.next().is_some() {
+            return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "it is not empty: name another"));
+        }
+        Ok(Self { root, is_created, is_kept: false })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what was written so far.
+    pub(super) fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on everything stays.
+    pub(super) fn keep(&mut self) {
+        self.is_kept = true;
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        self.clear()?;
+        if self.is_created { fs::remove_dir(&self.root) } else { Ok(()) }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
+        if let Err(error) = self.remove() {
+            super::tell(&format!("cannot remove {}: {error}", self.root.display()));
+        }
+    }
+}
+
+/// Ports on the loopback address that nobody listens on, all different. Somebody else may take one before it is used:
+/// then a node says so, and the cluster tries others.
+pub(super) fn free_ports(count: usize) -> io::Result<Vec<u16>> {
+    let span = u64::from(PORTS.end - PORTS.start);
+    let start = RandomState::new().build_hasher().finish() % span;
+    let mut held = Vec::with_capacity(count);
+    for step in 0..span {
+        if held.len() == count {
+            break;
+        }
+        let offset = u16::try_from((start + step) % span).expect("the span of ports fits a port");
+        held.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, PORTS.start + offset)));
+    }
+    if held.len() < count {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("fewer than {count} free ports in {PORTS:?}")));
+    }
+    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_ground_goes_with_all_that_is_in_it() {
+        let ground = Ground::new(None).unwrap();
+        let root = ground.root().to_owned();
+        fs::create_dir(root.join("node-1")).unwrap();
+        fs::write(root.join("node-1").join("log"), "x").unwrap();
+        drop(ground);
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_directory_that_was_there_stays_and_is_empty_again() {
+        let outer = tempfile::tempdir().unwrap();
+        let ground = Ground::new(Some(outer.path())).unwrap();
+        fs::write(outer.path().join("file"), "x").unwrap();
+        drop(ground);
+        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0);
+
+        let inner = outer.path().join("new");
+        drop(Ground::new(Some(&inner)).unwrap());
+        assert!(!inner.exists());
+
+        let mut ground = Ground::new(Some(&inner)).unwrap();
+        ground.keep();
+        drop(ground);
+        assert!(inner.exists());
+    }
+
+    #[test]
+    fn a_directory_with_something_in_it_is_left_alone() {
+        let outer = tempfile::tempdir().unwrap();
+        fs::write(outer.path().join("precious"), "x").unwrap();
+        assert_eq!(Ground::new(Some(outer.path())).unwrap_err().kind(), io::ErrorKind::DirectoryNotEmpty);
+        assert!(outer.path().join("precious").exists());
+    }
+
+    #[test]
+    fn free_ports_differ_and_can_be_bound() {
+        let ports = free_ports(6).unwrap();
+        let listeners: Vec<_> = ports.iter().map(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))).collect();
+        assert!(listeners.iter().all(Result::is_ok), "{ports:?}");
+    }
+}

@@ -1,0 +1,194 @@
+//! The command line against real nodes: what each verb prints, and with which code it exits.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod harness;
+
+use harness::{Cluster, Ran, binary, run, wait_until};
+
+#[track_caller]
+fn assert_ran(ran: &Ran, code: i32, stdout: &str, stderr_part: &str) {
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(code), stdout), "{ran:?}");
+    assert!(ran.stderr.contains(stderr_part), "no `{stderr_part}` in {ran:?}");
+}
+
+#[test]
+fn one_node_puts_gets_deletes_and_swaps() {
+    let cluster = Cluster::started(1);
+    assert_ran(&cluster.run(&["get", "city"]), 1, "", "no key `city`");
+    assert_ran(&cluster.run(&["put", "city", "Oslo"]), 0, "revision 1\n", "");
+    assert_ran(&cluster.run(&["get", "city"]), 0, "Oslo\n", "");
+    assert_ran(&cluster.run(&["put", "city", "Bergen"]), 0, "revision 2\n", "");
+    assert_ran(&cluster.run(&["cas", "city", "Oslo", "Rome"]), 1, "", "another value, set by revision 2");
+    assert_ran(&cluster.run(&["cas", "city", "Bergen", "Oslo"]), 0, "revision 3\n", "");
+    assert_ran(&cluster.run(&["cas", "lake", "Bergen", "Oslo"]), 1, "", "absent");
+    assert_ran(&cluster.run(&["get", "city", "--local"]), 0, "Oslo\n", "");
+    assert_ran(&cluster.run(&["del", "city"]), 0, "revision 4\n", "");
+    assert_ran(&cluster.run(&["del", "city"]), 1, "", "absent");
+    assert_ran(&cluster.run(&["get", "city"]), 1, "", "no key");
+}
+
+#[test]
+fn a_prefix_lists_its_keys_in_order() {
+    let cluster = Cluster::started(1);
+    for key in ["fjord/b", "city", "fjord/a", "fjord"] {
+        cluster.done(&["put", key, &key.to_uppercase()]);
+    }
+    assert_eq!(cluster.done(&["get", "--prefix", "fjord/"]), "fjord/a\tFJORD/A\nfjord/b\tFJORD/B\n");
+    assert_eq!(cluster.done(&["get", "--prefix", ""]).lines().count(), 4);
+    assert_eq!(cluster.done(&["get", "--prefix", "--local", "ci"]), "city\tCITY\n");
+    assert_ran(&cluster.run(&["get", "--prefix", "lake"]), 1, "", "no key begins with `lake`");
+}
+
+#[test]
+fn endpoints_come_from_before_the_verb_behind_it_or_the_environment() {
+    let cluster = Cluster::started(1);
+    let endpoint = cluster.nodes[0].endpoint();
+    assert_eq!(run(["--endpoints", &endpoint, "put", "k", "v"]).code, Some(0));
+    assert_eq!(run(["put", "k", "v", "--endpoints", &endpoint]).code, Some(0));
+    assert_eq!(run(["put", "--endpoints", &endpoint, "k", "v"]).code, Some(0));
+    let from_environment = binary().env("OUTRIGGER_ENDPOINTS", &endpoint).args(["get", "k"]).output().unwrap();
+    assert_ran(&from_environment.into(), 0, "v\n", "");
+    assert_ran(&run(["get", "k"]), 2, "", "OUTRIGGER_ENDPOINTS");
+}
+
+#[test]
+fn a_value_may_come_from_standard_input() {
+    let cluster = Cluster::started(1);
+    let value = "long ".repeat(100_000);
+    let mut put = binary()
+        .args(["--endpoints", &cluster.nodes[0].endpoint(), "put", "k", "--stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    put.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
+    assert!(put.wait().unwrap().success());
+    assert_eq!(cluster.done(&["get", "k"]), format!("{value}\n"));
+}
+
+#[test]
+fn usage_errors_exit_with_2() {
+    for arguments in [&[][..], &["put", "k"], &["get"], &["frob"], &["cas", "k", "old"], &["status", "--output", "xml"]]
+    {
+        assert_eq!(run(arguments).code, Some(2), "{arguments:?}");
+    }
+    for verb in ["serve", "put", "get", "del", "cas", "status", "demo"] {
+        let help = run([verb, "--help"]);
+        assert_eq!(help.code, Some(0));
+        assert!(help.stdout.contains("Usage: outrigger"), "{help:?}");
+    }
+}
+
+#[test]
+fn every_node_of_three_serves_and_the_states_are_equal() {
+    let cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    for node in &cluster.nodes {
+        let endpoint = node.endpoint();
+        assert_eq!(run(["get", "city", "--endpoints", &endpoint]).stdout, "Oslo\n");
+        assert_eq!(run(["put", "via", &node.id.to_string(), "--endpoints", &endpoint]).code, Some(0));
+        assert_eq!(cluster.done(&["get", "via"]), format!("{}\n", node.id));
+    }
+    wait_until("all nodes have applied all", || {
+        let rows = cluster.status();
+        rows.iter().all(|row| row["applied"] == rows[0]["last_index"] && row["committed"] == rows[0]["last_index"])
+    });
+    let rows = cluster.status();
+    let of = |field: &'static str| rows.iter().map(move |row| row[field].clone()).collect::<Vec<Value>>();
+    assert_eq!(of("node"), [1, 2, 3]);
+    assert_eq!(of("endpoint"), cluster.endpoints());
+    assert_eq!(of("error"), [Value::Null, Value::Null, Value::Null]);
+    assert_eq!(of("role").iter().filter(|role| *role == "leader").count(), 1, "{rows:?}");
+    for field in ["term", "leader", "last_index", "committed", "applied", "state_hash"] {
+        let values = of(field);
+        assert!(values.iter().all(|value| !value.is_null() && *value == values[0]), "{field}: {values:?}");
+    }
+    let table = cluster.done(&["status"]);
+    assert_eq!(table.lines().count(), 4, "{table}");
+    assert!(table.contains("leader") && table.contains(rows[0]["state_hash"].as_str().unwrap()), "{table}");
+}
+
+#[test]
+fn a_node_that_is_away_is_a_row_with_an_error() {
+    let mut cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    cluster.nodes[1].kill();
+    let rows = cluster.status();
+    assert_eq!(rows.len(), 3);
+    assert_eq!((&rows[1]["node"], &rows[1]["state_hash"]), (&Value::Null, &Value::Null));
+    assert!(rows[1]["error"].as_str().is_some_and(|error| !error.is_empty()), "{rows:?}");
+    assert_eq!((&rows[0]["node"], &rows[2]["node"]), (&Value::from(1), &Value::from(3)));
+    let away = run(["--timeout", "1s", "status", "--endpoints", &cluster.nodes[1].endpoint()]);
+    assert_eq!(away.code, Some(3), "{away:?}");
+}
+
+#[test]
+fn without_a_majority_a_write_says_what_became_of_it() {
+    let mut cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    let leader = cluster.leader();
+    let follower = (leader + 1) % 3;
+    let endpoint = cluster.nodes[follower].endpoint();
+    cluster.nodes[leader].kill();
+    cluster.nodes[(leader + 2) % 3].kill();
+    wait_until("the follower knows that there is no leader", || {
+        let row = &cluster.status()[follower];
+        row["error"].is_null() && row["leader"].is_null()
+    });
+
+    let put = run(["--timeout", "1s", "put", "city", "Rome", "--endpoints", &endpoint]);
+    assert_eq!((put.code, put.stdout.as_str()), (Some(3), ""), "{put:?}");
+    assert!(put.stderr.contains("not applied"), "{put:?}");
+    let get = run(["--timeout", "1s", "get", "city", "--endpoints", &endpoint]);
+    assert_eq!((get.code, get.stdout.as_str()), (Some(3), ""), "{get:?}");
+    let local = run(["get", "city", "--local", "--endpoints", &endpoint]);
+    assert_ran(&local, 0, "Oslo\n", "");
+}
+
+#[test]
+fn a_write_that_a_lonely_leader_took_is_unknown() {
+    let mut cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    let leader = cluster.leader();
+    // The leader goes on alone until it notices; what it takes until then is neither applied nor refused.
+    cluster.nodes[(leader + 1) % 3].kill();
+    cluster.nodes[(leader + 2) % 3].kill();
+    let put = run(["--timeout", "10s", "put", "city", "Rome", "--endpoints", &cluster.nodes[leader].endpoint()]);
+    assert!(matches!(put.code, Some(3 | 4)), "{put:?}");
+    let is_unknown = put.code == Some(4);
+    for place in [leader + 1, leader + 2] {
+        cluster.nodes[place % 3].start();
+    }
+    let value = cluster.done(&["get", "city"]);
+    assert!(value == "Oslo\n" || is_unknown && value == "Rome\n", "{put:?}, then {value}");
+}
+
+#[test]
+fn the_ready_line_tells_the_port_that_was_picked() {
+    let mut cluster = Cluster::new(1);
+    let node = &mut cluster.nodes[0];
+    let listen = node.arguments.iter().position(|argument| argument == "--listen-client").unwrap() + 1;
+    node.arguments[listen] = "127.0.0.1:0".to_owned();
+    let ready = node.start();
+    let client = ready.trim_end().rsplit_once("client=").unwrap().1.to_owned();
+    assert_eq!(ready, format!("ready id=1 peer=127.0.0.1:{} client={client}\n", node.peer));
+    assert!(!client.ends_with(":0"), "{ready}");
+    assert_eq!(run(["put", "k", "v", "--endpoints", &client]).code, Some(0));
+}
+
+#[test]
+fn signals_stop_a_node_cleanly_and_its_data_stays() {
+    let mut cluster = Cluster::started(1);
+    cluster.done(&["put", "city", "Oslo"]);
+    for name in ["TERM", "INT"] {
+        assert_eq!(cluster.nodes[0].stop(name).code(), Some(0), "{}", cluster.nodes[0].logged());
+        assert_eq!(cluster.run(&["--timeout", "300ms", "get", "city"]).code, Some(3));
+        cluster.nodes[0].start();
+        assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
+    }
+}

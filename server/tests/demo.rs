@@ -1,0 +1,133 @@
+//! The demonstration: what it prints, and that it leaves nothing behind however it ends.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use tempfile::TempDir;
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod harness;
+
+use harness::{Ran, binary, run, signal, wait_until};
+
+/// A place for temporary files that only one test uses.
+fn ground() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn demo(ground: &TempDir, arguments: &[&str]) -> Ran {
+    binary().env("TMPDIR", ground.path()).arg("demo").args(arguments).output().unwrap().into()
+}
+
+/// The processes whose command line names a path.
+fn processes_in(path: &Path) -> Vec<String> {
+    let path = path.display().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(&path)).collect()
+}
+
+#[track_caller]
+fn assert_nothing_left(ground: &TempDir) {
+    assert_eq!(processes_in(ground.path()), [""; 0]);
+    let files: Vec<_> = fs::read_dir(ground.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+/// A demonstration in the middle of writing far more than it will get to.
+fn in_the_middle(ground: &TempDir, arguments: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
+    let mut command = binary();
+    command.env("TMPDIR", ground.path()).args(["demo", "--writes", "50000000"]).args(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("leads in term") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before a node led");
+    }
+    assert_eq!(processes_in(ground.path()).len(), 3);
+    (child, stderr)
+}
+
+#[test]
+fn it_ends_with_its_account_and_leaves_nothing() {
+    let ground = ground();
+    let ran = demo(&ground, &["--writes", "400"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let last = ran.stdout.lines().last().unwrap();
+    let millis = last.strip_prefix("acknowledged 400, lost 0, failover ").and_then(|rest| rest.strip_suffix(" ms"));
+    let millis: u64 = millis.unwrap_or_else(|| panic!("the last line is `{last}`")).parse().unwrap();
+    // Followers wait for at least the shortest election timeout before they stand.
+    assert!((100..30_000).contains(&millis), "{last}");
+    let hashes: Vec<&str> =
+        ran.stdout.lines().skip(1).take(3).map(|row| row.split_whitespace().last().unwrap()).collect();
+    assert!(hashes.iter().all(|hash| hash.len() == 16 && *hash == hashes[0]), "{}", ran.stdout);
+    assert!(ran.stderr.contains("400/400 writes"), "{}", ran.stderr);
+    assert_nothing_left(&ground);
+}
+
+#[test]
+fn a_single_write_is_enough_and_five_nodes_are_possible() {
+    let ground = ground();
+    let ran = demo(&ground, &["--writes", "1", "--nodes", "5"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.lines().last().unwrap().starts_with("acknowledged 1, lost 0, failover "), "{ran:?}");
+    assert_nothing_left(&ground);
+}
+
+#[test]
+fn signals_end_it_and_leave_nothing() {
+    for name in ["INT", "TERM", "HUP"] {
+        let ground = ground();
+        let (mut child, mut stderr) = in_the_middle(&ground, &[]);
+        signal(name, child.id());
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}: {rest}");
+        assert_nothing_left(&ground);
+    }
+}
+
+#[test]
+fn its_nodes_notice_when_it_is_killed() {
+    let ground = ground();
+    let (mut child, _stderr) = in_the_middle(&ground, &[]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+}
+
+#[test]
+fn a_directory_of_ones_own_is_used_and_put_back() {
+    let ground = ground();
+    let dir = ground.path().join("cluster");
+    let dir = dir.to_str().unwrap();
+    assert_eq!(demo(&ground, &["--writes", "10", "--dir", dir]).code, Some(0));
+    assert_nothing_left(&ground);
+
+    fs::create_dir(dir).unwrap();
+    fs::write(ground.path().join("cluster/precious"), "x").unwrap();
+    let refused = demo(&ground, &["--writes", "10", "--dir", dir]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains(dir) && refused.stderr.contains("not empty"), "{refused:?}");
+    assert_eq!(fs::read_to_string(ground.path().join("cluster/precious")).unwrap(), "x");
+}
+
+#[test]
+fn a_kept_cluster_serves_on_and_says_how_to_use_and_end_it() {
+    let ground = ground();
+    let ran = demo(&ground, &["--writes", "20", "--keep"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.lines().last().unwrap().starts_with("acknowledged 20, lost 0, failover "), "{ran:?}");
+    let after = |head: &str| ran.stdout.split_once(head).unwrap().1.lines().next().unwrap();
+    let endpoints = after("OUTRIGGER_ENDPOINTS=");
+    let status = run(["status", "--endpoints", endpoints]);
+    assert!(status.code == Some(0) && status.stdout.contains("leader"), "{status:?}");
+    assert_eq!(run(["get", "--endpoints", endpoints, "demo/000000019"]).stdout, "value of write 19\n");
+
+    let ended = std::process::Command::new("sh").args(["-c", &format!("kill {}", after("  kill "))]).status().unwrap();
+    assert!(ended.success());
+    wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+}

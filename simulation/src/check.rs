@@ -1,0 +1,274 @@
+//! What must always hold, checked after every step of every node.
+//!
+//! The judge knows nothing of how nodes decide. It sees what they hold, what they say and what clients were told, and
+//! keeps the one history that all of it must fit: who led, who voted, which entry followed which, and one chain of
+//! committed entries that only grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use outrigger::engine::{LogId, LogIndex, Message, NodeId, RoleKind, Status, Term, VoteResult};
+
+use crate::durable::{Durable, Stamp, Stamps};
+
+mod clients;
+
+pub(crate) use clients::ClientJudge;
+
+/// The properties that are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Check {
+    /// One leader in each term at most (Raft paper, figure 3).
+    ElectionSafety,
+    /// A leader drops none of its entries (figure 3).
+    LeaderAppendOnly,
+    /// Entries with the same id are the same, and so is all before them (figure 3).
+    LogMatching,
+    /// A leader's log has every entry that was committed before (figure 3).
+    LeaderCompleteness,
+    /// No two nodes commit or apply different entries at one index (figure 3).
+    StateMachineSafety,
+    /// A node votes for one candidate in a term at most, restarts included.
+    OneVote,
+    /// Votes and acknowledgements leave only when what they promise is durable.
+    Promise,
+    /// What a leader commits is durable on a quorum.
+    CommittedOnQuorum,
+    /// Term, commit index and applied index do not go back while a node lives.
+    Monotonic,
+    /// A restart finds what was flushed, and nothing that was never written.
+    Recovery,
+    /// What a client was told is done is done, in the order that it could observe, and stays.
+    Acknowledged,
+    /// What a client was told is not done never happens, and nothing happens twice.
+    AtMostOnce,
+    /// A read sees every write that was acknowledged before it began, and what any read before it saw.
+    LinearizableRead,
+    /// Nodes that follow the protocol refuse nobody and do not stop.
+    Health,
+    /// Without faults the cluster comes to agree, and serves.
+    Convergence,
+    /// The code under test has an assertion of its own that failed.
+    Assertion,
+}
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which one.
+    pub check: Check,
+    /// What contradicts it.
+    pub reason: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is violated: {}", self.check, self.reason)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Fails with a violation unless the condition holds.
+macro_rules! require {
+    ($condition:expr, $check:ident, $($reason:tt)+) => {
+        if !$condition {
+            return Err($crate::check::Violation { check: $crate::check::Check::$check, reason: format!($($reason)+) });
+        }
+    };
+}
+pub(crate) use require;
+
+/// What was seen of one node in its present life.
+#[derive(Debug)]
+struct Seen {
+    life: u64,
+    role: RoleKind,
+    term: Term,
+    commit: LogIndex,
+    applied: LogIndex,
+}
+
+/// Keeps the one history that everything must fit.
+#[derive(Debug, Default)]
+pub(crate) struct Judge {
+    /// The leader of each term.
+    leaders: BTreeMap<Term, NodeId>,
+    /// Whom each node gave its vote in each term.
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Each entry that ever stood in a log: the entry before it, and its digest.
+    entries: BTreeMap<LogId, (LogId, u64)>,
+    /// Every entry that ever was committed, the one with index 1 first; only grows.
+    chain: Stamps,
+    /// The last state of each node.
+    seen: BTreeMap<NodeId, Seen>,
+}
+
+/// A node as it is after a step.
+pub(crate) struct Observed<'a> {
+    pub(crate) life: u64,
+    pub(crate) status: &'a Status,
+    /// Its log, flushed or not.
+    pub(crate) log: &'a Stamps,
+    /// How much of the log was seen before, and did not change since.
+    pub(crate) checked: usize,
+    /// What each node has on its disk, itself included.
+    pub(crate) disks: &'a dyn Fn(NodeId) -> Option<&'a Durable>,
+}
+
+impl Judge {
+    /// Every committed entry.
+    pub(crate) const fn chain(&self) -> &Stamps {
+        &self.chain
+    }
+
+    /// How many terms had a leader.
+    pub(crate) fn leaders(&self) -> u64 {
+        self.leaders.len() as u64
+    }
+
+    /// A node took a step. Answers with the range of the chain that is new.
+    pub(crate) fn observe(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
+        self.observe_entries(node)?;
+        self.observe_role(node)?;
+        let new = self.observe_commit(node)?;
+        self.observe_progress(node)?;
+        Ok(new)
+    }
+
+    fn observe_entries(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
+        let id = node.status.node;
+        require!(node.log.last() == node.status.last, Health, "node {id} says its log ends at {}", node.status.last);
+        let mut before = node.checked.checked_sub(1).map_or(LogId::ZERO, |last| node.log.0[last].id);
+        for Stamp { id: entry, digest } in &node.log.0[node.checked..] {
+            let known = *self.entries.entry(*entry).or_insert((before, *digest));
+            require!(known.0 == before, LogMatching, "{entry} follows {} and, on node {id}, {before}", known.0);
+            require!(known.1 == *digest, LogMatching, "{entry} on node {id} is another entry than elsewhere");
+            require!(entry.term >= before.term, LogMatching, "{entry} follows {before} on node {id}");
+            before = *entry;
+        }
+        Ok(())
+    }
+
+    fn observe_role(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
+        let Status { node: id, role, term, .. } = *node.status;
+        require!(role != RoleKind::Halted, Health, "node {id} has halted");
+        if role != RoleKind::Leader {
+            return Ok(());
+        }
+        let leader = *self.leaders.entry(term).or_insert(id);
+        require!(leader == id, ElectionSafety, "nodes {leader} and {id} both lead in term {term}");
+        let known = self.seen.get(&id).is_some_and(|seen| seen.role == role && seen.term == term);
+        let last = self.chain.last();
+        let complete = known || node.log.has(last);
+        require!(complete, LeaderCompleteness, "node {id} leads in term {term} without the committed entry {last}");
+        Ok(())
+    }
+
+    fn observe_commit(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
+        let Status { node: id, commit, role, .. } = *node.status;
+        let before =
+            self.seen.get(&id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
+        let mut new = Vec::new();
+        for index in before.0 + 1..=commit.0 {
+            let index = LogIndex(index);
+            let Some(stamp) = node.log.at(index) else {
+                return Err(Violation {
+                    check: Check::Health,
+                    reason: format!("node {id} commits {index} and lacks it"),
+                });
+            };
+            match self.chain.at(index) {
+                Some(committed) => {
+                    let (found, was) = (stamp.id, committed.id);
+                    require!(
+                        stamp == committed,
+                        StateMachineSafety,
+                        "node {id} commits {found}, and {was} was committed"
+                    );
+                }
+                None => {
+                    self.chain.0.push(stamp);
+                    new.push(index);
+                }
+            }
+        }
+        if role == RoleKind::Leader && commit > before {
+            Self::observe_quorum(node, commit)?;
+        }
+        Ok(new)
+    }
+
+    /// What a leader has just committed is on the disks of a quorum.
+    fn observe_quorum(node: &Observed<'_>, commit: LogIndex) -> Result<(), Violation> {
+        let committed = node.log.at(commit).map_or(LogId::ZERO, |stamp| stamp.id);
+        let holds = |other: NodeId| Some((node.disks)(other).is_some_and(|disk| disk.log.has(committed)));
+        let won = node.status.membership.quorum().vote_result(holds) == VoteResult::Won;
+        let id = node.status.node;
+        require!(won, CommittedOnQuorum, "node {id} commits {committed}, which no quorum holds on its disks");
+        Ok(())
+    }
+
+    fn observe_progress(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
+        let Status { node: id, role, term, commit, applied, .. } = *node.status;
+        let now = Seen { life: node.life, role, term, commit, applied };
+        require!(applied <= commit, Monotonic, "node {id} applied {applied} and committed {commit}");
+        if let Some(before) = self.seen.insert(id, now).filter(|before| before.life == node.life) {
+            require!(term >= before.term, Monotonic, "the term of node {id} goes from {} to {term}", before.term);
+            require!(commit >= before.commit, Monotonic, "node {id} committed {} and then {commit}", before.commit);
+            require!(applied >= before.applied, Monotonic, "node {id} applied {} and then {applied}", before.applied);
+        }
+        Ok(())
+    }
+
+    /// A leader dropped entries of its own log.
+    pub(crate) fn truncated(&self, status: &Status) -> Result<(), Violation> {
+        let Status { node, role, term, .. } = *status;
+        let led = self.seen.get(&node).is_some_and(|seen| seen.role == RoleKind::Leader && seen.term == term);
+        require!(!led || role != RoleKind::Leader, LeaderAppendOnly, "node {node} leads in term {term} and truncates");
+        Ok(())
+    }
+
+    /// A node sends a message: what it promises must be on its disk by now.
+    pub(crate) fn said(
+        &mut self,
+        status: &Status,
+        to: NodeId,
+        message: &Message,
+        disk: &Durable,
+    ) -> Result<(), Violation> {
+        let from = status.node;
+        match message {
+            Message::RequestVote(request) => self.voted(from, request.term, from, disk),
+            Message::RequestVoteReply(reply) if reply.granted => self.voted(from, reply.asked, to, disk),
+            Message::AppendEntriesReply(reply) => {
+                let outrigger::engine::AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };
+                let last = disk.log.last().index;
+                // In a later term its log may have been cut again; the acknowledgement is of no use to anybody then.
+                let kept = last >= matched || status.term > reply.term;
+                require!(kept, Promise, "node {from} acknowledges {matched}, and its disk holds entries up to {last}");
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn voted(&mut self, from: NodeId, term: Term, candidate: NodeId, disk: &Durable) -> Result<(), Violation> {
+        let first = *self.votes.entry((from, term)).or_insert(candidate);
+        require!(first == candidate, OneVote, "node {from} votes in term {term} for {first} and for {candidate}");
+        let vote = disk.vote;
+        let kept = vote.term > term || (vote.term == term && vote.voted_for == Some(candidate));
+        require!(kept, Promise, "node {from} votes in term {term} for {candidate}, and its disk holds {vote:?}");
+        Ok(())
+    }
+}
+
+/// All nodes hold the same log and have applied all of it.
+pub(crate) fn converged<'a>(mut nodes: impl Iterator<Item = (&'a Status, &'a Stamps)>, chain: &Stamps) -> bool {
+    let last = chain.last().index;
+    nodes.all(|(status, log)| status.applied == last && log == chain)
+}
+
+/// Numbers that must not repeat.
+pub(crate) type Values = BTreeSet<u64>;

@@ -1,0 +1,98 @@
+//! What clients were told, held against what was committed.
+//!
+//! There is one chain of committed entries, so linearizability is a matter of places in it: whatever ends before
+//! something else begins has a lower place. *The floor* is the highest place that any client has been told of.
+
+use std::collections::BTreeMap;
+
+use outrigger::engine::{LogId, LogIndex};
+
+use super::{Values, Violation, require};
+use crate::machine::Write;
+
+/// Keeps account of what clients were told.
+#[derive(Debug, Default)]
+pub(crate) struct ClientJudge {
+    /// Where each value stands in the chain.
+    committed: BTreeMap<u64, LogIndex>,
+    /// The values of each register, with their places, in order.
+    registers: BTreeMap<u64, Vec<(LogIndex, u64)>>,
+    /// Values of which a client was told that they are not written and never will be.
+    refused: Values,
+    /// Values of which a client was told that they are written, with their ids.
+    acknowledged: Vec<(Write, LogId)>,
+    /// The highest place that a client was told of.
+    floor: LogIndex,
+}
+
+impl ClientJudge {
+    /// The highest place that a client was told of: what begins now must end at a higher one, or see it.
+    pub(crate) const fn floor(&self) -> LogIndex {
+        self.floor
+    }
+
+    /// How many writes were acknowledged.
+    pub(crate) const fn acknowledged(&self) -> u64 {
+        self.acknowledged.len() as u64
+    }
+
+    /// A write was committed at a place.
+    pub(crate) fn committed(&mut self, write: Write, at: LogIndex) -> Result<(), Violation> {
+        let value = write.value;
+        require!(!self.refused.contains(&value), AtMostOnce, "value {value} was refused and is committed at {at}");
+        let before = self.committed.insert(value, at).unwrap_or(at);
+        require!(before == at, AtMostOnce, "value {value} is committed at {before} and at {at}");
+        self.registers.entry(write.key).or_default().push((at, value));
+        Ok(())
+    }
+
+    /// A client was told that its write is applied; `floor` is that of when the write began.
+    pub(crate) fn written(&mut self, write: Write, id: LogId, floor: LogIndex) -> Result<(), Violation> {
+        let found = self.committed.get(&write.value).copied();
+        require!(found == Some(id.index), Acknowledged, "{write:?} was acknowledged at {id} and stands at {found:?}");
+        require!(id.index > floor, Acknowledged, "{write:?} began when {floor} was known and stands at {id}");
+        self.acknowledged.push((write, id));
+        self.floor = self.floor.max(id.index);
+        Ok(())
+    }
+
+    /// A client was told that its write is not applied and never will be.
+    pub(crate) fn refused(&mut self, write: Write) -> Result<(), Violation> {
+        let at = self.committed.get(&write.value);
+        require!(at.is_none(), AtMostOnce, "{write:?} was refused and is committed at {at:?}");
+        self.refused.insert(write.value);
+        Ok(())
+    }
+
+    /// A client read a register in the state after a place; `floor` is that of when the read began.
+    pub(crate) fn read(
+        &mut self,
+        key: u64,
+        at: LogIndex,
+        found: Option<u64>,
+        floor: LogIndex,
+    ) -> Result<(), Violation> {
+        require!(at >= floor, LinearizableRead, "a read that began when {floor} was known sees the state at {at}");
+        let values = self.registers.get(&key).map_or(&[][..], Vec::as_slice);
+        let before = values.partition_point(|(place, _)| *place <= at);
+        let due = before.checked_sub(1).map(|last| values[last].1);
+        require!(found == due, LinearizableRead, "register {key} at {at} holds {found:?}, and {due:?} was written");
+        self.floor = self.floor.max(at);
+        Ok(())
+    }
+
+    /// Everything that was acknowledged is in the state that all nodes came to.
+    pub(crate) fn kept(&self, chain: impl Fn(LogIndex) -> Option<LogId>) -> Result<(), Violation> {
+        for (write, id) in &self.acknowledged {
+            let found = chain(id.index);
+            require!(found == Some(*id), Acknowledged, "{write:?} was acknowledged at {id}, where {found:?} stands");
+        }
+        Ok(())
+    }
+
+    /// What a register holds in the end.
+    pub(crate) fn last_values(&self) -> BTreeMap<u64, u64> {
+        let last = |(key, values): (&u64, &Vec<(LogIndex, u64)>)| values.last().map(|(_, value)| (*key, *value));
+        self.registers.iter().filter_map(last).collect()
+    }
+}

@@ -1,0 +1,85 @@
+//! Deterministic simulation of Outrigger clusters under faults.
+//!
+//! The engine, the driver, the durable store and the codec that run here are those that run in production, to the
+//! letter. Only what they stand on is simulated: time, network, disks, the death of processes. One seed decides all of
+//! it, so that whatever goes wrong once goes wrong again, as often as it takes to understand it.
+//!
+//! ```text
+//!   seed ─► plan ─► world ──┬── nodes: Driver(Engine) + Runtime(DurableStore on a FaultyDisk, tail, state machine)
+//!                           ├── network: loss, delay, duplicates, reordering, partitions
+//!                           ├── faults: processes that are killed or lose power, one or all
+//!                           ├── workload: clients that write unique values and read them, through any node
+//!                           └── judge: after every step, everything that must always hold
+//! ```
+//!
+//! ```
+//! let report = outrigger_simulation::run(1, false)?;
+//! assert!(report.written > 0, "the cluster served");
+//! # Ok::<(), outrigger_simulation::Failure>(())
+//! ```
+
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+
+mod check;
+mod durable;
+mod machine;
+mod network;
+mod node;
+mod plan;
+mod reading;
+mod rng;
+mod runtime;
+mod trace;
+mod workload;
+mod world;
+
+pub use check::{Check, Violation};
+pub use world::Report;
+
+use world::World;
+
+/// A history in which something went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The seed that replays it.
+    pub seed: u64,
+    /// When it went wrong, in virtual milliseconds, if that is known.
+    pub milliseconds: Option<u64>,
+    /// What went wrong.
+    pub violation: Violation,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, milliseconds, violation } = self;
+        write!(f, "seed {seed}")?;
+        if let Some(milliseconds) = milliseconds {
+            write!(f, " after {milliseconds} ms")?;
+        }
+        write!(
+            f,
+            ": {violation}\nreplay it with: cargo run --release -p outrigger-simulation --bin simulate -- --start-seed {seed} --seeds 1 --trace"
+        )
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Lives through the history that a seed names, and prints it if asked to.
+///
+/// # Errors
+/// What went wrong first.
+pub fn run(seed: u64, trace: bool) -> Result<Report, Failure> {
+    let history = panic::catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(seed)));
+    match history {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err((milliseconds, violation))) => Err(Failure { seed, milliseconds: Some(milliseconds), violation }),
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str);
+            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            let violation = Violation { check: Check::Assertion, reason: said.to_owned() };
+            Err(Failure { seed, milliseconds: None, violation })
+        }
+    }
+}

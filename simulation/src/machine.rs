@@ -1,0 +1,151 @@
+//! The replicated state machine of the simulation, and the callers that wait for it.
+//!
+//! It is a map of registers, and remembers the id of every entry that it applied. Every value is written once in the
+//! whole of a history, so that whatever is read tells which write it comes from.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use outrigger::engine::{Body, LogId, LogIndex, Payload, Token};
+
+/// One write of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Write {
+    /// Which register.
+    pub(crate) key: u64,
+    /// What it holds from then on; unique.
+    pub(crate) value: u64,
+}
+
+impl Write {
+    /// The command's bytes, with some padding, so that entries differ in size.
+    pub(crate) fn encode(self, padding: usize) -> Payload {
+        let mut bytes = BytesMut::with_capacity(16 + padding);
+        bytes.put_u64_le(self.key);
+        bytes.put_u64_le(self.value);
+        bytes.put_bytes(0xaa, padding);
+        Payload::command(bytes.freeze())
+    }
+
+    /// The write that an entry carries, if it is one.
+    pub(crate) fn of(payload: &Payload) -> Option<Self> {
+        match &payload.body {
+            Body::Command(bytes) => Some(Self::decode(bytes)),
+            Body::Blank | Body::Membership(_) => None,
+        }
+    }
+
+    fn decode(bytes: &Bytes) -> Self {
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Self { key: word(0), value: word(8) }
+    }
+}
+
+/// The state of one node's state machine. It starts from nothing in each life.
+#[derive(Debug, Default)]
+pub(crate) struct Machine {
+    /// The last value of each register.
+    registers: BTreeMap<u64, u64>,
+    /// The id of each applied entry; the first has index 1.
+    applied: Vec<LogId>,
+}
+
+impl Machine {
+    /// Applies the entry that follows the last one.
+    pub(crate) fn apply(&mut self, id: LogId, payload: &Payload) {
+        assert_eq!(id.index, self.last().next(), "entries are applied in order");
+        if let Some(write) = Write::of(payload) {
+            self.registers.insert(write.key, write.value);
+        }
+        self.applied.push(id);
+    }
+
+    pub(crate) fn last(&self) -> LogIndex {
+        LogIndex(self.applied.len() as u64)
+    }
+
+    pub(crate) fn read(&self, key: u64) -> Option<u64> {
+        self.registers.get(&key).copied()
+    }
+
+    pub(crate) const fn registers(&self) -> &BTreeMap<u64, u64> {
+        &self.registers
+    }
+
+    /// The id of the entry that was applied at an index.
+    pub(crate) fn id_at(&self, index: LogIndex) -> Option<LogId> {
+        let place = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        self.applied.get(place).copied()
+    }
+}
+
+/// The answer to a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    /// All entries of the write are applied; the first has this id.
+    Written(LogId),
+    /// Nothing was done, and nothing will be.
+    Refused,
+    /// The write may be applied, now or later, or never.
+    Unknown,
+    /// The register's value, in the state after this index.
+    Read(LogIndex, Option<u64>),
+}
+
+/// Callers whose entries were accepted and are not applied.
+#[derive(Debug, Default)]
+pub(crate) struct Callers {
+    /// How many entries each proposal has that was neither accepted nor refused.
+    proposed: BTreeMap<Token, u64>,
+    /// By the index of the last entry of a write, the id of that entry, the id of the first, and who waits.
+    expected: BTreeMap<LogIndex, (LogId, LogId, Token)>,
+    /// The register that each reader wants.
+    reads: BTreeMap<Token, u64>,
+}
+
+impl Callers {
+    pub(crate) fn propose(&mut self, token: Token, entries: u64) {
+        self.proposed.insert(token, entries);
+    }
+
+    pub(crate) fn ask(&mut self, token: Token, key: u64) {
+        self.reads.insert(token, key);
+    }
+
+    /// Entries got their ids. Answers at once when they are applied already, which a follower's may be.
+    pub(crate) fn accepted(&mut self, token: Token, first: LogId, machine: &Machine) -> Option<(Token, Answer)> {
+        let entries = self.proposed.remove(&token)?;
+        let last = LogId { term: first.term, index: LogIndex(first.index.0 + entries - 1) };
+        if last.index <= machine.last() {
+            let applied = machine.id_at(first.index) == Some(first) && machine.id_at(last.index) == Some(last);
+            return Some((token, if applied { Answer::Written(first) } else { Answer::Unknown }));
+        }
+        let before = self.expected.insert(last.index, (last, first, token));
+        // Whom another's write displaces can never be told more than this.
+        before.map(|(_, _, token)| (token, Answer::Unknown))
+    }
+
+    /// A proposal or a read was refused.
+    pub(crate) fn refused(&mut self, token: Token, certain: bool) -> Option<(Token, Answer)> {
+        let known = self.proposed.remove(&token).is_some() | self.reads.remove(&token).is_some();
+        known.then_some((token, if certain { Answer::Refused } else { Answer::Unknown }))
+    }
+
+    /// Nobody knows any more what becomes of entries from this index on.
+    pub(crate) fn abandoned(&mut self, from: LogIndex) -> Vec<(Token, Answer)> {
+        let abandoned = self.expected.split_off(&from);
+        abandoned.into_values().map(|(_, _, token)| (token, Answer::Unknown)).collect()
+    }
+
+    /// An entry was applied.
+    pub(crate) fn applied(&mut self, id: LogId) -> Option<(Token, Answer)> {
+        let (last, first, token) = self.expected.remove(&id.index)?;
+        Some((token, if last == id { Answer::Written(first) } else { Answer::Unknown }))
+    }
+
+    /// A read's turn has come.
+    pub(crate) fn read(&mut self, token: Token, machine: &Machine) -> Option<(Token, Answer)> {
+        let key = self.reads.remove(&token)?;
+        Some((token, Answer::Read(machine.last(), machine.read(key))))
+    }
+}

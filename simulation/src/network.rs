@@ -1,0 +1,112 @@
+//! The network: what becomes of a message on its way.
+//!
+//! ```text
+//!   message ── codec ──► bytes ──┬── lost
+//!                                ├── cut off: a partition stands between the two
+//!                                ├── arrives after a while
+//!                                ├── arrives after a long while: many overtake it
+//!                                └── arrives twice
+//! ```
+//!
+//! It is worse than any transport: nothing is kept in order, and a message may arrive after its sender's death, and
+//! after that of the node that it was meant for.
+
+use std::collections::BTreeSet;
+
+use bytes::{Bytes, BytesMut};
+use outrigger::engine::{Message, NodeId};
+use outrigger::network::{codec, frame};
+
+use crate::plan::Plan;
+use crate::rng::Rng;
+
+/// The group that all frames belong to.
+const GROUP: u64 = 0;
+
+/// All links between the nodes.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// Decides what becomes of each message.
+    rng: Rng,
+    /// Links that carry nothing, by direction.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// Whether messages are lost, doubled and held up at all.
+    healed: bool,
+}
+
+impl Network {
+    pub(crate) const fn new(rng: Rng) -> Self {
+        Self { rng, cut: BTreeSet::new(), healed: false }
+    }
+
+    /// How long each copy of a message takes; none if it is lost.
+    pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId) -> Vec<u64> {
+        if self.cut.contains(&(from, target)) || (!self.healed && self.rng.chance(plan.loss)) {
+            return Vec::new();
+        }
+        let copies = if !self.healed && self.rng.chance(plan.duplicates) { 2 } else { 1 };
+        (0..copies).map(|_| self.delay(plan)).collect()
+    }
+
+    fn delay(&mut self, plan: &Plan) -> u64 {
+        let straggles = !self.healed && self.rng.chance(plan.stragglers);
+        self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
+    }
+
+    /// Cuts links, in one of the ways in which networks come apart.
+    pub(crate) fn come_apart(&mut self, nodes: &[NodeId]) {
+        self.cut.clear();
+        let kind = self.rng.below(4);
+        let lonely = *self.rng.pick(nodes);
+        let side: BTreeSet<NodeId> = nodes.iter().copied().filter(|_| self.rng.chance(500_000)).collect();
+        let links = nodes.iter().flat_map(|from| nodes.iter().map(|target| (*from, *target)));
+        for (from, target) in links.filter(|(from, target)| from != target) {
+            let cut = match kind {
+                // Two sides that do not hear each other.
+                0 => side.contains(&from) != side.contains(&target),
+                // One node that nobody hears and that hears nobody.
+                1 => from == lonely || target == lonely,
+                // One node that all hear and that hears nobody, or the other way round.
+                2 => {
+                    if side.len() % 2 == 0 {
+                        from == lonely
+                    } else {
+                        target == lonely
+                    }
+                }
+                // Any link, each way by itself.
+                _ => self.rng.chance(300_000),
+            };
+            if cut {
+                self.cut.insert((from, target));
+            }
+        }
+    }
+
+    /// Joins what came apart.
+    pub(crate) fn join(&mut self) {
+        self.cut.clear();
+    }
+
+    /// From now on every message arrives, once and soon.
+    pub(crate) fn heal(&mut self) {
+        self.join();
+        self.healed = true;
+    }
+}
+
+/// The bytes of a message, as a connection would carry them.
+pub(crate) fn encode(message: &Message) -> Bytes {
+    let mut buffer = frame::FrameBuffer::default();
+    codec::encode(message, GROUP, frame::BODY_BYTES_MAX, &mut buffer).expect("messages stay far below the frame limit");
+    Bytes::from(buffer.to_vec())
+}
+
+/// The message that was encoded to these bytes.
+pub(crate) fn decode(bytes: Bytes) -> Message {
+    let mut input = BytesMut::from(bytes);
+    let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");
+    let frame = frame.expect("a frame as long as it was encoded");
+    assert!(input.is_empty(), "bytes behind a frame: {input:?}");
+    codec::decode(frame.kind, frame.body).expect("what was encoded is decoded")
+}

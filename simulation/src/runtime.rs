@@ -1,0 +1,356 @@
+//! The simulator's [`RaftRuntime`]: what a node does at its engine's word, in virtual time.
+//!
+//! ```text
+//!   log lane     queued ──► in flight ──(a drawn delay)──► durable ──► LogFlushed
+//!   apply lane   work ──(a drawn delay)──► machine ──► Applied, answers          hands back when full
+//!   peer lanes   sending ──(a drawn delay)──► network, Sent                      hand back while they send
+//!   all others   network, answers: at once
+//! ```
+//!
+//! Nothing here waits or draws: the world takes the effects and decides when each comes about.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+
+use outrigger::engine::{
+    AppendEntries, Batch, Command, Event, Fault, Instant, LogIndex, Message, NodeId, Payload, Peer, PeerRefusal,
+    RequestId, StateMachineRequest, Token, WriteId,
+};
+use outrigger::runtime::RaftRuntime;
+use outrigger::store::{DurableStore, LogStore, StorageError};
+use outrigger_log::FaultyDisk;
+
+use crate::durable::{Durable, Stamps};
+use crate::machine::{Answer, Callers, Machine};
+use crate::plan::Plan;
+use crate::reading::LogView;
+use crate::trace::Trace;
+
+/// What the world must bring about.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// A message leaves.
+    Send(NodeId, Message),
+    /// A peer lane begins to send.
+    SendBulk(NodeId, RequestId),
+    /// A caller gets its answer.
+    Answer(Token, Answer),
+    /// The engine refuses a peer.
+    RefusePeer(Peer, PeerRefusal),
+    /// The engine stops.
+    Halt(Fault),
+}
+
+/// A piece of the state machine's work.
+#[derive(Debug)]
+enum Work {
+    Apply(Vec<Batch>),
+    Read(Token),
+}
+
+/// A request that a peer lane sends.
+#[derive(Debug)]
+struct Sending {
+    request: RequestId,
+    message: Message,
+    sent: Event,
+}
+
+/// One node, in one life, without its engine.
+pub(crate) struct Runtime {
+    /// When the engine's step is taken; set by the world before it.
+    pub(crate) now: Instant,
+    /// Who this is.
+    pub(crate) me: Peer,
+    /// What the engine said, digested.
+    pub(crate) trace: Trace,
+    /// What happened and was not brought about yet.
+    pub(crate) effects: Vec<Effect>,
+    /// The log as the engine has it, flushed or not.
+    pub(crate) accepted: Stamps,
+    /// How much of `accepted` was checked; a truncation takes it back.
+    pub(crate) checked: usize,
+    /// Whether entries were dropped since the last check.
+    pub(crate) truncated: bool,
+    /// What must be on the disk.
+    pub(crate) durable: Durable,
+    /// The state machine.
+    pub(crate) machine: Machine,
+    /// Who waits for the state machine.
+    pub(crate) callers: Callers,
+    /// The real log on the simulated disk.
+    store: DurableStore<FaultyDisk>,
+    /// The log as the lanes read it.
+    log: LogView,
+    /// Log writes that no flush has taken up.
+    queued: Vec<Command>,
+    /// Log writes that the flush under way makes durable.
+    in_flight: Vec<Command>,
+    /// What the state machine has to do; the first is under way.
+    work: VecDeque<Work>,
+    /// Whether somebody was handed back and must be told that there is room.
+    apply_waits: bool,
+    /// How much work the state machine's lane takes.
+    work_max: usize,
+    /// What each peer lane sends now.
+    sending: BTreeMap<NodeId, Sending>,
+}
+
+impl Runtime {
+    pub(crate) fn new(plan: &Plan, store: DurableStore<FaultyDisk>, durable: Durable, trace: Trace) -> Self {
+        let log = LogView::new(durable.log.last(), store.reader(), plan.tail_bytes);
+        Self {
+            now: Instant(0),
+            me: store.identity(),
+            trace,
+            effects: Vec::new(),
+            accepted: durable.log.clone(),
+            checked: 0,
+            truncated: false,
+            durable,
+            machine: Machine::default(),
+            callers: Callers::default(),
+            store,
+            log,
+            queued: Vec::new(),
+            in_flight: Vec::new(),
+            work: VecDeque::new(),
+            apply_waits: false,
+            work_max: plan.apply_lane,
+            sending: BTreeMap::new(),
+        }
+    }
+
+    /// Takes up a flush, if there is something that somebody waits for and none is under way.
+    pub(crate) fn begin_flush(&mut self) -> bool {
+        let wanted = self.queued.iter().any(|write| write_id(write).is_some());
+        if !wanted || !self.in_flight.is_empty() {
+            return false;
+        }
+        self.in_flight = mem::take(&mut self.queued);
+        true
+    }
+
+    /// The flush under way comes to its end: the last write that is durable now.
+    pub(crate) fn end_flush(&mut self) -> Result<WriteId, StorageError> {
+        self.write_in_flight()?;
+        let writes = mem::take(&mut self.in_flight);
+        writes.iter().for_each(|write| self.durable.write(write));
+        let last = writes.iter().rev().find_map(write_id);
+        Ok(last.expect("a flush was begun for a write that has an id"))
+    }
+
+    /// Does the disk work of the flush under way, as far as the disk lets it. What its writes may leave behind after a
+    /// power cut is told by the answer.
+    pub(crate) fn write_in_flight(&mut self) -> Result<(), StorageError> {
+        let Self { store, in_flight, .. } = self;
+        for write in in_flight.iter() {
+            match write {
+                Command::SaveVote { vote, .. } => store.save_vote(*vote)?,
+                Command::SavePeer { peer, .. } => store.save_peer(*peer)?,
+                Command::AppendInputEntries { batches, .. } => store.append(batches)?,
+                Command::TruncateLog { after, .. } => store.truncate(*after)?,
+                Command::SaveCommitted { commit } => store.save_committed(*commit)?,
+                other => panic!("{other:?} does not stand in the log lane"),
+            }
+        }
+        store.flush()
+    }
+
+    /// The writes that the flush under way may or may not have made durable.
+    pub(crate) fn in_flight(&self) -> &[Command] {
+        &self.in_flight
+    }
+
+    /// The entry at an index of the log.
+    pub(crate) fn payload_at(&self, index: LogIndex) -> Payload {
+        let id = self.accepted.at(index).expect("only entries of the log are asked for").id;
+        let batches = self.log.ending(index, id).expect("the log can be read");
+        batches[0].entries()[0].clone()
+    }
+
+    /// Whether the state machine has something to do.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.work.is_empty()
+    }
+
+    /// Does the first piece of work. Answers with the event that follows, and whether the lane had been full.
+    pub(crate) fn end_work(&mut self) -> (Option<Event>, bool) {
+        let work = self.work.pop_front().expect("work was under way");
+        let event = match work {
+            Work::Apply(batches) => Some(self.apply(&batches)),
+            Work::Read(token) => {
+                let answer = self.callers.read(token, &self.machine);
+                self.answer(answer);
+                None
+            }
+        };
+        self.evict();
+        (event, mem::take(&mut self.apply_waits))
+    }
+
+    fn apply(&mut self, batches: &[Batch]) -> Event {
+        for batch in batches {
+            for (index, payload) in (batch.first().index.0..).zip(batch.entries()) {
+                let id = outrigger::engine::LogId { term: batch.term(), index: LogIndex(index) };
+                self.machine.apply(id, payload);
+                let answer = self.callers.applied(id);
+                self.answer(answer);
+            }
+        }
+        Event::Applied { last: self.machine.last() }
+    }
+
+    /// A peer lane has sent what it was sending; the message leaves, unless its stream has ended.
+    pub(crate) fn end_sending(&mut self, target: NodeId, request: RequestId) -> Option<Event> {
+        let done = self.sending.remove(&target)?;
+        if done.request != request {
+            self.sending.insert(target, done);
+            return None;
+        }
+        self.effects.push(Effect::Send(target, done.message));
+        Some(done.sent)
+    }
+
+    fn evict(&mut self) {
+        let done = self.machine.last().min(self.durable.log.last().index);
+        self.log.evict(done);
+    }
+
+    fn answer(&mut self, answer: Option<(Token, Answer)>) {
+        self.effects.extend(answer.map(|(token, answer)| Effect::Answer(token, answer)));
+    }
+
+    fn send_to_all(&mut self, targets: Vec<NodeId>, message: &Message) {
+        self.effects.extend(targets.into_iter().map(|target| Effect::Send(target, message.clone())));
+    }
+
+    fn queue_write(&mut self, command: Command) {
+        match &command {
+            Command::AppendInputEntries { batches, .. } => {
+                self.log.append(batches);
+                batches.iter().for_each(|batch| self.accepted.append(batch));
+            }
+            Command::TruncateLog { after, .. } => {
+                self.log.truncate(*after);
+                self.accepted.truncate(after.index);
+                self.checked = self.checked.min(self.accepted.0.len());
+                self.truncated = true;
+            }
+            _ => {}
+        }
+        self.queued.push(command);
+    }
+
+    fn queue_work(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
+        if self.work.len() >= self.work_max {
+            self.apply_waits = true;
+            return Ok(Some(command));
+        }
+        match command {
+            Command::Apply { first, last } => {
+                let batches = self.log.ending(first, last)?;
+                let end = batches.last().map(Batch::last);
+                assert_eq!(end, Some(last), "the entries to apply are the log's");
+                self.work.push_back(Work::Apply(batches));
+            }
+            Command::StateMachine(StateMachineRequest::Read { token }) => self.work.push_back(Work::Read(token)),
+            other => panic!("{other:?} does not stand in the apply lane"),
+        }
+        Ok(None)
+    }
+
+    fn replicate(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
+        let Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } = command else {
+            panic!("{command:?} is no Replicate");
+        };
+        if self.sending.contains_key(&target) {
+            return Ok(Some(command));
+        }
+        let Some(batches) = self.log.between(prev, last, bytes_max)? else {
+            panic!("the leader's log holds neither {prev} nor {last}, which its engine names");
+        };
+        assert_eq!(batches.is_empty(), prev == last, "{prev} to {last} are as many entries as were found");
+        let sent = Event::Sent {
+            target,
+            epoch,
+            request,
+            last: batches.last().map_or(prev, Batch::last).index,
+            bytes: batches.iter().map(Batch::bytes).sum(),
+        };
+        let message = Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches, commit });
+        self.sending.insert(target, Sending { request, message, sent });
+        self.effects.push(Effect::SendBulk(target, request));
+        Ok(None)
+    }
+
+    fn replicate_committed(&mut self, command: Command) -> Option<Command> {
+        let Command::ReplicateCommitted { target, term, commit } = command else {
+            panic!("{command:?} is no ReplicateCommitted");
+        };
+        if self.sending.contains_key(&target) {
+            return Some(command);
+        }
+        self.effects.push(Effect::Send(target, Message::Committed { term, commit }));
+        None
+    }
+}
+
+impl RaftRuntime for Runtime {
+    fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
+        self.trace.note(self.now, self.me.node, '<', &command);
+        match command {
+            Command::SaveVote { .. }
+            | Command::SavePeer { .. }
+            | Command::AppendInputEntries { .. }
+            | Command::TruncateLog { .. }
+            | Command::SaveCommitted { .. } => self.queue_write(command),
+            Command::Apply { .. } | Command::StateMachine(_) => return self.queue_work(command),
+            Command::Replicate { .. } => return self.replicate(command),
+            Command::ReplicateCommitted { .. } => return Ok(self.replicate_committed(command)),
+            Command::RebuildReplicationStreams { .. } => self.sending.clear(),
+            Command::BroadcastHeartbeat { targets, heartbeat } => {
+                self.send_to_all(targets, &Message::Heartbeat(heartbeat));
+            }
+            Command::SendVote { targets, request, pre_vote: true } => {
+                self.send_to_all(targets, &Message::PreVote(request));
+            }
+            Command::SendVote { targets, request, pre_vote: false } => {
+                self.send_to_all(targets, &Message::RequestVote(request));
+            }
+            Command::SendMessage { target, message } => self.effects.push(Effect::Send(target, message)),
+            Command::RefusePeer { peer, reason } => self.effects.push(Effect::RefusePeer(peer, reason)),
+            Command::Accepted { token, first } => {
+                let answer = self.callers.accepted(token, first, &self.machine);
+                self.answer(answer);
+            }
+            Command::Refused { token, refusal } => {
+                let answer = self.callers.refused(token, refusal.is_certain());
+                self.answer(answer);
+            }
+            Command::Abandoned { from } => {
+                let answers = self.callers.abandoned(from).into_iter();
+                self.effects.extend(answers.map(|(token, answer)| Effect::Answer(token, answer)));
+            }
+            Command::Halt { fault } => self.effects.push(Effect::Halt(fault)),
+        }
+        Ok(None)
+    }
+}
+
+/// The id of a write that somebody waits for.
+const fn write_id(command: &Command) -> Option<WriteId> {
+    match command {
+        Command::SaveVote { write, .. }
+        | Command::SavePeer { write, .. }
+        | Command::AppendInputEntries { write, .. }
+        | Command::TruncateLog { write, .. } => Some(*write),
+        _ => None,
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("me", &self.me).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! What happened, as a number to compare and as lines to read.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use outrigger_engine::{Instant, NodeId};
+
+/// Digests all that happens to one part of the world; prints it when asked to.
+#[derive(Clone, Debug)]
+pub(crate) struct Trace {
+    /// The digest of everything so far, in its order.
+    hash: Fnv,
+    /// Whether each thing is printed.
+    print: bool,
+}
+
+impl Trace {
+    pub(crate) fn new(print: bool) -> Self {
+        Self { hash: Fnv::default(), print }
+    }
+
+    /// Something happened; `sign` says which way it went (`>` into a node, `<` out of it).
+    pub(crate) fn note(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Debug + Hash)) {
+        (now, node, sign).hash(&mut self.hash);
+        what.hash(&mut self.hash);
+        if self.print {
+            let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
+            println!("{seconds:3}.{micros:06} node {node} {sign} {what:?}");
+        }
+    }
+
+    /// The digest of everything so far.
+    pub(crate) fn digest(&self) -> u64 {
+        self.hash.finish()
+    }
+
+    /// Takes another part's digest in.
+    pub(crate) fn join(&mut self, other: &Self) {
+        other.digest().hash(&mut self.hash);
+    }
+}
+
+/// A digest of one value, the same on every run.
+pub(crate) fn digest(value: &impl Hash) -> u64 {
+    let mut hash = Fnv::default();
+    value.hash(&mut hash);
+    hash.finish()
+}
+
+/// FNV-1a over words where it can: quick, and not seeded as the standard library's is.
+#[derive(Clone, Debug)]
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        // The rotation carries the upper bits down, which a multiplication alone never does.
+        self.0 = (self.0 ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29);
+    }
+}

@@ -1,0 +1,199 @@
+//! The clients: each asks one thing at a time, of any node, and believes what it is told.
+//!
+//! ```text
+//!   thinks ──► asks a node ──► waits ──► written, read, refused, unknown ──► thinks ──► ...
+//!                                └────── waits too long, or the node died: unknown
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger::engine::{Event, LogIndex, NodeId, Payload, Token};
+
+use crate::check::{ClientJudge, Violation};
+use crate::machine::{Answer, Write};
+use crate::plan::{Plan, SECOND};
+use crate::rng::Rng;
+
+/// How many registers there are: few, so that reads meet writes.
+const REGISTERS: u64 = 5;
+/// How long a client waits for an answer.
+const PATIENCE: u64 = 4 * SECOND;
+/// How many answers each client wants of a healed cluster.
+const WANTED_WHEN_CALM: u64 = 4;
+
+/// What a client wants.
+#[derive(Clone, Debug)]
+pub(crate) enum Wish {
+    /// All of these written, in one proposal.
+    Write(Vec<Write>),
+    /// This register read.
+    Read(u64),
+}
+
+/// A wish that was asked and is not answered.
+#[derive(Debug)]
+struct Asked {
+    client: u64,
+    node: NodeId,
+    wish: Wish,
+    /// The highest place that any client knew when this one asked.
+    floor: LogIndex,
+}
+
+/// All clients.
+#[derive(Debug)]
+pub(crate) struct Workload {
+    /// Decides what clients want, and whom they ask.
+    rng: Rng,
+    /// What waits for an answer.
+    asked: BTreeMap<Token, Asked>,
+    /// The next token; never used twice.
+    next_token: u64,
+    /// The next value; never used twice.
+    next_value: u64,
+    /// Holds what clients are told against what happens.
+    pub(crate) judge: ClientJudge,
+    /// How many reads were answered.
+    reads: u64,
+    /// How many wishes ended in doubt.
+    unknown: u64,
+    /// Once the cluster is healed: how many answers each client still wants.
+    wanted: Option<BTreeMap<u64, u64>>,
+    /// Whether nobody writes any more.
+    only_reads: bool,
+}
+
+/// What a client does next.
+pub(crate) struct Request {
+    pub(crate) node: NodeId,
+    pub(crate) token: Token,
+    pub(crate) event: Event,
+    pub(crate) wish: Wish,
+}
+
+impl Workload {
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self {
+            rng,
+            asked: BTreeMap::new(),
+            next_token: 1,
+            next_value: 1,
+            judge: ClientJudge::default(),
+            reads: 0,
+            unknown: 0,
+            wanted: None,
+            only_reads: false,
+        }
+    }
+
+    /// How many reads were answered, and how many wishes ended in doubt.
+    pub(crate) const fn counts(&self) -> (u64, u64) {
+        (self.reads, self.unknown)
+    }
+
+    /// How long a client thinks.
+    pub(crate) fn thinking(&mut self, plan: &Plan) -> u64 {
+        self.rng.between(1, plan.think)
+    }
+
+    /// How long a client waits for an answer.
+    pub(crate) const fn patience() -> u64 {
+        PATIENCE
+    }
+
+    /// The cluster is healed: every client wants some answers yet, and is quiet then.
+    pub(crate) fn become_calm(&mut self, plan: &Plan) {
+        self.wanted = Some((0..plan.clients).map(|client| (client, WANTED_WHEN_CALM)).collect());
+    }
+
+    /// From now on nobody writes; every client wants one more read.
+    pub(crate) fn become_idle(&mut self, plan: &Plan) {
+        self.only_reads = true;
+        self.wanted = Some((0..plan.clients).map(|client| (client, 1)).collect());
+    }
+
+    /// Whether a client asks no more.
+    pub(crate) fn is_quiet(&self, client: u64) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.get(&client) == Some(&0))
+    }
+
+    /// Whether every client got what it wanted of the healed cluster.
+    pub(crate) fn is_content(&self) -> bool {
+        self.wanted.as_ref().is_some_and(|wanted| wanted.values().all(|left| *left == 0))
+    }
+
+    /// A client asks one of these nodes.
+    pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId]) -> Request {
+        let (node, token) = (*self.rng.pick(nodes), Token(self.next_token));
+        self.next_token += 1;
+        let wish = self.wish();
+        let event = match &wish {
+            Wish::Write(writes) => {
+                let entries: Arc<[Payload]> = writes.iter().map(|write| write.encode(self.padding())).collect();
+                Event::Propose { token, entries }
+            }
+            Wish::Read(_) => Event::Read { token },
+        };
+        let floor = self.judge.floor();
+        self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
+        Request { node, token, event, wish }
+    }
+
+    fn wish(&mut self) -> Wish {
+        if self.only_reads || self.rng.chance(300_000) {
+            return Wish::Read(self.rng.below(REGISTERS));
+        }
+        let count = if self.rng.chance(200_000) { self.rng.between(2, 6) } else { 1 };
+        let writes = (0..count).map(|_| {
+            self.next_value += 1;
+            Write { key: self.rng.below(REGISTERS), value: self.next_value }
+        });
+        Wish::Write(writes.collect())
+    }
+
+    fn padding(&mut self) -> usize {
+        if self.rng.chance(100_000) { self.rng.count(0, 3000) } else { self.rng.count(0, 40) }
+    }
+
+    /// A client gets its answer. Answers with the client if it was still waiting for it.
+    pub(crate) fn answer(&mut self, token: Token, answer: Answer) -> Result<Option<u64>, Violation> {
+        let Some(Asked { client, wish, floor, .. }) = self.asked.remove(&token) else { return Ok(None) };
+        let done = match (&wish, answer) {
+            (Wish::Write(writes), Answer::Written(first)) => {
+                for (write, index) in writes.iter().zip(first.index.0..) {
+                    let id = outrigger::engine::LogId { term: first.term, index: LogIndex(index) };
+                    self.judge.written(*write, id, floor)?;
+                }
+                true
+            }
+            (Wish::Read(key), Answer::Read(at, value)) => {
+                self.judge.read(*key, at, value, floor)?;
+                self.reads += 1;
+                true
+            }
+            (Wish::Write(writes), Answer::Refused) => {
+                writes.iter().try_for_each(|write| self.judge.refused(*write))?;
+                false
+            }
+            (Wish::Read(_), Answer::Refused) => false,
+            (_, Answer::Unknown) => {
+                self.unknown += 1;
+                false
+            }
+            (wish, answer) => panic!("{wish:?} is answered with {answer:?}"),
+        };
+        if let Some(left) = self.wanted.as_mut().and_then(|wanted| wanted.get_mut(&client)).filter(|_| done) {
+            *left = left.saturating_sub(1);
+        }
+        Ok(Some(client))
+    }
+
+    /// A node died: whoever waits for it learns nothing any more. Answers with those clients.
+    pub(crate) fn lose(&mut self, node: NodeId) -> Result<Vec<u64>, Violation> {
+        let waiting = self.asked.iter().filter(|(_, asked)| asked.node == node).map(|(token, _)| *token);
+        let tokens: Vec<Token> = waiting.collect();
+        let clients: Result<Vec<_>, _> = tokens.into_iter().map(|token| self.answer(token, Answer::Unknown)).collect();
+        Ok(clients?.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,422 @@
+//! The world: one queue of things that happen, in the order of virtual time, and everything they happen to.
+//!
+//! ```text
+//!   queue (time, number) ──► happening ──► node: Driver::step ──► effects ──► queue
+//!                                             │
+//!                                             └──► judge: what must hold after every step
+//! ```
+//!
+//! Nothing in it depends on anything but the seed: no clock, no thread, no hash order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use bytes::Bytes;
+use outrigger::engine::{
+    Event, Instant, Lane, LogIndex, Membership, NodeId, Payload, Peer, PeerRefusal, RequestId, Token,
+};
+
+use crate::check::{self, Check, Judge, Observed, Violation, require};
+use crate::machine::Answer;
+use crate::network::{self, Network};
+use crate::node::{Node, Running};
+use crate::plan::{MILLISECOND, Plan, SECOND};
+use crate::rng::Rng;
+use crate::runtime::Effect;
+use crate::trace::Trace;
+use crate::workload::{Wish, Workload};
+
+mod faults;
+mod happening;
+
+use happening::{Happening, Scheduled};
+
+/// Whoever asks to initialize is not a client.
+const NOBODY: Token = Token(0);
+
+/// One history while it happens.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// How bad the world is.
+    plan: Plan,
+    /// Virtual time, in nanoseconds.
+    now: u64,
+    /// How many things were ever scheduled; makes their order total.
+    scheduled: u64,
+    /// How many things have happened.
+    happened: u64,
+    /// What will happen.
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    /// Decides about faults.
+    rng: Rng,
+    /// All nodes, alive or not.
+    nodes: BTreeMap<NodeId, Node>,
+    /// Between the nodes.
+    network: Network,
+    /// The clients.
+    workload: Workload,
+    /// What must hold.
+    judge: Judge,
+    /// Once the faults are over: when the cluster must have converged.
+    calm_until: Option<u64>,
+    /// Whether a node of the healed cluster was restarted.
+    idle: bool,
+    /// How often a node crashed.
+    crashes: u64,
+    /// What happened outside of the nodes.
+    trace: Trace,
+}
+
+/// What a history came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The seed that it came from.
+    pub seed: u64,
+    /// How many nodes there were.
+    pub nodes: u64,
+    /// How many things happened.
+    pub happened: u64,
+    /// How long it lasted, in virtual milliseconds.
+    pub milliseconds: u64,
+    /// How many terms had a leader.
+    pub leaders: u64,
+    /// How often a node crashed.
+    pub crashes: u64,
+    /// How many entries were committed.
+    pub committed: u64,
+    /// How many writes were acknowledged.
+    pub written: u64,
+    /// How many reads were answered.
+    pub read: u64,
+    /// How many requests ended in doubt.
+    pub unknown: u64,
+    /// The digest of everything that happened.
+    pub digest: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, print: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let plan = Plan::draw(&mut rng);
+        let nodes = plan.node_ids().map(|id| (id, Node::new(id, rng.fork(), print))).collect();
+        let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
+        let mut world = Self {
+            now: 0,
+            scheduled: 0,
+            happened: 0,
+            queue: BinaryHeap::new(),
+            nodes,
+            network,
+            workload,
+            judge: Judge::default(),
+            calm_until: None,
+            idle: false,
+            crashes: 0,
+            trace: Trace::new(print),
+            rng,
+            plan,
+        };
+        world.schedule_beginning();
+        world
+    }
+
+    /// Lets everything happen until the healed cluster has converged.
+    pub(crate) fn run(mut self, seed: u64) -> Result<Report, (u64, Violation)> {
+        loop {
+            match self.happen_next() {
+                Ok(false) => {}
+                Ok(true) => return Ok(self.report(seed)),
+                Err(violation) => return Err((self.now / MILLISECOND, violation)),
+            }
+        }
+    }
+
+    fn report(mut self, seed: u64) -> Report {
+        for node in self.nodes.values() {
+            self.trace.join(node.running.as_ref().map_or(&node.trace, |running| &running.runtime.trace));
+        }
+        let (read, unknown) = self.workload.counts();
+        Report {
+            seed,
+            nodes: self.plan.nodes,
+            happened: self.happened,
+            milliseconds: self.now / MILLISECOND,
+            leaders: self.judge.leaders(),
+            crashes: self.crashes,
+            committed: self.judge.chain().last().index.0,
+            written: self.workload.judge.acknowledged(),
+            read,
+            unknown,
+            digest: self.trace.digest(),
+        }
+    }
+
+    /// Lets the next thing happen; answers whether it was the last.
+    fn happen_next(&mut self) -> Result<bool, Violation> {
+        let Reverse(Scheduled { at, happening, .. }) = self.queue.pop().expect("a world that is not over goes on");
+        assert!(at >= self.now, "time goes back from {} to {at}", self.now);
+        self.now = at;
+        self.happened += 1;
+        match happening {
+            Happening::Wake { node, life } => self.wake(node, life)?,
+            Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
+            Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
+            Happening::WorkEnds { node, life } => self.end_work(node, life)?,
+            Happening::SendEnds { node, life, target, request } => self.end_sending(node, life, target, request)?,
+            Happening::Ask { client } => self.ask(client)?,
+            Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
+            Happening::Fault => self.strike()?,
+            Happening::Start { node } => self.start(node)?,
+            Happening::ComeApart => self.come_apart(),
+            Happening::Join => self.join(),
+            Happening::Calm => self.become_calm()?,
+            Happening::Review => return self.review(),
+        }
+        Ok(false)
+    }
+
+    fn after(&mut self, delay: u64, happening: Happening) {
+        self.scheduled += 1;
+        self.queue.push(Reverse(Scheduled { at: self.now + delay, number: self.scheduled, happening }));
+    }
+
+    /// The node, if it still lives the life that something was meant for.
+    fn alive(&mut self, node: NodeId, life: u64) -> Option<&mut Running> {
+        self.nodes.get_mut(&node).filter(|node| node.life == life)?.running.as_mut()
+    }
+
+    fn wake(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let now = Instant(self.now);
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        if running.driver.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            running.armed = None;
+            self.step(node, Event::Timeout)?;
+        }
+        Ok(())
+    }
+
+    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
+        let message = message.map(network::decode);
+        self.step(target, Event::Received { from, message })
+    }
+
+    fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        let event = match running.runtime.end_flush() {
+            Ok(write) => Event::LogFlushed { write },
+            Err(error) => Event::StorageFailed { reason: error.reason },
+        };
+        self.step(node, event)
+    }
+
+    fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let now = Instant(self.now);
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        running.working = false;
+        let (event, was_full) = running.runtime.end_work();
+        self.settle(node)?;
+        if let Some(event) = event {
+            self.step(node, event)?;
+        }
+        if let Some(running) = self.alive(node, life).filter(|_| was_full) {
+            running.runtime.now = now;
+            running.room(Lane::Apply, now);
+        }
+        self.settle(node)
+    }
+
+    fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, request: RequestId) -> Result<(), Violation> {
+        let now = Instant(self.now);
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
+        self.step(node, sent)?;
+        if let Some(running) = self.alive(node, life) {
+            running.room(Lane::Peer(target), now);
+        }
+        self.settle(node)
+    }
+
+    /// Hands an event to a node, if it lives, and brings about what follows.
+    fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
+        let now = Instant(self.now);
+        let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        running.runtime.now = now;
+        running.runtime.trace.note(now, node, '>', &event);
+        running.driver.step(event, now, &mut running.runtime);
+        self.settle(node)
+    }
+
+    /// Judges a node after a step, and schedules what the step has set going.
+    fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.judge_step(id)?;
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let (life, rng) = (node.life, &mut node.rng);
+        let Some(running) = &mut node.running else { return Ok(()) };
+        let effects = std::mem::take(&mut running.runtime.effects);
+        let mut scheduled = Vec::new();
+        if running.runtime.begin_flush() {
+            let slow = if rng.chance(self.plan.slow_flushes) { 50 } else { 1 };
+            let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
+            scheduled.push((delay, Happening::FlushEnds { node: id, life }));
+        }
+        if !running.working && running.runtime.has_work() {
+            running.working = true;
+            let delay = rng.between(self.plan.apply.0, self.plan.apply.1);
+            scheduled.push((delay, Happening::WorkEnds { node: id, life }));
+        }
+        let deadline = running.driver.poll_timeout();
+        if deadline != running.armed {
+            running.armed = deadline;
+            let delay = deadline.map(|deadline| deadline.0.saturating_sub(self.now));
+            scheduled.extend(delay.map(|delay| (delay, Happening::Wake { node: id, life })));
+        }
+        for (delay, happening) in scheduled {
+            self.after(delay, happening);
+        }
+        effects.into_iter().try_for_each(|effect| self.bring_about(id, life, effect))
+    }
+
+    fn judge_step(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
+        let runtime = &running.runtime;
+        if runtime.truncated {
+            self.judge.truncated(&status)?;
+        }
+        let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
+        let observed = Observed {
+            life: node.life,
+            status: &status,
+            log: &runtime.accepted,
+            checked: runtime.checked,
+            disks: &disks,
+        };
+        let new = self.judge.observe(&observed)?;
+        for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
+            self.workload.committed(index, &payload)?;
+        }
+        let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        running.runtime.checked = running.runtime.accepted.0.len();
+        running.runtime.truncated = false;
+        Ok(())
+    }
+
+    fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
+        match effect {
+            Effect::Send(target, message) => self.send(node, target, &message),
+            Effect::SendBulk(target, request) => {
+                let delay = self.rng.below(MILLISECOND);
+                self.after(delay, Happening::SendEnds { node, life, target, request });
+                Ok(())
+            }
+            Effect::Answer(token, answer) => self.answer(token, answer),
+            // A message that outlived its sender's last life is refused, and rightly so.
+            Effect::RefusePeer(_, PeerRefusal::EarlierStart { .. }) => Ok(()),
+            Effect::RefusePeer(peer, reason) => {
+                Err(Violation { check: Check::Health, reason: format!("node {node} refuses {peer}: {reason}") })
+            }
+            Effect::Halt(fault) => {
+                Err(Violation { check: Check::Health, reason: format!("node {node} stops: {fault}") })
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, target: NodeId, message: &outrigger::engine::Message) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&from) else { return Ok(()) };
+        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
+        let peer = running.runtime.me;
+        self.judge.said(&status, target, message, node.durable())?;
+        let bytes = network::encode(message);
+        for delay in self.network.route(&self.plan, from, target) {
+            self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
+        if let Some(client) = self.workload.answer(token, answer)? {
+            let thinking = self.workload.thinking(&self.plan);
+            self.after(thinking, Happening::Ask { client });
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, client: u64) -> Result<(), Violation> {
+        let alive: Vec<NodeId> =
+            self.nodes.values().filter(|node| node.running.is_some()).map(|node| node.id).collect();
+        if alive.is_empty() || self.workload.is_quiet(client) {
+            let thinking = self.workload.thinking(&self.plan);
+            self.after(thinking, Happening::Ask { client });
+            return Ok(());
+        }
+        let request = self.workload.ask(client, &alive);
+        let node = self.nodes.get_mut(&request.node).and_then(|node| node.running.as_mut());
+        let callers = &mut node.expect("only nodes that live are asked").runtime.callers;
+        match &request.wish {
+            Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
+            Wish::Read(key) => callers.ask(request.token, *key),
+        }
+        self.after(Workload::patience(), Happening::LoseHope { token: request.token });
+        self.step(request.node, request.event)
+    }
+
+    /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
+    fn review(&mut self) -> Result<bool, Violation> {
+        let states: Option<Vec<_>> =
+            self.nodes.values().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
+        let nodes = states.iter().flatten().map(|(status, running)| (status, &running.runtime.accepted));
+        if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
+            if self.idle {
+                return self.conclude();
+            }
+            self.become_idle()?;
+        }
+        self.require_patience()?;
+        self.after(SECOND / 5, Happening::Review);
+        Ok(false)
+    }
+
+    fn require_patience(&self) -> Result<(), Violation> {
+        let until = self.calm_until.expect("reviews begin when it is calm");
+        let shown: Vec<_> = self.nodes.values().map(Node::status).collect();
+        let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
+        require!(
+            self.now < until,
+            Convergence,
+            "after {lasts} ms of peace, clients content: {content}, nodes: {shown:?}"
+        );
+        Ok(())
+    }
+
+    /// What must hold in the end.
+    fn conclude(&mut self) -> Result<bool, Violation> {
+        self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
+        let expected = self.workload.judge.last_values();
+        for (id, node) in &self.nodes {
+            let found = node.running.as_ref().map(|running| running.runtime.machine.registers());
+            require!(
+                found == Some(&expected),
+                StateMachineSafety,
+                "node {id} ends with {found:?}, others with {expected:?}"
+            );
+        }
+        Ok(true)
+    }
+}
+
+impl Workload {
+    /// An entry was committed.
+    fn committed(&mut self, at: LogIndex, payload: &Payload) -> Result<(), Violation> {
+        match crate::machine::Write::of(payload) {
+            Some(write) => self.judge.committed(write, at),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The members that every cluster begins with.
+fn initial_members(plan: &Plan) -> Membership {
+    let node = |id: NodeId| (id, outrigger::engine::Node { address: format!("node-{id}:7101") });
+    Membership::new(plan.node_ids().map(node), [])
+}

@@ -1,0 +1,137 @@
+//! What goes wrong, and the end of it.
+
+use std::sync::Arc;
+
+use outrigger::engine::{Event, Instant, NodeId};
+
+use super::happening::Happening;
+use super::{NOBODY, World, initial_members};
+use crate::check::Violation;
+use crate::plan::{MILLISECOND, SECOND};
+
+impl World {
+    /// What happens in any world.
+    pub(super) fn schedule_beginning(&mut self) {
+        for node in self.plan.node_ids() {
+            let delay = self.rng.below(SECOND / 5);
+            self.after(delay, Happening::Start { node });
+        }
+        for client in 0..self.plan.clients {
+            let delay = self.rng.below(SECOND);
+            self.after(delay, Happening::Ask { client });
+        }
+        self.schedule_fault();
+        self.schedule_partition();
+        self.after(self.plan.faults_last, Happening::Calm);
+    }
+
+    fn is_calm(&self) -> bool {
+        self.calm_until.is_some()
+    }
+
+    fn schedule_fault(&mut self) {
+        let delay = self.rng.between(self.plan.crash_every / 4, self.plan.crash_every * 2);
+        self.after(delay, Happening::Fault);
+    }
+
+    fn schedule_partition(&mut self) {
+        let delay = self.rng.between(self.plan.partition_every / 4, self.plan.partition_every * 2);
+        self.after(delay, Happening::ComeApart);
+    }
+
+    /// Some processes die: one, one that leads, or all at once.
+    pub(super) fn strike(&mut self) -> Result<(), Violation> {
+        if self.is_calm() {
+            return Ok(());
+        }
+        self.schedule_fault();
+        let all: Vec<NodeId> = self.plan.node_ids().collect();
+        if self.rng.chance(self.plan.power_cuts) {
+            return all.into_iter().try_for_each(|node| self.crash(node, true));
+        }
+        let leads = |node: &&NodeId| {
+            let status = self.nodes.get(node).and_then(super::Node::status);
+            status.is_some_and(|status| status.role == outrigger::engine::RoleKind::Leader)
+        };
+        let leader = all.iter().find(leads).copied();
+        let any = *self.rng.pick(&all);
+        let victim = if self.rng.chance(500_000) { leader.unwrap_or(any) } else { any };
+        let power = self.rng.chance(500_000);
+        self.crash(victim, power)
+    }
+
+    fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_some()) else { return Ok(()) };
+        node.crash(power);
+        self.crashes += 1;
+        self.trace.note(Instant(self.now), id, '!', &if power { "loses power" } else { "is killed" });
+        // At times the process is back before anybody has noticed.
+        let outage = if self.rng.chance(300_000) { MILLISECOND } else { self.plan.outage };
+        let delay = self.rng.between(1, outage);
+        self.after(delay, Happening::Start { node: id });
+        for client in self.workload.lose(id)? {
+            let thinking = self.workload.thinking(&self.plan);
+            self.after(thinking, Happening::Ask { client });
+        }
+        Ok(())
+    }
+
+    /// A process starts, says hello to the others, and begins the cluster if there is none yet.
+    pub(super) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_none()) else { return Ok(()) };
+        node.start(&self.plan, Instant(self.now))?;
+        let Some(running) = &node.running else { return Ok(()) };
+        let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
+        self.trace.note(Instant(self.now), id, '!', &"starts");
+        self.settle(id)?;
+        if is_new {
+            let membership = Arc::new(initial_members(&self.plan));
+            self.step(id, Event::Initialize { token: NOBODY, membership })?;
+        }
+        for target in self.plan.node_ids().filter(|target| *target != id) {
+            for delay in self.network.route(&self.plan, id, target) {
+                self.after(delay, Happening::Arrive { target, from: me, message: None });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn come_apart(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        self.schedule_partition();
+        let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        self.network.come_apart(&nodes);
+        let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
+        self.after(lasts, Happening::Join);
+    }
+
+    pub(super) fn join(&mut self) {
+        self.network.join();
+    }
+
+    /// All faults are over: whoever is away comes back, and the cluster must converge and serve.
+    pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
+        self.calm_until = Some(self.now + self.plan.calm_lasts);
+        self.network.heal();
+        self.plan.slow_flushes = 0;
+        self.workload.become_calm(&self.plan);
+        for node in self.plan.node_ids() {
+            self.start(node)?;
+        }
+        self.after(SECOND / 5, Happening::Review);
+        Ok(())
+    }
+
+    /// The healed cluster has converged and nobody writes any more. A node that is restarted now must catch up and serve
+    /// reads all the same: nothing but heartbeats can tell it what it needs to know.
+    pub(super) fn become_idle(&mut self) -> Result<(), Violation> {
+        self.idle = true;
+        self.calm_until = Some(self.now + self.plan.calm_lasts);
+        self.workload.become_idle(&self.plan);
+        let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        let victim = *self.rng.pick(&nodes);
+        self.crash(victim, true)
+    }
+}

@@ -1,0 +1,68 @@
+//! What can happen, and its order.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+use outrigger::engine::{NodeId, Peer, RequestId, Token};
+
+/// One thing that happens. What names a life happens only to that life of its node.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    /// A deadline of an engine.
+    Wake { node: NodeId, life: u64 },
+    /// A message's way ends; without content it is a handshake.
+    Arrive { target: NodeId, from: Peer, message: Option<Bytes> },
+    /// The disk has synced.
+    FlushEnds { node: NodeId, life: u64 },
+    /// The state machine has done a piece of work.
+    WorkEnds { node: NodeId, life: u64 },
+    /// A peer lane has sent its request.
+    SendEnds { node: NodeId, life: u64, target: NodeId, request: RequestId },
+    /// A client has thought of something.
+    Ask { client: u64 },
+    /// A client waits no longer.
+    LoseHope { token: Token },
+    /// A process dies, or all do.
+    Fault,
+    /// A process starts.
+    Start { node: NodeId },
+    /// The network comes apart.
+    ComeApart,
+    /// The network is whole again.
+    Join,
+    /// All faults are over.
+    Calm,
+    /// Somebody looks whether the cluster has converged.
+    Review,
+}
+
+/// Something that will happen.
+#[derive(Debug)]
+pub(crate) struct Scheduled {
+    /// When, in virtual nanoseconds.
+    pub(crate) at: u64,
+    /// Unique: what was scheduled first happens first.
+    pub(crate) number: u64,
+    /// What.
+    pub(crate) happening: Happening,
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Scheduled {}
