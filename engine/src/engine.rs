@@ -414,7 +414,7 @@ impl Engine {
     fn handle_log_flushed(&mut self, write: crate::WriteId, now: Instant) {
         self.writes.flush(write);
         while let Some(promise) = self.writes.take_kept() {
-            if self.writes.peek_kept().is_some_and(|next| supersedes(next, &promise)) {
+            if self.writes.peek_kept().is_some_and(|next| next.supersedes(&promise)) {
                 continue;
             }
             self.keep(promise, now);
@@ -452,22 +452,6 @@ impl Engine {
             self.refuse(*token, Refusal::Halted);
         }
     }
-}
-
-/// Whether an answer makes the one before it superfluous: acknowledgements of one stream are cumulative.
-fn supersedes(later: &Promise, earlier: &Promise) -> bool {
-    use crate::message::AppendOutcome::Matched;
-    let acknowledgement = |promise: &Promise| match promise {
-        Promise::Command(Command::SendMessage { target, message: Message::AppendEntriesReply(reply) }) => {
-            let Matched(index) = reply.outcome else { return None };
-            Some(((*target, reply.term, reply.epoch), index))
-        }
-        Promise::Command(_) | Promise::OwnVote(_) => None,
-    };
-    let (Some((stream, index)), Some((other, more))) = (acknowledgement(earlier), acknowledgement(later)) else {
-        return false;
-    };
-    stream == other && index <= more
 }
 
 /// What the handling of a message comes to: done, or the message contradicts what Raft guarantees.

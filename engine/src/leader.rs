@@ -28,6 +28,7 @@ impl Engine {
             reads: VecDeque::new(),
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
+            disk: (self.writes.flushed().0, now),
         }));
         self.timers.stop(Timer::Election);
         self.push(Command::RebuildReplicationStreams { targets });
@@ -116,20 +117,31 @@ impl Engine {
     }
 
     /// A leader that a quorum has not answered for a whole election timeout steps down: it can commit nothing, and its
-    /// clients should look elsewhere (thesis, section 6.2).
+    /// clients should look elsewhere (thesis, section 6.2). So does one whose disk has not finished a write for as long.
     pub(crate) fn handle_check_quorum(&mut self, now: Instant) {
+        let disk_works = self.disk_works(now);
         let Role::Leader(leader) = &self.role else { return };
-        let (own, patience) = (self.id(), self.config.election_timeout_max);
+        let own = self.id();
         let heard = |node: NodeId| {
-            let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
+            let lately = |progress: &Progress| now.since(progress.heard_at()) < self.config.election_timeout_max;
             Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };
-        if self.membership().quorum().vote_result(heard) == VoteResult::Won {
+        if disk_works && self.membership().quorum().vote_result(heard) == VoteResult::Won {
             // Look again well before another whole timeout, so that silence is noticed soon after it is long enough.
             self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval);
         } else {
             self.step_down(now);
         }
+    }
+
+    /// Whether the disk has finished a write lately, or has nothing to do.
+    fn disk_works(&mut self, now: Instant) -> bool {
+        let (flushed, is_idle) = self.writes.flushed();
+        let Role::Leader(leader) = &mut self.role else { return true };
+        if is_idle || flushed > leader.disk.0 {
+            leader.disk = (flushed, now);
+        }
+        now.since(leader.disk.1) < self.config.election_timeout_max
     }
 
     fn step_down(&mut self, now: Instant) {

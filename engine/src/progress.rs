@@ -181,6 +181,8 @@ impl Progress {
         }
         if unreported || self.window.iter().any(|sent| sent.request == request) {
             self.probe_from(agree);
+            // It lost what it had acknowledged. Asking the same again at once would ask for ever.
+            self.paused = agree < self.match_index;
         }
     }
 

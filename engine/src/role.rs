@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
-use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
+use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token, WriteId};
 
 /// What a node does now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -70,6 +70,8 @@ pub(crate) struct Leader {
     pub(crate) confirmed: VecDeque<(LogIndex, Token)>,
     /// What was taken in and is not applied.
     pub(crate) in_hand: InHand,
+    /// The last durable write when the disk was last seen to work, and when that was.
+    pub(crate) disk: (WriteId, Instant),
 }
 
 /// The entries that a leader took in and that are not applied yet.

@@ -13,6 +13,8 @@
 use std::collections::VecDeque;
 
 use crate::command::Command;
+use crate::message::AppendOutcome::Matched;
+use crate::message::Message;
 use crate::types::{LogIndex, Term, WriteId};
 
 /// What leaves once a write is durable.
@@ -22,6 +24,26 @@ pub(crate) enum Promise {
     Command(Command),
     /// This node's vote for itself in this term: it counts now, and the others may be asked.
     OwnVote(Term),
+}
+
+impl Promise {
+    /// Whether this answer makes an earlier one superfluous: acknowledgements of one stream are cumulative, and the
+    /// answer to a later heartbeat says all that the one before it said.
+    pub(crate) fn supersedes(&self, earlier: &Self) -> bool {
+        let (Self::Command(later), Self::Command(earlier)) = (self, earlier) else { return false };
+        let Command::SendMessage { target, message } = later else { return false };
+        let Command::SendMessage { target: other, message: before } = earlier else { return false };
+        match (message, before) {
+            (Message::AppendEntriesReply(later), Message::AppendEntriesReply(earlier)) => {
+                let (Matched(more), Matched(index)) = (later.outcome, earlier.outcome) else { return false };
+                target == other && later.term == earlier.term && later.epoch == earlier.epoch && index <= more
+            }
+            (Message::HeartbeatReply(later), Message::HeartbeatReply(earlier)) => {
+                target == other && later.asked == earlier.asked && earlier.round <= later.round
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Entries that were handed to the log lane and are not durable.
@@ -74,6 +96,11 @@ impl Writes {
         self.unflushed_bytes
     }
 
+    /// The last durable write, and whether it is the last of all.
+    pub(crate) fn flushed(&self) -> (WriteId, bool) {
+        (self.flushed, self.flushed == self.accepted)
+    }
+
     /// The name of the next write.
     pub(crate) fn accept(&mut self) -> WriteId {
         self.accepted = self.accepted.next();
@@ -122,7 +149,12 @@ impl Writes {
             return Some(promise);
         }
         let place = self.promises.partition_point(|(other, _)| *other <= write);
-        self.promises.insert(place, (write, promise));
+        let before = place.checked_sub(1).and_then(|before| self.promises.get_mut(before));
+        match before {
+            // While a disk hangs, answers must not pile up.
+            Some((other, earlier)) if *other == write && promise.supersedes(earlier) => *earlier = promise,
+            Some(_) | None => self.promises.insert(place, (write, promise)),
+        }
         None
     }
 

@@ -110,6 +110,8 @@ impl Desk {
         for id in &ids[1..] {
             desk.matched(*id);
         }
+        // Whom it has met is durable as well.
+        desk.flush();
         desk
     }
 

@@ -3,13 +3,13 @@
 //! Segments are written one after the other, and a segment gets its footer (synced) before the next gets its first
 //! group. So all but the last in use are sealed, and behind that one there is at most an empty one, made ahead of need.
 //!
-//! | what is found                                                       | what it is      | what happens |
-//! |---------------------------------------------------------------------|-----------------|--------------|
+//! | what is found                                        | what it is      | what happens |
+//! |------------------------------------------------------|-----------------|--------------|
 //! | a file `*.new`                                                      | interrupted     | removed |
-//! | a segment's first sector does not verify                            | corruption      | refused: it was synced before the file got its name |
+//! | a segment's first sector does not verify             | corruption      | refused: it was synced before the file got its name |
 //! | a file shorter than its first sector says                           | corruption      | refused |
-//! | no footer, and a later segment holds a group                        | corruption      | refused: the footer was synced before that |
-//! | a sealed segment without a successor                                | a missing file  | refused: the successor was there before the footer |
+//! | no footer, and a later segment holds a group         | corruption      | refused: the footer was synced before that |
+//! | a sealed segment without a successor                 | a missing file  | refused: the successor was there before the footer |
 //! | runs that do not cover a group's log                                | a missing file  | refused |
 //! | in the last segment: zeros to the end                               | a clean end     | nothing |
 //! | a bad group, and a later header, or the trailer, says it was synced | corruption      | refused, with file, offset and index |

@@ -106,9 +106,15 @@ impl<V: fmt::Debug> fmt::Display for Violation<V> {
             Self::LogMatching { index, first, second } =>
                 write!(f, "log matching: {first} and {second} have the same term at index {index} but are not equal up to it"),
             Self::LeaderCompleteness { leader, term, index, entry, committed_in } =>
-                write!(f, "leader completeness: {leader}, leader of term {term}, lacks {}:{:?} at index {index}, committed in term {committed_in}", entry.term, entry.value),
+{
+                write!(f, "leader completeness: {leader}, leader of term {term}, lacks ")?;
+                write!(f, "{}:{:?} at index {index}, committed in term {committed_in}", entry.term, entry.value)
+            }
             Self::StateMachineSafety { index, first, second } =>
-                write!(f, "state machine safety: {}:{:?} and {}:{:?} were both committed at index {index}", first.term, first.value, second.term, second.value),
+{
+                let (a, b) = ((first.term, &first.value), (second.term, &second.value));
+                write!(f, "state machine safety: {}:{:?} and {}:{:?} were both committed at index {index}", a.0, a.1, b.0, b.1)
+            }
             Self::LeaderAppendOnly { leader, before, after } =>
                 write!(f, "leader append-only: the log of leader {leader} went from {before} to {after}"),
             Self::CommitInLog { server, commit_index, length } =>

@@ -6,10 +6,10 @@
 //!
 //! | message | actions of raft.tla that it stands for |
 //! |---|---|
-//! | `TimeOut` | Timeout; a request for its own vote, received and answered at once; `BecomeLeader` if that is a quorum, else `RequestVote` to each of `followers` |
+//! | `TimeOut` | Timeout; its own vote, at once; `BecomeLeader` if that is a quorum, else `RequestVote` to each of `followers` |
 //! | `ClientRequest` | `ClientRequest`, `AdvanceCommitIndex` |
 //! | `AppendEntries` | `AppendEntries` to each of `followers` |
-//! | `BecomeLeader` | `BecomeLeader` if a quorum has voted for the candidate, else nothing; on a leader, `AppendEntries` to each of `followers` |
+//! | `BecomeLeader` | `BecomeLeader` if a quorum has voted for the candidate; on a leader, `AppendEntries` to each of `followers` |
 //! | `RequestVoteRequest` | Receive |
 //! | `RequestVoteResponse` | Receive; `BecomeLeader` if that makes a quorum |
 //! | `AppendEntriesRequest` | Receive, once for each entry |

@@ -155,6 +155,36 @@ fn a_forwarded_proposal_is_taken_in_once() {
     }
 }
 
+/// What an earlier life of a leader may have taken in is not refused as if that were certain.
+#[test]
+fn a_late_proposal_for_a_term_of_an_earlier_life_has_an_unknown_outcome() {
+    let outcome = |voted_for: u64, term: u64| {
+        let vote = Vote { term: Term(3), voted_for: Some(NodeId(voted_for)) };
+        let restored = Restored { vote, ..Restored::default() };
+        let mut desk = Desk::restored(EngineConfig::new(peer(1, 2), 7), restored);
+        let entries: Arc<[Payload]> = Arc::new([command("x")]);
+        let commands = desk.receive(2, Message::Propose { term: Term(term), request: RequestId(5), entries });
+        match messages(&commands)[..] {
+            [Message::ProposeReply { outcome, .. }] => outcome.unwrap_err(),
+            ref other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((outcome(1, 2), outcome(1, 3), outcome(1, 4)), (Refusal::Unknown, Refusal::Unknown, Refusal::NotLeader));
+    assert_eq!((outcome(2, 2), outcome(2, 3)), (Refusal::Unknown, Refusal::NotLeader), "node 2 had its vote in term 3");
+}
+
+#[test]
+fn a_leaders_answer_that_its_own_entries_overtook_is_unknown() {
+    let mut desk = waiting_follower();
+    let commands = desk.propose(61, 1);
+    let [Message::Propose { request, .. }] = messages(&commands)[..] else { panic!("{}", said(&commands)) };
+    let request = *request;
+    desk.receive(2, append(1, (1, 2), &[1], 3));
+    assert_eq!(desk.commit(), 3);
+    let commands = desk.receive(2, Message::ProposeReply { request, outcome: Ok(LogId::new(1, 3)) });
+    assert_eq!(refused(&commands), [(61, Refusal::Unknown)], "its result has passed by");
+}
+
 #[test]
 fn initialize_makes_the_same_first_entry_everywhere_and_only_once() {
     let first = |id| {

@@ -273,6 +273,7 @@ fn trap_24_a_leader_that_a_quorum_answers_stays() {
                 as u64;
             if answers_by_entries {
                 desk.propose(100 + token, 1);
+                desk.flush();
                 desk.matched(3);
             } else {
                 desk.beat(3, round, 2, 2);
@@ -323,4 +324,46 @@ fn trap_25_a_word_of_the_leader_puts_the_election_off_and_a_higher_term_alone_do
     assert!(wait >= Duration::from_millis(500) && wait < MAX, "{wait:?}");
     desk.timeout();
     assert_eq!(desk.engine.role_kind(), RoleKind::PreCandidate, "and it has no other timer");
+}
+
+/// The followers' disks work, the leader's own does not: it can take in less and less, and nobody else may lead.
+#[test]
+fn trap_44_a_leader_whose_disk_hangs_gives_up_its_leadership() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.stabilize();
+    cluster.propose(1, 7, "x");
+    for _ in 0..40 {
+        cluster.elapse(HEARTBEAT);
+        // Nothing of node 1 becomes durable any more.
+        while [2, 3].map(|id| cluster.flush(id)).contains(&true) | cluster.deliver(|_| true) {}
+    }
+    assert_ne!(cluster.role(1), RoleKind::Leader);
+    assert!([2, 3].iter().any(|id| cluster.role(*id) == RoleKind::Leader));
+}
+
+#[test]
+fn trap_44_a_slow_disk_alone_costs_no_leadership() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    let (mut round, mut behind) = (1, std::collections::VecDeque::new());
+    for token in 0..60 {
+        desk.propose(100 + token, 1);
+        behind.push_back(desk.written);
+        // Every write takes 900 ms.
+        if behind.len() > 9 {
+            desk.feed(Event::LogFlushed { write: behind.pop_front().unwrap() });
+        }
+        round +=
+            desk.elapse(HEARTBEAT).iter().filter(|it| matches!(it, Command::BroadcastHeartbeat { .. })).count() as u64;
+        desk.beat(2, round, 2, 2);
+    }
+    assert_eq!(desk.engine.role_kind(), RoleKind::Leader);
+    // Nor does one that has nothing to do.
+    desk.flush();
+    for _ in 0..60 {
+        round +=
+            desk.elapse(HEARTBEAT).iter().filter(|it| matches!(it, Command::BroadcastHeartbeat { .. })).count() as u64;
+        desk.beat(2, round, 2, 2);
+    }
+    assert_eq!(desk.engine.role_kind(), RoleKind::Leader);
 }

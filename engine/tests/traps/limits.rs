@@ -208,15 +208,57 @@ fn forwards_max_bounds_what_a_follower_has_at_its_leader() {
     assert_eq!(refusal(&desk.propose(6, 1), 6), overloaded(3, 3));
 }
 
+/// What a follower asked its leader.
+fn asked(commands: &[Command]) -> RequestId {
+    match messages(commands)[..] {
+        [Message::ReadIndex { request, .. } | Message::Propose { request, .. }] => *request,
+        _ => panic!("{}", said(commands)),
+    }
+}
+
 #[test]
 fn forwards_max_bounds_the_reads_that_wait_on_a_follower() {
-    let mut desk = Desk::with(&[1, 2, 3], |config| config.limits.forwards_max = 3);
+    for outcome in [Ok(LogIndex(1)), Err(Refusal::NotLeader)] {
+        let mut desk = Desk::with(&[1, 2, 3], |config| config.limits.forwards_max = 3);
+        desk.receive(2, append(1, (0, 1), &[], 1));
+        desk.flush();
+        for round in 0..3 {
+            // One is asked for, two wait; whoever is answered, well or not, makes room.
+            let mut request = asked(&desk.read(10 * round));
+            for token in 10 * round + 1..10 * round + 3 {
+                assert_eq!(refusal(&desk.read(token), token), None);
+            }
+            assert_eq!(refusal(&desk.read(99), 99), overloaded(3, 3));
+            for _ in 0..2 {
+                let commands = desk.receive(2, Message::ReadIndexReply { request, outcome });
+                if !messages(&commands).is_empty() {
+                    request = asked(&commands);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn uncommitted_bytes_max_bounds_what_a_follower_has_at_its_leader() {
+    let limit = 4 * OVERHEAD;
+    let mut desk = Desk::with(&[1, 2, 3], |config| config.limits.uncommitted_bytes_max = limit);
     desk.receive(2, append(1, (0, 1), &[], 0));
     desk.flush();
-    for token in 1..=3 {
-        assert_eq!(refusal(&desk.read(token), token), None);
+    let first = asked(&desk.propose(1, OVERHEAD));
+    assert_eq!(refusal(&desk.propose(2, OVERHEAD + 1), 2), overloaded(2 * OVERHEAD, limit));
+    let second = asked(&desk.propose(3, OVERHEAD));
+    assert_eq!(refusal(&desk.propose(4, 0), 4), overloaded(limit, limit));
+    desk.receive(2, Message::ProposeReply { request: first, outcome: Ok(LogId::new(1, 2)) });
+    desk.receive(2, Message::ProposeReply { request: second, outcome: Err(Refusal::NotLeader) });
+    assert_eq!(refusal(&desk.propose(5, 99 * OVERHEAD), 5), None, "what is larger passes alone");
+    assert_eq!(refusal(&desk.propose(6, 0), 6), overloaded(100 * OVERHEAD, limit));
+    // What is given up does not stay counted.
+    for round in 1..=12 {
+        desk.receive(2, heartbeat(1, round, 0));
+        desk.elapse(HEARTBEAT);
     }
-    assert_eq!(refusal(&desk.read(4), 4), overloaded(3, 3));
+    assert_eq!(refusal(&desk.propose(7, 0), 7), None);
 }
 
 /// Indexes come at once, but the entries up to them do not.
@@ -261,6 +303,21 @@ fn forwards_max_bounds_the_reads_that_are_confirmed_and_wait_for_the_term_to_beg
         desk.beat(2, 1 + token, 1, 1);
     }
     assert_eq!(told.len(), 17, "the fourth is one too many: {told:?}");
+}
+
+#[test]
+fn answers_to_heartbeats_that_wait_for_a_hung_disk_do_not_pile_up() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    for round in [1, 2, 5, 4, 3, 6].into_iter().chain(7..1000) {
+        desk.receive(2, heartbeat(1, round, 0));
+    }
+    desk.receive(3, heartbeat(0, 9, 0));
+    let commands = desk.flush();
+    let rounds: Vec<u64> = messages(&commands)
+        .into_iter()
+        .filter_map(|message| if let Message::HeartbeatReply(reply) = message { Some(reply.round.0) } else { None })
+        .collect();
+    assert!(rounds.len() <= 10 && rounds.contains(&999), "{rounds:?}");
 }
 
 #[test]

@@ -252,9 +252,26 @@ fn trap_16_a_stale_conflict_does_not_rewind_what_has_matched() {
     let commands = desk.receive(2, conflict(old, (0, 1)));
     assert!(!said(&commands).contains("replicate to 2"), "an answer that came twice: {}", said(&commands));
     let (_, current) = desk.request_to(2);
+    // It cannot lack what it has acknowledged; whatever it is up to, it is asked again from there, and not at once.
     let commands = desk.receive(2, conflict(current, (0, 0)));
+    assert_eq!((said(&commands), desk.engine.status().matched[&NodeId(2)]), (String::new(), LogIndex(2)));
+    desk.elapse(HEARTBEAT);
+    let commands = desk.beat(2, 2, 2, 2);
     assert!(said(&commands).contains("replicate to 2: prev 1/2"), "no further back than 2: {}", said(&commands));
-    assert_eq!(desk.engine.status().matched[&NodeId(2)], LogIndex(2));
+}
+
+#[test]
+fn trap_16_a_follower_that_lost_what_it_had_acknowledged_is_not_asked_in_a_busy_loop() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    desk.propose(7, 1);
+    let mut asked = 0;
+    for _ in 0..100 {
+        let (epoch, request) = desk.request_to(2);
+        let outcome = AppendOutcome::Conflict { hint: LogId::new(0, 1) };
+        let reply = AppendEntriesReply { term: Term(1), epoch, request, outcome };
+        asked += said(&desk.receive(2, Message::AppendEntriesReply(reply))).matches("replicate to 2").count();
+    }
+    assert!(asked <= 2, "{asked} requests without a moment between them");
 }
 
 #[test]
