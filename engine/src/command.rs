@@ -29,7 +29,8 @@ pub enum Command {
         /// The vote.
         vote: Vote,
     },
-    /// Make it durable that this life of a peer was met, so that an older one is refused after a restart too.
+    /// Make it durable that this life of a peer was met, so that an older one is refused after a restart too; answer with
+    /// [`Event::LogFlushed`](crate::Event::LogFlushed).
     SavePeer {
         /// Names the write.
         write: WriteId,

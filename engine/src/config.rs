@@ -21,7 +21,9 @@ pub struct EngineConfig {
     /// Whether to ask for votes without obligation first, so that a node that was cut off does not depose a working
     /// leader when it comes back (thesis, section 9.6).
     pub pre_vote: bool,
-    /// Whether a leader that does not hear from a quorum for `election_timeout_max` steps down (thesis, section 6.2).
+    /// Whether a leader that does not hear from a quorum for `election_timeout_max`, or whose disk finishes no write for
+    /// so long, steps down (thesis, section 6.2). With pre-vote and without this, a leader that can send but not receive
+    /// blocks its cluster for good.
     pub check_quorum: bool,
     /// How much is held at once.
     pub limits: Limits,

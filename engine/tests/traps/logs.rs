@@ -149,6 +149,20 @@ fn trap_12_an_acknowledgement_waits_for_the_write_that_covers_it_and_no_longer()
 }
 
 #[test]
+fn trap_12_of_acknowledgements_that_leave_together_the_longest_is_enough_and_is_not_lost() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, append(1, (0, 1), &[], 0));
+    desk.flush();
+    desk.receive(2, append(1, (0, 1), &[1, 1, 1], 0));
+    desk.receive(2, append(1, (0, 1), &[1], 0));
+    let longest = outcomes(&desk.flush()).into_iter().filter(|it| *it == AppendOutcome::Matched(LogIndex(4))).count();
+    assert_eq!(longest, 1, "a late copy of a shorter request takes nothing away");
+    desk.receive(2, append(1, (1, 4), &[1], 0));
+    desk.receive(2, append(1, (1, 5), &[1], 0));
+    assert_eq!(outcomes(&desk.flush()), [AppendOutcome::Matched(LogIndex(6))], "two writes, one answer");
+}
+
+#[test]
 fn trap_12_a_heartbeats_answer_tells_received_from_durable() {
     let mut desk = Desk::of(&[1, 2, 3]);
     desk.receive(2, append(1, (0, 1), &[], 0));
