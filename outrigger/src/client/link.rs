@@ -1,15 +1,15 @@
 //! One connection of a client: many requests at once, answered in any order.
 //!
 //! ```text
-//!   ask ─► encoded into the output ─┐                        ┌─► pending, by id ─► whoever asked
-//!   ask ─► encoded into the output ─┴─► one write ══════► one read
-//!                                       (all that has gathered)
+//!   ask ─► queued ─┐                                         ┌─► pending, by id ─► whoever asked
+//!   ask ─► queued ─┴─► encoded, one write ══════► one read ──┘
+//!                      (all that has gathered and is still waited for)
 //! ```
 //!
 //! A link ends once and for all: with its first failure everyone who waits hears of it, and whether the request had
 //! left this process. The client makes a new link when it asks that endpoint again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -36,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 const KEEPALIVES_MISSED_MAX: u32 = 3;
 
 /// Requests that wait to be written, in bytes; further ones are not taken.
-const OUTPUT_BYTES_MAX: usize = 64 << 20;
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 
 /// Of the time that the caller grants, the node gets this part, so that its own answer comes before the time is over.
 const NODE_PATIENCE_PERCENT: u32 = 90;
@@ -74,8 +74,11 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Requests that wait to be written.
-    output: FrameBuffer,
+    /// Requests that wait to be written, oldest first. They become bytes only when they leave: who has given up by
+    /// then, and was told that nothing was done, must not be served after all.
+    queued: VecDeque<Queued>,
+    /// The sum of their bytes.
+    queued_bytes: usize,
     /// The id of the next request; ids below were given.
     next: u64,
     /// Requests with an id below this may have left the process; at most `next`.
@@ -84,6 +87,37 @@ struct State {
     pending: BTreeMap<u64, oneshot::Sender<Result<Outcome, LinkError>>>,
     /// Why the link has ended, if it has; then `pending` is empty and stays so.
     ended: Option<String>,
+}
+
+/// A request that waits to be written.
+#[derive(Debug)]
+struct Queued {
+    id: u64,
+    deadline: Instant,
+    operation: Operation,
+    body: Bytes,
+}
+
+impl State {
+    /// Turns what is queued and still waited for into frames. From now on it counts as sent.
+    fn take_queued(&mut self, output: &mut FrameBuffer) {
+        let now = Instant::now();
+        for Queued { id, deadline, operation, body } in self.queued.drain(..) {
+            if !self.pending.contains_key(&id) {
+                continue;
+            }
+            let patience = deadline.saturating_duration_since(now) * NODE_PATIENCE_PERCENT / 100;
+            let encoded = Request { id, patience, operation, body }.encode(BODY_BYTES_MAX, output);
+            if let Err(error) = encoded
+                && let Some(asker) = self.pending.remove(&id)
+            {
+                // Who does not wait any more needs no answer.
+                let _ = asker.send(Err(LinkError { sent: false, reason: error.to_string() }));
+            }
+        }
+        self.queued_bytes = 0;
+        self.sent = self.next;
+    }
 }
 
 impl Shared {
@@ -95,6 +129,7 @@ impl Shared {
     fn end(&self, reason: &str) {
         let mut state = self.lock();
         state.ended = Some(reason.to_owned());
+        state.queued.clear();
         let (pending, sent) = (std::mem::take(&mut state.pending), state.sent);
         drop(state);
         for (id, asker) in pending {
@@ -135,8 +170,11 @@ impl Link {
                 answer.unwrap_or_else(|_| Err(LinkError { sent: true, reason: "the connection is gone".to_owned() }))
             }
             Err(_) => {
-                let sent = self.shared.lock().sent > id;
-                Err(LinkError { sent, reason: "no answer came in time".to_owned() })
+                // Under one lock: what is not sent by now never is.
+                let mut state = self.shared.lock();
+                state.pending.remove(&id);
+                waiting.answered = true;
+                Err(LinkError { sent: state.sent > id, reason: "no answer came in time".to_owned() })
             }
         }
     }
@@ -147,14 +185,13 @@ impl Link {
         if let Some(reason) = &state.ended {
             return Err(refuse(reason.clone()));
         }
-        if state.output.remaining() > OUTPUT_BYTES_MAX {
-            return Err(refuse(format!("{} bytes wait to be sent already", state.output.remaining())));
+        if state.queued_bytes > QUEUED_BYTES_MAX {
+            return Err(refuse(format!("{} bytes wait to be sent already", state.queued_bytes)));
         }
         let id = state.next;
-        let patience = deadline.saturating_duration_since(Instant::now()) * NODE_PATIENCE_PERCENT / 100;
-        let was_idle = !state.output.has_remaining();
-        let request = Request { id, patience, operation, body };
-        request.encode(BODY_BYTES_MAX, &mut state.output).map_err(|error| refuse(error.to_string()))?;
+        let was_idle = state.queued.is_empty();
+        state.queued_bytes += body.len();
+        state.queued.push_back(Queued { id, deadline, operation, body });
         let (asker, answer) = oneshot::channel();
         state.pending.insert(id, asker);
         state.next += 1;
@@ -308,9 +345,7 @@ async fn send(mut write: WriteHalf<'_>, shared: &Shared, heard: &Heard) -> Ended
     loop {
         if !output.has_remaining() {
             output.clear();
-            let mut state = shared.lock();
-            std::mem::swap(&mut output, &mut state.output);
-            state.sent = state.next;
+            shared.lock().take_queued(&mut output);
         }
         let waits = !output.has_remaining();
         tokio::select! {

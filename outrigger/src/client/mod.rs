@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use crate::Query;
+use crate::network::frame::BODY_BYTES_MAX;
 use crate::network::handshake::Rejection;
 use crate::network::random::Random;
 use endpoints::Endpoints;
@@ -41,6 +42,9 @@ pub use status::NodeStatus;
 
 /// How long a request is tried when nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The longest command or query: with what stands before it, it fits into a frame. A cluster's own limit is lower.
+const REQUEST_BYTES_MAX: usize = BODY_BYTES_MAX - 1024;
 
 /// The first pause before a request that was not done is tried again; it doubles.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
@@ -216,6 +220,10 @@ impl Shared {
         body: Bytes,
         patience: Duration,
     ) -> Result<(LogIndex, Bytes), ClientError> {
+        if body.len() > REQUEST_BYTES_MAX {
+            let reason = format!("a request of {} bytes exceeds the limit of {REQUEST_BYTES_MAX} bytes", body.len());
+            return Err(ClientError::Refused { reason });
+        }
         let deadline = Instant::now() + patience;
         let mut attempts = 0;
         loop {

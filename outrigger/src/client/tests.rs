@@ -131,6 +131,24 @@ async fn answers_may_come_in_any_order() {
     assert_eq!((one, two), (Ok(1), Ok(2)));
 }
 
+/// Found by killing real processes under writers of little patience: the node was slow to shake hands, the caller was told
+/// that nothing had been done, and the request left after all.
+#[tokio::test]
+async fn a_write_that_was_given_up_before_it_left_is_never_sent() {
+    let node = Played::listen().await;
+    let patient = client(&[&node]).await;
+    let hasty = patient.clone().with_timeout(Duration::from_millis(50));
+    let refused = hasty.write(5).await.unwrap_err();
+    assert_eq!(refused.outcome(), crate::Outcome::NotApplied, "{refused}");
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        conversation.reply(request.id, done(request.body[0].into())).await;
+    };
+    let (written, ()) = tokio::join!(patient.write(6), play);
+    assert_eq!(written, Ok(6), "the first request that leaves is the one that somebody waits for");
+}
+
 #[tokio::test]
 async fn a_write_whose_connection_breaks_is_unknown_at_once_and_never_sent_again() {
     let (node, other) = (Played::listen().await, Played::listen().await);

@@ -127,6 +127,7 @@ impl Fields {
     }
 
     /// Whatever is left.
+    #[cfg(feature = "tokio")]
     pub(crate) fn rest(self) -> Bytes {
         self.body.slice(self.at..)
     }

@@ -105,6 +105,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// A word for the kind of rejection: lines of the same kind are limited together in the log.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn name(&self) -> &'static str {
         match self {
             Self::NoHello => "no hello",

@@ -23,6 +23,10 @@ const REQUESTS_MAX: usize = 1024;
 /// And so many bytes.
 const BYTES_MAX: usize = 1 << 20;
 
+/// Of the time that a client waits, a leader is waited for this part, so that the client hears in time that nothing
+/// was done, not that nobody knows.
+const LEADER_PATIENCE_PERCENT: u32 = 90;
+
 /// A request is told apart by its id; and how many bytes it weighs.
 type Ticket = (u64, usize);
 
@@ -42,13 +46,13 @@ struct Group<T> {
     tickets: Vec<Ticket>,
     /// What is asked; as many as tickets.
     items: Vec<T>,
-    /// The longest time that one of the clients' requests may take.
-    patience: Duration,
+    /// The shortest and the longest time that the clients wait for one of them.
+    patience: (Duration, Duration),
 }
 
 impl<T> Default for Group<T> {
     fn default() -> Self {
-        Self { tickets: Vec::new(), items: Vec::new(), patience: Duration::ZERO }
+        Self { tickets: Vec::new(), items: Vec::new(), patience: (Duration::MAX, Duration::ZERO) }
     }
 }
 
@@ -56,7 +60,15 @@ impl<T> Group<T> {
     fn add(&mut self, ticket: Ticket, patience: Duration, item: T) {
         self.tickets.push(ticket);
         self.items.push(item);
-        self.patience = self.patience.max(patience);
+        let (shortest, longest) = self.patience;
+        self.patience = (shortest.min(patience), longest.max(patience));
+    }
+
+    /// How long to wait for a leader, and how long for the answer. Who waits for a leader is done no wrong when it is
+    /// told early that nothing was done: it asks again. Whoever was taken in is waited for as long as anyone waits.
+    fn patience(&self) -> (Duration, Duration) {
+        let (shortest, longest) = self.patience;
+        (shortest / 100 * LEADER_PATIENCE_PERCENT, longest)
     }
 
     /// Takes the group, if there is anything in it.
@@ -137,8 +149,9 @@ fn decode<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, String> {
 }
 
 async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
-    let Group { tickets, items, patience } = group;
-    match timeout(patience, desk.raft.write_encoded(items)).await {
+    let (leader_patience, patience) = group.patience();
+    let Group { tickets, items, .. } = group;
+    match timeout(patience, desk.raft.write_encoded_within(items, leader_patience)).await {
         Ok(Ok(responses)) => answer_all(&desk, &tickets, responses.iter().map(done)),
         Ok(Err(error)) => fail_all(&desk, &tickets, &failed_write(&error)),
         Err(_) => fail_all(&desk, &tickets, &Outcome::Unknown { reason: no_answer(patience) }),
@@ -146,8 +159,9 @@ async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
 }
 
 async fn query<S: Query>(desk: Arc<Desk<S>>, group: Group<S::Query>) {
-    let Group { tickets, items, patience } = group;
-    match timeout(patience, desk.raft.read(move |state| ask(state, items))).await {
+    let (leader_patience, patience) = group.patience();
+    let Group { tickets, items, .. } = group;
+    match timeout(patience, desk.raft.read_within(move |state| ask(state, items), leader_patience)).await {
         Ok(Ok(answers)) => {
             answer_all(&desk, &tickets, answers.into_iter().map(|answer| answered(LogIndex::ZERO, answer)));
         }

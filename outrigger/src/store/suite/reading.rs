@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread;
 
+use bytes::Bytes;
 use outrigger_engine::{Batch, LogIndex, Payload};
 
 use super::Case;
@@ -52,6 +53,12 @@ pub(super) const CASES: &[Case] = &[
         subject.append_sized(1, 2, 10);
         subject.flush();
         assert_eq!(read_count(subject, 100), 1);
+    }),
+    ("a limit bounds many small entries too", |subject| {
+        subject.append_payloads(1, (0..1000).map(|_| Payload::command(Bytes::new())).collect());
+        subject.flush();
+        let ten = read_count(subject, 10 * Payload::OVERHEAD_BYTES);
+        assert!((1..=40).contains(&ten), "{ten} empty entries within ten times what the limits count for one");
     }),
     ("a log read by pieces is the whole log", |subject| {
         subject.append_sized(1, 17, 30);
