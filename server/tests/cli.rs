@@ -8,7 +8,7 @@ use serde_json::Value;
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Cluster, Ran, binary, run, wait_until};
+use harness::{Cluster, Ran, binary, complete, run, wait_until};
 
 #[track_caller]
 fn assert_ran(ran: &Ran, code: i32, stdout: &str, stderr_part: &str) {
@@ -51,8 +51,8 @@ fn endpoints_come_from_before_the_verb_behind_it_or_the_environment() {
     assert_eq!(run(["--endpoints", &endpoint, "put", "k", "v"]).code, Some(0));
     assert_eq!(run(["put", "k", "v", "--endpoints", &endpoint]).code, Some(0));
     assert_eq!(run(["put", "--endpoints", &endpoint, "k", "v"]).code, Some(0));
-    let from_environment = binary().env("OUTRIGGER_ENDPOINTS", &endpoint).args(["get", "k"]).output().unwrap();
-    assert_ran(&from_environment.into(), 0, "v\n", "");
+    let from_environment = complete(binary().env("OUTRIGGER_ENDPOINTS", &endpoint).args(["get", "k"]));
+    assert_ran(&from_environment, 0, "v\n", "");
     assert_ran(&run(["get", "k"]), 2, "", "OUTRIGGER_ENDPOINTS");
 }
 

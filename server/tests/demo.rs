@@ -1,16 +1,16 @@
 //! The demonstration: what it prints, and that it leaves nothing behind however it ends.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use tempfile::TempDir;
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Ran, binary, run, signal, wait_until};
+use harness::{Ran, binary, complete, run, signal, wait_until};
 
 /// A place for temporary files that only one test uses.
 fn ground() -> TempDir {
@@ -18,7 +18,7 @@ fn ground() -> TempDir {
 }
 
 fn demo(ground: &TempDir, arguments: &[&str]) -> Ran {
-    binary().env("TMPDIR", ground.path()).arg("demo").args(arguments).output().unwrap().into()
+    complete(binary().env("TMPDIR", ground.path()).arg("demo").args(arguments))
 }
 
 /// The processes whose command line names a path.
@@ -36,11 +36,43 @@ fn assert_nothing_left(ground: &TempDir) {
     assert!(files.is_empty(), "{files:?}");
 }
 
+/// Kills processes unless they are known to be gone: also when this test is killed, for then its end of the pipe closes.
+struct Reaper(Child);
+
+impl Reaper {
+    fn new(pids: &str) -> Self {
+        let script = format!("read -r _ || kill -9 {pids}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
+    /// The processes are gone: their ids may belong to others by now.
+    fn dismiss(mut self) {
+        self.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        // Waiting closes the pipe, if it is still there.
+        let _ = self.0.wait();
+    }
+}
+
+/// A demonstration under way.
+struct Demo {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    reaper: Reaper,
+}
+
 /// A demonstration in the middle of writing far more than it will get to.
-fn in_the_middle(ground: &TempDir, arguments: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
+fn in_the_middle(ground: &TempDir) -> Demo {
     let mut command = binary();
-    command.env("TMPDIR", ground.path()).args(["demo", "--writes", "50000000"]).args(arguments);
+    command.env("TMPDIR", ground.path()).args(["demo", "--writes", "50000000"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let reaper = Reaper::new(&child.id().to_string());
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
     while !line.contains("leads in term") {
@@ -48,7 +80,7 @@ fn in_the_middle(ground: &TempDir, arguments: &[&str]) -> (Child, BufReader<std:
         assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before a node led");
     }
     assert_eq!(processes_in(ground.path()).len(), 3);
-    (child, stderr)
+    Demo { child, stderr, reaper }
 }
 
 #[test]
@@ -60,7 +92,7 @@ fn it_ends_with_its_account_and_leaves_nothing() {
     let millis = last.strip_prefix("acknowledged 400, lost 0, failover ").and_then(|rest| rest.strip_suffix(" ms"));
     let millis: u64 = millis.unwrap_or_else(|| panic!("the last line is `{last}`")).parse().unwrap();
     // Followers wait for at least the shortest election timeout before they stand.
-    assert!((100..30_000).contains(&millis), "{last}");
+    assert!(millis >= 100, "{last}");
     let hashes: Vec<&str> =
         ran.stdout.lines().skip(1).take(3).map(|row| row.split_whitespace().last().unwrap()).collect();
     assert!(hashes.iter().all(|hash| hash.len() == 16 && *hash == hashes[0]), "{}", ran.stdout);
@@ -81,11 +113,13 @@ fn a_single_write_is_enough_and_five_nodes_are_possible() {
 fn signals_end_it_and_leave_nothing() {
     for name in ["INT", "TERM", "HUP"] {
         let ground = ground();
-        let (mut child, mut stderr) = in_the_middle(&ground, &[]);
-        signal(name, child.id());
+        let mut demo = in_the_middle(&ground);
+        signal(name, demo.child.id());
         let mut rest = String::new();
-        stderr.read_to_string(&mut rest).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{name}: {rest}");
+        demo.stderr.read_to_string(&mut rest).unwrap();
+        let status = demo.child.wait().unwrap();
+        demo.reaper.dismiss();
+        assert_eq!(status.code(), Some(130), "{name}: {rest}");
         assert_nothing_left(&ground);
     }
 }
@@ -93,9 +127,10 @@ fn signals_end_it_and_leave_nothing() {
 #[test]
 fn its_nodes_notice_when_it_is_killed() {
     let ground = ground();
-    let (mut child, _stderr) = in_the_middle(&ground, &[]);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut demo = in_the_middle(&ground);
+    demo.child.kill().unwrap();
+    demo.child.wait().unwrap();
+    demo.reaper.dismiss();
     wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
 }
 
@@ -122,12 +157,20 @@ fn a_kept_cluster_serves_on_and_says_how_to_use_and_end_it() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(ran.stdout.lines().last().unwrap().starts_with("acknowledged 20, lost 0, failover "), "{ran:?}");
     let after = |head: &str| ran.stdout.split_once(head).unwrap().1.lines().next().unwrap();
+    let ending = after("  kill ");
+    let reaper = Reaper::new(ending.split_once(" &&").unwrap().0);
     let endpoints = after("OUTRIGGER_ENDPOINTS=");
     let status = run(["status", "--endpoints", endpoints]);
     assert!(status.code == Some(0) && status.stdout.contains("leader"), "{status:?}");
     assert_eq!(run(["get", "--endpoints", endpoints, "demo/000000019"]).stdout, "value of write 19\n");
 
-    let ended = std::process::Command::new("sh").args(["-c", &format!("kill {}", after("  kill "))]).status().unwrap();
+    let root = after(" && rm -r ");
+    for node in 1..=3 {
+        let logged = fs::read_to_string(format!("{root}/node-{node}.log")).unwrap();
+        assert!(!logged.contains("stopping"), "the leader was asked to stop instead of killed:\n{logged}");
+    }
+    let ended = Command::new("sh").args(["-c", &format!("kill {ending}")]).status().unwrap();
     assert!(ended.success());
     wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+    reaper.dismiss();
 }

@@ -103,7 +103,7 @@ fn settle(account: &BTreeMap<u64, Said>, found: &BTreeMap<Bytes, Bytes>) {
 /// Whom a round kills: the leader, the leader and another, all.
 fn victims(cluster: &Cluster, round: u64) -> Vec<usize> {
     let leader = cluster.leader();
-    let other = (leader + 1 + usize::from(round % 2 == 0)) % 3;
+    let other = (leader + 1 + usize::from(round.is_multiple_of(2))) % 3;
     match round % 3 {
         0 => vec![leader],
         1 => vec![leader, other],

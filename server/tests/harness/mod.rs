@@ -9,8 +9,8 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -67,8 +67,25 @@ pub(crate) fn binary() -> Command {
 }
 
 /// Runs the binary to its end.
+#[track_caller]
 pub(crate) fn run(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran {
-    binary().args(arguments).output().unwrap().into()
+    complete(binary().args(arguments))
+}
+
+/// Runs a command to its end, which must come: what should be refused but serves instead would never end.
+#[track_caller]
+pub(crate) fn complete(command: &mut Command) -> Ran {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = child.id();
+    let (tell, ended) = mpsc::channel();
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    match ended.recv_timeout(PATIENCE) {
+        Ok(output) => output.unwrap().into(),
+        Err(_) => {
+            signal("KILL", pid);
+            panic!("{command:?} still ran after {PATIENCE:?}");
+        }
+    }
 }
 
 /// Sends a signal by name, as an operator would.
@@ -110,7 +127,9 @@ impl Node {
     pub(crate) fn spawn_under(&mut self, mut command: Command) {
         assert!(self.process.is_none(), "node {} runs already", self.id);
         let log = File::options().create(true).append(true).open(&self.log).unwrap();
-        command.arg("serve").args(&self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
+        // A test that is killed drops nothing, but its end of this pipe closes all the same.
+        command.arg("serve").args(&self.arguments).arg("--exit-with-parent").stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(log);
         self.process = Some(command.spawn().unwrap());
     }
 
