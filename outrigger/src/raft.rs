@@ -147,12 +147,8 @@ impl<S: StateMachine> Raft<S> {
         self.answered(submit, self.0.config.request_timeout).await
     }
 
-    /// Writes commands that are encoded already; each of them must decode, or all nodes stop.
-    pub(crate) async fn write_encoded(&self, commands: Vec<Bytes>) -> Result<Vec<S::Response>, WriteError> {
-        self.write_encoded_within(commands, self.0.config.request_timeout).await
-    }
-
-    /// As [`Raft::write_encoded`], but waits for a leader no longer than `patience`.
+    /// Writes commands that are encoded already; each of them must decode, or all nodes stop. Waits for a leader no longer
+    /// than `patience`.
     pub(crate) async fn write_encoded_within(
         &self,
         commands: Vec<Bytes>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -276,10 +276,12 @@ fn listen() -> (TcpListener, BTreeMap<NodeId, Node>) {
     (listener, [(NodeId(2), Node { address })].into())
 }
 
-fn accept(listener: &TcpListener) -> (Stranger, SocketAddr) {
-    let (stream, from) = listener.accept().unwrap();
+fn accept(listener: &TcpListener) -> Stranger {
+    let (listener, (sender, accepted)) = (listener.try_clone().unwrap(), mpsc::channel());
+    std::thread::spawn(move || sender.send(listener.accept()));
+    let (stream, _) = accepted.recv_timeout(PATIENCE).expect("the node dials").unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    (Stranger { stream, input: BytesMut::new() }, from)
+    Stranger { stream, input: BytesMut::new() }
 }
 
 #[test]
@@ -288,7 +290,7 @@ fn a_peer_that_answers_with_the_wrong_name_is_refused_and_dialled_again() {
     let (listener, peers) = listen();
     node.transport.set_peers(&peers);
     for _ in 0..2 {
-        let (mut peer, _) = accept(&listener);
+        let mut peer = accept(&listener);
         assert_eq!(peer.hear().map(Hello::decode), Some(Ok(Hello::new(&local(1), NodeId(2)))));
         peer.say(|output| Hello::new(&local(3), NodeId(1)).encode(output).unwrap());
         let wrong = Rejection::WrongNode { asked: NodeId(2), found: NodeId(3) };
@@ -304,7 +306,7 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     let node = Node1::start(settings);
     let (listener, peers) = listen();
     node.transport.set_peers(&peers);
-    let (mut peer, _) = accept(&listener);
+    let mut peer = accept(&listener);
     assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
     peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
     assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
@@ -316,7 +318,7 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     }
     node.serves();
     // It is given up, and dialled again.
-    let (mut again, _) = accept(&listener);
+    let mut again = accept(&listener);
     assert_eq!(again.hear().map(|frame| frame.kind), Some(kind::HELLO));
     drop(peer);
 }

@@ -17,7 +17,7 @@ pub enum ClientError {
     /// The time was over before any endpoint took the request and did it. Nothing was done.
     #[error("not applied within {waited:?}: {reason}")]
     NotApplied {
-        /// The client's patience.
+        /// How long it was tried. A write is not tried up to the last moment: its answer could come too late.
         waited: Duration,
         /// What the last attempt came to.
         reason: String,

@@ -49,6 +49,9 @@ const REQUEST_BYTES_MAX: usize = BODY_BYTES_MAX - 1024;
 /// The first pause before a request that was not done is tried again; it doubles.
 const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
+/// With less time left than this, and than a fifth of the whole, a write is not tried again.
+const ANSWER_MARGIN_MIN: Duration = Duration::from_millis(100);
+
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
@@ -224,7 +227,10 @@ impl Shared {
             let reason = format!("a request of {} bytes exceeds the limit of {REQUEST_BYTES_MAX} bytes", body.len());
             return Err(ClientError::Refused { reason });
         }
-        let deadline = Instant::now() + patience;
+        let start = Instant::now();
+        let deadline = start + patience;
+        // A write that certainly is not applied yet is not put at stake by an attempt whose answer might come too late.
+        let margin = if operation == Operation::Write { (patience / 5).max(ANSWER_MARGIN_MIN) } else { Duration::ZERO };
         let mut attempts = 0;
         loop {
             let reason = match self.attempt(operation, body.clone(), deadline).await {
@@ -233,8 +239,8 @@ impl Shared {
                 Attempt::Again(reason) => reason,
             };
             let next = Instant::now() + self.pause(attempts);
-            if next >= deadline {
-                return Err(ClientError::NotApplied { waited: patience, reason });
+            if next + margin >= deadline {
+                return Err(ClientError::NotApplied { waited: start.elapsed(), reason });
             }
             sleep_until(next).await;
             attempts += 1;

@@ -61,6 +61,42 @@ async fn a_leader_that_is_cut_off_answers_that_the_outcome_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_write_of_unknown_outcome_is_not_tried_again() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.node(cluster.leader().await);
+    cluster.network.isolate(leader.config().node());
+    let mut metrics = leader.metrics();
+    let (write, ()) = tokio::join!(leader.write(Change::Add(1)), async {
+        metrics.wait_for(|metrics| metrics.role != RoleKind::Leader).await.unwrap();
+        cluster.network.heal();
+    });
+    let error = write.expect_err("it was in a log when leadership was lost");
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    leader.write(Change::Add(2)).await.unwrap();
+    let added = leader.read(|ledger| ledger.added.clone()).await.unwrap();
+    assert!(added == [2] || added == [1, 2], "{added:?}");
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
+async fn what_nobody_answers_ends_with_the_request_timeout() {
+    let cluster = Cluster::start_with(|config| {
+        config.request_timeout = Duration::from_millis(100);
+        config.election_timeout_max = Duration::from_secs(3);
+    })
+    .await;
+    let leader = cluster.node(cluster.leader().await);
+    // As it sees it, it goes on leading for three seconds.
+    cluster.network.isolate(leader.config().node());
+    let (write, read) = tokio::join!(leader.write(Change::Add(1)), leader.read(|_| ()));
+    let WriteError::Unknown { reason } = write.unwrap_err() else { panic!("it is in the leader's log") };
+    assert!(reason.contains("request timeout"), "{reason}");
+    assert_eq!(read, Err(ReadError::TimedOut { waited: Duration::from_millis(100) }));
+    assert_eq!(leader.metrics().latest().role, RoleKind::Leader);
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
 async fn without_a_majority_a_request_ends_in_time_with_nothing_done() {
     let cluster = Cluster::start_with(|config| config.request_timeout = Duration::from_millis(300)).await;
     let leader = cluster.leader().await;
@@ -139,13 +175,14 @@ async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
         let node = builder.log_store(Box::new(store), peer).start().await.unwrap();
-        let mut applied = 0;
-        let error = loop {
-            match node.write(Change::Add(applied)).await {
-                Ok(_) => applied += 1,
-                Err(error) => break error,
+        let mut failed = None;
+        for number in 0..100 {
+            failed = node.write(Change::Add(number)).await.err();
+            if failed.is_some() {
+                break;
             }
-        };
+        }
+        let error = failed.expect("the disk goes away long before");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         let Err(Error::Fault { reason, .. }) = node.stopped().await else { panic!("it should have stopped") };
         assert!(reason.contains("the log failed: the disk is gone"), "{reason}");

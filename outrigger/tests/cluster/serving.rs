@@ -1,8 +1,9 @@
 //! What a cluster that works answers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use outrigger::engine::{Refusal, RoleKind};
+use outrigger::engine::{LogIndex, Refusal, RoleKind};
 use outrigger::{Outcome, ReadError, WriteError};
 
 use crate::counter::{Change, Cluster, caught_up};
@@ -133,17 +134,28 @@ async fn local_reads_say_how_far_they_see() {
 }
 
 #[tokio::test]
-async fn a_slow_state_machine_costs_no_leader_its_place() {
+async fn a_slow_state_machine_leaves_the_others_on_its_thread_their_turns() {
     let cluster = Cluster::start_with(|config| {
         config.election_timeout_min = Duration::from_millis(500);
         config.election_timeout_max = Duration::from_millis(1000);
     })
     .await;
     let leader = cluster.node(cluster.leader().await);
-    let term = leader.metrics().latest().term;
+    let mut metrics = leader.metrics();
+    let before = metrics.wait_for(|metrics| metrics.applied == metrics.last.index).await.unwrap();
     // Three nodes on one thread: 2.4 s of work, longer than any election timeout.
-    leader.write_many((0..200).map(|_| Change::Dawdle(4)).collect()).await.unwrap();
-    assert_eq!(leader.metrics().latest().term, term);
+    let work = leader.write_many((0..200).map(|_| Change::Dawdle(4)).collect());
+    let watch = async {
+        let mut seen = BTreeSet::<LogIndex>::new();
+        while seen.last().is_none_or(|applied| applied.since(before.applied) < 200) {
+            seen.insert(metrics.changed().await.unwrap().applied);
+        }
+        seen.len()
+    };
+    let (work, seen) = tokio::join!(work, watch);
+    assert!(work.is_ok(), "{work:?}");
+    assert!(seen > 50, "RaftCore had {seen} turns while the state machine was at work");
+    assert_eq!(leader.metrics().latest().term, before.term, "nobody was taken for dead");
     cluster.shut_down().await;
 }
 
@@ -158,7 +170,9 @@ async fn a_state_machine_that_lags_holds_entries_back_and_then_gets_them_all() {
         let node = cluster.node(writer % 3 + 1).clone();
         tokio::spawn(async move {
             for number in 0..50 {
-                node.write(Change::Add(writer * 50 + number)).await.unwrap();
+                let slow = node.write(Change::Dawdle(number % 3));
+                let (slow, added) = tokio::join!(slow, node.write(Change::Add(writer * 50 + number)));
+                assert!(slow.is_ok() && added.is_ok(), "{slow:?} {added:?}");
                 assert!(node.read(|ledger| ledger.added.len()).await.unwrap() > 0);
             }
         })
