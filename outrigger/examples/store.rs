@@ -1,4 +1,5 @@
-//! A replicated, durable store with linearizable reads: the whole program. A cluster of one, to begin with:
+//! A replicated, durable store with linearizable reads: the whole program. A cluster of one node, to begin with:
+//!
 //! `cargo run -p outrigger --example store -- --data-dir store-1 --initial-cluster 1=127.0.0.1:7101`
 
 use std::collections::BTreeMap;

@@ -154,7 +154,7 @@ impl Config {
     ///
     /// ```
     /// use outrigger::Config;
-    /// assert_eq!(Config::default().cluster_id(), 0x6cdf_c3a4_f366_8d25);
+    /// assert_eq!(Config::default().cluster_id(), 0xcacf_337d_7b9d_ab37);
     /// ```
     #[must_use]
     pub fn cluster_id(&self) -> u64 {

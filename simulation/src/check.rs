@@ -10,6 +10,7 @@ use std::fmt;
 use outrigger::engine::{LogId, LogIndex, Message, NodeId, RoleKind, Status, Term, VoteResult};
 
 use crate::durable::{Durable, Stamp, Stamps};
+use crate::machine::Callers;
 
 mod clients;
 
@@ -25,7 +26,7 @@ pub enum Check {
     LeaderAppendOnly,
     /// Entries with the same id are the same, and so is all before them (figure 3).
     LogMatching,
-    /// A leader's log has every entry that was committed before (figure 3).
+    /// A leader's log has every entry that was committed in a term before its own (figure 3).
     LeaderCompleteness,
     /// No two nodes commit or apply different entries at one index (figure 3).
     StateMachineSafety,
@@ -43,6 +44,8 @@ pub enum Check {
     Acknowledged,
     /// What a client was told is not done never happens, and nothing happens twice.
     AtMostOnce,
+    /// Whoever asks is answered, whatever becomes of the request.
+    Answers,
     /// A read sees every write that was acknowledged before it began, and what any read before it saw.
     LinearizableRead,
     /// Nodes that follow the protocol refuse nobody and do not stop.
@@ -101,6 +104,8 @@ pub(crate) struct Judge {
     entries: BTreeMap<LogId, (LogId, u64)>,
     /// Every entry that ever was committed, the one with index 1 first; only grows.
     chain: Stamps,
+    /// The term in which each entry of the chain was committed; never goes back along the chain.
+    committed_in: Vec<Term>,
     /// The last state of each node.
     seen: BTreeMap<NodeId, Seen>,
 }
@@ -113,6 +118,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) log: &'a Stamps,
     /// How much of the log was seen before, and did not change since.
     pub(crate) checked: usize,
+    /// Who waits for the state machine.
+    pub(crate) callers: &'a Callers,
     /// What each node has on its disk, itself included.
     pub(crate) disks: &'a dyn Fn(NodeId) -> Option<&'a Durable>,
 }
@@ -160,14 +167,16 @@ impl Judge {
         let leader = *self.leaders.entry(term).or_insert(id);
         require!(leader == id, ElectionSafety, "nodes {leader} and {id} both lead in term {term}");
         let known = self.seen.get(&id).is_some_and(|seen| seen.role == role && seen.term == term);
-        let last = self.chain.last();
+        // A leader that learns late that it was elected owes nothing to the terms after its own.
+        let owed = self.committed_in.partition_point(|committed| *committed < term);
+        let last = owed.checked_sub(1).map_or(LogId::ZERO, |last| self.chain.0[last].id);
         let complete = known || node.log.has(last);
         require!(complete, LeaderCompleteness, "node {id} leads in term {term} without the committed entry {last}");
         Ok(())
     }
 
     fn observe_commit(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
-        let Status { node: id, commit, role, .. } = *node.status;
+        let Status { node: id, term, commit, role, .. } = *node.status;
         let before =
             self.seen.get(&id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
         let mut new = Vec::new();
@@ -190,6 +199,7 @@ impl Judge {
                 }
                 None => {
                     self.chain.0.push(stamp);
+                    self.committed_in.push(term);
                     new.push(index);
                 }
             }
@@ -213,6 +223,12 @@ impl Judge {
     fn observe_progress(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
         let Status { node: id, role, term, commit, applied, .. } = *node.status;
         let now = Seen { life: node.life, role, term, commit, applied };
+        let same = self
+            .seen
+            .get(&id)
+            .is_some_and(|seen| seen.term == term && (seen.role == role || seen.role != RoleKind::Leader));
+        let forgotten = if same { None } else { node.callers.waiting_behind(commit) };
+        require!(forgotten.is_none(), Answers, "the leader of node {id} has changed, and {forgotten:?} is not told");
         require!(applied <= commit, Monotonic, "node {id} applied {applied} and committed {commit}");
         if let Some(before) = self.seen.insert(id, now).filter(|before| before.life == node.life) {
             require!(term >= before.term, Monotonic, "the term of node {id} goes from {} to {term}", before.term);

@@ -57,10 +57,9 @@ impl fmt::Display for Failure {
         if let Some(milliseconds) = milliseconds {
             write!(f, " after {milliseconds} ms")?;
         }
-        write!(
-            f,
-            ": {violation}\nreplay it with: cargo run --release -p outrigger-simulation --bin simulate -- --start-seed {seed} --seeds 1 --trace"
-        )
+        writeln!(f, ": {violation}")?;
+        write!(f, "replay it with: cargo run --release -p outrigger-simulation --bin simulate -- ")?;
+        write!(f, "--start-seed {seed} --seeds 1 --trace")
     }
 }
 

@@ -143,6 +143,17 @@ impl Callers {
         Some((token, if last == id { Answer::Written(first) } else { Answer::Unknown }))
     }
 
+    /// Somebody who waits for an answer.
+    pub(crate) fn waiting(&self) -> Option<Token> {
+        let expected = self.expected.values().map(|(_, _, token)| token);
+        self.proposed.keys().chain(expected).chain(self.reads.keys()).next().copied()
+    }
+
+    /// Somebody who waits for entries behind this index.
+    pub(crate) fn waiting_behind(&self, index: LogIndex) -> Option<Token> {
+        self.expected.range(index.next()..).next().map(|(_, (_, _, token))| *token)
+    }
+
     /// A read's turn has come.
     pub(crate) fn read(&mut self, token: Token, machine: &Machine) -> Option<(Token, Answer)> {
         let key = self.reads.remove(&token)?;

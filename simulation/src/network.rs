@@ -57,7 +57,7 @@ impl Network {
     pub(crate) fn come_apart(&mut self, nodes: &[NodeId]) {
         self.cut.clear();
         let kind = self.rng.below(4);
-        let lonely = *self.rng.pick(nodes);
+        let (lonely, deaf) = (*self.rng.pick(nodes), self.rng.chance(500_000));
         let side: BTreeSet<NodeId> = nodes.iter().copied().filter(|_| self.rng.chance(500_000)).collect();
         let links = nodes.iter().flat_map(|from| nodes.iter().map(|target| (*from, *target)));
         for (from, target) in links.filter(|(from, target)| from != target) {
@@ -67,13 +67,7 @@ impl Network {
                 // One node that nobody hears and that hears nobody.
                 1 => from == lonely || target == lonely,
                 // One node that all hear and that hears nobody, or the other way round.
-                2 => {
-                    if side.len() % 2 == 0 {
-                        from == lonely
-                    } else {
-                        target == lonely
-                    }
-                }
+                2 => lonely == if deaf { target } else { from },
                 // Any link, each way by itself.
                 _ => self.rng.chance(300_000),
             };
@@ -81,6 +75,12 @@ impl Network {
                 self.cut.insert((from, target));
             }
         }
+    }
+
+    /// Leaves a node with one other at most that hears it.
+    pub(crate) fn strand(&mut self, lonely: NodeId, nodes: &[NodeId]) {
+        let friend = *self.rng.pick(nodes);
+        self.cut.extend(nodes.iter().filter(|node| **node != friend).map(|node| (lonely, *node)));
     }
 
     /// Joins what came apart.

@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// How often it was started.
     pub(crate) life: u64,
+    /// Until then the process is stopped, and everything waits for it.
+    pub(crate) paused_until: u64,
     /// What runs; nothing between a crash and the next start.
     pub(crate) running: Option<Running>,
     /// Outlives every life.
@@ -54,7 +56,7 @@ pub(crate) struct Running {
 impl Node {
     pub(crate) fn new(id: NodeId, rng: Rng, print: bool) -> Self {
         let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(print));
-        Self { id, life: 0, running: None, disk, left, rng, trace }
+        Self { id, life: 0, paused_until: 0, running: None, disk, left, rng, trace }
     }
 
     /// What is on the node's disk for certain, whether it runs or not.
@@ -110,6 +112,7 @@ impl Node {
     /// Dies at once, at any point of a flush that is under way; `power` says whether its disk loses what was not synced.
     pub(crate) fn crash(&mut self, power: bool) {
         let Some(Running { mut runtime, .. }) = self.running.take() else { return };
+        self.paused_until = 0;
         if !runtime.in_flight().is_empty() {
             self.disk.power_off_after(self.rng.below(6));
             // Whether it succeeded before the lights went out is what the recovery is asked.

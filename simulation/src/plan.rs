@@ -9,6 +9,8 @@ use crate::rng::Rng;
 pub(crate) struct Plan {
     /// How many nodes there are, all of them voters.
     pub(crate) nodes: u64,
+    /// By how much elections and faults come more often than in production: more terms fit in one history.
+    pub(crate) hurry: u32,
     /// How long there are faults.
     pub(crate) faults_last: u64,
     /// How long a healed cluster may take until it must have converged and served.
@@ -31,6 +33,10 @@ pub(crate) struct Plan {
     pub(crate) crash_every: u64,
     /// A fault of a process cuts the power of all nodes at once.
     pub(crate) power_cuts: u64,
+    /// A fault of a process stops it for a while instead of ending it.
+    pub(crate) pauses: u64,
+    /// A leader is struck soon after its election, so that it has replicated little and to few (Raft paper, figure 8).
+    pub(crate) hunts: u64,
     /// How long a process stays away, at most.
     pub(crate) outage: u64,
     /// From one partition to the next, about; it lasts up to as long.
@@ -61,12 +67,19 @@ impl Plan {
         // Kinds of faults are left out at times: some bugs need one kind and quiet from the others.
         let mut often = |low: u64, high: u64| if rng.chance(300_000) { 0 } else { rng.between(low, high) };
         let (loss, duplicates, stragglers) = (often(1_000, 200_000), often(1_000, 200_000), often(1_000, 60_000));
-        let (power_cuts, slow_flushes) = (often(50_000, 500_000), often(1_000, 100_000));
-        let slowest_flush = *rng.pick(&[8 * MILLISECOND, 8 * MILLISECOND, 80 * MILLISECOND]);
-        let slowest_message = *rng.pick(&[10 * MILLISECOND, 10 * MILLISECOND, 100 * MILLISECOND]);
+        let (power_cuts, pauses) = (often(50_000, 500_000), often(50_000, 500_000));
+        let (slow_flushes, hunts) = (often(1_000, 100_000), often(100_000, 900_000));
+        let hurry = *rng.pick(&[1, 1, 4, 8]);
+        // What takes longer than an election timeout allows nothing, so that only patient clusters get a slow world.
+        let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
+        let (slowest_flush, slowest_message) = (8 * slow * MILLISECOND, 10 * slow * MILLISECOND);
+        let mut between = |low: u64, high: u64| rng.between(low, high) / u64::from(hurry);
+        let (crash_every, partition_every) = (between(SECOND / 5, 4 * SECOND), between(SECOND / 2, 8 * SECOND));
+        let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
         Self {
             nodes: *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]),
+            hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
             calm_lasts: 12 * SECOND,
             loss,
@@ -76,12 +89,14 @@ impl Plan {
             flush: (50_000, rng.between(100_000, slowest_flush)),
             slow_flushes,
             apply: (10_000, rng.between(20_000, 4 * MILLISECOND)),
-            crash_every: rng.between(SECOND / 5, 4 * SECOND),
+            crash_every,
             power_cuts,
-            outage: rng.between(SECOND / 20, 3 * SECOND),
-            partition_every: rng.between(SECOND / 2, 8 * SECOND),
+            pauses,
+            hunts,
+            outage,
+            partition_every,
             clients: rng.between(1, 8),
-            think: rng.between(5 * MILLISECOND, 150 * MILLISECOND),
+            think: rng.between(5 * MILLISECOND, 150 * MILLISECOND) / u64::from(hurry.min(2)),
             tail_bytes: rng.count(0, 4000),
             segment_bytes: rng.between(8, 64) << 10,
             apply_lane: rng.count(1, 8),
@@ -93,6 +108,9 @@ impl Plan {
     /// The engine's settings of one node in one life.
     pub(crate) fn engine(&self, node: Peer, seed: u64) -> EngineConfig {
         let mut config = EngineConfig::new(node, seed);
+        config.heartbeat_interval /= self.hurry;
+        config.election_timeout_min /= self.hurry;
+        config.election_timeout_max /= self.hurry;
         config.pre_vote = self.pre_vote;
         config.limits = self.limits.clone();
         config

@@ -12,15 +12,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use outrigger::engine::{
-    Event, Instant, Lane, LogIndex, Membership, NodeId, Payload, Peer, PeerRefusal, RequestId, Token,
-};
+use outrigger::engine::{Event, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Token};
 
-use crate::check::{self, Check, Judge, Observed, Violation, require};
+use crate::check::{Check, Judge, Violation};
 use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Running};
-use crate::plan::{MILLISECOND, Plan, SECOND};
+use crate::plan::{MILLISECOND, Plan};
 use crate::rng::Rng;
 use crate::runtime::Effect;
 use crate::trace::Trace;
@@ -28,6 +26,7 @@ use crate::workload::{Wish, Workload};
 
 mod faults;
 mod happening;
+mod verdict;
 
 use happening::{Happening, Scheduled};
 
@@ -157,16 +156,25 @@ impl World {
         let Reverse(Scheduled { at, happening, .. }) = self.queue.pop().expect("a world that is not over goes on");
         assert!(at >= self.now, "time goes back from {} to {at}", self.now);
         self.now = at;
+        if let Some(wakes) = happening.process().and_then(|node| self.wakes_at(node)) {
+            // Whatever reaches a process that does not run waits for it, in its order; its timers are looked at last, as
+            // runtimes do, so that it acts on what is old before it learns how late it is.
+            let last = u64::from(matches!(happening, Happening::Wake { .. }));
+            self.after(wakes - self.now + last, happening);
+            return Ok(false);
+        }
         self.happened += 1;
         match happening {
             Happening::Wake { node, life } => self.wake(node, life)?,
+            Happening::Request { node, life, event } => self.request(node, life, event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, request } => self.end_sending(node, life, target, request)?,
-            Happening::Ask { client } => self.ask(client)?,
+            Happening::Ask { client } => self.ask(client),
             Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
             Happening::Fault => self.strike()?,
+            Happening::Hunt { node } => self.hunt(node)?,
             Happening::Start { node } => self.start(node)?,
             Happening::ComeApart => self.come_apart(),
             Happening::Join => self.join(),
@@ -184,6 +192,15 @@ impl World {
     /// The node, if it still lives the life that something was meant for.
     fn alive(&mut self, node: NodeId, life: u64) -> Option<&mut Running> {
         self.nodes.get_mut(&node).filter(|node| node.life == life)?.running.as_mut()
+    }
+
+    /// When a process that is paused runs again.
+    fn wakes_at(&self, node: NodeId) -> Option<u64> {
+        self.nodes.get(&node).map(|node| node.paused_until).filter(|until| *until > self.now)
+    }
+
+    fn request(&mut self, node: NodeId, life: u64, event: Event) -> Result<(), Violation> {
+        if self.alive(node, life).is_some() { self.step(node, event) } else { Ok(()) }
     }
 
     fn wake(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -277,31 +294,6 @@ impl World {
         effects.into_iter().try_for_each(|effect| self.bring_about(id, life, effect))
     }
 
-    fn judge_step(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
-        let runtime = &running.runtime;
-        if runtime.truncated {
-            self.judge.truncated(&status)?;
-        }
-        let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
-        let observed = Observed {
-            life: node.life,
-            status: &status,
-            log: &runtime.accepted,
-            checked: runtime.checked,
-            disks: &disks,
-        };
-        let new = self.judge.observe(&observed)?;
-        for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
-            self.workload.committed(index, &payload)?;
-        }
-        let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
-        running.runtime.checked = running.runtime.accepted.0.len();
-        running.runtime.truncated = false;
-        Ok(())
-    }
-
     fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
         match effect {
             Effect::Send(target, message) => self.send(node, target, &message),
@@ -342,76 +334,24 @@ impl World {
         Ok(())
     }
 
-    fn ask(&mut self, client: u64) -> Result<(), Violation> {
+    fn ask(&mut self, client: u64) {
         let alive: Vec<NodeId> =
             self.nodes.values().filter(|node| node.running.is_some()).map(|node| node.id).collect();
         if alive.is_empty() || self.workload.is_quiet(client) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
-            return Ok(());
+            return;
         }
         let request = self.workload.ask(client, &alive);
-        let node = self.nodes.get_mut(&request.node).and_then(|node| node.running.as_mut());
-        let callers = &mut node.expect("only nodes that live are asked").runtime.callers;
+        let node = self.nodes.get_mut(&request.node).expect("a node is asked");
+        let life = node.life;
+        let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
         match &request.wish {
             Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
             Wish::Read(key) => callers.ask(request.token, *key),
         }
         self.after(Workload::patience(), Happening::LoseHope { token: request.token });
-        self.step(request.node, request.event)
-    }
-
-    /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
-    fn review(&mut self) -> Result<bool, Violation> {
-        let states: Option<Vec<_>> =
-            self.nodes.values().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
-        let nodes = states.iter().flatten().map(|(status, running)| (status, &running.runtime.accepted));
-        if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
-            if self.idle {
-                return self.conclude();
-            }
-            self.become_idle()?;
-        }
-        self.require_patience()?;
-        self.after(SECOND / 5, Happening::Review);
-        Ok(false)
-    }
-
-    fn require_patience(&self) -> Result<(), Violation> {
-        let until = self.calm_until.expect("reviews begin when it is calm");
-        let shown: Vec<_> = self.nodes.values().map(Node::status).collect();
-        let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
-        require!(
-            self.now < until,
-            Convergence,
-            "after {lasts} ms of peace, clients content: {content}, nodes: {shown:?}"
-        );
-        Ok(())
-    }
-
-    /// What must hold in the end.
-    fn conclude(&mut self) -> Result<bool, Violation> {
-        self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
-        let expected = self.workload.judge.last_values();
-        for (id, node) in &self.nodes {
-            let found = node.running.as_ref().map(|running| running.runtime.machine.registers());
-            require!(
-                found == Some(&expected),
-                StateMachineSafety,
-                "node {id} ends with {found:?}, others with {expected:?}"
-            );
-        }
-        Ok(true)
-    }
-}
-
-impl Workload {
-    /// An entry was committed.
-    fn committed(&mut self, at: LogIndex, payload: &Payload) -> Result<(), Violation> {
-        match crate::machine::Write::of(payload) {
-            Some(write) => self.judge.committed(write, at),
-            None => Ok(()),
-        }
+        self.after(0, Happening::Request { node: request.node, life, event: request.event });
     }
 }
 

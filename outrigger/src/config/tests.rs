@@ -84,3 +84,18 @@ fn different_names_are_different_clusters() {
     assert_ne!(named("a"), named("b"));
     assert_eq!(named("a"), 0xaf63_dc4c_8601_ec8c, "FNV-1a of one letter, as published");
 }
+
+#[test]
+fn a_file_says_what_it_sets_and_nothing_unknown() {
+    let text = r#"{"id": 2, "heartbeat_interval": "20ms", "limits": {"requests_max": 7}}"#;
+    let config: Config = serde_json::from_str(text).unwrap();
+    assert_eq!((config.id, config.heartbeat_interval), (2, Duration::from_millis(20)));
+    assert_eq!(config.limits, Limits { requests_max: 7, ..Limits::default() });
+    let written = serde_json::to_string(&config).unwrap();
+    assert!(written.contains(r#""request_timeout":"5s""#), "{written}");
+    assert_eq!(serde_json::from_str::<Config>(&written).unwrap(), config);
+    let refused = serde_json::from_str::<Config>(r#"{"hearbeat_interval": "20ms"}"#).unwrap_err().to_string();
+    assert!(refused.contains("unknown field"), "{refused}");
+    let refused = serde_json::from_str::<Config>(r#"{"request_timeout": "5"}"#).unwrap_err().to_string();
+    assert!(refused.contains("150ms"), "{refused}");
+}

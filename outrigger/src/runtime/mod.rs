@@ -1,4 +1,5 @@
-//! The engine decides, a runtime does: the trait between them, and the driver that every runtime shares.
+//! The engine decides, a runtime does: the trait between them, the driver that every runtime shares, and the runtime on
+//! tokio.
 //!
 //! ```text
 //!            events                         commands
@@ -10,6 +11,27 @@
 //!   └──────────────────────────────────────────────── RaftRuntime
 //!                                        (does: disk, network, state machine, answers)
 //! ```
+//!
+//! # The runtime on tokio
+//!
+//! Behind [`Raft`](crate::Raft) (feature `tokio`) stand these tasks and threads, each with one job, and between any two of
+//! them a mailbox that is emptied at once:
+//!
+//! ```text
+//!   callers ──► RaftCore ──────────► log writer (thread) ──► disk        preparer (thread): makes files ahead of need
+//!                │  │  ▲                  │
+//!                │  │  └─── completions ──┴──────────────────────┐
+//!                │  └─────► replication streams, one per peer ───┤
+//!                │            └──► transport ──► peers           │
+//!                └────────► state machine worker ────────────────┘
+//!                             └──► callers
+//! ```
+//!
+//! The way of one write, file by file: `raft.rs` encodes it and puts it into the inbox (`arrivals.rs`); RaftCore (`core.rs`)
+//! proposes all that has come together; the engine commands `AppendInputEntries` and `Replicate` (`command.rs`), which
+//! the log writer (`log_writer.rs`) and the streams (`replication.rs`) carry out at the same time; once a majority holds it
+//! durably, the engine commands `Apply`, and the worker (`apply.rs`) applies it and answers the caller who waits for that
+//! log id (`expected.rs`).
 
 use outrigger_engine::Command;
 

@@ -39,7 +39,7 @@ impl World {
         self.after(delay, Happening::ComeApart);
     }
 
-    /// Some processes die: one, one that leads, or all at once.
+    /// Some processes die or stop: one, one that leads, or all at once.
     pub(super) fn strike(&mut self) -> Result<(), Violation> {
         if self.is_calm() {
             return Ok(());
@@ -56,8 +56,43 @@ impl World {
         let leader = all.iter().find(leads).copied();
         let any = *self.rng.pick(&all);
         let victim = if self.rng.chance(500_000) { leader.unwrap_or(any) } else { any };
+        if self.rng.chance(self.plan.pauses) {
+            self.pause(victim);
+            return Ok(());
+        }
         let power = self.rng.chance(500_000);
         self.crash(victim, power)
+    }
+
+    /// Somebody was elected.
+    pub(super) fn schedule_hunt(&mut self, leader: NodeId) {
+        if self.rng.chance(self.plan.hunts) {
+            let delay = self.rng.below(self.plan.delay.1 * 6);
+            self.after(delay, Happening::Hunt { node: leader });
+        }
+    }
+
+    /// The new leader is left with one follower or none, or dies.
+    pub(super) fn hunt(&mut self, leader: NodeId) -> Result<(), Violation> {
+        if self.is_calm() {
+            return Ok(());
+        }
+        if self.rng.chance(400_000) {
+            return self.crash(leader, true);
+        }
+        let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        self.network.strand(leader, &nodes);
+        let lasts = self.rng.between(1, self.plan.partition_every);
+        self.after(lasts, Happening::Join);
+        Ok(())
+    }
+
+    /// A process is stopped for a while: its clock runs on, and when it wakes it knows nothing of what it missed.
+    fn pause(&mut self, id: NodeId) {
+        let lasts = self.rng.between(1, self.plan.outage);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.paused_until = self.now + lasts;
+        self.trace.note(Instant(self.now), id, '!', &"is paused");
     }
 
     fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {

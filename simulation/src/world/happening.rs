@@ -3,13 +3,15 @@
 use std::cmp::Ordering;
 
 use bytes::Bytes;
-use outrigger::engine::{NodeId, Peer, RequestId, Token};
+use outrigger::engine::{Event, NodeId, Peer, RequestId, Token};
 
 /// One thing that happens. What names a life happens only to that life of its node.
 #[derive(Debug)]
 pub(crate) enum Happening {
     /// A deadline of an engine.
     Wake { node: NodeId, life: u64 },
+    /// A client's request reaches a node.
+    Request { node: NodeId, life: u64, event: Event },
     /// A message's way ends; without content it is a handshake.
     Arrive { target: NodeId, from: Peer, message: Option<Bytes> },
     /// The disk has synced.
@@ -24,6 +26,8 @@ pub(crate) enum Happening {
     LoseHope { token: Token },
     /// A process dies, or all do.
     Fault,
+    /// A node that was elected a moment ago is struck.
+    Hunt { node: NodeId },
     /// A process starts.
     Start { node: NodeId },
     /// The network comes apart.
@@ -34,6 +38,29 @@ pub(crate) enum Happening {
     Calm,
     /// Somebody looks whether the cluster has converged.
     Review,
+}
+
+impl Happening {
+    /// The process that must run for this to happen.
+    pub(crate) const fn process(&self) -> Option<NodeId> {
+        match self {
+            Self::Wake { node, .. }
+            | Self::Request { node, .. }
+            | Self::Arrive { target: node, .. }
+            | Self::FlushEnds { node, .. }
+            | Self::WorkEnds { node, .. }
+            | Self::SendEnds { node, .. } => Some(*node),
+            Self::Ask { .. }
+            | Self::LoseHope { .. }
+            | Self::Fault
+            | Self::Hunt { .. }
+            | Self::Start { .. }
+            | Self::ComeApart
+            | Self::Join
+            | Self::Calm
+            | Self::Review => None,
+        }
+    }
 }
 
 /// Something that will happen.

@@ -1,0 +1,101 @@
+//! The judge's sittings: after every step of a node, and when the healed cluster should have converged.
+
+use outrigger::engine::{LogIndex, NodeId, Payload};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::{self, Observed, Violation, require};
+use crate::machine::Write;
+use crate::node::Node;
+use crate::plan::{MILLISECOND, SECOND};
+use crate::workload::Workload;
+
+impl World {
+    /// Holds a node, as a step has left it, against everything that must hold.
+    pub(super) fn judge_step(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
+        let runtime = &running.runtime;
+        if runtime.truncated {
+            self.judge.truncated(&status)?;
+        }
+        let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
+        let observed = Observed {
+            life: node.life,
+            status: &status,
+            log: &runtime.accepted,
+            checked: runtime.checked,
+            callers: &runtime.callers,
+            disks: &disks,
+        };
+        let leaders = self.judge.leaders();
+        let new = self.judge.observe(&observed)?;
+        let is_elected = self.judge.leaders() > leaders;
+        for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
+            self.workload.committed(index, &payload)?;
+        }
+        let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        running.runtime.checked = running.runtime.accepted.0.len();
+        running.runtime.truncated = false;
+        if is_elected {
+            self.schedule_hunt(id);
+        }
+        Ok(())
+    }
+
+    /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
+    pub(super) fn review(&mut self) -> Result<bool, Violation> {
+        let states: Option<Vec<_>> =
+            self.nodes.values().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
+        let nodes = states.iter().flatten().map(|(status, running)| (status, &running.runtime.accepted));
+        if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
+            if self.idle {
+                return self.conclude();
+            }
+            self.become_idle()?;
+        }
+        self.require_patience()?;
+        self.after(SECOND / 5, Happening::Review);
+        Ok(false)
+    }
+
+    fn require_patience(&self) -> Result<(), Violation> {
+        let until = self.calm_until.expect("reviews begin when it is calm");
+        let shown: Vec<_> = self.nodes.values().map(Node::status).collect();
+        let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
+        require!(
+            self.now < until,
+            Convergence,
+            "after {lasts} ms of peace, clients content: {content}, nodes: {shown:?}"
+        );
+        Ok(())
+    }
+
+    /// What must hold in the end.
+    fn conclude(&mut self) -> Result<bool, Violation> {
+        self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
+        let expected = self.workload.judge.last_values();
+        for (id, node) in &self.nodes {
+            let runtime = node.running.as_ref().map(|running| &running.runtime);
+            let waiting = runtime.and_then(|runtime| runtime.callers.waiting());
+            require!(waiting.is_none(), Answers, "{waiting:?} of node {id} was never answered");
+            let found = runtime.map(|runtime| runtime.machine.registers());
+            require!(
+                found == Some(&expected),
+                StateMachineSafety,
+                "node {id} ends with {found:?}, others with {expected:?}"
+            );
+        }
+        Ok(true)
+    }
+}
+
+impl Workload {
+    /// An entry was committed.
+    fn committed(&mut self, at: LogIndex, payload: &Payload) -> Result<(), Violation> {
+        match Write::of(payload) {
+            Some(write) => self.judge.committed(write, at),
+            None => Ok(()),
+        }
+    }
+}
