@@ -2,7 +2,9 @@
 //! a majority of its nodes does, loses nothing that it has acknowledged, and answers linearizable reads on every node.
 //!
 //! ```
-//! use outrigger::{Config, Raft, StateMachine};
+//! # #[cfg(feature = "tokio")]
+//! use outrigger::{Config, Raft};
+//! use outrigger::StateMachine;
 //! use serde::{Deserialize, Serialize};
 //! use std::collections::BTreeMap;
 //!

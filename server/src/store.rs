@@ -78,12 +78,23 @@ impl Command {
             Self::Put { key, value } | Self::CompareAndSwap { key, value, .. } => (key, value.len()),
             Self::Delete { key } => (key, 0),
         };
-        match key.len() {
-            0 => Err(Refusal::KeyEmpty),
-            bytes if bytes > KEY_BYTES_MAX => Err(Refusal::KeyTooLong { bytes, bytes_max: KEY_BYTES_MAX }),
-            _ if value > VALUE_BYTES_MAX => Err(Refusal::ValueTooLong { bytes: value, bytes_max: VALUE_BYTES_MAX }),
+        check_key(key)?;
+        match value {
+            bytes if bytes > VALUE_BYTES_MAX => Err(Refusal::ValueTooLong { bytes, bytes_max: VALUE_BYTES_MAX }),
             _ => Ok(()),
         }
+    }
+}
+
+/// Whether the store can hold a key like this.
+///
+/// # Errors
+/// [`Refusal::KeyEmpty`] or [`Refusal::KeyTooLong`].
+pub fn check_key(key: &[u8]) -> Result<(), Refusal> {
+    match key.len() {
+        0 => Err(Refusal::KeyEmpty),
+        bytes if bytes > KEY_BYTES_MAX => Err(Refusal::KeyTooLong { bytes, bytes_max: KEY_BYTES_MAX }),
+        _ => Ok(()),
     }
 }
 

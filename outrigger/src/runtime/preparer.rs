@@ -2,8 +2,12 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use outrigger_log::{Disk, PrepareError, Preparer};
+
+/// A full disk is not asked again, and not complained of, for so long.
+const PAUSE_WHEN_FULL: Duration = Duration::from_secs(5);
 
 /// Wakes the preparer.
 #[derive(Debug, Default)]
@@ -69,11 +73,19 @@ where
     let own = Arc::clone(&bell);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         own.ring();
+        let mut full_until = None;
         while own.wait() {
+            if full_until.is_some_and(|until| Instant::now() < until) {
+                continue;
+            }
+            full_until = None;
             match preparer.prepare() {
                 Ok(_) => {}
                 // Space may be freed; until then the log goes on in the file it has.
-                Err(error @ PrepareError::DiskFull(_)) => tracing::warn!(%error, "no file is prepared for the log"),
+                Err(error @ PrepareError::DiskFull(_)) => {
+                    tracing::warn!(%error, "no file is prepared for the log");
+                    full_until = Some(Instant::now() + PAUSE_WHEN_FULL);
+                }
                 // The log is poisoned, and its writer says so.
                 Err(_) => return,
             }

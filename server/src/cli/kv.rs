@@ -7,7 +7,7 @@ use bytes::Bytes;
 use clap::Args;
 use outrigger::{Client, ClientError};
 use outrigger_server::store::{
-    Answer, Change, Command, Page, Query, RANGE_KEYS_MAX, Store, VALUE_BYTES_MAX, Versioned,
+    Answer, Change, Command, Page, Query, RANGE_KEYS_MAX, Store, VALUE_BYTES_MAX, Versioned, check_key,
 };
 
 use super::{Failure, Reach, print};
@@ -64,6 +64,7 @@ impl Get {
         if self.prefix {
             return reader.print_prefix(&key).await;
         }
+        check_key(&key).map_err(Failure::usage)?;
         let Some(versioned) = reader.value(key.clone()).await? else {
             return Err(Failure::plain(format_args!("no key `{}`", key.escape_ascii())));
         };

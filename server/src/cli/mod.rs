@@ -6,6 +6,7 @@
 //!      for serve and demo:
 //!      failed
 //!   2  usage: the command itself is wrong
+//!   5  done, but the answer could not be printed
 //! ```
 
 use std::fmt::Display;
@@ -38,7 +39,7 @@ Examples:
   outrigger status
 
 Exit codes: 0 done, 1 absent or not equal, 2 usage, 3 not applied (safe to try again), 4 unknown
-(the write may have been applied, or may be yet).";
+(the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
 
 /// A replicated key-value store: a node, its client, and a demonstration in one program.
 #[derive(Parser)]
@@ -68,7 +69,7 @@ struct Reach {
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
     /// How long to try before giving up [default: 5s]
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = patience)]
     timeout: Option<Duration>,
 }
 
@@ -108,6 +109,15 @@ impl Reach {
     }
 }
 
+/// A duration such as `5s` or `150ms`, above zero.
+fn patience(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a timeout of 0 leaves no time to try; say 5s, for example".to_owned()),
+        Ok(duration) => Ok(duration),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
 }
@@ -133,6 +143,11 @@ impl Failure {
     /// Certainly not applied.
     fn not_applied(message: impl Display) -> Self {
         Self { code: 3, message: message.to_string() }
+    }
+
+    /// Done, but nobody hears of it: a code of its own, because 1 would say that a `cas` was not equal.
+    fn unprinted(error: &std::io::Error) -> Self {
+        Self { code: 5, message: format!("done, but the answer cannot be written to standard output: {error}") }
     }
 
     /// Ended by a signal, with the code that shells give it.
@@ -178,7 +193,7 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -
     write(&mut text)
         .and_then(|()| std::io::stdout().lock().write_all(&text))
         .and_then(|()| std::io::stdout().flush())
-        .map_err(|error| Failure::plain(format_args!("cannot write to standard output: {error}")))
+        .map_err(|error| Failure::unprinted(&error))
 }
 
 async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {

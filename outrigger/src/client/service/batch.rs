@@ -27,6 +27,9 @@ const BYTES_MAX: usize = 1 << 20;
 /// was done, not that nobody knows.
 const LEADER_PATIENCE_PERCENT: u32 = 90;
 
+/// ... and no longer than this.
+const LEADER_PATIENCE_MAX: Duration = Duration::from_millis(500);
+
 /// A request is told apart by its id; and how many bytes it weighs.
 type Ticket = (u64, usize);
 
@@ -65,10 +68,11 @@ impl<T> Group<T> {
     }
 
     /// How long to wait for a leader, and how long for the answer. Who waits for a leader is done no wrong when it is
-    /// told early that nothing was done: it asks again. Whoever was taken in is waited for as long as anyone waits.
+    /// told early that nothing was done: it asks again, and elsewhere. A node that is cut off must not use up the patience
+    /// of clients that others would serve. Whoever was taken in is waited for as long as anyone waits.
     fn patience(&self) -> (Duration, Duration) {
         let (shortest, longest) = self.patience;
-        (shortest / 100 * LEADER_PATIENCE_PERCENT, longest)
+        ((shortest / 100 * LEADER_PATIENCE_PERCENT).min(LEADER_PATIENCE_MAX), longest)
     }
 
     /// Takes the group, if there is anything in it.

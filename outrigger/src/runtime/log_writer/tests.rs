@@ -116,8 +116,8 @@ fn a_failed_sync_is_reported_once_and_nothing_is_written_after_it() {
     let store = Notes { fails: true, ..Notes::default() };
     let (queue, thread, events) = started(&store);
     queue.push(append(1));
-    thread.join().unwrap();
     assert_eq!(events.recv().unwrap(), Event::StorageFailed { reason: "the disk is gone".into() });
+    thread.join().unwrap();
     queue.push(append(2));
     assert!(events.recv().is_err());
     assert_eq!(store.said(), "append");
