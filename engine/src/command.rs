@@ -343,6 +343,13 @@ pub enum Inconsistency {
         /// What should take its place.
         proposed: LogId,
     },
+    /// A follower lacks entries that it had acknowledged as durable: its disk lied, or it runs on an older copy.
+    Forgotten {
+        /// What it had acknowledged.
+        acknowledged: LogIndex,
+        /// How far its log can agree now.
+        holds: LogIndex,
+    },
     /// A term or an index that no cluster reaches, or a leader of term 0.
     OutOfRange {
         /// The number.
@@ -370,6 +377,11 @@ impl fmt::Display for Inconsistency {
             Self::Rewritten { held, proposed } => {
                 write!(f, "it replaces its own entry {held} by {proposed} within a term")
             }
+            Self::Forgotten { acknowledged, holds } => write!(
+                f,
+                "it acknowledged index {acknowledged} as durable and holds no more than {holds}; did its disk lose data, or is \
+                 its directory an older copy? remove the node and add it again"
+            ),
             Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
             Self::BeyondLog { matched, last } => {
                 write!(f, "it acknowledges index {matched}, but the log ends at {last}")

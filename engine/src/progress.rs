@@ -25,6 +25,8 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Inflight {
     request: RequestId,
+    /// Whether the follower had acknowledged the entry before the first when the request was issued.
+    is_on_matched: bool,
     /// The last entry that it carries; the entry before the first when it carries none.
     last: LogIndex,
     bytes: usize,
@@ -46,8 +48,8 @@ pub(crate) struct Progress {
     window: VecDeque<Inflight>,
     /// The sum of the window's bytes.
     window_bytes: usize,
-    /// The command that the runtime has not answered yet.
-    issued: Option<RequestId>,
+    /// The command that the runtime has not answered yet, and its `is_on_matched`.
+    issued: Option<(RequestId, bool)>,
     /// Nothing is sent until the next heartbeat is answered: the log could not deliver what was asked of it.
     paused: bool,
     /// The highest commit index that was sent.
@@ -118,7 +120,7 @@ impl Progress {
 
     pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {
         assert!(self.issued.is_none(), "request {request} while {:?} is not reported sent", self.issued);
-        self.issued = Some(request);
+        self.issued = Some((request, self.next_index.previous() <= self.match_index));
         self.commit_sent = self.commit_sent.max(commit);
     }
 
@@ -135,14 +137,11 @@ impl Progress {
 
     /// The runtime sent the issued request up to `last`.
     pub(crate) fn sent(&mut self, request: RequestId, last: LogIndex, bytes: usize, round: Round) {
-        if self.issued != Some(request) {
-            return;
-        }
-        self.issued = None;
+        let Some((_, is_on_matched)) = self.issued.take_if(|(issued, _)| *issued == request) else { return };
         if last <= self.match_index && self.mode == Mode::Pipeline {
             return; // answered before it was reported sent
         }
-        self.window.push_back(Inflight { request, last, bytes, round });
+        self.window.push_back(Inflight { request, is_on_matched, last, bytes, round });
         self.window_bytes += bytes;
         if self.mode == Mode::Pipeline {
             self.next_index = self.next_index.max(last.next());
@@ -151,8 +150,7 @@ impl Progress {
 
     /// The log could not deliver the issued request.
     pub(crate) fn gone(&mut self, request: RequestId) {
-        if self.issued == Some(request) {
-            self.issued = None;
+        if self.issued.take_if(|(issued, _)| *issued == request).is_some() {
             self.probe_from(self.match_index);
             self.paused = true;
         }
@@ -174,16 +172,18 @@ impl Progress {
 
     /// The follower does not hold what came before a request. `agree` is the last place where the logs can agree.
     /// An answer to a request that is not under way any more says nothing (it may be older than what has matched since).
-    pub(crate) fn conflicted(&mut self, request: RequestId, agree: LogIndex) {
-        let unreported = self.issued == Some(request); // answered before it was reported sent
-        if unreported {
-            self.issued = None;
-        }
-        if unreported || self.window.iter().any(|sent| sent.request == request) {
-            self.probe_from(agree);
-            // It lost what it had acknowledged. Asking the same again at once would ask for ever.
-            self.paused = agree < self.match_index;
-        }
+    ///
+    /// Answers whether the follower lacks what it had acknowledged before it was asked: a broken promise, after which asking
+    /// again at once would ask for ever.
+    #[must_use]
+    pub(crate) fn conflicted(&mut self, request: RequestId, agree: LogIndex) -> bool {
+        // It may be answered before it is reported sent.
+        let unreported = self.issued.take_if(|(issued, _)| *issued == request).map(|(_, is_on_matched)| is_on_matched);
+        let sent = self.window.iter().find(|sent| sent.request == request).map(|sent| sent.is_on_matched);
+        let Some(has_forgotten) = unreported.or(sent) else { return false };
+        self.probe_from(agree);
+        self.paused = agree < self.match_index;
+        has_forgotten
     }
 
     /// A heartbeat was answered: `received` tells how far the follower has verified this leader's stream. What was sent
@@ -261,7 +261,7 @@ mod tests {
         let mut progress = following();
         send(&mut progress, 2, 8);
         progress.matched(LogIndex(8));
-        progress.conflicted(RequestId(2), LogIndex(3));
+        assert!(!progress.conflicted(RequestId(2), LogIndex(3)));
         assert_eq!((progress.mode, progress.next_index), (Mode::Pipeline, LogIndex(9)));
     }
 
@@ -289,7 +289,7 @@ mod tests {
     fn an_answer_that_overtakes_the_report_of_its_sending_counts() {
         let mut progress = Progress::new(Epoch(1), LogIndex(5), Instant(0));
         progress.issue(RequestId(1), LogIndex(0));
-        progress.conflicted(RequestId(1), LogIndex(2));
+        assert!(!progress.conflicted(RequestId(1), LogIndex(2)), "it had acknowledged nothing");
         progress.sent(RequestId(1), LogIndex(5), 0, Round(1));
         assert!(progress.window.is_empty() && progress.next_index == LogIndex(3));
         progress.issue(RequestId(2), LogIndex(0));

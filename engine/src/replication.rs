@@ -73,7 +73,10 @@ impl Engine {
             AppendOutcome::Conflict { hint } => {
                 // The hint is where the follower's log can agree with ours; where ours can agree with that, they may.
                 let agree = self.log.last_not_beyond(hint);
-                progress.conflicted(reply.request, agree.index);
+                if progress.conflicted(reply.request, agree.index) {
+                    let acknowledged = progress.match_index();
+                    return Err(Inconsistency::Forgotten { acknowledged, holds: hint.index });
+                }
             }
             // The term that made it stale is in the reply and was adopted: this node leads no more.
             AppendOutcome::Stale => {}

@@ -1,4 +1,4 @@
-//! What the simulator found: a test for each fault, named for what went wrong.
+//! What the simulator and attacks on real processes found: a test for each fault, named for what went wrong.
 
 mod cluster;
 
@@ -31,4 +31,27 @@ fn an_answer_to_a_heartbeat_of_an_earlier_leadership_counts_for_nothing() {
     cluster.elapse(std::time::Duration::from_millis(100));
     cluster.stabilize();
     assert!(cluster.node(1).answers.iter().any(|it| it.contains("read #7")), "now they have");
+}
+
+/// A node that ran on an older copy of its data directory had forgotten what it had acknowledged to a leader that was still
+/// in office. It was never sent anything again, and nobody said a word.
+#[test]
+fn a_follower_that_forgot_what_it_acknowledged_is_named() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    let copy = cluster.node(2).disk.log.clone();
+    for token in 10..15 {
+        cluster.propose(1, token, "x");
+        cluster.stabilize();
+    }
+    cluster.crash(2);
+    cluster.nodes.get_mut(&2).unwrap().disk.log = copy;
+    cluster.restart(2);
+    for _ in 0..5 {
+        cluster.elapse(std::time::Duration::from_millis(100));
+        cluster.stabilize();
+    }
+    assert!(cluster.trace.contains("refuse_peer node 2"), "{}", cluster.trace);
+    assert!(cluster.trace.contains("it acknowledged index 7 as durable and holds no more than 2"), "{}", cluster.trace);
+    assert_eq!(cluster.role(1), RoleKind::Leader, "the others serve on");
 }

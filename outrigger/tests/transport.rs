@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, Peer, PeerRefusal, Term};
@@ -241,6 +241,30 @@ fn a_life_that_the_engine_refuses_hears_why() {
     assert_eq!(friend.hear_rejection(), Rejection::Peer { reason });
     other.say(|output| codec::encode(&message(4), 0, BODY_BYTES_MAX, output).unwrap());
     assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(3).peer, Some(message(4)))));
+}
+
+/// Found by an attack on real processes: two nodes that refused each other called again a thousand times a second, because
+/// each call cut the other's backoff short.
+#[test]
+fn a_peer_that_refuses_is_not_called_again_at_once_even_if_it_calls() {
+    let backoff_max = Duration::from_millis(200);
+    let node = Node1::start(TcpSettings { backoff_max, ..TcpSettings::default() });
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    node.transport.set_peers(&BTreeMap::from([(NodeId(2), Node { address })]));
+    let mut refused_at: Option<Instant> = None;
+    for _ in 0..4 {
+        let (stream, _) = listener.accept().unwrap();
+        if let Some(at) = refused_at {
+            assert!(at.elapsed() >= backoff_max / 2, "called again after {:?}", at.elapsed());
+        }
+        let mut caller = Stranger { stream, input: BytesMut::new() };
+        assert_eq!(caller.hear().map(|frame| frame.kind), Some(kind::HELLO));
+        refused_at = Some(Instant::now());
+        let reason = PeerRefusal::SecondCopy.to_string();
+        caller.say(|output| Rejection::Peer { reason }.encode(output).unwrap());
+        drop(node.befriend(2));
+    }
 }
 
 #[test]

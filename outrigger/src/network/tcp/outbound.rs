@@ -5,6 +5,9 @@
 //!    ▲                                                                                 │ broken, silent, refused
 //!    └──── backoff with jitter (cut short when the peer dials us) ◄──── lanes closed ◄─┘
 //! ```
+//!
+//! Who was refused, here or there, waits the longest backoff, and nothing cuts it short: the reason will not go away by
+//! asking at once, and two nodes that refuse each other would call for ever as fast as they can.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -92,7 +95,10 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
         let start = Instant::now();
         let ended = converse(&link, &shared).await;
         shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
-        if start.elapsed() > settings.backoff_max + settings.connect_timeout {
+        let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
+        if is_refusal {
+            backoff = settings.backoff_max;
+        } else if start.elapsed() > settings.backoff_max + settings.connect_timeout {
             backoff = settings.backoff_min;
         }
         // Half of the time is fixed and half random, so that nodes that lost each other do not come back in step.
@@ -101,7 +107,7 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
         backoff = (backoff * 2).min(settings.backoff_max);
         tokio::select! {
             biased;
-            () = link.nudged.notified() => {}
+            () = link.nudged.notified(), if !is_refusal => {}
             () = sleep(pause) => {}
         }
     }
