@@ -81,3 +81,41 @@ fn a_store_whose_sync_failed_answers_everything_with_the_first_error() {
     assert_eq!(store.flush(), Err(first.clone()));
     assert_eq!(store.restore(), Err(first));
 }
+
+/// Rot in the very last write looks like a write that was cut short, and is cut. A log that has rested knows better.
+#[test]
+fn rot_in_the_last_write_is_refused_once_the_log_has_rested() {
+    for rests in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+        store.restore().unwrap();
+        let payload = Payload::command(bytes::Bytes::from_static(b"what was promised"));
+        store.append(&[Batch::new(LogId::new(1, 1), LogTime(0), std::sync::Arc::new([payload]))]).unwrap();
+        store.flush().unwrap();
+        if rests {
+            store.rest().unwrap();
+        }
+        drop(store);
+        assert!(flip(directory.path(), b"promised"), "the entry is in one of the files");
+        let opened = DurableStore::open(RealDisk, directory.path(), options());
+        match (rests, opened) {
+            (true, Err(error)) => assert!(error.to_string().contains("offset"), "{error}"),
+            (false, Ok(mut store)) => assert_eq!(store.restore().unwrap().last, LogId::ZERO),
+            (_, opened) => panic!("rested: {rests}, and then {opened:?}"),
+        }
+    }
+}
+
+/// Flips a bit in the first file that holds these bytes.
+fn flip(directory: &Path, wanted: &[u8]) -> bool {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            return true;
+        }
+    }
+    false
+}

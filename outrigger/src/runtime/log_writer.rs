@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use outrigger_engine::{Batch, Event, LogId, LogIndex, Peer, Vote, WriteId};
 
@@ -94,6 +95,19 @@ impl LogWriter {
     }
 }
 
+/// A log that was not written for so long may rest.
+const REST_AFTER: Duration = Duration::from_millis(100);
+
+/// What came of waiting for writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Writes,
+    /// There were none for as long as was asked for.
+    Nothing,
+    /// There will be none.
+    End,
+}
+
 /// What waits for the log writer's thread.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
@@ -133,15 +147,23 @@ impl WriteQueue {
         self.bell.notify_one();
     }
 
-    /// Waits for writes and takes them all; none for the end.
-    fn take(&self, taken: &mut Vec<Write>) -> bool {
+    /// Waits for writes and takes them all; for no longer than `at_most`, if that is given.
+    fn take(&self, taken: &mut Vec<Write>, at_most: Option<Duration>) -> Taken {
         let mut inside = self.lock();
         while !inside.is_urgent && !inside.is_closed {
-            inside = self.bell.wait(inside).unwrap_or_else(PoisonError::into_inner);
+            let Some(at_most) = at_most else {
+                inside = self.bell.wait(inside).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let (guard, waited) = self.bell.wait_timeout(inside, at_most).unwrap_or_else(PoisonError::into_inner);
+            inside = guard;
+            if waited.timed_out() && !inside.is_urgent && !inside.is_closed {
+                return Taken::Nothing;
+            }
         }
         inside.is_urgent = false;
         taken.extend(inside.writes.drain(..));
-        !taken.is_empty()
+        if taken.is_empty() { Taken::End } else { Taken::Writes }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -164,7 +186,19 @@ pub(crate) fn spawn(
     let own = Arc::clone(&queue);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let mut writes = Vec::new();
-        while own.take(&mut writes) {
+        let mut rests_in = Some(REST_AFTER);
+        loop {
+            match own.take(&mut writes, rests_in) {
+                Taken::Writes => rests_in = Some(REST_AFTER),
+                Taken::Nothing => {
+                    rests_in = None;
+                    if let Err(error) = store.rest() {
+                        return report(Event::StorageFailed { reason: error.reason });
+                    }
+                    continue;
+                }
+                Taken::End => break,
+            }
             match write_all(store.as_mut(), &writes) {
                 Ok(Some(write)) => report(Event::LogFlushed { write }),
                 Ok(None) => {}
@@ -176,7 +210,7 @@ pub(crate) fn spawn(
         }
         // What nobody waits for may still be queued in the store: a clean end loses nothing. If it fails, nothing that
         // was promised is lost either.
-        if let Err(error) = store.flush() {
+        if let Err(error) = store.flush().and_then(|()| store.rest()) {
             tracing::warn!(reason = error.reason, "the last commit index is not saved");
         }
     })?;

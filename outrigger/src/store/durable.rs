@@ -179,6 +179,11 @@ impl<D: Disk> LogStore for DurableStore<D> {
         self.log.flush().map_err(|error| self.poison(error))
     }
 
+    fn rest(&mut self) -> Result<(), StorageError> {
+        self.whole()?;
+        self.log.mark().map_err(|error| self.poison(error))
+    }
+
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(Reader(self.log.reader()))
     }

@@ -63,6 +63,15 @@ pub trait LogStore: Send + 'static {
     /// When the disk fails; the store is poisoned from then on.
     fn flush(&mut self) -> Result<(), StorageError>;
 
+    /// Nothing was written for a while, or the end has come: a moment to leave evidence that the last write was durable,
+    /// so that rot in it is told from a write that was cut short. Quick, and not necessary for safety.
+    ///
+    /// # Errors
+    /// When the disk fails; the store is poisoned from then on.
+    fn rest(&mut self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     /// A reader of what is written, for other threads.
     fn reader(&self) -> Arc<dyn LogReader>;
 

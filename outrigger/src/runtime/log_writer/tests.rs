@@ -1,5 +1,6 @@
 //! The log lane on a store that writes down what it is asked for, and fails when it is told to.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -14,6 +15,8 @@ struct Notes {
     /// Held by a test to keep the store busy in its flush.
     busy: Arc<Mutex<()>>,
     fails: bool,
+    /// How often the log was told that nothing had been written for a while.
+    rests: Arc<AtomicUsize>,
 }
 
 impl Notes {
@@ -56,6 +59,10 @@ impl LogStore for Notes {
     fn flush(&mut self) -> Result<(), StorageError> {
         drop(self.busy.lock().unwrap());
         if self.fails { Err(StorageError::new("the disk is gone")) } else { self.say("flush") }
+    }
+    fn rest(&mut self) -> Result<(), StorageError> {
+        self.rests.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(self.clone())
@@ -109,6 +116,23 @@ fn a_commit_index_alone_waits_for_the_next_write_or_the_end() {
     queue.close();
     thread.join().unwrap();
     assert_eq!(store.said(), "committed vote flush committed flush");
+}
+
+#[test]
+fn a_log_rests_once_when_nothing_is_written_for_a_while_and_at_the_end() {
+    let store = Notes::default();
+    let rests = || store.rests.load(Ordering::SeqCst);
+    let (queue, thread, events) = started(&store);
+    for id in 1..=2 {
+        queue.push(vote(id));
+        assert_eq!(events.recv().unwrap(), Event::LogFlushed { write: WriteId(id) });
+        while rests() < usize::try_from(id).unwrap() {
+            std::thread::yield_now();
+        }
+    }
+    queue.close();
+    thread.join().unwrap();
+    assert!((3..=4).contains(&rests()), "{} rests: before and behind the writes, and at the end", rests());
 }
 
 #[test]
