@@ -258,6 +258,20 @@ fn a_wiped_node_stays_locked_out_and_the_others_serve_on() {
     assert_eq!(local.code, Some(1), "the wiped node has no data: {local:?}");
 }
 
+/// A log line that could not be written was complained of on the same stream, which panicked in the task that logged it: the
+/// nodes never connected.
+#[test]
+fn nodes_whose_log_cannot_be_written_serve_all_the_same() {
+    let mut cluster = Cluster::new(3);
+    for node in &mut cluster.nodes {
+        node.log = "/dev/full".into();
+        node.spawn();
+    }
+    cluster.nodes.iter_mut().for_each(|node| drop(node.ready()));
+    cluster.done(&["put", "city", "Oslo"]);
+    assert!(cluster.nodes[0].stop("TERM").success());
+}
+
 #[test]
 fn keys_and_values_beyond_their_limits_are_refused_with_the_limit() {
     let cluster = Cluster::started(1);

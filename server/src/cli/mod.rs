@@ -162,7 +162,8 @@ impl Failure {
     }
 
     fn report(&self) -> ExitCode {
-        eprintln!("outrigger: {}", self.message);
+        // Where even this cannot be said, the exit code still is.
+        let _ = writeln!(std::io::stderr(), "outrigger: {}", self.message);
         ExitCode::from(self.code)
     }
 }

@@ -167,7 +167,9 @@ fn log_filter(text: &str) -> Result<EnvFilter, String> {
 
 fn log_to_stderr(filter: EnvFilter) {
     let is_terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal).init();
+    // A line that cannot be written is lost; complaining of it, on the same broken stream, would panic in whatever task logged.
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
+    lines.log_internal_errors(false).init();
 }
 
 /// Everything that asks the node to stop.
