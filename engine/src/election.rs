@@ -1,10 +1,11 @@
 //! Elections: timeouts, pre-votes and votes (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), and how a node
 //! leaves the role that it had.
 
-use crate::command::{Command, Refusal};
+use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::message::{Message, VoteReply, VoteRequest};
 use crate::quorum::VoteResult;
+use crate::refusal::Refusal;
 use crate::role::{Follower, Role, Votes};
 use crate::timer::Timer;
 use crate::types::{Instant, LogIndex, NodeId, Term, Vote};
@@ -164,8 +165,8 @@ impl Engine {
         Ok(())
     }
 
-    const fn second_leader(&self, leader: NodeId) -> crate::command::Inconsistency {
-        crate::command::Inconsistency::SecondLeader { term: self.vote.term, leader }
+    const fn second_leader(&self, leader: NodeId) -> crate::refusal::Inconsistency {
+        crate::refusal::Inconsistency::SecondLeader { term: self.vote.term, leader }
     }
 
     /// Ends what only the present role can finish: whoever waits for it is told so.

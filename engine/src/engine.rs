@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::command::{Command, Fault, Inconsistency, PeerRefusal, Refusal};
+use crate::command::Command;
 use crate::config::EngineConfig;
 use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
@@ -11,6 +11,7 @@ use crate::log_ids::LogIds;
 use crate::membership::{Membership, Memberships};
 use crate::message::Message;
 use crate::random::Random;
+use crate::refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 use crate::restored::Restored;
 use crate::role::{Follower, Role};
 use crate::status::{RoleKind, Status};

@@ -1,9 +1,10 @@
 //! A follower: what it does at its leader's word (Raft paper, section 5.3 and figure 2).
 
-use crate::command::{Command, Inconsistency};
+use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::entry::Batch;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
+use crate::refusal::Inconsistency;
 use crate::role::Role;
 use crate::types::{Instant, LogId, LogIndex, NodeId, Term};
 use crate::writes::Promise;

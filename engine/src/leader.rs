@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::command::{Command, Refusal};
+use crate::command::Command;
 use crate::engine::Engine;
 use crate::entry::{Batch, Payload};
 use crate::message::Heartbeat;
 use crate::progress::Progress;
 use crate::quorum::VoteResult;
+use crate::refusal::Refusal;
 use crate::role::{Follower, InHand, Leader, Role};
 use crate::timer::Timer;
 use crate::types::{Instant, LogId, LogIndex, NodeId, Round};

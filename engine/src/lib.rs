@@ -64,6 +64,7 @@ mod propose;
 mod quorum;
 mod random;
 mod read;
+mod refusal;
 mod replication;
 mod restored;
 mod role;
@@ -73,7 +74,7 @@ mod trace;
 mod types;
 mod writes;
 
-pub use command::{Command, Fault, Inconsistency, Lane, PeerRefusal, Refusal, StateMachineRequest};
+pub use command::{Command, Lane, StateMachineRequest};
 pub use config::{ConfigError, EngineConfig, Limits};
 pub use engine::Engine;
 pub use entry::{Batch, Body, Payload};
@@ -83,6 +84,7 @@ pub use message::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,
 };
 pub use quorum::{Joint, Majority, VoteResult};
+pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 pub use restored::Restored;
 pub use status::{RoleKind, Status};
 pub use types::{

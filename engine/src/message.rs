@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::command::{Inconsistency, Refusal};
 use crate::entry::{Batch, Payload};
+use crate::refusal::{Inconsistency, Refusal};
 use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, Term};
 
 /// One message from one node to another.

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use crate::command::{Command, Refusal};
+use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::entry::{Body, Payload};
 use crate::message::Message;
+use crate::refusal::Refusal;
 use crate::role::{Forward, Role};
 use crate::types::{Instant, LogId, NodeId, RequestId, Term, Token};
 

@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::command::{Command, Refusal, StateMachineRequest};
+use crate::command::{Command, StateMachineRequest};
 use crate::engine::{Engine, Handled};
 use crate::message::Message;
 use crate::progress::Progress;
+use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::timer::Timer;
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Term, Token};

@@ -1,9 +1,10 @@
 //! A leader's replication: what to send to whom, and what the answers say (Raft paper, section 5.3; thesis, section 10.2.1).
 
-use crate::command::{Command, Inconsistency};
+use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::message::{AppendEntriesReply, AppendOutcome, HeartbeatReply};
 use crate::progress::Progress;
+use crate::refusal::Inconsistency;
 use crate::role::{Leader, Role};
 use crate::types::{Epoch, Instant, LogIndex, NodeId, RequestId};
 

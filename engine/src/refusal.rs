@@ -1,0 +1,218 @@
+//! Why not: what callers are told when the answer is no, why a peer is not listened to, and why a node stops for good.
+
+use std::fmt;
+
+use crate::types::{LogId, LogIndex, NodeId, Term};
+
+/// Why a caller is told no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No leader is known. Nothing was done; try again when there is one.
+    NoLeader,
+    /// The node that was asked does not lead in the term that the question named. Nothing was done.
+    NotLeader,
+    /// Leadership changed before a read was confirmed. Nothing was done; try again.
+    LeadershipLost,
+    /// More is in hand than the limits allow. Nothing was done; try again later.
+    Overloaded {
+        /// What is in hand, in the unit of the limit (bytes or counts).
+        current: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// An entry is larger than the limit. Nothing was done, and nothing will be.
+    EntryTooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The log is not empty: there is nothing to initialize.
+    AlreadyInitialized,
+    /// The membership of an `Initialize` has no voter.
+    NoVoters,
+    /// The entries were handed to the leader and no answer came: they may or may not be applied.
+    Unknown,
+    /// This node has halted. Nothing was done.
+    Halted,
+}
+
+impl Refusal {
+    /// Whether it is certain that nothing was done, so that trying again cannot do it twice.
+    #[must_use]
+    pub const fn is_certain(self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
+            Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
+            Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
+            Self::Overloaded { current, limit } => {
+                write!(f, "{current} in hand, the limit is {limit}; try again later")
+            }
+            Self::EntryTooLarge { bytes, limit } => {
+                write!(f, "an entry of {bytes} bytes exceeds the limit of {limit} bytes; send less")
+            }
+            Self::AlreadyInitialized => f.write_str("the log is not empty; the cluster is initialized already"),
+            Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
+            Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
+            Self::Halted => f.write_str("this node has halted"),
+        }
+    }
+}
+
+/// Why a peer is not listened to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PeerRefusal {
+    /// Its data directory is not the one that was met under its id: it was wiped or replaced.
+    OtherIncarnation {
+        /// The incarnation that was met.
+        met: u64,
+    },
+    /// It runs from an older copy of its data directory.
+    EarlierStart {
+        /// The highest start that was met.
+        met: u64,
+    },
+    /// Two copies of its data directory run at once.
+    SecondCopy,
+    /// It claims to be this very node.
+    OwnId,
+    /// More nodes than this have been met already, and it is not a member.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// Its message contradicts what Raft guarantees.
+    Inconsistent(Inconsistency),
+}
+
+impl fmt::Display for PeerRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherIncarnation { met } => write!(
+                f,
+                "another data directory (incarnation {met:016x}) was met under its id; was it wiped? remove the node and add it again"
+            ),
+            Self::EarlierStart { met } => {
+                write!(f, "start {met} was met under its id; is its data directory an older copy?")
+            }
+            Self::SecondCopy => f.write_str("another copy of its data directory is running; stop one"),
+            Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
+            Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and it is not a member"),
+            Self::Inconsistent(inconsistency) => inconsistency.fmt(f),
+        }
+    }
+}
+
+/// How a message contradicts what Raft guarantees: a bug or a corrupt disk elsewhere. The message is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Inconsistency {
+    /// Another node claims leadership in a term that has a leader (Election Safety).
+    SecondLeader {
+        /// The term.
+        term: Term,
+        /// Its leader.
+        leader: NodeId,
+    },
+    /// Entries would replace one that is committed (Leader Completeness).
+    CommittedConflict {
+        /// The committed entry.
+        committed: LogId,
+        /// What should take its place.
+        proposed: LogId,
+    },
+    /// Entries are not contiguous, go back in term, or exceed the term of their leader.
+    Entries {
+        /// The entry that should have come before.
+        prev: LogId,
+        /// The one that came.
+        found: LogId,
+    },
+    /// The leader of a term replaces an entry that it has itself sent in that term (Leader Append-Only).
+    Rewritten {
+        /// What it sent first.
+        held: LogId,
+        /// What should take its place.
+        proposed: LogId,
+    },
+    /// A follower lacks entries that it had acknowledged as durable: its disk lied, or it runs on an older copy.
+    Forgotten {
+        /// What it had acknowledged.
+        acknowledged: LogIndex,
+        /// How far its log can agree now.
+        holds: LogIndex,
+    },
+    /// A term or an index that no cluster reaches, or a leader of term 0.
+    OutOfRange {
+        /// The number.
+        number: u64,
+    },
+    /// An acknowledgement goes beyond what was sent.
+    BeyondLog {
+        /// What was acknowledged.
+        matched: LogIndex,
+        /// The last index of the log.
+        last: LogIndex,
+    },
+}
+
+impl fmt::Display for Inconsistency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecondLeader { term, leader } => {
+                write!(f, "it claims to lead in term {term}, which node {leader} leads")
+            }
+            Self::CommittedConflict { committed, proposed } => {
+                write!(f, "it would replace the committed entry {committed} by {proposed}")
+            }
+            Self::Entries { prev, found } => write!(f, "its entry {found} cannot follow {prev}"),
+            Self::Rewritten { held, proposed } => {
+                write!(f, "it replaces its own entry {held} by {proposed} within a term")
+            }
+            Self::Forgotten { acknowledged, holds } => write!(
+                f,
+                "it acknowledged index {acknowledged} as durable and holds no more than {holds}; did its disk lose data, or is \
+                 its directory an older copy? remove the node and add it again"
+            ),
+            Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
+            Self::BeyondLog { matched, last } => {
+                write!(f, "it acknowledges index {matched}, but the log ends at {last}")
+            }
+        }
+    }
+}
+
+/// Why a node has stopped taking part.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The log lane failed.
+    Storage {
+        /// What went wrong.
+        reason: String,
+    },
+    /// The state machine could not apply an entry.
+    StateMachine {
+        /// The entry.
+        at: LogIndex,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage { reason } => write!(f, "the log failed: {reason}"),
+            Self::StateMachine { at, reason } => write!(f, "the state machine stopped at index {at}: {reason}"),
+        }
+    }
+}
