@@ -1,26 +1,7 @@
 //! The layout byte by byte, and what hostile bytes come to.
 
 use super::*;
-
-/// A small generator (splitmix64), so that random cases are the same on every run.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[0]
-    }
-}
+use crate::network::random::Random;
 
 fn encoded(payload: &Payload) -> Bytes {
     let mut out = Vec::new();
@@ -114,12 +95,12 @@ fn a_hostile_length_is_refused_before_anything_is_allocated() {
 
 #[test]
 fn what_decodes_encodes_to_the_same_bytes() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let mut decoded = 0;
     for round in 0..60_000 {
         let mut bytes = match some_payloads().get(round % 40) {
             Some(payload) => encoded(payload).to_vec(),
-            None => (0..random.below(40)).map(|_| random.byte()).collect(),
+            None => (0..random.below(40)).map(|_| random.next().to_le_bytes()[0]).collect(),
         };
         if !bytes.is_empty() && random.below(4) > 0 {
             let place = usize::try_from(random.below(bytes.len() as u64)).unwrap();
