@@ -22,7 +22,11 @@ use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
+use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
+
+/// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
+const LOOKS_MAX: u32 = 500;
 
 /// A node of a cluster that replicates a state machine. Cheap to clone; when the last clone is dropped the node stops.
 ///
@@ -67,6 +71,8 @@ struct Handle<S: StateMachine> {
     jobs: Arc<Jobs<S>>,
     metrics: MetricsReceiver,
     end: watch::Receiver<Option<End>>,
+    /// Where a caller waits who is alone.
+    lookout: Lookout,
 }
 
 impl<S: StateMachine> Drop for Handle<S> {
@@ -94,7 +100,7 @@ impl<S: StateMachine> Raft<S> {
         metrics: MetricsReceiver,
         end: watch::Receiver<Option<End>>,
     ) -> Self {
-        Self(Arc::new(Handle { config, inbox, jobs, metrics, end }))
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, lookout: Lookout::new(LOOKS_MAX) }))
     }
 
     /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before
@@ -297,7 +303,7 @@ impl<S: StateMachine> Raft<S> {
         loop {
             let reply = submit(self)?;
             let answer = match &retry {
-                None => reply.await,
+                None => self.first_answer(reply).await,
                 Some(retry) => retry.answer(reply).await,
             };
             let failure = match answer {
@@ -309,6 +315,15 @@ impl<S: StateMachine> Raft<S> {
                 return Err(failure.into());
             }
         }
+    }
+
+    async fn first_answer<T>(&self, mut reply: Reply<T>) -> Result<T, Failure> {
+        if self.0.inbox.has_one_caller()
+            && let Some(answer) = self.0.lookout.find(|| reply.look())
+        {
+            return answer;
+        }
+        reply.await
     }
 
     fn submit_group(&self, payloads: Vec<Payload>) -> Result<Reply<Vec<S::Response>>, NotSubmitted> {

@@ -4,6 +4,7 @@
 //! Requests and messages are bounded, in counts and bytes; completions are as many as the commands that asked for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use outrigger_engine::{Event, Lane, Message, Payload, Peer, Refusal};
@@ -13,6 +14,9 @@ use super::respond::{BoxedRead, Failure, Slot};
 use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::Receive;
+
+/// When so many requests have come one by one, their caller is thought to be the only one.
+const SINGLE_REQUESTS: u32 = 32;
 
 /// What came since RaftCore looked last.
 pub(crate) struct Arrivals<S: StateMachine> {
@@ -30,6 +34,18 @@ pub(crate) struct Arrivals<S: StateMachine> {
     pub(crate) payload_bytes: usize,
     /// What callers want read.
     pub(crate) reads: Vec<BoxedRead<S>>,
+}
+
+/// What lies in the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mail {
+    Nothing,
+    /// Only requests, of fewer callers than were expected.
+    SomeCallers,
+    /// Only requests, of as many callers.
+    AllCallers,
+    /// Messages or notices.
+    Urgent,
 }
 
 /// Something that happened on this node.
@@ -58,11 +74,21 @@ impl<S: StateMachine> Default for Arrivals<S> {
 
 impl<S: StateMachine> Queue for Arrivals<S> {
     fn is_empty(&self) -> bool {
-        self.notices.is_empty() && self.messages.is_empty() && self.payloads.is_empty() && self.reads.is_empty()
+        !self.is_urgent() && self.payloads.is_empty() && self.reads.is_empty()
     }
 }
 
 impl<S: StateMachine> Arrivals<S> {
+    /// How many callers want something.
+    pub(crate) fn callers(&self) -> usize {
+        self.slots.len() + self.reads.len()
+    }
+
+    /// Whether there is more than requests.
+    fn is_urgent(&self) -> bool {
+        !self.notices.is_empty() || !self.messages.is_empty()
+    }
+
     /// Notes that all messages and writes have been dealt with.
     pub(crate) fn emptied(&mut self) {
         assert!(self.is_empty() && self.slots.is_empty(), "{} slots are left", self.slots.len());
@@ -80,11 +106,13 @@ impl<S: StateMachine> Arrivals<S> {
 pub(crate) struct Inbox<S: StateMachine> {
     mailbox: Mailbox<Arrivals<S>>,
     limits: Limits,
+    /// How many times in a row RaftCore took the request of one caller alone; at most `SINGLE_REQUESTS`.
+    single_requests: AtomicU32,
 }
 
 impl<S: StateMachine> Inbox<S> {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { mailbox: Mailbox::new(), limits }
+        Self { mailbox: Mailbox::new(), limits, single_requests: AtomicU32::new(0) }
     }
 
     /// Puts in one command. A failure says that it was not put in, and drops the slot unanswered.
@@ -141,8 +169,33 @@ impl<S: StateMachine> Inbox<S> {
         let _: Option<()> = self.mailbox.put(|arrivals| arrivals.notices.push(notice));
     }
 
-    pub(crate) fn has_mail(&self) -> bool {
-        self.mailbox.has_mail()
+    /// RaftCore has taken the requests of so many callers together, at least one.
+    pub(crate) fn came_together(&self, callers: usize) {
+        let before = self.single_requests.load(Ordering::Relaxed);
+        let now = if callers == 1 { (before + 1).min(SINGLE_REQUESTS) } else { 0 };
+        if now != before {
+            self.single_requests.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there seems to be one caller only. Just a hint: it may be out of date.
+    pub(crate) fn has_one_caller(&self) -> bool {
+        self.single_requests.load(Ordering::Relaxed) == SINGLE_REQUESTS
+    }
+
+    /// What a take would find, when so many callers are expected.
+    pub(crate) fn mail(&self, callers: usize) -> Mail {
+        self.mailbox.look(|arrivals| {
+            if arrivals.is_empty() {
+                Mail::Nothing
+            } else if arrivals.is_urgent() {
+                Mail::Urgent
+            } else if arrivals.callers() >= callers {
+                Mail::AllCallers
+            } else {
+                Mail::SomeCallers
+            }
+        })
     }
 
     pub(crate) fn poll_take(&self, taken: &mut Arrivals<S>, context: &mut Context<'_>) -> Poll<()> {

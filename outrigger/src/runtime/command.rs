@@ -100,6 +100,11 @@ impl<S: StateMachine> TokioRuntime<S> {
         std::mem::take(&mut self.apply_wants_room)
     }
 
+    /// Whether the state holds every entry of the log: nothing is under way.
+    pub(crate) fn has_applied_all(&self) -> bool {
+        self.applied == self.tail.last().index
+    }
+
     /// Answers those who have waited for too long.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.callers.expire(now);

@@ -22,16 +22,21 @@ use std::time::Duration;
 use outrigger_engine::{Event, Instant, Membership, Payload, Token};
 use tokio::time::Sleep;
 
-use super::arrivals::{Arrivals, Inbox, Notice};
+use super::arrivals::{Arrivals, Inbox, Mail, Notice};
 use super::clock::Clock;
 use super::command::TokioRuntime;
 use super::driver::Driver;
 use super::publish::Publisher;
 use super::respond::{Asked, Doubt, Failure, Slot};
+use super::spin::Spin;
 use crate::StateMachine;
 
 /// Callers that have waited for too long are looked for so often in the time that they may wait.
 const LOOKS_PER_TIMEOUT: u32 = 10;
+/// How often RaftCore looks for more before it sleeps; a look takes about 100 ns if the other tasks have nothing to do...
+const LOOKS_MAX: u32 = 1_000;
+/// ... and for how long, if they have. Longer than a caller needs to wake up.
+const LOOKS_FOR: Duration = Duration::from_micros(100);
 
 /// See the module.
 pub(crate) struct Core<S: StateMachine> {
@@ -42,6 +47,10 @@ pub(crate) struct Core<S: StateMachine> {
     /// What was taken from the inbox; empty between two rounds, with the capacity that it has grown.
     arrivals: Arrivals<S>,
     clock: Clock,
+    /// Whether to look for more before sleeping.
+    spin: Spin,
+    /// How many callers may come back together: as many as came last. None on a node that nobody calls.
+    expected_callers: usize,
     /// Rings at `rings_at`.
     alarm: Pin<Box<Sleep>>,
     rings_at: Instant,
@@ -76,6 +85,8 @@ impl<S: StateMachine> Core<S> {
             inbox,
             arrivals: Arrivals::default(),
             clock,
+            spin: Spin::new(LOOKS_MAX),
+            expected_callers: 0,
             alarm: Box::pin(tokio::time::sleep_until(clock.at(next_look))),
             rings_at: next_look,
             request_timeout,
@@ -109,7 +120,8 @@ impl<S: StateMachine> Core<S> {
         fault
     }
 
-    /// Sleeps until something arrives or the alarm rings.
+    /// Waits until something arrives or the alarm rings. Looks for more before it sleeps, when nothing is left to do but
+    /// to wait for callers: those who were answered just now may come back together.
     async fn wait(&mut self) {
         let deadline = [self.driver.poll_timeout(), self.publisher.due(), Some(self.next_look)];
         let deadline = deadline.into_iter().flatten().min().unwrap_or(self.next_look);
@@ -117,18 +129,32 @@ impl<S: StateMachine> Core<S> {
             self.rings_at = deadline;
             self.alarm.as_mut().reset(self.clock.at(deadline));
         }
+        if self.expected_callers > 0 && self.runtime.has_applied_all() {
+            self.spin.begin();
+        } else {
+            self.spin.begin_asleep();
+        }
+        let began = self.clock.now();
         let mut has_yielded = false;
         poll_fn(|context| {
-            if !has_yielded && self.inbox.has_mail() {
+            let mail = self.inbox.mail(self.expected_callers);
+            if mail >= Mail::AllCallers && has_yielded {
+                if mail == Mail::AllCallers {
+                    self.spin.found();
+                }
+                return self.inbox.poll_take(&mut self.arrivals, context);
+            }
+            if self.alarm.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let is_first_mail = mail != Mail::Nothing && !has_yielded;
+            has_yielded |= is_first_mail;
+            if is_first_mail || self.spin.looks_again(|| self.clock.now().since(began) >= LOOKS_FOR) {
                 // Let the other tasks of this thread run first: more comes together meanwhile.
-                has_yielded = true;
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.inbox.poll_take(&mut self.arrivals, context).is_ready() {
-                return Poll::Ready(());
-            }
-            self.alarm.as_mut().poll(context)
+            self.inbox.poll_take(&mut self.arrivals, context)
         })
         .await;
     }
@@ -152,6 +178,11 @@ impl<S: StateMachine> Core<S> {
                 self.publisher.addresses_changed();
             }
             self.step(Event::Received { from, message }, now);
+        }
+        let callers = arrivals.callers();
+        if callers > 0 {
+            self.inbox.came_together(callers);
+            self.expected_callers = callers;
         }
         self.propose(&mut arrivals, now);
         if !arrivals.reads.is_empty() {

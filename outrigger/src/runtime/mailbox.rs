@@ -64,9 +64,9 @@ impl<Q: Queue> Mailbox<Q> {
         Some(result)
     }
 
-    /// Whether a take would find something.
-    pub(crate) fn has_mail(&self) -> bool {
-        !self.lock().queue.is_empty()
+    /// Looks at what a take would find.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Q) -> R) -> R {
+        look(&self.lock().queue)
     }
 
     /// Takes all that is there in exchange for `taken`, which must be empty; waits while there is nothing.
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(taken, [0, 1, 2]);
         mailbox.put(|queue| queue.push(3));
         assert_eq!(count.0.load(Ordering::Relaxed), 1, "an owner that is awake is not woken");
-        assert!(mailbox.has_mail());
+        assert_eq!(mailbox.look(Vec::len), 1);
         taken.clear();
         assert!(mailbox.poll_take(&mut taken, &mut context).is_ready(), "a put while it was busy is not lost");
         assert_eq!(taken, [3]);

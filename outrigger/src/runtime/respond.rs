@@ -89,6 +89,15 @@ impl<T> Reply<T> {
         drop(sender.send(Ok(answer)));
         Self(receiver)
     }
+
+    /// The answer, if it is there.
+    pub(crate) fn look(&mut self) -> Option<Result<T, Failure>> {
+        match self.0.try_recv() {
+            Ok(answer) => Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(Failure::Unknown(Doubt::Stopped))),
+        }
+    }
 }
 
 impl<R> Slot<R> {

@@ -169,7 +169,14 @@ impl Tail {
 
     /// The batches from the one that holds `index` on.
     fn from(&self, index: LogIndex) -> impl Iterator<Item = &Batch> {
-        let skipped = self.batches.partition_point(|batch| batch.last().index < index);
+        // Nearly always it is the last one, and a search would touch memory all over the tail.
+        let is_last =
+            self.batches.back().is_some_and(|batch| batch.first().index <= index && index <= batch.last().index);
+        let skipped = if is_last {
+            self.batches.len() - 1
+        } else {
+            self.batches.partition_point(|batch| batch.last().index < index)
+        };
         self.batches.range(skipped..)
     }
 }
