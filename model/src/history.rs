@@ -99,6 +99,14 @@ impl<V: Ord + Clone> History<V> {
         });
     }
 
+    /// Whether the step `action` from `before` to `after` shows anything that a history might not hold yet. (A search
+    /// asks first: most steps show nothing, and a history is dear to copy.)
+    pub(crate) fn is_news(before: &System<V>, action: &Action<V>, after: &System<V>) -> bool {
+        let mut pairs = before.servers.iter().zip(after.servers.iter());
+        let differs = pairs.any(|((_, old), (_, new))| old.commit_index != new.commit_index || old.log != new.log);
+        differs || matches!(action, Action::BecomeLeader(_))
+    }
+
     /// Adds what can be seen in `system` by itself: the logs, and what is committed in them.
     ///
     /// [`Model::apply`](crate::Model::apply) does this after each step; whoever changes a system by hand does it here.

@@ -23,7 +23,8 @@
 //! | DuplicateMessage(m) | in the bag | [`Bag::send`] | [`Action::DuplicateMessage`] |
 //! | DropMessage(m) | in the bag | [`Bag::discard`] | [`Action::DropMessage`] |
 //!
-//! raft.tla states no invariants; ours are in [`invariant`]. [`raftmodel`] is another face of the same actions: a single
+//! raft.tla states no invariants; ours are in [`invariant`], and [`explore`] visits every state within bounds to see that
+//! they hold, or prints a shortest way to where one does not. [`raftmodel`] is another face of the same actions: a single
 //! server behind `handle_message`, with the API of the crate of that name.
 //!
 //! # What is different on purpose
@@ -59,6 +60,8 @@
 //! ```
 
 mod action;
+pub mod explore;
+pub mod extended;
 mod handle;
 mod history;
 pub mod invariant;

@@ -87,7 +87,7 @@ pub struct Entry<V> {
 /// assert_eq!(log.term_at(LogIndex(1)), Term(1));
 /// assert_eq!(log.entry(LogIndex(0)), None);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Log<V> {
     /// The entry of index n is at position n - 1.
     entries: Vec<Entry<V>>,
@@ -135,6 +135,11 @@ impl<V> Log<V> {
         self.entries.push(entry);
     }
 
+    /// Removes every entry.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
     /// Removes the last entry and returns it.
     pub fn pop(&mut self) -> Option<Entry<V>> {
         self.entries.pop()
@@ -153,6 +158,17 @@ impl<V> Log<V> {
     {
         let pairs = self.entries.iter().zip(&other.entries);
         LogIndex(pairs.take_while(|(own, others)| own == others).count())
+    }
+}
+
+impl<V: Clone> Clone for Log<V> {
+    fn clone(&self) -> Self {
+        Self { entries: self.entries.clone() }
+    }
+
+    /// Keeps the memory that it has.
+    fn clone_from(&mut self, source: &Self) {
+        self.entries.clone_from(&source.entries);
     }
 }
 

@@ -116,7 +116,7 @@ impl<V: fmt::Debug> fmt::Display for AppendEntriesRequest<V> {
 /// assert!(!bag.contains(&"x"));
 /// assert_eq!(bag, Bag::new());
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bag<T> {
     /// Strictly ascending by element; every count is at least 1.
     counts: Vec<(T, usize)>,
@@ -135,6 +135,11 @@ impl<T> Bag<T> {
         self.counts.is_empty()
     }
 
+    /// Takes everything away.
+    pub(crate) fn clear(&mut self) {
+        self.counts.clear();
+    }
+
     /// The number of elements, copies counted.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -144,6 +149,17 @@ impl<T> Bag<T> {
     /// The elements with their counts, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (&T, usize)> {
         self.counts.iter().map(|(element, count)| (element, *count))
+    }
+}
+
+impl<T: Clone> Clone for Bag<T> {
+    fn clone(&self) -> Self {
+        Self { counts: self.counts.clone() }
+    }
+
+    /// Keeps the memory that it has.
+    fn clone_from(&mut self, source: &Self) {
+        self.counts.clone_from(&source.counts);
     }
 }
 

@@ -39,7 +39,7 @@ impl fmt::Display for ServerState {
 /// The fields are open, as variables of a specification are: tests break them on purpose to see an invariant notice.
 /// The domain of `next_index` and `match_index` is the constant `Server` as this server knows it: the whole cluster,
 /// itself included.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Server<V> {
     /// Never goes down, at least [`Term::FIRST`].
     pub current_term: Term,
@@ -98,5 +98,52 @@ impl<V> Server<V> {
     #[must_use]
     pub fn is_majority(&self, count: usize) -> bool {
         count > self.match_index.len() / 2
+    }
+}
+
+impl<V: Clone> Clone for Server<V> {
+    fn clone(&self) -> Self {
+        Self {
+            current_term: self.current_term,
+            state: self.state,
+            voted_for: self.voted_for,
+            log: self.log.clone(),
+            commit_index: self.commit_index,
+            votes_responded: self.votes_responded.clone(),
+            votes_granted: self.votes_granted.clone(),
+            next_index: self.next_index.clone(),
+            match_index: self.match_index.clone(),
+        }
+    }
+
+    /// Keeps the memory that it has: a search copies a state for every step that it looks at.
+    fn clone_from(&mut self, source: &Self) {
+        self.current_term = source.current_term;
+        self.state = source.state;
+        self.voted_for = source.voted_for;
+        self.log.clone_from(&source.log);
+        self.commit_index = source.commit_index;
+        self.votes_responded.clone_from(&source.votes_responded);
+        self.votes_granted.clone_from(&source.votes_granted);
+        self.next_index.clone_from(&source.next_index);
+        self.match_index.clone_from(&source.match_index);
+    }
+}
+
+impl<V: fmt::Debug> fmt::Display for Server<V> {
+    /// Prints one line, without what a server in its state does not look at:
+    /// `leader of term 2, voted for s1, log [2:1], commit 0, next {s1: 1, s2: 2}, match {s1: 0, s2: 1}`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of term {}, ", self.state, self.current_term)?;
+        match self.voted_for {
+            Some(candidate) => write!(f, "voted for {candidate}, ")?,
+            None => f.write_str("no vote, ")?,
+        }
+        write!(f, "log {}, commit {}", self.log, self.commit_index)?;
+        match self.state {
+            ServerState::Leader => write!(f, ", next {}, match {}", self.next_index, self.match_index),
+            ServerState::Candidate => write!(f, ", votes {} of {}", self.votes_granted, self.votes_responded),
+            ServerState::Follower => Ok(()),
+        }
     }
 }

@@ -27,7 +27,7 @@ impl fmt::Display for ServerId {
 /// assert_eq!(votes.len(), 2);
 /// assert_eq!(votes.to_string(), "{s1, s2}");
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerSet {
     /// Strictly ascending, so that equal sets are equal vectors.
     ids: Vec<ServerId>,
@@ -83,6 +83,17 @@ impl ServerSet {
     }
 }
 
+impl Clone for ServerSet {
+    fn clone(&self) -> Self {
+        Self { ids: self.ids.clone() }
+    }
+
+    /// Keeps the memory that it has: a search copies a state for every step that it looks at.
+    fn clone_from(&mut self, source: &Self) {
+        self.ids.clone_from(&source.ids);
+    }
+}
+
 impl FromIterator<ServerId> for ServerSet {
     fn from_iter<I: IntoIterator<Item = ServerId>>(ids: I) -> Self {
         let mut ids: Vec<ServerId> = ids.into_iter().collect();
@@ -104,7 +115,7 @@ impl fmt::Display for ServerSet {
 }
 
 /// A function on a set of servers, as `[Server -> T]` in raft.tla. Its domain is fixed when it is made.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerMap<T> {
     /// Strictly ascending by server; one pair for each server of the domain.
     pairs: Vec<(ServerId, T)>,
@@ -126,6 +137,11 @@ impl<T> ServerMap<T> {
     #[must_use]
     pub fn at_mut(&mut self, id: ServerId) -> Option<&mut T> {
         self.pairs.iter_mut().find(|(own, _)| *own == id).map(|(_, value)| value)
+    }
+
+    /// The values, to be changed, ascending by server.
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.pairs.iter_mut().map(|(_, value)| value)
     }
 
     /// The servers and their values, ascending by server.
@@ -151,12 +167,41 @@ impl<T> ServerMap<T> {
     }
 }
 
+impl<T: Clone> Clone for ServerMap<T> {
+    fn clone(&self) -> Self {
+        Self { pairs: self.pairs.clone() }
+    }
+
+    /// Keeps the memory that it has, and that its values have, if both have as many.
+    fn clone_from(&mut self, source: &Self) {
+        if self.pairs.len() != source.pairs.len() {
+            self.pairs.clone_from(&source.pairs);
+            return;
+        }
+        for ((id, value), (source_id, source_value)) in self.pairs.iter_mut().zip(&source.pairs) {
+            *id = *source_id;
+            value.clone_from(source_value);
+        }
+    }
+}
+
 impl<T: Copy> ServerMap<T> {
     /// Sets the value of every server to `value`.
     pub fn fill(&mut self, value: T) {
         for (_, own) in &mut self.pairs {
             *own = value;
         }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for ServerMap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (position, (id, value)) in self.pairs.iter().enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(f, "{separator}{id}: {value}")?;
+        }
+        f.write_str("}")
     }
 }
 

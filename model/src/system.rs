@@ -10,6 +10,7 @@ use crate::message::{Bag, Body, Message};
 use crate::server::Server;
 use crate::server_set::{ServerId, ServerMap, ServerSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// One step of the system; the variants are the disjuncts of raft.tla's `Next`, in its order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,20 @@ pub enum Action<V> {
 }
 
 impl<V> Action<V> {
+    /// The names of all actions, in raft.tla's order.
+    pub const NAMES: [&'static str; 10] = [
+        "Restart",
+        "Timeout",
+        "RequestVote",
+        "AppendEntries",
+        "BecomeLeader",
+        "ClientRequest",
+        "AdvanceCommitIndex",
+        "Receive",
+        "DuplicateMessage",
+        "DropMessage",
+    ];
+
     /// The action's name in raft.tla.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -119,12 +134,38 @@ impl fmt::Display for ApplyError {
 impl std::error::Error for ApplyError {}
 
 /// All servers, and the messages between them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct System<V> {
     /// The variables of each server.
     pub servers: ServerMap<Server<V>>,
     /// The network.
     pub messages: Bag<Message<V>>,
+}
+
+impl<V: Clone> Clone for System<V> {
+    fn clone(&self) -> Self {
+        Self { servers: self.servers.clone(), messages: self.messages.clone() }
+    }
+
+    /// Keeps the memory that it has: a search copies a state for every step that it looks at.
+    fn clone_from(&mut self, source: &Self) {
+        self.servers.clone_from(&source.servers);
+        self.messages.clone_from(&source.messages);
+    }
+}
+
+impl<V: fmt::Debug> fmt::Display for System<V> {
+    /// Prints a line for each server, then one for each kind of message in the network.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (id, server) in self.servers.iter() {
+            writeln!(f, "{id}: {server}")?;
+        }
+        for (message, count) in self.messages.iter() {
+            let copies = if count == 1 { String::new() } else { format!(", {count} times") };
+            writeln!(f, "in flight: {message}{copies}")?;
+        }
+        Ok(())
+    }
 }
 
 impl<V: Ord + Clone> System<V> {
@@ -138,8 +179,14 @@ impl<V: Ord + Clone> System<V> {
     #[must_use]
     pub fn enabled(&self, values: &[V]) -> Vec<Action<V>> {
         let mut actions = Vec::new();
+        self.append_enabled(values, &mut actions);
+        actions
+    }
+
+    /// [`System::enabled`], added to `actions`.
+    pub(crate) fn append_enabled(&self, values: &[V], actions: &mut Vec<Action<V>>) {
         for (i, server) in self.servers.iter() {
-            self.enabled_on(i, server, values, &mut actions);
+            self.enabled_on(i, server, values, actions);
         }
         for (m, _) in self.messages.iter() {
             let receiver = self.servers.at(m.dest);
@@ -149,7 +196,6 @@ impl<V: Ord + Clone> System<V> {
             actions.push(Action::DuplicateMessage(m.clone()));
             actions.push(Action::DropMessage(m.clone()));
         }
-        actions
     }
 
     /// Adds the steps that `server`, named `i`, can take of its own accord.
@@ -293,12 +339,26 @@ impl<V: Ord + Clone> System<V> {
 }
 
 /// A system with the histories of raft.tla, kept beside it so that they can be left out when states are compared.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Model<V> {
     /// What the servers and the network are. Its messages carry logs for proofs.
     pub system: System<V>,
-    /// What has been.
-    pub history: History<V>,
+    /// What has been. Copies of a model share it until one of them takes a step.
+    pub history: Arc<History<V>>,
+}
+
+impl<V: Clone> Clone for Model<V> {
+    fn clone(&self) -> Self {
+        Self { system: self.system.clone(), history: Arc::clone(&self.history) }
+    }
+
+    /// Keeps the memory that it has.
+    fn clone_from(&mut self, source: &Self) {
+        self.system.clone_from(&source.system);
+        if !Arc::ptr_eq(&self.history, &source.history) {
+            self.history = Arc::clone(&source.history);
+        }
+    }
 }
 
 impl<V: Ord + Clone> Model<V> {
@@ -306,7 +366,7 @@ impl<V: Ord + Clone> Model<V> {
     #[must_use]
     pub fn new(servers: &ServerSet) -> Self {
         let system = System::new(servers);
-        let history = History::new(&system);
+        let history = Arc::new(History::new(&system));
         Self { system, history }
     }
 
@@ -317,7 +377,7 @@ impl<V: Ord + Clone> Model<V> {
     pub fn apply(&mut self, action: &Action<V>) -> Result<(), ApplyError> {
         let vote = History::vote_in(&self.system, action);
         self.system.step(action, true)?;
-        self.history.record(&self.system, action, vote);
+        Arc::make_mut(&mut self.history).record(&self.system, action, vote);
         Ok(())
     }
 }

@@ -1,340 +1,336 @@
-//! Broken rules, one at a time, in the same random walks: the invariant that each rule is there for must notice.
+//! Broken rules, one at a time: the explorer finds each by the invariant that the rule is there for, and shows a
+//! shortest way to it.
 //!
-//! A mutant is a step that leaves the rules: it alters the variables or the message before or after the action.
+//! Each search is the whole of what its bounds allow, in breadth, so the number of steps asserted is the least there is.
+//! Where that would take long, a script tells the beginning, and actions that play no part are switched off.
 
-mod random;
-mod walk;
+mod mutant;
 
+use mutant::{Check, Found, Mutant, Step, follow_the_rules, server};
+use outrigger_model::explore::{Bounds, Raft, Script, Search, Verdict};
 use outrigger_model::invariant::{
-    self, Violation, commit_in_log, election_safety, leader_append_only, leader_completeness, log_matching, one_vote,
-    state_machine_safety,
+    Violation, check_step, commit_in_log, election_safety, leader_append_only, leader_completeness, log_matching,
+    one_vote, state_machine_safety,
 };
-use outrigger_model::{
-    Action, Body, Entry, LogIndex, Message, Model, Server, ServerId, ServerMap, ServerSet, ServerState, Term,
-};
-use walk::{Check, Failure, Step, cluster, follow_the_rules, walk};
+use outrigger_model::{Action, Body, Entry, LogIndex, Message, ServerId, ServerState, System, Term};
 
-const SEEDS: u64 = 60;
-const STEPS: usize = 3_000;
-
-/// Walks from `model` by `step` until `check` finds a violation, under one seed after the other.
-fn first_violation(model: &Model<u8>, step: Step, check: Check) -> Option<Violation<u8>> {
-    (0..SEEDS).find_map(|seed| match walk(model.clone(), seed, STEPS, step, check) {
-        Ok(_) => None,
-        Err(Failure { violation, path }) => {
-            assert!(!path.is_empty() && path.len() <= STEPS);
-            Some(violation)
-        }
-    })
+/// raft.tla for `servers` up to `term_max`, with one value, logs of `log_max`, one message in flight, and without the
+/// actions `without`.
+fn raft(servers: usize, term_max: usize, log_max: usize, without: &[&str]) -> Raft {
+    let bounds = Bounds { servers, values: 1, term_max, log_max, messages_max: 1 };
+    let raft = Raft::new(bounds).expect("bounds in range");
+    without.iter().try_fold(raft, |raft, action| raft.without(action)).expect("actions of raft.tla")
 }
 
-/// Asserts that `check` finds what `broken` does. (That sound walks pass every check is `random_walk.rs`'s to show.)
+/// Finds the mutant `step` of `raft` by `check`, begun by `script`; and does not find the sound raft.tla by it, though that
+/// is searched just as far.
 #[track_caller]
-fn assert_found(model: &Model<u8>, broken: Step, check: Check) -> Violation<u8> {
-    let violation = first_violation(model, broken, check).expect("the mutant is found");
-    assert!(!violation.to_string().is_empty());
-    violation
+fn assert_found(raft: &Raft, script: &str, step: Step, check: Check) -> Found {
+    let found = Mutant { raft: raft.clone(), step, also: |_| Vec::new(), check }.hunt(script);
+    assert!(!found.violation.to_string().is_empty());
+    assert_sound(raft, script, &found);
+    found
 }
 
-fn server(model: &mut Model<u8>, id: ServerId) -> &mut Server<u8> {
-    let server = model.system.servers.at_mut(id);
-    server.expect("a server of the system")
+/// Asserts that raft.tla by the rules does not get wrong in as many states as it took to find the mutant.
+#[track_caller]
+fn assert_sound(raft: &Raft, script: &str, found: &Found) {
+    let sound = Search::new(raft.clone()).after(Script::parse(script)).states_max(20_000).run();
+    let verdict = sound.expect("the script is possible").verdict;
+    assert!(!matches!(verdict, Verdict::Violated(_)), "not the mutant's fault: {found}");
 }
 
-/// Receives `m` as if it said `forged`.
-fn receive_forged(model: &mut Model<u8>, m: &Message<u8>, forged: Message<u8>) {
-    assert!(model.system.messages.discard(m));
-    model.system.messages.send(forged.clone());
-    follow_the_rules(model, &Action::Receive(forged));
+/// What the message of a step is, if it is one that its receiver has no reason to put off.
+fn received(system: &System<u8>, action: &Action<u8>) -> Option<Message<u8>> {
+    let Action::Receive(m) = action else {
+        return None;
+    };
+    let receiver = system.servers.at(m.dest)?;
+    (m.term == receiver.current_term).then(|| m.clone())
 }
 
-fn two_votes_in_a_term(model: &mut Model<u8>, action: &Action<u8>) {
-    if let Action::Receive(m) = action
-        && matches!(m.body, Body::RequestVoteRequest { .. })
+/// Server 1 wins term 2 with the vote of server 2.
+const S1_LEADS: &str = "
+    Timeout(s1)
+    RequestVote(s1, s1); Receive(s1 -> s1); Receive(s1 -> s1)
+    RequestVote(s1, s2); Receive(s1 -> s2); Receive(s1 -> s2); Receive(s2 -> s1)
+    BecomeLeader(s1)
+";
+
+/// Then it appends an entry, server 2 gets it, and it is committed.
+const S1_COMMITS: &str = "
+    ClientRequest(s1, 1)
+    AppendEntries(s1, s2); Receive(s1 -> s2); Receive(s1 -> s2); Receive(s2 -> s1)
+    AdvanceCommitIndex(s1)
+";
+
+const TWO_VOTES_IN_A_TERM: Step = |system, action| {
+    if let Some(m) = received(system, action)
+        && let Body::RequestVoteRequest { .. } = m.body
     {
-        server(model, m.dest).voted_for = None;
+        server(system, m.dest).voted_for = None;
     }
-    follow_the_rules(model, action);
-}
+    follow_the_rules(system, action);
+};
 
 #[test]
 fn a_second_vote_in_a_term_is_found() {
     let check: Check = |_, after| one_vote(&after.system);
-    let found = assert_found(&cluster(3), two_votes_in_a_term, check);
-    assert!(matches!(found, Violation::OneVote { .. }));
-    // Left to itself it makes two leaders.
-    let check: Check = |_, after| election_safety(after);
-    let found = assert_found(&cluster(3), two_votes_in_a_term, check);
-    assert!(matches!(found, Violation::ElectionSafety { .. }));
+    let found = assert_found(&raft(2, 2, 0, &[]), "", TWO_VOTES_IN_A_TERM, check);
+    assert!(matches!(found.violation, Violation::OneVote { .. }), "{found}");
+    // A candidate has its own vote, and then votes for the other one.
+    assert_eq!(found.len(), 7, "{found}");
+}
+
+#[test]
+fn a_second_vote_in_a_term_makes_two_leaders() {
+    let raft = raft(3, 2, 0, &["restart", "duplicate", "drop"]);
+    let found = assert_found(&raft, "", TWO_VOTES_IN_A_TERM, |_, after| election_safety(after));
+    assert!(matches!(found.violation, Violation::ElectionSafety { term: Term(2), .. }), "{found}");
+    // Both time out before either has heard of the other; then for each its own vote (3 steps), another's (3), the office.
+    assert_eq!(found.len(), 16, "{found}");
 }
 
 #[test]
 fn a_vote_forgotten_in_a_restart_is_found() {
-    let forgets_vote: Step = |model, action| {
-        follow_the_rules(model, action);
+    let forgets_vote: Step = |system, action| {
+        follow_the_rules(system, action);
         if let Action::Restart(i) = action {
-            server(model, *i).voted_for = None;
+            server(system, *i).voted_for = None;
         }
     };
-    let check: Check = |_, after| one_vote(&after.system);
-    assert_found(&cluster(3), forgets_vote, check);
+    let found = assert_found(&raft(2, 2, 0, &[]), "", forgets_vote, |_, after| one_vote(&after.system));
+    assert!(matches!(found.violation, Violation::OneVote { .. }), "{found}");
+    assert!(found.actions.iter().any(|action| matches!(action, Action::Restart(_))), "{found}");
+    assert_eq!(found.len(), 8, "{found}");
 }
 
 #[test]
 fn a_log_lost_in_a_restart_is_found() {
-    let forgets_log: Step = |model, action| {
-        follow_the_rules(model, action);
+    let forgets_log: Step = |system, action| {
+        follow_the_rules(system, action);
         if let Action::Restart(i) = action {
-            server(model, *i).log.pop();
+            server(system, *i).log.pop();
         }
     };
-    let check: Check = |_, after| leader_completeness(after);
-    let found = assert_found(&cluster(3), forgets_log, check);
-    assert!(matches!(found, Violation::LeaderCompleteness { .. }));
+    let raft = raft(3, 3, 1, &["duplicate", "drop", "client-request"]);
+    let script = [S1_LEADS, S1_COMMITS].concat();
+    let found = assert_found(&raft, &script, forgets_log, |_, after| leader_completeness(after));
+    assert!(matches!(found.violation, Violation::LeaderCompleteness { index: LogIndex(1), .. }), "{found}");
+    // The restart; then server 1 or 2, which knows term 2, wins term 3 with its own vote and one other.
+    assert_eq!(found.len(), 10, "{found}");
 }
 
 #[test]
 fn a_quorum_of_half_is_found() {
-    // Each of four servers believes in a cluster of three, itself among them: two votes are enough for it.
-    let mut model = cluster(4);
-    for id in 1..=4 {
-        let others = (1..=4).filter(|other| *other != id % 4 + 1);
-        let believed: ServerSet = others.map(ServerId).collect();
-        let server = server(&mut model, ServerId(id));
-        server.next_index = ServerMap::new(&believed, |_| LogIndex::FIRST);
-        server.match_index = ServerMap::new(&believed, |_| LogIndex::ZERO);
-    }
+    let half: fn(&System<u8>) -> Vec<Action<u8>> = |system| {
+        let candidates = system.servers.iter().filter(|(_, server)| server.state == ServerState::Candidate);
+        let elected = candidates.filter(|(_, server)| server.votes_granted.len() * 2 >= server.match_index.len());
+        elected.map(|(id, _)| Action::BecomeLeader(id)).collect()
+    };
+    let takes_office: Step = |system, action| match action {
+        Action::BecomeLeader(i) => {
+            let leader = server(system, *i);
+            leader.state = ServerState::Leader;
+            leader.next_index.fill(leader.log.len().next());
+            leader.match_index.fill(LogIndex::ZERO);
+        }
+        _ => follow_the_rules(system, action),
+    };
+    let raft = raft(2, 2, 0, &[]);
     let check: Check = |_, after| election_safety(after);
-    let found = assert_found(&model, follow_the_rules, check);
-    assert!(matches!(found, Violation::ElectionSafety { .. }));
+    let found = Mutant { raft: raft.clone(), step: takes_office, also: half, check }.hunt("");
+    assert!(matches!(found.violation, Violation::ElectionSafety { term: Term(2), .. }), "{found}");
+    // Each is content with its own vote: timeout, request, receive twice, office.
+    assert_eq!(found.len(), 10, "{found}");
+    assert_sound(&raft, "", &found);
 }
 
 #[test]
 fn a_refusal_counted_as_a_vote_is_found() {
-    let counts_refusals: Step = |model, action| {
-        if let Action::Receive(m) = action
-            && let Body::RequestVoteResponse { .. } = m.body
-        {
-            let mut forged = m.clone();
-            forged.body = Body::RequestVoteResponse { vote_granted: true };
-            return receive_forged(model, m, forged);
+    let counts_refusals: Step = |system, action| {
+        let refused = received(system, action).filter(|m| m.body == Body::RequestVoteResponse { vote_granted: false });
+        follow_the_rules(system, action);
+        if let Some(m) = refused {
+            server(system, m.dest).votes_granted.insert(m.source);
         }
-        follow_the_rules(model, action);
     };
-    let check: Check = |_, after| election_safety(after);
-    assert_found(&cluster(3), counts_refusals, check);
+    let raft = raft(2, 2, 0, &[]);
+    let found = assert_found(&raft, "", counts_refusals, |_, after| election_safety(after));
+    assert!(matches!(found.violation, Violation::ElectionSafety { term: Term(2), .. }), "{found}");
+    assert!(found.lines.iter().any(|line| line.contains("RequestVoteResponse refused")), "{found}");
+    assert_eq!(found.len(), 16, "{found}");
 }
+
+/// Server 3, which knows nothing of server 1's term 2, wins term 3 with the vote of server 2.
+const S3_LEADS: &str = "
+    Timeout(s3); Timeout(s3)
+    RequestVote(s3, s3); Receive(s3 -> s3); Receive(s3 -> s3)
+    RequestVote(s3, s2); Receive(s3 -> s2); Receive(s3 -> s2); Receive(s2 -> s3)
+    BecomeLeader(s3)
+";
+
+/// Discards `m` and answers it by `body`.
+fn reply(system: &mut System<u8>, m: &Message<u8>, body: Body<u8>) {
+    assert!(system.messages.discard(m));
+    let term = server(system, m.dest).current_term;
+    system.messages.send(Message::new(term, m.dest, m.source, body));
+}
+
+const TRUSTS_ANY_LOG: Step = |system, action| {
+    if let Some(m) = received(system, action)
+        && let Body::RequestVoteRequest { .. } = m.body
+        && server(system, m.dest).voted_for.is_none_or(|candidate| candidate == m.source)
+    {
+        server(system, m.dest).voted_for = Some(m.source);
+        return reply(system, &m, Body::RequestVoteResponse { vote_granted: true });
+    }
+    follow_the_rules(system, action);
+};
 
 #[test]
 fn a_vote_without_a_look_at_the_log_is_found() {
-    let trusts_any_log: Step = |model, action| {
-        if let Action::Receive(m) = action
-            && let Body::RequestVoteRequest { .. } = m.body
-        {
-            let mut forged = m.clone();
-            forged.body = Body::RequestVoteRequest { last_log_term: Term(usize::MAX), last_log_index: LogIndex(1) };
-            return receive_forged(model, m, forged);
-        }
-        follow_the_rules(model, action);
+    let raft = raft(3, 3, 1, &["restart", "duplicate"]);
+    let script = [S1_LEADS, S1_COMMITS].concat();
+    let found = assert_found(&raft, &script, TRUSTS_ANY_LOG, |_, after| leader_completeness(after));
+    let expected = Violation::LeaderCompleteness {
+        leader: ServerId(3),
+        term: Term(3),
+        index: LogIndex(1),
+        entry: Entry { term: Term(2), value: 1 },
+        committed_in: Term(2),
     };
-    let check: Check = |_, after| leader_completeness(after);
-    assert_found(&cluster(3), trusts_any_log, check);
-    // Left to itself it overwrites what was committed.
-    let check: Check = |_, after| state_machine_safety(after);
-    let found = assert_found(&cluster(3), trusts_any_log, check);
-    assert!(matches!(found, Violation::StateMachineSafety { .. }));
+    assert_eq!(found.violation, expected, "{found}");
+    // Server 3 times out twice, has its own vote (3 steps), that of server 2 (4), and takes office.
+    assert_eq!(found.len(), 10, "{found}");
+}
+
+#[test]
+fn a_vote_without_a_look_at_the_log_loses_what_was_committed() {
+    let raft = raft(3, 3, 1, &["restart", "duplicate", "drop"]);
+    let script = [S1_LEADS, S1_COMMITS, S3_LEADS].concat();
+    let mutant =
+        Mutant { raft, step: TRUSTS_ANY_LOG, also: |_| Vec::new(), check: |_, after| state_machine_safety(after) };
+    let found = mutant.hunt(&script);
+    assert!(matches!(found.violation, Violation::StateMachineSafety { index: LogIndex(1), .. }), "{found}");
+    // An entry of server 3 takes the committed one's place on server 1, which still holds that index committed: appended,
+    // sent, the new term heard, the old entry out, the new one in.
+    assert_eq!(found.len(), 5, "{found}");
 }
 
 #[test]
 fn an_append_without_a_look_at_the_previous_entry_is_found() {
-    let skips_log_check: Step = |model, action| {
-        if let Action::Receive(m) = action
+    let skips_log_check: Step = |system, action| {
+        if let Some(m) = received(system, action)
             && let Body::AppendEntriesRequest(request) = &m.body
+            && let receiver = server(system, m.dest)
+            && receiver.state == ServerState::Follower
+            && request.prev_log_index == receiver.log.len()
+            && let Some(entry) = request.entry
         {
-            let own = server(model, m.dest).log.term_at(request.prev_log_index);
-            let mut request = request.clone();
-            request.prev_log_term = own;
-            let mut forged = m.clone();
-            forged.body = Body::AppendEntriesRequest(request);
-            return receive_forged(model, m, forged);
+            receiver.log.push(entry);
+            return;
         }
-        follow_the_rules(model, action);
+        follow_the_rules(system, action);
     };
-    let check: Check = |_, after| log_matching(after);
-    let found = assert_found(&cluster(3), skips_log_check, check);
-    assert!(matches!(found, Violation::LogMatching { .. }));
+    // Server 1 has an entry of term 2. Server 3 has one of term 3 in its place, and leads term 4 with both.
+    let s3_leads_again = "
+        ClientRequest(s3, 1); Restart(s3); Timeout(s3)
+        RequestVote(s3, s3); Receive(s3 -> s3); Receive(s3 -> s3)
+        RequestVote(s3, s2); Receive(s3 -> s2); Receive(s3 -> s2); Receive(s2 -> s3)
+        BecomeLeader(s3)
+    ";
+    let script = [S1_LEADS, "ClientRequest(s1, 1)", S3_LEADS, s3_leads_again].concat();
+    let raft = raft(3, 4, 2, &["restart", "timeout", "duplicate", "drop"]);
+    let found = assert_found(&raft, &script, skips_log_check, |_, after| log_matching(after));
+    assert!(matches!(found.violation, Violation::LogMatching { index: LogIndex(2), .. }), "{found}");
+    // Another entry of server 3 is sent to server 1, which hears of the term and puts it behind the wrong one.
+    assert_eq!(found.len(), 4, "{found}");
 }
 
 #[test]
 fn a_commit_index_that_the_message_does_not_cover_is_found() {
-    let sends_all_it_knows: Step = |model, action| {
-        if let Action::Receive(m) = action
-            && let Body::AppendEntriesRequest(request) = &m.body
-        {
-            let mut request = request.clone();
-            request.commit_index = server(model, m.source).commit_index;
-            let mut forged = m.clone();
-            forged.body = Body::AppendEntriesRequest(request);
-            return receive_forged(model, m, forged);
+    let sends_all_it_knows: Step = |system, action| {
+        let Action::AppendEntries(i, j) = action else {
+            return follow_the_rules(system, action);
+        };
+        let leader = server(system, *i);
+        let mut m = leader.append_entries(*i, *j);
+        if let Body::AppendEntriesRequest(request) = &mut m.body {
+            request.commit_index = leader.commit_index;
         }
-        follow_the_rules(model, action);
+        system.messages.send(m);
     };
-    let check: Check = |_, after| commit_in_log(&after.system);
-    let found = assert_found(&cluster(3), sends_all_it_knows, check);
-    assert!(matches!(found, Violation::CommitInLog { .. }));
+    let raft = raft(3, 2, 2, &["restart", "timeout", "duplicate", "drop"]);
+    let script = [S1_LEADS, S1_COMMITS, S1_COMMITS].concat();
+    let found = assert_found(&raft, &script, sends_all_it_knows, |_, after| commit_in_log(&after.system));
+    assert!(matches!(found.violation, Violation::CommitInLog { server: ServerId(3), .. }), "{found}");
+    // The first entry is sent to server 3, which hears of the term, appends, and believes to have both.
+    assert_eq!(found.len(), 4, "{found}");
 }
 
 #[test]
 fn a_leader_that_overwrites_its_log_is_found() {
-    let overwrites: Step = |model, action| {
+    let overwrites: Step = |system, action| {
         if let Action::ClientRequest(i, _) = action {
-            server(model, *i).log.pop();
+            server(system, *i).log.pop();
         }
-        follow_the_rules(model, action);
+        follow_the_rules(system, action);
     };
+    let bounds = Bounds { servers: 1, values: 2, term_max: 2, log_max: 1, messages_max: 1 };
+    let raft = Raft::new(bounds).expect("bounds in range");
     let check: Check = |before, after| leader_append_only(&before.system, &after.system);
-    let found = assert_found(&cluster(3), overwrites, check);
-    assert!(matches!(found, Violation::LeaderAppendOnly { .. }));
+    let found = assert_found(&raft, "", overwrites, check);
+    assert!(matches!(found.violation, Violation::LeaderAppendOnly { leader: ServerId(1), .. }), "{found}");
+    // An election in a cluster of one takes 5 steps, and two requests follow.
+    assert_eq!(found.len(), 7, "{found}");
 }
 
 #[test]
 fn a_leader_that_outlives_its_term_is_found() {
-    let stays_leader: Step = |model, action| {
-        let before = model.clone();
-        follow_the_rules(model, action);
-        if let Action::Receive(m) = action
-            && let Some(old) = before.system.servers.at(m.dest)
-            && old.state == ServerState::Leader
-        {
-            server(model, m.dest).state = ServerState::Leader;
+    let stays_leader: Step = |system, action| {
+        let leader = match action {
+            Action::Receive(m) if server(system, m.dest).state == ServerState::Leader => Some(m.dest),
+            _ => None,
+        };
+        follow_the_rules(system, action);
+        if let Some(id) = leader {
+            server(system, id).state = ServerState::Leader;
         }
     };
-    let check: Check = |_, after| election_safety(after);
-    assert_found(&cluster(3), stays_leader, check);
+    let raft = raft(3, 3, 0, &["restart", "duplicate", "drop"]);
+    let found = assert_found(&raft, S1_LEADS, stays_leader, |_, after| election_safety(after));
+    assert!(matches!(found.violation, Violation::ElectionSafety { term: Term(3), .. }), "{found}");
+    // Server 2 times out, has the old leader's vote (4 steps) and its own (3), and takes office.
+    assert_eq!(found.len(), 9, "{found}");
 }
 
-/// Figure 8 of the Raft paper: an entry of term 2 reaches a majority only while term 4 is led, and is overwritten by a
-/// leader of term 5. Commits of older terms by counting are what the figure warns of.
-struct Figure8 {
-    model: Model<u8>,
-}
-
-impl Figure8 {
-    fn take(&mut self, action: &Action<u8>) {
-        follow_the_rules(&mut self.model, action);
-    }
-
-    /// Receives what is in the network until it is empty.
-    fn deliver_all(&mut self) {
-        for _ in 0..1_000 {
-            let first = self.model.system.messages.iter().next();
-            let Some(m) = first.map(|(m, _)| m.clone()) else {
-                return;
-            };
-            self.take(&Action::Receive(m));
-        }
-        panic!("the servers never fall silent");
-    }
-
-    /// `leader` times out until it is in `term`, and wins by the votes of `voters`.
-    fn elect(&mut self, leader: usize, term: usize, voters: &[usize]) {
-        let i = ServerId(leader);
-        while server(&mut self.model, i).current_term < Term(term) {
-            self.take(&Action::Timeout(i));
-        }
-        for voter in voters {
-            self.take(&Action::RequestVote(i, ServerId(*voter)));
-        }
-        self.deliver_all();
-        self.take(&Action::BecomeLeader(i));
-    }
-
-    /// `leader` replicates to `follower` by `rounds` requests and their answers.
-    fn replicate(&mut self, leader: usize, follower: usize, rounds: usize) {
-        for _ in 0..rounds {
-            self.take(&Action::AppendEntries(ServerId(leader), ServerId(follower)));
-            self.deliver_all();
-        }
-    }
-
-    /// Up to part (c) of the figure: server 1 leads term 4 and has brought its entry of term 2 to servers 2 and 3.
-    fn until_c() -> Self {
-        let mut story = Self { model: cluster(5) };
-        let (s1, s5) = (ServerId(1), ServerId(5));
-        story.elect(1, 2, &[1, 2, 3]);
-        story.take(&Action::ClientRequest(s1, 2));
-        story.replicate(1, 2, 1);
-        story.take(&Action::Restart(s1));
-        story.elect(5, 3, &[3, 4, 5]);
-        story.take(&Action::ClientRequest(s5, 3));
-        story.take(&Action::Restart(s5));
-        story.elect(1, 4, &[1, 2, 3]);
-        story.replicate(1, 3, 2);
-        // Server 2 has it already, and says so: three of five.
-        story.replicate(1, 2, 2);
-        for id in [1, 2, 3] {
-            let log = &server(&mut story.model, ServerId(id)).log;
-            assert_eq!(log.entry(LogIndex(1)), Some(&Entry { term: Term(2), value: 2 }));
-        }
-        story
-    }
-
-    /// Part (d): server 5, whose last entry is of term 3, wins term 5.
-    fn elect_server_5(&mut self) {
-        self.take(&Action::Restart(ServerId(1)));
-        self.elect(5, 5, &[2, 3, 4, 5]);
-    }
-}
-
-#[test]
-fn figure_8_commits_nothing_of_an_older_term() {
-    let mut story = Figure8::until_c();
-    story.take(&Action::AdvanceCommitIndex(ServerId(1)));
-    assert_eq!(server(&mut story.model, ServerId(1)).commit_index, LogIndex::ZERO);
-    story.elect_server_5();
-    assert_eq!(invariant::check_state(&story.model), Ok(()));
-}
-
-#[test]
-fn figure_8_e_an_entry_of_its_own_term_commits_the_older_one_too() {
-    let mut story = Figure8::until_c();
-    let s1 = ServerId(1);
-    story.take(&Action::ClientRequest(s1, 4));
-    story.replicate(1, 2, 1);
-    story.replicate(1, 3, 1);
-    story.take(&Action::AdvanceCommitIndex(s1));
-    assert_eq!(server(&mut story.model, s1).commit_index, LogIndex(2));
-    // Server 5 cannot win any more: two of the three that it needs know better.
-    story.take(&Action::Restart(s1));
-    let s5 = ServerId(5);
-    story.take(&Action::Timeout(s5));
-    story.take(&Action::Timeout(s5));
-    for voter in [2, 3, 4, 5] {
-        story.take(&Action::RequestVote(s5, ServerId(voter)));
-    }
-    story.deliver_all();
-    let votes = server(&mut story.model, s5).votes_granted.to_string();
-    assert_eq!(votes, "{s4, s5}");
-}
+/// Figure 8 of the Raft paper with three servers, up to where server 1 leads term 4.
+const FIGURE_8: &str = include_str!("scripts/figure_8.txt");
 
 #[test]
 fn a_commit_of_an_older_term_is_found() {
-    let mut story = Figure8::until_c();
-    // The mutant: three of five hold index 1, so it counts as committed.
-    server(&mut story.model, ServerId(1)).commit_index = LogIndex(1);
-    story.model.history.observe(&story.model.system);
-    assert_eq!(invariant::check_state(&story.model), Ok(()));
-    story.elect_server_5();
-    let found = Violation::LeaderCompleteness {
-        leader: ServerId(5),
+    let commits_by_counting: Step = |system, action| {
+        let Action::AdvanceCommitIndex(i) = action else {
+            return follow_the_rules(system, action);
+        };
+        let leader = server(system, *i);
+        let holders = |index| leader.match_index.iter().filter(|(k, held)| k == i || **held >= index).count();
+        let indexes: Vec<LogIndex> = leader.log.iter().map(|(index, _)| index).collect();
+        let agreed = indexes.into_iter().rfind(|index| leader.is_majority(holders(*index)));
+        leader.commit_index = agreed.unwrap_or(leader.commit_index);
+    };
+    let raft = raft(3, 5, 1, &["restart", "duplicate", "drop", "client-request"]);
+    // Server 1 brings its old entry to server 2 (the first append is rejected) and commits it: 8 steps. Server 3 times out
+    // twice and server 2 once, so that they need not hear of the term; two votes of 3 steps, and the office.
+    let found = assert_found(&raft, FIGURE_8, commits_by_counting, |before, after| check_step(&before.system, after));
+    let expected = Violation::LeaderCompleteness {
+        leader: ServerId(3),
         term: Term(5),
         index: LogIndex(1),
-        entry: Entry { term: Term(2), value: 2 },
+        entry: Entry { term: Term(2), value: 1 },
         committed_in: Term(4),
     };
-    assert_eq!(leader_completeness(&story.model), Err(found.clone()));
-    assert_eq!(
-        found.to_string(),
-        "leader completeness: s5, leader of term 5, lacks 2:2 at index 1, committed in term 4"
-    );
+    assert_eq!(found.violation, expected, "{found}");
+    assert_eq!(found.len(), 18, "{found}");
 }

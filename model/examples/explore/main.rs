@@ -1,0 +1,182 @@
+//! Searches raft.tla within bounds from the command line: see `--help`.
+
+mod arguments;
+mod output;
+
+use arguments::{Arguments, HELP, Request, ScriptSource};
+use output::Meter;
+use outrigger_model::Action;
+use outrigger_model::explore::{Raft, Report, Script, Search, Verdict};
+use outrigger_model::invariant::Violation;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// How a program ends that searched, or did not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Exhausted = 0,
+    Violated = 1,
+    Usage = 2,
+    NotExhausted = 3,
+}
+
+fn main() -> ExitCode {
+    match run(std::env::args().skip(1), &mut io::stdout(), &mut io::stderr()) {
+        Ok(end) => ExitCode::from(end as u8),
+        // Whoever read the output has gone: there is nobody left to tell.
+        Err(_) => ExitCode::from(End::Usage as u8),
+    }
+}
+
+/// The whole program: what `words` ask for, with results on `out` and the rest on `err`.
+fn run(words: impl IntoIterator<Item = String>, out: &mut impl Write, err: &mut impl Write) -> io::Result<End> {
+    let explored = match arguments::parse(words) {
+        Ok(Request::Help) => {
+            write!(out, "{HELP}")?;
+            return Ok(End::Exhausted);
+        }
+        Ok(Request::Explore(arguments)) => explore(&arguments, err).map(|report| (arguments, report)),
+        Err(problem) => Err(problem),
+    };
+    match explored {
+        Ok((arguments, report)) => {
+            if arguments.is_json {
+                output::write_json(&report, out)?;
+            } else {
+                output::write_text(&report, out)?;
+            }
+            Ok(end(&report))
+        }
+        Err(problem) => {
+            writeln!(err, "explore: {problem}\nTry `--help`.")?;
+            Ok(End::Usage)
+        }
+    }
+}
+
+/// Searches as it is told.
+fn explore(arguments: &Arguments, err: &mut impl Write) -> Result<Report<Action<u8>, Violation<u8>>, String> {
+    let mut raft = Raft::new(arguments.bounds).map_err(|error| error.to_string())?;
+    if arguments.has_symmetry {
+        raft = raft.with_symmetry().map_err(|error| error.to_string())?;
+    }
+    if arguments.has_histories {
+        raft = raft.with_histories();
+    }
+    for action in &arguments.without {
+        raft = raft.without(action).map_err(|error| error.to_string())?;
+    }
+    let mut search = Search::new(raft).after(script(arguments.script.as_ref())?);
+    if let Some(states_max) = arguments.states_max {
+        search = search.states_max(states_max);
+    }
+    let mut meter = Meter::new(arguments.is_quiet);
+    let report = search.run_with(|progress| meter.tell(progress, err)).map_err(|error| error.to_string())?;
+    meter.close(&report, err);
+    Ok(report)
+}
+
+/// The script that was asked for.
+fn script(source: Option<&ScriptSource>) -> Result<Script, String> {
+    Ok(match source {
+        None => Script::new(),
+        Some(ScriptSource::Text(text)) => Script::parse(text),
+        Some(ScriptSource::File(name)) => {
+            Script::parse(&std::fs::read_to_string(name).map_err(|error| format!("cannot read {name}: {error}"))?)
+        }
+    })
+}
+
+fn end<A, V>(report: &Report<A, V>) -> End {
+    match report.verdict {
+        Verdict::Exhausted => End::Exhausted,
+        Verdict::NotExhausted { .. } => End::NotExhausted,
+        Verdict::Violated(_) => End::Violated,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use outrigger_model::explore::CounterExample;
+
+    /// Runs the program; how it ended, and what it printed on both outputs.
+    fn run_with(words: &[&str]) -> (End, String, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let words = words.iter().map(|word| (*word).to_owned());
+        let end = run(words, &mut out, &mut err).expect("memory takes all that is written");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (end, text(out), text(err))
+    }
+
+    #[test]
+    fn the_last_line_is_what_tlc_counts() {
+        let words = "--servers 2 --values 1 --max-term 2 --max-log 1 --max-messages 1";
+        let (end, out, _) = run_with(&words.split(' ').collect::<Vec<_>>());
+        assert_eq!(end, End::Exhausted);
+        assert_eq!(out.lines().last(), Some("generated=12861 distinct=1645 depth=28 violations=0"));
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_is_no_proof() {
+        let (end, out, _) = run_with(&["--max-states", "100"]);
+        assert_eq!(end, End::NotExhausted);
+        assert!(out.starts_with("bounds not exhausted: "), "{out}");
+        let (end, out, _) = run_with(&["--max-states", "100", "--output", "json"]);
+        assert_eq!(end, End::NotExhausted);
+        assert!(out.contains(r#""verdict":"not exhausted""#), "{out}");
+    }
+
+    #[test]
+    fn one_json_object_says_it_all() {
+        let (end, out, err) = run_with(&["--output", "json", "--quiet"]);
+        assert_eq!((end, err.as_str()), (End::Exhausted, ""));
+        assert_eq!(
+            out,
+            "{\"generated\":12861,\"distinct\":1645,\"depth\":28,\"violations\":0,\"covered\":1645,\
+             \"verdict\":\"exhausted\"}\n"
+        );
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_two_and_says_why() {
+        let wrong: [&[&str]; 6] = [
+            &["--nonsense"],
+            &["--servers", "9"],
+            &["--servers", "7", "--symmetry"],
+            &["--without", "sleep"],
+            &["--prefix", "BecomeLeader(s1)"],
+            &["--script", "no/such/file"],
+        ];
+        for words in wrong {
+            let (end, out, err) = run_with(words);
+            assert_eq!((end, out.as_str()), (End::Usage, ""), "{words:?}");
+            assert!(err.starts_with("explore: ") && err.ends_with("Try `--help`.\n"), "{err}");
+        }
+        let (_, _, err) = run_with(&["--servers", "9"]);
+        assert!(err.contains("the number of servers cannot be 9: choose from 1 to 8"), "{err}");
+    }
+
+    #[test]
+    fn a_search_may_begin_with_a_script() {
+        let (end, out, _) = run_with(&["--prefix", "Timeout(s1); RequestVote(s1, s2)", "--without", "receive,drop"]);
+        assert_eq!(end, End::Exhausted);
+        // The request stays in flight. Server 1 may restart, server 2 time out and restart: two states and three.
+        assert!(out.ends_with("generated=41 distinct=6 depth=4 violations=0\n"), "{out}");
+    }
+
+    #[test]
+    fn a_violation_ends_with_one() {
+        let found =
+            CounterExample { violation: 0, actions: vec![0], scripted: 0, lines: Vec::new(), last: String::new() };
+        let verdict = Verdict::Violated(found);
+        let report = Report { generated: 2, distinct: 2, depth: 2, covered: 2, verdict };
+        assert_eq!((end(&report), end(&report) as u8), (End::Violated, 1));
+    }
+
+    #[test]
+    fn help_is_no_mistake() {
+        let (end, out, _) = run_with(&["--help"]);
+        assert_eq!((end, out.as_str()), (End::Exhausted, HELP));
+    }
+}

@@ -1,0 +1,100 @@
+//! Which steps are possible, for a search: within bounds, all of them.
+
+use super::server::Role;
+use super::{Action, ReadId, System};
+use crate::log::{LogIndex, Term};
+use crate::server_set::ServerId;
+use std::fmt;
+
+/// How far a search goes. What leads beyond is not enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// No term is later.
+    pub term_max: usize,
+    /// No log is longer.
+    pub log_max: usize,
+    /// No batch of a client is larger.
+    pub batch_max: usize,
+    /// So many reads are asked for.
+    pub reads: ReadId,
+    /// Whether servers crash.
+    pub restarts: bool,
+}
+
+impl<V: Ord + Clone + fmt::Debug> System<V> {
+    /// Every step that is possible within `bounds` and changes something, clients asking for `value`.
+    #[must_use]
+    pub fn enabled(&self, value: &V, bounds: &Bounds) -> Vec<Action<V>> {
+        let mut candidates = Vec::new();
+        for i in self.servers.ids() {
+            self.own_steps(i, value, bounds, &mut candidates);
+            for j in self.servers.ids() {
+                self.steps_between(i, j, &mut candidates);
+            }
+        }
+        candidates.extend((1..=bounds.reads).map(Action::AskRead));
+        candidates.retain(|action| {
+            let mut next = self.clone();
+            next.apply(action).is_ok() && next != *self && next.is_within(bounds)
+        });
+        candidates
+    }
+
+    /// Whether a state is within bounds.
+    #[must_use]
+    pub fn is_within(&self, bounds: &Bounds) -> bool {
+        let round_max = usize::try_from(bounds.reads).unwrap_or(usize::MAX);
+        self.servers.iter().all(|(_, server)| {
+            server.current_term <= Term(bounds.term_max) && server.log.len() <= LogIndex(bounds.log_max)
+        }) && self.said.begun.values().all(|round| *round <= round_max)
+    }
+
+    /// What a server may do by itself.
+    fn own_steps(&self, i: ServerId, value: &V, bounds: &Bounds, steps: &mut Vec<Action<V>>) {
+        let Some(server) = self.servers.at(i) else { return };
+        steps.push(Action::Initialize(i, value.clone()));
+        if bounds.restarts {
+            for kept in 0..=server.pending.len() {
+                steps.push(Action::Restart(i, kept, LogIndex::ZERO));
+                steps.push(Action::Restart(i, kept, server.commit_index));
+            }
+        }
+        // Any number of writes is so many times one.
+        steps.push(Action::Flush(i, 1));
+        steps.extend((server.current_term.0 + 1..=bounds.term_max).map(|term| Action::UpdateTerm(i, Term(term))));
+        steps.extend([Action::StepDown(i), Action::Timeout(i), Action::BecomeLeader(i), Action::BeginRound(i)]);
+        if server.role == Role::Leader {
+            let sizes = 1..=bounds.batch_max;
+            steps.extend(sizes.map(|size| Action::ClientRequest(i, vec![value.clone(); size])));
+            let commits = server.commit_index.0 + 1..=server.log.len().0;
+            steps.extend(commits.map(|index| Action::AdvanceCommitIndex(i, LogIndex(index))));
+        }
+        for read in 1..=bounds.reads {
+            steps.extend([Action::BeginRead(i, read), Action::ConfirmRead(i, read), Action::ServeRead(i, read)]);
+        }
+    }
+
+    /// What the first server may do because of what the second has said.
+    fn steps_between(&self, i: ServerId, j: ServerId, steps: &mut Vec<Action<V>>) {
+        let Some(server) = self.servers.at(i) else { return };
+        let term = server.current_term;
+        steps.extend([Action::GrantVote(i, j), Action::CountVote(i, j)]);
+        if let Some(led) = self.said.led.get(&(term, j)) {
+            for prev in 0..=led.len().0.min(server.log.len().0) {
+                steps.extend((prev..=led.len().0).map(|last| Action::HandleAppendEntries {
+                    server: i,
+                    leader: j,
+                    prev: LogIndex(prev),
+                    last: LogIndex(last),
+                }));
+            }
+            let commits = server.commit_index.0 + 1..=server.verified.0;
+            steps.extend(commits.map(|index| Action::HandleCommit(i, j, LogIndex(index))));
+            let rounds = self.said.begun.get(&(term, j)).copied().unwrap_or_default();
+            steps.extend((1..=rounds).map(|round| Action::AnswerRound(i, j, round)));
+        }
+        // A smaller acknowledgement can bring about nothing that the largest cannot after it.
+        let acknowledged = self.said.acknowledged.get(&(term, j));
+        steps.extend(acknowledged.map(|index| Action::HandleAcknowledgement(i, j, *index)));
+    }
+}
