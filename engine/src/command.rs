@@ -5,7 +5,7 @@
 //!
 //! | lane | commands | hands back |
 //! |---|---|---|
-//! | log | `SaveVote`, `SavePeer`, `AppendInputEntries`, `TruncateLog`, `SaveCommitted` | never: that would block votes |
+//! | log | `SaveVote`, `SavePeer`, `AppendInputEntries`, `TruncateLog`, `SaveCommitted`, `SaveRefusal` | never: that would block votes |
 //! | apply | `Apply`, `StateMachine` | when the state machine lags |
 //! | peer, one each | `Replicate`, `ReplicateCommitted` | when the connection is full |
 //! | client | `Accepted`, `Refused`, `Abandoned` | never |
@@ -16,7 +16,7 @@
 use crate::entry::Batch;
 use crate::message::{Heartbeat, Message, VoteRequest};
 use crate::refusal::{Fault, PeerRefusal, Refusal};
-use crate::types::{Epoch, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
+use crate::types::{Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
 
 /// One thing to do, taken from [`Engine::poll_command`](crate::Engine::poll_command).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +54,14 @@ pub enum Command {
     SaveCommitted {
         /// The commit index.
         commit: LogIndex,
+    },
+    /// Make it durable that this node must never run from its data again: a peer had met a life that outranks it. Nothing
+    /// waits for it: [`Command::Halt`] follows, and whoever runs the node writes what is queued before it ends.
+    SaveRefusal {
+        /// The peer.
+        by: Peer,
+        /// What it had met under this node's id.
+        met: Incarnation,
     },
     /// Apply these entries to the state machine; answer with [`Event::Applied`](crate::Event::Applied).
     Apply {
@@ -189,7 +197,8 @@ impl Command {
             | Self::SavePeer { .. }
             | Self::AppendInputEntries { .. }
             | Self::TruncateLog { .. }
-            | Self::SaveCommitted { .. } => Some(Lane::Log),
+            | Self::SaveCommitted { .. }
+            | Self::SaveRefusal { .. } => Some(Lane::Log),
             Self::Apply { .. } | Self::StateMachine(_) => Some(Lane::Apply),
             Self::Replicate { target, .. } | Self::ReplicateCommitted { target, .. } => Some(Lane::Peer(*target)),
             Self::Accepted { .. } | Self::Refused { .. } | Self::Abandoned { .. } => Some(Lane::Client),

@@ -8,10 +8,11 @@ use crate::config::EngineConfig;
 use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
 use crate::log_ids::LogIds;
+use crate::meeting::Refusals;
 use crate::membership::{Membership, Memberships};
 use crate::message::Message;
 use crate::random::Random;
-use crate::refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
+use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
 use crate::role::{Follower, Role};
 use crate::status::{RoleKind, Status};
@@ -21,8 +22,6 @@ use crate::writes::{Promise, Writes};
 
 /// Each start of a node has so many bits of request ids for itself: enough for a million a second for half a year.
 const ID_BITS: u32 = 44;
-/// So many nodes are remembered; members are beyond this limit.
-const PEERS_MAX: usize = 4096;
 
 /// The Raft consensus algorithm as a pure function of (state, event, now).
 ///
@@ -45,7 +44,9 @@ pub struct Engine {
     /// The members.
     pub(crate) memberships: Memberships,
     /// The highest life of each peer that was met.
-    peers: BTreeMap<NodeId, Incarnation>,
+    pub(crate) peers: BTreeMap<NodeId, Incarnation>,
+    /// Who refuses whom, lately.
+    pub(crate) refusals: Refusals,
     /// What the node does now.
     pub(crate) role: Role,
     /// Deadlines.
@@ -93,6 +94,7 @@ impl Engine {
             applied: LogIndex::ZERO,
             memberships: Memberships::restore(&restored.memberships),
             peers: restored.peers,
+            refusals: Refusals::default(),
             role: Role::Follower(Follower::default()),
             timers: Timers::default(),
             log_clock: (restored.log_time, now),
@@ -120,12 +122,14 @@ impl Engine {
         if self.fault.is_some() {
             return self.refuse_when_halted(&event);
         }
+        self.forget_refusals(now);
         match event {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
             Event::Propose { token, entries } => self.handle_propose(token, entries, now),
             Event::Read { token } => self.handle_read(token, now),
             Event::Received { from, message } => self.handle_received(from, message, now),
+            Event::Refused { by, met, reason } => self.handle_refused(by, met, reason, now),
             Event::LogFlushed { write } => self.handle_log_flushed(write, now),
             Event::StorageFailed { reason } => self.halt(Fault::Storage { reason }),
             Event::Sent { target, epoch, request, last, bytes } => {
@@ -168,6 +172,8 @@ impl Engine {
             applied: self.applied,
             membership: Arc::clone(self.memberships.effective()),
             matched,
+            refused_by: self.refusals.by(),
+            refuses: self.refusals.of(),
         }
     }
 
@@ -363,8 +369,7 @@ impl Engine {
         }
         let Some(message) = message else { return };
         if let Err(inconsistency) = message.check_range() {
-            let reason = PeerRefusal::Inconsistent(inconsistency);
-            return self.push(Command::RefusePeer { peer: from, reason });
+            return self.refuse_inconsistent(from, inconsistency, now);
         }
         if message.term().is_some_and(|term| term > self.vote.term) {
             self.adopt_term(message.term().unwrap_or_default(), now);
@@ -386,30 +391,8 @@ impl Engine {
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
         };
         if let Err(inconsistency) = handled {
-            self.push(Command::RefusePeer { peer: from, reason: PeerRefusal::Inconsistent(inconsistency) });
+            self.refuse_inconsistent(from, inconsistency, now);
         }
-    }
-
-    /// Who speaks must live in the highest life that was met under its id.
-    fn meet(&mut self, from: Peer) -> Result<(), PeerRefusal> {
-        if from.node == self.id() {
-            return Err(PeerRefusal::OwnId);
-        }
-        let life = from.incarnation;
-        match self.peers.get(&from.node) {
-            Some(met) if *met == life => return Ok(()),
-            Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met: met.id }),
-            Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met: met.start }),
-            Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy),
-            None if self.peers.len() >= PEERS_MAX && !self.membership().nodes().contains_key(&from.node) => {
-                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
-            }
-            Some(_) | None => {}
-        }
-        self.peers.insert(from.node, life);
-        let write = self.writes.accept();
-        self.push(Command::SavePeer { write, peer: from });
-        Ok(())
     }
 
     fn handle_log_flushed(&mut self, write: crate::WriteId, now: Instant) {
@@ -438,7 +421,7 @@ impl Engine {
         }
     }
 
-    fn halt(&mut self, fault: Fault) {
+    pub(crate) fn halt(&mut self, fault: Fault) {
         self.leave_role();
         self.role = Role::Follower(Follower::default());
         self.timers = Timers::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
-use crate::types::{Epoch, LogIndex, Peer, RequestId, Token, WriteId};
+use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, Token, WriteId};
 
 /// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
 ///
@@ -40,6 +40,16 @@ pub enum Event {
         from: Peer,
         /// What it says; `None` for a handshake.
         message: Option<Message>,
+    },
+    /// A peer has refused to listen to this life of this node. A runtime reports it only if the peer could be believed to be
+    /// who it says: after a handshake, on a connection that this node made itself.
+    Refused {
+        /// The peer.
+        by: Peer,
+        /// What it had met under this node's id, if that is why.
+        met: Option<Incarnation>,
+        /// Why, for people.
+        reason: String,
     },
     /// Everything on the log lane up to this write is durable.
     LogFlushed {

@@ -57,6 +57,7 @@ mod follower;
 mod invariant;
 mod leader;
 mod log_ids;
+mod meeting;
 mod membership;
 mod message;
 mod progress;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::types::{LogId, LogIndex, NodeId, Term};
+use crate::types::{Incarnation, LogId, LogIndex, NodeId, Term};
 
 /// Why a caller is told no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,7 +21,8 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
-    /// An entry is larger than the limit. Nothing was done, and nothing will be.
+    /// An entry, or a group of entries that must stay together, is larger than the limit. Nothing was done, and nothing will
+    /// be.
     EntryTooLarge {
         /// Its size in bytes.
         bytes: usize,
@@ -56,7 +57,7 @@ impl fmt::Display for Refusal {
                 write!(f, "{current} in hand, the limit is {limit}; try again later")
             }
             Self::EntryTooLarge { bytes, limit } => {
-                write!(f, "an entry of {bytes} bytes exceeds the limit of {limit} bytes; send less")
+                write!(f, "{bytes} bytes at once exceed the limit of {limit} bytes; send less")
             }
             Self::AlreadyInitialized => f.write_str("the log is not empty; the cluster is initialized already"),
             Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
@@ -72,16 +73,19 @@ impl fmt::Display for Refusal {
 pub enum PeerRefusal {
     /// Its data directory is not the one that was met under its id: it was wiped or replaced.
     OtherIncarnation {
-        /// The incarnation that was met.
-        met: u64,
+        /// What was met.
+        met: Incarnation,
     },
     /// It runs from an older copy of its data directory.
     EarlierStart {
-        /// The highest start that was met.
-        met: u64,
+        /// What was met; its start is the highest.
+        met: Incarnation,
     },
     /// Two copies of its data directory run at once.
-    SecondCopy,
+    SecondCopy {
+        /// What was met; its start is the same.
+        met: Incarnation,
+    },
     /// It claims to be this very node.
     OwnId,
     /// More nodes than this have been met already, and it is not a member.
@@ -93,17 +97,29 @@ pub enum PeerRefusal {
     Inconsistent(Inconsistency),
 }
 
+impl PeerRefusal {
+    /// What was met under the peer's id, if that is the reason: it outranks the peer, which may judge so itself.
+    #[must_use]
+    pub const fn met(&self) -> Option<Incarnation> {
+        match self {
+            Self::OtherIncarnation { met } | Self::EarlierStart { met } | Self::SecondCopy { met } => Some(*met),
+            Self::OwnId | Self::TooMany { .. } | Self::Inconsistent(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for PeerRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OtherIncarnation { met } => write!(
                 f,
-                "another data directory (incarnation {met:016x}) was met under its id; was it wiped? remove the node and add it again"
+                "another data directory (incarnation {:016x}) was met under its id; was it wiped? it cannot come back under this id",
+                met.id
             ),
             Self::EarlierStart { met } => {
-                write!(f, "start {met} was met under its id; is its data directory an older copy?")
+                write!(f, "start {} was met under its id; is its data directory an older copy?", met.start)
             }
-            Self::SecondCopy => f.write_str("another copy of its data directory is running; stop one"),
+            Self::SecondCopy { .. } => f.write_str("another copy of its data directory is running; stop one"),
             Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and it is not a member"),
             Self::Inconsistent(inconsistency) => inconsistency.fmt(f),
@@ -180,7 +196,7 @@ impl fmt::Display for Inconsistency {
             Self::Forgotten { acknowledged, holds } => write!(
                 f,
                 "it acknowledged index {acknowledged} as durable and holds no more than {holds}; did its disk lose data, or is \
-                 its directory an older copy? remove the node and add it again"
+                 its directory an older copy? stop it: it cannot take part with this directory"
             ),
             Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
             Self::BeyondLog { matched, last } => {
@@ -206,11 +222,51 @@ pub enum Fault {
         /// What went wrong.
         reason: String,
     },
+    /// A peer has met another life of this node, which outranks this one: what this one does not know, it may have
+    /// acknowledged there. It must never take part again, in no later start either.
+    Refused {
+        /// The peer.
+        by: NodeId,
+        /// What it has met.
+        met: Incarnation,
+        /// This life, or that earlier one of the same data which was refused.
+        own: Incarnation,
+    },
+}
+
+/// Whether `met` shows that what lives as `own` is wiped, an older copy or one of two: a later life of the same data is
+/// neither, and its own life is no news.
+#[must_use]
+pub(crate) const fn outranks(met: Incarnation, own: Incarnation) -> bool {
+    met.id != own.id || met.start > own.start || (met.start == own.start && met.nonce != own.nonce)
+}
+
+fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarnation) -> fmt::Result {
+    if met.id != own.id {
+        write!(
+            f,
+            "this data directory ({:016x}) was made after another ({:016x}), which node {by} has met:",
+            own.id, met.id
+        )?;
+        f.write_str(" what the node had acknowledged was wiped;")?;
+    } else if met.start > own.start {
+        write!(
+            f,
+            "this data directory is an older copy: this is start {}, node {by} has met start {};",
+            own.start, met.start
+        )?;
+        f.write_str(" what the node has acknowledged since may be missing;")?;
+    } else {
+        write!(f, "this data directory is one of two copies: node {by} has met another start {};", met.start)?;
+        f.write_str(" what either has acknowledged may be missing in the other;")?;
+    }
+    f.write_str(" it is marked and will not be started again: start the original, or remove this directory")
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Refused { by, met, own } => refused(f, *by, *met, *own),
             Self::Storage { reason } => write!(f, "the log failed: {reason}"),
             Self::StateMachine { at, reason } => write!(f, "the state machine stopped at index {at}: {reason}"),
         }

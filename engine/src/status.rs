@@ -61,4 +61,8 @@ pub struct Status {
     pub membership: Arc<Membership>,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Which peers have lately refused to listen to this node, and why.
+    pub refused_by: BTreeMap<NodeId, String>,
+    /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.
+    pub refuses: BTreeMap<NodeId, String>,
 }

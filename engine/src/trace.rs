@@ -70,6 +70,7 @@ impl Display for Event {
             Self::Read { token } => write!(f, "read #{token}"),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
+            Self::Refused { by, reason, .. } => write!(f, "refused by {by}: {reason}"),
             Self::LogFlushed { write } => write!(f, "log_flushed w{write}"),
             Self::StorageFailed { reason } => write!(f, "storage_failed: {reason}"),
             Self::Sent { target, last, .. } => write!(f, "sent to {target} up to {last}"),
@@ -92,6 +93,7 @@ impl Display for Command {
                 write!(f, "append_input_entries w{write}: {}", entries(batches))
             }
             Self::TruncateLog { write, after } => write!(f, "truncate_log w{write}: after {after}"),
+            Self::SaveRefusal { by, met } => write!(f, "save_refusal by {by}, which met start {}", met.start),
             Self::SaveCommitted { commit } => write!(f, "save_committed {commit}"),
             Self::Apply { first, last } => write!(f, "apply {first}..{last}"),
             Self::StateMachine(StateMachineRequest::Read { token }) => write!(f, "state_machine: read #{token}"),

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::refused::Refused;
 use crate::state::{GroupId, LogPosition};
 
 /// A failure of the disk, with what was being done to which file.
@@ -75,7 +76,11 @@ impl fmt::Display for Corruption {
         if let Some(index) = self.index {
             write!(f, ", index {index}")?;
         }
-        write!(f, ": {}", self.what)
+        write!(
+            f,
+            ": {}; nothing was changed: keep the directory to look into, and let the other nodes serve",
+            self.what
+        )
     }
 }
 
@@ -131,6 +136,9 @@ pub enum OpenError {
         /// The node id in the options.
         expected: u64,
     },
+    /// A peer has refused this directory in an earlier start: it is a copy, or came after a wipe. There is nothing to
+    /// repair; start the original, or remove the directory.
+    Refused(Refused),
     /// A segment that must be there is not.
     SegmentMissing {
         /// The missing file, or for a hole among older ones the directory.
@@ -169,6 +177,7 @@ impl fmt::Display for OpenError {
             Self::OtherNode { found, expected } => {
                 write!(f, "the log belongs to node {found}, not to {expected}: check the node's id")
             }
+            Self::Refused(refused) => refused.fmt(f),
             Self::SegmentMissing { path, group: Some(group) } => {
                 write!(f, "a segment with entries of {group} is missing in {}", path.display())
             }

@@ -13,10 +13,11 @@
 //!
 //! # What it promises
 //! - What [`Log::flush`] has answered survives a power cut; nothing else ever appears out of order.
-//! - A torn end is cut; anything else that is damaged is refused with file, offset and index, never skipped.
+//! - A torn end is cut, and [`Log::cut`] tells of it; anything else that is damaged is refused with file, offset and
+//!   index, never skipped.
 //! - After one failed write or sync the log is poisoned: it never tries a sync again (a retry may lie).
 //! - When the disk is full, reads go on and votes can still be saved.
-//! - A directory belongs to one cluster, one node and one process at a time.
+//! - A directory belongs to one cluster, one node and one process at a time; once [refused](Log::refuse), to nobody.
 //!
 //! The log has no thread, no clock and no randomness of its own: who hosts it decides when it flushes, and hands it the
 //! random numbers it needs. All of it runs on the simulated [`FaultyDisk`] exactly as on [`RealDisk`]. The files are
@@ -65,6 +66,7 @@ mod queue;
 mod reader;
 mod record;
 mod recovery;
+mod refused;
 mod segment;
 mod shared;
 mod state;
@@ -80,5 +82,7 @@ pub use open::OpenOptions;
 pub use preparer::Preparer;
 pub use reader::{LogReader, Run};
 pub use record::Record;
+pub use recovery::Cut;
+pub use refused::Refused;
 pub use state::{GroupId, GroupState, LogPosition, PeerIdentity, Vote};
 pub use writer::Log;

@@ -1,7 +1,7 @@
 //! Opening a log: the options, the lock, creation, and the order in which a start becomes durable.
 //!
 //! ```text
-//!   look -> lock -> identity -> scan (all of it reading only)
+//!   look -> lock -> identity, no mark of a refusal -> scan (all of it reading only)
 //!        -> identity.new written and synced -> segments repaired and synced -> renamed to identity, directory synced
 //! ```
 //!
@@ -17,7 +17,8 @@ use crate::disk::Disk;
 use crate::error::{During, OpenError};
 use crate::identity::{self, IDENTITY, Identity};
 use crate::preparer::{self, Preparation};
-use crate::recovery::{self, Recovered, Scan};
+use crate::recovery::{self, Cut, Recovered, Scan};
+use crate::refused;
 use crate::segment::{self, SegmentHeader};
 use crate::shared::Shared;
 use crate::writer::Active;
@@ -85,6 +86,7 @@ pub(crate) struct Opened<D: Disk> {
     pub(crate) shared: Arc<Shared<D>>,
     pub(crate) lock: D::Lock,
     pub(crate) active: Active<D::File>,
+    pub(crate) cut: Option<Cut>,
 }
 
 /// See [`Log::open`](crate::Log::open).
@@ -97,6 +99,9 @@ pub(crate) fn open<D: Disk>(disk: D, directory: &Path, options: &OpenOptions) ->
     };
     if let Some(found) = found {
         check_owner(&found, options)?;
+        if let Some(refused) = refused::read(&disk, directory)? {
+            return Err(OpenError::Refused(refused));
+        }
     }
     let before = match found {
         // Start 0: a creation that was interrupted, so nobody has ever used what is there.
@@ -127,7 +132,7 @@ fn start<D: Disk>(
     let Recovered { active, end, runs, ready } = scan.repair(&disk, directory, identity::IDENTITY_NEW)?;
     replacement.commit(&disk, directory)?;
 
-    let header = active.header;
+    let (header, cut) = (active.header, scan.cut);
     let mut index = scan.index;
     assert!(identity.start >= 1, "start 0 is a creation");
     assert!(index.segments.contains_key(&header.sequence), "the segment in use is known");
@@ -146,7 +151,7 @@ fn start<D: Disk>(
     let preparation = Preparation { ready, next_sequence: header.sequence + 1, segment_bytes: options.segment_bytes() };
     let shared = Shared::new(disk, directory.to_owned(), identity, index, preparation);
     shared.retired().extend(retired);
-    Ok(Opened { shared: Arc::new(shared), lock, active })
+    Ok(Opened { shared: Arc::new(shared), lock, active, cut })
 }
 
 /// What a directory holds.

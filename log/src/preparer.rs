@@ -106,6 +106,14 @@ pub(crate) fn take_next<D: Disk>(shared: &Shared<D>, bytes_min: u64) -> Result<S
     Ok(next)
 }
 
+/// Removes the segment that was made ahead of need, to make room. Answers whether there was one.
+pub(crate) fn give_up_next<D: Disk>(shared: &Shared<D>) -> Result<bool, DiskError> {
+    let Some(next) = shared.preparation().ready.take() else { return Ok(false) };
+    let path = shared.segment_path(next.header.sequence);
+    shared.disk.remove(&path).during("remove", &path)?;
+    Ok(true)
+}
+
 fn make_next<D: Disk>(shared: &Shared<D>, preparation: &mut Preparation<D::File>) -> Result<(), DiskError> {
     let header = SegmentHeader {
         sequence: preparation.next_sequence,

@@ -13,7 +13,7 @@
 //! | runs that do not cover a group's log                                | a missing file  | refused |
 //! | in the last segment: zeros to the end                               | a clean end     | nothing |
 //! | a bad group, and a later header, or the trailer, says it was synced | corruption      | refused, with file, offset and index |
-//! | a bad group, and nothing that says so                               | a tear          | cut there |
+//! | a bad group, and nothing that says so                               | a tear          | cut there, and told: [`Cut`] |
 //! | a footer that is whole, without its trailer                         | a torn sealing  | cut there |
 //! | a record that contradicts what is before it                         | corruption      | refused |
 //!
@@ -22,7 +22,8 @@
 //! killed leaves its writes in the page cache only, and after a failed sync the cache may hold as clean what never
 //! reached the disk (TRAPS 39). All of this may be interrupted and repeated at every step.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Corruption, DiskError, During, OpenError};
@@ -32,6 +33,34 @@ use crate::preparer::Segment;
 use crate::record::{self, Summary, narrow};
 use crate::segment::{self, FIRST_GROUP, FooterGroup, GROUP_HEADER, GroupHeader, SECTOR, SegmentHeader, Trailer, size};
 use crate::state::GroupId;
+
+/// The end of a log that a start has cut off, because nothing proves that it was ever synced; see
+/// [`Log::cut`](crate::Log::cut).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where the log ends now.
+    pub offset: u64,
+    /// How many bytes stood behind it, up to the last that is not zero; at least 1.
+    pub bytes: u64,
+    /// The group whose entries were cut, where that can be told.
+    pub group: Option<GroupId>,
+    /// The first index that is not in the log, where that can be told. Whether there was an entry with it cannot.
+    pub index: Option<u64>,
+    /// Why the bytes do not count.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was cut at offset {}, {} bytes behind it", self.file.display(), self.offset, self.bytes)?;
+        if let Some(index) = self.index {
+            write!(f, ", the first index that is not there is {index}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
 
 /// What was read, before anything is changed.
 pub(crate) struct Scan {
@@ -47,6 +76,8 @@ pub(crate) struct Scan {
     leftovers: Vec<String>,
     /// The highest synced offset that a header in the active segment states.
     pub(crate) stated: u64,
+    /// What the repair will cut off.
+    pub(crate) cut: Option<Cut>,
 }
 
 struct ActiveScan {
@@ -101,7 +132,8 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
 
     let image = read_whole(disk, directory, &active)?;
     let file = directory.join(segment::file_name(active.sequence));
-    let walk = walk(&image, &active, &file, &mut index)?;
+    let (walk, bad) = walk(&image, &active, &file, &mut index)?;
+    let cut = cut(&image, &active, file, &walk, &bad, &index);
     if let Some(group) = index.uncovered() {
         return Err(OpenError::SegmentMissing { path: directory.to_owned(), group: Some(group) });
     }
@@ -114,7 +146,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     assert_eq!(image.len() as u64, active.file_bytes, "the whole segment was read");
     assert!(prepared.is_none_or(|prepared| prepared.sequence == active.sequence + 1), "{prepared:?}");
     let active = ActiveScan { header: active, image, walk };
-    Ok(Scan { index, active, unproven_footer, prepared, leftovers, stated })
+    Ok(Scan { index, active, unproven_footer, prepared, leftovers, stated, cut })
 }
 
 /// Reads what a segment says of itself at both ends.
@@ -214,8 +246,9 @@ struct Bad {
 /// A record of a group that has been verified whole.
 type Sound = (GroupId, Summary, Option<RunPlace>);
 
-/// Applies all intact groups of a segment that is not sealed to the index, up to a clean end or a tear.
-fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) -> Result<Walk, Corruption> {
+/// Applies all intact groups of a segment that is not sealed to the index, up to a clean end or a tear: where it ended,
+/// and why.
+fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) -> Result<(Walk, Bad), Corruption> {
     let mut walk = Walk { end: FIRST_GROUP, proven: FIRST_GROUP, runs: 0 };
     let bad = loop {
         match read_group(image, header, walk.end) {
@@ -244,7 +277,20 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
         let (group, index) = first_lost(image, &bad, index);
         return Err(Corruption { file: file.to_owned(), offset: bad.offset, group, index, what: bad.what });
     }
-    Ok(walk)
+    Ok((walk, bad))
+}
+
+/// How many bytes stand behind the end of the groups, up to the last that is not zero.
+fn residue(image: &[u8], header: &SegmentHeader, walk: &Walk) -> u64 {
+    let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
+    behind.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+/// What is cut off behind the end of the groups; `None` for zeros.
+fn cut(image: &[u8], header: &SegmentHeader, file: PathBuf, walk: &Walk, bad: &Bad, index: &Index) -> Option<Cut> {
+    let bytes = residue(image, header, walk);
+    let (group, index) = first_lost(image, bad, index);
+    (bytes > 0).then_some(Cut { file, offset: walk.end, bytes, group, index, what: bad.what })
 }
 
 /// Reads one group; only as a whole is it worth anything, for none of it was acknowledged before all of it was synced.
@@ -356,8 +402,7 @@ impl Scan {
         assert!(walk.proven <= walk.end, "proven up to {}, beyond the end at {}", walk.proven, walk.end);
         let active = open_segment(disk, directory, *header)?;
         let path = directory.join(segment::file_name(header.sequence));
-        let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
-        let residue = behind.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
+        let residue = residue(image, header, walk);
         let mut tail = image.get(size(walk.proven)..size(walk.end)).unwrap_or_default().to_vec();
         tail.resize(tail.len() + size(segment::sectors_up(residue)), 0);
         assert!(walk.proven + tail.len() as u64 <= header.groups_end(), "the repair of {} is too long", path.display());

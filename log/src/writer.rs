@@ -23,9 +23,11 @@ use crate::preparer::{self, Preparer, Segment};
 use crate::queue::{Batch, Room};
 use crate::reader::LogReader;
 use crate::record::{self, Record, Summary, narrow};
+use crate::recovery::Cut;
+use crate::refused::{self, Refused};
 use crate::segment::{self, FIRST_GROUP, SegmentHeader, Trailer, size};
 use crate::shared::Shared;
-use crate::state::{GroupId, GroupState};
+use crate::state::{GroupId, GroupState, PeerIdentity};
 
 /// A run of entries is split into records of about this many bytes, so that reading a few entries reads a few bytes.
 const RUN_BYTES_MAX: usize = 1 << 20;
@@ -46,6 +48,8 @@ pub struct Log<D: Disk = RealDisk> {
     /// An empty batch whose buffers are used again.
     spare: Batch,
     active: Active<D::File>,
+    /// What this opening has cut.
+    cut: Option<Cut>,
 }
 
 /// The segment that is written to.
@@ -88,7 +92,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`OpenError`]; for all but failures of the disk the directory is as it was.
     pub fn open(disk: D, directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
-        let Opened { shared, lock, active } = open::open(disk, directory, &options)?;
+        let Opened { shared, lock, active, cut } = open::open(disk, directory, &options)?;
         let groups = &shared.index().groups;
         active.assert_invariants();
         let appended = groups.iter().map(|(group, index)| (*group, index.state.clone())).collect();
@@ -100,6 +104,7 @@ impl<D: Disk> Log<D> {
             queue: Batch::default(),
             spare: Batch::default(),
             active,
+            cut,
             shared: Arc::clone(&shared),
         })
     }
@@ -107,6 +112,32 @@ impl<D: Disk> Log<D> {
     /// Whose log this is, with this start's number and nonce.
     pub fn identity(&self) -> Identity {
         self.shared.identity
+    }
+
+    /// What this opening has cut off: the bytes of a write that was not finished; `None` after a clean end. Nothing of
+    /// it was ever acknowledged, unless the disk has lost what it had synced: worth a line in the host's log.
+    pub const fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// Marks the directory, durably: node `by` had met `met` under this node's name, which is not this start of this
+    /// directory. From now on nobody opens it any more; see [`OpenError::Refused`]. This log itself goes on.
+    ///
+    /// # Errors
+    /// When the disk fails; on a full one only if not even the segment made ahead of need gave room.
+    ///
+    /// # Panics
+    /// If `met` is this very start.
+    pub fn refuse(&mut self, by: u64, met: PeerIdentity) -> Result<(), DiskError> {
+        let Identity { incarnation, start, nonce, .. } = self.shared.identity;
+        let refused = Refused { by, met, own: PeerIdentity { incarnation, start, nonce } };
+        let (disk, directory) = (&self.shared.disk, &self.shared.directory);
+        match refused::write(disk, directory, &refused) {
+            Err(error) if error.is_full() && preparer::give_up_next(&self.shared)? => {
+                refused::write(disk, directory, &refused)
+            }
+            written => written,
+        }
     }
 
     /// All groups that anything was ever appended for, in order.

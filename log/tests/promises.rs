@@ -137,6 +137,8 @@ fn a_torn_group_is_cut_whole_whatever_of_it_was_written() {
             continue;
         }
         assert_eq!(observe(&recovered), before, "kept sectors: {kept:04b}");
+        let cut = recovered.cut().map(|cut| (cut.file.clone(), cut.offset, cut.index));
+        assert_eq!(cut, (kept > 0).then(|| (segment(1), 1_024, Some(2))), "what was cut is told, and only that");
         flush_entries(&mut recovered, GROUP, &[b"new"]).unwrap();
         lose(&torn);
         assert_eq!(last_index(&open(&torn)), 2);
@@ -247,7 +249,13 @@ fn rot_in_the_last_group_looks_like_a_tear_unless_a_mark_says_that_it_was_synced
     for disk in [&disk, &marked] {
         assert!(disk.flip_bit(&segment(1), 1_600, 0));
     }
-    assert_eq!(last_index(&open(&disk)), 2);
+    let log = open(&disk);
+    assert_eq!(last_index(&log), 2);
+    let cut = log.cut().expect("a record was cut").to_string();
+    let path = segment(1).display().to_string();
+    assert!(cut.contains(&path) && cut.contains("offset 1536, ") && cut.contains("is 3: "), "{cut}");
+    drop(log);
+    assert_eq!(open(&disk).cut(), None, "it is cut once");
     let error = Log::open(marked, directory(), tiny(SEGMENT)).unwrap_err();
     assert!(matches!(&error, OpenError::Corrupt(found) if found.index == Some(3)), "{error}");
 }

@@ -5,7 +5,9 @@ mod workload;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use outrigger_log::{Disk, DiskFile, FaultyDisk, GroupId, Log, LogPosition, OpenError, OpenOptions, ReadError, Record};
+use outrigger_log::{
+    Disk, DiskFile, FaultyDisk, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, ReadError, Record,
+};
 use workload::{append_entries, directory, flush_entries, tiny};
 
 const GROUP: GroupId = GroupId(1);
@@ -238,4 +240,47 @@ fn a_truncation_of_what_is_committed_is_a_callers_fault() {
     append_entries(&mut log, GROUP, &[b"one"]);
     log.append(GROUP, Record::Committed { index: 1 }).unwrap();
     let _ = log.append(GROUP, Record::Truncate { after: 0 });
+}
+
+#[test]
+fn a_directory_that_a_peer_refused_is_never_opened_again() {
+    let disk = some_log();
+    let mut log = open(&disk);
+    let own = log.identity();
+    let met = PeerIdentity { incarnation: own.incarnation, start: own.start + 1, nonce: 77 };
+    log.refuse(3, met).unwrap();
+    drop(log);
+    // Nothing but what was synced.
+    disk.crash_with(&mut |_| 0);
+    for _ in 0..3 {
+        let error = refusal(&disk, tiny(SEGMENT));
+        let OpenError::Refused(refused) = &error else { panic!("{error}") };
+        assert_eq!((refused.by, refused.met, refused.own.start), (3, met, own.start));
+        let said = error.to_string();
+        assert!(
+            said.contains("node 3 has met start 3") && said.contains("start 2") && said.contains("remove"),
+            "{said}"
+        );
+    }
+    assert!(disk.overwrite(&directory().join("refused"), 20, &[0xff]));
+    assert!(matches!(refusal(&disk, tiny(SEGMENT)), OpenError::Corrupt(_)), "a damaged mark is a mark");
+}
+
+#[test]
+fn a_refusal_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    assert!(log.preparer().prepare().unwrap());
+    disk.limit_bytes(Some(0));
+    let met = PeerIdentity { start: 9, ..PeerIdentity::default() };
+    assert!(log.refuse(2, met).is_err(), "not a byte");
+    drop(log);
+    disk.limit_bytes(None);
+    let mut log = open(&disk);
+    log.preparer().prepare().unwrap();
+    disk.limit_bytes(Some(2 * SEGMENT + 150));
+    log.refuse(2, met).unwrap();
+    drop(log);
+    assert!(matches!(refusal(&disk, tiny(SEGMENT)), OpenError::Refused(_)));
 }

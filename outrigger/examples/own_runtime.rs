@@ -104,6 +104,7 @@ impl RaftRuntime for Doer {
                 self.say(&targets, &if pre_vote { Message::PreVote(request) } else { Message::RequestVote(request) });
             }
             Command::SendMessage { target, message } => self.said.push((target, message)),
+            Command::SaveRefusal { by, met } => self.store.save_refusal(by, met)?,
             Command::Halt { fault } => println!("node {} has stopped: {fault}", self.name.node),
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }

@@ -9,15 +9,15 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{Body, Engine, Incarnation, LogId, LogIndex, Membership, Peer, Restored};
-use outrigger_log::{OpenOptions, Preparer, RealDisk};
+use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, NodeId, Peer, Restored};
+use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 use tokio::sync::watch;
 
 use crate::StateMachine;
-use crate::config::Config;
+use crate::config::{Config, resolve};
 use crate::error::StartError;
 use crate::metrics::{Metrics, MetricsReceiver};
-use crate::network::{Local, TcpSettings, TcpTransport, Transport};
+use crate::network::{Local, TcpTransport, Transport};
 use crate::raft::Raft;
 use crate::runtime::Driver;
 use crate::runtime::apply::{Jobs, Worker};
@@ -111,9 +111,11 @@ impl<S: StateMachine> Builder<S> {
     pub async fn start(self) -> Result<Raft<S>, StartError> {
         let Self { config, state, transport, store } = self;
         config.validate()?;
+        // Who brings a transport knows what its addresses mean.
+        let calls_by_address = transport.is_none();
         let transport = match transport {
             Some(transport) => transport,
-            None => tcp(&config)?,
+            None => tcp(&config).await?,
         };
         let opened = open(&config, store).await?;
         if opened.peer.node != config.node() {
@@ -124,17 +126,32 @@ impl<S: StateMachine> Builder<S> {
             return Err(StartError::NoInitialCluster { id: config.id });
         }
         let initial = is_first.then(|| Arc::new(config.initial_membership()));
+        let members = initial.as_ref().or_else(|| opened.restored.memberships.last().map(|(_, members)| members));
+        if let Some(members) = members.filter(|_| calls_by_address) {
+            warn_if_out_of_reach(&config, members);
+        }
         assemble(Arc::new(config), state, transport, opened, initial)
     }
 }
 
-fn tcp(config: &Config) -> Result<Arc<dyn Transport>, StartError> {
-    // An entry travels with its envelope, and in company.
-    let frame_bytes_max = TcpSettings::default().frame_bytes_max.max(config.limits.entry_bytes_max.saturating_mul(2));
-    let settings = TcpSettings { frame_bytes_max, ..TcpSettings::default() };
-    let bound = TcpTransport::bind_with(&config.listen_peer, settings);
+async fn tcp(config: &Config) -> Result<Arc<dyn Transport>, StartError> {
+    resolve::distinct(config).await?;
+    let bound = TcpTransport::bind(&config.listen_peer);
     let bound = bound.map_err(|reason| transport_error(config, reason))?;
     Ok(Arc::new(bound))
+}
+
+/// Nobody but this node can notice: the others see a peer that is down.
+fn warn_if_out_of_reach(config: &Config, members: &Membership) {
+    let named = members.nodes().get(&config.node()).map(|node| node.address.as_str());
+    if let Some(named) = named.filter(|named| config.listens_elsewhere(named)) {
+        tracing::warn!(
+            node = config.id,
+            "the others call this node at {named}, but it listens on {}: correct one of them, or say that {named} leads \
+             here (advertise_peer)",
+            config.advertise_peer.as_deref().unwrap_or(&config.listen_peer)
+        );
+    }
 }
 
 fn transport_error(config: &Config, reason: std::io::Error) -> StartError {
@@ -172,9 +189,19 @@ fn open_directory(config: &Config, directory: &Path) -> Result<Opened, StartErro
     options.entry_bytes_max = options.entry_bytes_max.max(config.limits.entry_bytes_max.saturating_add(1024));
     options.segment_bytes = config.limits.segment_bytes;
     let opened = DurableStore::open(RealDisk, directory, options);
-    let mut store = opened.map_err(|error| StartError::Storage { reason: error.to_string() })?;
+    let mut store = opened.map_err(|error| match error {
+        OpenError::Refused(refused) => refused_before(directory, &refused),
+        error => StartError::Storage { reason: error.to_string() },
+    })?;
     let (peer, preparer, restored) = (store.identity(), store.preparer(), store.restore()?);
     Ok(Opened { store: Box::new(store), peer, restored, preparer: Some(preparer) })
+}
+
+/// The same words as when it was refused.
+fn refused_before(directory: &Path, refused: &Refused) -> StartError {
+    let life = |of: PeerIdentity| Incarnation { id: of.incarnation, start: of.start, nonce: of.nonce };
+    let fault = Fault::Refused { by: NodeId(refused.by), met: life(refused.met), own: life(refused.own) };
+    StartError::Refused { directory: directory.display().to_string(), fault }
 }
 
 /// A number that nobody can foresee: the standard library draws the keys of its hash maps from the system.
@@ -201,6 +228,27 @@ fn genesis(initial: Option<&Membership>, log: &LogAccess, last: LogId) -> Result
     Ok(u64::from(crc32c::crc32c(&encoded)) | 1 << 32)
 }
 
+/// What an operator wants to see of every start.
+fn tell_of_start(config: &Config, restored: &Restored) {
+    let (node, cluster) = (config.id, config.cluster.as_str());
+    let (last, commit, term) = (restored.last, restored.commit, restored.vote.term);
+    match &config.data_dir {
+        Some(directory) if last == LogId::ZERO => {
+            tracing::info!(node, cluster, directory = %directory.display(), "starts for the first time");
+        }
+        Some(directory) => {
+            let directory = directory.display();
+            tracing::info!(node, cluster, %directory, %last, %commit, %term, "starts from its log");
+        }
+        None if config.initial_cluster.len() > 1 => tracing::warn!(
+            node,
+            cluster,
+            "keeps its log in memory: after a restart it is a new node, which the others refuse; set data_dir to keep it"
+        ),
+        None => tracing::info!(node, cluster, "keeps its log in memory"),
+    }
+}
+
 /// Puts the parts together and sets them in motion.
 fn assemble<S: StateMachine>(
     config: Arc<Config>,
@@ -216,6 +264,7 @@ fn assemble<S: StateMachine>(
     let log = LogAccess { reader: store.reader(), blocks: store.blocks() };
     let genesis = genesis(initial.as_deref(), &log, restored.last)?;
     let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
+    tell_of_start(&config, &restored);
     let engine = Engine::new(config.engine(peer, random()), restored, clock.now());
 
     let (writer, threads) = host(&config, store, preparer, &inbox)?;

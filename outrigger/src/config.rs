@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod limits;
+#[cfg(feature = "tokio")]
+pub(crate) mod resolve;
 mod text;
 
 pub use check::ConfigError;
@@ -32,6 +34,7 @@ pub use limits::Limits;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[cfg_attr(feature = "clap", derive(clap::Parser))]
+#[cfg_attr(feature = "clap", command(about = "One node of a replicated state machine", long_about = None))]
 pub struct Config {
     /// The name of this node: a number that no other node of the cluster has, now or ever.
     #[cfg_attr(feature = "clap", arg(long, value_name = "ID", default_value_t = 1))]
@@ -41,7 +44,8 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "NAME", default_value = "outrigger"))]
     pub cluster: String,
 
-    /// Where the log lives. Without it the log is kept in memory, and a restart makes a new node of it.
+    /// Where the log lives; the server needs one. A node of the library without one keeps its log in memory and is a new
+    /// node after each start, which the others refuse.
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub data_dir: Option<PathBuf>,
 
@@ -54,7 +58,8 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR"))]
     pub advertise_peer: Option<String>,
 
-    /// The address to listen on for clients. Port 0 picks a free one.
+    /// The address that clients are told to call, and that the server listens on; port 0 picks a free one. A program that
+    /// embeds a node listens itself, and hands the listener to `Raft::serve_clients`.
     #[cfg_attr(feature = "clap", arg(long, value_name = "ADDR"))]
     pub listen_client: Option<String>,
 
@@ -67,7 +72,7 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = ""))]
     pub initial_cluster: BTreeMap<u64, String>,
 
-    /// How often a leader tells that it leads.
+    /// A leader tells the others so often that it leads. Below the election timeouts.
     #[serde(with = "text::duration")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "100ms"))]
     pub heartbeat_interval: Duration,
@@ -77,7 +82,7 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "500ms"))]
     pub election_timeout_min: Duration,
 
-    /// ... and below this.
+    /// A follower that hears from no leader campaigns before so long. Above the least election timeout.
     #[serde(with = "text::duration")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "1s"))]
     pub election_timeout_max: Duration,
@@ -168,6 +173,13 @@ impl Config {
     pub fn initial_membership(&self) -> Membership {
         let node = |(id, address): (&u64, &String)| (NodeId(*id), Node { address: address.clone() });
         Membership::new(self.initial_cluster.iter().map(node), [])
+    }
+
+    /// Whether the others, who call this node at `named`, cannot be expected to reach it there, as it listens elsewhere
+    /// and [`advertise_peer`](Config::advertise_peer) does not say that something between them forwards.
+    #[must_use]
+    pub fn listens_elsewhere(&self, named: &str) -> bool {
+        check::listens_elsewhere(self, named)
     }
 
     /// Where clients reach this node, if they do.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use outrigger_engine::Refusal;
+use outrigger_engine::{Fault, Refusal};
 
 use crate::config::ConfigError;
 use crate::store::StorageError;
@@ -43,6 +43,14 @@ pub enum StartError {
     Storage {
         /// What is wrong, where, and what to do.
         reason: String,
+    },
+    /// A peer has refused this very directory in an earlier start, as a copy or as made after a wipe.
+    #[error("{directory} cannot be started from: {fault}")]
+    Refused {
+        /// The directory.
+        directory: String,
+        /// Who refused it, and why; the words with which the node stopped then.
+        fault: Fault,
     },
     /// The log belongs to another node.
     #[error("the log belongs to node {found}, but this is node {id}; correct the id or the log")]

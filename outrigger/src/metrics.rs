@@ -31,6 +31,10 @@ pub struct Metrics {
     pub membership: Arc<Membership>,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Which peers have lately refused to listen to this node, and why.
+    pub refused_by: BTreeMap<NodeId, String>,
+    /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.
+    pub refuses: BTreeMap<NodeId, String>,
     /// Why the node has stopped, if it did so by a fault.
     pub fault: Option<String>,
     /// Where clients reach each node whose address is known, this one included.
@@ -52,9 +56,21 @@ impl Metrics {
             applied: status.applied,
             membership: status.membership,
             matched: status.matched,
+            refused_by: status.refused_by,
+            refuses: status.refuses,
             fault,
             client_addresses,
         }
+    }
+
+    /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else who refuses it,
+    /// else whom it refuses. `None` when all is well, as far as it knows.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let refused = self.refused_by.iter().map(|(by, reason)| format!("node {by} refuses this node: {reason}"));
+        let refuses = self.refuses.iter().map(|(of, reason)| format!("this node refuses node {of}: {reason}"));
+        let all: Vec<String> = self.fault.iter().cloned().chain(refused).chain(refuses).collect();
+        (!all.is_empty()).then(|| all.join("; "))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::builder::Builder;
 use crate::config::Config;
 use crate::error::{Error, ReadError, StartError, WriteError};
 use crate::metrics::MetricsReceiver;
+use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
@@ -27,6 +28,10 @@ use crate::runtime::supervise::End;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
 const LOOKS_MAX: u32 = 500;
+
+/// A group of commands travels to the leader in one frame: half of the largest, as many small ones have more beside them
+/// than they count for.
+const GROUP_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
 
 /// A node of a cluster that replicates a state machine. Cheap to clone; when the last clone is dropped the node stops.
 ///
@@ -138,7 +143,8 @@ impl<S: StateMachine> Raft<S> {
     }
 
     /// Changes the state by several commands, one right after the other: no other command comes between them. Answers
-    /// their responses in the same order; without commands, at once.
+    /// their responses in the same order; without commands, at once. Together they may have 32 MiB, of which each command
+    /// takes 32 bytes beside its own.
     ///
     /// They are not a transaction: when leadership changes in the middle, the first of them may be applied alone, and the
     /// outcome of the whole is unknown.
@@ -204,7 +210,8 @@ impl<S: StateMachine> Raft<S> {
                 Failure::Stopped => false,
             };
             if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
-                return Err(self.read_error(failure));
+                let why = if may_wait && self.has_stopped() { Failure::Stopped } else { failure };
+                return Err(self.read_error(why));
             }
         }
     }
@@ -291,6 +298,10 @@ impl<S: StateMachine> Raft<S> {
         }
     }
 
+    fn has_stopped(&self) -> bool {
+        self.0.end.borrow().is_some() || self.0.metrics.latest().fault.is_some()
+    }
+
     // ---- writes, step by step ----------------------------------------------------------------------------------
 
     /// Submits a write, and again for as long as it was certainly not taken in and may be later.
@@ -312,7 +323,9 @@ impl<S: StateMachine> Raft<S> {
             };
             let may_wait = matches!(failure, Failure::Refused(refusal) if is_worth_waiting(refusal));
             if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
-                return Err(failure.into());
+                // That nobody leads is true of a node that has stopped, but it is not why.
+                let why = if may_wait && self.has_stopped() { Failure::Stopped } else { failure };
+                return Err(why.into());
             }
         }
     }
@@ -329,6 +342,10 @@ impl<S: StateMachine> Raft<S> {
     fn submit_group(&self, payloads: Vec<Payload>) -> Result<Reply<Vec<S::Response>>, NotSubmitted> {
         if payloads.is_empty() {
             return Ok(Reply::ready(Vec::new()));
+        }
+        let bytes = payloads.iter().map(Payload::bytes).sum();
+        if bytes > GROUP_BYTES_MAX {
+            return Err(Failure::Refused(Refusal::EntryTooLarge { bytes, limit: GROUP_BYTES_MAX }).into());
         }
         let (slot, reply) = Slot::group(payloads.len());
         self.0.inbox.write_group(payloads, slot)?;

@@ -27,14 +27,22 @@ use serde::de::DeserializeOwned;
 /// }
 /// ```
 pub trait StateMachine: Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// What changes the state. Travels through the log.
+    /// What changes the state. Travels through the log, encoded by [postcard](https://docs.rs/postcard), which writes
+    /// values in their order and no names.
+    ///
+    /// The log outlives your program's version: a start applies every command that it holds again. So a new version may
+    /// **append** variants to an enum, and nothing else: never remove, reorder or change one, nor a field of a struct. A
+    /// command that no longer decodes stops each node that meets it, until a version runs that knows it; one that decodes
+    /// to something else would change the state's history.
     type Command: Serialize + DeserializeOwned + Send + 'static;
     /// What the caller of a change gets back.
     type Response: Serialize + DeserializeOwned + Send + 'static;
 
     /// Changes the state by one command, on every node alike.
     ///
-    /// A panic stops the node at this entry: it is never skipped, because nodes that skip differently would differ.
+    /// A panic stops the node at this entry: it is never skipped, because nodes that skip differently would differ. As all
+    /// nodes apply the same, a command that panics stops **all of them**, and stops them again at each start, until a
+    /// version runs that can apply it. Answer what a caller can get wrong with an error in the response.
     fn apply(&mut self, command: Self::Command) -> Self::Response;
 }
 

@@ -61,12 +61,20 @@ fn tcp_keeps_every_promise_over_ipv6() {
     tcp_keeps_every_promise("[::1]:0", "[::1]");
 }
 
+/// What a peer says it has met under another's id.
+const MET: Incarnation = Incarnation { id: 2, start: 8, nonce: 9 };
+
 /// Passes on what arrives.
 struct Arrivals(mpsc::SyncSender<(Peer, Option<Message>)>);
 
 impl Receive for Arrivals {
     fn receive(&self, from: Peer, message: Option<Message>) -> bool {
         self.0.try_send((from, message)).is_ok()
+    }
+
+    /// As a message that no peer sends: the index is the start that was met.
+    fn refused(&self, by: Peer, met: Option<Incarnation>, _: String) {
+        let _ = self.0.try_send((by, Some(message(1000 + met.map_or(0, |met| met.start)))));
     }
 }
 
@@ -236,11 +244,37 @@ fn a_life_that_the_engine_refuses_hears_why() {
     let node = Node1::start(TcpSettings::default());
     let mut friend = node.befriend(2);
     let mut other = node.befriend(3);
-    node.transport.refuse(local(2).peer, PeerRefusal::SecondCopy);
-    let reason = PeerRefusal::SecondCopy.to_string();
-    assert_eq!(friend.hear_rejection(), Rejection::Peer { reason });
+    node.transport.refuse(local(2).peer, PeerRefusal::SecondCopy { met: MET });
+    let reason = PeerRefusal::SecondCopy { met: MET }.to_string();
+    assert_eq!(friend.hear_rejection(), Rejection::Peer { reason, met: Some(MET) });
     other.say(|output| codec::encode(&message(4), 0, BODY_BYTES_MAX, output).unwrap());
     assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(3).peer, Some(message(4)))));
+}
+
+/// Whoever dials may claim to be anybody: only the one at a member's own address is believed, once hands are shaken.
+#[test]
+fn a_refusal_is_believed_only_from_whom_this_node_has_called() {
+    let node = Node1::start(TcpSettings { backoff_max: Duration::from_millis(20), ..TcpSettings::default() });
+    let reject = |output: &mut FrameBuffer| {
+        Rejection::Peer { reason: "old".into(), met: Some(MET) }.encode(output).unwrap();
+    };
+    let mut friend = node.befriend(2);
+    friend.say(reject);
+    assert_eq!(friend.hear(), None, "the connection ends");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    node.transport.set_peers(&BTreeMap::from([(NodeId(2), Node { address })]));
+    for shakes_hands in [false, true] {
+        let mut caller = Stranger { stream: listener.accept().unwrap().0, input: BytesMut::new() };
+        assert_eq!(caller.hear().map(|frame| frame.kind), Some(kind::HELLO));
+        if shakes_hands {
+            caller.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+        }
+        caller.say(reject);
+    }
+    // Had one of the others been believed, it had come first.
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, Some(message(1000 + MET.start)))));
 }
 
 /// Found by an attack on real processes: two nodes that refused each other called again a thousand times a second, because
@@ -261,8 +295,8 @@ fn a_peer_that_refuses_is_not_called_again_at_once_even_if_it_calls() {
         let mut caller = Stranger { stream, input: BytesMut::new() };
         assert_eq!(caller.hear().map(|frame| frame.kind), Some(kind::HELLO));
         refused_at = Some(Instant::now());
-        let reason = PeerRefusal::SecondCopy.to_string();
-        caller.say(|output| Rejection::Peer { reason }.encode(output).unwrap());
+        let reason = PeerRefusal::SecondCopy { met: MET }.to_string();
+        caller.say(|output| Rejection::Peer { reason, met: None }.encode(output).unwrap());
         drop(node.befriend(2));
     }
 }

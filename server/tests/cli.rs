@@ -1,6 +1,7 @@
 //! The command line against real nodes: what each verb prints, and with which code it exits.
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -77,10 +78,44 @@ fn usage_errors_exit_with_2() {
     {
         assert_eq!(run(arguments).code, Some(2), "{arguments:?}");
     }
+    for verb in [&["put", "k", "v"][..], &["get", "k"], &["status"]] {
+        let hasty = run([&["--endpoints", "127.0.0.1:1", "--timeout", "0s"], verb].concat());
+        assert_ran(&hasty, 2, "", "a timeout of 0 leaves no time to try");
+    }
     for verb in ["serve", "put", "get", "del", "cas", "status", "demo"] {
         let help = run([verb, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Usage: outrigger"), "{help:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_hangs_delays_a_command_by_little() {
+    let cluster = Cluster::started(1);
+    // As with a stopped process, the kernel takes connections, and nobody says hello.
+    let hangs = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoints = format!("{},{}", hangs.local_addr().unwrap(), cluster.nodes[0].endpoint());
+    // Without waiting for the election.
+    assert_eq!(run(["--endpoints", &cluster.nodes[0].endpoint(), "put", "first", "v"]).code, Some(0));
+    for arguments in [&["put", "k", "v"][..], &["get", "k"], &["get", "k", "--local"], &["del", "k"]] {
+        // A client that waits a second for each hello would have no time left.
+        let ran = run([&["--endpoints", &endpoints, "--timeout", "1s"], arguments].concat());
+        assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_read_that_nobody_answers_is_not_answered_and_a_write_not_applied() {
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    for (arguments, said) in [
+        (&["get", "k"][..], "not answered within"),
+        (&["get", "k", "--local"], "not answered within"),
+        (&["get", "--prefix", "k"], "not answered within"),
+        (&["put", "k", "v"], "not applied within"),
+    ] {
+        let ran = run([&["--timeout", "300ms", "--endpoints", &gone], arguments].concat());
+        assert_ran(&ran, 3, "", said);
+        assert!(arguments[0] == "put" || !ran.stderr.contains("applied"), "{ran:?}");
     }
 }
 

@@ -132,6 +132,10 @@ fn its_nodes_notice_when_it_is_killed() {
     demo.child.wait().unwrap();
     demo.reaper.dismiss();
     wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+    assert_eq!(fs::read_dir(ground.path()).unwrap().count(), 1, "nobody could remove its directory");
+    // The next one does.
+    assert_eq!(self::demo(&ground, &["--writes", "1"]).code, Some(0));
+    assert_nothing_left(&ground);
 }
 
 #[test]

@@ -13,8 +13,10 @@ use crate::durable::{Durable, Stamp, Stamps};
 use crate::machine::Callers;
 
 mod clients;
+mod history;
 
 pub(crate) use clients::ClientJudge;
+pub(crate) use history::ClientHistory;
 
 /// The properties that are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +50,10 @@ pub enum Check {
     Answers,
     /// A read sees every write that was acknowledged before it began, and what any read before it saw.
     LinearizableRead,
+    /// What clients were told is what one object that does one thing at a time could have told them.
+    Linearizability,
+    /// Every step of an engine is a step, or some, of the extended model.
+    Refinement,
     /// Nodes that follow the protocol refuse nobody and do not stop.
     Health,
     /// Without faults the cluster comes to agree, and serves.

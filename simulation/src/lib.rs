@@ -22,12 +22,16 @@ use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
 mod check;
+mod count;
 mod durable;
+pub mod linearizability;
 mod machine;
 mod network;
 mod node;
 mod plan;
 mod reading;
+mod refinement;
+mod report;
 mod rng;
 mod runtime;
 mod trace;
@@ -35,7 +39,8 @@ mod workload;
 mod world;
 
 pub use check::{Check, Violation};
-pub use world::Report;
+pub use count::Counts;
+pub use report::{Report, Total};
 
 use world::World;
 
@@ -58,8 +63,15 @@ impl fmt::Display for Failure {
             write!(f, " after {milliseconds} ms")?;
         }
         writeln!(f, ": {violation}")?;
-        write!(f, "replay it with: cargo run --release -p outrigger-simulation --bin simulate -- ")?;
-        write!(f, "--start-seed {seed} --seeds 1 --trace")
+        write!(f, "replay it with: {}", self.replay())
+    }
+}
+
+impl Failure {
+    /// The command that replays the history.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {} --trace", self.seed)
     }
 }
 

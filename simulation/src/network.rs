@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::{codec, frame};
 
+use crate::count::{Counts, note};
 use crate::plan::Plan;
 use crate::rng::Rng;
 
@@ -32,24 +33,37 @@ pub(crate) struct Network {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// Whether messages are lost, doubled and held up at all.
     healed: bool,
+    /// What it did.
+    pub(crate) faults: Counts,
 }
 
 impl Network {
     pub(crate) const fn new(rng: Rng) -> Self {
-        Self { rng, cut: BTreeSet::new(), healed: false }
+        Self { rng, cut: BTreeSet::new(), healed: false, faults: Counts::new() }
     }
 
     /// How long each copy of a message takes; none if it is lost.
     pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId) -> Vec<u64> {
-        if self.cut.contains(&(from, target)) || (!self.healed && self.rng.chance(plan.loss)) {
+        if self.cut.contains(&(from, target)) {
+            note(&mut self.faults, "message cut off");
             return Vec::new();
         }
-        let copies = if !self.healed && self.rng.chance(plan.duplicates) { 2 } else { 1 };
-        (0..copies).map(|_| self.delay(plan)).collect()
+        if !self.healed && self.rng.chance(plan.loss) {
+            note(&mut self.faults, "message lost");
+            return Vec::new();
+        }
+        let is_doubled = !self.healed && self.rng.chance(plan.duplicates);
+        if is_doubled {
+            note(&mut self.faults, "message doubled");
+        }
+        (0..1 + u8::from(is_doubled)).map(|_| self.delay(plan)).collect()
     }
 
     fn delay(&mut self, plan: &Plan) -> u64 {
         let straggles = !self.healed && self.rng.chance(plan.stragglers);
+        if straggles {
+            note(&mut self.faults, "message overtaken");
+        }
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
     }
 
@@ -58,6 +72,13 @@ impl Network {
         self.cut.clear();
         let kind = self.rng.below(4);
         let (lonely, deaf) = (*self.rng.pick(nodes), self.rng.chance(500_000));
+        let name = match kind {
+            0 => "partition in two",
+            1 => "node cut off",
+            2 => "node heard or hearing one way",
+            _ => "links cut one by one",
+        };
+        note(&mut self.faults, name);
         let side: BTreeSet<NodeId> = nodes.iter().copied().filter(|_| self.rng.chance(500_000)).collect();
         let links = nodes.iter().flat_map(|from| nodes.iter().map(|target| (*from, *target)));
         for (from, target) in links.filter(|(from, target)| from != target) {
@@ -79,6 +100,7 @@ impl Network {
 
     /// Leaves a node with one other at most that hears it.
     pub(crate) fn strand(&mut self, lonely: NodeId, nodes: &[NodeId]) {
+        note(&mut self.faults, "leader stranded");
         let friend = *self.rng.pick(nodes);
         self.cut.extend(nodes.iter().filter(|node| **node != friend).map(|node| (lonely, *node)));
     }

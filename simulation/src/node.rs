@@ -8,6 +8,7 @@ use outrigger::store::{DurableStore, LogStore};
 use outrigger_log::{FaultyDisk, OpenOptions};
 
 use crate::check::{Check, Violation, require};
+use crate::count::{Counts, note};
 use crate::durable::Durable;
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -38,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) rng: Rng,
     /// What happened in all lives that are over.
     pub(crate) trace: Trace,
+    /// What went wrong with it.
+    pub(crate) faults: Counts,
 }
 
 /// A node that lives.
@@ -56,7 +59,7 @@ pub(crate) struct Running {
 impl Node {
     pub(crate) fn new(id: NodeId, rng: Rng, print: bool) -> Self {
         let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(print));
-        Self { id, life: 0, paused_until: 0, running: None, disk, left, rng, trace }
+        Self { id, life: 0, paused_until: 0, running: None, disk, left, rng, trace, faults: Counts::new() }
     }
 
     /// What is on the node's disk for certain, whether it runs or not.
@@ -74,6 +77,7 @@ impl Node {
         assert!(self.running.is_none(), "node {} runs already", self.id);
         self.life += 1;
         while self.rng.chance(100_000) {
+            note(&mut self.faults, "power cut in a recovery");
             self.disk.power_off_after(self.rng.below(12));
             drop(self.open(plan));
             self.tear();
@@ -114,6 +118,7 @@ impl Node {
         let Some(Running { mut runtime, .. }) = self.running.take() else { return };
         self.paused_until = 0;
         if !runtime.in_flight().is_empty() {
+            note(&mut self.faults, "crash in the middle of a flush");
             self.disk.power_off_after(self.rng.below(6));
             // Whether it succeeded before the lights went out is what the recovery is asked.
             let _ = runtime.write_in_flight();

@@ -24,6 +24,7 @@ use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Machine};
 use crate::plan::Plan;
 use crate::reading::LogView;
+use crate::refinement::Note;
 use crate::trace::Trace;
 
 /// What the world must bring about.
@@ -66,6 +67,8 @@ pub(crate) struct Runtime {
     pub(crate) trace: Trace,
     /// What happened and was not brought about yet.
     pub(crate) effects: Vec<Effect>,
+    /// What the step under way did that the model knows.
+    pub(crate) notes: Vec<Note>,
     /// The log as the engine has it, flushed or not.
     pub(crate) accepted: Stamps,
     /// How much of `accepted` was checked; a truncation takes it back.
@@ -104,6 +107,7 @@ impl Runtime {
             me: store.identity(),
             trace,
             effects: Vec::new(),
+            notes: Vec::new(),
             accepted: durable.log.clone(),
             checked: 0,
             truncated: false,
@@ -151,6 +155,7 @@ impl Runtime {
                 Command::AppendInputEntries { batches, .. } => store.append(batches)?,
                 Command::TruncateLog { after, .. } => store.truncate(*after)?,
                 Command::SaveCommitted { commit } => store.save_committed(*commit)?,
+                Command::SaveRefusal { by, met } => store.save_refusal(*by, *met)?,
                 other => panic!("{other:?} does not stand in the log lane"),
             }
         }
@@ -299,12 +304,14 @@ impl Runtime {
 impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
+        self.notes.extend(note(&command));
         match command {
             Command::SaveVote { .. }
             | Command::SavePeer { .. }
             | Command::AppendInputEntries { .. }
             | Command::TruncateLog { .. }
-            | Command::SaveCommitted { .. } => self.queue_write(command),
+            | Command::SaveCommitted { .. }
+            | Command::SaveRefusal { .. } => self.queue_write(command),
             Command::Apply { .. } | Command::StateMachine(_) => return self.queue_work(command),
             Command::Replicate { .. } => return self.replicate(command),
             Command::ReplicateCommitted { .. } => return Ok(self.replicate_committed(command)),
@@ -336,6 +343,20 @@ impl RaftRuntime for Runtime {
         }
         Ok(None)
     }
+}
+
+/// What the model knows of a command. A read that is handed back is noted when it is tried again, too.
+fn note(command: &Command) -> Option<Note> {
+    Some(match command {
+        Command::SaveVote { write, .. } => Note::Vote(*write),
+        Command::AppendInputEntries { write, batches } => Note::Entries(*write, batches.iter().map(Batch::len).sum()),
+        Command::TruncateLog { write, .. } => Note::Truncation(*write),
+        Command::SavePeer { write, .. } => Note::Other(Some(*write)),
+        Command::BroadcastHeartbeat { .. } => Note::Round,
+        Command::RefusePeer { .. } => Note::Unheard,
+        Command::StateMachine(StateMachineRequest::Read { token }) => Note::Read(*token),
+        _ => return None,
+    })
 }
 
 /// The id of a write that somebody waits for.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use outrigger::engine::{Event, LogIndex, NodeId, Payload, Token};
 
-use crate::check::{ClientJudge, Violation};
+use crate::check::{ClientHistory, ClientJudge, Violation};
 use crate::machine::{Answer, Write};
 use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
@@ -54,6 +54,8 @@ pub(crate) struct Workload {
     next_value: u64,
     /// Holds what clients are told against what happens.
     pub(crate) judge: ClientJudge,
+    /// What clients asked and were told.
+    pub(crate) history: ClientHistory,
     /// How many reads were answered.
     reads: u64,
     /// How many wishes ended in doubt.
@@ -80,6 +82,7 @@ impl Workload {
             next_token: 1,
             next_value: 1,
             judge: ClientJudge::default(),
+            history: ClientHistory::default(),
             reads: 0,
             unknown: 0,
             wanted: None,
@@ -124,7 +127,7 @@ impl Workload {
     }
 
     /// A client asks one of these nodes.
-    pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId]) -> Request {
+    pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId], now: u64) -> Request {
         let (node, token) = (*self.rng.pick(nodes), Token(self.next_token));
         self.next_token += 1;
         let wish = self.wish();
@@ -136,6 +139,7 @@ impl Workload {
             Wish::Read(_) => Event::Read { token },
         };
         let floor = self.judge.floor();
+        self.history.called(client, token, &wish, now);
         self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
         Request { node, token, event, wish }
     }
@@ -157,8 +161,9 @@ impl Workload {
     }
 
     /// A client gets its answer. Answers with the client if it was still waiting for it.
-    pub(crate) fn answer(&mut self, token: Token, answer: Answer) -> Result<Option<u64>, Violation> {
+    pub(crate) fn answer(&mut self, token: Token, answer: Answer, now: u64) -> Result<Option<u64>, Violation> {
         let Some(Asked { client, wish, floor, .. }) = self.asked.remove(&token) else { return Ok(None) };
+        self.history.answered(token, &answer, now);
         let done = match (&wish, answer) {
             (Wish::Write(writes), Answer::Written(first)) => {
                 for (write, index) in writes.iter().zip(first.index.0..) {
@@ -190,10 +195,11 @@ impl Workload {
     }
 
     /// A node died: whoever waits for it learns nothing any more. Answers with those clients.
-    pub(crate) fn lose(&mut self, node: NodeId) -> Result<Vec<u64>, Violation> {
+    pub(crate) fn lose(&mut self, node: NodeId, now: u64) -> Result<Vec<u64>, Violation> {
         let waiting = self.asked.iter().filter(|(_, asked)| asked.node == node).map(|(token, _)| *token);
         let tokens: Vec<Token> = waiting.collect();
-        let clients: Result<Vec<_>, _> = tokens.into_iter().map(|token| self.answer(token, Answer::Unknown)).collect();
+        let clients: Result<Vec<_>, _> =
+            tokens.into_iter().map(|token| self.answer(token, Answer::Unknown, now)).collect();
         Ok(clients?.into_iter().flatten().collect())
     }
 }

@@ -10,15 +10,19 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger::engine::{Event, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Token};
 
 use crate::check::{Check, Judge, Violation};
+use crate::count::{Counts, add, note};
 use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Running};
 use crate::plan::{MILLISECOND, Plan};
+use crate::refinement::Refinement;
+use crate::report::Report;
 use crate::rng::Rng;
 use crate::runtime::Effect;
 use crate::trace::Trace;
@@ -42,8 +46,8 @@ pub(crate) struct World {
     now: u64,
     /// How many things were ever scheduled; makes their order total.
     scheduled: u64,
-    /// How many things have happened.
-    happened: u64,
+    /// How many events were handed to an engine.
+    steps: u64,
     /// What will happen.
     queue: BinaryHeap<Reverse<Scheduled>>,
     /// Decides about faults.
@@ -56,42 +60,21 @@ pub(crate) struct World {
     workload: Workload,
     /// What must hold.
     judge: Judge,
+    /// The model beside it.
+    refinement: Refinement,
+    /// What the model is told that is not so.
+    #[cfg(test)]
+    pub(crate) falsify: Option<crate::refinement::Falsify>,
     /// Once the faults are over: when the cluster must have converged.
     calm_until: Option<u64>,
     /// Whether a node of the healed cluster was restarted.
     idle: bool,
-    /// How often a node crashed.
-    crashes: u64,
+    /// What went wrong with processes and disks.
+    faults: Counts,
+    /// Whether the search for an order of all that clients did came to an end.
+    is_decided: bool,
     /// What happened outside of the nodes.
     trace: Trace,
-}
-
-/// What a history came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// The seed that it came from.
-    pub seed: u64,
-    /// How many nodes there were.
-    pub nodes: u64,
-    /// How many things happened.
-    pub happened: u64,
-    /// How long it lasted, in virtual milliseconds.
-    pub milliseconds: u64,
-    /// How many terms had a leader.
-    pub leaders: u64,
-    /// How often a node crashed.
-    pub crashes: u64,
-    /// How many entries were committed.
-    pub committed: u64,
-    /// How many writes were acknowledged.
-    pub written: u64,
-    /// How many reads were answered.
-    pub read: u64,
-    /// How many requests ended in doubt.
-    pub unknown: u64,
-    /// The digest of everything that happened.
-    pub digest: u64,
 }
 
 impl World {
@@ -103,15 +86,19 @@ impl World {
         let mut world = Self {
             now: 0,
             scheduled: 0,
-            happened: 0,
+            steps: 0,
             queue: BinaryHeap::new(),
             nodes,
             network,
             workload,
             judge: Judge::default(),
+            refinement: Refinement::new(plan.node_ids()),
+            #[cfg(test)]
+            falsify: None,
             calm_until: None,
             idle: false,
-            crashes: 0,
+            faults: Counts::new(),
+            is_decided: false,
             trace: Trace::new(print),
             rng,
             plan,
@@ -134,19 +121,23 @@ impl World {
     fn report(mut self, seed: u64) -> Report {
         for node in self.nodes.values() {
             self.trace.join(node.running.as_ref().map_or(&node.trace, |running| &running.runtime.trace));
+            add(&mut self.faults, &node.faults);
         }
+        add(&mut self.faults, &self.network.faults);
         let (read, unknown) = self.workload.counts();
         Report {
             seed,
             nodes: self.plan.nodes,
-            happened: self.happened,
-            milliseconds: self.now / MILLISECOND,
+            steps: self.steps,
+            simulated: Duration::from_nanos(self.now),
             leaders: self.judge.leaders(),
-            crashes: self.crashes,
             committed: self.judge.chain().last().index.0,
             written: self.workload.judge.acknowledged(),
             read,
             unknown,
+            is_decided: self.is_decided,
+            faults: self.faults,
+            actions: self.refinement.counts().clone(),
             digest: self.trace.digest(),
         }
     }
@@ -163,10 +154,9 @@ impl World {
             self.after(wakes - self.now + last, happening);
             return Ok(false);
         }
-        self.happened += 1;
         match happening {
             Happening::Wake { node, life } => self.wake(node, life)?,
-            Happening::Request { node, life, event } => self.request(node, life, event)?,
+            Happening::Request { node, life, event } => self.request(node, life, &event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
@@ -199,7 +189,7 @@ impl World {
         self.nodes.get(&node).map(|node| node.paused_until).filter(|until| *until > self.now)
     }
 
-    fn request(&mut self, node: NodeId, life: u64, event: Event) -> Result<(), Violation> {
+    fn request(&mut self, node: NodeId, life: u64, event: &Event) -> Result<(), Violation> {
         if self.alive(node, life).is_some() { self.step(node, event) } else { Ok(()) }
     }
 
@@ -208,14 +198,14 @@ impl World {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         if running.driver.poll_timeout().is_some_and(|deadline| deadline <= now) {
             running.armed = None;
-            self.step(node, Event::Timeout)?;
+            self.step(node, &Event::Timeout)?;
         }
         Ok(())
     }
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
-        self.step(target, Event::Received { from, message })
+        self.step(target, &Event::Received { from, message })
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -224,7 +214,7 @@ impl World {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
-        self.step(node, event)
+        self.step(node, &event)
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -234,7 +224,7 @@ impl World {
         let (event, was_full) = running.runtime.end_work();
         self.settle(node)?;
         if let Some(event) = event {
-            self.step(node, event)?;
+            self.step(node, &event)?;
         }
         if let Some(running) = self.alive(node, life).filter(|_| was_full) {
             running.runtime.now = now;
@@ -247,7 +237,7 @@ impl World {
         let now = Instant(self.now);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
-        self.step(node, sent)?;
+        self.step(node, &sent)?;
         if let Some(running) = self.alive(node, life) {
             running.room(Lane::Peer(target), now);
         }
@@ -255,12 +245,14 @@ impl World {
     }
 
     /// Hands an event to a node, if it lives, and brings about what follows.
-    fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
+    fn step(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
         let now = Instant(self.now);
         let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        self.steps += 1;
         running.runtime.now = now;
-        running.runtime.trace.note(now, node, '>', &event);
-        running.driver.step(event, now, &mut running.runtime);
+        running.runtime.trace.note(now, node, '>', event);
+        running.driver.step(event.clone(), now, &mut running.runtime);
+        self.refine(node, event)?;
         self.settle(node)
     }
 
@@ -274,6 +266,9 @@ impl World {
         let mut scheduled = Vec::new();
         if running.runtime.begin_flush() {
             let slow = if rng.chance(self.plan.slow_flushes) { 50 } else { 1 };
+            if slow > 1 {
+                note(&mut node.faults, "sync slow");
+            }
             let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
             scheduled.push((delay, Happening::FlushEnds { node: id, life }));
         }
@@ -304,7 +299,12 @@ impl World {
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
             // A message that outlived its sender's last life is refused, and rightly so.
-            Effect::RefusePeer(_, PeerRefusal::EarlierStart { .. }) => Ok(()),
+            // Its present life hears of it, late and wrongly addressed as such words may come, and must not mind.
+            Effect::RefusePeer(peer, reason @ PeerRefusal::EarlierStart { .. }) => {
+                let Some(running) = self.nodes.get(&node).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+                let by = running.runtime.me;
+                self.step(peer.node, &Event::Refused { by, met: reason.met(), reason: reason.to_string() })
+            }
             Effect::RefusePeer(peer, reason) => {
                 Err(Violation { check: Check::Health, reason: format!("node {node} refuses {peer}: {reason}") })
             }
@@ -319,6 +319,7 @@ impl World {
         let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
         let peer = running.runtime.me;
         self.judge.said(&status, target, message, node.durable())?;
+        self.refine_message(from, target, message)?;
         let bytes = network::encode(message);
         for delay in self.network.route(&self.plan, from, target) {
             self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
@@ -327,7 +328,7 @@ impl World {
     }
 
     fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
-        if let Some(client) = self.workload.answer(token, answer)? {
+        if let Some(client) = self.workload.answer(token, answer, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
         }
@@ -342,7 +343,7 @@ impl World {
             self.after(thinking, Happening::Ask { client });
             return;
         }
-        let request = self.workload.ask(client, &alive);
+        let request = self.workload.ask(client, &alive, self.now);
         let node = self.nodes.get_mut(&request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;

@@ -12,7 +12,7 @@ fn survive(seeds: std::ops::Range<u64>) {
     let reports = survive_each(&seeds.collect::<Vec<u64>>());
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let seeds = reports.len() as u64;
-    assert!(sum(|it| it.crashes) > seeds * 2, "{} crashes", sum(|it| it.crashes));
+    assert!(sum(Report::crashes) > seeds * 2, "{} crashes", sum(Report::crashes));
     assert!(sum(|it| it.leaders) > seeds * 2, "{} leaders", sum(|it| it.leaders));
     assert!(sum(|it| it.written) > seeds * 50, "{} writes", sum(|it| it.written));
     assert!(sum(|it| it.read) > seeds * 20, "{} reads", sum(|it| it.read));

@@ -362,6 +362,7 @@ impl Cluster {
                 targets.into_iter().for_each(|target| self.send(from, target, message.clone()));
             }
             Command::SendMessage { target, message } => self.send(from, target, message),
+            Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
             Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::RefusePeer { .. } => {}
         }
     }

@@ -16,10 +16,10 @@ fn trap_45_a_wiped_a_copied_and_a_doubled_node_are_turned_away() {
     let commands = desk.feed(Event::Received { from: life(7, 3, 40), message: None });
     assert!(said(&commands).starts_with("save_peer w2: node 2"), "{}", said(&commands));
     let refused = [
-        (life(8, 1, 1), PeerRefusal::OtherIncarnation { met: 7 }),
-        (life(8, 9, 1), PeerRefusal::OtherIncarnation { met: 7 }),
-        (life(7, 2, 40), PeerRefusal::EarlierStart { met: 3 }),
-        (life(7, 3, 41), PeerRefusal::SecondCopy),
+        (life(8, 1, 1), PeerRefusal::OtherIncarnation { met: life(7, 3, 40).incarnation }),
+        (life(8, 9, 1), PeerRefusal::OtherIncarnation { met: life(7, 3, 40).incarnation }),
+        (life(7, 2, 40), PeerRefusal::EarlierStart { met: life(7, 3, 40).incarnation }),
+        (life(7, 3, 41), PeerRefusal::SecondCopy { met: life(7, 3, 40).incarnation }),
         (Peer { node: NodeId(1), ..life(7, 3, 40) }, PeerRefusal::OwnId),
     ];
     for (from, reason) in refused {
@@ -30,7 +30,10 @@ fn trap_45_a_wiped_a_copied_and_a_doubled_node_are_turned_away() {
     assert_eq!(commands, [], "known already");
     hear(&mut desk, life(7, 4, 1));
     assert_eq!(desk.term(), Term(5), "its next start is welcome");
-    assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 40))), Some(PeerRefusal::EarlierStart { met: 4 }));
+    assert_eq!(
+        turned_away(&hear(&mut desk, life(7, 3, 40))),
+        Some(PeerRefusal::EarlierStart { met: life(7, 4, 1).incarnation })
+    );
 }
 
 #[test]
@@ -38,10 +41,103 @@ fn trap_45_whom_a_node_has_met_it_knows_after_a_restart() {
     let peers = [(NodeId(2), Incarnation { id: 7, start: 3, nonce: 40 })].into();
     let restored = Restored { peers, ..Restored::default() };
     let mut desk = Desk::restored(EngineConfig::new(peer(1, 2), 7), restored);
-    assert_eq!(turned_away(&hear(&mut desk, life(8, 1, 1))), Some(PeerRefusal::OtherIncarnation { met: 7 }));
-    assert_eq!(turned_away(&hear(&mut desk, life(7, 2, 40))), Some(PeerRefusal::EarlierStart { met: 3 }));
-    assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 1))), Some(PeerRefusal::SecondCopy));
+    assert_eq!(
+        turned_away(&hear(&mut desk, life(8, 1, 1))),
+        Some(PeerRefusal::OtherIncarnation { met: life(7, 3, 40).incarnation })
+    );
+    assert_eq!(
+        turned_away(&hear(&mut desk, life(7, 2, 40))),
+        Some(PeerRefusal::EarlierStart { met: life(7, 3, 40).incarnation })
+    );
+    assert_eq!(
+        turned_away(&hear(&mut desk, life(7, 3, 1))),
+        Some(PeerRefusal::SecondCopy { met: life(7, 3, 40).incarnation })
+    );
     assert_eq!(turned_away(&hear(&mut desk, life(7, 3, 40))), None);
+}
+
+/// Node 1 of three, in its fourth start, which has met node 2 in its third.
+fn fourth_start() -> Desk {
+    let own = Peer { node: NodeId(1), incarnation: Incarnation { id: 9, start: 4, nonce: 5 } };
+    let mut desk = Desk::restored(EngineConfig::new(own, 7), Restored::default());
+    desk.feed(Event::Initialize { token: Token(0), membership: voters(&[1, 2, 3]) });
+    desk.feed(Event::Received { from: life(7, 3, 40), message: None });
+    desk.flush();
+    desk
+}
+
+fn refused(by: Peer, met: Option<(u64, u64, u64)>) -> Event {
+    let met = met.map(|(id, start, nonce)| Incarnation { id, start, nonce });
+    Event::Refused { by, met, reason: "because".into() }
+}
+
+#[test]
+fn trap_45_a_node_that_lacks_what_it_may_have_acknowledged_is_marked_and_stops_for_good() {
+    let by = life(7, 3, 40);
+    for (met, words) in [
+        ((9, 5, 1), "an older copy: this is start 4, node 2 has met start 5"),
+        ((9, 4, 6), "one of two copies: node 2 has met another start 4"),
+        ((8, 1, 1), "was made after another (0000000000000008), which node 2 has met"),
+    ] {
+        let mut desk = fourth_start();
+        let commands = desk.feed(refused(by, Some(met)));
+        let Command::SaveRefusal { by: marked_by, met: marked } = &commands[0] else { panic!("{}", said(&commands)) };
+        assert_eq!((*marked_by, *marked), (by, Incarnation { id: met.0, start: met.1, nonce: met.2 }));
+        let Some(Command::Halt { fault }) = commands.last() else { panic!("{}", said(&commands)) };
+        let said = fault.to_string();
+        assert!(said.contains(words) && said.contains("remove this directory"), "{said}");
+        assert_eq!(desk.engine.role_kind(), RoleKind::Halted);
+        assert_eq!(granted(&desk.receive(2, ask_vote(5, (9, 9)))), None, "it takes no part any more");
+    }
+}
+
+#[test]
+fn trap_45_nobody_who_is_behind_or_unknown_can_stop_a_good_node() {
+    let stranger = Peer { node: NodeId(9), ..life(7, 3, 40) };
+    for (by, met) in [
+        // What an older copy of node 2 can have met; it is not listened to anyway.
+        (life(7, 2, 1), Some((9, 3, 1))),
+        (life(7, 2, 1), Some((9, 5, 1))),
+        (life(8, 1, 1), Some((9, 5, 1))),
+        // Words about an earlier life that come late, and about this one.
+        (life(7, 3, 40), Some((9, 3, 1))),
+        (life(7, 3, 40), Some((9, 4, 5))),
+        (life(7, 3, 40), None),
+        (stranger, Some((9, 5, 1))),
+    ] {
+        let mut desk = fourth_start();
+        let commands = desk.feed(refused(by, met));
+        let marks = |command: &Command| matches!(command, Command::SaveRefusal { .. } | Command::Halt { .. });
+        assert!(!commands.iter().any(marks), "{}", said(&commands));
+        assert_eq!(desk.engine.role_kind(), RoleKind::Follower);
+    }
+}
+
+#[test]
+fn a_refusal_is_told_in_the_status_for_as_long_as_it_is_repeated() {
+    let mut desk = fourth_start();
+    desk.feed(refused(life(7, 3, 40), None));
+    assert_eq!(desk.engine.status().refused_by, [(NodeId(2), "because".to_owned())].into());
+    desk.now = desk.now + Duration::from_secs(4);
+    desk.feed(refused(life(7, 3, 40), None));
+    desk.now = desk.now + Duration::from_secs(4);
+    desk.feed(Event::Timeout);
+    assert_eq!(desk.engine.status().refused_by.len(), 1, "repeated");
+    desk.now = desk.now + Duration::from_secs(1);
+    desk.feed(Event::Timeout);
+    assert!(desk.engine.status().refused_by.is_empty(), "not repeated");
+}
+
+#[test]
+fn whom_a_node_refuses_as_it_contradicts_raft_is_told_in_the_status() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, heartbeat(1, 1, 0));
+    desk.receive(3, heartbeat(1, 1, 0));
+    let told = desk.engine.status().refuses;
+    assert!(told[&NodeId(3)].contains("term 1, which node 2 leads") && told.len() == 1, "{told:?}");
+    desk.now = desk.now + Duration::from_secs(5);
+    desk.feed(Event::Timeout);
+    assert!(desk.engine.status().refuses.is_empty());
 }
 
 #[test]
@@ -163,9 +259,9 @@ fn memberships_that_are_not_committed_go_with_their_entries() {
 fn every_reason_says_what_is_wrong_and_with_which_numbers() {
     let (term, leader) = (Term(3), NodeId(7));
     let reasons = [
-        (PeerRefusal::OtherIncarnation { met: 0xab }, "ab"),
-        (PeerRefusal::EarlierStart { met: 9 }, "start 9"),
-        (PeerRefusal::SecondCopy, "another copy"),
+        (PeerRefusal::OtherIncarnation { met: life(0xab, 1, 1).incarnation }, "ab"),
+        (PeerRefusal::EarlierStart { met: life(7, 9, 1).incarnation }, "start 9"),
+        (PeerRefusal::SecondCopy { met: life(7, 9, 1).incarnation }, "another copy"),
         (PeerRefusal::OwnId, "own id"),
         (PeerRefusal::Inconsistent(Inconsistency::SecondLeader { term, leader }), "term 3, which node 7 leads"),
     ];

@@ -68,6 +68,7 @@ impl Inode {
             let mut lengths = vec![self.platter.len()];
             lengths.extend(writes.iter().map(|write| write.offset + write.bytes.len()));
             lengths.retain(|length| *length >= self.platter.len());
+            lengths.dedup();
             let length = lengths[choose(lengths.len())];
             self.platter.resize(length, 0);
             let mut sectors: BTreeMap<usize, Vec<&Write>> = BTreeMap::new();
@@ -76,12 +77,26 @@ impl Inode {
                 touched.for_each(|sector| sectors.entry(sector).or_default().push(write));
             }
             for (sector, versions) in sectors {
-                for write in &versions[..choose(versions.len() + 1)] {
-                    overlay_sector(&mut self.platter, sector, write);
-                }
+                self.crash_sector(sector, &versions, choose);
             }
         }
         self.cache.clone_from(&self.platter);
+    }
+
+    /// Keeps any of the states that a sector went through. Asks only where there are several: zeros over zeros would
+    /// double the work of who enumerates all crashes, and show nothing.
+    fn crash_sector(&mut self, sector: usize, versions: &[&Write], choose: &mut dyn FnMut(usize) -> usize) {
+        let start = (sector * SECTOR_BYTES).min(self.platter.len());
+        let end = (start + SECTOR_BYTES).min(self.platter.len());
+        let mut states = vec![self.platter[start..end].to_vec()];
+        for write in versions {
+            overlay_sector(&mut self.platter, sector, write);
+            if states.last().is_some_and(|state| *state != self.platter[start..end]) {
+                states.push(self.platter[start..end].to_vec());
+            }
+        }
+        let kept = if states.len() > 1 { choose(states.len()) } else { 0 };
+        self.platter[start..end].copy_from_slice(&states[kept]);
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use outrigger_log::{FaultyDisk, FlushError, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record, Vote};
+use outrigger_log::{Disk, FaultyDisk, FlushError, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record, Vote};
 
 /// Where the tests' logs are.
 pub fn directory() -> &'static Path {
@@ -94,7 +94,7 @@ pub fn apply(model: &mut Model, group: GroupId, record: &Record<'_>) {
 }
 
 /// What the log says it holds, in the model's terms; every entry is read.
-pub fn observe(log: &Log<FaultyDisk>) -> Model {
+pub fn observe<D: Disk>(log: &Log<D>) -> Model {
     let reader = log.reader();
     let mut model = Model::new();
     for group in log.groups() {

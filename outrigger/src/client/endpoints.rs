@@ -5,7 +5,8 @@
 //!   local queries        the named ones in turn, and no others
 //! ```
 //!
-//! A named endpoint is asked as long as it answers, so that a client stays where it is at home.
+//! A named endpoint is asked as long as it answers, so that a client stays where it is at home. When one does not say
+//! hello at once, the next is tried beside it, and the first that does is where the client goes.
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,26 @@ impl Endpoints {
         let leader = Some(self.leader.address.as_str()).filter(|address| !named && !address.is_empty());
         let leader = leader.filter(|address| self.shunned.get(*address).is_none_or(|until| *until <= now));
         leader.unwrap_or(&self.named[self.current])
+    }
+
+    /// Whom to ask, and whom if that one is silent: each once.
+    pub(super) fn candidates(&self, named: bool, now: Instant) -> Vec<String> {
+        let first = self.choose(named, now);
+        let (before, from) = self.named.split_at(self.current);
+        let mut candidates = vec![first.to_owned()];
+        for endpoint in from.iter().chain(before) {
+            if !candidates.contains(endpoint) {
+                candidates.push(endpoint.clone());
+            }
+        }
+        candidates
+    }
+
+    /// This endpoint answered first: if it is a named one, it is where the client goes from now on.
+    pub(super) fn prefer(&mut self, endpoint: &str) {
+        if let Some(place) = self.named.iter().position(|named| named == endpoint) {
+            self.current = place;
+        }
     }
 
     /// A node told who leads.
@@ -103,6 +124,20 @@ mod tests {
         assert_eq!(endpoints.choose(false, now), "a");
         endpoints.failed("c", now);
         assert_eq!(endpoints.choose(false, now), "a", "who is not asked now fails nothing");
+    }
+
+    #[test]
+    fn the_others_stand_by_each_once_and_who_answers_first_is_preferred() {
+        let (mut endpoints, now) = (endpoints(), Instant::now());
+        assert_eq!(endpoints.candidates(false, now), ["a", "b", "c"]);
+        endpoints.learn(leader(1, "c"));
+        assert_eq!(endpoints.candidates(false, now), ["c", "a", "b"]);
+        endpoints.prefer("b");
+        assert_eq!(endpoints.candidates(false, now), ["c", "b", "a"]);
+        assert_eq!(endpoints.candidates(true, now), ["b", "c", "a"]);
+        endpoints.learn(leader(2, "z"));
+        endpoints.prefer("z");
+        assert_eq!(endpoints.candidates(false, now), ["z", "b", "c", "a"]);
     }
 
     #[test]

@@ -14,10 +14,18 @@ pub enum ClientError {
         /// What was named; empty when nothing was.
         endpoint: String,
     },
-    /// The time was over before any endpoint took the request and did it. Nothing was done.
+    /// The time was over before any endpoint took the write and did it. Nothing was done.
     #[error("not applied within {waited:?}: {reason}")]
     NotApplied {
-        /// How long it was tried. A write is not tried up to the last moment: its answer could come too late.
+        /// How long it was tried; not up to the last moment: its answer could come too late.
+        waited: Duration,
+        /// What the last attempt came to.
+        reason: String,
+    },
+    /// The time was over before any endpoint answered the query. It changes nothing.
+    #[error("not answered within {waited:?}: {reason}")]
+    NotAnswered {
+        /// How long it was tried.
         waited: Duration,
         /// What the last attempt came to.
         reason: String,
@@ -35,13 +43,13 @@ pub enum ClientError {
         reason: String,
     },
     /// The command or query cannot be encoded. Nothing was done.
-    #[error("not applied: the request cannot be encoded: {reason}")]
+    #[error("not sent: the request cannot be encoded: {reason}")]
     Encode {
         /// What serde said.
         reason: String,
     },
     /// The request was done, but its answer has another type than this client believes.
-    #[error("applied, but the answer cannot be decoded; do client and cluster run the same version? {reason}")]
+    #[error("done, but the answer cannot be decoded; do client and cluster run the same version? {reason}")]
     Decode {
         /// What serde said.
         reason: String,
@@ -53,9 +61,11 @@ impl ClientError {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Endpoint { .. } | Self::NotApplied { .. } | Self::Refused { .. } | Self::Encode { .. } => {
-                Outcome::NotApplied
-            }
+            Self::Endpoint { .. }
+            | Self::NotApplied { .. }
+            | Self::NotAnswered { .. }
+            | Self::Refused { .. }
+            | Self::Encode { .. } => Outcome::NotApplied,
             // Its effect is there; that it must not be tried again is what counts.
             Self::Unknown { .. } | Self::Decode { .. } => Outcome::Unknown,
         }
@@ -64,6 +74,6 @@ impl ClientError {
     /// Whether trying again is safe and may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::NotApplied { .. })
+        matches!(self, Self::NotApplied { .. } | Self::NotAnswered { .. })
     }
 }

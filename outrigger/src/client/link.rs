@@ -6,7 +6,8 @@
 //!                      (all that has gathered and is still waited for)
 //! ```
 //!
-//! A link ends once and for all: with its first failure everyone who waits hears of it, and whether the request had
+//! A link is up once the node has welcomed it: a process that hangs still has its connections taken by its kernel. It ends
+//! once and for all: with its first failure everyone who waits hears of it, and whether the request had
 //! left this process. The client makes a new link when it asks that endpoint again.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 
@@ -63,6 +64,19 @@ pub(super) trait Hear: Send + Sync + 'static {
 pub(super) struct Link {
     shared: Arc<Shared>,
     task: AbortHandle,
+    /// When it was dialled.
+    since: Instant,
+}
+
+/// How far a link is; it only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// The node has not said anything yet.
+    Dialling,
+    /// The node has welcomed the client.
+    Up,
+    /// It will not be used again.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -70,6 +84,8 @@ struct Shared {
     state: Mutex<State>,
     /// Tells the task that there is something to write.
     filled: Notify,
+    /// How far it is.
+    phase: watch::Sender<Phase>,
 }
 
 #[derive(Debug, Default)]
@@ -125,13 +141,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the link and tells everyone who waits.
+    /// Ends the link, unless it has ended, and tells everyone who waits.
     fn end(&self, reason: &str) {
         let mut state = self.lock();
+        if state.ended.is_some() {
+            return;
+        }
         state.ended = Some(reason.to_owned());
         state.queued.clear();
         let (pending, sent) = (std::mem::take(&mut state.pending), state.sent);
         drop(state);
+        self.phase.send_replace(Phase::Ended);
         for (id, asker) in pending {
             // Who does not wait any more needs no answer.
             let _ = asker.send(Err(LinkError { sent: id < sent, reason: reason.to_owned() }));
@@ -142,7 +162,8 @@ impl Shared {
 impl Link {
     /// Dials an endpoint; requests can be asked at once.
     pub(super) fn dial(endpoint: String, cluster: u64, hear: Arc<impl Hear>) -> Self {
-        let shared = Arc::new(Shared { state: Mutex::default(), filled: Notify::new() });
+        let phase = watch::Sender::new(Phase::Dialling);
+        let shared = Arc::new(Shared { state: Mutex::default(), filled: Notify::new(), phase });
         let task = tokio::spawn({
             let shared = Arc::clone(&shared);
             async move {
@@ -151,12 +172,25 @@ impl Link {
                 ended.0.end(&format!("{endpoint}: {how}"));
             }
         });
-        Self { shared, task: task.abort_handle() }
+        Self { shared, task: task.abort_handle(), since: Instant::now() }
     }
 
-    /// Whether it has ended.
-    pub(super) fn has_ended(&self) -> bool {
-        self.shared.lock().ended.is_some()
+    /// How far it is.
+    pub(super) fn phase(&self) -> Phase {
+        *self.shared.phase.borrow()
+    }
+
+    /// When it was dialled.
+    pub(super) const fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Waits until it is up, or says why it has ended.
+    pub(super) async fn is_up(&self) -> Result<(), String> {
+        let mut phases = self.shared.phase.subscribe();
+        // The sender lives as long as this link.
+        let _ = phases.wait_for(|phase| *phase != Phase::Dialling).await;
+        self.shared.lock().ended.clone().map_or(Ok(()), Err)
     }
 
     /// Asks, and waits for the answer until `deadline`. Dropping the future gives up waiting, not the request.
@@ -242,6 +276,7 @@ async fn converse(endpoint: &str, cluster: u64, hear: &impl Hear, shared: &Share
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Silent(CONNECT_TIMEOUT),
     };
+    shared.phase.send_replace(Phase::Up);
     let (read, write) = stream.split();
     let heard = Heard::default();
     tokio::select! {

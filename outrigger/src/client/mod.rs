@@ -10,6 +10,9 @@
 //! A [`Client`] asks the leader once it knows where it is, and any endpoint until then. It tries again by itself what
 //! was certainly not done, until its patience is over; what may have been done it never repeats, but reports as
 //! [`ClientError::Unknown`]. Queries change nothing, so that they are always repeated.
+//!
+//! A request is handed only to a node that has said hello on this connection. When one does not within 100 ms, the next
+//! endpoint is dialled beside it, and so on; the first to say hello gets the request, and no other.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -20,14 +23,15 @@ use bytes::Bytes;
 use outrigger_engine::LogIndex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 
 use crate::Query;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::network::handshake::Rejection;
 use crate::network::random::Random;
 use endpoints::Endpoints;
-use link::{Hear, Link, LinkError};
+use link::{Hear, Link, LinkError, Phase};
 use protocol::{ANY_CLUSTER, Leader, Operation, Outcome};
 
 mod endpoints;
@@ -51,6 +55,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(10);
 
 /// With less time left than this, and than a fifth of the whole, a write is not tried again.
 const ANSWER_MARGIN_MIN: Duration = Duration::from_millis(100);
+
+/// For so long a node may be silent before another is dialled beside it.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// The longest pause.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
@@ -211,8 +218,8 @@ enum Attempt {
     Done(LogIndex, Bytes),
     /// It will never be done, or perhaps is.
     Failed(ClientError),
-    /// Certainly nothing was done, for this reason; another attempt may help.
-    Again(String),
+    /// Certainly nothing was done, for this reason, which a node gave itself or not; another attempt may help.
+    Again { reason: String, by_node: bool },
 }
 
 impl Shared {
@@ -232,15 +239,25 @@ impl Shared {
         // A write that certainly is not applied yet is not put at stake by an attempt whose answer might come too late.
         let margin = if operation == Operation::Write { (patience / 5).max(ANSWER_MARGIN_MIN) } else { Duration::ZERO };
         let mut attempts = 0;
+        // A node that says why tells more than one that cannot be reached.
+        let mut told: Option<String> = None;
         loop {
             let reason = match self.attempt(operation, body.clone(), deadline).await {
                 Attempt::Done(applied, answer) => return Ok((applied, answer)),
                 Attempt::Failed(error) => return Err(error),
-                Attempt::Again(reason) => reason,
+                Attempt::Again { reason, by_node: true } => told.insert(reason).clone(),
+                Attempt::Again { reason, by_node: false } => told.clone().unwrap_or(reason),
             };
             let next = Instant::now() + self.pause(attempts);
             if next + margin >= deadline {
-                return Err(ClientError::NotApplied { waited: start.elapsed(), reason });
+                // Whole milliseconds: more is of no use to anybody.
+                let waited = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+                return Err(match operation {
+                    Operation::Write => ClientError::NotApplied { waited, reason },
+                    Operation::Query | Operation::QueryLocal | Operation::Status => {
+                        ClientError::NotAnswered { waited, reason }
+                    }
+                });
             }
             sleep_until(next).await;
             attempts += 1;
@@ -249,7 +266,10 @@ impl Shared {
 
     async fn attempt(&self, operation: Operation, body: Bytes, deadline: Instant) -> Attempt {
         let named = matches!(operation, Operation::QueryLocal | Operation::Status);
-        let (endpoint, link) = self.link(named);
+        let (endpoint, link) = match self.link(named, deadline).await {
+            Ok(found) => found,
+            Err(reason) => return Attempt::Again { reason, by_node: false },
+        };
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
@@ -259,28 +279,76 @@ impl Shared {
         match outcome {
             Ok(Outcome::Done { applied, body }) => Attempt::Done(applied, body),
             Ok(Outcome::Never { reason }) => Attempt::Failed(ClientError::Refused { reason }),
-            Ok(Outcome::NotNow { reason }) => Attempt::Again(reason),
+            Ok(Outcome::NotNow { reason }) => Attempt::Again { reason, by_node: true },
             Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason })
                 if operation == Operation::Write =>
             {
                 Attempt::Failed(ClientError::Unknown { reason })
             }
-            Ok(Outcome::Unknown { reason }) | Err(LinkError { reason, .. }) => Attempt::Again(reason),
+            Ok(Outcome::Unknown { reason }) => Attempt::Again { reason, by_node: true },
+            Err(LinkError { reason, .. }) => Attempt::Again { reason, by_node: false },
         }
     }
 
-    /// The connection to ask on, made anew if there is none.
-    fn link(&self, named: bool) -> (String, Arc<Link>) {
+    /// The connection to ask on: to the endpoint whose turn it is if it is up, else to the first that says hello. The error
+    /// says why there is none.
+    async fn link(&self, named: bool, deadline: Instant) -> Result<(String, Arc<Link>), String> {
         let endpoint = self.told.endpoints().choose(named, Instant::now()).to_owned();
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = links.get(&endpoint).filter(|link| !link.has_ended()) {
-            return (endpoint, Arc::clone(link));
+        let link = self.links().get(&endpoint).cloned();
+        match link {
+            Some(link) if link.phase() == Phase::Up => return Ok((endpoint, link)),
+            // It was in use, or was not looked at since another was faster.
+            Some(link) if link.phase() == Phase::Ended => self.told.endpoints().failed(&endpoint, Instant::now()),
+            _ => {}
         }
-        links.retain(|_, link| !link.has_ended());
-        let cluster = self.told.cluster.load(Ordering::Relaxed);
-        let link = Arc::new(Link::dial(endpoint.clone(), cluster, Arc::clone(&self.told)));
-        links.insert(endpoint.clone(), Arc::clone(&link));
-        (endpoint, link)
+        let candidates = self.told.endpoints().candidates(named, Instant::now());
+        self.race(candidates, deadline).await
+    }
+
+    /// Dials one endpoint after another, each with a head start, until one says hello. The others go on dialling: they may
+    /// be needed next.
+    async fn race(&self, endpoints: Vec<String>, deadline: Instant) -> Result<(String, Arc<Link>), String> {
+        let mut endpoints = endpoints.into_iter().peekable();
+        let mut running = JoinSet::new();
+        let mut reason = "no endpoint said hello in time".to_owned();
+        while !running.is_empty() || endpoints.peek().is_some() {
+            let mut until = deadline;
+            if let Some(endpoint) = endpoints.next() {
+                let link = self.dialled(&endpoint);
+                if endpoints.peek().is_some() {
+                    until = deadline.min(link.since() + HEAD_START);
+                }
+                running.spawn(async move { (link.is_up().await, endpoint, link) });
+            }
+            match timeout_at(until, running.join_next()).await {
+                Ok(Some(Ok((Ok(()), endpoint, link)))) => {
+                    self.told.endpoints().prefer(&endpoint);
+                    return Ok((endpoint, link));
+                }
+                Ok(Some(Ok((Err(why), endpoint, _)))) => {
+                    self.told.endpoints().failed(&endpoint, Instant::now());
+                    reason = why;
+                }
+                Ok(_) => {}
+                Err(_) if Instant::now() >= deadline => break,
+                Err(_) => {}
+            }
+        }
+        Err(reason)
+    }
+
+    /// The connection to an endpoint, made anew if there is none.
+    fn dialled(&self, endpoint: &str) -> Arc<Link> {
+        let mut links = self.links();
+        links.retain(|_, link| link.phase() != Phase::Ended);
+        let dial = || {
+            Arc::new(Link::dial(endpoint.to_owned(), self.told.cluster.load(Ordering::Relaxed), Arc::clone(&self.told)))
+        };
+        Arc::clone(links.entry(endpoint.to_owned()).or_insert_with(dial))
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long to wait before the next attempt. Every endpoint is tried once before there is a pause.

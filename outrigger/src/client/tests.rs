@@ -236,7 +236,8 @@ async fn writes_follow_the_leader_and_local_questions_stay() {
         assert_eq!(client.write(1).await, Ok(2));
         assert_eq!(client.query(String::new()).await, Ok(3));
         let local = client.clone().with_timeout(Duration::from_millis(500)).query_local(String::new()).await;
-        assert!(matches!(local, Err(ClientError::NotApplied { .. })));
+        assert!(matches!(&local, Err(ClientError::NotAnswered { .. })), "{local:?}");
+        assert!(local.unwrap_err().to_string().starts_with("not answered within"));
     };
     tokio::join!(asks, play);
 }
@@ -269,6 +270,66 @@ async fn a_node_that_hangs_is_left_for_another() {
         drop(conversation);
     };
     assert_eq!(tokio::join!(client.query(String::new()), play).0, Ok(5));
+}
+
+/// Found by stopping real processes: their kernels still take connections, and each command waited a second for nothing.
+#[tokio::test]
+async fn an_endpoint_that_is_silent_costs_its_head_start_once_and_is_never_handed_a_write() {
+    let (silent, node) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&silent, &node]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        for sum in 1..=3 {
+            conversation.serve(sum).await;
+        }
+    };
+    let asks = async {
+        let start = Instant::now();
+        assert_eq!(client.write(1).await, Ok(1));
+        let first = start.elapsed();
+        assert!(first >= HEAD_START && first < Duration::from_millis(700), "{first:?}");
+        let start = Instant::now();
+        assert_eq!(client.write(1).await, Ok(2));
+        assert_eq!(client.write(1).await, Ok(3));
+        assert!(start.elapsed() < HEAD_START, "who answered is asked first: {:?}", start.elapsed());
+    };
+    tokio::join!(asks, play);
+    // When it wakes up, it finds a hello and nothing behind it.
+    let mut conversation = silent.accept().await;
+    drop(client);
+    assert!(conversation.hear().await.is_none(), "the silent endpoint was handed a request");
+}
+
+#[tokio::test]
+async fn one_endpoint_that_is_slow_to_say_hello_is_waited_for() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let play = async {
+        tokio::time::sleep(3 * HEAD_START).await;
+        node.accept().await.serve(1).await;
+    };
+    assert_eq!(tokio::join!(client.write(1), play).0, Ok(1));
+}
+
+#[tokio::test]
+async fn a_leader_that_is_silent_is_passed_over() {
+    let (node, silent) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node]).await;
+    let told = Leader { term: Term(1), address: silent.address.clone() };
+    let play = async {
+        let mut conversation = node.accept().await;
+        conversation.say(|output| told.encode(output).unwrap()).await;
+        for sum in 1..=3 {
+            conversation.serve(sum).await;
+        }
+    };
+    let asks = async {
+        assert_eq!(client.write(1).await, Ok(1));
+        let start = Instant::now();
+        assert_eq!((client.write(1).await, client.write(1).await), (Ok(2), Ok(3)));
+        assert!(start.elapsed() < 5 * HEAD_START, "{:?}", start.elapsed());
+    };
+    tokio::join!(asks, play);
 }
 
 #[tokio::test]
@@ -321,7 +382,7 @@ async fn an_endpoint_of_another_cluster_is_refused() {
         client.query(String::new()).await.unwrap_err()
     };
     tokio::select! {
-        error = asks => assert!(matches!(error, ClientError::NotApplied { .. }), "{error}"),
+        error = asks => assert!(matches!(error, ClientError::NotAnswered { .. }), "{error}"),
         () = play => {}
     }
 }

@@ -7,6 +7,10 @@ use outrigger_engine as engine;
 use outrigger_engine::{Incarnation, Peer};
 
 use super::Config;
+use crate::network::frame::BODY_BYTES_MAX;
+
+/// What travels in a frame beside the bytes of one entry: more than enough.
+const BESIDE_BYTES: usize = 64 << 10;
 
 /// Why settings do not fit together.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +25,41 @@ pub enum ConfigError {
         /// The setting.
         name: &'static str,
     },
+    /// What one connection may hold is more than all of them may.
+    #[error("connection_answers_bytes_max is {one}, which exceeds answers_bytes_max {all}; one is a part of the other")]
+    AnswersLimits {
+        /// `connection_answers_bytes_max`, in bytes.
+        one: usize,
+        /// `answers_bytes_max`, in bytes.
+        all: usize,
+    },
+    /// What a limit lets in would not fit in a frame, so that it could never be sent.
+    #[error("{name} is {bytes} bytes, the most is {bytes_max} bytes: a frame between nodes has {BODY_BYTES_MAX} bytes")]
+    TooLarge {
+        /// The limit.
+        name: &'static str,
+        /// Its value.
+        bytes: usize,
+        /// What it may be.
+        bytes_max: usize,
+    },
+    /// Two nodes have the same address, spelled in two ways.
+    #[error("nodes {first} and {second} of the initial cluster are both at {place} ({addresses}); each needs its own")]
+    SamePlace {
+        /// A node.
+        first: u64,
+        /// Another.
+        second: u64,
+        /// What the initial cluster names.
+        addresses: String,
+        /// Where both lead.
+        place: SocketAddr,
+    },
     /// The cluster has no name.
     #[error("the name of the cluster is empty; give it one")]
     NoClusterName,
     /// This node is not a member of the cluster that it should begin.
-    #[error("node {id} is missing from the initial cluster, which names nodes {members}; add it or correct its id")]
+    #[error("node {id} is missing from the initial cluster, which names {members}; add it or correct its id")]
     OwnIdMissing {
         /// This node.
         id: u64,
@@ -84,11 +118,47 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     if let Some(name) = config.limits.zero() {
         return Err(ConfigError::Zero { name });
     }
+    let (one, all) = (config.limits.connection_answers_bytes_max, config.limits.answers_bytes_max);
+    if one > all {
+        return Err(ConfigError::AnswersLimits { one, all });
+    }
+    frames(config)?;
     if config.cluster.is_empty() {
         return Err(ConfigError::NoClusterName);
     }
     own_addresses(config)?;
     initial_cluster(config)
+}
+
+/// Whether what the limits let in can be sent.
+fn frames(config: &Config) -> Result<(), ConfigError> {
+    let limits = &config.limits;
+    let all = [
+        ("entry_bytes_max", limits.entry_bytes_max, BODY_BYTES_MAX - BESIDE_BYTES),
+        // Many small entries have more beside them than they count for.
+        ("append_bytes_max", limits.append_bytes_max, BODY_BYTES_MAX / 2),
+        ("requests_bytes_max", limits.requests_bytes_max, BODY_BYTES_MAX),
+    ];
+    match all.into_iter().find(|(_, bytes, bytes_max)| bytes > bytes_max) {
+        Some((name, bytes, bytes_max)) => Err(ConfigError::TooLarge { name, bytes, bytes_max }),
+        None => Ok(()),
+    }
+}
+
+/// See [`Config::listens_elsewhere`].
+pub(super) fn listens_elsewhere(config: &Config, named: &str) -> bool {
+    if let Some(advertised) = &config.advertise_peer {
+        return advertised != named;
+    }
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.parse::<u16>().ok());
+    if port(&config.listen_peer) != port(named) {
+        return true;
+    }
+    match (config.listen_peer.parse::<SocketAddr>(), named.parse::<SocketAddr>()) {
+        (Ok(listens), Ok(named)) => !listens.ip().is_unspecified() && listens.ip() != named.ip(),
+        // What a name stands for is the network's business.
+        _ => false,
+    }
 }
 
 /// The addresses to listen on and those to tell others.

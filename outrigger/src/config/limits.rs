@@ -9,9 +9,9 @@ const MIB: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Bytes of one encoded command.
+    /// Bytes of one encoded command; at most 64 MiB less 64 KiB, so that it fits in a frame.
     pub entry_bytes_max: usize,
-    /// Bytes of entries in one `append_entries`; a single larger entry still travels.
+    /// Bytes of entries in one `append_entries`; a single larger entry still travels. At most 32 MiB.
     pub append_bytes_max: usize,
     /// `append_entries` requests to one follower that are sent and not acknowledged.
     pub inflight_requests_max: usize,
@@ -27,12 +27,21 @@ pub struct Limits {
     pub forwards_max: usize,
     /// Writes and reads that callers have handed in and the node has not looked at yet.
     pub requests_max: usize,
-    /// Bytes of writes that callers have handed in and the node has not looked at yet.
+    /// Bytes of writes that callers have handed in and the node has not looked at yet; at most 64 MiB.
     pub requests_bytes_max: usize,
     /// Messages of other nodes that have arrived and the node has not looked at yet; further ones count as lost.
     pub messages_max: usize,
     /// Bytes of entries in messages that have arrived and the node has not looked at yet.
     pub messages_bytes_max: usize,
+    /// Bytes of answers to one connection of a client that are not written yet, 1 B to `answers_bytes_max`: with more,
+    /// its requests wait. A single larger answer still travels.
+    pub connection_answers_bytes_max: usize,
+    /// The same for all connections of clients together: with more, queries are refused as overload. Commands are not:
+    /// they are answered whatever their responses weigh.
+    pub answers_bytes_max: usize,
+    /// Bytes that all clients together have sent and this node has not answered, partly received requests included: with
+    /// more, only connections that have sent little are read from.
+    pub received_bytes_max: usize,
     /// Entries handed to the state machine that it has not applied yet; a single larger command still travels.
     pub unapplied_entries_max: u64,
     /// Bytes of the newest entries that are kept in memory, so that nobody reads back what was just written. Entries
@@ -58,6 +67,9 @@ impl Default for Limits {
             requests_bytes_max: 64 * MIB,
             messages_max: 1 << 16,
             messages_bytes_max: 64 * MIB,
+            connection_answers_bytes_max: 16 * MIB,
+            answers_bytes_max: 256 * MIB,
+            received_bytes_max: 256 * MIB,
             unapplied_entries_max: 1 << 16,
             tail_bytes_max: 32 * MIB,
             segment_bytes: 64 << 20,
@@ -89,6 +101,9 @@ impl Limits {
             ("requests_bytes_max", self.requests_bytes_max),
             ("messages_max", self.messages_max),
             ("messages_bytes_max", self.messages_bytes_max),
+            ("connection_answers_bytes_max", self.connection_answers_bytes_max),
+            ("answers_bytes_max", self.answers_bytes_max),
+            ("received_bytes_max", self.received_bytes_max),
             ("unapplied_entries_max", usize::try_from(self.unapplied_entries_max).unwrap_or(usize::MAX)),
             ("tail_bytes_max", self.tail_bytes_max),
         ];

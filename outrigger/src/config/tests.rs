@@ -44,6 +44,45 @@ fn broken_timing_is_refused_with_both_numbers() {
 }
 
 #[test]
+fn limits_of_answers_that_are_none_or_contradict_each_other_are_refused() {
+    assert!(refused(|config| config.limits.connection_answers_bytes_max = 0).contains("is 0"));
+    assert!(refused(|config| config.limits.received_bytes_max = 0).contains("received_bytes_max is 0"));
+    let said = refused(|config| config.limits.answers_bytes_max = 1000);
+    assert!(said.contains("16777216") && said.contains("answers_bytes_max 1000"), "{said}");
+}
+
+#[test]
+fn a_limit_that_no_frame_can_keep_is_refused_with_both_numbers() {
+    let frame = 64 << 20;
+    let said = refused(|config| config.limits.entry_bytes_max = frame);
+    assert!(said.contains("entry_bytes_max is 67108864") && said.contains("67043328"), "{said}");
+    let said = refused(|config| config.limits.append_bytes_max = frame - 1);
+    assert!(said.contains("append_bytes_max is 67108863") && said.contains("33554432"), "{said}");
+    let said = refused(|config| config.limits.requests_bytes_max = frame + 1);
+    assert!(said.contains("requests_bytes_max is 67108865") && said.contains("67108864"), "{said}");
+    let mut config = three();
+    config.limits.entry_bytes_max = frame - (64 << 10);
+    config.limits.append_bytes_max = frame / 2;
+    assert_eq!(config.validate(), Ok(()));
+}
+
+#[test]
+fn whoever_listens_where_nobody_calls_is_known() {
+    let listens = |listen: &str, advertise: Option<&str>, named: &str| {
+        let advertise_peer = advertise.map(ToOwned::to_owned);
+        Config { listen_peer: listen.into(), advertise_peer, ..three() }.listens_elsewhere(named)
+    };
+    assert!(!listens("127.0.0.1:7101", None, "127.0.0.1:7101"));
+    assert!(!listens("0.0.0.0:7101", None, "10.0.0.1:7101"));
+    assert!(!listens("127.0.0.1:7101", None, "localhost:7101"));
+    assert!(!listens("127.0.0.1:9", Some("10.0.0.1:7101"), "10.0.0.1:7101"), "something forwards");
+    assert!(listens("127.0.0.1:9109", None, "127.0.0.1:9101"));
+    assert!(listens("0.0.0.0:9109", None, "db1:9101"));
+    assert!(listens("127.0.0.1:7101", None, "10.0.0.1:7101"));
+    assert!(listens("127.0.0.1:7101", Some("10.0.0.2:7101"), "10.0.0.1:7101"));
+}
+
+#[test]
 fn an_address_that_nobody_can_use_is_refused() {
     assert!(refused(|config| config.listen_peer = "here".into()).contains("no port"));
     assert!(refused(|config| config.listen_peer = "::1:7101".into()).contains("brackets"));

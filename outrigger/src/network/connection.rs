@@ -56,6 +56,7 @@ impl Ended {
             Self::Refused(rejection) | Self::Rejected(rejection) => rejection.name(),
         };
         if let Some(suppressed) = limit.admit(origin, reason, std::time::Instant::now()) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::warn!(node = node.0, suppressed, "{what} ended: {self}");
         }
     }

@@ -11,7 +11,7 @@
 //! not content says why in a reject.
 
 use bytes::Bytes;
-use outrigger_engine::{Incarnation, NodeId, Peer};
+use outrigger_engine::{Incarnation, NodeId, Peer, PeerRefusal};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -100,7 +100,16 @@ pub enum Rejection {
     Peer {
         /// Why, for people.
         reason: String,
+        /// Which life was met instead, if that is why: the node that is refused judges by it whether it may ever start
+        /// again.
+        met: Option<Incarnation>,
     },
+}
+
+impl From<PeerRefusal> for Rejection {
+    fn from(reason: PeerRefusal) -> Self {
+        Self::Peer { reason: reason.to_string(), met: reason.met() }
+    }
 }
 
 impl Rejection {
@@ -128,7 +137,8 @@ impl Rejection {
             Self::OwnId { node } => (5, node.0, 0),
             Self::Genesis { ours, theirs } => (6, *ours, *theirs),
             Self::Full { limit } => (7, *limit as u64, 0),
-            Self::Peer { .. } => (8, 0, 0),
+            Self::Peer { met: None, .. } => (8, 0, 0),
+            Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
         }
     }
 
@@ -138,12 +148,15 @@ impl Rejection {
     /// Never in practice: the text is cut to fit.
     pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
         let (code, first, second) = self.code();
-        let text = if let Self::Peer { reason } = self { cut(reason) } else { "" };
+        let (text, met) = if let Self::Peer { reason, met } = self { (cut(reason), *met) } else { ("", None) };
         output.frame(kind::REJECT, 0, BODY_BYTES_MAX, |body| {
             body.put_u8(code);
             body.put_u64(first);
             body.put_u64(second);
             body.put_text(text);
+            if let Some(met) = met {
+                body.put_u64(met.nonce);
+            }
         })
     }
 
@@ -154,6 +167,7 @@ impl Rejection {
     pub fn decode(body: Bytes) -> Result<Self, DecodeError> {
         let mut fields = Fields::new(body);
         let (code, first, second, text) = (fields.u8()?, fields.u64()?, fields.u64()?, fields.text()?);
+        let nonce = if code == 9 { fields.u64()? } else { 0 };
         fields.finish()?;
         let version = |value| u32::try_from(value).unwrap_or(u32::MAX);
         Ok(match code {
@@ -164,7 +178,11 @@ impl Rejection {
             5 => Self::OwnId { node: NodeId(first) },
             6 => Self::Genesis { ours: first, theirs: second },
             7 => Self::Full { limit: usize::try_from(first).unwrap_or(usize::MAX) },
-            8 => Self::Peer { reason: cut(&text).to_owned() },
+            8 => Self::Peer { reason: cut(&text).to_owned(), met: None },
+            9 => {
+                let met = Some(Incarnation { id: first, start: second, nonce });
+                Self::Peer { reason: cut(&text).to_owned(), met }
+            }
             _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
         })
     }

@@ -210,10 +210,20 @@ impl Transport for InProcessTransport {
         self.send(target, message);
     }
 
-    fn refuse(&self, peer: Peer, _reason: PeerRefusal) {
-        self.change_own(|station| {
-            station.refused.insert(peer);
-        });
+    fn refuse(&self, peer: Peer, reason: PeerRefusal) {
+        let mut is_first = false;
+        self.change_own(|station| is_first = station.refused.insert(peer));
+        let Some((local, _)) = self.own.get().filter(|_| is_first) else { return };
+        let station = {
+            let hub = self.network.lock();
+            hub.stations
+                .get(&peer.node)
+                .filter(|other| other.local.peer == peer)
+                .map(|other| Arc::clone(&other.receive))
+        };
+        if let Some(receive) = station {
+            receive.refused(local.peer, reason.met(), reason.to_string());
+        }
     }
 
     fn client_addresses(&self) -> BTreeMap<NodeId, String> {

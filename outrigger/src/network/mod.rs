@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, Message, Node, NodeId, Peer, PeerRefusal};
 
 pub mod codec;
 #[cfg(feature = "tokio")]
@@ -44,6 +44,11 @@ pub trait Receive: Send + Sync + 'static {
     /// A message of a peer; `None` for a finished handshake. Answers whether it was taken; when not (too much waits),
     /// it counts as lost.
     fn receive(&self, from: Peer, message: Option<Message>) -> bool;
+
+    /// The engine of a peer refuses this life of this node; `met` is the one that it had met instead, if that is why.
+    /// Called only for a connection that this node made itself, and after the handshake: whoever comes in may claim
+    /// anything.
+    fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String);
 }
 
 /// Carries messages between nodes. It may lose, delay, double and reorder them: Raft does not mind, only its speed does.
@@ -70,7 +75,8 @@ pub trait Transport: Send + Sync + 'static {
     /// Queues a message in the bulk lane, after [`poll_ready`](Transport::poll_ready) said that there is room.
     fn send_bulk(&self, target: NodeId, message: Message);
 
-    /// Closes every connection with this life of a peer, and says why in the log (rate limited).
+    /// Closes every connection with this life of a peer, tells it why ([`Receive::refused`] on its side), and says it in
+    /// the log (rate limited).
     fn refuse(&self, peer: Peer, reason: PeerRefusal);
 
     /// Where clients reach the peers that are known, as their handshakes told.

@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Node, PeerRefusal};
+use outrigger_engine::{Incarnation, Node, PeerRefusal};
 
 use super::Transport;
 
@@ -134,11 +134,13 @@ pub const CASES: &[Case] = &[
         assert!(!a.saw(|from, _| from == stranger.peer() || from == founder.peer()));
         assert!(!stranger.saw(|_, _| true) && !founder.saw(|_, _| true));
     }),
-    ("a refusal ends the connection, and the others stay", |network| {
+    ("a refusal ends the connection, is told to the other side, and the others stay", |network| {
         let (a, b) = network.linked_pair();
         let c = network.start(3);
         network.link(&a, &c);
-        a.transport.refuse(b.peer(), PeerRefusal::SecondCopy);
+        let met = Incarnation { nonce: 99, ..b.peer().incarnation };
+        a.transport.refuse(b.peer(), PeerRefusal::SecondCopy { met });
+        b.wait_for_refusal(a.peer(), met);
         a.transport.send(c.node(), urgent(1));
         c.wait_for_all(&[urgent(1)]);
         let again = network.start(2);

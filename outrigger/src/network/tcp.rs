@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Ended;
 use super::frame::BODY_BYTES_MAX;
-use super::handshake::{Hello, Rejection};
+use super::handshake::Hello;
 use super::log_limit::LogLimit;
 use super::{Local, Receive, Transport};
 use inbound::InboundTable;
@@ -191,7 +191,7 @@ impl Transport for TcpTransport {
     fn refuse(&self, peer: Peer, reason: PeerRefusal) {
         self.link(peer.node, |link| link.refuse(peer, reason));
         if let Some(shared) = self.shared.get() {
-            let why = || Ended::Refused(Rejection::Peer { reason: reason.to_string() });
+            let why = || Ended::Refused(reason.into());
             shared.inbound.lock().unwrap_or_else(PoisonError::into_inner).end(peer, why);
         }
     }
@@ -268,6 +268,7 @@ impl Shared {
     /// Tells the log what operators like to know, at most once in a while.
     fn tell(&self, origin: &str, reason: &'static str, line: impl FnOnce() -> String) {
         if let Some(suppressed) = self.log.admit(origin, reason, std::time::Instant::now()) {
+            let suppressed = (suppressed > 0).then_some(suppressed);
             tracing::info!(node = self.local.peer.node.0, suppressed, "{}", line());
         }
     }

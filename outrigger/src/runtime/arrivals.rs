@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Event, Lane, Message, Payload, Peer, Refusal};
+use outrigger_engine::{Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
 
 use super::mailbox::{Mailbox, Queue};
 use super::respond::{BoxedRead, Failure, Slot};
@@ -225,6 +225,10 @@ impl<S: StateMachine> Receive for Inlet<S> {
             has_room
         });
         taken.unwrap_or(false)
+    }
+
+    fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String) {
+        self.0.notify(Event::Refused { by, met, reason });
     }
 }
 

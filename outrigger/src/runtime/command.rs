@@ -1,7 +1,7 @@
 //! What RaftCore does with each command of the engine: the tokio runtime's [`RaftRuntime`].
 //!
 //! ```text
-//!   log lane      SaveVote .. SaveCommitted ──────► LogWriter (and the tail)
+//!   log lane      SaveVote .. SaveRefusal ────────► LogWriter (and the tail)
 //!   apply lane    Apply, StateMachine ────────────► the state machine worker's jobs
 //!   peer lanes    Replicate, ReplicateCommitted ──► Stream ──► Transport, bulk lane
 //!   client lane   Accepted, Refused, Abandoned ───► callers, and the worker's jobs
@@ -266,6 +266,7 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::AppendInputEntries { write, batches } => self.append(write, batches)?,
             Command::TruncateLog { write, after } => self.truncate(write, after)?,
             Command::SaveCommitted { commit } => self.log.submit(Write::Committed(commit))?,
+            Command::SaveRefusal { by, met } => self.log.submit(Write::Refusal(by, met))?,
             Command::Apply { first, last } => self.apply(first, last),
             Command::StateMachine(request) => self.state_machine(&request),
             Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } => {

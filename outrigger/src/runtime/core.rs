@@ -241,7 +241,8 @@ impl<S: StateMachine> Core<S> {
             self.step(event, now);
         }
         self.runtime.hand_over_jobs();
-        if let Some(status) = self.publisher.publish(&self.driver, self.runtime.transport.as_ref(), now) {
+        let (transport, fault) = (self.runtime.transport.as_ref(), self.runtime.fault.as_ref());
+        if let Some(status) = self.publisher.publish(&self.driver, transport, fault, now) {
             self.runtime.tail.evict(status.applied.min(status.flushed));
         }
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use outrigger_engine::{Batch, Event, LogId, LogIndex, Peer, Vote, WriteId};
+use outrigger_engine::{Batch, Event, Incarnation, LogId, LogIndex, Peer, Vote, WriteId};
 
 use crate::store::{LogReader, LogStore, StorageError};
 
@@ -26,6 +26,8 @@ pub(crate) enum Write {
     Truncate(WriteId, LogId),
     /// Nobody waits for it.
     Committed(LogIndex),
+    /// The node has ended and the last word is written before its thread ends.
+    Refusal(Peer, Incarnation),
 }
 
 impl Write {
@@ -33,7 +35,7 @@ impl Write {
     const fn id(&self) -> Option<WriteId> {
         match self {
             Self::Vote(id, _) | Self::Peer(id, _) | Self::Append(id, _) | Self::Truncate(id, _) => Some(*id),
-            Self::Committed(_) => None,
+            Self::Committed(_) | Self::Refusal(..) => None,
         }
     }
 
@@ -44,6 +46,9 @@ impl Write {
             Self::Append(_, batches) => store.append(batches),
             Self::Truncate(_, after) => store.truncate(*after),
             Self::Committed(commit) => store.save_committed(*commit),
+            Self::Refusal(by, met) => store.save_refusal(*by, *met).inspect_err(|error| {
+                tracing::error!(reason = error.reason, "that this node was refused is not saved: remove its data");
+            }),
         }
     }
 }

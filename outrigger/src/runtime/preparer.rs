@@ -93,3 +93,35 @@ where
     })?;
     Ok((bell, thread))
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_log::{FaultyDisk, Log, OpenOptions};
+
+    use super::*;
+
+    /// Found by an attack: on a full disk every write tried to make a whole file, and complained of it.
+    #[test]
+    fn a_full_disk_is_asked_once_however_much_is_written() {
+        let disk = FaultyDisk::new();
+        let options = OpenOptions { segment_bytes: 8 << 10, ..OpenOptions::new(7, 1, 2, 3) };
+        let log = Log::open(disk.clone(), "/data".as_ref(), options).unwrap();
+        let used = disk.files().values().map(|file| file.len() as u64).sum();
+        disk.limit_bytes(Some(used));
+        let before = disk.counts().operations;
+        let once = {
+            assert!(log.preparer().prepare().is_err(), "there is no room");
+            disk.counts().operations - before
+        };
+        let (bell, thread) = spawn("prepare".into(), log.preparer()).unwrap();
+        for _ in 0..50 {
+            bell.ring();
+            while *bell.lock() != Rung::Not {
+                std::thread::yield_now();
+            }
+        }
+        bell.close();
+        thread.join().unwrap();
+        assert_eq!(disk.counts().operations - before, 2 * once, "asked more than once");
+    }
+}

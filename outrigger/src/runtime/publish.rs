@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_engine::{Instant, Membership, NodeId, Status};
+use outrigger_engine::{Fault, Instant, Membership, NodeId, Status, Term};
 use tokio::sync::watch;
 
 use super::driver::Driver;
@@ -27,6 +27,8 @@ pub(crate) struct Publisher {
     addresses: BTreeMap<NodeId, String>,
     /// Where clients reach this node.
     own_address: Option<String>,
+    /// The term and the leader that the log was told last.
+    logged: (Term, Option<NodeId>),
     /// The membership whose nodes the transport was told.
     told: Option<Arc<Membership>>,
 }
@@ -40,6 +42,7 @@ impl Publisher {
             addresses_are_stale: true,
             addresses: BTreeMap::new(),
             own_address,
+            logged: (Term(0), None),
             told: None,
         }
     }
@@ -56,7 +59,13 @@ impl Publisher {
 
     /// Something may have happened: publishes it now or, if it is too early, notes that it is due. Answers the status
     /// if it looked at it.
-    pub(crate) fn publish(&mut self, driver: &Driver, transport: &dyn Transport, now: Instant) -> Option<Status> {
+    pub(crate) fn publish(
+        &mut self,
+        driver: &Driver,
+        transport: &dyn Transport,
+        fault: Option<&Fault>,
+        now: Instant,
+    ) -> Option<Status> {
         self.is_stale = true;
         if now < self.not_before {
             return None;
@@ -69,8 +78,24 @@ impl Publisher {
             self.addresses = transport.client_addresses();
             self.addresses.extend(self.own_address.clone().map(|own| (status.node, own)));
         }
-        self.send(Metrics::new(status.clone(), None, self.addresses.clone()));
+        self.log(&status);
+        self.send(Metrics::new(status.clone(), fault.map(ToString::to_string), self.addresses.clone()));
         Some(status)
+    }
+
+    /// Says who leads, when that changes.
+    fn log(&mut self, status: &Status) {
+        let leadership = (status.term, status.leader);
+        if self.logged == leadership {
+            return;
+        }
+        self.logged = leadership;
+        let Status { node, role, term, leader, last, commit, .. } = status;
+        let (node, term, role) = (node.0, term.0, role.name());
+        match leader {
+            Some(leader) => tracing::info!(node, term, role, %last, %commit, "node {leader} leads"),
+            None => tracing::debug!(node, term, role, %last, %commit, "nobody leads"),
+        }
     }
 
     /// Publishes what will not change any more.

@@ -11,6 +11,13 @@
 //! ```
 //!
 //! Marks make a start quick: only the last two memberships and the last entry are read, whatever the log's length.
+//!
+//! # A full disk
+//! The log itself could go on: what does not fit stays queued, reads are answered, a vote still has its reserve. This
+//! store takes it for a failure all the same, and the node stops. A leader that stays in office and cannot append would
+//! keep the whole cluster from writing, although the others have room: when it stops, one of those is elected. A
+//! follower that cannot append cannot acknowledge, so that the cluster is as well without it. Nothing is lost by
+//! stopping; when there is room again, the node starts, and says until then that there is none.
 
 use std::fmt;
 use std::path::Path;
@@ -21,7 +28,7 @@ use outrigger_engine::{
     Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Term, Vote,
 };
 use outrigger_log::{
-    Disk, GroupId, GroupState, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, Preparer, Record, Run,
+    Cut, Disk, GroupId, GroupState, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, Preparer, Record, Run,
 };
 
 use super::{LogReader, LogStore, StorageError, envelope};
@@ -63,7 +70,20 @@ impl<D: Disk> DurableStore<D> {
     /// When the directory belongs to another node or cluster, is in use, is not readable or is damaged. Nothing in it
     /// is changed then.
     pub fn open(disk: D, directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
-        Ok(Self { log: Log::open(disk, directory, options)?, failure: None })
+        let log = Log::open(disk, directory, options)?;
+        #[cfg(feature = "tokio")]
+        if let Some(cut) = log.cut() {
+            tracing::warn!(
+                node = log.identity().node,
+                file = %cut.file.display(),
+                offset = cut.offset,
+                bytes = cut.bytes,
+                first_index = cut.index,
+                "the last write to the log was not finished and is cut: {}",
+                cut.what
+            );
+        }
+        Ok(Self { log, failure: None })
     }
 
     /// The node, in the life that this opening began.
@@ -71,6 +91,11 @@ impl<D: Disk> DurableStore<D> {
         let identity = self.log.identity();
         let incarnation = Incarnation { id: identity.incarnation, start: identity.start, nonce: identity.nonce };
         Peer { node: NodeId(identity.node), incarnation }
+    }
+
+    /// What this opening has cut off the end of the log, as a write that was not finished; see [`Log::cut`].
+    pub const fn cut(&self) -> Option<&Cut> {
+        self.log.cut()
     }
 
     /// Makes files ahead of need. Whoever hosts the store hosts this on another thread, so that a flush never waits for
@@ -172,6 +197,11 @@ impl<D: Disk> LogStore for DurableStore<D> {
 
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
         self.queue(Record::Committed { index: commit.0 })
+    }
+
+    fn save_refusal(&mut self, by: Peer, met: Incarnation) -> Result<(), StorageError> {
+        let met = PeerIdentity { incarnation: met.id, start: met.start, nonce: met.nonce };
+        self.log.refuse(by.node.0, met).map_err(StorageError::new)
     }
 
     fn flush(&mut self) -> Result<(), StorageError> {

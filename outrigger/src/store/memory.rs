@@ -47,6 +47,8 @@ struct Held {
     commit: LogIndex,
     /// The last life that was met of each peer.
     peers: BTreeMap<NodeId, Incarnation>,
+    /// Who has refused the node, once somebody has: nobody starts from this log again.
+    refused_by: Option<Peer>,
 }
 
 impl MemoryStore {
@@ -64,7 +66,13 @@ impl MemoryStore {
 
 impl LogStore for MemoryStore {
     fn restore(&mut self) -> Result<Restored, StorageError> {
-        Ok(self.held().restored())
+        let held = self.held();
+        match held.refused_by {
+            Some(by) => {
+                Err(StorageError::new(format!("{by} has met another life of this node; begin with an empty log")))
+            }
+            None => Ok(held.restored()),
+        }
     }
 
     fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
@@ -97,6 +105,11 @@ impl LogStore for MemoryStore {
         let last = held.last();
         assert!(held.commit <= commit && commit <= last.index, "{commit} committed of a log that ends at {last}");
         held.commit = commit;
+        Ok(())
+    }
+
+    fn save_refusal(&mut self, by: Peer, _: Incarnation) -> Result<(), StorageError> {
+        self.held().refused_by = Some(by);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Batch, LogId, LogIndex, Peer, Restored, Vote};
+use outrigger_engine::{Batch, Incarnation, LogId, LogIndex, Peer, Restored, Vote};
 
 pub mod durable;
 pub mod envelope;
@@ -24,7 +24,7 @@ pub trait LogStore: Send + 'static {
     /// What was durable when the store was opened. Called once, before any write.
     ///
     /// # Errors
-    /// When an entry that must be decoded (a membership) cannot be read.
+    /// When an entry that must be decoded (a membership) cannot be read, or after a [refusal](LogStore::save_refusal).
     fn restore(&mut self) -> Result<Restored, StorageError>;
 
     /// Queues a vote. Its term never goes back.
@@ -56,6 +56,13 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     /// When the store is poisoned.
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError>;
+
+    /// Makes it durable at once that no node may ever start from this store again: the peer `by` had met `met` under the
+    /// node's id, which outranks what is here. A store that forgets everything when it is closed has nothing to do.
+    ///
+    /// # Errors
+    /// When it cannot be made durable. The store need not be poisoned: nothing that was promised depends on it.
+    fn save_refusal(&mut self, by: Peer, met: Incarnation) -> Result<(), StorageError>;
 
     /// Makes everything queued so far durable.
     ///

@@ -216,6 +216,9 @@ impl LogStore for Frail {
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
         self.inner.save_committed(commit)
     }
+    fn save_refusal(&mut self, by: Peer, met: Incarnation) -> Result<(), StorageError> {
+        self.inner.save_refusal(by, met)
+    }
     fn flush(&mut self) -> Result<(), StorageError> {
         self.flushes = self.flushes.checked_sub(1).ok_or_else(|| StorageError::new("the disk is gone"))?;
         self.inner.flush()

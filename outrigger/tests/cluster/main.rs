@@ -5,5 +5,6 @@
 mod counter;
 mod durable;
 mod failing;
+mod refused;
 mod serving;
 mod stopping;

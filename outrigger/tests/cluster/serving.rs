@@ -58,6 +58,9 @@ async fn a_group_of_writes_is_applied_in_one_piece() {
     let added = cluster.node(1).read(|ledger| ledger.added.clone()).await.unwrap();
     assert!(added == [10, 11, 12, 13, 20, 21, 22, 23] || added == [20, 21, 22, 23, 10, 11, 12, 13], "{added:?}");
     assert_eq!(follower.write_many(Vec::new()).await, Ok(Vec::new()));
+    // More than one frame takes: it could never reach the leader.
+    let large = follower.write_many((0..1_100_000).map(Change::Add).collect()).await.unwrap_err();
+    assert!(large.to_string().contains("limit of 33554432 bytes") && !large.is_retryable(), "{large}");
     cluster.shut_down().await;
 }
 

@@ -16,6 +16,9 @@ use super::{Failure, Reach, print};
 ///
 /// Prints the revision that the change made.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202 put city Oslo
+  outrigger put photo --stdin < photo.jpg      # a value too long for a command line")]
 pub(super) struct Put {
     /// 1 to 4,096 bytes
     key: OsString,
@@ -44,13 +47,17 @@ impl Put {
 ///
 /// Exits with 1 when the key is absent.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  outrigger get city
+  outrigger get --prefix user/        # every key that begins so, with its value
+  outrigger get --local city          # one node's own state, which may be out of date")]
 pub(super) struct Get {
     /// The key, or with --prefix what the keys begin with
     key: OsString,
     /// Print every key that begins with KEY, one `key<TAB>value` per line, in order
     #[arg(long)]
     prefix: bool,
-    /// Take the answer of whichever node answers first to hand, though it may be out of date
+    /// Ask one node for its own state, which may be out of date
     #[arg(long)]
     local: bool,
     #[command(flatten)]
@@ -79,6 +86,8 @@ impl Get {
 ///
 /// Prints the revision that the change made. Exits with 1 when the key is absent.
 #[derive(Args)]
+#[command(after_help = "Example:
+  outrigger del city")]
 pub(super) struct Delete {
     /// 1 to 4,096 bytes
     key: OsString,
@@ -97,6 +106,8 @@ impl Delete {
 ///
 /// Prints the revision that the change made. Exits with 1 when the key is absent or has another value.
 #[derive(Args)]
+#[command(after_help = "Example:
+  outrigger cas city Oslo Bergen      # Bergen, if it is Oslo")]
 pub(super) struct CompareAndSwap {
     /// 1 to 4,096 bytes
     key: OsString,

@@ -1,7 +1,7 @@
 //! The command line: verbs, where they find the cluster, and what their exit codes mean.
 //!
 //! ```text
-//!   0  done                      3  not applied: safe to try again
+//!   0  done                      3  not applied, or not answered: safe to try again
 //!   1  absent or not equal;      4  unknown: it may have been applied, or may be yet
 //!      for serve and demo:
 //!      failed
@@ -38,8 +38,8 @@ Examples:
   outrigger cas city Oslo Bergen
   outrigger status
 
-Exit codes: 0 done, 1 absent or not equal, 2 usage, 3 not applied (safe to try again), 4 unknown
-(the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
+Exit codes: 0 done, 1 absent or not equal, 2 usage, 3 not applied or not answered (safe to try again),
+4 unknown (the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
 
 /// A replicated key-value store: a node, its client, and a demonstration in one program.
 #[derive(Parser)]
@@ -140,7 +140,7 @@ impl Failure {
         Self { code: 2, message: message.to_string() }
     }
 
-    /// Certainly not applied.
+    /// Certainly not applied; or a read, which changes nothing, without an answer.
     fn not_applied(message: impl Display) -> Self {
         Self { code: 3, message: message.to_string() }
     }

@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::IpAddr;
 
 use clap::Args;
-use outrigger::{Config, Raft};
+use outrigger::{Config, Raft, StartError};
 use outrigger_server::store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,8 +36,9 @@ Examples:
       --initial-cluster 1=10.0.0.1:7101,2=10.0.0.2:7101,3=10.0.0.3:7101
 
 The first start with an empty directory creates the node's data; later starts recover from it. A node whose directory
-was wiped is refused by the others. When it serves, standard output says `ready id=1 peer=ADDR client=ADDR`. SIGTERM
-and SIGINT stop it cleanly.";
+was wiped, or is an older copy, is refused by the others: it stops with exit code 1, and never starts from that
+directory again. When it serves, standard output says `ready id=1 peer=ADDR client=ADDR`. SIGTERM and SIGINT stop it
+cleanly.";
 
 /// Run one node of a cluster
 #[derive(Args)]
@@ -90,7 +91,10 @@ async fn start(mut config: Config) -> Result<Serving, Failure> {
     let id = config.id;
     let peer = config.advertise_peer.clone().unwrap_or_else(|| config.listen_peer.clone());
     let raft = Raft::start(config, Store::default()).await;
-    let raft = raft.map_err(|error| Failure::plain(format_args!("node {id} did not start: {error}")))?;
+    let raft = raft.map_err(|error| match error {
+        StartError::Config(error) => Failure::usage(error),
+        error => Failure::plain(format_args!("node {id} did not start: {error}")),
+    })?;
     raft.serve_clients(listener).await;
     Ok(Serving { raft, id, peer, client })
 }

@@ -19,6 +19,9 @@ use crate::table::Table;
 ///
 /// Exits with 3 when no endpoint answers.
 #[derive(Args)]
+#[command(after_help = "Examples:
+  outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202,127.0.0.1:7203 status
+  outrigger status --output json      # for programs")]
 pub(super) struct Status {
     /// A table for people, or JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -46,6 +49,7 @@ struct Row {
     applied: Option<u64>,
     /// Taken at `applied`. Text, because many readers of JSON round numbers of 64 bits.
     state_hash: Option<String>,
+    /// Why it cannot be asked, or what it says is wrong.
     error: Option<String>,
 }
 
@@ -60,7 +64,7 @@ impl Status {
                 print(|out| writeln!(out, "{json}"))?;
             }
         }
-        if rows.iter().all(|row| row.error.is_some()) {
+        if rows.iter().all(|row| row.node.is_none()) {
             return Err(Failure::not_applied(format_args!("none of {} endpoints answered", rows.len())));
         }
         Ok(())

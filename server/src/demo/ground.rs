@@ -1,10 +1,27 @@
 //! The directory of a demonstration, gone when it ends, and the ports of its nodes.
+//!
+//! ```text
+//!   TMPDIR/outrigger-demo-XXXXXX/
+//!     alive       a socket that this process has bound: while it lives, whoever asks is answered
+//!     node-1/ ..  the data of the nodes
+//! ```
+//!
+//! What a demonstration that was killed by SIGKILL left behind, the next one removes: a directory in which `alive` is bound
+//! by nobody. A process id could be somebody else's by then, or one of another container; a socket cannot. A cluster that
+//! was kept has no `alive`, and neither has a directory that the user named: those are never touched.
 
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+
+/// Begins the name of every temporary directory of a demonstration.
+const PREFIX: &str = "outrigger-demo-";
+/// The socket that tells whether the demonstration lives.
+const ALIVE: &str = "alive";
 
 /// Below what systems hand out to outgoing connections (32,768 and up on Linux), so that none of those takes a port
 /// while its node is down.
@@ -18,14 +35,16 @@ pub(super) struct Ground {
     is_created: bool,
     /// Whether everything stays.
     is_kept: bool,
+    /// Bound to `ALIVE` in a temporary directory; not if its path is too long for a socket: then nobody removes what a
+    /// SIGKILL leaves.
+    alive: Option<UnixDatagram>,
 }
 
 impl Ground {
     /// At `dir`, which must be empty or not exist in an existing directory; by default in a new temporary one.
     pub(super) fn new(dir: Option<&Path>) -> io::Result<Self> {
         let Some(dir) = dir else {
-            let root = tempfile::Builder::new().prefix("outrigger-demo-").tempdir()?.keep();
-            return Ok(Self { root, is_created: true, is_kept: false });
+            return Self::temporary(&std::env::temp_dir());
         };
         let is_created = match fs::create_dir(dir) {
             Ok(()) => true,
@@ -37,7 +56,32 @@ impl Ground {
         if fs::read_dir(&root)?.next().is_some() {
             return Err(io::Error::new(io::ErrorKind::DirectoryNotEmpty, "it is not empty: name another"));
         }
-        Ok(Self { root, is_created, is_kept: false })
+        Ok(Self { root, is_created, is_kept: false, alive: None })
+    }
+
+    /// In a new directory; what dead demonstrations have left beside it goes.
+    fn temporary(parent: &Path) -> io::Result<Self> {
+        let root = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)?.keep();
+        let alive = UnixDatagram::bind(root.join(ALIVE)).ok();
+        let ground = Self { root, is_created: true, is_kept: false, alive };
+        ground.remove_left_overs(parent)?;
+        Ok(ground)
+    }
+
+    /// Removes the directories beside this one whose demonstrations are dead. One that cannot be removed is no reason not
+    /// to demonstrate.
+    fn remove_left_overs(&self, parent: &Path) -> io::Result<()> {
+        let own = fs::metadata(&self.root)?.uid();
+        for entry in fs::read_dir(parent)?.flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let is_ours = name.to_string_lossy().starts_with(PREFIX)
+                && path != self.root
+                && fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir() && found.uid() == own);
+            if is_ours && is_dead(&path) && fs::remove_dir_all(&path).is_ok() {
+                super::tell(&format!("removed {}, which a demonstration that was killed had left", path.display()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -48,6 +92,9 @@ impl Ground {
     pub(super) fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
+            if entry.file_name() == ALIVE && self.alive.is_some() {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())?;
             } else {
@@ -60,10 +107,20 @@ impl Ground {
     /// From now on everything stays.
     pub(super) fn keep(&mut self) {
         self.is_kept = true;
+        self.unmark();
+    }
+
+    /// Takes the mark away by which left-overs are known.
+    fn unmark(&self) {
+        // There is none in a directory that the user named.
+        let _ = fs::remove_file(self.root.join(ALIVE));
     }
 
     fn remove(&self) -> io::Result<()> {
         self.clear()?;
+        if self.alive.is_some() {
+            self.unmark();
+        }
         if self.is_created { fs::remove_dir(&self.root) } else { Ok(()) }
     }
 }
@@ -77,6 +134,12 @@ impl Drop for Ground {
             super::tell(&format!("cannot remove {}: {error}", self.root.display()));
         }
     }
+}
+
+/// Whether a directory has the mark of a demonstration, and nobody has bound it any more.
+fn is_dead(root: &Path) -> bool {
+    let asked = UnixDatagram::unbound().and_then(|socket| socket.connect(root.join(ALIVE)));
+    asked.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 /// Ports on the loopback address that nobody listens on, all different. Somebody else may take one before it is used:
@@ -110,6 +173,43 @@ mod tests {
         fs::write(root.join("node-1").join("log"), "x").unwrap();
         drop(ground);
         assert!(!root.exists());
+    }
+
+    #[test]
+    fn what_a_killed_demonstration_left_goes_with_the_next_and_nothing_else_does() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = |name: &str| {
+            let dir = parent.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("node-1.log"), "x").unwrap();
+            dir
+        };
+        let (dead, kept, other) = (dir("outrigger-demo-dead"), dir("outrigger-demo-kept"), dir("other"));
+        for dir in [&dead, &other] {
+            // Dropped at once, and the file stays: what SIGKILL leaves.
+            UnixDatagram::bind(dir.join(ALIVE)).unwrap();
+        }
+        let running = Ground::temporary(parent.path()).unwrap();
+        assert!(!dead.exists(), "its process is gone");
+        let next = Ground::temporary(parent.path()).unwrap();
+        assert!(running.root().exists() && kept.exists() && other.exists());
+        next.clear().unwrap();
+        drop(Ground::temporary(parent.path()).unwrap());
+        assert!(next.root().exists(), "it lives, also when it was cleared");
+        let root = next.root().to_owned();
+        drop((running, next));
+        assert!(!root.exists());
+    }
+
+    #[test]
+    fn a_temporary_ground_that_is_kept_is_nobodys_left_over() {
+        let parent = tempfile::tempdir().unwrap();
+        let mut ground = Ground::temporary(parent.path()).unwrap();
+        ground.keep();
+        let root = ground.root().to_owned();
+        drop(ground);
+        drop(Ground::temporary(parent.path()).unwrap());
+        assert!(root.exists());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use outrigger::engine::{Event, Instant, NodeId};
 use super::happening::Happening;
 use super::{NOBODY, World, initial_members};
 use crate::check::Violation;
+use crate::count::note;
 use crate::plan::{MILLISECOND, SECOND};
 
 impl World {
@@ -47,6 +48,7 @@ impl World {
         self.schedule_fault();
         let all: Vec<NodeId> = self.plan.node_ids().collect();
         if self.rng.chance(self.plan.power_cuts) {
+            note(&mut self.faults, "power cut of all at once");
             return all.into_iter().try_for_each(|node| self.crash(node, true));
         }
         let leads = |node: &&NodeId| {
@@ -91,6 +93,7 @@ impl World {
     fn pause(&mut self, id: NodeId) {
         let lasts = self.rng.between(1, self.plan.outage);
         let Some(node) = self.nodes.get_mut(&id) else { return };
+        note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
         self.trace.note(Instant(self.now), id, '!', &"is paused");
     }
@@ -98,13 +101,13 @@ impl World {
     fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_some()) else { return Ok(()) };
         node.crash(power);
-        self.crashes += 1;
+        note(&mut self.faults, if power { "power cut" } else { "kill" });
         self.trace.note(Instant(self.now), id, '!', &if power { "loses power" } else { "is killed" });
         // At times the process is back before anybody has noticed.
         let outage = if self.rng.chance(300_000) { MILLISECOND } else { self.plan.outage };
         let delay = self.rng.between(1, outage);
         self.after(delay, Happening::Start { node: id });
-        for client in self.workload.lose(id)? {
+        for client in self.workload.lose(id, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
         }
@@ -118,10 +121,11 @@ impl World {
         let Some(running) = &node.running else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
+        self.refine_start(id)?;
         self.settle(id)?;
         if is_new {
             let membership = Arc::new(initial_members(&self.plan));
-            self.step(id, Event::Initialize { token: NOBODY, membership })?;
+            self.step(id, &Event::Initialize { token: NOBODY, membership })?;
         }
         for target in self.plan.node_ids().filter(|target| *target != id) {
             for delay in self.network.route(&self.plan, id, target) {

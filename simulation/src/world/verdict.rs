@@ -1,6 +1,6 @@
 //! The judge's sittings: after every step of a node, and when the healed cluster should have converged.
 
-use outrigger::engine::{LogIndex, NodeId, Payload};
+use outrigger::engine::{Event, LogIndex, Message, NodeId, Payload};
 
 use super::World;
 use super::happening::Happening;
@@ -8,6 +8,7 @@ use crate::check::{self, Observed, Violation, require};
 use crate::machine::Write;
 use crate::node::Node;
 use crate::plan::{MILLISECOND, SECOND};
+use crate::refinement::{After, Refinement};
 use crate::workload::Workload;
 
 impl World {
@@ -43,6 +44,44 @@ impl World {
         Ok(())
     }
 
+    /// Holds a step of a node against the model.
+    pub(super) fn refine(&mut self, id: NodeId, event: &Event) -> Result<(), Violation> {
+        self.beside_model(id, |refinement, after| refinement.step(event, after))
+    }
+
+    /// Holds the beginning of a node's life against the model.
+    pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.beside_model(id, Refinement::restart)
+    }
+
+    fn beside_model(
+        &mut self,
+        id: NodeId,
+        hold: impl FnOnce(&mut Refinement, &After<'_>) -> Result<(), Violation>,
+    ) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let (Some(status), Some(running)) = (node.status(), &mut node.running) else { return Ok(()) };
+        let notes = std::mem::take(&mut running.runtime.notes);
+        let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
+        let vote = running.driver.engine().vote();
+        #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
+        let mut after = After { status, vote, log, unchanged, notes };
+        #[cfg(test)]
+        if let Some(falsify) = &mut self.falsify {
+            falsify.step(&mut after);
+        }
+        hold(&mut self.refinement, &after)
+    }
+
+    /// Holds what a node says against the model.
+    pub(super) fn refine_message(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
+        #[cfg(test)]
+        if let Some(falsified) = self.falsify.as_mut().and_then(|falsify| falsify.message(message)) {
+            return self.refinement.said(from, to, &falsified);
+        }
+        self.refinement.said(from, to, message)
+    }
+
     /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
     pub(super) fn review(&mut self) -> Result<bool, Violation> {
         let states: Option<Vec<_>> =
@@ -73,6 +112,8 @@ impl World {
 
     /// What must hold in the end.
     fn conclude(&mut self) -> Result<bool, Violation> {
+        self.refinement.check()?;
+        self.is_decided = self.workload.history.check()?;
         self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
         let expected = self.workload.judge.last_values();
         for (id, node) in &self.nodes {
@@ -94,7 +135,10 @@ impl Workload {
     /// An entry was committed.
     fn committed(&mut self, at: LogIndex, payload: &Payload) -> Result<(), Violation> {
         match Write::of(payload) {
-            Some(write) => self.judge.committed(write, at),
+            Some(write) => {
+                self.history.committed(write, at);
+                self.judge.committed(write, at)
+            }
             None => Ok(()),
         }
     }

@@ -1,7 +1,5 @@
 //! The requests that arrived together: judged one by one, done together, answered together.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +11,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::desk::Desk;
+use super::holdings::Reserved;
+use super::queries;
 use crate::client::protocol::{Operation, Outcome, Request};
-use crate::error::{ReadError, WriteError};
+use crate::error::WriteError;
 use crate::{Config, Query};
 
 /// So many requests make a full batch: beyond that, sharing saves nothing more.
@@ -30,8 +30,11 @@ const LEADER_PATIENCE_PERCENT: u32 = 90;
 /// ... and no longer than this.
 const LEADER_PATIENCE_MAX: Duration = Duration::from_millis(500);
 
+/// No client waits longer than this, whatever it says.
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
+
 /// A request is told apart by its id; and how many bytes it weighs.
-type Ticket = (u64, usize);
+pub(super) type Ticket = (u64, usize);
 
 /// Requests that wait to be started.
 pub(super) struct Batch<S: Query> {
@@ -45,10 +48,11 @@ pub(super) struct Batch<S: Query> {
     bytes: usize,
 }
 
-struct Group<T> {
-    tickets: Vec<Ticket>,
+/// Requests of one kind.
+pub(super) struct Group<T> {
+    pub(super) tickets: Vec<Ticket>,
     /// What is asked; as many as tickets.
-    items: Vec<T>,
+    pub(super) items: Vec<T>,
     /// The shortest and the longest time that the clients wait for one of them.
     patience: (Duration, Duration),
 }
@@ -70,7 +74,7 @@ impl<T> Group<T> {
     /// How long to wait for a leader, and how long for the answer. Who waits for a leader is done no wrong when it is
     /// told early that nothing was done: it asks again, and elsewhere. A node that is cut off must not use up the patience
     /// of clients that others would serve. Whoever was taken in is waited for as long as anyone waits.
-    fn patience(&self) -> (Duration, Duration) {
+    pub(super) fn patience(&self) -> (Duration, Duration) {
         let (shortest, longest) = self.patience;
         ((shortest / 100 * LEADER_PATIENCE_PERCENT).min(LEADER_PATIENCE_MAX), longest)
     }
@@ -91,6 +95,7 @@ impl<S: Query> Batch<S> {
     /// Takes a request in, or answers it at once: a status, or what cannot be done.
     pub(super) fn add(&mut self, request: Request, desk: &Desk<S>) {
         let Request { id, patience, operation, body } = request;
+        let patience = patience.min(PATIENCE_MAX);
         let ticket = (id, body.len());
         desk.take_in(body.len());
         self.bytes += body.len();
@@ -126,10 +131,10 @@ impl<S: Query> Batch<S> {
             tasks.spawn(write(Arc::clone(desk), group));
         }
         if let Some(group) = self.queries.take() {
-            tasks.spawn(query(Arc::clone(desk), group));
+            tasks.spawn(queries::run(Arc::clone(desk), Operation::Query, group));
         }
         if let Some(group) = self.local_queries.take() {
-            tasks.spawn(query_local(Arc::clone(desk), group));
+            tasks.spawn(queries::run(Arc::clone(desk), Operation::QueryLocal, group));
         }
     }
 }
@@ -156,75 +161,46 @@ async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
     let (leader_patience, patience) = group.patience();
     let Group { tickets, items, .. } = group;
     match timeout(patience, desk.raft.write_encoded_within(items, leader_patience)).await {
-        Ok(Ok(responses)) => answer_all(&desk, &tickets, responses.iter().map(done)),
+        Ok(Ok(responses)) => {
+            let outcomes = responses.into_iter().map(|response| answered(LogIndex::ZERO, response));
+            answer_all(&desk, &tickets, outcomes, Reserved::none(Arc::clone(&desk.gauge)));
+        }
         Ok(Err(error)) => fail_all(&desk, &tickets, &failed_write(&error)),
         Err(_) => fail_all(&desk, &tickets, &Outcome::Unknown { reason: no_answer(patience) }),
     }
 }
 
-async fn query<S: Query>(desk: Arc<Desk<S>>, group: Group<S::Query>) {
-    let (leader_patience, patience) = group.patience();
-    let Group { tickets, items, .. } = group;
-    match timeout(patience, desk.raft.read_within(move |state| ask(state, items), leader_patience)).await {
-        Ok(Ok(answers)) => {
-            answer_all(&desk, &tickets, answers.into_iter().map(|answer| answered(LogIndex::ZERO, answer)));
-        }
-        Ok(Err(error)) => fail_all(&desk, &tickets, &failed_read(&error)),
-        Err(_) => fail_all(&desk, &tickets, &Outcome::NotNow { reason: no_answer(patience) }),
-    }
-}
-
-async fn query_local<S: Query>(desk: Arc<Desk<S>>, group: Group<S::Query>) {
-    let Group { tickets, items, .. } = group;
-    match desk.raft.read_local_at(move |state| ask(state, items)).await {
-        Ok((applied, answers)) => {
-            answer_all(&desk, &tickets, answers.into_iter().map(|answer| answered(applied, answer)));
-        }
-        Err(error) => fail_all(&desk, &tickets, &failed_read(&error)),
-    }
-}
-
-/// Asks one after another. A query that panics fails alone: those that arrived with it come from other callers.
-fn ask<S: Query>(state: &S, queries: Vec<S::Query>) -> Vec<Result<S::Answer, String>> {
-    let ask = |query| catch_unwind(AssertUnwindSafe(|| state.query(query))).map_err(|panic| panicked(&*panic));
-    queries.into_iter().map(ask).collect()
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the query panicked: {}", said.unwrap_or("it did not say why"))
-}
-
-fn no_answer(patience: Duration) -> String {
+pub(super) fn no_answer(patience: Duration) -> String {
     format!("no answer within {patience:?}; is a majority of the nodes up?")
 }
 
-fn done(value: &impl Serialize) -> Outcome {
-    answered(LogIndex::ZERO, Ok(value))
-}
-
-fn answered(applied: LogIndex, answer: Result<impl Serialize, String>) -> Outcome {
-    match answer.map(|value| postcard::to_stdvec(&value)) {
-        Ok(Ok(body)) => Outcome::Done { applied, body: body.into() },
-        Ok(Err(error)) => {
-            Outcome::Unknown { reason: format!("it was done, but its answer cannot be encoded: {error}") }
-        }
-        Err(reason) => Outcome::Never { reason },
+/// A value on its way to whoever asked for it.
+pub(super) fn answered(applied: LogIndex, value: impl Serialize) -> Outcome {
+    match postcard::to_stdvec(&value) {
+        Ok(body) => Outcome::Done { applied, body: body.into() },
+        Err(error) => Outcome::Unknown { reason: format!("it was done, but its answer cannot be encoded: {error}") },
     }
 }
 
-fn answer_all<S: Query>(desk: &Desk<S>, tickets: &[Ticket], outcomes: impl ExactSizeIterator<Item = Outcome>) {
+/// Answers each of some requests; `reserved` is the room that was made for it.
+pub(super) fn answer_all<S: Query>(
+    desk: &Desk<S>,
+    tickets: &[Ticket],
+    outcomes: impl ExactSizeIterator<Item = Outcome>,
+    reserved: Reserved,
+) {
     assert_eq!(tickets.len(), outcomes.len(), "every request of a batch has one answer");
     // Encoded before the desk is locked.
     let outcomes: Vec<Outcome> = outcomes.collect();
-    desk.answer(|answers| {
+    desk.answer_reserved(reserved, |answers| {
         for (ticket, outcome) in tickets.iter().zip(&outcomes) {
             answers.put(*ticket, outcome);
         }
     });
 }
 
-fn fail_all<S: Query>(desk: &Desk<S>, tickets: &[Ticket], outcome: &Outcome) {
+/// Answers all of some requests the same.
+pub(super) fn fail_all<S: Query>(desk: &Desk<S>, tickets: &[Ticket], outcome: &Outcome) {
     desk.answer(|answers| {
         for ticket in tickets {
             answers.put(*ticket, outcome);
@@ -233,19 +209,16 @@ fn fail_all<S: Query>(desk: &Desk<S>, tickets: &[Ticket], outcome: &Outcome) {
 }
 
 fn failed_write(error: &WriteError) -> Outcome {
-    let reason = error.to_string();
+    // The client says itself what that means for the write.
+    let reason = match error {
+        WriteError::Unknown { reason } => reason.clone(),
+        WriteError::NotApplied { refusal } => refusal.to_string(),
+        other => other.to_string(),
+    };
     match error {
         WriteError::Unknown { .. } => Outcome::Unknown { reason },
         WriteError::Stopped => Outcome::NotNow { reason },
         _ if error.is_retryable() => Outcome::NotNow { reason },
         _ => Outcome::Never { reason },
-    }
-}
-
-fn failed_read(error: &ReadError) -> Outcome {
-    let reason = error.to_string();
-    match error {
-        ReadError::Panicked { .. } => Outcome::Never { reason },
-        _ => Outcome::NotNow { reason },
     }
 }

@@ -1,11 +1,12 @@
 //! What is in hand for one connection: requests that are not answered, and answers that are not written.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Buf;
-use outrigger_engine::LogIndex;
-use tokio::sync::Notify;
+use outrigger_engine::{LogIndex, Refusal};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
 
+use super::holdings::{FREE_BYTES, Gauge, Holdings, Reserved};
 use crate::client::protocol::{Leader, Outcome};
 use crate::client::status::NodeStatus;
 use crate::network::frame::{BODY_BYTES_MAX, FrameBuffer, FrameError, kind};
@@ -17,18 +18,20 @@ const REQUESTS_MAX: usize = 8192;
 /// Their bytes.
 const REQUEST_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of answers that wait to be written; with more, the connection is not read from.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
-
 /// What is in hand for one connection.
 pub(super) struct Desk<S: Query> {
     /// The node.
     pub(super) raft: Raft<S>,
+    /// What all connections hold.
+    pub(super) holdings: Arc<Holdings>,
+    /// The answers of this one that are not written: those in `output`, those that are being written, and those that are
+    /// there and not encoded yet.
+    pub(super) gauge: Arc<Gauge>,
+    /// Whose queries go on first when there is room again.
+    pub(super) turn: AsyncMutex<()>,
     state: Mutex<State>,
     /// Tells the writer that there is something to write.
     filled: Notify,
-    /// Tells the reader that there is less in hand.
-    drained: Notify,
 }
 
 #[derive(Default)]
@@ -39,14 +42,12 @@ struct State {
     requests: usize,
     /// Their bytes.
     bytes: usize,
+    /// Bytes of what has arrived and is no whole request yet.
+    partial: usize,
+    /// The bytes of the output that is being written.
+    writing: usize,
     /// The leader that the client was told last.
     told: Option<Leader>,
-}
-
-impl State {
-    fn has_room(&self) -> bool {
-        self.requests < REQUESTS_MAX && self.bytes < REQUEST_BYTES_MAX && self.output.remaining() < ANSWER_BYTES_MAX
-    }
 }
 
 /// The answers to some requests, to be put one by one.
@@ -66,8 +67,11 @@ impl Answers<'_> {
 }
 
 impl<S: Query> Desk<S> {
-    pub(super) fn new(raft: Raft<S>) -> Self {
-        let desk = Self { raft, state: Mutex::default(), filled: Notify::new(), drained: Notify::new() };
+    pub(super) fn new(raft: Raft<S>, holdings: Arc<Holdings>) -> Self {
+        let limit = raft.config().limits.connection_answers_bytes_max;
+        let gauge = Arc::new(Gauge::new(Arc::clone(&holdings), limit));
+        let desk =
+            Self { raft, holdings, gauge, turn: AsyncMutex::default(), state: Mutex::default(), filled: Notify::new() };
         desk.answer(|_| ());
         desk
     }
@@ -81,13 +85,25 @@ impl<S: Query> Desk<S> {
         let mut state = self.lock();
         state.requests += 1;
         state.bytes += bytes;
+        self.holdings.requests.change(0, bytes);
+    }
+
+    /// So many bytes have arrived that are no whole request yet.
+    pub(super) fn hold_partial(&self, bytes: usize) {
+        let before = std::mem::replace(&mut self.lock().partial, bytes);
+        self.holdings.requests.change(before, bytes);
     }
 
     /// Puts answers, and before them who leads, if the client was not told yet.
     pub(super) fn answer(&self, put: impl FnOnce(&mut Answers<'_>)) {
+        self.answer_reserved(Reserved::none(Arc::clone(&self.gauge)), put);
+    }
+
+    /// Puts answers for which room was made.
+    pub(super) fn answer_reserved(&self, reserved: Reserved, put: impl FnOnce(&mut Answers<'_>)) {
         let leader = leader(&self.raft.metrics().latest());
         let mut state = self.lock();
-        let was_idle = !state.output.has_remaining();
+        let (before, bytes_before) = (state.output.remaining(), state.bytes);
         if state.told.as_ref() != Some(&leader) {
             // An address that does not fit into a frame was never an address.
             let _ = leader.encode(&mut state.output);
@@ -95,9 +111,24 @@ impl<S: Query> Desk<S> {
         }
         let mut answers = Answers { state };
         put(&mut answers);
-        self.drained.notify_one();
-        if was_idle && answers.state.output.has_remaining() {
+        let state = answers.state;
+        reserved.settle(state.output.remaining() - before);
+        self.holdings.requests.change(bytes_before, state.bytes);
+        self.gauge.drained.notify_one();
+        if before == 0 && state.output.has_remaining() {
             self.filled.notify_one();
+        }
+    }
+
+    /// Tells the log, once in a while, that queries are refused.
+    pub(super) fn report_overload(&self, refusal: Refusal) {
+        if let Some(suppressed) = self.holdings.log.admit("", "overload", std::time::Instant::now()) {
+            let node = self.raft.config().id;
+            tracing::warn!(
+                node,
+                suppressed,
+                "queries are refused, because clients do not take in their answers: {refusal} bytes"
+            );
         }
     }
 
@@ -109,29 +140,52 @@ impl<S: Query> Desk<S> {
 
     /// Answers that this node is there.
     pub(super) fn pong(&self) -> Result<(), FrameError> {
-        self.lock().output.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {})?;
+        let mut state = self.lock();
+        let before = state.output.remaining();
+        state.output.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {})?;
+        self.gauge.change(before, state.output.remaining());
         self.filled.notify_one();
         Ok(())
     }
 
     /// Waits until there is less in hand than the limits allow.
     pub(super) async fn room(&self) {
-        while !self.lock().has_room() {
-            self.drained.notified().await;
+        while !self.has_room() {
+            self.gauge.drained.notified().await;
         }
     }
 
-    /// Waits until there is something to write and takes it all.
+    fn has_room(&self) -> bool {
+        let State { requests, bytes, .. } = *self.lock();
+        // Who has little in hand is not held up by those who have much.
+        let is_crowded = bytes >= FREE_BYTES && self.holdings.requests.refusal().is_some();
+        requests < REQUESTS_MAX && bytes < REQUEST_BYTES_MAX && !is_crowded && !self.gauge.is_full()
+    }
+
+    /// Waits until there is something to write and takes it all. What was taken before is written.
     pub(super) async fn collect(&self, output: &mut FrameBuffer) {
+        assert!(!output.has_remaining(), "{} bytes of answers are lost", output.remaining());
+        // Only now its memory is given back.
         output.clear();
-        loop {
-            std::mem::swap(output, &mut self.lock().output);
-            if output.has_remaining() {
-                self.drained.notify_one();
-                return;
-            }
+        let written = std::mem::take(&mut self.lock().writing);
+        self.gauge.change(written, 0);
+        while !self.take(output) {
             self.filled.notified().await;
         }
+    }
+
+    fn take(&self, output: &mut FrameBuffer) -> bool {
+        let mut state = self.lock();
+        std::mem::swap(output, &mut state.output);
+        state.writing = output.remaining();
+        output.has_remaining()
+    }
+}
+
+impl<S: Query> Drop for Desk<S> {
+    fn drop(&mut self) {
+        let State { bytes, partial, .. } = *self.lock();
+        self.holdings.requests.change(bytes + partial, 0);
     }
 }
 
@@ -153,6 +207,6 @@ fn status(metrics: &Metrics) -> NodeStatus {
         voters: metrics.membership.voters().iter().copied().collect(),
         learners: metrics.membership.learners().collect(),
         client_addresses: metrics.client_addresses.clone(),
-        fault: metrics.fault.clone(),
+        fault: metrics.trouble(),
     }
 }

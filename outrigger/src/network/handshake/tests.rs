@@ -87,7 +87,8 @@ fn every_rejection_comes_back() {
         Rejection::OwnId { node: NodeId(7) },
         Rejection::Genesis { ours: 8, theirs: 9 },
         Rejection::Full { limit: 10 },
-        Rejection::Peer { reason: "wiped".to_owned() },
+        Rejection::Peer { reason: "wiped".to_owned(), met: None },
+        Rejection::Peer { reason: "old".to_owned(), met: Some(Incarnation { id: 1, start: 2, nonce: 3 }) },
     ];
     for rejection in all {
         let mut output = FrameBuffer::default();
@@ -99,7 +100,7 @@ fn every_rejection_comes_back() {
 #[test]
 fn a_long_reason_is_cut_between_characters() {
     let mut output = FrameBuffer::default();
-    Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX) }.encode(&mut output).unwrap();
-    let expected = Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX / 2) };
+    Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX), met: None }.encode(&mut output).unwrap();
+    let expected = Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX / 2), met: None };
     assert_eq!(Rejection::decode(frame(&output).body), Ok(expected));
 }

@@ -47,6 +47,8 @@ struct Recorder {
 struct Recorded {
     /// What was taken in, in order.
     taken: Vec<(Peer, Option<Message>)>,
+    /// Who has refused this node, and what it had met instead.
+    refused: Vec<(Peer, Option<Incarnation>)>,
     /// How many messages were offered, taken in or not.
     offered: usize,
     /// Whether to refuse what arrives.
@@ -63,6 +65,12 @@ impl Receive for Recorder {
         }
         self.arrived.notify_all();
         taken
+    }
+
+    fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String) {
+        assert!(!reason.is_empty(), "{by} refuses this node and does not say why");
+        self.lock().refused.push((by, met));
+        self.arrived.notify_all();
     }
 }
 
@@ -189,6 +197,12 @@ impl Station {
     pub(super) fn wait_for(&self, like: impl Fn(Peer, Option<&Message>) -> bool) {
         let arrived = |log: &Recorded| log.taken.iter().any(|(from, message)| like(*from, message.as_ref()));
         assert!(self.recorder.wait(PATIENCE, arrived), "what was sent to {} did not arrive", self.peer());
+    }
+
+    /// Waits until a peer has refused this node, and said that it had met `met` instead.
+    pub(super) fn wait_for_refusal(&self, by: Peer, met: Incarnation) {
+        let told = |log: &Recorded| log.refused.contains(&(by, Some(met)));
+        assert!(self.recorder.wait(PATIENCE, told), "{} is not told that {by} refuses it", self.local.peer);
     }
 
     /// Waits until these messages have arrived, in this order, with others before, between and behind them.

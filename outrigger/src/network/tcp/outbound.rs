@@ -117,7 +117,7 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
 async fn converse(link: &Link, shared: &Shared) -> Ended {
     let settings = shared.settings;
     let dialled = timeout(settings.connect_timeout, dial(link, shared)).await;
-    let (mut stream, hello) = match dialled {
+    let (mut stream, input, hello) = match dialled {
         Ok(Ok(dialled)) => dialled,
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
@@ -131,11 +131,14 @@ async fn converse(link: &Link, shared: &Shared) -> Ended {
     let progress = Progress::new();
     let ended = tokio::select! {
         biased;
-        reason = link.refused() => Ended::Refused(Rejection::Peer { reason: reason.to_string() }),
-        ended = listen(read, shared, &progress) => ended,
+        reason = link.refused() => Ended::Refused(reason.into()),
+        ended = listen(read, input, shared, &progress) => ended,
         ended = send(link, write, shared, &progress) => ended,
     };
     drop(closing);
+    if let Ended::Rejected(Rejection::Peer { reason, met }) = &ended {
+        shared.receive.refused(hello.peer, *met, reason.clone());
+    }
     shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));
     ended
 }
@@ -150,7 +153,8 @@ impl Drop for Closing<'_> {
     }
 }
 
-async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, Hello), Ended> {
+/// Shakes hands. What came behind the other side's hello is not lost: it may be a farewell already.
+async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, BytesMut, Hello), Ended> {
     let mut stream = TcpStream::connect(&link.address).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
@@ -163,7 +167,7 @@ async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, Hello), Ended>
     }
     let checked = Hello::decode(frame).and_then(|hello| hello.check(&shared.local, Some(link.node)).map(|()| hello));
     match checked {
-        Ok(hello) => Ok((stream, hello)),
+        Ok(hello) => Ok((stream, input, hello)),
         Err(rejection) => {
             connection::reject(&mut stream, &rejection).await;
             Err(Ended::Refused(rejection))
@@ -193,8 +197,7 @@ impl Progress {
 }
 
 /// Reads pongs, or why the peer ends the connection. A peer that neither answers nor takes anything in is gone.
-async fn listen(mut read: ReadHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
-    let mut input = BytesMut::new();
+async fn listen(mut read: ReadHalf<'_>, mut input: BytesMut, shared: &Shared, progress: &Progress) -> Ended {
     loop {
         let frame = tokio::select! {
             biased;

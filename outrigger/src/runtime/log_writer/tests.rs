@@ -56,6 +56,9 @@ impl LogStore for Notes {
     fn save_committed(&mut self, _: LogIndex) -> Result<(), StorageError> {
         self.say("committed")
     }
+    fn save_refusal(&mut self, _: Peer, _: Incarnation) -> Result<(), StorageError> {
+        self.say("refusal")
+    }
     fn flush(&mut self) -> Result<(), StorageError> {
         drop(self.busy.lock().unwrap());
         if self.fails { Err(StorageError::new("the disk is gone")) } else { self.say("flush") }

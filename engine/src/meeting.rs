@@ -1,0 +1,103 @@
+//! Who is listened to, and who does not listen: nodes are known by the lives they live.
+//!
+//! ```text
+//!   a peer speaks ──► met before? ── same life, or a later start ─────────► heard (and remembered, durably)
+//!                                └── wiped, older copy, second copy ──────► refused, and told which life was met
+//!
+//!   a peer refuses this node ──► shows a life that outranks this one? ─ yes ─► marked durably, stopped for good
+//!                                                                    └─ no ──► told in the status, for a while
+//! ```
+//!
+//! A node that learns from a refusal that it lacks what it may have acknowledged must never come back: its start number
+//! grows with each start, so that an older copy would pass for the original in time. A peer that is an older copy itself
+//! cannot do this to a good node: all that it can have met are lower starts. One that was wiped has met nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::refusal::{Fault, Inconsistency, PeerRefusal, outranks};
+use crate::types::{Incarnation, Instant, NodeId, Peer};
+
+/// So many nodes are remembered; members are beyond this limit.
+const PEERS_MAX: usize = 4096;
+/// For so long a refusal that is not repeated is told. A transport tries again, and so repeats it, more often.
+const TOLD_FOR: Duration = Duration::from_secs(5);
+
+/// Who refuses whom, lately. What is older goes with the next event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Refusals {
+    /// Who refuses this node, why and when; members only, so that there is a bound.
+    by: BTreeMap<NodeId, (String, Instant)>,
+    /// Whom this node refuses as it contradicts Raft, how and when; at most `PEERS_MAX` and the members.
+    of: BTreeMap<NodeId, (Inconsistency, Instant)>,
+}
+
+impl Refusals {
+    fn forget(&mut self, now: Instant) {
+        self.by.retain(|_, (_, at)| now.since(*at) < TOLD_FOR);
+        self.of.retain(|_, (_, at)| now.since(*at) < TOLD_FOR);
+    }
+
+    pub(crate) fn by(&self) -> BTreeMap<NodeId, String> {
+        self.by.iter().map(|(node, (reason, _))| (*node, reason.clone())).collect()
+    }
+
+    pub(crate) fn of(&self) -> BTreeMap<NodeId, String> {
+        self.of.iter().map(|(node, (inconsistency, _))| (*node, inconsistency.to_string())).collect()
+    }
+}
+
+impl Engine {
+    /// Who speaks must live in the highest life that was met under its id.
+    pub(crate) fn meet(&mut self, from: Peer) -> Result<(), PeerRefusal> {
+        if from.node == self.id() {
+            return Err(PeerRefusal::OwnId);
+        }
+        let life = from.incarnation;
+        match self.peers.get(&from.node).copied() {
+            Some(met) if met == life => return Ok(()),
+            Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met }),
+            Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
+            Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
+            None if self.peers.len() >= PEERS_MAX && !self.membership().nodes().contains_key(&from.node) => {
+                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
+            }
+            Some(_) | None => {}
+        }
+        self.peers.insert(from.node, life);
+        let write = self.writes.accept();
+        self.push(Command::SavePeer { write, peer: from });
+        Ok(())
+    }
+
+    /// A peer that was listened to contradicts what Raft guarantees.
+    pub(crate) fn refuse_inconsistent(&mut self, peer: Peer, inconsistency: Inconsistency, now: Instant) {
+        self.refusals.of.insert(peer.node, (inconsistency, now));
+        self.push(Command::RefusePeer { peer, reason: PeerRefusal::Inconsistent(inconsistency) });
+    }
+
+    /// A peer does not listen to this node. It is believed only if this node would listen to it, and knows it as a member.
+    pub(crate) fn handle_refused(&mut self, by: Peer, met: Option<Incarnation>, reason: String, now: Instant) {
+        if let Err(reason) = self.meet(by) {
+            return self.push(Command::RefusePeer { peer: by, reason });
+        }
+        if !self.membership().nodes().contains_key(&by.node) {
+            return;
+        }
+        self.refusals.by.insert(by.node, (reason, now));
+        let own = self.config.node.incarnation;
+        if let Some(met) = met.filter(|met| outranks(*met, own)) {
+            self.push(Command::SaveRefusal { by, met });
+            self.halt(Fault::Refused { by: by.node, met, own });
+        }
+    }
+
+    /// Forgets refusals that were not repeated.
+    pub(crate) fn forget_refusals(&mut self, now: Instant) {
+        if self.refusals != Refusals::default() {
+            self.refusals.forget(now);
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What clients can make a node hold: over real connections, by the node's own account.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncReadExt;
+
+use super::*;
+use crate::client::Client;
+use crate::client::protocol::{Operation, Outcome, Request};
+use crate::{Limits, StateMachine};
+
+/// What one query answers, about.
+const ANSWER_BYTES: usize = 100_000;
+
+/// What kernels keep for both ends of a connection, at most, and the frames around answers.
+const ELSEWHERE_BYTES: usize = 64 << 20;
+
+/// Adds up, and answers as much as it is asked for.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Talker {
+    sum: u64,
+    /// How many queries were asked.
+    #[serde(skip)]
+    asked: Arc<AtomicUsize>,
+}
+
+impl StateMachine for Talker {
+    type Command = u64;
+    type Response = u64;
+
+    fn apply(&mut self, add: u64) -> u64 {
+        self.sum += add;
+        self.sum
+    }
+}
+
+impl Query for Talker {
+    type Query = usize;
+    type Answer = String;
+
+    fn query(&self, bytes: usize) -> String {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        "x".repeat(bytes)
+    }
+}
+
+struct Node {
+    service: Arc<Service<Talker>>,
+    address: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Node {
+    async fn start(limits: Limits, request_timeout: Duration) -> Self {
+        let config = Config {
+            listen_peer: "127.0.0.1:0".to_owned(),
+            initial_cluster: [(1, "127.0.0.1:7101".to_owned())].into(),
+            heartbeat_interval: Duration::from_millis(20),
+            election_timeout_min: Duration::from_millis(50),
+            election_timeout_max: Duration::from_millis(100),
+            request_timeout,
+            limits,
+            ..Config::default()
+        };
+        let state = Talker::default();
+        let asked = Arc::clone(&state.asked);
+        let raft = Raft::start(config, state).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let service = Arc::new(Service::new(raft));
+        tokio::spawn(serve(Arc::clone(&service), listener));
+        Self { service, address, asked }
+    }
+
+    async fn client(&self) -> Client<Talker> {
+        Client::connect([self.address.clone()]).await.unwrap()
+    }
+
+    /// A connection whose hands are shaken.
+    async fn stranger(&self) -> TcpStream {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        let mut output = FrameBuffer::default();
+        protocol::put_hello(ANY_CLUSTER, &mut output).unwrap();
+        stream.write_all_buf(&mut output).await.unwrap();
+        let mut input = BytesMut::new();
+        let welcome = connection::read_frame(&mut stream, &mut input, 1000).await.unwrap();
+        assert_eq!(welcome.kind, protocol::WELCOME);
+        stream
+    }
+
+    /// A connection that asks for much and takes nothing in.
+    async fn deaf(&self, queries: u64) -> TcpStream {
+        let mut stream = self.stranger().await;
+        let mut output = FrameBuffer::default();
+        for id in 0..queries {
+            request(id, Operation::QueryLocal, &ANSWER_BYTES).encode(BODY_BYTES_MAX, &mut output).unwrap();
+        }
+        stream.write_all_buf(&mut output).await.unwrap();
+        stream
+    }
+
+    fn answers(&self) -> usize {
+        self.service.holdings.answers.held()
+    }
+
+    /// Waits for a condition, and looks all the while that no more than `limit` and one answer are held.
+    async fn wait_below(&self, limit: usize, what: &str, is_so: impl Fn() -> bool) {
+        let wait = async {
+            while !is_so() {
+                let held = self.answers();
+                assert!(held <= limit + ANSWER_BYTES + 1000, "{held} bytes of answers are held, the limit is {limit}");
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+    }
+}
+
+fn request(id: u64, operation: Operation, body: &impl Serialize) -> Request {
+    Request { id, patience: Duration::from_secs(60), operation, body: postcard::to_stdvec(body).unwrap().into() }
+}
+
+fn limits(one: usize, all: usize) -> Limits {
+    Limits { connection_answers_bytes_max: one, answers_bytes_max: all, ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_no_answer_in_costs_its_limit_and_delays_nobody() {
+    let one = 1 << 20;
+    let node = Node::start(limits(one, 16 << 20), Duration::from_secs(30)).await;
+    let deaf = node.deaf(20_000).await;
+    node.wait_below(one, "the connection is full", || node.answers() >= one).await;
+    let client = node.client().await;
+    for sum in 1..=50 {
+        assert_eq!(client.write(1).await, Ok(sum));
+        assert_eq!(client.query(10).await.map(|answer| answer.len()), Ok(10));
+        assert!(node.answers() <= one + ANSWER_BYTES + 1000, "{} bytes are held", node.answers());
+    }
+    let asked = node.asked.load(Ordering::Relaxed);
+    assert!(asked < (one + ELSEWHERE_BYTES) / ANSWER_BYTES, "{asked} queries were run");
+    drop(deaf);
+    node.wait_below(one, "what is gone holds nothing", || node.answers() == 0).await;
+    assert_eq!(node.service.holdings.requests.held(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_in_late_gets_every_answer() {
+    let one = 1 << 20;
+    let node = Node::start(limits(one, 16 << 20), Duration::from_secs(30)).await;
+    let mut stream = node.deaf(500).await;
+    node.wait_below(one, "the connection is full", || node.answers() >= one).await;
+    let mut input = BytesMut::new();
+    let mut answered = 0;
+    while answered < 500 {
+        let frame = connection::read_frame(&mut stream, &mut input, BODY_BYTES_MAX).await.unwrap();
+        if frame.kind == protocol::REPLY {
+            let (_, outcome) = Outcome::decode(frame.body).unwrap();
+            assert!(matches!(&outcome, Outcome::Done { body, .. } if body.len() > ANSWER_BYTES), "{outcome:?}");
+            answered += 1;
+        }
+    }
+    node.wait_below(one, "all is taken in", || node.answers() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_clients_that_take_nothing_in_cost_the_limit_of_all_and_writes_go_on() {
+    let (one, all) = (1 << 20, 3 << 20);
+    let node = Node::start(limits(one, all), Duration::from_secs(30)).await;
+    // Together they ask for more than the limit of all; what is refused is answered too, in few bytes.
+    let most = all + (2 << 20);
+    let mut deaf = Vec::new();
+    for _ in 0..8 {
+        deaf.push(node.deaf(20_000).await);
+    }
+    node.wait_below(most, "the node is full", || node.answers() >= all).await;
+    let client = node.client().await.with_timeout(Duration::from_millis(500));
+    let refused = loop {
+        assert!(node.answers() <= most, "{} bytes are held", node.answers());
+        // Until the kernel takes no more in for those who do not.
+        if let Err(refused) = client.query(10).await {
+            break refused;
+        }
+    };
+    assert!(refused.is_retryable() && refused.to_string().contains("in hand, the limit is 3145728"), "{refused}");
+    for sum in 1..=50 {
+        assert_eq!(client.write(1).await, Ok(sum));
+    }
+    assert!(node.answers() <= most, "{} bytes are held", node.answers());
+    drop(deaf);
+    node.wait_below(most, "what is gone holds nothing", || node.answers() == 0).await;
+    assert_eq!(client.query(10).await.map(|answer| answer.len()), Ok(10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_nothing_in_is_left_and_who_is_slow_is_not() {
+    let one = 1 << 20;
+    let node = Node::start(limits(one, 16 << 20), Duration::from_millis(400)).await;
+    let deaf = node.deaf(20_000).await;
+    node.wait_below(one, "the connection is full", || node.answers() >= one).await;
+    node.wait_below(one, "the node leaves it", || node.answers() == 0).await;
+    drop(deaf);
+
+    let mut slow = node.deaf(400).await;
+    let (mut taken, mut piece) = (0, vec![0; 1 << 20]);
+    let start = tokio::time::Instant::now();
+    while taken < 400 * ANSWER_BYTES {
+        let count = slow.read(&mut piece).await.unwrap();
+        assert!(count > 0, "it is left after {taken} bytes and {:?}", start.elapsed());
+        taken += count;
+        // Slower than the node, for longer than it waits for one that takes nothing.
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert!(start.elapsed() > patience(node.service.raft.config()), "{:?} is no time", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_writes_beyond_a_limit_are_refused_and_counted_as_such() {
+    let limits = Limits { requests_max: 4, ..Limits::default() };
+    let node = Node::start(limits, Duration::from_secs(30)).await;
+    let mut stream = node.stranger().await;
+    let (mut output, mut input) = (FrameBuffer::default(), BytesMut::new());
+    let count = 20_000;
+    for id in 0..count {
+        request(id, Operation::Write, &1_u64).encode(BODY_BYTES_MAX, &mut output).unwrap();
+    }
+    let (mut read, mut write) = stream.split();
+    let hear = async {
+        let (mut done, mut refused) = (0, 0);
+        while done + refused < count {
+            let frame = connection::read_frame(&mut read, &mut input, BODY_BYTES_MAX).await.unwrap();
+            if frame.kind != protocol::REPLY {
+                continue;
+            }
+            match Outcome::decode(frame.body).unwrap().1 {
+                Outcome::Done { .. } => done += 1,
+                Outcome::NotNow { reason } => {
+                    assert!(reason.contains("in hand") && reason.contains("try again"), "{reason}");
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        done
+    };
+    let (written, done) = tokio::join!(write.write_all_buf(&mut output), hear);
+    written.unwrap();
+    assert_eq!(node.service.raft.read(|talker| talker.sum).await.unwrap(), done);
+    assert_eq!(node.service.holdings.requests.held(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_of_large_requests_are_bounded_over_all_connections() {
+    let limit = 1 << 20;
+    let node = Node::start(Limits { received_bytes_max: limit, ..Limits::default() }, Duration::from_millis(400)).await;
+    let body = postcard::to_stdvec(&"x".repeat(8 << 20)).unwrap();
+    let mut output = FrameBuffer::default();
+    let large = Request { id: 1, patience: Duration::from_secs(9), operation: Operation::Write, body: body.into() };
+    large.encode(BODY_BYTES_MAX, &mut output).unwrap();
+    let bytes = output.to_vec();
+    let mut strangers = JoinSet::new();
+    for _ in 0..20 {
+        let (mut stream, bytes) = (node.stranger().await, bytes.clone());
+        // All but the end.
+        strangers.spawn(async move {
+            let _ = stream.write_all(&bytes[..bytes.len() - 1]).await;
+            let _ = stream.read(&mut [0]).await;
+        });
+    }
+    let held = || node.service.holdings.requests.held();
+    node.wait_below(limit, "the node is full", || held() >= limit).await;
+    let client = node.client().await;
+    assert_eq!(client.write(1).await, Ok(1), "who sends little is served");
+    let mut most = 0;
+    let wait = async {
+        while !strangers.is_empty() {
+            most = most.max(held());
+            while strangers.try_join_next().is_some() {}
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let all_left = timeout(Duration::from_secs(40), wait).await;
+    assert!(all_left.is_ok(), "{} strangers are still heard", strangers.len());
+    assert!(most < 20 * bytes.len() / 3, "{most} bytes were held");
+    assert_eq!(client.write(1).await, Ok(2));
+    node.wait_below(limit, "what is gone holds nothing", || held() == 0).await;
+}

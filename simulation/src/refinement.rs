@@ -1,0 +1,246 @@
+//! Refinement: every step of an engine is a step, or some, of the extended model.
+//!
+//! ```text
+//!   engine   before ──── event, commands ────► after
+//!              │             │ witness           │
+//!   model    before ──── actions ───────────► after        equal: term, vote, role, log, commit, matches, durable log
+//! ```
+//!
+//! The actions are computed from what the step was and did, never searched for. The model refuses what its guards do not
+//! allow; where it allows the actions, the two states are compared. What a node says must be among what the model lets
+//! it say.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Status, Token, Vote, WriteId};
+use outrigger_model::extended::{Action, ReadId, Role, Server, System, check_state};
+use outrigger_model::{self as model, ServerId, ServerSet};
+
+use crate::check::{Check, Violation, require};
+use crate::count::{Counts, note};
+use crate::durable::{Stamp, Stamps};
+
+mod claims;
+#[cfg(test)]
+mod tests;
+mod witness;
+
+#[cfg(test)]
+pub(crate) use tests::Falsify;
+
+/// What of a step's commands the model knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// A vote is on its way to the disk.
+    Vote(WriteId),
+    /// So many entries are.
+    Entries(WriteId, usize),
+    /// A truncation is.
+    Truncation(WriteId),
+    /// Something is that the model does not know.
+    Other(Option<WriteId>),
+    /// It does not listen to who sent the message.
+    Unheard,
+    /// A round of heartbeats begins.
+    Round,
+    /// The state machine answers a read.
+    Read(Token),
+}
+
+/// A node as a step leaves it.
+pub(crate) struct After<'a> {
+    pub(crate) status: Status,
+    pub(crate) vote: Vote,
+    pub(crate) log: &'a Stamps,
+    /// How much of the log has not changed since the step before.
+    pub(crate) unchanged: usize,
+    /// What it did, in order.
+    pub(crate) notes: Vec<Note>,
+}
+
+/// Whose read it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    /// A caller's of a node that led.
+    Caller(NodeId, Token),
+    /// A follower's, on behalf of its callers.
+    Follower(NodeId, RequestId),
+}
+
+/// The model beside the world.
+#[derive(Debug)]
+pub(crate) struct Refinement {
+    system: System<u64>,
+    /// For each write that a node's disk has not finished, in order: how many writes of the model it stands for.
+    unfinished: BTreeMap<NodeId, VecDeque<(Option<WriteId>, usize)>>,
+    /// The reads that the model knows and that were not served.
+    reads: BTreeMap<Question, ReadId>,
+    /// Those that a leader has begun and not confirmed.
+    open: BTreeSet<ReadId>,
+    /// How many reads were asked for.
+    asked: ReadId,
+    /// How often each action was taken.
+    counts: Counts,
+    /// How many steps were checked.
+    steps: u64,
+}
+
+/// The whole state of the model is checked once in so many steps: its invariants follow from those of its steps.
+const STEPS_PER_CHECK: u64 = 4_096;
+
+impl Refinement {
+    pub(crate) fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
+        let servers: ServerSet = nodes.map(server).collect();
+        Self {
+            system: System::new(&servers),
+            unfinished: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            open: BTreeSet::new(),
+            asked: 0,
+            counts: Counts::new(),
+            steps: 0,
+        }
+    }
+
+    /// How often each action was taken.
+    pub(crate) const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// A node took a step.
+    pub(crate) fn step(&mut self, event: &Event, after: &After<'_>) -> Result<(), Violation> {
+        let i = server(after.status.node);
+        let holds = self.witness(i, event, after);
+        let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.note_writes(i, &after.notes));
+        holds.map_err(|Violation { check, reason }| Violation { check, reason: format!("{reason}; at {event}") })?;
+        self.steps += 1;
+        if self.steps.is_multiple_of(STEPS_PER_CHECK) { self.check() } else { Ok(()) }
+    }
+
+    /// A node starts from what it found on its disk.
+    pub(crate) fn restart(&mut self, after: &After<'_>) -> Result<(), Violation> {
+        let node = after.status.node;
+        let i = server(node);
+        self.unfinished.insert(node, VecDeque::new());
+        let mut disk = self.at(i).disk.clone();
+        let mut kept = 0;
+        let pending = self.at(i).pending.clone();
+        for write in &pending {
+            let same_vote =
+                (disk.current_term, disk.voted_for) == (term(after.vote.term), after.vote.voted_for.map(server));
+            if same_vote && same_log(&disk.log, after.log, 0) {
+                break;
+            }
+            disk.write(write);
+            kept += 1;
+        }
+        self.take(&Action::Restart(i, kept, index(after.status.commit)))?;
+        self.compare(i, after)
+    }
+
+    /// Whether the invariants of the model hold.
+    pub(crate) fn check(&self) -> Result<(), Violation> {
+        check_state(&self.system)?;
+        Ok(())
+    }
+
+    fn take(&mut self, action: &Action<u64>) -> Result<(), Violation> {
+        let taken = self.system.apply(action);
+        taken.map_err(|error| Violation { check: Check::Refinement, reason: error.to_string() })?;
+        note(&mut self.counts, action.name());
+        Ok(())
+    }
+
+    fn at(&self, i: ServerId) -> &Server<u64> {
+        self.system.servers.at(i).expect("the model has every node")
+    }
+
+    /// Whether the model's server is as the engine is.
+    fn compare(&self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let own = self.at(i);
+        let Status { node, role, commit, flushed, last, .. } = after.status;
+        let vote = (term(after.vote.term), after.vote.voted_for.map(server));
+        let owned = (own.current_term, own.voted_for);
+        require!(vote == owned, Refinement, "node {node} has term and vote {vote:?}, its model {owned:?}");
+        let expected = match role {
+            RoleKind::Leader => Role::Leader,
+            RoleKind::Candidate => Role::Candidate,
+            _ => Role::Follower,
+        };
+        require!(own.role == expected, Refinement, "node {node} is {}, its model {:?}", role.name(), own.role);
+        let same = same_log(&own.log, after.log, after.unchanged);
+        require!(same, Refinement, "the log of node {node} ends with {last}, its model's is {}", own.log);
+        let commits = index(commit) == own.commit_index;
+        require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
+        let durable = own.durable_index();
+        require!(index(flushed) == durable, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
+        for (other, matched) in &after.status.matched {
+            let held = own.match_index.at(server(*other)).copied();
+            require!(
+                held == Some(index(*matched)),
+                Refinement,
+                "node {node} knows that {other} holds {matched}, its model {held:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Notes how many writes of the model each write of the engine stands for.
+    fn note_writes(&mut self, i: ServerId, notes: &[Note]) -> Result<(), Violation> {
+        let queue = self.unfinished.entry(node(i)).or_default();
+        queue.extend(notes.iter().filter_map(|note| match note {
+            Note::Vote(write) | Note::Truncation(write) => Some((Some(*write), 1)),
+            Note::Entries(write, count) => Some((Some(*write), *count)),
+            Note::Other(write) => Some((*write, 0)),
+            Note::Unheard | Note::Round | Note::Read(_) => None,
+        }));
+        let (unfinished, pending) = (queue.iter().map(|(_, count)| count).sum::<usize>(), self.at(i).pending.len());
+        require!(
+            unfinished == pending,
+            Refinement,
+            "{i} writes {notes:?}; its model has {pending} pending, not {unfinished}"
+        );
+        Ok(())
+    }
+
+    /// How many writes of the model are durable once this one of the engine is.
+    fn finish(&mut self, node: NodeId, write: WriteId) -> usize {
+        let queue = self.unfinished.entry(node).or_default();
+        let mut count = 0;
+        while let Some((id, writes)) = queue.front().copied()
+            && id.is_none_or(|id| id <= write)
+        {
+            count += writes;
+            queue.pop_front();
+        }
+        count
+    }
+}
+
+fn server(node: NodeId) -> ServerId {
+    ServerId(number(node.0))
+}
+
+fn node(server: ServerId) -> NodeId {
+    NodeId(server.0 as u64)
+}
+
+fn term(term: outrigger::engine::Term) -> model::Term {
+    model::Term(number(term.0))
+}
+
+fn index(index: LogIndex) -> model::LogIndex {
+    model::LogIndex(number(index.0))
+}
+
+fn number(number: u64) -> usize {
+    usize::try_from(number).expect("a number of a short history")
+}
+
+/// Whether a log of the model is a log of the world; the first `known` entries are known to be.
+fn same_log(log: &model::Log<u64>, stamps: &Stamps, known: usize) -> bool {
+    let same = |((_, entry), stamp): ((model::LogIndex, &model::Entry<u64>), &Stamp)| {
+        entry.term == term(stamp.id.term) && entry.value == stamp.digest
+    };
+    log.len().0 == stamps.0.len() && log.iter().zip(&stamps.0).skip(known).all(same)
+}

@@ -1,0 +1,282 @@
+//! The refinement is worth something only if it notices: each test tells the model one thing that is not so, in a
+//! history in which all is well, and the model must refuse it on the spot.
+
+use std::sync::Arc;
+
+use outrigger::engine::{
+    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, Message, NodeId, Payload, RoleKind, Round, Term,
+};
+
+use super::{After, Note};
+use crate::check::Check;
+use crate::world::World;
+
+/// One falsehood; each answers whether it found something to falsify.
+pub(crate) enum Falsify {
+    /// About the state that a step leaves.
+    Step(fn(&mut After<'_>) -> bool),
+    /// About a message.
+    Message(fn(&mut Message) -> bool),
+    /// It has been told.
+    Told,
+}
+
+impl std::fmt::Debug for Falsify {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a falsehood")
+    }
+}
+
+impl Falsify {
+    pub(crate) fn step(&mut self, after: &mut After<'_>) {
+        if let Self::Step(falsify) = self
+            && falsify(after)
+        {
+            *self = Self::Told;
+        }
+    }
+
+    pub(crate) fn message(&mut self, message: &Message) -> Option<Message> {
+        let Self::Message(falsify) = self else { return None };
+        let mut falsified = message.clone();
+        let is_told = falsify(&mut falsified);
+        if is_told {
+            *self = Self::Told;
+        }
+        is_told.then_some(falsified)
+    }
+}
+
+/// A history with this falsehood in it is refused, and for this reason.
+fn is_refused(falsify: Falsify, reason: &str) {
+    let mut world = World::new(2, false);
+    world.falsify = Some(falsify);
+    let (_, violation) = world.run(2).expect_err("a falsehood was believed");
+    assert_eq!(violation.check, Check::Refinement, "{violation}");
+    assert!(violation.reason.contains(reason), "{violation}");
+}
+
+fn step(falsify: fn(&mut After<'_>) -> bool, reason: &str) {
+    is_refused(Falsify::Step(falsify), reason);
+}
+
+fn message(falsify: fn(&mut Message) -> bool, reason: &str) {
+    is_refused(Falsify::Message(falsify), reason);
+}
+
+/// Changes what is there, and says that it did.
+fn change<T>(there: Option<T>, change: impl FnOnce(T)) -> bool {
+    there.map(change).is_some()
+}
+
+#[test]
+fn a_history_without_falsehoods_is_believed_and_takes_every_action() {
+    let report = World::new(2, false).run(2).expect("all is well");
+    assert!(report.committed > 0);
+}
+
+#[test]
+fn a_leader_commits_what_no_quorum_holds() {
+    step(
+        |after| {
+            let leads = after.status.role == RoleKind::Leader && after.status.commit < after.status.last.index;
+            change(leads.then_some(&mut after.status.commit), |commit| *commit = commit.next())
+        },
+        "a quorum holds it durably",
+    );
+}
+
+#[test]
+fn a_follower_commits_more_than_it_was_told() {
+    step(
+        |after| {
+            let follows = after.status.role == RoleKind::Follower && after.status.leader.is_some();
+            let ahead = follows && after.status.commit < after.status.last.index;
+            change(ahead.then_some(&mut after.status.commit), |commit| *commit = commit.next())
+        },
+        "",
+    );
+}
+
+#[test]
+fn a_vote_is_changed() {
+    step(
+        |after| {
+            let other = after.vote.voted_for.map(|node| NodeId(node.0 % 3 + 1));
+            change(other, |other| after.vote.voted_for = Some(other))
+        },
+        "vote",
+    );
+}
+
+#[test]
+fn a_term_is_skipped() {
+    step(|after| change((after.vote.term > Term(0)).then_some(()), |()| after.vote.term = after.vote.term.next()), "");
+}
+
+#[test]
+fn a_follower_leads_without_a_vote() {
+    step(
+        |after| {
+            let follows = after.status.role == RoleKind::Follower && after.vote.term > Term(0);
+            change(follows.then_some(()), |()| after.status.role = RoleKind::Leader)
+        },
+        "",
+    );
+}
+
+#[test]
+fn a_leader_believes_in_more_than_was_acknowledged() {
+    step(
+        |after| {
+            let first = after.status.matched.values_mut().next();
+            change(first, |matched| *matched = matched.next())
+        },
+        "holds so much of the leader's log durably",
+    );
+}
+
+#[test]
+fn a_node_counts_as_durable_what_is_not() {
+    step(
+        |after| {
+            let ahead = after.status.flushed < after.status.last.index;
+            change(ahead.then_some(()), |()| after.status.flushed = after.status.last.index)
+        },
+        "is durable on",
+    );
+}
+
+#[test]
+fn a_node_forgets_to_write() {
+    step(
+        |after| {
+            let place = after.notes.iter().position(|note| matches!(note, Note::Entries(..)));
+            change(place, |place| {
+                after.notes.remove(place);
+            })
+        },
+        "pending",
+    );
+}
+
+#[test]
+fn a_node_writes_a_vote_that_it_does_not_have() {
+    step(
+        |after| {
+            let write =
+                after.notes.iter().find_map(|note| if let Note::Vote(write) = note { Some(*write) } else { None });
+            change(write, |write| after.notes.push(Note::Vote(write)))
+        },
+        "pending",
+    );
+}
+
+#[test]
+fn a_read_is_confirmed_too_early() {
+    message(
+        |message| {
+            let Message::ReadIndexReply { outcome: Ok(index), .. } = message else { return false };
+            change((*index > LogIndex(0)).then_some(index), |index| *index = index.previous())
+        },
+        "confirms a read",
+    );
+}
+
+#[test]
+fn a_vote_is_given_that_was_not() {
+    message(
+        |message| {
+            let Message::RequestVoteReply(reply) = message else { return false };
+            change((!reply.granted).then_some(reply), |reply| reply.granted = true)
+        },
+        "votes for",
+    );
+}
+
+#[test]
+fn a_candidate_claims_a_longer_log() {
+    message(
+        |message| {
+            let Message::RequestVote(request) = message else { return false };
+            request.last.index = request.last.index.next();
+            true
+        },
+        "asks with",
+    );
+}
+
+#[test]
+fn an_acknowledgement_says_more_than_is_durable() {
+    message(
+        |message| {
+            let Message::AppendEntriesReply(reply) = message else { return false };
+            let AppendOutcome::Matched(matched) = &mut reply.outcome else { return false };
+            *matched = matched.next();
+            true
+        },
+        "acknowledges",
+    );
+}
+
+#[test]
+fn an_answer_to_a_heartbeat_says_more_than_is_durable() {
+    message(
+        |message| {
+            let Message::HeartbeatReply(reply) = message else { return false };
+            reply.matched = LogIndex(reply.matched.0 + 1_000);
+            true
+        },
+        "acknowledges",
+    );
+}
+
+#[test]
+fn a_round_is_answered_that_was_not_begun() {
+    message(
+        |message| {
+            let Message::HeartbeatReply(reply) = message else { return false };
+            change((reply.term == reply.asked).then_some(reply), |reply| reply.round = Round(reply.round.0 + 1))
+        },
+        "answers round",
+    );
+}
+
+#[test]
+fn a_heartbeat_tells_more_than_is_committed() {
+    message(
+        |message| {
+            let Message::Heartbeat(heartbeat) = message else { return false };
+            heartbeat.commit = heartbeat.commit.next();
+            true
+        },
+        "tells that",
+    );
+}
+
+#[test]
+fn entries_are_sent_that_are_not_the_leaders() {
+    message(
+        |message| {
+            let Message::AppendEntries(AppendEntries { batches, .. }) = message else { return false };
+            let Some(batch) = batches.first_mut() else { return false };
+            let mut entries: Vec<Payload> = batch.entries().to_vec();
+            entries[0] = Payload::command(bytes::Bytes::from_static(b"not its own"));
+            *batch = Batch::new(batch.first(), batch.log_time(), Arc::from(entries));
+            true
+        },
+        "not of its log",
+    );
+}
+
+#[test]
+fn entries_are_sent_behind_another_entry() {
+    message(
+        |message| {
+            let Message::AppendEntries(AppendEntries { prev, .. }) = message else { return false };
+            *prev = LogId { term: prev.term.next(), ..*prev };
+            true
+        },
+        "not of its log",
+    );
+}

@@ -1,0 +1,242 @@
+//! The witness of a step: the actions of the model that it stands for.
+
+use outrigger::engine::{AppendEntries, Event, Message, NodeId, RoleKind};
+use outrigger_model::ServerId;
+use outrigger_model::extended::{Action, Read, Role};
+
+use super::{After, Note, Question, Refinement, index, server, term};
+use crate::check::{Check, Violation};
+
+impl Refinement {
+    /// Takes the actions that a step stands for, in their order.
+    pub(super) fn witness(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
+        self.cause(i, event, after)?;
+        self.change_of_role(i, after)?;
+        self.proposals(i, after)?;
+        self.acknowledgements(i, after)?;
+        self.rounds_and_reads(i, event, after)
+    }
+
+    /// What the event itself brings about.
+    fn cause(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
+        match event {
+            Event::Initialize { .. } if self.at(i).log.is_empty() => match after.log.0.first() {
+                Some(first) => self.take(&Action::Initialize(i, first.digest)),
+                None => Ok(()),
+            },
+            Event::LogFlushed { write } => {
+                let count = self.finish(after.status.node, *write);
+                self.take(&Action::Flush(i, count))?;
+                self.count_own_vote(i)
+            }
+            Event::Received { from, message: Some(message) } if !after.notes.contains(&Note::Unheard) => {
+                self.received(i, from.node, message, after)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A candidate's vote for itself counts once it is durable.
+    fn count_own_vote(&mut self, i: ServerId) -> Result<(), Violation> {
+        let own = self.at(i);
+        let counts = own.role == Role::Candidate
+            && !own.votes_granted.contains(i)
+            && self.system.said.granted.contains(&(own.current_term, i, i));
+        if counts { self.take(&Action::CountVote(i, i)) } else { Ok(()) }
+    }
+
+    fn received(&mut self, i: ServerId, from: NodeId, message: &Message, after: &After<'_>) -> Result<(), Violation> {
+        if let Some(later) = message.term().map(term).filter(|later| *later > self.at(i).current_term)
+            && term(after.vote.term) >= later
+        {
+            self.take(&Action::UpdateTerm(i, later))?;
+        }
+        let (own, j) = (self.at(i), server(from));
+        let is_present = |other: outrigger::engine::Term| term(other) == own.current_term;
+        match message {
+            Message::RequestVote(request) if is_present(request.term) => {
+                let is_new = own.voted_for.is_none() && after.vote.voted_for == Some(from);
+                if is_new { self.take(&Action::GrantVote(i, j)) } else { Ok(()) }
+            }
+            Message::RequestVoteReply(reply)
+                if reply.granted && is_present(reply.asked) && own.role == Role::Candidate =>
+            {
+                self.take(&Action::CountVote(i, j))
+            }
+            Message::AppendEntries(append) if is_present(append.term) => self.append(i, j, append, after),
+            Message::Heartbeat(heartbeat) if is_present(heartbeat.term) => {
+                self.follow(i)?;
+                self.commit(i, j, after)?;
+                let round = usize::try_from(heartbeat.round.0).expect("a short history");
+                self.take(&Action::AnswerRound(i, j, round))
+            }
+            Message::Committed { term, .. } if is_present(*term) => {
+                self.follow(i)?;
+                self.commit(i, j, after)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A candidate that hears from the leader of its term follows it.
+    fn follow(&mut self, i: ServerId) -> Result<(), Violation> {
+        if self.at(i).role == Role::Candidate { self.take(&Action::StepDown(i)) } else { Ok(()) }
+    }
+
+    fn append(&mut self, i: ServerId, j: ServerId, append: &AppendEntries, after: &After<'_>) -> Result<(), Violation> {
+        self.follow(i)?;
+        let last = append.batches.last().map_or(append.prev, outrigger::engine::Batch::last);
+        // What the node did not take in counts as lost on the way.
+        if after.log.has(append.prev) && after.log.has(last) {
+            let (prev, last) = (index(append.prev.index), index(last.index));
+            self.take(&Action::HandleAppendEntries { server: i, leader: j, prev, last })?;
+        }
+        self.commit(i, j, after)
+    }
+
+    /// A follower commits what its leader says.
+    fn commit(&mut self, i: ServerId, leader: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let commit = index(after.status.commit);
+        if commit > self.at(i).commit_index {
+            return self.take(&Action::HandleCommit(i, leader, commit));
+        }
+        Ok(())
+    }
+
+    /// Campaigns, offices, and the ends of both.
+    fn change_of_role(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let role = after.status.role;
+        let campaigns = term(after.vote.term) > self.at(i).current_term;
+        if self.at(i).role == Role::Leader && (campaigns || role != RoleKind::Leader) {
+            self.begin_rounds(i, after)?;
+            self.take(&Action::StepDown(i))?;
+        }
+        if campaigns {
+            self.take(&Action::Timeout(i))?;
+            self.count_own_vote(i)?;
+        }
+        let own = self.at(i).role;
+        match role {
+            RoleKind::Leader if own != Role::Leader => self.take(&Action::BecomeLeader(i)),
+            RoleKind::Leader | RoleKind::Candidate => Ok(()),
+            _ if own == Role::Candidate => self.take(&Action::StepDown(i)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What a leader has appended of its own.
+    fn proposals(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let own = self.at(i);
+        let held = own.log.len().0;
+        if own.role != Role::Leader || after.log.0.len() <= held {
+            return Ok(());
+        }
+        let values = after.log.0[held..].iter().map(|stamp| stamp.digest).collect();
+        self.take(&Action::ClientRequest(i, values))
+    }
+
+    /// What a leader has learned of the others, and committed for it.
+    fn acknowledgements(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        for (other, matched) in &after.status.matched {
+            let (j, matched) = (server(*other), index(*matched));
+            if self.at(i).match_index.at(j).is_some_and(|held| matched > *held) {
+                self.take(&Action::HandleAcknowledgement(i, j, matched))?;
+            }
+        }
+        let commit = index(after.status.commit);
+        if self.at(i).role == Role::Leader && commit > self.at(i).commit_index {
+            self.take(&Action::AdvanceCommitIndex(i, commit))?;
+        }
+        Ok(())
+    }
+
+    // ---- reads -------------------------------------------------------------------------------------------------
+
+    fn rounds_and_reads(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
+        match event {
+            Event::Read { token } => {
+                self.ask(Question::Caller(after.status.node, *token))?;
+                self.begin(i, Question::Caller(after.status.node, *token))?;
+            }
+            Event::Received { from, message: Some(Message::ReadIndex { term: asked, request }) }
+                if term(*asked) == self.at(i).current_term =>
+            {
+                self.begin(i, Question::Follower(from.node, *request))?;
+            }
+            _ => {}
+        }
+        // The rounds of a leader without others are not to be seen.
+        if matches!(event, Event::Read { .. }) && self.system.servers.len() == 1 && self.at(i).role == Role::Leader {
+            self.take(&Action::BeginRound(i))?;
+        }
+        self.begin_rounds(i, after)?;
+        self.confirm(i)?;
+        for note in &after.notes {
+            if let Note::Read(token) = note {
+                self.serve(i, Question::Caller(after.status.node, *token))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The rounds of a leader; one that steps down in the same step has begun them before.
+    fn begin_rounds(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        if self.at(i).role == Role::Leader {
+            let rounds = after.notes.iter().filter(|note| **note == Note::Round);
+            rounds.map(|_| Action::BeginRound(i)).try_for_each(|round| self.take(&round))?;
+        }
+        Ok(())
+    }
+
+    /// Somebody asks for a read.
+    pub(super) fn ask(&mut self, question: Question) -> Result<(), Violation> {
+        if self.reads.contains_key(&question) {
+            return Ok(());
+        }
+        self.asked += 1;
+        self.reads.insert(question, self.asked);
+        self.take(&Action::AskRead(self.asked))
+    }
+
+    /// A leader learns of it; any other node does not.
+    fn begin(&mut self, i: ServerId, question: Question) -> Result<(), Violation> {
+        let Some(read) = self.reads.get(&question).copied() else { return Ok(()) };
+        let own = self.at(i);
+        // A copy of the question changes nothing: the first is answered first.
+        let here = |(leader, term, ..): (ServerId, _, _, _)| leader == i && term == own.current_term;
+        let is_new = |read: &Read| read.confirmed.is_none() && !read.begun.is_some_and(here);
+        if own.role == Role::Leader && self.system.said.reads.get(&read).is_some_and(is_new) {
+            self.open.insert(read);
+            return self.take(&Action::BeginRead(i, read));
+        }
+        Ok(())
+    }
+
+    /// A leader confirms its reads as soon as it may.
+    fn confirm(&mut self, i: ServerId) -> Result<(), Violation> {
+        if self.at(i).role != Role::Leader {
+            return Ok(());
+        }
+        let is_due = |read: &u64| self.system.can_confirm_read(i, *read);
+        let due: Vec<_> = self.open.iter().copied().filter(is_due).collect();
+        for read in due {
+            self.open.remove(&read);
+            self.take(&Action::ConfirmRead(i, read))?;
+        }
+        Ok(())
+    }
+
+    /// The state machine answers a caller's read. One that a follower asked for on behalf of several callers is served
+    /// with the last of them; which one that is only the engine knows, so the model serves those of leaders only.
+    fn serve(&mut self, i: ServerId, question: Question) -> Result<(), Violation> {
+        let Some(read) = self.reads.remove(&question) else { return Ok(()) };
+        let is_leaders = self.system.said.reads.get(&read).is_some_and(|read| read.begun.is_some());
+        if is_leaders { self.take(&Action::ServeRead(i, read)) } else { Ok(()) }
+    }
+}
+
+impl From<outrigger_model::extended::Violation> for Violation {
+    fn from(violation: outrigger_model::extended::Violation) -> Self {
+        Self { check: Check::Refinement, reason: format!("in the model, {violation}") }
+    }
+}

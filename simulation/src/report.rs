@@ -1,0 +1,148 @@
+//! What histories came to: one, or many together.
+
+use std::time::Duration;
+
+use outrigger_model::extended::Action;
+
+use crate::count::{Counts, add};
+
+/// What one history came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The seed that it came from.
+    pub seed: u64,
+    /// How many nodes there were.
+    pub nodes: u64,
+    /// How many events the engines handled.
+    pub steps: u64,
+    /// How long it lasted, in virtual time.
+    pub simulated: Duration,
+    /// How many terms had a leader.
+    pub leaders: u64,
+    /// How many entries were committed.
+    pub committed: u64,
+    /// How many writes were acknowledged.
+    pub written: u64,
+    /// How many reads were answered.
+    pub read: u64,
+    /// How many requests ended in doubt.
+    pub unknown: u64,
+    /// Whether the check of linearizability came to an end; if not, the order of the log was checked alone.
+    pub is_decided: bool,
+    /// How often each kind of fault struck.
+    pub faults: Counts,
+    /// How often each action of the extended model was taken.
+    pub actions: Counts,
+    /// The digest of everything that happened.
+    pub digest: u64,
+}
+
+impl Report {
+    /// How often a process died.
+    #[must_use]
+    pub fn crashes(&self) -> u64 {
+        ["power cut", "kill"].iter().filter_map(|kind| self.faults.get(kind)).sum()
+    }
+}
+
+/// What many histories came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// How many histories there were.
+    pub seeds: u64,
+    /// The sum of their steps.
+    pub steps: u64,
+    /// The sum of their virtual time.
+    pub simulated: Duration,
+    /// The sum of their terms with a leader.
+    pub leaders: u64,
+    /// The sum of their acknowledged writes.
+    pub written: u64,
+    /// The sum of their answered reads.
+    pub read: u64,
+    /// The sum of their requests in doubt.
+    pub unknown: u64,
+    /// How many histories were too long for the check of linearizability.
+    pub undecided: u64,
+    /// How often each kind of fault struck; every kind is in it, also with 0.
+    pub faults: Counts,
+    /// How often each action of the extended model was taken; every action is in it, also with 0.
+    pub actions: Counts,
+}
+
+/// Every kind of fault that a history may hold.
+const FAULTS: [&str; 16] = [
+    "crash in the middle of a flush",
+    "kill",
+    "leader stranded",
+    "links cut one by one",
+    "message cut off",
+    "message doubled",
+    "message lost",
+    "message overtaken",
+    "node cut off",
+    "node heard or hearing one way",
+    "partition in two",
+    "pause",
+    "power cut",
+    "power cut in a recovery",
+    "power cut of all at once",
+    "sync slow",
+];
+
+/// From so many histories on, a kind of fault or an action that never came is a failure of the simulation itself.
+const SEEDS_THAT_SHOW_ALL: u64 = 500;
+
+impl Total {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let zeros = |names: &[&'static str]| names.iter().map(|name| (*name, 0)).collect();
+        Self { faults: zeros(&FAULTS), actions: zeros(&Action::<u64>::NAMES), ..Self::default() }
+    }
+
+    /// Adds one history.
+    pub fn add(&mut self, report: &Report) {
+        self.seeds += 1;
+        self.steps += report.steps;
+        self.simulated += report.simulated;
+        self.leaders += report.leaders;
+        self.written += report.written;
+        self.read += report.read;
+        self.unknown += report.unknown;
+        self.undecided += u64::from(!report.is_decided);
+        add(&mut self.faults, &report.faults);
+        add(&mut self.actions, &report.actions);
+    }
+
+    /// The kinds of faults and the actions that should have come by now and did not.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&'static str> {
+        let counts = self.faults.iter().chain(&self.actions);
+        let never = counts.filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
+        never.map(|(name, _)| *name).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_came_is_missing_only_after_many_histories() {
+        let mut total = Total::new();
+        assert_eq!(total.missing(), Vec::<&str>::new());
+        total.seeds = SEEDS_THAT_SHOW_ALL;
+        assert_eq!(total.missing().len(), FAULTS.len() + Action::<u64>::NAMES.len());
+        total.faults.values_mut().chain(total.actions.values_mut()).for_each(|count| *count = 1);
+        assert_eq!(total.missing(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn every_fault_that_strikes_has_a_name_that_is_counted() {
+        let mut total = Total::new();
+        (1..40).for_each(|seed| total.add(&crate::run(seed, false).unwrap()));
+        assert!(total.faults.keys().all(|name| FAULTS.contains(name)), "{:?}", total.faults);
+    }
+}
