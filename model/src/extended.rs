@@ -51,12 +51,14 @@
 mod enabled;
 mod invariant;
 mod said;
+mod search;
 mod server;
 mod step;
 
 pub use enabled::Bounds;
 pub use invariant::{Violation, check_state, check_step};
 pub use said::{Read, Said};
+pub use search::Explored;
 pub use server::{Disk, Role, Server, Write};
 pub use step::NotEnabled;
 
