@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal, outranks};
 use crate::types::{Incarnation, Instant, NodeId, Peer};
 
-/// So many nodes are remembered; members are beyond this limit.
+/// So many nodes are remembered by one that does not know its cluster's members yet.
 const PEERS_MAX: usize = 4096;
 /// For so long a refusal that is not repeated is told. A transport tries again, and so repeats it, more often.
 const TOLD_FOR: Duration = Duration::from_secs(5);
@@ -55,15 +55,17 @@ impl Engine {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
+        // As long as memberships do not change, nobody else has anything to say to a cluster.
+        if !self.memberships.may_hold(from.node) {
+            return Err(PeerRefusal::NotMember);
+        }
         let life = from.incarnation;
         match self.peers.get(&from.node).copied() {
             Some(met) if met == life => return Ok(()),
             Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met }),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
-            None if self.peers.len() >= PEERS_MAX && !self.membership().nodes().contains_key(&from.node) => {
-                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
-            }
+            None if self.peers.len() >= PEERS_MAX => return Err(PeerRefusal::TooMany { limit: PEERS_MAX }),
             Some(_) | None => {}
         }
         self.peers.insert(from.node, life);
@@ -83,7 +85,7 @@ impl Engine {
         if let Err(reason) = self.meet(by) {
             return self.push(Command::RefusePeer { peer: by, reason });
         }
-        if !self.membership().nodes().contains_key(&by.node) {
+        if self.membership().nodes().is_empty() {
             return;
         }
         self.refusals.by.insert(by.node, (reason, now));

@@ -152,6 +152,12 @@ impl Memberships {
         self.known.last().expect("the first one is never dropped")
     }
 
+    /// Whether a node is a member by any entry that may come to count, or no member is known at all.
+    pub(crate) fn may_hold(&self, node: NodeId) -> bool {
+        let mut nodes = self.known.iter().map(|(_, membership)| membership.nodes()).filter(|nodes| !nodes.is_empty());
+        nodes.clone().next().is_none() || nodes.any(|nodes| nodes.contains_key(&node))
+    }
+
     pub(crate) fn effective(&self) -> &Arc<Membership> {
         &self.last().1
     }

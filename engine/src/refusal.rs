@@ -37,6 +37,8 @@ pub enum Refusal {
     Unknown,
     /// This node has halted. Nothing was done.
     Halted,
+    /// The leader cannot read the command: it runs another version of the program. Nothing was done.
+    Undecodable,
 }
 
 impl Refusal {
@@ -63,6 +65,9 @@ impl fmt::Display for Refusal {
             Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
             Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
             Self::Halted => f.write_str("this node has halted"),
+            Self::Undecodable => {
+                f.write_str("the leader cannot decode the command; update all nodes before a new command is used")
+            }
         }
     }
 }
@@ -88,6 +93,8 @@ pub enum PeerRefusal {
     },
     /// It claims to be this very node.
     OwnId,
+    /// It is no member of the cluster.
+    NotMember,
     /// More nodes than this have been met already, and it is not a member.
     TooMany {
         /// The limit.
@@ -103,7 +110,7 @@ impl PeerRefusal {
     pub const fn met(&self) -> Option<Incarnation> {
         match self {
             Self::OtherIncarnation { met } | Self::EarlierStart { met } | Self::SecondCopy { met } => Some(*met),
-            Self::OwnId | Self::TooMany { .. } | Self::Inconsistent(_) => None,
+            Self::OwnId | Self::NotMember | Self::TooMany { .. } | Self::Inconsistent(_) => None,
         }
     }
 }
@@ -121,7 +128,8 @@ impl fmt::Display for PeerRefusal {
             }
             Self::SecondCopy { .. } => f.write_str("another copy of its data directory is running; stop one"),
             Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
-            Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and it is not a member"),
+            Self::NotMember => f.write_str("it is no member of this cluster"),
+            Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),
             Self::Inconsistent(inconsistency) => inconsistency.fmt(f),
         }
     }
@@ -260,7 +268,12 @@ fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarn
         write!(f, "this data directory is one of two copies: node {by} has met another start {};", met.start)?;
         f.write_str(" what either has acknowledged may be missing in the other;")?;
     }
-    f.write_str(" it is marked and will not be started again: start the original, or remove this directory")
+    f.write_str(" it is marked and will not be started again.")?;
+    if met.id == own.id {
+        f.write_str(" Start the other copy instead; only if this one is the newest: stop that one, delete the file `refused` here,")?;
+        return f.write_str(" and start this one until it has been started more often");
+    }
+    f.write_str(" Start the node from the other directory")
 }
 
 impl fmt::Display for Fault {

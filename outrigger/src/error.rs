@@ -187,7 +187,7 @@ const fn may_pass(refusal: Refusal) -> bool {
 pub struct Stopped;
 
 /// Any error of this library: what a `main` returns.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The settings do not fit together.
@@ -213,6 +213,13 @@ pub enum Error {
     /// A node has stopped.
     #[error(transparent)]
     Stopped(#[from] Stopped),
+}
+
+/// In words: this is what is printed of the error that a `main` returns.
+impl std::fmt::Debug for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 #[cfg(test)]

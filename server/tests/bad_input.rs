@@ -274,7 +274,12 @@ fn stopped_as_refused(node: &mut Node) -> String {
 fn refused_for_good(node: &Node, said: &str) {
     let before = contents(&node.data_dir);
     for _ in 0..3 {
-        assert_refused(node, &[], 1, &[said, "remove this directory", &node.data_dir.display().to_string()]);
+        assert_refused(
+            node,
+            &[],
+            1,
+            &[said, "it is marked and will not be started again", &node.data_dir.display().to_string()],
+        );
         assert_eq!(contents(&node.data_dir), before);
     }
 }

@@ -85,7 +85,7 @@ fn trap_45_a_node_that_lacks_what_it_may_have_acknowledged_is_marked_and_stops_f
         assert_eq!((*marked_by, *marked), (by, Incarnation { id: met.0, start: met.1, nonce: met.2 }));
         let Some(Command::Halt { fault }) = commands.last() else { panic!("{}", said(&commands)) };
         let said = fault.to_string();
-        assert!(said.contains(words) && said.contains("remove this directory"), "{said}");
+        assert!(said.contains(words) && said.contains("it is marked and will not be started again"), "{said}");
         assert_eq!(desk.engine.role_kind(), RoleKind::Halted);
         assert_eq!(granted(&desk.receive(2, ask_vote(5, (9, 9)))), None, "it takes no part any more");
     }

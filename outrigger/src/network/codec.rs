@@ -219,6 +219,7 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::AlreadyInitialized => out.put_u8(6),
         Refusal::NoVoters => out.put_u8(7),
         Refusal::Halted => out.put_u8(9),
+        Refusal::Undecodable => out.put_u8(10),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -340,6 +341,7 @@ fn outcome<T>(
         7 => Refusal::NoVoters,
         8 => Refusal::Unknown,
         9 => Refusal::Halted,
+        10 => Refusal::Undecodable,
         value => return Err(DecodeError::Invalid { what: "refusal", value: value.into() }),
     };
     Ok(Err(refusal))

@@ -15,7 +15,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex};
+use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex, Payload};
 
 use super::arrivals::Inbox;
 use super::clock::Clock;
@@ -220,6 +220,18 @@ impl<S: StateMachine> Drop for Worker<S> {
             }
         }
     }
+}
+
+/// Whether these entries can be applied: a command that cannot must never get into the log, as it would stop every node.
+pub(crate) fn decode<S: StateMachine>(entries: &[Payload]) -> bool {
+    entries.iter().all(|entry| match &entry.body {
+        Body::Command(command) => {
+            let decoded =
+                panic_caught(|| postcard::take_from_bytes::<S::Command>(command).map(|(_, rest)| rest.is_empty()));
+            matches!(decoded, Ok(Ok(true)))
+        }
+        Body::Blank | Body::Membership(_) => true,
+    })
 }
 
 /// Decodes a command and applies it; why it cannot be, for people.

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger_engine::{Event, Instant, Membership, Payload, Token};
+use outrigger_engine::{Event, Instant, Membership, Message, Payload, Refusal, Token};
 use tokio::time::Sleep;
 
+use super::apply::decode;
 use super::arrivals::{Arrivals, Inbox, Mail, Notice};
 use super::clock::Clock;
 use super::command::TokioRuntime;
@@ -176,6 +177,13 @@ impl<S: StateMachine> Core<S> {
         for (from, message) in arrivals.messages.drain(..) {
             if message.is_none() {
                 self.publisher.addresses_changed();
+            }
+            if let Some(Message::Propose { request, entries, .. }) = &message
+                && !decode::<S>(entries)
+            {
+                let outcome = Err(Refusal::Undecodable);
+                self.runtime.transport.send(from.node, Message::ProposeReply { request: *request, outcome });
+                continue;
             }
             self.step(Event::Received { from, message }, now);
         }

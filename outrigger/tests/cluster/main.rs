@@ -8,3 +8,4 @@ mod failing;
 mod refused;
 mod serving;
 mod stopping;
+mod versions;

@@ -68,7 +68,7 @@ impl Cases {
 
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
-        match self.0.below(9) {
+        match self.0.below(10) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -77,6 +77,7 @@ impl Cases {
             5 => Refusal::AlreadyInitialized,
             6 => Refusal::NoVoters,
             7 => Refusal::Unknown,
+            8 => Refusal::Undecodable,
             _ => Refusal::Halted,
         }
     }
