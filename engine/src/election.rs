@@ -43,6 +43,7 @@ impl Engine {
         self.role = Role::Candidate(Votes::new());
         self.arm_election(now);
         self.save_vote(vote);
+        mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));
         self.push_after(self.writes.of_vote(), Promise::OwnVote(vote.term), now);
     }
 
@@ -63,13 +64,17 @@ impl Engine {
 
     /// A pre-vote is given when a campaign would succeed here and no leader is at work. It changes nothing.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, request: VoteRequest, now: Instant) -> Handled {
+        mutate!(pre_vote_raises_term if request.term > self.vote.term, self.adopt_term(request.term, now));
         let granted = request.term > self.vote.term && self.is_up_to_date(&request) && !self.has_live_leader(now);
+        mutate!(pre_vote_beside_leader, granted = request.term > self.vote.term && self.is_up_to_date(&request));
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
         self.answer_after_vote(from, Message::PreVoteReply(reply), now);
         Ok(())
     }
 
     pub(crate) fn handle_pre_vote_reply(&mut self, from: NodeId, reply: VoteReply, now: Instant) -> Handled {
+        mutate!(pre_vote_counts_as_vote if !matches!(self.role, Role::PreCandidate(_)),
+            return self.handle_request_vote_reply(from, reply, now));
         if let Role::PreCandidate(votes) = &mut self.role
             && reply.asked == self.vote.term.next()
         {
@@ -82,7 +87,9 @@ impl Engine {
     /// One vote a term, first come, first served, and only for a log that lacks nothing of this one's.
     pub(crate) fn handle_request_vote(&mut self, from: NodeId, request: VoteRequest, now: Instant) -> Handled {
         let free = self.vote.voted_for.is_none_or(|candidate| candidate == from);
+        mutate!(vote_twice, free = true);
         let granted = request.term == self.vote.term && free && self.is_up_to_date(&request);
+        mutate!(vote_without_log_check, granted = request.term == self.vote.term && free);
         if granted {
             if self.vote.voted_for.is_none() {
                 self.save_vote(Vote { term: self.vote.term, voted_for: Some(from) });
@@ -90,11 +97,14 @@ impl Engine {
             self.arm_election(now);
         }
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
+        mutate!(vote_before_flush, return Ok(self.send(from, Message::RequestVoteReply(reply))));
         self.answer_after_vote(from, Message::RequestVoteReply(reply), now);
         Ok(())
     }
 
     pub(crate) fn handle_request_vote_reply(&mut self, from: NodeId, reply: VoteReply, now: Instant) -> Handled {
+        mutate!(refused_vote_counts, reply = VoteReply { granted: true, ..reply });
+        mutate!(late_vote_counts, reply = VoteReply { asked: self.vote.term, ..reply });
         if let Role::Candidate(votes) = &mut self.role
             && reply.asked == self.vote.term
         {
@@ -120,6 +130,7 @@ impl Engine {
 
     /// A log is up to date when its last entry is of a later term, or of the same term and not shorter (section 5.4.1).
     fn is_up_to_date(&self, request: &VoteRequest) -> bool {
+        mutate!(vote_by_log_length, return request.last.index >= self.log.last().index);
         request.last >= self.log.last()
     }
 
@@ -137,6 +148,8 @@ impl Engine {
     /// A higher term was seen: whatever this node was, it is a follower now (section 5.1).
     pub(crate) fn adopt_term(&mut self, term: Term, now: Instant) {
         assert!(term > self.vote.term, "term {term} is not above {}", self.vote.term);
+        mutate!(candidate_keeps_role if matches!(self.role, Role::Candidate(_)),
+            return self.save_vote(Vote { term, voted_for: None }));
         self.leave_role();
         self.role = Role::Follower(Follower::default());
         self.save_vote(Vote { term, voted_for: None });
@@ -161,6 +174,7 @@ impl Engine {
                 self.role = Role::Follower(Follower { leader: Some(from), heard_at: now, ..Follower::default() });
             }
         }
+        mutate!(election_timer_not_reset, return Ok(()));
         self.arm_election(now);
         Ok(())
     }
@@ -176,6 +190,7 @@ impl Engine {
             Role::PreCandidate(_) | Role::Candidate(_) => {}
             Role::Follower(follower) => {
                 for forward in follower.forwards.values() {
+                    mutate!(forward_refused_for_certain, self.refuse(forward.token, Refusal::LeadershipLost));
                     self.refuse(forward.token, Refusal::Unknown);
                 }
                 for token in follower.reads.tokens() {
@@ -188,6 +203,7 @@ impl Engine {
             }
             Role::Leader(leader) => {
                 for read in &leader.reads {
+                    mutate!(pending_reads_dropped, continue);
                     self.refuse_confirmation(read);
                 }
                 for (_, token) in &leader.confirmed {
@@ -196,6 +212,7 @@ impl Engine {
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);
                 self.push(Command::RebuildReplicationStreams { targets: Vec::new() });
+                mutate!(abandoned_not_sent, return);
                 self.push(Command::Abandoned { from: self.commit_index.next() });
             }
         }
@@ -209,6 +226,7 @@ impl Engine {
             self.vote
         );
         self.vote = vote;
+        mutate!(term_not_saved if vote.voted_for.is_none(), return);
         let write = self.writes.accept_vote();
         self.push(Command::SaveVote { write, vote });
     }

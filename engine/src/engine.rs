@@ -80,6 +80,8 @@ impl Engine {
         if let Err(error) = config.validate() {
             panic!("invalid settings: {error}");
         }
+        mutate!(vote_forgotten, restored = Restored { vote: Vote { voted_for: None, ..restored.vote }, ..restored });
+        mutate!(commit_restored_too_far, restored = Restored { commit: restored.last.index, ..restored });
         let log = LogIds::restore(restored.terms, restored.last);
         assert!(restored.commit <= log.last().index, "commit {} beyond the log's {}", restored.commit, log.last());
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
@@ -107,6 +109,7 @@ impl Engine {
             fault: None,
             config,
         };
+        mutate!(request_ids_used_again, engine.next_id = 0);
         engine.arm_election(now);
         engine.set_commit(restored.commit);
         engine.check();
@@ -272,6 +275,7 @@ impl Engine {
 
     /// Whether an earlier life of this node may have led in `term`.
     pub(crate) fn may_have_led(&self, term: Term) -> bool {
+        mutate!(earlier_life_forgotten, return false);
         let Vote { term: born, voted_for } = self.born_with;
         term < born || (term == born && voted_for == Some(self.id()))
     }
@@ -282,6 +286,7 @@ impl Engine {
             return self.timers.stop(Timer::Election);
         }
         let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
+        mutate!(election_timeout_too_short, wait = wait / 500);
         self.timers.set(Timer::Election, now + wait);
     }
 
@@ -417,6 +422,7 @@ impl Engine {
         assert!(last <= self.commit_index, "applied {last}, but only {} is committed", self.commit_index);
         self.applied = self.applied.max(last);
         if let Role::Leader(leader) = &mut self.role {
+            mutate!(in_hand_never_freed, return);
             leader.in_hand.remove_through(self.applied);
         }
     }

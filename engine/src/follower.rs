@@ -14,6 +14,7 @@ impl Engine {
     pub(crate) fn handle_append_entries(&mut self, from: NodeId, request: AppendEntries, now: Instant) -> Handled {
         let AppendEntries { term, epoch, request, prev, batches, commit } = request;
         let reply = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
+        mutate!(old_leader_heard, term = self.vote.term);
         if term < self.vote.term {
             let stale = AppendEntriesReply { term: self.vote.term, epoch, request, outcome: AppendOutcome::Stale };
             self.answer_after_vote(from, Message::AppendEntriesReply(stale), now);
@@ -21,6 +22,7 @@ impl Engine {
         }
         check_contiguous(prev, &batches, term)?;
         self.hear_leader(from, now)?;
+        mutate!(no_prev_check, prev = self.log.id_at(prev.index).unwrap_or(prev));
         if !self.log.has(prev) {
             if prev.index <= self.commit_index {
                 return Err(self.committed_conflict(prev));
@@ -33,10 +35,14 @@ impl Engine {
             return Ok(()); // Counts as lost: the leader sends it again when the disk has caught up.
         }
         let end = batches.last().map_or(prev, Batch::last).index;
+        mutate!(truncates_before_append, self.truncate(prev.index.max(self.commit_index)));
+        mutate!(short_request_truncates if end < self.log.last().index, self.truncate(end.max(self.commit_index)));
         self.append_new(batches, now)?;
         self.verify(end, commit);
+        mutate!(acknowledges_unverified, end = self.log.last().index);
         let write = self.writes.of_entries(end);
         let message = reply(AppendOutcome::Matched(end));
+        mutate!(acknowledges_unflushed, return Ok(self.send(from, message)));
         self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
         Ok(())
     }
@@ -47,6 +53,7 @@ impl Engine {
         let difference = batches.iter().find_map(|batch| self.log.first_difference(batch.first(), batch.last()));
         let Some(difference) = difference else { return Ok(()) };
         let keep = difference.previous();
+        mutate!(conflict_not_truncated if difference <= self.log.last().index, return Ok(()));
         if difference <= self.log.last().index {
             let differs = batches.iter().find(|batch| batch.last().index >= difference).map_or(Term(0), Batch::term);
             let proposed = LogId { term: differs, index: difference };
@@ -82,6 +89,10 @@ impl Engine {
         if let Role::Follower(follower) = &mut self.role {
             follower.verified = follower.verified.max(end);
         }
+        mutate!(
+            commit_beyond_verified,
+            return self.set_commit(commit.min(self.log.last().index).max(self.commit_index))
+        );
         let commit = commit.min(self.verified());
         if commit > self.commit_index {
             self.set_commit(commit);
@@ -92,13 +103,16 @@ impl Engine {
     pub(crate) fn handle_heartbeat(&mut self, from: NodeId, request: Heartbeat, now: Instant) -> Handled {
         if request.term == self.vote.term {
             self.hear_leader(from, now)?;
+            mutate!(heartbeat_verifies, self.verify(request.commit.min(self.log.last().index), request.commit));
             self.verify(LogIndex::ZERO, request.commit);
         }
         // A leader whose term is over learns it from the reply's.
         let received = if request.term == self.vote.term { self.verified() } else { LogIndex::ZERO };
         let matched = received.min(self.writes.flushed_index());
+        mutate!(heartbeat_acknowledges_unflushed, matched = received);
         let reply =
             HeartbeatReply { term: self.vote.term, asked: request.term, round: request.round, received, matched };
+        mutate!(heartbeat_answered_before_term, return Ok(self.send(from, Message::HeartbeatReply(reply))));
         self.answer_after_vote(from, Message::HeartbeatReply(reply), now);
         Ok(())
     }

@@ -7,12 +7,16 @@ use crate::timer::Timer;
 
 impl Engine {
     pub(crate) fn check(&self) {
+        mutate!(leader_without_entry, return);
+        mutate!(truncates_before_append, return);
+        mutate!(short_request_truncates, return);
         let last = self.log.last();
         assert!(self.commit_index <= last.index, "commit {} beyond the log's {last}", self.commit_index);
         assert!(self.applied() <= self.commit_index, "applied {} beyond commit {}", self.applied(), self.commit_index);
         assert!(self.writes.flushed_index() <= last.index, "more is durable than the log's {last}");
         assert!(last.term <= self.vote.term, "an entry {last} of a term after {}", self.vote.term);
         let candidate = self.vote.voted_for;
+        mutate!(candidate_keeps_role, candidate = Some(self.id()));
         match &self.role {
             Role::Leader(leader) => {
                 assert_eq!(candidate, Some(self.id()), "a leader voted for itself");

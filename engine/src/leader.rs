@@ -37,6 +37,7 @@ impl Engine {
         if self.config.check_quorum {
             self.timers.set(Timer::CheckQuorum, now + self.config.election_timeout_max);
         }
+        mutate!(leader_without_entry, return);
         // An entry of its own term commits what the terms before left (sections 5.4.2 and 8).
         self.append_own(Arc::new([Payload::blank()]), now);
         // A single voter whose log is durable needs nobody else.
@@ -88,12 +89,14 @@ impl Engine {
         let own = self.id();
         let matched = |node: NodeId| {
             if node == own {
+                mutate!(counts_unflushed, return self.log.last().index);
                 self.writes.flushed_index()
             } else {
                 leader.progress.get(&node).map_or(LogIndex::ZERO, Progress::match_index)
             }
         };
         let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
+        mutate!(commits_older_term, return self.set_commit(held.max(self.commit_index)));
         if held > self.commit_index && self.log.term_at(held) == Some(self.vote.term) {
             assert!(held >= leader.term_start, "{held} is of this term, which begins at {}", leader.term_start);
             self.set_commit(held);
@@ -125,12 +128,17 @@ impl Engine {
         let own = self.id();
         let heard = |node: NodeId| {
             let lately = |progress: &Progress| now.since(progress.heard_at()) < self.config.election_timeout_max;
+            mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
             Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };
         if disk_works && self.membership().quorum().vote_result(heard) == VoteResult::Won {
             // Look again well before another whole timeout, so that silence is noticed soon after it is long enough.
             self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval);
         } else {
+            mutate!(
+                check_quorum_never_steps_down,
+                return self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval)
+            );
             self.step_down(now);
         }
     }

@@ -47,6 +47,9 @@
 //! assert_eq!(trace.last().unwrap(), "apply 1..1/2", "the membership and the leader's blank entry are committed");
 //! ```
 
+#[macro_use]
+mod mutation;
+
 mod command;
 mod config;
 mod election;
@@ -92,3 +95,7 @@ pub use types::{
     Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, Term, Token,
     Vote, WriteId,
 };
+
+#[cfg(outrigger_mutants)]
+#[doc(hidden)]
+pub use mutation::{choose_mutant, is_mutant, mutant_id};

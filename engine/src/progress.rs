@@ -158,6 +158,7 @@ impl Progress {
 
     /// Up to `matched` the follower's log is durable and equal.
     pub(crate) fn matched(&mut self, matched: LogIndex) {
+        mutate!(late_acknowledgement_rewinds, self.match_index = LogIndex::ZERO);
         self.match_index = self.match_index.max(matched);
         while let Some(sent) = self.window.front().filter(|sent| sent.last <= matched) {
             self.window_bytes -= sent.bytes;
@@ -177,6 +178,7 @@ impl Progress {
     /// again at once would ask for ever.
     #[must_use]
     pub(crate) fn conflicted(&mut self, request: RequestId, agree: LogIndex) -> bool {
+        mutate!(stale_conflict_rewinds, self.match_index = self.match_index.min(agree));
         // It may be answered before it is reported sent.
         let unreported = self.issued.take_if(|(issued, _)| *issued == request).map(|(_, is_on_matched)| is_on_matched);
         let sent = self.window.iter().find(|sent| sent.request == request).map(|sent| sent.is_on_matched);
@@ -192,6 +194,7 @@ impl Progress {
         self.answered = self.answered.max(round);
         self.paused = false;
         let lost = self.window.front().is_some_and(|sent| sent.round < round && sent.last > received);
+        mutate!(lost_request_not_sent_again, lost = false);
         match self.mode {
             Mode::Pipeline if lost => self.probe_from(received),
             // It has restarted, or had given this leader up, and does not know any more that its log is the leader's:

@@ -57,7 +57,12 @@ impl Engine {
         entries: Arc<[Payload]>,
         now: Instant,
     ) -> Handled {
+        mutate!(forwarded_twice, self.forwarded.remove(&from));
         if self.forwarded.get(&from).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
+            mutate!(
+                copy_refused_for_certain,
+                self.send(from, Message::ProposeReply { request, outcome: Err(Refusal::NotLeader) })
+            );
             return Ok(());
         }
         self.forwarded.insert(from, request);
@@ -94,6 +99,7 @@ impl Engine {
         {
             let Forward { token, bytes, .. } = oldest.remove();
             follower.forwards_bytes -= bytes;
+            mutate!(forward_given_up_for_certain, self.refuse(token, Refusal::NoLeader));
             self.refuse(token, Refusal::Unknown);
         }
         self.ask_leader_again(now);

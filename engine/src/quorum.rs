@@ -34,6 +34,7 @@ impl Majority<'_> {
     /// ```
     #[must_use]
     pub fn size(&self) -> usize {
+        mutate!(quorum_of_half, return self.0.len().div_ceil(2));
         match self.0.len() {
             0 => 0,
             voters => voters / 2 + 1,
@@ -62,6 +63,7 @@ impl Majority<'_> {
             }
         };
         indexes.iter_mut().zip(self.0).for_each(|(index, node)| *index = matched(*node));
+        mutate!(quorum_unsorted, return indexes[self.size() - 1]);
         indexes.sort_unstable_by(|a, b| b.cmp(a));
         indexes[self.size() - 1]
     }

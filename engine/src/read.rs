@@ -63,6 +63,7 @@ impl Questions {
 
 impl Engine {
     pub(crate) fn handle_read(&mut self, token: Token, now: Instant) {
+        mutate!(read_from_anywhere, return self.push(Command::StateMachine(StateMachineRequest::Read { token })));
         let limit = self.config.limits.forwards_max;
         match &mut self.role {
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
@@ -106,7 +107,10 @@ impl Engine {
         let commit = self.commit_index;
         let Role::Leader(leader) = &mut self.role else { return };
         let index = commit.max(leader.term_start);
+        mutate!(read_before_own_entry, index = commit);
         leader.reads.push_back(Confirmation { who, index, round: leader.round.next() });
+        mutate!(earlier_round_confirms, leader.reads.back_mut().into_iter().for_each(|read| read.round = leader.round));
+        mutate!(read_without_round, return self.take_confirmed(Round(u64::MAX)));
         self.confirm_reads(now);
     }
 
@@ -194,11 +198,13 @@ impl Engine {
         now: Instant,
     ) -> Handled {
         let Role::Follower(follower) = &mut self.role else { return Ok(()) };
+        mutate!(any_read_index_counts, request = follower.reads.asked.as_ref().map_or(request, |(asked, ..)| *asked));
         let Some((_, tokens, _)) = follower.reads.asked.take_if(|(asked, _, _)| *asked == request) else {
             return Ok(());
         };
         match outcome {
             Ok(index) => {
+                mutate!(follower_read_does_not_wait, index = LogIndex::ZERO);
                 follower.reads.indexed.entry(index).or_default().extend(tokens);
                 self.release_reads();
             }

@@ -56,6 +56,7 @@ impl Engine {
         reply: AppendEntriesReply,
         now: Instant,
     ) -> Handled {
+        mutate!(stale_epoch_counts, reply = AppendEntriesReply { term: self.vote.term, ..reply });
         if reply.term < self.vote.term {
             return Ok(());
         }
@@ -74,6 +75,8 @@ impl Engine {
             AppendOutcome::Conflict { hint } => {
                 // The hint is where the follower's log can agree with ours; where ours can agree with that, they may.
                 let agree = self.log.last_not_beyond(hint);
+                mutate!(hint_counts_as_match, progress.matched(agree.index));
+                mutate!(conflict_ignored, return Ok(()));
                 if progress.conflicted(reply.request, agree.index) {
                     let acknowledged = progress.match_index();
                     return Err(Inconsistency::Forgotten { acknowledged, holds: hint.index });
@@ -86,6 +89,7 @@ impl Engine {
     }
 
     pub(crate) fn handle_heartbeat_reply(&mut self, from: NodeId, reply: HeartbeatReply, now: Instant) -> Handled {
+        mutate!(old_heartbeat_reply_counts, reply = HeartbeatReply { asked: self.vote.term, ..reply });
         if reply.asked != self.vote.term {
             return Ok(());
         }
@@ -108,5 +112,6 @@ impl Engine {
 
 /// The follower's progress, if the answer belongs to the stream that leads to it now.
 fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
+    mutate!(stale_epoch_counts, return leader.progress.get_mut(&target));
     leader.progress.get_mut(&target).filter(|progress| progress.epoch() == epoch)
 }

@@ -121,6 +121,7 @@ impl Writes {
 
     pub(crate) fn accept_truncation(&mut self, after: LogIndex) -> WriteId {
         for entries in &mut self.unflushed {
+            mutate!(truncated_write_counts, continue);
             entries.last = entries.last.min(after);
         }
         self.flushed_index = self.flushed_index.min(after);
@@ -134,6 +135,10 @@ impl Writes {
 
     /// The write that makes the log durable up to `index`, but not before the last vote.
     pub(crate) fn of_entries(&self, index: LogIndex) -> WriteId {
+        mutate!(
+            acknowledges_at_first_write,
+            return self.unflushed.front().map_or(self.vote, |first| first.write.max(self.vote))
+        );
         if index <= self.flushed_index {
             return self.vote;
         }
@@ -165,6 +170,7 @@ impl Writes {
             "write {write} was flushed but never accepted; the last one is {}",
             self.accepted
         );
+        mutate!(flush_counts_for_all, write = self.accepted);
         self.flushed = self.flushed.max(write);
         while let Some(entries) = self.unflushed.front().filter(|entries| entries.write <= write) {
             assert!(entries.last >= self.flushed_index, "a flush takes the durable log back");

@@ -116,6 +116,7 @@ impl Index {
                 assert!(place.count > 0, "{group}: a run of no entries at {}", place.first);
                 // During a recovery there may be a gap between the two, which a later purge accounts for.
                 let newest = entry.runs.back();
+                mutate!(log_run_not_shortened, newest = None);
                 assert!(newest.is_none_or(|newest| newest.last() < place.first), "{group}: {newest:?}, {place:?}");
                 assert!(newest.is_none_or(|newest| newest.segment <= place.segment), "{group}: {newest:?}, {place:?}");
                 let known = self.segments.get_mut(&place.segment).expect("runs lie in segments that are known");
@@ -196,6 +197,7 @@ fn truncate(runs: &mut VecDeque<RunPlace>, after: u64, segments: &mut BTreeMap<u
     while let Some(run) = pop_back_if(runs, |run| run.first > after) {
         release(segments, run);
     }
+    mutate!(log_run_not_shortened, return);
     if let Some(newest) = runs.back_mut() {
         newest.shorten(after);
         assert!(newest.last() <= after, "{newest:?} reaches beyond {after}");

@@ -55,6 +55,9 @@
 #[cfg(not(unix))]
 compile_error!("outrigger-log needs flock and positional writes: Unix only so far");
 
+#[macro_use]
+mod mutation;
+
 mod disk;
 mod error;
 mod faulty;
@@ -86,3 +89,7 @@ pub use recovery::Cut;
 pub use refused::Refused;
 pub use state::{GroupId, GroupState, LogPosition, PeerIdentity, Vote};
 pub use writer::Log;
+
+#[cfg(outrigger_mutants)]
+#[doc(hidden)]
+pub use mutation::{choose_mutant, is_mutant, mutant_id};

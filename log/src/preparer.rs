@@ -137,8 +137,10 @@ pub(crate) fn make_segment<D: Disk>(disk: &D, directory: &Path, header: &Segment
         let _ = disk.remove(&new);
         return Err(error);
     }
+    mutate!(log_renamed_before_sync, return disk.rename(&new, &path).during("rename", &new).map(|()| file));
     file.sync_all().during("sync", &new)?;
     disk.rename(&new, &path).during("rename", &new)?;
+    mutate!(log_directory_not_synced, return Ok(file));
     disk.sync_directory(directory).during("sync", directory)?;
     Ok(file)
 }

@@ -16,6 +16,7 @@
 //! | a bad group, and nothing that says so                               | a tear          | cut there, and told: [`Cut`] |
 //! | a footer that is whole, without its trailer                         | a torn sealing  | cut there |
 //! | a record that contradicts what is before it                         | corruption      | refused |
+//! | groups up to where the footer must go                               | corruption      | refused: room for it is never given away |
 //!
 //! Repair: what follows the cut becomes zeros again; what nothing proves to have been synced (the last group, as a rule)
 //! is written once more; then the file is synced. Both are needed before anybody is told of it. A process that was
@@ -133,6 +134,10 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     let image = read_whole(disk, directory, &active)?;
     let file = directory.join(segment::file_name(active.sequence));
     let (walk, bad) = walk(&image, &active, &file, &mut index)?;
+    if walk.end + segment::footer_bytes(index.states_bytes, walk.runs) > active.groups_end() {
+        let what = "the groups leave no room for the footer of their segment";
+        return Err(Corruption { file, offset: walk.end, group: None, index: None, what }.into());
+    }
     let cut = cut(&image, &active, file, &walk, &bad, &index);
     if let Some(group) = index.uncovered() {
         return Err(OpenError::SegmentMissing { path: directory.to_owned(), group: Some(group) });
@@ -253,6 +258,12 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
     let bad = loop {
         match read_group(image, header, walk.end) {
             Ok((frame, records)) => {
+                mutate!(
+                    log_last_group_dropped,
+                    if let Err(bad) = read_group(image, header, frame.end()) {
+                        break bad;
+                    }
+                );
                 for (offset, (group, summary, place)) in records {
                     walk.runs += u64::from(place.is_some());
                     index.apply(group, &summary, place).map_err(|_| Corruption {
@@ -273,6 +284,7 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
             Err(bad) => break bad,
         }
     };
+    mutate!(log_cuts_at_corruption, return Ok((walk, bad)));
     if synced_later(image, header, walk.end) > walk.end {
         let (group, index) = first_lost(image, &bad, index);
         return Err(Corruption { file: file.to_owned(), offset: bad.offset, group, index, what: bad.what });
@@ -402,6 +414,7 @@ impl Scan {
         assert!(walk.proven <= walk.end, "proven up to {}, beyond the end at {}", walk.proven, walk.end);
         let active = open_segment(disk, directory, *header)?;
         let path = directory.join(segment::file_name(header.sequence));
+        mutate!(log_repair_not_synced, return Ok(active));
         let residue = residue(image, header, walk);
         let mut tail = image.get(size(walk.proven)..size(walk.end)).unwrap_or_default().to_vec();
         tail.resize(tail.len() + size(segment::sectors_up(residue)), 0);

@@ -146,7 +146,8 @@ impl GroupHeader {
         let mut word = || fields.try_get_u64_le().ok();
         let found = Place { segment: word()?, generation: word()?, offset: word()? };
         let synced = word()?;
-        (found == place && synced <= place.offset).then_some(Self { bytes, records, place, synced })
+        let proves = synced <= place.offset && synced.is_multiple_of(SECTOR);
+        (found == place && proves).then_some(Self { bytes, records, place, synced })
     }
 
     /// Where the next group begins.
@@ -185,7 +186,9 @@ impl Trailer {
         let same = word()? == header.sequence && word()? == header.generation;
         let trailer = Self { footer_offset: word()?, footer_bytes: word()?, synced: word()? };
         let end = trailer.footer_offset.checked_add(trailer.footer_bytes)?;
-        let inside = trailer.footer_offset >= FIRST_GROUP && end <= header.groups_end();
+        let whole =
+            [trailer.footer_offset, trailer.footer_bytes, trailer.synced].iter().all(|at| at.is_multiple_of(SECTOR));
+        let inside = whole && trailer.footer_offset >= FIRST_GROUP && end <= header.groups_end();
         (same && inside && trailer.footer_bytes >= SECTOR && trailer.synced <= trailer.footer_offset).then_some(trailer)
     }
 }
@@ -268,9 +271,24 @@ pub(crate) fn decode_footer(bytes: &[u8], header: &SegmentHeader, offset: u64) -
                 length: fields.try_get_u32_le().ok()?,
             })
         })?;
+        if !are_runs_sound(&runs, header) {
+            return None;
+        }
         groups.push(FooterGroup { group, state, runs });
     }
     fields.is_empty().then_some(groups)
+}
+
+/// Whether runs that a footer lists lie within its segment and follow one another. Its checksum says that they are as they
+/// were written, and not that somebody of sense wrote them: what they say is used to allocate and to read.
+fn are_runs_sound(runs: &[RunPlace], header: &SegmentHeader) -> bool {
+    let is_within = |run: &RunPlace| {
+        let (start, length) = (u64::from(run.offset), u64::from(run.length));
+        start >= FIRST_GROUP && length >= record::RECORD_HEADER as u64 && start + length <= header.groups_end()
+    };
+    let is_range = |run: &RunPlace| run.first > 0 && run.count > 0 && run.first.checked_add(run.count.into()).is_some();
+    runs.iter().all(|run| is_within(run) && is_range(run))
+        && runs.is_sorted_by(|one, next| one.last() < next.first && one.term <= next.term)
 }
 
 fn encode_state(out: &mut Vec<u8>, state: &GroupState) {
@@ -321,7 +339,7 @@ fn decode_state(fields: &mut &[u8]) -> Option<GroupState> {
         marked: decode_items(fields, marked, 8, |fields| fields.try_get_u64_le().ok())?,
         peers: decode_items(fields, peers, 32, decode_peer)?.into_iter().collect(),
     };
-    state.is_consistent().then_some(state)
+    (state.is_consistent() && state.is_sorted()).then_some(state)
 }
 
 fn decode_position(fields: &mut &[u8]) -> Option<LogPosition> {
@@ -420,6 +438,21 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_verifies_and_ends_or_was_synced_within_a_sector_is_none() {
+        let mut group = vec![0; GROUP_HEADER];
+        GroupHeader { bytes: 90, records: 2, place: HEADER.place(1_024), synced: 513 }.write(&mut group);
+        assert_eq!(GroupHeader::decode(&group, HEADER.place(1_024)), None);
+        let trailer = Trailer { footer_offset: 1_024, footer_bytes: 512, synced: 512 };
+        for trailer in [
+            Trailer { footer_offset: 1_025, ..trailer },
+            Trailer { footer_bytes: 600, ..trailer },
+            Trailer { synced: 511, ..trailer },
+        ] {
+            assert_eq!(Trailer::decode(&trailer.encode(&HEADER), &HEADER), None, "{trailer:?}");
+        }
+    }
+
+    #[test]
     fn a_footer_reads_back_and_stays_within_its_bound() {
         let run = RunPlace { segment: 2, term: 1, first: 5, count: 3, offset: 576, length: 99 };
         let groups = [(GroupId(1), state(), vec![run]), (GroupId(9), GroupState::default(), vec![])];
@@ -435,6 +468,39 @@ mod tests {
         assert_eq!(read[0], FooterGroup { group: GroupId(1), state: state(), runs: vec![run] });
         assert_eq!(read.len(), 2);
         assert!(decode_footer(&bytes, &HEADER, 1_024).is_none());
+    }
+
+    #[test]
+    fn a_footer_that_verifies_and_lists_what_cannot_be_is_none() {
+        let run = |first, offset| RunPlace { segment: 2, term: 3, first, count: 2, offset, length: 99 };
+        let read = |state: &GroupState, runs: &[RunPlace]| {
+            let groups = [(GroupId(1), state, runs.to_vec())];
+            decode_footer(&encode_footer(&HEADER, 2_048, 1_024, groups.into_iter()), &HEADER, 2_048)
+        };
+        assert!(read(&state(), &[run(5, 576), run(7, 700)]).is_some());
+        let beyond = narrow(size(HEADER.groups_end() - 98));
+        for runs in [
+            [run(5, 576), run(7, beyond)],                         // reaches into the trailer
+            [run(5, 511), run(7, 700)],                            // begins within the first sector
+            [run(5, 576), RunPlace { length: 47, ..run(7, 700) }], // is no record
+            [run(0, 576), run(7, 700)],                            // begins before the first index
+            [run(5, 576), RunPlace { count: 0, ..run(7, 700) }],   // has no entries
+            [run(5, 576), run(u64::MAX, 700)],                     // ends behind the last index
+            [run(5, 576), run(6, 700)],                            // overlaps
+            [run(5, 576), RunPlace { term: 2, ..run(7, 700) }],    // goes back to an older term
+        ] {
+            assert_eq!(read(&state(), &runs), None, "{runs:?}");
+        }
+        let position = |term, index| LogPosition { term, index };
+        let unsorted = [position(1, 5), position(3, 9), position(2, 7), position(3, 8)];
+        let endless = LogPosition { term: 3, index: u64::MAX };
+        for state in [
+            GroupState { terms: unsorted.to_vec(), ..state() },
+            GroupState { marked: vec![6, 9, 8, 9], ..state() },
+            GroupState { last: endless, ..state() },
+        ] {
+            assert_eq!(read(&state, &[]), None, "{state:?}");
+        }
     }
 
     #[test]

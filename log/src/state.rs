@@ -67,6 +67,9 @@ pub struct PeerIdentity {
     pub nonce: u64,
 }
 
+/// The last index that an entry may have: there is always a next one, so that nobody need ask.
+const INDEX_MAX: u64 = u64::MAX - 1;
+
 /// What all the records of one group add up to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupState {
@@ -145,7 +148,8 @@ impl GroupState {
         if count == 0 || self.last.index.checked_add(1) != Some(first) || term < self.last.term {
             return Err(Contradiction::NotContiguous { last: self.last, entries, count });
         }
-        let Some(index) = self.last.index.checked_add(u64::from(count)) else {
+        let index = self.last.index.checked_add(u64::from(count));
+        let Some(index) = index.filter(|index| *index <= INDEX_MAX) else {
             return Err(Contradiction::NotContiguous { last: self.last, entries, count });
         };
         if self.terms.last().is_none_or(|newest| newest.term != term) {
@@ -174,7 +178,8 @@ impl GroupState {
 
     fn purge(&mut self, through: LogPosition) -> Result<(), Contradiction> {
         let known = self.term_at(through.index);
-        if through.index < self.purged.index || known.is_some_and(|term| term != through.term) {
+        let is_outside = through.index < self.purged.index || through.index > INDEX_MAX;
+        if is_outside || known.is_some_and(|term| term != through.term) {
             return Err(Contradiction::PurgesUnknown { through, known, purged: self.purged });
         }
         self.purged = through;
@@ -212,7 +217,8 @@ impl GroupState {
 
     /// Whether bounds and lists agree; what is read from a file is asked, what we built is asserted.
     pub(crate) fn is_consistent(&self) -> bool {
-        let bounds = self.purged.index <= self.committed && self.committed <= self.last.index;
+        let bounds =
+            self.purged.index <= self.committed && self.committed <= self.last.index && self.last.index <= INDEX_MAX;
         let next = self.purged.index.saturating_add(1);
         let terms = match (self.terms.first(), self.terms.last()) {
             (Some(oldest), Some(newest)) => {
@@ -223,6 +229,12 @@ impl GroupState {
         let marked = self.marked.first().is_none_or(|&first| first >= next)
             && self.marked.last().is_none_or(|&first| first <= self.last.index);
         bounds && terms && marked
+    }
+
+    /// Whether the lists are in order from end to end: asked of what is read from a file, once.
+    pub(crate) fn is_sorted(&self) -> bool {
+        let terms = self.terms.is_sorted_by(|one, next| one.term < next.term && one.index < next.index);
+        terms && self.marked.is_sorted_by(|one, next| one < next)
     }
 }
 
@@ -299,6 +311,16 @@ mod tests {
         for (term, first, count) in [(2, 8, 1), (2, 6, 1), (1, 7, 1), (2, 7, 0)] {
             refuses(&six_entries(), Summary::Entries { term, first, count, marked: false });
         }
+    }
+
+    #[test]
+    fn behind_every_entry_there_is_an_index_for_the_next() {
+        let mut state = GroupState::default();
+        refuses(&state, Summary::Purge { through: position(2, u64::MAX) });
+        state.apply(&Summary::Purge { through: position(2, u64::MAX - 2) }).unwrap();
+        refuses(&state, Summary::Entries { term: 2, first: u64::MAX - 1, count: 2, marked: false });
+        state.apply(&Summary::Entries { term: 2, first: u64::MAX - 1, count: 1, marked: false }).unwrap();
+        refuses(&state, Summary::Entries { term: 2, first: u64::MAX, count: 1, marked: false });
     }
 
     #[test]

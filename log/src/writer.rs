@@ -305,6 +305,8 @@ impl<D: Disk> Log<D> {
         file.write_all_at(bytes, offset).during("write", path)?;
         self.active.stated = self.active.synced;
         self.active.end += bytes.len() as u64;
+        mutate!(log_flush_without_sync, return Ok(self.publish(batch, offset)));
+        mutate!(log_failed_sync_tried_again, self.active.file.sync_data().ok());
         self.active.file.sync_data().during("sync", &self.active.path)?;
         self.active.synced = self.active.end;
         self.active.assert_invariants();
@@ -384,6 +386,7 @@ impl<D: Disk> Log<D> {
         file.write_all_at(&footer, *end).during("write", path)?;
         let trailer = Trailer { footer_offset: *end, footer_bytes, synced: *synced };
         file.write_all_at(&trailer.encode(header), header.groups_end()).during("write", path)?;
+        mutate!(log_footer_not_synced, return Ok(()));
         file.sync_data().during("sync", path)
     }
 

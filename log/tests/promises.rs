@@ -521,6 +521,17 @@ fn creation_may_crash_at_every_step_and_be_repeated() {
 }
 
 #[test]
+fn the_zeros_of_a_long_segment_are_synced_piece_by_piece_so_that_no_flush_waits_behind_all_of_them() {
+    let syncs = |segment_bytes| {
+        let disk = FaultyDisk::new();
+        Log::open(disk.clone(), directory(), tiny(segment_bytes)).unwrap();
+        disk.counts().syncs
+    };
+    let short = syncs(SEGMENT);
+    assert_eq!((syncs(1 << 20), syncs(3 << 20), syncs(8 << 20)), (short, short + 2, short + 7));
+}
+
+#[test]
 fn each_start_is_durably_counted() {
     let disk = FaultyDisk::new();
     for start in 1..5 {

@@ -168,6 +168,46 @@ fn damage_to_what_was_synced_before_use_is_refused() {
 }
 
 #[test]
+fn a_segment_whose_groups_leave_no_room_for_its_footer_is_refused_before_it_is_written_to() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[&[7; 400]]).unwrap();
+    drop(log);
+    // As if the segment had been made for this group alone: the first sector, two of the group, the trailer.
+    let mut image = disk.files()[&segment(1)][..2_048].to_vec();
+    assert!(image[1_536..].iter().all(|&byte| byte == 0), "the group is longer");
+    image[40..48].copy_from_slice(&2_048_u64.to_le_bytes());
+    let checksum = crc32c::crc32c(&image[..48]);
+    image[48..52].copy_from_slice(&checksum.to_le_bytes());
+    let file = disk.create(&segment(1)).unwrap();
+    file.write_all_at(&image, 0).unwrap();
+    file.sync_all().unwrap();
+    disk.sync_directory(directory()).unwrap();
+    let error = refusal(&disk, tiny(SEGMENT));
+    assert!(matches!(&error, OpenError::Corrupt(found) if found.what.contains("no room for the footer")), "{error}");
+}
+
+#[test]
+fn a_group_with_another_number_of_records_than_it_says_does_not_count() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    flush_entries(&mut log, GROUP, &[b"two"]).unwrap();
+    drop(log);
+    for records in [0_u32, 2] {
+        let disk = disk.fork();
+        let mut header = disk.files()[&segment(1)][1_024..1_088].to_vec();
+        header[12..16].copy_from_slice(&records.to_le_bytes());
+        let checksum = crc32c::crc32c(&header[..60]);
+        header[60..].copy_from_slice(&checksum.to_le_bytes());
+        assert!(disk.overwrite(&segment(1), 1_024, &header));
+        let log = open(&disk);
+        assert_eq!(log.group(GROUP).map(|state| state.last.index), Some(1), "{records} records");
+        assert!(log.cut().is_some_and(|cut| cut.offset == 1_024 && cut.what.contains("number of records")));
+    }
+}
+
+#[test]
 fn options_outside_of_their_range_are_refused_with_both_numbers() {
     for options in [
         OpenOptions { segment_bytes: 1_000, ..tiny(SEGMENT) },

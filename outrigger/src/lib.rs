@@ -76,6 +76,9 @@
 /// The consensus algorithm as a pure function of events; see [`runtime`] for what executes its commands.
 pub use outrigger_engine as engine;
 
+#[macro_use]
+mod mutation;
+
 mod config;
 mod error;
 mod state_machine;

@@ -119,6 +119,8 @@ pub(crate) struct Judge {
 /// A node as it is after a step.
 pub(crate) struct Observed<'a> {
     pub(crate) life: u64,
+    /// Whether its disk fails.
+    pub(crate) may_halt: bool,
     pub(crate) status: &'a Status,
     /// Its log, flushed or not.
     pub(crate) log: &'a Stamps,
@@ -139,6 +141,11 @@ impl Judge {
     /// How many terms had a leader.
     pub(crate) fn leaders(&self) -> u64 {
         self.leaders.len() as u64
+    }
+
+    /// What a node was seen to do last, and in which term.
+    pub(crate) fn role(&self, node: NodeId) -> Option<(RoleKind, Term)> {
+        self.seen.get(&node).map(|seen| (seen.role, seen.term))
     }
 
     /// A node took a step. Answers with the range of the chain that is new.
@@ -166,7 +173,7 @@ impl Judge {
 
     fn observe_role(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
         let Status { node: id, role, term, .. } = *node.status;
-        require!(role != RoleKind::Halted, Health, "node {id} has halted");
+        require!(role != RoleKind::Halted || node.may_halt, Health, "node {id} has halted");
         if role != RoleKind::Leader {
             return Ok(());
         }
@@ -264,7 +271,9 @@ impl Judge {
         match message {
             Message::RequestVote(request) => self.voted(from, request.term, from, disk),
             Message::RequestVoteReply(reply) if reply.granted => self.voted(from, reply.asked, to, disk),
+            Message::HeartbeatReply(reply) => self.spoke(from, reply.term, disk),
             Message::AppendEntriesReply(reply) => {
+                self.spoke(from, reply.term, disk)?;
                 let outrigger::engine::AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };
                 let last = disk.log.last().index;
                 // In a later term its log may have been cut again; the acknowledgement is of no use to anybody then.
@@ -274,6 +283,13 @@ impl Judge {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whoever answers in a term must still know of it after a crash.
+    fn spoke(&self, from: NodeId, term: Term, disk: &Durable) -> Result<(), Violation> {
+        let kept = disk.vote.term >= term;
+        require!(kept, Promise, "node {from} answers in term {term}, and its disk holds {:?}", disk.vote);
+        Ok(())
     }
 
     fn voted(&mut self, from: NodeId, term: Term, candidate: NodeId, disk: &Durable) -> Result<(), Violation> {

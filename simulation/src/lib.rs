@@ -23,9 +23,11 @@ use std::panic::{self, AssertUnwindSafe};
 
 mod check;
 mod count;
+mod diagram;
 mod durable;
 pub mod linearizability;
 mod machine;
+pub mod mutants;
 mod network;
 mod node;
 mod plan;
@@ -40,6 +42,7 @@ mod world;
 
 pub use check::{Check, Violation};
 pub use count::Counts;
+pub use diagram::Diagram;
 pub use report::{Report, Total};
 
 use world::World;
@@ -49,20 +52,20 @@ use world::World;
 pub struct Failure {
     /// The seed that replays it.
     pub seed: u64,
-    /// When it went wrong, in virtual milliseconds, if that is known.
-    pub milliseconds: Option<u64>,
+    /// When it went wrong, in virtual milliseconds.
+    pub milliseconds: u64,
     /// What went wrong.
     pub violation: Violation,
+    /// How many events the engines had handled.
+    pub steps: u64,
+    /// How often each kind of fault had struck.
+    pub faults: Counts,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, milliseconds, violation } = self;
-        write!(f, "seed {seed}")?;
-        if let Some(milliseconds) = milliseconds {
-            write!(f, " after {milliseconds} ms")?;
-        }
-        writeln!(f, ": {violation}")?;
+        let Self { seed, milliseconds, violation, .. } = self;
+        writeln!(f, "seed {seed} after {milliseconds} ms: {violation}")?;
         write!(f, "replay it with: {}", self.replay())
     }
 }
@@ -82,15 +85,31 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// What went wrong first.
 pub fn run(seed: u64, trace: bool) -> Result<Report, Failure> {
-    let history = panic::catch_unwind(AssertUnwindSafe(|| World::new(seed, trace).run(seed)));
-    match history {
-        Ok(Ok(report)) => Ok(report),
-        Ok(Err((milliseconds, violation))) => Err(Failure { seed, milliseconds: Some(milliseconds), violation }),
+    live_through(seed, World::new(seed, trace))
+}
+
+/// As [`run`], and draws the end of the history.
+///
+/// ```
+/// let (history, diagram) = outrigger_simulation::run_drawn(1, false);
+/// assert!(history.is_ok());
+/// assert!(diagram.svg("seed 1", None).starts_with("<svg"));
+/// ```
+pub fn run_drawn(seed: u64, trace: bool) -> (Result<Report, Failure>, Diagram) {
+    let diagram = Diagram::default();
+    let history = live_through(seed, World::new(seed, trace).drawn(diagram.clone()));
+    (history, diagram)
+}
+
+fn live_through(seed: u64, mut world: World) -> Result<Report, Failure> {
+    let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(Ok(())) => return Ok(world.report(seed)),
+        Ok(Err(violation)) => violation,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str);
             let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            let violation = Violation { check: Check::Assertion, reason: said.to_owned() };
-            Err(Failure { seed, milliseconds: None, violation })
+            Violation { check: Check::Assertion, reason: said.to_owned() }
         }
-    }
+    };
+    Err(world.failure(seed, violation))
 }

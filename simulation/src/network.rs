@@ -105,6 +105,11 @@ impl Network {
         self.cut.extend(nodes.iter().filter(|node| **node != friend).map(|node| (lonely, *node)));
     }
 
+    /// Cuts these links, and leaves the others as they are.
+    pub(crate) fn cut_links(&mut self, links: impl IntoIterator<Item = (NodeId, NodeId)>) {
+        self.cut.extend(links);
+    }
+
     /// Joins what came apart.
     pub(crate) fn join(&mut self) {
         self.cut.clear();
@@ -114,6 +119,16 @@ impl Network {
     pub(crate) fn heal(&mut self) {
         self.join();
         self.healed = true;
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.cut.is_empty() {
+            return f.write_str("all links work");
+        }
+        f.write_str("links cut:")?;
+        self.cut.iter().try_for_each(|(from, target)| write!(f, " {from}\u{2192}{target}"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! One node: its disk, which outlives it, and its lives, from recovery to crash.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use outrigger::engine::{Command, Engine, Instant, Lane, NodeId, Status};
 use outrigger::runtime::Driver;
@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) paused_until: u64,
     /// What runs; nothing between a crash and the next start.
     pub(crate) running: Option<Running>,
+    /// Whether a sync of its disk will fail, or has failed.
+    pub(crate) is_failing: bool,
     /// Outlives every life.
     disk: FaultyDisk,
     /// What the last life left on the disk for certain, and what it may have left.
@@ -59,7 +61,18 @@ pub(crate) struct Running {
 impl Node {
     pub(crate) fn new(id: NodeId, rng: Rng, print: bool) -> Self {
         let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(print));
-        Self { id, life: 0, paused_until: 0, running: None, disk, left, rng, trace, faults: Counts::new() }
+        Self {
+            id,
+            life: 0,
+            paused_until: 0,
+            running: None,
+            is_failing: false,
+            disk,
+            left,
+            rng,
+            trace,
+            faults: Counts::new(),
+        }
     }
 
     /// What is on the node's disk for certain, whether it runs or not.
@@ -82,16 +95,58 @@ impl Node {
             drop(self.open(plan));
             self.tear();
         }
+        if self.rng.chance(plan.rot)
+            && let Some((file, offset)) = self.rot()
+        {
+            self.start_rotten(plan, &file, offset)?;
+        }
         let store = self.open(plan).map_err(|error| self.unrecovered(&error))?;
         self.run(plan, now, store)
+    }
+
+    /// From now on, one of the next syncs fails.
+    pub(crate) fn fail_sync(&mut self) {
+        self.is_failing = true;
+        self.disk.fail_sync_after(self.rng.below(3));
+    }
+
+    /// A place in the log that a later header proves to have been synced: damage there is no tear.
+    fn rot(&mut self) -> Option<(PathBuf, u64)> {
+        let files = self.disk.files().into_iter();
+        let groups = |bytes: &[u8]| bytes.chunks(512).filter(|sector| sector.starts_with(b"OUTRGRUP")).count();
+        let ripe: Vec<PathBuf> = files.filter(|(_, bytes)| groups(bytes) > 2).map(|(path, _)| path).collect();
+        let file = ripe.get(usize::try_from(self.rng.below(ripe.len().max(1) as u64)).ok()?)?.clone();
+        Some((file, self.rng.between(512, 1023)))
+    }
+
+    /// A start on a disk on which one bit has rotted finds all that was left, or refuses. Then somebody mends the bit.
+    fn start_rotten(&mut self, plan: &Plan, file: &Path, offset: u64) -> Result<(), Violation> {
+        let bit = u32::try_from(self.rng.below(8)).unwrap_or_default();
+        self.disk.flip_bit(file, offset, bit);
+        let found = match self.open(plan) {
+            Ok(mut store) => store.restore().and_then(|restored| Durable::found(&restored, &*store.reader())).ok(),
+            Err(_) => None,
+        };
+        match &found {
+            Some(found) => self.expect_left(found)?,
+            None => note(&mut self.faults, "bit rotten and refused"),
+        }
+        self.disk.flip_bit(file, offset, bit);
+        Ok(())
+    }
+
+    /// What a start finds must be what the last life has left.
+    fn expect_left(&self, found: &Durable) -> Result<(), Violation> {
+        let (left, writes) = &self.left;
+        let expected = left.may_become(writes, found);
+        require!(expected, Recovery, "node {} finds {found:?} and left {left:?}, and maybe {writes:?}", self.id);
+        Ok(())
     }
 
     fn run(&mut self, plan: &Plan, now: Instant, mut store: DurableStore<FaultyDisk>) -> Result<(), Violation> {
         let restored = store.restore().map_err(|error| self.unrecovered(&error))?;
         let found = Durable::found(&restored, &*store.reader()).map_err(|error| self.unrecovered(&error))?;
-        let (left, writes) = &self.left;
-        let expected = left.may_become(writes, &found);
-        require!(expected, Recovery, "node {} finds {found:?} and left {left:?}, and maybe {writes:?}", self.id);
+        self.expect_left(&found)?;
         let me = store.identity();
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, now);
         let mut runtime = Runtime::new(plan, store, found, self.trace.clone());
@@ -129,8 +184,12 @@ impl Node {
         if power {
             self.tear();
         } else {
-            self.disk.crash_with(&mut |ways| ways - 1);
+            // What was not synced stays in the page cache, and may be lost with the power yet.
+            self.disk.kill();
+            self.disk.power_off_after(u64::MAX);
+            self.disk.fail_sync_after(u64::MAX);
         }
+        self.is_failing = false;
     }
 
     fn tear(&mut self) {

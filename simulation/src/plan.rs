@@ -41,6 +41,14 @@ pub(crate) struct Plan {
     pub(crate) outage: u64,
     /// From one partition to the next, about; it lasts up to as long.
     pub(crate) partition_every: u64,
+    /// One node is deaf for a while when the cluster is healed.
+    pub(crate) deaf: u64,
+    /// A crash is preceded by a sync that fails.
+    pub(crate) failing_syncs: u64,
+    /// A process dies when it is about to say something, other than that it lives.
+    pub(crate) dies_speaking: u64,
+    /// A bit of the log rots before a start.
+    pub(crate) rot: u64,
     /// How many clients there are.
     pub(crate) clients: u64,
     /// How long a client waits between two requests, at most.
@@ -69,6 +77,8 @@ impl Plan {
         let (loss, duplicates, stragglers) = (often(1_000, 200_000), often(1_000, 200_000), often(1_000, 60_000));
         let (power_cuts, pauses) = (often(50_000, 500_000), often(50_000, 500_000));
         let (slow_flushes, hunts) = (often(1_000, 100_000), often(100_000, 900_000));
+        let (failing_syncs, rot) = (often(50_000, 500_000), often(10_000, 200_000));
+        let dies_speaking = often(100, 6_000);
         let hurry = *rng.pick(&[1, 1, 4, 8]);
         // What takes longer than an election timeout allows nothing, so that only patient clusters get a slow world.
         let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
@@ -95,6 +105,10 @@ impl Plan {
             hunts,
             outage,
             partition_every,
+            deaf: 500_000,
+            failing_syncs,
+            dies_speaking,
+            rot,
             clients: rng.between(1, 8),
             think: rng.between(5 * MILLISECOND, 150 * MILLISECOND) / u64::from(hurry.min(2)),
             tail_bytes: rng.count(0, 4000),

@@ -72,7 +72,9 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 16] = [
+const FAULTS: [&str; 20] = [
+    "bit rotten and refused",
+    "crash before a word",
     "crash in the middle of a flush",
     "kill",
     "leader stranded",
@@ -82,12 +84,14 @@ const FAULTS: [&str; 16] = [
     "message lost",
     "message overtaken",
     "node cut off",
+    "node deaf in the healed cluster",
     "node heard or hearing one way",
     "partition in two",
     "pause",
     "power cut",
     "power cut in a recovery",
     "power cut of all at once",
+    "sync failed",
     "sync slow",
 ];
 

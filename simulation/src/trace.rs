@@ -20,12 +20,12 @@ impl Trace {
     }
 
     /// Something happened; `sign` says which way it went (`>` into a node, `<` out of it).
-    pub(crate) fn note(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Debug + Hash)) {
+    pub(crate) fn note(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Display + Hash)) {
         (now, node, sign).hash(&mut self.hash);
         what.hash(&mut self.hash);
         if self.print {
             let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
-            println!("{seconds:3}.{micros:06} node {node} {sign} {what:?}");
+            println!("{seconds:3}.{micros:06} node {node} {sign} {what}");
         }
     }
 

@@ -128,9 +128,13 @@ impl Workload {
 
     /// A client asks one of these nodes.
     pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId], now: u64) -> Request {
-        let (node, token) = (*self.rng.pick(nodes), Token(self.next_token));
+        let (any, token) = (*self.rng.pick(nodes), Token(self.next_token));
         self.next_token += 1;
-        let wish = self.wish();
+        let left = self.wanted.as_ref().and_then(|wanted| wanted.get(&client)).copied();
+        // Of a healed cluster every node must serve: each client is faithful to one.
+        let own = client.checked_rem(nodes.len() as u64).and_then(|place| usize::try_from(place).ok());
+        let node = own.filter(|_| left.is_some()).and_then(|place| nodes.get(place)).copied().unwrap_or(any);
+        let wish = self.wish(left == Some(WANTED_WHEN_CALM));
         let event = match &wish {
             Wish::Write(writes) => {
                 let entries: Arc<[Payload]> = writes.iter().map(|write| write.encode(self.padding())).collect();
@@ -144,8 +148,9 @@ impl Workload {
         Request { node, token, event, wish }
     }
 
-    fn wish(&mut self) -> Wish {
-        if self.only_reads || self.rng.chance(300_000) {
+    /// What a client wants next; each wants to write to the healed cluster before anything else.
+    fn wish(&mut self, is_write: bool) -> Wish {
+        if self.only_reads || (!is_write && self.rng.chance(300_000)) {
             return Wish::Read(self.rng.below(REGISTERS));
         }
         let count = if self.rng.chance(200_000) { self.rng.between(2, 6) } else { 1 };

@@ -13,10 +13,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::engine::{Event, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Token};
+use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Term, Token};
 
+use crate::Failure;
 use crate::check::{Check, Judge, Violation};
 use crate::count::{Counts, add, note};
+use crate::diagram::{Diagram, Mark};
 use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Running};
@@ -30,9 +32,11 @@ use crate::workload::{Wish, Workload};
 
 mod faults;
 mod happening;
+mod peace;
 mod verdict;
 
 use happening::{Happening, Scheduled};
+use peace::Peace;
 
 /// Whoever asks to initialize is not a client.
 const NOBODY: Token = Token(0);
@@ -67,14 +71,20 @@ pub(crate) struct World {
     pub(crate) falsify: Option<crate::refinement::Falsify>,
     /// Once the faults are over: when the cluster must have converged.
     calm_until: Option<u64>,
-    /// Whether a node of the healed cluster was restarted.
-    idle: bool,
+    /// A node of the healed cluster that does not hear the others yet.
+    deaf: Option<NodeId>,
+    /// What is asked of the healed cluster.
+    peace: Peace,
+    /// Who led, and in which term, when the cluster was left alone.
+    reign: Option<(Term, NodeId)>,
     /// What went wrong with processes and disks.
     faults: Counts,
     /// Whether the search for an order of all that clients did came to an end.
     is_decided: bool,
     /// What happened outside of the nodes.
     trace: Trace,
+    /// What is drawn of it, if anything.
+    diagram: Option<Diagram>,
 }
 
 impl World {
@@ -96,10 +106,13 @@ impl World {
             #[cfg(test)]
             falsify: None,
             calm_until: None,
-            idle: false,
+            deaf: None,
+            peace: Peace::Calm,
+            reign: None,
             faults: Counts::new(),
             is_decided: false,
             trace: Trace::new(print),
+            diagram: None,
             rng,
             plan,
         };
@@ -107,24 +120,45 @@ impl World {
         world
     }
 
-    /// Lets everything happen until the healed cluster has converged.
-    pub(crate) fn run(mut self, seed: u64) -> Result<Report, (u64, Violation)> {
-        loop {
-            match self.happen_next() {
-                Ok(false) => {}
-                Ok(true) => return Ok(self.report(seed)),
-                Err(violation) => return Err((self.now / MILLISECOND, violation)),
-            }
+    /// The same world, which is drawn.
+    pub(crate) fn drawn(mut self, diagram: Diagram) -> Self {
+        diagram.set_nodes(self.plan.nodes);
+        self.diagram = Some(diagram);
+        self
+    }
+
+    fn mark(&self, mark: impl FnOnce() -> Mark) {
+        if let Some(diagram) = &self.diagram {
+            diagram.mark(self.now, mark());
         }
     }
 
-    fn report(mut self, seed: u64) -> Report {
+    /// Lets everything happen until the healed cluster has converged.
+    pub(crate) fn run(&mut self) -> Result<(), Violation> {
+        while !self.happen_next()? {}
+        Ok(())
+    }
+
+    /// What went wrong, and what had struck until then.
+    pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
+        Failure { seed, milliseconds: self.now / MILLISECOND, violation, steps: self.steps, faults: self.all_faults() }
+    }
+
+    /// How often each kind of fault struck.
+    fn all_faults(&self) -> Counts {
+        let mut faults = self.faults.clone();
+        self.nodes.values().for_each(|node| add(&mut faults, &node.faults));
+        add(&mut faults, &self.network.faults);
+        faults
+    }
+
+    /// What the history came to.
+    pub(crate) fn report(mut self, seed: u64) -> Report {
         for node in self.nodes.values() {
             self.trace.join(node.running.as_ref().map_or(&node.trace, |running| &running.runtime.trace));
-            add(&mut self.faults, &node.faults);
         }
-        add(&mut self.faults, &self.network.faults);
         let (read, unknown) = self.workload.counts();
+        let faults = self.all_faults();
         Report {
             seed,
             nodes: self.plan.nodes,
@@ -136,7 +170,7 @@ impl World {
             read,
             unknown,
             is_decided: self.is_decided,
-            faults: self.faults,
+            faults,
             actions: self.refinement.counts().clone(),
             digest: self.trace.digest(),
         }
@@ -290,7 +324,16 @@ impl World {
     }
 
     fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
+        // A process that has died meanwhile does nothing more.
+        if self.alive(node, life).is_none() {
+            return Ok(());
+        }
         match effect {
+            Effect::Send(_, message) if self.dies_speaking(&message) => {
+                note(&mut self.faults, "crash before a word");
+                let power = self.rng.chance(500_000);
+                self.crash(node, power)
+            }
             Effect::Send(target, message) => self.send(node, target, &message),
             Effect::SendBulk(target, request) => {
                 let delay = self.rng.below(MILLISECOND);
@@ -308,6 +351,12 @@ impl World {
             Effect::RefusePeer(peer, reason) => {
                 Err(Violation { check: Check::Health, reason: format!("node {node} refuses {peer}: {reason}") })
             }
+            // Its process ends, and whoever runs it starts it again.
+            Effect::Halt(Fault::Storage { .. }) if self.nodes.get(&node).is_some_and(|node| node.is_failing) => {
+                note(&mut self.faults, "sync failed");
+                let power = self.rng.chance(500_000);
+                self.crash(node, power)
+            }
             Effect::Halt(fault) => {
                 Err(Violation { check: Check::Health, reason: format!("node {node} stops: {fault}") })
             }
@@ -321,7 +370,12 @@ impl World {
         self.judge.said(&status, target, message, node.durable())?;
         self.refine_message(from, target, message)?;
         let bytes = network::encode(message);
-        for delay in self.network.route(&self.plan, from, target) {
+        let delays = self.network.route(&self.plan, from, target);
+        self.mark(|| {
+            let arrives = delays.iter().map(|delay| self.now + delay).collect();
+            Mark::Message { from, to: target, text: message.to_string(), arrives }
+        });
+        for delay in delays {
             self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
         }
         Ok(())
@@ -336,8 +390,7 @@ impl World {
     }
 
     fn ask(&mut self, client: u64) {
-        let alive: Vec<NodeId> =
-            self.nodes.values().filter(|node| node.running.is_some()).map(|node| node.id).collect();
+        let alive: Vec<NodeId> = self.core().filter(|node| node.running.is_some()).map(|node| node.id).collect();
         if alive.is_empty() || self.workload.is_quiet(client) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });

@@ -34,6 +34,7 @@ use endpoints::Endpoints;
 use link::{Hear, Link, LinkError, Phase};
 use protocol::{ANY_CLUSTER, Leader, Operation, Outcome};
 
+mod again;
 mod endpoints;
 mod error;
 mod link;
@@ -41,6 +42,8 @@ mod protocol;
 mod service;
 mod status;
 
+#[doc(hidden)]
+pub use again::{frame_again, status_again};
 pub use error::ClientError;
 pub use status::NodeStatus;
 

@@ -89,6 +89,7 @@ impl Driver {
             }
             let lane = command.lane();
             if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
+                mutate!(driver_read_overtakes if matches!(command, Command::StateMachine(_)), return queue.push_front(command));
                 queue.push_back(command);
             } else if let Some(command) = self.run(command, now, runtime) {
                 let lane = lane.expect("only a command that stands in a lane is handed back");

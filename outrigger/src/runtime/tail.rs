@@ -63,6 +63,7 @@ impl Tail {
         for batch in batches {
             let last = self.last();
             let follows = batch.first().index == last.index.next() && batch.term() >= last.term;
+            mutate!(tail_not_truncated, follows = true);
             assert!(follows, "a batch {batch} cannot follow {last}");
             self.bytes += batch.bytes();
             self.batches.push_back(batch.clone());
@@ -74,6 +75,7 @@ impl Tail {
     /// # Panics
     /// If the log holds another entry than `after` at its index.
     pub fn truncate(&mut self, after: LogId) {
+        mutate!(tail_not_truncated, return);
         if after.index < self.before.index {
             *self = Self::new(after, self.bytes_max);
             return;
@@ -117,6 +119,7 @@ impl Tail {
         if self.term(prev.index) != Some(prev.term) || self.term(last.index) != Some(last.term) {
             return Held::Gone;
         }
+        mutate!(tail_skips_an_entry, prev = LogId { index: prev.index.max(LogIndex(last.index.0.max(1) - 1)), ..prev });
         let mut bytes_left = bytes_max;
         let mut found = Vec::new();
         for batch in self.from(prev.index.next()) {

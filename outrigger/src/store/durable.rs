@@ -164,6 +164,7 @@ impl<D: Disk> LogStore for DurableStore<D> {
             let index = LogIndex(*index);
             memberships.push((index, reader.membership(index)?));
         }
+        mutate!(store_forgets_membership, memberships = Vec::new());
         Ok(Restored {
             vote: Vote { term: Term(state.vote.term), voted_for: state.vote.voted_for.map(NodeId) },
             terms: state.terms.iter().copied().map(log_id).collect(),
@@ -176,6 +177,7 @@ impl<D: Disk> LogStore for DurableStore<D> {
     }
 
     fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
+        mutate!(store_forgets_candidate, vote = Vote { voted_for: None, ..vote });
         self.queue(Record::Vote { term: vote.term.0, voted_for: vote.voted_for.map(|node| node.0) })
     }
 

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use outrigger::engine::{Event, Instant, NodeId};
+use outrigger::engine::{Event, Instant, Message, NodeId};
 
 use super::happening::Happening;
-use super::{NOBODY, World, initial_members};
+use super::peace::Peace;
+use super::{NOBODY, Node, World, initial_members};
 use crate::check::Violation;
 use crate::count::note;
+use crate::diagram::Mark;
 use crate::plan::{MILLISECOND, SECOND};
 
 impl World {
@@ -52,7 +54,7 @@ impl World {
             return all.into_iter().try_for_each(|node| self.crash(node, true));
         }
         let leads = |node: &&NodeId| {
-            let status = self.nodes.get(node).and_then(super::Node::status);
+            let status = self.nodes.get(node).and_then(Node::status);
             status.is_some_and(|status| status.role == outrigger::engine::RoleKind::Leader)
         };
         let leader = all.iter().find(leads).copied();
@@ -62,8 +64,18 @@ impl World {
             self.pause(victim);
             return Ok(());
         }
+        if self.rng.chance(self.plan.failing_syncs) {
+            self.nodes.get_mut(&victim).filter(|node| node.running.is_some()).into_iter().for_each(Node::fail_sync);
+            return Ok(());
+        }
         let power = self.rng.chance(500_000);
         self.crash(victim, power)
+    }
+
+    /// Whether a process dies just before this message leaves it: others never hear of what it has done already.
+    pub(super) fn dies_speaking(&mut self, message: &Message) -> bool {
+        let lives = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
+        !lives && !self.is_calm() && self.rng.chance(self.plan.dies_speaking)
     }
 
     /// Somebody was elected.
@@ -84,6 +96,7 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.strand(leader, &nodes);
+        self.mark(|| Mark::World { text: self.network.to_string() });
         let lasts = self.rng.between(1, self.plan.partition_every);
         self.after(lasts, Happening::Join);
         Ok(())
@@ -96,15 +109,18 @@ impl World {
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
         self.trace.note(Instant(self.now), id, '!', &"is paused");
+        self.mark(|| Mark::World { text: format!("node {id} is paused for {} ms", lasts / MILLISECOND) });
     }
 
-    fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
+    pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_some()) else { return Ok(()) };
         node.crash(power);
         note(&mut self.faults, if power { "power cut" } else { "kill" });
-        self.trace.note(Instant(self.now), id, '!', &if power { "loses power" } else { "is killed" });
+        let what = if power { "loses power" } else { "is killed" };
+        self.trace.note(Instant(self.now), id, '!', &what);
+        self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
         // At times the process is back before anybody has noticed.
-        let outage = if self.rng.chance(300_000) { MILLISECOND } else { self.plan.outage };
+        let outage = if self.rng.chance(400_000) { MILLISECOND } else { self.plan.outage };
         let delay = self.rng.between(1, outage);
         self.after(delay, Happening::Start { node: id });
         for client in self.workload.lose(id, self.now)? {
@@ -121,6 +137,7 @@ impl World {
         let Some(running) = &node.running else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
+        self.mark(|| Mark::Process { node: id, lives: true, text: "starts".to_owned() });
         self.refine_start(id)?;
         self.settle(id)?;
         if is_new {
@@ -142,12 +159,14 @@ impl World {
         self.schedule_partition();
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.come_apart(&nodes);
+        self.mark(|| Mark::World { text: self.network.to_string() });
         let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
         self.after(lasts, Happening::Join);
     }
 
     pub(super) fn join(&mut self) {
         self.network.join();
+        self.mark(|| Mark::World { text: self.network.to_string() });
     }
 
     /// All faults are over: whoever is away comes back, and the cluster must converge and serve.
@@ -155,6 +174,7 @@ impl World {
         self.calm_until = Some(self.now + self.plan.calm_lasts);
         self.network.heal();
         self.plan.slow_flushes = 0;
+        self.deafen();
         self.workload.become_calm(&self.plan);
         for node in self.plan.node_ids() {
             self.start(node)?;
@@ -166,7 +186,9 @@ impl World {
     /// The healed cluster has converged and nobody writes any more. A node that is restarted now must catch up and serve
     /// reads all the same: nothing but heartbeats can tell it what it needs to know.
     pub(super) fn become_idle(&mut self) -> Result<(), Violation> {
-        self.idle = true;
+        self.peace = Peace::Idle;
+        self.deaf = None;
+        self.join();
         self.calm_until = Some(self.now + self.plan.calm_lasts);
         self.workload.become_idle(&self.plan);
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();

@@ -3,11 +3,12 @@
 use outrigger::engine::{Event, LogIndex, Message, NodeId, Payload};
 
 use super::World;
-use super::happening::Happening;
+use super::peace::Peace;
 use crate::check::{self, Observed, Violation, require};
+use crate::diagram::Mark;
 use crate::machine::Write;
 use crate::node::Node;
-use crate::plan::{MILLISECOND, SECOND};
+use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
 use crate::workload::Workload;
 
@@ -23,12 +24,17 @@ impl World {
         let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
         let observed = Observed {
             life: node.life,
+            may_halt: node.is_failing,
             status: &status,
             log: &runtime.accepted,
             checked: runtime.checked,
             callers: &runtime.callers,
             disks: &disks,
         };
+        let (now, before) = ((status.role, status.term), self.judge.role(id));
+        if before != Some(now) {
+            self.mark(|| Mark::Role { node: id, role: now.0, term: now.1 });
+        }
         let leaders = self.judge.leaders();
         let new = self.judge.observe(&observed)?;
         let is_elected = self.judge.leaders() > leaders;
@@ -84,17 +90,20 @@ impl World {
 
     /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
     pub(super) fn review(&mut self) -> Result<bool, Violation> {
-        let states: Option<Vec<_>> =
-            self.nodes.values().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
+        if self.peace == Peace::Still {
+            self.require_stillness()?;
+        }
+        let states: Option<Vec<_>> = self.core().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
         let nodes = states.iter().flatten().map(|(status, running)| (status, &running.runtime.accepted));
         if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
-            if self.idle {
-                return self.conclude();
+            match self.peace {
+                Peace::Calm => self.become_idle()?,
+                Peace::Idle => self.become_still(),
+                Peace::Still | Peace::Over => return self.conclude(),
             }
-            self.become_idle()?;
         }
         self.require_patience()?;
-        self.after(SECOND / 5, Happening::Review);
+        self.review_next();
         Ok(false)
     }
 
@@ -111,7 +120,7 @@ impl World {
     }
 
     /// What must hold in the end.
-    fn conclude(&mut self) -> Result<bool, Violation> {
+    pub(super) fn conclude(&mut self) -> Result<bool, Violation> {
         self.refinement.check()?;
         self.is_decided = self.workload.history.check()?;
         self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;

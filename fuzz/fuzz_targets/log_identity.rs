@@ -1,0 +1,9 @@
+//! The files `identity` and `refused`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use outrigger_fuzz::{LOG, log, run};
+
+fuzz_target!(|input: &[u8]| {
+    run(input, LOG, log::identity);
+});

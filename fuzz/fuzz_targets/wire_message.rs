@@ -1,0 +1,9 @@
+//! The body of a message between nodes.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use outrigger_fuzz::{WIRE, hostile, run};
+
+fuzz_target!(|input: &[u8]| {
+    run(input, WIRE, hostile::message);
+});

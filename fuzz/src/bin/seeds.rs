@@ -1,0 +1,300 @@
+//! Writes what our own encoders make into the corpora, as `valid-*`, and the first half of each, as `cut-*`: so that a
+//! fuzzer need not guess the layouts. Run it when a layout gets something new; what it wrote before stays.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use outrigger::engine::{
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, Incarnation,
+    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Refusal, RequestId, Round, SessionId,
+    Term, VoteReply, VoteRequest,
+};
+use outrigger::network::codec;
+use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
+use outrigger::network::handshake::{Hello, Rejection};
+use outrigger::store::envelope;
+use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record};
+
+type Seeds = BTreeMap<String, Vec<u8>>;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let [segments, records, identities] = log_files()?;
+    let (messages, frames) = messages()?;
+    let corpora = [
+        ("log_segment", segments),
+        ("log_records", records),
+        ("log_identity", identities),
+        ("wire_frames", frames),
+        ("wire_message", messages),
+        ("wire_handshake", handshakes()?),
+        ("wire_client", client_frames()),
+        ("envelope", envelopes()),
+    ];
+    for (corpus, seeds) in corpora {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(corpus);
+        fs::create_dir_all(&directory)?;
+        for (name, bytes) in &seeds {
+            fs::write(directory.join(name), bytes)?;
+            if let Some(name) = name.strip_prefix("valid-") {
+                fs::write(directory.join(format!("cut-{name}")), &bytes[..bytes.len() / 2])?;
+            }
+        }
+        println!("{corpus}: {} inputs", seeds.len());
+    }
+    Ok(())
+}
+
+/// Whole segments, what stands within them, and identities: all as a log writes them.
+fn log_files() -> Result<[Seeds; 3], Box<dyn Error>> {
+    let directory = Path::new("/log");
+    let options = OpenOptions { segment_bytes: 4_096, ..OpenOptions::new(7, 1, 0xfeed, 0xbeef) };
+    let (mut segments, mut records, mut identities) = (Seeds::new(), Seeds::new(), Seeds::new());
+    for (name, workload) in workloads() {
+        let disk = FaultyDisk::new();
+        let mut log = Log::open(disk.clone(), directory, options)?;
+        workload(&mut log)?;
+        let path = directory.join("00000000000000000001.segment");
+        let image = disk.bytes_of(&path).ok_or("no segment")?;
+        let body = image.get(512..image.len() - 512).unwrap_or_default();
+        let used = body.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        records.insert(format!("valid-{name}"), body[..used].to_vec());
+        let is_sealed = disk.files().contains_key(&directory.join("00000000000000000002.segment"));
+        segments.insert(format!("{}-{name}", if is_sealed { "sealed" } else { "valid" }), image);
+        log.refuse(3, PeerIdentity { incarnation: 1, start: 2, nonce: 3 })?;
+        let of = |name: &str| disk.bytes_of(&directory.join(name)).unwrap_or_default();
+        for choice in [0, 2] {
+            identities.insert(format!("valid-identity-{choice}-{name}"), [&[choice][..], &of("identity")].concat());
+            identities.insert(format!("refused-{choice}-{name}"), [&[choice + 1][..], &of("refused")].concat());
+        }
+    }
+    Ok([segments, records, identities])
+}
+
+type Workload = fn(&mut Log<FaultyDisk>) -> Result<(), Box<dyn Error>>;
+
+fn workloads() -> [(&'static str, Workload); 6] {
+    [
+        ("vote", |log| {
+            log.append(GroupId(1), Record::Vote { term: 3, voted_for: Some(2) })?;
+            log.append(GroupId(2), Record::Vote { term: 4, voted_for: None })?;
+            Ok(log.flush()?)
+        }),
+        ("entries", |log| {
+            entries(log, 1, 3, 20, false)?;
+            entries(log, 2, 2, 0, true)?;
+            Ok(log.flush()?)
+        }),
+        ("groups", |log| {
+            entries(log, 1, 2, 5, false)?;
+            log.flush()?;
+            log.append(GroupId(1), Record::Committed { index: 1 })?;
+            log.flush()?;
+            log.append(GroupId(1), Record::Truncate { after: 1 })?;
+            entries(log, 2, 1, 30, true)?;
+            log.flush()?;
+            Ok(log.mark()?)
+        }),
+        ("purge", |log| {
+            entries(log, 1, 4, 9, false)?;
+            log.append(GroupId(1), Record::Committed { index: 3 })?;
+            log.append(GroupId(1), Record::Purge { through: LogPosition { term: 1, index: 2 } })?;
+            log.flush()?;
+            log.append(GroupId(1), Record::Purge { through: LogPosition { term: 5, index: 9 } })?;
+            Ok(log.flush()?)
+        }),
+        ("peers", |log| {
+            for node in 1..4 {
+                let identity = PeerIdentity { incarnation: node, start: 2, nonce: 3 };
+                log.append(GroupId(2), Record::Peer { node, identity })?;
+            }
+            Ok(log.flush()?)
+        }),
+        ("footer", |log| {
+            log.append(GroupId(2), Record::Peer { node: 2, identity: PeerIdentity::default() })?;
+            log.append(GroupId(1), Record::Vote { term: 3, voted_for: Some(2) })?;
+            entries(log, 1, 2, 30, true)?;
+            log.append(GroupId(1), Record::Committed { index: 1 })?;
+            log.flush()?;
+            entries(log, 2, 2, 500, false)?;
+            log.flush()?;
+            entries(log, 2, 2, 900, false)?;
+            Ok(log.flush()?)
+        }),
+    ]
+}
+
+fn entries(
+    log: &mut Log<FaultyDisk>,
+    term: u64,
+    count: usize,
+    bytes: usize,
+    marked: bool,
+) -> Result<(), Box<dyn Error>> {
+    let first = log.group(GroupId(1)).map_or(0, |state| state.last.index) + 1;
+    let payloads = vec![Bytes::from(vec![7; bytes]); count];
+    Ok(log.append(GroupId(1), Record::Entries { term, first, log_time: 5, payloads: &payloads, marked })?)
+}
+
+fn payloads() -> Vec<(&'static str, Payload)> {
+    let node = |address: &str| Node { address: address.to_owned() };
+    let nodes: BTreeMap<NodeId, Node> =
+        [(NodeId(1), node("a:1")), (NodeId(2), node("[::1]:2")), (NodeId(3), node("ü"))].into();
+    let joint = Membership::from_parts([NodeId(1), NodeId(2)].into(), [NodeId(1)].into(), nodes);
+    let membership = Body::Membership(Arc::new(joint.expect("voters are nodes")));
+    let plain = |body| Payload { session: SessionId(0), sequence: 0, body };
+    let in_session = |body| Payload { session: SessionId(5), sequence: 6, body };
+    let command = || Body::Command(Bytes::from_static(b"set x"));
+    vec![
+        ("blank", plain(Body::Blank)),
+        ("command", plain(command())),
+        ("empty", plain(Body::Command(Bytes::new()))),
+        ("membership", plain(membership.clone())),
+        ("session-blank", in_session(Body::Blank)),
+        ("session-command", in_session(command())),
+        ("session-membership", in_session(membership)),
+    ]
+}
+
+fn envelopes() -> Seeds {
+    let encoded = |(name, payload): (&str, Payload)| {
+        let mut bytes = Vec::new();
+        envelope::encode(&payload, &mut bytes);
+        (format!("valid-{name}"), bytes)
+    };
+    payloads().into_iter().map(encoded).collect()
+}
+
+/// The bodies behind their kinds, and the frames.
+fn messages() -> Result<(Seeds, Seeds), Box<dyn Error>> {
+    let (mut bodies, mut frames) = (Seeds::new(), Seeds::new());
+    for (name, message) in every_message() {
+        let mut output = FrameBuffer::default();
+        codec::encode(&message, 1, BODY_BYTES_MAX, &mut output)?;
+        frames.insert(format!("valid-{name}"), output.to_vec());
+        bodies.insert(format!("valid-{name}"), kind_and_body(&output)?);
+    }
+    let several: Vec<u8> = frames.values().take(4).flatten().copied().collect();
+    frames.insert("valid-several".to_owned(), several);
+    // What announces far more than it brings.
+    for (name, kind, before) in [("propose", 27, 16), ("append", 20, 48)] {
+        let body = [&[kind][..], &vec![1; before], &[0xff; 4], &[0; 60]].concat();
+        bodies.insert(format!("hostile-count-{name}"), body);
+    }
+    let length = u32::try_from(BODY_BYTES_MAX)?.to_le_bytes();
+    frames.insert("hostile-length".to_owned(), [&length[..], &[1, 16], &[0; 40]].concat());
+    Ok((bodies, frames))
+}
+
+fn every_message() -> Vec<(&'static str, Message)> {
+    let (term, request, id) = (Term(3), RequestId(9), LogId::new(2, 7));
+    let (epoch, round, commit) = (Epoch(4), Round(5), LogIndex(6));
+    let entries: Arc<[Payload]> = payloads().into_iter().map(|(_, payload)| payload).collect();
+    let batch = |first| Batch::new(LogId::new(3, first), LogTime(8), Arc::clone(&entries));
+    let append = |batches| AppendEntries { term, epoch, request, prev: id, batches, commit };
+    let answer = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
+    let refused = |refusal| Message::ProposeReply { request, outcome: Err(refusal) };
+    vec![
+        ("pre-vote", Message::PreVote(VoteRequest { term, last: id })),
+        ("pre-vote-reply", Message::PreVoteReply(VoteReply { term, asked: term, granted: true })),
+        ("request-vote", Message::RequestVote(VoteRequest { term, last: id })),
+        ("request-vote-reply", Message::RequestVoteReply(VoteReply { term, asked: term, granted: false })),
+        ("append", Message::AppendEntries(append([batch(8), batch(15)].into_iter().collect()))),
+        ("append-nothing", Message::AppendEntries(append(std::iter::empty().collect()))),
+        ("append-matched", answer(AppendOutcome::Matched(commit))),
+        ("append-conflict", answer(AppendOutcome::Conflict { hint: id })),
+        ("append-stale", answer(AppendOutcome::Stale)),
+        ("heartbeat", Message::Heartbeat(Heartbeat { term, round, commit })),
+        (
+            "heartbeat-reply",
+            Message::HeartbeatReply(HeartbeatReply { term, asked: term, round, received: commit, matched: commit }),
+        ),
+        ("committed", Message::Committed { term, commit }),
+        ("read-index", Message::ReadIndex { term, request }),
+        ("read-index-reply", Message::ReadIndexReply { request, outcome: Ok(commit) }),
+        ("read-index-refused", Message::ReadIndexReply { request, outcome: Err(Refusal::NoLeader) }),
+        ("propose", Message::Propose { term, request, entries }),
+        ("propose-reply", Message::ProposeReply { request, outcome: Ok(id) }),
+        ("propose-overloaded", refused(Refusal::Overloaded { current: 9, limit: 8 })),
+        ("propose-too-large", refused(Refusal::EntryTooLarge { bytes: 9, limit: 8 })),
+    ]
+}
+
+/// The kind and the body of the one frame in there.
+fn kind_and_body(output: &FrameBuffer) -> Result<Vec<u8>, Box<dyn Error>> {
+    let found = frame::split(&mut BytesMut::from(&output.to_vec()[..]), BODY_BYTES_MAX)?;
+    let Frame { kind, body, .. } = found.ok_or("no whole frame")?;
+    Ok([&[kind][..], &body].concat())
+}
+
+fn handshakes() -> Result<Seeds, Box<dyn Error>> {
+    let mut seeds = Seeds::new();
+    let incarnation = Incarnation { id: 1, start: 2, nonce: 3 };
+    for (name, address) in [("hello", None), ("hello-address", Some("127.0.0.1:7201".to_owned()))] {
+        let peer = Peer { node: NodeId(1), incarnation };
+        let hello = Hello { cluster: 7, peer, target: NodeId(2), genesis: 5, client_address: address };
+        let mut output = FrameBuffer::default();
+        hello.encode(&mut output)?;
+        seeds.insert(format!("valid-{name}"), [&[0][..], &kind_and_body(&output)?[1..]].concat());
+    }
+    let rejections = [
+        Rejection::NoHello,
+        Rejection::Protocol { ours: 1, theirs: 2 },
+        Rejection::Cluster { ours: 1, theirs: 2 },
+        Rejection::WrongNode { asked: NodeId(1), found: NodeId(2) },
+        Rejection::OwnId { node: NodeId(1) },
+        Rejection::Genesis { ours: 1, theirs: 2 },
+        Rejection::Full { limit: 9 },
+        Rejection::Peer { reason: "wiped".to_owned(), met: None },
+        Rejection::Peer { reason: "copied".to_owned(), met: Some(incarnation) },
+    ];
+    for (at, rejection) in rejections.iter().enumerate() {
+        let mut output = FrameBuffer::default();
+        rejection.encode(&mut output)?;
+        seeds.insert(format!("valid-rejection-{at}"), [&[1][..], &kind_and_body(&output)?[1..]].concat());
+    }
+    Ok(seeds)
+}
+
+/// The frames between clients and nodes, by hand: their encoders are no part of the interface.
+fn client_frames() -> Seeds {
+    let numbers = |numbers: &[u64]| -> Vec<u8> { numbers.iter().flat_map(|number| number.to_le_bytes()).collect() };
+    let text = |text: &str| [&u32::try_from(text.len()).unwrap_or(0).to_le_bytes()[..], text.as_bytes()].concat();
+    let seed =
+        |name: &str, kind: u8, parts: &[&[u8]]| (format!("valid-{name}"), [&[kind][..], &parts.concat()].concat());
+    let mut seeds = Seeds::from([
+        seed("hello", 64, &[b"OUTRCLNT", &[1, 0, 0, 0], &numbers(&[7])]),
+        seed("welcome", 65, &[&numbers(&[7, 2])]),
+        seed("leader", 68, &[&numbers(&[3]), &text("127.0.0.1:7201")]),
+        seed("leader-unknown", 68, &[&numbers(&[3]), &text("")]),
+        seed("done", 67, &[&numbers(&[5]), &[0], &numbers(&[9]), b"answer"]),
+        seed("not-now", 67, &[&numbers(&[5]), &[1], &text("no leader")]),
+        seed("never", 67, &[&numbers(&[5]), &[2], &text("too large")]),
+        seed("unknown", 67, &[&numbers(&[5]), &[3], &text("lost")]),
+    ]);
+    for operation in 1..=4 {
+        seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
+    }
+    let status = [
+        &numbers(&[2])[..],
+        &[1],
+        &numbers(&[3]),
+        &[1],
+        &numbers(&[1, 3, 9, 8, 7, 6]),
+        &2_u32.to_le_bytes(),
+        &numbers(&[1, 2]),
+        &1_u32.to_le_bytes(),
+        &numbers(&[5]),
+        &1_u32.to_le_bytes(),
+        &numbers(&[2]),
+        &text("a:1"),
+        &[1],
+        &text("the disk is full"),
+    ]
+    .concat();
+    seeds.extend([seed("status", 0, &[&status])]);
+    seeds
+}

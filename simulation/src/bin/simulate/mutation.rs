@@ -1,0 +1,180 @@
+//! The trial of mutants: each lives through seeds until a check of the protocol finds it.
+//!
+//! ```text
+//!   normal build        rebuilds itself with --cfg outrigger_mutants into target/mutants, and runs that
+//!   build of mutants    one mutant at a time, for the choice is the process's; the seeds on all processors
+//! ```
+
+use std::process::ExitCode;
+
+use outrigger_simulation::mutants::{MUTANTS, Mutant};
+
+/// One name a line.
+pub(crate) fn list() -> ExitCode {
+    MUTANTS.iter().for_each(|mutant| println!("{}", mutant.name));
+    ExitCode::SUCCESS
+}
+
+/// The mutants that are meant: the one of that name, or all.
+pub(crate) fn meant(name: Option<&str>) -> Result<Vec<Mutant>, String> {
+    let Some(name) = name else { return Ok(MUTANTS.to_vec()) };
+    let unknown = || format!("no mutant is called {name}; --list-mutants prints all names");
+    MUTANTS.iter().find(|mutant| mutant.name == name).map(|mutant| vec![*mutant]).ok_or_else(unknown)
+}
+
+#[cfg(not(outrigger_mutants))]
+pub(crate) use rebuild::run;
+#[cfg(outrigger_mutants)]
+pub(crate) use trial::run;
+
+#[cfg(not(outrigger_mutants))]
+mod rebuild {
+    use std::env;
+    use std::ops::Range;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, ExitCode};
+
+    use outrigger_simulation::mutants::Mutant;
+
+    /// Builds the mutants and lets that binary do what this one was asked for.
+    pub(crate) fn run(_: &[Mutant], _: Range<u64>, _: usize) -> ExitCode {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), PathBuf::from);
+        let target = target.join("mutants");
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["run", "--quiet", "--bin", "simulate", "--manifest-path"]).arg(package.join("Cargo.toml"));
+        cargo.arg("--target-dir").arg(&target);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        cargo.arg("--").args(env::args_os().skip(1));
+        // The encoded form wins where both are set.
+        match env::var("CARGO_ENCODED_RUSTFLAGS") {
+            Ok(flags) => cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{flags}\x1f--cfg\x1foutrigger_mutants")),
+            Err(_) => {
+                let flags = env::var("RUSTFLAGS").unwrap_or_default();
+                cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
+            }
+        };
+        eprintln!("simulate: this build has no mutants; one that has is made and run in {}", target.display());
+        match cargo.status() {
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => {
+                eprintln!("simulate: cargo cannot be run: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+#[cfg(outrigger_mutants)]
+mod trial {
+    use std::ops::Range;
+    use std::panic;
+    use std::process::ExitCode;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Mutex, PoisonError};
+    use std::thread;
+    use std::time::Instant;
+
+    use outrigger_simulation::mutants::{Mutant, choose};
+    use outrigger_simulation::{Check, Failure, run as live_through};
+
+    /// What became of a mutant.
+    #[derive(Default)]
+    struct Trial {
+        /// The first history in which a check of the protocol found it.
+        found: Option<Failure>,
+        /// How many histories it lived through, the last included.
+        seeds: u64,
+        /// How many steps all of them had.
+        steps: u64,
+        /// How many of them an assertion ended.
+        assertions: u64,
+        /// What the first of those assertions said.
+        said: Option<String>,
+    }
+
+    /// Tries these mutants one by one; success is to find them all.
+    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize) -> ExitCode {
+        // An assertion that fails is no news here.
+        panic::set_hook(Box::new(|_| {}));
+        let began = Instant::now();
+        println!("{}", row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]));
+        let mut found = 0;
+        for mutant in mutants {
+            choose(mutant);
+            let trial = try_seeds(seeds.clone(), jobs);
+            let check =
+                trial.found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+            let kinds = trial.found.as_ref().map_or(0, |failure| failure.faults.len());
+            let [seeds, steps, kinds, assertions] =
+                [trial.seeds, trial.steps, kinds as u64, trial.assertions].map(|count| count.to_string());
+            println!("{}", row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]));
+            if trial.found.is_none() {
+                println!("    {} ({})", mutant.breaks, mutant.source);
+            }
+            if let (1, Some(failure)) = (mutants.len(), &trial.found) {
+                println!("    seed {} after {} ms: {}", failure.seed, failure.milliseconds, failure.violation);
+            }
+            if let (true, Some(said)) = (mutants.len() == 1 || trial.found.is_none(), &trial.said) {
+                println!("    an assertion: {said}");
+            }
+            found += usize::from(trial.found.is_some());
+        }
+        eprintln!("simulate: {} mutants in {:.0} s", mutants.len(), began.elapsed().as_secs_f64());
+        println!("found {found} of {}", mutants.len());
+        if found == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn row([mutant, check, seeds, steps, faults, assertions]: [&str; 6]) -> String {
+        format!("{mutant:<34}{check:<22}{seeds:>6}{steps:>10}{faults:>8}{assertions:>12}")
+    }
+
+    /// Lives through the seeds in their order, until one is found to be wrong. The first of them is the same on every
+    /// run, whatever the number of processors.
+    fn try_seeds(seeds: Range<u64>, jobs: usize) -> Trial {
+        let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
+        let lived = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::SeqCst);
+                        if seed >= end.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let history = live_through(seed, false);
+                        if history.as_ref().is_err_and(is_find) {
+                            end.fetch_min(seed + 1, Ordering::SeqCst);
+                        }
+                        let steps = history.as_ref().map_or_else(|failure| failure.steps, |report| report.steps);
+                        let mut lived = lived.lock().unwrap_or_else(PoisonError::into_inner);
+                        lived.push((seed, steps, history.err()));
+                    }
+                });
+            }
+        });
+        let (end, mut lived) = (end.into_inner(), lived.into_inner().unwrap_or_else(PoisonError::into_inner));
+        lived.retain(|(seed, ..)| *seed < end);
+        lived.sort_by_key(|(seed, ..)| *seed);
+        lived.into_iter().fold(Trial::default(), |mut trial, (_, steps, failure)| {
+            trial.seeds += 1;
+            trial.steps += steps;
+            match failure {
+                Some(failure) if is_find(&failure) => trial.found = Some(failure),
+                Some(failure) => {
+                    trial.assertions += 1;
+                    trial.said.get_or_insert(failure.violation.reason);
+                }
+                None => {}
+            }
+            trial
+        })
+    }
+
+    /// Whether a check of the protocol speaks, and no assertion.
+    fn is_find(failure: &Failure) -> bool {
+        failure.violation.check != Check::Assertion
+    }
+}

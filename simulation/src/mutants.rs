@@ -1,0 +1,113 @@
+//! The mutants: what each of them breaks. The sites are in the engine, the driver and the log, where `mutate!` names them.
+//!
+//! A mutant is found when a check of the protocol finds it: an assertion of the code under test that fails does not count,
+//! for it may stand there by luck. `simulate --mutants` tries all.
+
+/// One named fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Mutant {
+    /// Its name, as its sites and the command line have it.
+    pub name: &'static str,
+    /// What it does that must not be done.
+    pub breaks: &'static str,
+    /// What says that it must not be done.
+    pub source: &'static str,
+}
+
+const fn mutant(name: &'static str, breaks: &'static str, source: &'static str) -> Mutant {
+    Mutant { name, breaks, source }
+}
+
+/// Every mutant.
+#[rustfmt::skip] // a table
+pub const MUTANTS: &[Mutant] = &[
+    mutant("vote_twice", "a vote is given to whoever asks", "Raft paper 5.2; TRAPS 21"),
+    mutant("vote_without_log_check", "a vote is given to a log that lacks entries", "Raft paper 5.4.1"),
+    mutant("vote_by_log_length", "the longer log wins, whatever its terms", "Raft paper 5.4.1; TRAPS 19"),
+    mutant("vote_before_flush", "a vote is told before it is durable", "TRAPS 12"),
+    mutant("own_vote_before_flush", "a candidate counts its own vote before it is durable", "TRAPS 12"),
+    mutant("refused_vote_counts", "a refusal counts as a vote", "TRAPS 21"),
+    mutant("late_vote_counts", "a vote of an earlier term counts", "Raft paper 5.2"),
+    mutant("pre_vote_counts_as_vote", "a pre-vote that comes late counts as a vote", "TRAPS 22"),
+    mutant("pre_vote_raises_term", "who is asked for a pre-vote takes its term", "thesis 9.6"),
+    mutant("pre_vote_beside_leader", "pre-votes are given beside a leader that lives", "thesis 9.6"),
+    mutant("candidate_keeps_role", "a candidate that sees a higher term stays a candidate", "Raft paper 5.1"),
+    mutant("term_not_saved", "a new term is not written down", "Raft paper, figure 2"),
+    mutant("vote_forgotten", "a restart keeps the term and forgets the vote", "TRAPS 6"),
+    mutant("quorum_of_half", "half of the voters are a quorum", "TRAPS 2"),
+    mutant("check_quorum_never_steps_down", "a leader that nobody answers stays", "thesis 6.2"),
+    mutant("check_quorum_by_one", "one answer keeps a leader in office", "TRAPS 24"),
+    mutant("election_timer_not_reset", "followers campaign although their leader lives", "Raft paper 5.2"),
+    mutant("election_timeout_too_short", "elections end before any answer can come", "TRAPS 25"),
+    mutant("leader_without_entry", "a new leader appends nothing of its own", "Raft paper 8"),
+    mutant("quorum_unsorted", "the index that a quorum holds is taken from an unsorted list", "TRAPS 11"),
+    mutant("counts_unflushed", "a leader counts what it has not flushed", "TRAPS 12"),
+    mutant("commits_older_term", "entries of older terms are committed by counting", "Raft paper 5.4.2"),
+    mutant("truncates_before_append", "what follows the entry before is dropped, equal or not", "TRAPS 9"),
+    mutant("short_request_truncates", "a late, shorter request drops what it does not hold", "TRAPS 9"),
+    mutant("no_prev_check", "the term of the entry before is not compared", "Raft paper 5.3"),
+    mutant("old_leader_heard", "a leader of an earlier term is followed", "Raft paper 5.1"),
+    mutant("conflict_not_truncated", "entries that conflict stay, and are acknowledged", "Raft paper 5.3"),
+    mutant("commit_beyond_verified", "a follower commits what its leader has not shown to be its own", "TRAPS 10"),
+    mutant("heartbeat_verifies", "a heartbeat's commit index counts as shown", "TRAPS 17"),
+    mutant("acknowledges_unflushed", "entries are acknowledged before they are durable", "TRAPS 12"),
+    mutant("acknowledges_unverified", "the whole log is acknowledged, not what the request has shown", "TRAPS 10"),
+    mutant("heartbeat_acknowledges_unflushed", "the answer to a heartbeat acknowledges what is not durable", "TRAPS 12"),
+    mutant("acknowledges_at_first_write", "an acknowledgement waits for the first of the writes that it needs", "TRAPS 13"),
+    mutant("heartbeat_answered_before_term", "a heartbeat is answered before its term is durable", "Raft paper, figure 2"),
+    mutant("flush_counts_for_all", "the end of one flush counts for later writes", "TRAPS 13"),
+    mutant("truncated_write_counts", "a write that a truncation overtook counts for what took its place", "TRAPS 20"),
+    mutant("stale_epoch_counts", "answers to an earlier stream count", "TRAPS 15"),
+    mutant("old_heartbeat_reply_counts", "answers to heartbeats of an earlier term count", "TRAPS 15"),
+    mutant("late_acknowledgement_rewinds", "a late acknowledgement takes back a later one", "TRAPS 13"),
+    mutant("stale_conflict_rewinds", "a late conflict takes back what has matched", "TRAPS 16"),
+    mutant("hint_counts_as_match", "where logs may agree counts as where they do", "Raft paper 5.3"),
+    mutant("conflict_ignored", "a leader asks again where the follower said no", "TRAPS 19"),
+    mutant("lost_request_not_sent_again", "what was lost on the way is not sent again", "Raft paper 5.3"),
+    mutant("in_hand_never_freed", "what is applied still counts against the limits", "TRAPS 35"),
+    mutant("commit_restored_too_far", "a restart takes all of its log for committed", "Raft paper, figure 2"),
+    mutant("request_ids_used_again", "a restart counts its questions from the beginning", "TRAPS 38"),
+    mutant("read_before_own_entry", "a new leader reads before its first entry is committed", "TRAPS 34"),
+    mutant("earlier_round_confirms", "a round from before the read confirms it", "thesis 6.4"),
+    mutant("read_without_round", "a leader reads without asking whether it leads", "thesis 6.4"),
+    mutant("read_from_anywhere", "any node reads what it has", "TRAPS 34"),
+    mutant("follower_read_does_not_wait", "a follower reads before it has committed as much as it must show", "thesis 6.4"),
+    mutant("any_read_index_counts", "the answer to an earlier question confirms a read", "TRAPS 38"),
+    mutant("forwarded_twice", "a copy of a forwarded proposal is taken in too", "thesis 6.3"),
+    mutant("copy_refused_for_certain", "a copy of a proposal that was taken in is refused", "thesis 6.3"),
+    mutant("forward_refused_for_certain", "a proposal on its way is refused when the term ends", "TRAPS 35"),
+    mutant("forward_given_up_for_certain", "a proposal without an answer is refused", "TRAPS 35"),
+    mutant("earlier_life_forgotten", "a restarted leader refuses what its earlier life took in", "thesis 6.3"),
+    mutant("abandoned_not_sent", "callers are not told that their leader lost its office", "TRAPS 35"),
+    mutant("pending_reads_dropped", "reads that wait for a round are not answered when the term ends", "TRAPS 35"),
+    mutant("driver_read_overtakes", "a read overtakes what it must see, while both wait for room", "DESIGN, lanes"),
+    mutant("tail_not_truncated", "the entries in memory outlive their truncation", "Raft paper 5.3"),
+    mutant("tail_skips_an_entry", "a request carries its last entry only", "TRAPS 14"),
+    mutant("store_forgets_candidate", "a vote is written down without its candidate", "Raft paper, figure 2"),
+    mutant("store_forgets_membership", "a restart does not know the members", "thesis 4.1"),
+    mutant("log_flush_without_sync", "a flush does not sync", "VERIFICATION 4"),
+    mutant("log_failed_sync_tried_again", "a sync that failed is tried again", "TRAPS 39"),
+    mutant("log_cuts_at_corruption", "the log is cut where it is damaged, although it was synced", "TRAPS 40"),
+    mutant("log_checksum_ignored", "checksums of records are not compared", "TRAPS 40, 41"),
+    mutant("log_last_group_dropped", "a start drops the last group that is whole", "VERIFICATION 4"),
+    mutant("log_directory_not_synced", "a new segment's name is not synced", "TRAPS 42"),
+    mutant("log_renamed_before_sync", "a new segment gets its name before its content is synced", "TRAPS 42"),
+    mutant("log_footer_not_synced", "a segment is left before its footer is synced", "VERIFICATION 4"),
+    mutant("log_start_not_synced", "the number of a start is not synced", "TRAPS 45"),
+    mutant("log_repair_not_synced", "what a killed process left in the cache counts as durable", "TRAPS 39"),
+    mutant("log_run_not_shortened", "a truncation within a run of entries is forgotten", "Raft paper 5.3"),
+];
+
+/// Whether this build holds the mutants: it was made with `--cfg outrigger_mutants`.
+#[must_use]
+pub const fn are_built_in() -> bool {
+    cfg!(outrigger_mutants)
+}
+
+/// From now on the whole process is this mutant.
+#[cfg(outrigger_mutants)]
+pub fn choose(mutant: &Mutant) {
+    outrigger_engine::choose_mutant(mutant.name);
+    outrigger_log::choose_mutant(mutant.name);
+}
