@@ -9,9 +9,10 @@
 //!
 //! It holds the end of a history: what led to a violation is near it.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::rc::Rc;
 
 use outrigger::engine::{NodeId, RoleKind, Term};
 
@@ -39,9 +40,9 @@ pub(crate) enum Mark {
     World { text: String },
 }
 
-/// The marks of a history, kept outside of it so that they outlive a panic.
+/// The marks of a history, shared by the world that makes them and by whoever draws them.
 #[derive(Clone, Debug, Default)]
-pub struct Diagram(Arc<Mutex<Marks>>);
+pub struct Diagram(Rc<RefCell<Marks>>);
 
 #[derive(Debug, Default)]
 struct Marks {
@@ -54,11 +55,11 @@ struct Marks {
 
 impl Diagram {
     pub(crate) fn set_nodes(&self, nodes: u64) {
-        self.lock().nodes = nodes;
+        self.0.borrow_mut().nodes = nodes;
     }
 
     pub(crate) fn mark(&self, now: u64, mark: Mark) {
-        let mut marks = self.lock();
+        let mut marks = self.0.borrow_mut();
         marks.marks.push_back((now, mark));
         if marks.marks.len() > MARKS_MAX
             && let Some((_, Mark::Role { node, role, .. })) = marks.marks.pop_front()
@@ -67,14 +68,10 @@ impl Diagram {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Marks> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Draws it as SVG, under a title and with the words of what was violated at its end.
     #[must_use]
     pub fn svg(&self, title: &str, violated: Option<&str>) -> String {
-        let marks = self.lock();
+        let marks = self.0.borrow();
         let mut drawing = Drawing::new(&marks);
         for (row, (now, mark)) in marks.marks.iter().enumerate() {
             drawing.draw(row, *now, mark);

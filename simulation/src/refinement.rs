@@ -38,7 +38,7 @@ pub(crate) enum Note {
     /// A truncation is.
     Truncation(WriteId),
     /// Something is that the model does not know.
-    Other(Option<WriteId>),
+    Other(WriteId),
     /// It does not listen to who sent the message.
     Unheard,
     /// A round of heartbeats begins.
@@ -72,7 +72,7 @@ enum Question {
 pub(crate) struct Refinement {
     system: System<u64>,
     /// For each write that a node's disk has not finished, in order: how many writes of the model it stands for.
-    unfinished: BTreeMap<NodeId, VecDeque<(Option<WriteId>, usize)>>,
+    unfinished: BTreeMap<NodeId, VecDeque<(WriteId, usize)>>,
     /// The reads that the model knows and that were not served.
     reads: BTreeMap<Question, ReadId>,
     /// Those that a leader has begun and not confirmed.
@@ -189,8 +189,8 @@ impl Refinement {
     fn note_writes(&mut self, i: ServerId, notes: &[Note]) -> Result<(), Violation> {
         let queue = self.unfinished.entry(node(i)).or_default();
         queue.extend(notes.iter().filter_map(|note| match note {
-            Note::Vote(write) | Note::Truncation(write) => Some((Some(*write), 1)),
-            Note::Entries(write, count) => Some((Some(*write), *count)),
+            Note::Vote(write) | Note::Truncation(write) => Some((*write, 1)),
+            Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),
             Note::Unheard | Note::Round | Note::Read(_) => None,
         }));
@@ -208,7 +208,7 @@ impl Refinement {
         let queue = self.unfinished.entry(node).or_default();
         let mut count = 0;
         while let Some((id, writes)) = queue.front().copied()
-            && id.is_none_or(|id| id <= write)
+            && id <= write
         {
             count += writes;
             queue.pop_front();

@@ -351,7 +351,7 @@ fn note(command: &Command) -> Option<Note> {
         Command::SaveVote { write, .. } => Note::Vote(*write),
         Command::AppendInputEntries { write, batches } => Note::Entries(*write, batches.iter().map(Batch::len).sum()),
         Command::TruncateLog { write, .. } => Note::Truncation(*write),
-        Command::SavePeer { write, .. } => Note::Other(Some(*write)),
+        Command::SavePeer { write, .. } => Note::Other(*write),
         Command::BroadcastHeartbeat { .. } => Note::Round,
         Command::RefusePeer { .. } => Note::Unheard,
         Command::StateMachine(StateMachineRequest::Read { token }) => Note::Read(*token),

@@ -252,7 +252,8 @@ impl Shared {
                 Attempt::Again { reason, by_node: false } => told.clone().unwrap_or(reason),
             };
             let next = Instant::now() + self.pause(attempts);
-            if next + margin >= deadline {
+            // What is asked for is how it is now: a node that is not there is an answer too.
+            if operation == Operation::Status || next + margin >= deadline {
                 // Whole milliseconds: more is of no use to anybody.
                 let waited = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
                 return Err(match operation {

@@ -35,7 +35,7 @@ pub struct NodeStatus {
     pub learners: Vec<NodeId>,
     /// Where clients reach each node whose address is known.
     pub client_addresses: BTreeMap<NodeId, String>,
-    /// Why the node has stopped, if it did so by a fault.
+    /// Why the node has stopped, if it did so by a fault; else who refuses whom, if anybody does.
     pub fault: Option<String>,
 }
 

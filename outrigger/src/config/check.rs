@@ -59,7 +59,7 @@ pub enum ConfigError {
     #[error("the name of the cluster is empty; give it one")]
     NoClusterName,
     /// This node is not a member of the cluster that it should begin.
-    #[error("node {id} is missing from the initial cluster, which names {members}; add it or correct its id")]
+    #[error("node {id} is missing from the initial cluster, whose nodes are {members}; add it or correct its id")]
     OwnIdMissing {
         /// This node.
         id: u64,

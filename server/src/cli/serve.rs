@@ -93,6 +93,8 @@ async fn start(mut config: Config) -> Result<Serving, Failure> {
     let raft = Raft::start(config, Store::default()).await;
     let raft = raft.map_err(|error| match error {
         StartError::Config(error) => Failure::usage(error),
+        // These name the node themselves.
+        error @ (StartError::Transport { .. } | StartError::NoInitialCluster { .. }) => Failure::plain(error),
         error => Failure::plain(format_args!("node {id} did not start: {error}")),
     })?;
     raft.serve_clients(listener).await;
