@@ -166,6 +166,11 @@ fn a_node_that_is_away_is_a_row_with_an_error() {
 fn without_a_majority_a_write_says_what_became_of_it() {
     let mut cluster = Cluster::started(3);
     cluster.done(&["put", "city", "Oslo"]);
+    // A majority is enough for the write, and the node that stays may be another.
+    wait_until("all have applied it", || {
+        let rows = cluster.status();
+        rows.iter().all(|row| row["applied"].is_u64() && row["applied"] == rows[0]["applied"])
+    });
     let leader = cluster.leader();
     let follower = (leader + 1) % 3;
     let endpoint = cluster.nodes[follower].endpoint();

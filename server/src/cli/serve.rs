@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::IpAddr;
 
 use clap::Args;
-use outrigger::{Config, Raft, StartError};
+use outrigger::{Config, Limits, Raft, StartError};
 use outrigger_server::store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -49,6 +49,9 @@ pub(super) struct Serve {
     /// Allow addresses that are not loopback: everything travels unencrypted and unauthenticated
     #[arg(long)]
     plaintext: bool,
+    /// How long each file of the log is made, 1 MiB to 1 GiB; a new node makes and zeroes two of them
+    #[arg(long, value_name = "BYTES", default_value_t = 64 << 20, value_parser = clap::value_parser!(u64).range(1 << 20..=1 << 30))]
+    segment_bytes: u64,
     /// What to log: error, warn, info, debug, trace, or a filter such as `info,outrigger=debug`
     #[arg(long, value_name = "LEVEL", default_value = "info", value_parser = log_filter)]
     log_level: EnvFilter,
@@ -60,7 +63,8 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let mut stop = Stop::new(self.exit_with_parent)?;
-        let config = settled(self.config, self.plaintext)?;
+        let limits = Limits { segment_bytes: self.segment_bytes, ..self.config.limits };
+        let config = settled(Config { limits, ..self.config }, self.plaintext)?;
         log_to_stderr(self.log_level);
         tokio::select! {
             biased;

@@ -272,6 +272,8 @@ fn node(root: &Path, id: u64, peer: u16, client: u16, members: &str) -> Node {
         ("--listen-peer", format!("127.0.0.1:{peer}")),
         ("--listen-client", format!("127.0.0.1:{client}")),
         ("--initial-cluster", members.to_owned()),
+        // Many nodes on one disk would have it busy with nothing but zeros.
+        ("--segment-bytes", (4 << 20).to_string()),
     ];
     let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
     Node { id, peer, client, data_dir, log: root.join(format!("node-{id}.log")), arguments, process: None }
