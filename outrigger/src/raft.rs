@@ -362,7 +362,7 @@ impl<S: StateMachine> Raft<S> {
 
     fn retry(&self, patience: Duration) -> Retry {
         let config = &self.0.config;
-        Retry::new(self.metrics(), patience.min(config.request_timeout), config.heartbeat_interval)
+        Retry::new(self.metrics(), patience, config.request_timeout, config.heartbeat_interval)
     }
 
     fn read_error(&self, failure: Failure) -> ReadError {

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_engine::{Batch, Event, Incarnation, LogId, LogIndex, Peer, Vote, WriteId};
 
@@ -102,6 +102,8 @@ impl LogWriter {
 
 /// A log that was not written for so long may rest.
 const REST_AFTER: Duration = Duration::from_millis(100);
+/// A write that takes longer is told: an operator wants to know that it is the disk.
+const SLOW_AFTER: Duration = Duration::from_secs(1);
 
 /// What came of waiting for writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +206,13 @@ pub(crate) fn spawn(
                 }
                 Taken::End => break,
             }
-            match write_all(store.as_mut(), &writes) {
+            let began = Instant::now();
+            let outcome = write_all(store.as_mut(), &writes);
+            let took = began.elapsed();
+            if took >= SLOW_AFTER {
+                tracing::warn!(?took, writes = writes.len(), "the disk is slow: a write of the log took long");
+            }
+            match outcome {
                 Ok(Some(write)) => report(Event::LogFlushed { write }),
                 Ok(None) => {}
                 // After a failed sync nobody knows what is on the disk: nothing is written any more.

@@ -17,14 +17,20 @@ pub(crate) const fn is_worth_waiting(refusal: Refusal) -> bool {
 /// The patience of one caller whose first try was refused.
 pub(crate) struct Retry {
     metrics: MetricsReceiver,
+    /// Until when a leader is waited for.
     deadline: Instant,
+    /// Until when the answer to a further try is waited for. A try that was taken in late has as long as any other: to give
+    /// it up with the wait for a leader would leave in doubt what is as good as done.
+    answer_by: Instant,
     /// How long to wait when the metrics do not change: they may name a leader that has just gone.
     pause: Duration,
 }
 
 impl Retry {
-    pub(crate) fn new(metrics: MetricsReceiver, timeout: Duration, pause: Duration) -> Self {
-        Self { metrics, deadline: Instant::now() + timeout, pause }
+    /// Waits for a leader no longer than `patience`, and for an answer no longer than `timeout`.
+    pub(crate) fn new(metrics: MetricsReceiver, patience: Duration, timeout: Duration, pause: Duration) -> Self {
+        let now = Instant::now();
+        Self { metrics, deadline: now + patience.min(timeout), answer_by: now + timeout, pause }
     }
 
     /// Waits until another try may go better; false when the time is over, or the node has stopped.
@@ -44,7 +50,44 @@ impl Retry {
 
     /// The answer to a further try, if it comes in time.
     pub(crate) async fn answer<T>(&self, reply: Reply<T>) -> Result<T, Failure> {
-        let answer = tokio::time::timeout_at(self.deadline, reply).await;
+        let answer = tokio::time::timeout_at(self.answer_by, reply).await;
         answer.unwrap_or(Err(Failure::Unknown(Doubt::TimedOut)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use outrigger_engine::{Engine, EngineConfig, Incarnation, NodeId, Peer, Restored};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::runtime::respond::Slot;
+
+    /// Found by tests on a busy machine: a write that waited for the first election was given up, in doubt, as soon as
+    /// somebody led, because the patience for that was over.
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_waited_long_for_a_leader_has_time_for_its_answer() {
+        let peer = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
+        let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
+        let (_sender, metrics) = tokio::sync::watch::channel(metrics);
+        let second = Duration::from_secs(1);
+        let retry = Retry::new(MetricsReceiver::new(metrics), second, second * 5, second / 10);
+        tokio::time::advance(second).await;
+        let (slot, reply) = Slot::one();
+        let answered = async {
+            tokio::time::sleep(second).await;
+            slot.answer(7)
+        };
+        assert_eq!(tokio::join!(retry.answer(reply), answered).0, Ok(7));
+        let (_slot, reply) = Slot::<u32>::one();
+        assert_eq!(
+            retry.answer(reply).await,
+            Err(Failure::Unknown(Doubt::TimedOut)),
+            "and no longer than the request timeout"
+        );
     }
 }
