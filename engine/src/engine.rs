@@ -160,10 +160,6 @@ impl Engine {
     /// What the node is and knows now.
     #[must_use]
     pub fn status(&self) -> Status {
-        let matched = match &self.role {
-            Role::Leader(leader) => leader.progress.iter().map(|(node, it)| (*node, it.match_index())).collect(),
-            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => BTreeMap::new(),
-        };
         Status {
             node: self.id(),
             role: self.role_kind(),
@@ -174,7 +170,7 @@ impl Engine {
             commit: self.commit_index,
             applied: self.applied,
             membership: Arc::clone(self.memberships.effective()),
-            matched,
+            matched: self.matched().collect(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
         }
@@ -217,18 +213,43 @@ impl Engine {
         self.vote
     }
 
+    /// The last applied entry; at most the commit index.
+    #[must_use]
+    pub const fn applied(&self) -> LogIndex {
+        self.applied
+    }
+
+    /// The last entry of the log, as accepted.
+    #[must_use]
+    pub const fn last_log_id(&self) -> LogId {
+        self.log.last()
+    }
+
+    /// Up to here the log is durable.
+    #[must_use]
+    pub const fn flushed_index(&self) -> LogIndex {
+        self.writes.flushed_index()
+    }
+
+    /// The members, by the last entry of the log that says who they are.
+    #[must_use]
+    pub fn membership(&self) -> &Membership {
+        self.memberships.effective()
+    }
+
+    /// What a leader knows of the others' durable logs, in the order of their ids; nothing on any other node.
+    pub fn matched(&self) -> impl Iterator<Item = (NodeId, LogIndex)> + '_ {
+        let progress = match &self.role {
+            Role::Leader(leader) => Some(&leader.progress),
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
+        };
+        progress.into_iter().flatten().map(|(node, progress)| (*node, progress.match_index()))
+    }
+
     // ---- what the other files build on -------------------------------------------------------------------------
 
     pub(crate) const fn id(&self) -> NodeId {
         self.config.node.node
-    }
-
-    pub(crate) const fn applied(&self) -> LogIndex {
-        self.applied
-    }
-
-    pub(crate) fn membership(&self) -> &Membership {
-        self.memberships.effective()
     }
 
     pub(crate) fn leader(&self) -> Option<NodeId> {

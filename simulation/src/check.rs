@@ -7,14 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use outrigger::engine::{LogId, LogIndex, Message, NodeId, RoleKind, Status, Term, VoteResult};
+use outrigger::engine::{LogId, LogIndex, Membership, Message, NodeId, RoleKind, Term, VoteResult};
 
 use crate::durable::{Durable, Stamp, Stamps};
+use crate::look::Look;
 use crate::machine::Callers;
 
+mod choice;
 mod clients;
 mod history;
 
+pub use choice::{Checks, UnknownCheck};
 pub(crate) use clients::ClientJudge;
 pub(crate) use history::ClientHistory;
 
@@ -121,7 +124,9 @@ pub(crate) struct Observed<'a> {
     pub(crate) life: u64,
     /// Whether its disk fails.
     pub(crate) may_halt: bool,
-    pub(crate) status: &'a Status,
+    pub(crate) look: &'a Look,
+    /// By whose word it counts quorums.
+    pub(crate) membership: &'a Membership,
     /// Its log, flushed or not.
     pub(crate) log: &'a Stamps,
     /// How much of the log was seen before, and did not change since.
@@ -158,8 +163,8 @@ impl Judge {
     }
 
     fn observe_entries(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
-        let id = node.status.node;
-        require!(node.log.last() == node.status.last, Health, "node {id} says its log ends at {}", node.status.last);
+        let id = node.look.node;
+        require!(node.log.last() == node.look.last, Health, "node {id} says its log ends at {}", node.look.last);
         let mut before = node.checked.checked_sub(1).map_or(LogId::ZERO, |last| node.log.0[last].id);
         for Stamp { id: entry, digest } in &node.log.0[node.checked..] {
             let known = *self.entries.entry(*entry).or_insert((before, *digest));
@@ -172,7 +177,7 @@ impl Judge {
     }
 
     fn observe_role(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
-        let Status { node: id, role, term, .. } = *node.status;
+        let Look { node: id, role, term, .. } = *node.look;
         require!(role != RoleKind::Halted || node.may_halt, Health, "node {id} has halted");
         if role != RoleKind::Leader {
             return Ok(());
@@ -189,7 +194,7 @@ impl Judge {
     }
 
     fn observe_commit(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
-        let Status { node: id, term, commit, role, .. } = *node.status;
+        let Look { node: id, term, commit, role, .. } = *node.look;
         let before =
             self.seen.get(&id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
         let mut new = Vec::new();
@@ -227,14 +232,14 @@ impl Judge {
     fn observe_quorum(node: &Observed<'_>, commit: LogIndex) -> Result<(), Violation> {
         let committed = node.log.at(commit).map_or(LogId::ZERO, |stamp| stamp.id);
         let holds = |other: NodeId| Some((node.disks)(other).is_some_and(|disk| disk.log.has(committed)));
-        let won = node.status.membership.quorum().vote_result(holds) == VoteResult::Won;
-        let id = node.status.node;
+        let won = node.membership.quorum().vote_result(holds) == VoteResult::Won;
+        let id = node.look.node;
         require!(won, CommittedOnQuorum, "node {id} commits {committed}, which no quorum holds on its disks");
         Ok(())
     }
 
     fn observe_progress(&mut self, node: &Observed<'_>) -> Result<(), Violation> {
-        let Status { node: id, role, term, commit, applied, .. } = *node.status;
+        let Look { node: id, role, term, commit, applied, .. } = *node.look;
         let now = Seen { life: node.life, role, term, commit, applied };
         let same = self
             .seen
@@ -252,22 +257,21 @@ impl Judge {
     }
 
     /// A leader dropped entries of its own log.
-    pub(crate) fn truncated(&self, status: &Status) -> Result<(), Violation> {
-        let Status { node, role, term, .. } = *status;
+    pub(crate) fn truncated(&self, look: &Look) -> Result<(), Violation> {
+        let Look { node, role, term, .. } = *look;
         let led = self.seen.get(&node).is_some_and(|seen| seen.role == RoleKind::Leader && seen.term == term);
         require!(!led || role != RoleKind::Leader, LeaderAppendOnly, "node {node} leads in term {term} and truncates");
         Ok(())
     }
 
-    /// A node sends a message: what it promises must be on its disk by now.
+    /// A node, now in a term, sends a message: what it promises must be on its disk by now.
     pub(crate) fn said(
         &mut self,
-        status: &Status,
+        (from, term): (NodeId, Term),
         to: NodeId,
         message: &Message,
         disk: &Durable,
     ) -> Result<(), Violation> {
-        let from = status.node;
         match message {
             Message::RequestVote(request) => self.voted(from, request.term, from, disk),
             Message::RequestVoteReply(reply) if reply.granted => self.voted(from, reply.asked, to, disk),
@@ -277,7 +281,7 @@ impl Judge {
                 let outrigger::engine::AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };
                 let last = disk.log.last().index;
                 // In a later term its log may have been cut again; the acknowledgement is of no use to anybody then.
-                let kept = last >= matched || status.term > reply.term;
+                let kept = last >= matched || term > reply.term;
                 require!(kept, Promise, "node {from} acknowledges {matched}, and its disk holds entries up to {last}");
                 Ok(())
             }
@@ -303,9 +307,9 @@ impl Judge {
 }
 
 /// All nodes hold the same log and have applied all of it.
-pub(crate) fn converged<'a>(mut nodes: impl Iterator<Item = (&'a Status, &'a Stamps)>, chain: &Stamps) -> bool {
+pub(crate) fn converged<'a>(mut nodes: impl Iterator<Item = (&'a Look, &'a Stamps)>, chain: &Stamps) -> bool {
     let last = chain.last().index;
-    nodes.all(|(status, log)| status.applied == last && log == chain)
+    nodes.all(|(look, log)| look.applied == last && log == chain)
 }
 
 /// Numbers that must not repeat.

@@ -63,14 +63,21 @@ pub(crate) struct Durable {
 }
 
 impl Durable {
-    /// What a store found when it was opened, its whole log included.
-    pub(crate) fn found(restored: &Restored, reader: &dyn LogReader) -> Result<Self, StorageError> {
-        let mut log = Stamps::default();
+    /// What a store found when it was opened, its whole log included; and that log.
+    pub(crate) fn found(restored: &Restored, reader: &dyn LogReader) -> Result<(Self, Vec<Batch>), StorageError> {
+        let (mut log, mut entries) = (Stamps::default(), Vec::new());
         while log.last() != restored.last {
-            let from = log.last().index.next();
-            reader.batches(from, restored.last.index, 1 << 20)?.iter().for_each(|batch| log.append(batch));
+            let batches = reader.batches(log.last().index.next(), restored.last.index, 1 << 20)?;
+            batches.iter().for_each(|batch| log.append(batch));
+            entries.extend(batches);
         }
-        Ok(Self { vote: restored.vote, log, commit: restored.commit, peers: restored.peers.clone() })
+        Ok((Self { vote: restored.vote, log, commit: restored.commit, peers: restored.peers.clone() }, entries))
+    }
+
+    /// Whether a store found this, as far as can be told without reading its log.
+    fn ends_as(&self, restored: &Restored) -> bool {
+        let same_end = self.log.last() == restored.last && self.commit == restored.commit;
+        same_end && self.vote == restored.vote && self.peers == restored.peers
     }
 
     /// A command of the log lane became durable.
@@ -90,18 +97,24 @@ impl Durable {
     /// Whether `found` is what these writes can have left when the power went in the middle of them: all up to one of
     /// them are there, and nothing of those behind it.
     pub(crate) fn may_become(&self, writes: &[Command], found: &Self) -> bool {
+        self.after_some(writes, |expected| expected == found).is_some()
+    }
+
+    /// What these writes have left, if a store that was opened after them found its end.
+    pub(crate) fn become_as(&self, writes: &[Command], restored: &Restored) -> Option<Self> {
+        self.after_some(writes, |expected| expected.ends_as(restored))
+    }
+
+    /// The state after the first writes, as few as it takes, that is as it must be.
+    fn after_some(&self, writes: &[Command], is_found: impl Fn(&Self) -> bool) -> Option<Self> {
         let mut expected = self.clone();
-        let steps = writes.iter().flat_map(pieces);
-        if expected == *found {
-            return true;
-        }
-        for step in steps {
-            expected.write(&step);
-            if expected == *found {
-                return true;
+        for step in writes.iter().flat_map(pieces) {
+            if is_found(&expected) {
+                return Some(expected);
             }
+            expected.write(&step);
         }
-        false
+        is_found(&expected).then_some(expected)
     }
 }
 

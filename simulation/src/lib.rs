@@ -13,19 +13,21 @@
 //! ```
 //!
 //! ```
-//! let report = outrigger_simulation::run(1, false)?;
+//! let report = outrigger_simulation::History::new(1).live()?;
 //! assert!(report.written > 0, "the cluster served");
 //! # Ok::<(), outrigger_simulation::Failure>(())
 //! ```
 
 use std::fmt;
-use std::panic::{self, AssertUnwindSafe};
 
 mod check;
+mod clock;
 mod count;
 mod diagram;
 mod durable;
+mod history;
 pub mod linearizability;
+mod look;
 mod machine;
 pub mod mutants;
 mod network;
@@ -40,12 +42,11 @@ mod trace;
 mod workload;
 mod world;
 
-pub use check::{Check, Violation};
+pub use check::{Check, Checks, UnknownCheck, Violation};
 pub use count::Counts;
 pub use diagram::Diagram;
+pub use history::History;
 pub use report::{Report, Total};
-
-use world::World;
 
 /// A history in which something went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,37 +80,3 @@ impl Failure {
 }
 
 impl std::error::Error for Failure {}
-
-/// Lives through the history that a seed names, and prints it if asked to.
-///
-/// # Errors
-/// What went wrong first.
-pub fn run(seed: u64, trace: bool) -> Result<Report, Failure> {
-    live_through(seed, World::new(seed, trace))
-}
-
-/// As [`run`], and draws the end of the history.
-///
-/// ```
-/// let (history, diagram) = outrigger_simulation::run_drawn(1, false);
-/// assert!(history.is_ok());
-/// assert!(diagram.svg("seed 1", None).starts_with("<svg"));
-/// ```
-pub fn run_drawn(seed: u64, trace: bool) -> (Result<Report, Failure>, Diagram) {
-    let diagram = Diagram::default();
-    let history = live_through(seed, World::new(seed, trace).drawn(diagram.clone()));
-    (history, diagram)
-}
-
-fn live_through(seed: u64, mut world: World) -> Result<Report, Failure> {
-    let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
-        Ok(Ok(())) => return Ok(world.report(seed)),
-        Ok(Err(violation)) => violation,
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            Violation { check: Check::Assertion, reason: said.to_owned() }
-        }
-    };
-    Err(world.failure(seed, violation))
-}

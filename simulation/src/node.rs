@@ -2,21 +2,25 @@
 
 use std::path::{Path, PathBuf};
 
-use outrigger::engine::{Command, Engine, Instant, Lane, NodeId, Status};
+use outrigger::engine::{Command, Engine, Instant, Lane, NodeId, Restored};
 use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore};
 use outrigger_log::{FaultyDisk, OpenOptions};
 
-use crate::check::{Check, Violation, require};
+use crate::check::{Check, Checks, Violation, require};
+use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::Durable;
-use crate::plan::Plan;
+use crate::look::Look;
+use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
 use crate::runtime::Runtime;
-use crate::trace::Trace;
+use crate::trace::{Telling, Trace};
 
 /// Where a node keeps its log.
 const DIRECTORY: &str = "/data";
+/// About what a node's clock shows in the beginning: no step back leads before its zero.
+const FIRST_SHOWN: u64 = 1_000_000 * SECOND;
 /// The cluster that all nodes belong to.
 const CLUSTER: u64 = 7;
 
@@ -27,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) id: NodeId,
     /// How often it was started.
     pub(crate) life: u64,
+    /// What it takes for time.
+    pub(crate) clock: Clock,
     /// Until then the process is stopped, and everything waits for it.
     pub(crate) paused_until: u64,
     /// What runs; nothing between a crash and the next start.
@@ -54,16 +60,18 @@ pub(crate) struct Running {
     pub(crate) runtime: Runtime,
     /// Whether the world knows of the state machine's work.
     pub(crate) working: bool,
-    /// The deadline that the world knows of.
-    pub(crate) armed: Option<Instant>,
+    /// The virtual time of the first look at its deadline that the world has put into its queue.
+    pub(crate) armed: Option<u64>,
 }
 
 impl Node {
-    pub(crate) fn new(id: NodeId, rng: Rng, print: bool) -> Self {
-        let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(print));
+    pub(crate) fn new(id: NodeId, mut rng: Rng, telling: Telling) -> Self {
+        let clock = Clock::showing(rng.between(FIRST_SHOWN / 2, FIRST_SHOWN));
+        let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(telling));
         Self {
             id,
             life: 0,
+            clock,
             paused_until: 0,
             running: None,
             is_failing: false,
@@ -80,13 +88,13 @@ impl Node {
         self.running.as_ref().map_or(&self.left.0, |running| &running.runtime.durable)
     }
 
-    /// What the running engine says of itself.
-    pub(crate) fn status(&self) -> Option<Status> {
-        self.running.as_ref().map(|running| running.driver.engine().status())
+    /// What is to be seen of it while it runs.
+    pub(crate) fn look(&self) -> Option<Look> {
+        self.running.as_ref().map(|running| Look::at(self.id, running.driver.engine()))
     }
 
     /// Recovers from the disk and starts, after some starts that were cut short.
-    pub(crate) fn start(&mut self, plan: &Plan, now: Instant) -> Result<(), Violation> {
+    pub(crate) fn start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
         assert!(self.running.is_none(), "node {} runs already", self.id);
         self.life += 1;
         while self.rng.chance(100_000) {
@@ -101,7 +109,7 @@ impl Node {
             self.start_rotten(plan, &file, offset)?;
         }
         let store = self.open(plan).map_err(|error| self.unrecovered(&error))?;
-        self.run(plan, now, store)
+        self.run(plan, checks, now, store)
     }
 
     /// From now on, one of the next syncs fails.
@@ -128,7 +136,7 @@ impl Node {
             Err(_) => None,
         };
         match &found {
-            Some(found) => self.expect_left(found)?,
+            Some((found, _)) => self.expect_left(found)?,
             None => note(&mut self.faults, "bit rotten and refused"),
         }
         self.disk.flip_bit(file, offset, bit);
@@ -143,16 +151,37 @@ impl Node {
         Ok(())
     }
 
-    fn run(&mut self, plan: &Plan, now: Instant, mut store: DurableStore<FaultyDisk>) -> Result<(), Violation> {
+    /// What a start finds must end as the last life has left it.
+    fn expect_end(&self, restored: &Restored) -> Result<Durable, Violation> {
+        let (left, writes) = &self.left;
+        let Some(found) = left.become_as(writes, restored) else {
+            let reason = format!("node {} finds {restored:?} and left {left:?}, and maybe {writes:?}", self.id);
+            return Err(Violation { check: Check::Recovery, reason });
+        };
+        Ok(found)
+    }
+
+    fn run(
+        &mut self,
+        plan: &Plan,
+        checks: Checks,
+        now: u64,
+        mut store: DurableStore<FaultyDisk>,
+    ) -> Result<(), Violation> {
         let restored = store.restore().map_err(|error| self.unrecovered(&error))?;
-        let found = Durable::found(&restored, &*store.reader()).map_err(|error| self.unrecovered(&error))?;
-        self.expect_left(&found)?;
-        let me = store.identity();
-        let engine = Engine::new(plan.engine(me, self.rng.next()), restored, now);
+        let found = if checks.recovery {
+            let found = Durable::found(&restored, &*store.reader()).map_err(|error| self.unrecovered(&error))?;
+            self.expect_left(&found.0)?;
+            found
+        } else {
+            (self.expect_end(&restored)?, Vec::new())
+        };
+        let (me, own) = (store.identity(), self.clock.at(now));
+        let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
         let mut runtime = Runtime::new(plan, store, found, self.trace.clone());
         let mut driver = Driver::new(engine);
-        runtime.now = now;
-        driver.start(now, &mut runtime);
+        runtime.now = Instant(now);
+        driver.start(own, &mut runtime);
         self.running = Some(Running { driver, runtime, working: false, armed: None });
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! A node's log as its lanes read it: the end from memory, the rest from the disk.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use outrigger::engine::{Batch, LogId, LogIndex};
+use outrigger::engine::{Batch, LogId, LogIndex, Payload};
 use outrigger::runtime::{Held, Tail};
 use outrigger::store::{LogReader, StorageError};
 
@@ -10,14 +11,16 @@ use outrigger::store::{LogReader, StorageError};
 pub(crate) struct LogView {
     /// What was written last; everything that is not flushed or not applied is in here.
     tail: Tail,
+    /// What a start has read already and the state machine has not taken, oldest first.
+    restored: VecDeque<Batch>,
     /// Reads what is flushed.
     reader: Arc<dyn LogReader>,
 }
 
 impl LogView {
-    /// The view of a log that ends at `last`, as it was restored: nothing is in memory.
-    pub(crate) fn new(last: LogId, reader: Arc<dyn LogReader>, tail_bytes: usize) -> Self {
-        Self { tail: Tail::new(last, tail_bytes), reader }
+    /// The view of a log that ends at `last`, as it was restored; `restored` is what was read of it.
+    pub(crate) fn new(last: LogId, restored: Vec<Batch>, reader: Arc<dyn LogReader>, tail_bytes: usize) -> Self {
+        Self { tail: Tail::new(last, tail_bytes), restored: restored.into(), reader }
     }
 
     pub(crate) fn append(&mut self, batches: &[Batch]) {
@@ -26,6 +29,10 @@ impl LogView {
 
     pub(crate) fn truncate(&mut self, after: LogId) {
         self.tail.truncate(after);
+        // Rare, and then it is not worth a cut: the disk has it too.
+        if self.restored.back().is_some_and(|batch| batch.last().index > after.index) {
+            self.restored.clear();
+        }
     }
 
     /// Entries up to this one are flushed and applied: memory need not hold them.
@@ -48,11 +55,24 @@ impl LogView {
         }
     }
 
-    /// The entries from `first` to `last`, all of them.
-    pub(crate) fn ending(&self, first: LogIndex, last: LogId) -> Result<Vec<Batch>, StorageError> {
+    /// The entries from `first` to `last`, all of them, for the state machine, which takes each once.
+    pub(crate) fn ending(&mut self, first: LogIndex, last: LogId) -> Result<Vec<Batch>, StorageError> {
         let held = self.tail.ending(first, last);
         let mut found = Vec::new();
         let (mut next, stop) = (first, held.first().map_or(last.index.next(), |batch| batch.first().index));
+        while next < stop
+            && let Some(batch) = self.restored.pop_front()
+        {
+            let taken = next.previous();
+            if let Some(part) = batch.after(taken).and_then(|batch| batch.through(stop.previous())) {
+                assert_eq!(part.first().index, next, "what was restored has no holes");
+                next = part.last().index.next();
+                found.push(part);
+            }
+            if batch.last().index >= stop {
+                self.restored.push_front(batch);
+            }
+        }
         while next < stop {
             let batches = self.reader.batches(next, stop.previous(), usize::MAX)?;
             next = batches.last().map_or(stop, |batch| batch.last().index.next());
@@ -60,5 +80,12 @@ impl LogView {
         }
         found.extend(held);
         Ok(found)
+    }
+
+    /// One entry of the log.
+    pub(crate) fn entry(&self, id: LogId) -> Result<Payload, StorageError> {
+        let held = self.tail.ending(id.index, id);
+        let batches = if held.is_empty() { self.reader.batches(id.index, id.index, usize::MAX)? } else { held };
+        Ok(batches[0].entries()[0].clone())
     }
 }

@@ -12,13 +12,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Status, Token, Vote, WriteId};
+use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, WriteId};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
 use crate::check::{Check, Violation, require};
 use crate::count::{Counts, note};
 use crate::durable::{Stamp, Stamps};
+use crate::look::Look;
 
 mod claims;
 #[cfg(test)]
@@ -49,8 +50,7 @@ pub(crate) enum Note {
 
 /// A node as a step leaves it.
 pub(crate) struct After<'a> {
-    pub(crate) status: Status,
-    pub(crate) vote: Vote,
+    pub(crate) look: Look,
     pub(crate) log: &'a Stamps,
     /// How much of the log has not changed since the step before.
     pub(crate) unchanged: usize,
@@ -109,7 +109,7 @@ impl Refinement {
 
     /// A node took a step.
     pub(crate) fn step(&mut self, event: &Event, after: &After<'_>) -> Result<(), Violation> {
-        let i = server(after.status.node);
+        let i = server(after.look.node);
         let holds = self.witness(i, event, after);
         let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.note_writes(i, &after.notes));
         holds.map_err(|Violation { check, reason }| Violation { check, reason: format!("{reason}; at {event}") })?;
@@ -119,22 +119,22 @@ impl Refinement {
 
     /// A node starts from what it found on its disk.
     pub(crate) fn restart(&mut self, after: &After<'_>) -> Result<(), Violation> {
-        let node = after.status.node;
+        let node = after.look.node;
         let i = server(node);
         self.unfinished.insert(node, VecDeque::new());
         let mut disk = self.at(i).disk.clone();
         let mut kept = 0;
         let pending = self.at(i).pending.clone();
         for write in &pending {
-            let same_vote =
-                (disk.current_term, disk.voted_for) == (term(after.vote.term), after.vote.voted_for.map(server));
+            let same_vote = (disk.current_term, disk.voted_for)
+                == (term(after.look.vote.term), after.look.vote.voted_for.map(server));
             if same_vote && same_log(&disk.log, after.log, 0) {
                 break;
             }
             disk.write(write);
             kept += 1;
         }
-        self.take(&Action::Restart(i, kept, index(after.status.commit)))?;
+        self.take(&Action::Restart(i, kept, index(after.look.commit)))?;
         self.compare(i, after)
     }
 
@@ -158,8 +158,8 @@ impl Refinement {
     /// Whether the model's server is as the engine is.
     fn compare(&self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
         let own = self.at(i);
-        let Status { node, role, commit, flushed, last, .. } = after.status;
-        let vote = (term(after.vote.term), after.vote.voted_for.map(server));
+        let Look { node, role, commit, flushed, last, vote, .. } = after.look;
+        let vote = (term(vote.term), vote.voted_for.map(server));
         let owned = (own.current_term, own.voted_for);
         require!(vote == owned, Refinement, "node {node} has term and vote {vote:?}, its model {owned:?}");
         let expected = match role {
@@ -174,7 +174,7 @@ impl Refinement {
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
         require!(index(flushed) == durable, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
-        for (other, matched) in &after.status.matched {
+        for (other, matched) in &after.look.matched {
             let held = own.match_index.at(server(*other)).copied();
             require!(
                 held == Some(index(*matched)),

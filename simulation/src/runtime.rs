@@ -59,7 +59,7 @@ struct Sending {
 
 /// One node, in one life, without its engine.
 pub(crate) struct Runtime {
-    /// When the engine's step is taken; set by the world before it.
+    /// When the engine's step is taken, in the world's time; set by the world before it.
     pub(crate) now: Instant,
     /// Who this is.
     pub(crate) me: Peer,
@@ -100,8 +100,13 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    pub(crate) fn new(plan: &Plan, store: DurableStore<FaultyDisk>, durable: Durable, trace: Trace) -> Self {
-        let log = LogView::new(durable.log.last(), store.reader(), plan.tail_bytes);
+    pub(crate) fn new(
+        plan: &Plan,
+        store: DurableStore<FaultyDisk>,
+        (durable, restored): (Durable, Vec<Batch>),
+        trace: Trace,
+    ) -> Self {
+        let log = LogView::new(durable.log.last(), restored, store.reader(), plan.tail_bytes);
         Self {
             now: Instant(0),
             me: store.identity(),
@@ -170,8 +175,7 @@ impl Runtime {
     /// The entry at an index of the log.
     pub(crate) fn payload_at(&self, index: LogIndex) -> Payload {
         let id = self.accepted.at(index).expect("only entries of the log are asked for").id;
-        let batches = self.log.ending(index, id).expect("the log can be read");
-        batches[0].entries()[0].clone()
+        self.log.entry(id).expect("the log can be read")
     }
 
     /// Whether the state machine has something to do.

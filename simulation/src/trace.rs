@@ -5,25 +5,38 @@ use std::hash::{Hash, Hasher};
 
 use outrigger_engine::{Instant, NodeId};
 
-/// Digests all that happens to one part of the world; prints it when asked to.
+/// What becomes of what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// Nobody is told.
+    Nothing,
+    /// It goes into a digest.
+    Digest,
+    /// It goes into a digest and is printed.
+    Print,
+}
+
+/// Tells what happens to one part of the world.
 #[derive(Clone, Debug)]
 pub(crate) struct Trace {
-    /// The digest of everything so far, in its order.
+    /// The digest of everything so far, in its order, if it is told.
     hash: Fnv,
-    /// Whether each thing is printed.
-    print: bool,
+    telling: Telling,
 }
 
 impl Trace {
-    pub(crate) fn new(print: bool) -> Self {
-        Self { hash: Fnv::default(), print }
+    pub(crate) fn new(telling: Telling) -> Self {
+        Self { hash: Fnv::default(), telling }
     }
 
     /// Something happened; `sign` says which way it went (`>` into a node, `<` out of it).
     pub(crate) fn note(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Display + Hash)) {
+        if self.telling == Telling::Nothing {
+            return;
+        }
         (now, node, sign).hash(&mut self.hash);
         what.hash(&mut self.hash);
-        if self.print {
+        if self.telling == Telling::Print {
             let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
             println!("{seconds:3}.{micros:06} node {node} {sign} {what}");
         }

@@ -8,17 +8,18 @@
 //!
 //! Nothing in it depends on anything but the seed: no clock, no thread, no hash order.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Term, Token};
 
 use crate::Failure;
-use crate::check::{Check, Judge, Violation};
+use crate::check::{Check, Checks, Judge, Violation};
 use crate::count::{Counts, add, note};
 use crate::diagram::{Diagram, Mark};
+use crate::history::History;
+use crate::look::Look;
 use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Running};
@@ -33,10 +34,12 @@ use crate::workload::{Wish, Workload};
 mod faults;
 mod happening;
 mod peace;
+mod queue;
 mod verdict;
 
-use happening::{Happening, Scheduled};
+use happening::Happening;
 use peace::Peace;
+use queue::Queue;
 
 /// Whoever asks to initialize is not a client.
 const NOBODY: Token = Token(0);
@@ -48,12 +51,10 @@ pub(crate) struct World {
     plan: Plan,
     /// Virtual time, in nanoseconds.
     now: u64,
-    /// How many things were ever scheduled; makes their order total.
-    scheduled: u64,
     /// How many events were handed to an engine.
     steps: u64,
     /// What will happen.
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: Queue,
     /// Decides about faults.
     rng: Rng,
     /// All nodes, alive or not.
@@ -85,19 +86,21 @@ pub(crate) struct World {
     trace: Trace,
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
+    /// Which of the dearer checks are made.
+    checks: Checks,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, print: bool) -> Self {
-        let mut rng = Rng::new(seed);
+    pub(crate) fn new(history: &History) -> Self {
+        let mut rng = Rng::new(history.seed);
         let plan = Plan::draw(&mut rng);
-        let nodes = plan.node_ids().map(|id| (id, Node::new(id, rng.fork(), print))).collect();
+        let telling = history.telling;
+        let nodes = plan.node_ids().map(|id| (id, Node::new(id, rng.fork(), telling))).collect();
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
         let mut world = Self {
             now: 0,
-            scheduled: 0,
             steps: 0,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             nodes,
             network,
             workload,
@@ -111,20 +114,17 @@ impl World {
             reign: None,
             faults: Counts::new(),
             is_decided: false,
-            trace: Trace::new(print),
-            diagram: None,
+            trace: Trace::new(telling),
+            diagram: history.diagram.clone(),
+            checks: history.checks,
             rng,
             plan,
         };
+        if let Some(diagram) = &world.diagram {
+            diagram.set_nodes(world.plan.nodes);
+        }
         world.schedule_beginning();
         world
-    }
-
-    /// The same world, which is drawn.
-    pub(crate) fn drawn(mut self, diagram: Diagram) -> Self {
-        diagram.set_nodes(self.plan.nodes);
-        self.diagram = Some(diagram);
-        self
     }
 
     fn mark(&self, mark: impl FnOnce() -> Mark) {
@@ -178,7 +178,7 @@ impl World {
 
     /// Lets the next thing happen; answers whether it was the last.
     fn happen_next(&mut self) -> Result<bool, Violation> {
-        let Reverse(Scheduled { at, happening, .. }) = self.queue.pop().expect("a world that is not over goes on");
+        let (at, happening) = self.queue.take().expect("a world that is not over goes on");
         assert!(at >= self.now, "time goes back from {} to {at}", self.now);
         self.now = at;
         if let Some(wakes) = happening.process().and_then(|node| self.wakes_at(node)) {
@@ -189,7 +189,7 @@ impl World {
             return Ok(false);
         }
         match happening {
-            Happening::Wake { node, life } => self.wake(node, life)?,
+            Happening::Wake { node, life, due } => self.wake(node, life, due)?,
             Happening::Request { node, life, event } => self.request(node, life, &event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
@@ -209,8 +209,7 @@ impl World {
     }
 
     fn after(&mut self, delay: u64, happening: Happening) {
-        self.scheduled += 1;
-        self.queue.push(Reverse(Scheduled { at: self.now + delay, number: self.scheduled, happening }));
+        self.queue.put(self.now + delay, happening);
     }
 
     /// The node, if it still lives the life that something was meant for.
@@ -227,14 +226,35 @@ impl World {
         if self.alive(node, life).is_some() { self.step(node, event) } else { Ok(()) }
     }
 
-    fn wake(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
-        let now = Instant(self.now);
-        let Some(running) = self.alive(node, life) else { return Ok(()) };
-        if running.driver.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            running.armed = None;
-            self.step(node, &Event::Timeout)?;
+    fn wake(&mut self, node: NodeId, life: u64, due: u64) -> Result<(), Violation> {
+        let own = self.time_at(node);
+        // A look that an earlier deadline has overtaken has nothing to see.
+        let Some(running) = self.alive(node, life).filter(|running| running.armed == Some(due)) else { return Ok(()) };
+        running.armed = None;
+        if running.driver.poll_timeout().is_some_and(|deadline| deadline <= own) {
+            return self.step(node, &Event::Timeout);
         }
+        self.arm(node);
         Ok(())
+    }
+
+    /// What the node's clock shows.
+    fn time_at(&self, node: NodeId) -> Instant {
+        self.nodes.get(&node).map_or(Instant(self.now), |node| node.clock.at(self.now))
+    }
+
+    /// Sees to it that the node's deadline is looked at in time. One that moves away costs nothing: it is the look that
+    /// finds it moved.
+    fn arm(&mut self, id: NodeId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let (life, clock) = (node.life, node.clock);
+        let Some(running) = &mut node.running else { return };
+        let due = running.driver.poll_timeout().map(|deadline| clock.reaches(deadline, now));
+        if let Some(due) = due.filter(|due| running.armed.is_none_or(|armed| *due < armed)) {
+            running.armed = Some(due);
+            self.after(due - now, Happening::Wake { node: id, life, due });
+        }
     }
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
@@ -252,7 +272,7 @@ impl World {
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
-        let now = Instant(self.now);
+        let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
         let (event, was_full) = running.runtime.end_work();
@@ -261,38 +281,43 @@ impl World {
             self.step(node, &event)?;
         }
         if let Some(running) = self.alive(node, life).filter(|_| was_full) {
-            running.runtime.now = now;
-            running.room(Lane::Apply, now);
+            running.room(Lane::Apply, own);
         }
         self.settle(node)
     }
 
     fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, request: RequestId) -> Result<(), Violation> {
-        let now = Instant(self.now);
+        let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
         self.step(node, &sent)?;
         if let Some(running) = self.alive(node, life) {
-            running.room(Lane::Peer(target), now);
+            running.room(Lane::Peer(target), own);
         }
         self.settle(node)
     }
 
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
-        let now = Instant(self.now);
+        let (now, own) = (Instant(self.now), self.time_at(node));
         let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', event);
-        running.driver.step(event.clone(), now, &mut running.runtime);
-        self.refine(node, event)?;
-        self.settle(node)
+        running.driver.step(event.clone(), own, &mut running.runtime);
+        let look = Look::at(node, running.driver.engine());
+        self.refine(node, &look, event)?;
+        self.settle_as_seen(node, &look)
     }
 
     /// Judges a node after a step, and schedules what the step has set going.
     fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
-        self.judge_step(id)?;
+        let Some(look) = self.nodes.get(&id).and_then(Node::look) else { return Ok(()) };
+        self.settle_as_seen(id, &look)
+    }
+
+    fn settle_as_seen(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
+        self.judge_step(id, look)?;
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
@@ -311,15 +336,10 @@ impl World {
             let delay = rng.between(self.plan.apply.0, self.plan.apply.1);
             scheduled.push((delay, Happening::WorkEnds { node: id, life }));
         }
-        let deadline = running.driver.poll_timeout();
-        if deadline != running.armed {
-            running.armed = deadline;
-            let delay = deadline.map(|deadline| deadline.0.saturating_sub(self.now));
-            scheduled.extend(delay.map(|delay| (delay, Happening::Wake { node: id, life })));
-        }
         for (delay, happening) in scheduled {
             self.after(delay, happening);
         }
+        self.arm(id);
         effects.into_iter().try_for_each(|effect| self.bring_about(id, life, effect))
     }
 
@@ -365,10 +385,12 @@ impl World {
 
     fn send(&mut self, from: NodeId, target: NodeId, message: &outrigger::engine::Message) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&from) else { return Ok(()) };
-        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
-        let peer = running.runtime.me;
-        self.judge.said(&status, target, message, node.durable())?;
-        self.refine_message(from, target, message)?;
+        let Some(running) = &node.running else { return Ok(()) };
+        let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
+        self.judge.said((from, term), target, message, node.durable())?;
+        if self.checks.model {
+            self.refine_message(from, target, message)?;
+        }
         let bytes = network::encode(message);
         let delays = self.network.route(&self.plan, from, target);
         self.mark(|| {

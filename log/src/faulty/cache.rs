@@ -21,6 +21,8 @@ pub(super) struct Inode {
     pub(super) platter: Vec<u8>,
     /// What was written since the last sync, in order.
     unsynced: Vec<Write>,
+    /// Whether the cache holds what a failed sync has lost: without it and unsynced writes, cache and platter are equal.
+    strayed: bool,
 }
 
 #[derive(Clone)]
@@ -52,6 +54,7 @@ impl Inode {
 
     /// A failed sync: what was not synced stays in the cache as if it had been, and no later sync will write it.
     pub(super) fn forget_unsynced(&mut self) {
+        self.strayed |= !self.unsynced.is_empty();
         self.unsynced.clear();
     }
 
@@ -64,6 +67,9 @@ impl Inode {
     /// Keeps of each sector any state that it went through since the last sync, and of the length likewise.
     pub(super) fn crash(&mut self, choose: &mut dyn FnMut(usize) -> usize) {
         let writes = mem::take(&mut self.unsynced);
+        if writes.is_empty() && !mem::take(&mut self.strayed) {
+            return;
+        }
         if !writes.is_empty() {
             let mut lengths = vec![self.platter.len()];
             lengths.extend(writes.iter().map(|write| write.offset + write.bytes.len()));
@@ -80,6 +86,7 @@ impl Inode {
                 self.crash_sector(sector, &versions, choose);
             }
         }
+        self.strayed = false;
         self.cache.clone_from(&self.platter);
     }
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use outrigger_simulation::{Checks, Diagram, History};
 
 #[path = "simulate/campaign.rs"]
 mod campaign;
@@ -39,6 +40,9 @@ struct Arguments {
     /// Draw the end of the history into this file, as a sequence diagram (SVG)
     #[arg(long, value_name = "FILE", requires = "seed")]
     diagram: Option<PathBuf>,
+    /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability
+    #[arg(long, value_name = "WHICH", default_value = "all")]
+    checks: Checks,
     /// Write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -69,6 +73,11 @@ impl Arguments {
         first..first.saturating_add(count)
     }
 
+    fn history(&self, seed: u64) -> History {
+        let history = History::new(seed).checks(self.checks);
+        if self.trace { history.printed() } else { history }
+    }
+
     fn jobs(&self) -> usize {
         let processors = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.jobs.map_or_else(processors, usize::from)
@@ -92,7 +101,7 @@ fn main() -> ExitCode {
     if let (Some(file), Some(seed)) = (&arguments.diagram, arguments.seed) {
         return draw(seed, arguments.trace, file);
     }
-    let outcome = campaign::run(arguments.seeds(), arguments.jobs(), arguments.trace);
+    let outcome = campaign::run(arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed));
     eprint!("{}", table::table(&outcome));
     for failure in &outcome.failures {
         println!("{failure}");
@@ -112,7 +121,9 @@ fn main() -> ExitCode {
 
 /// Lives through one history and draws it.
 fn draw(seed: u64, trace: bool, file: &Path) -> ExitCode {
-    let (history, diagram) = outrigger_simulation::run_drawn(seed, trace);
+    let diagram = Diagram::default();
+    let history = History::new(seed).drawn(&diagram);
+    let history = if trace { history.printed() } else { history }.live();
     let violated = history.as_ref().err().map(|failure| failure.violation.to_string());
     if let Err(error) = std::fs::write(file, diagram.svg(&format!("seed {seed}"), violated.as_deref())) {
         eprintln!("simulate: {} cannot be written: {error}", file.display());

@@ -9,6 +9,7 @@ use outrigger::engine::{
 
 use super::{After, Note};
 use crate::check::Check;
+use crate::history::History;
 use crate::world::World;
 
 /// One falsehood; each answers whether it found something to falsify.
@@ -49,7 +50,7 @@ impl Falsify {
 
 /// A history with this falsehood in it is refused, and for this reason.
 fn is_refused(falsify: Falsify, reason: &str) {
-    let mut world = World::new(2, false);
+    let mut world = World::new(&History::new(2));
     world.falsify = Some(falsify);
     let violation = world.run().expect_err("a falsehood was believed");
     assert_eq!(violation.check, Check::Refinement, "{violation}");
@@ -71,7 +72,7 @@ fn change<T>(there: Option<T>, change: impl FnOnce(T)) -> bool {
 
 #[test]
 fn a_history_without_falsehoods_is_believed_and_takes_every_action() {
-    let mut world = World::new(2, false);
+    let mut world = World::new(&History::new(2));
     world.run().expect("all is well");
     assert!(world.report(2).committed > 0);
 }
@@ -80,8 +81,8 @@ fn a_history_without_falsehoods_is_believed_and_takes_every_action() {
 fn a_leader_commits_what_no_quorum_holds() {
     step(
         |after| {
-            let leads = after.status.role == RoleKind::Leader && after.status.commit < after.status.last.index;
-            change(leads.then_some(&mut after.status.commit), |commit| *commit = commit.next())
+            let leads = after.look.role == RoleKind::Leader && after.look.commit < after.look.last.index;
+            change(leads.then_some(&mut after.look.commit), |commit| *commit = commit.next())
         },
         "a quorum holds it durably",
     );
@@ -91,9 +92,9 @@ fn a_leader_commits_what_no_quorum_holds() {
 fn a_follower_commits_more_than_it_was_told() {
     step(
         |after| {
-            let follows = after.status.role == RoleKind::Follower && after.status.leader.is_some();
-            let ahead = follows && after.status.commit < after.status.last.index;
-            change(ahead.then_some(&mut after.status.commit), |commit| *commit = commit.next())
+            let follows = after.look.role == RoleKind::Follower && after.look.leader.is_some();
+            let ahead = follows && after.look.commit < after.look.last.index;
+            change(ahead.then_some(&mut after.look.commit), |commit| *commit = commit.next())
         },
         "",
     );
@@ -103,8 +104,8 @@ fn a_follower_commits_more_than_it_was_told() {
 fn a_vote_is_changed() {
     step(
         |after| {
-            let other = after.vote.voted_for.map(|node| NodeId(node.0 % 3 + 1));
-            change(other, |other| after.vote.voted_for = Some(other))
+            let other = after.look.vote.voted_for.map(|node| NodeId(node.0 % 3 + 1));
+            change(other, |other| after.look.vote.voted_for = Some(other))
         },
         "vote",
     );
@@ -112,15 +113,22 @@ fn a_vote_is_changed() {
 
 #[test]
 fn a_term_is_skipped() {
-    step(|after| change((after.vote.term > Term(0)).then_some(()), |()| after.vote.term = after.vote.term.next()), "");
+    step(
+        |after| {
+            change((after.look.vote.term > Term(0)).then_some(()), |()| {
+                after.look.vote.term = after.look.vote.term.next()
+            })
+        },
+        "",
+    );
 }
 
 #[test]
 fn a_follower_leads_without_a_vote() {
     step(
         |after| {
-            let follows = after.status.role == RoleKind::Follower && after.vote.term > Term(0);
-            change(follows.then_some(()), |()| after.status.role = RoleKind::Leader)
+            let follows = after.look.role == RoleKind::Follower && after.look.vote.term > Term(0);
+            change(follows.then_some(()), |()| after.look.role = RoleKind::Leader)
         },
         "",
     );
@@ -130,8 +138,8 @@ fn a_follower_leads_without_a_vote() {
 fn a_leader_believes_in_more_than_was_acknowledged() {
     step(
         |after| {
-            let first = after.status.matched.values_mut().next();
-            change(first, |matched| *matched = matched.next())
+            let first = after.look.matched.first_mut();
+            change(first, |(_, matched)| *matched = matched.next())
         },
         "holds so much of the leader's log durably",
     );
@@ -141,8 +149,8 @@ fn a_leader_believes_in_more_than_was_acknowledged() {
 fn a_node_counts_as_durable_what_is_not() {
     step(
         |after| {
-            let ahead = after.status.flushed < after.status.last.index;
-            change(ahead.then_some(()), |()| after.status.flushed = after.status.last.index)
+            let ahead = after.look.flushed < after.look.last.index;
+            change(ahead.then_some(()), |()| after.look.flushed = after.look.last.index)
         },
         "is durable on",
     );

@@ -25,7 +25,7 @@ impl Refinement {
                 None => Ok(()),
             },
             Event::LogFlushed { write } => {
-                let count = self.finish(after.status.node, *write);
+                let count = self.finish(after.look.node, *write);
                 self.take(&Action::Flush(i, count))?;
                 self.count_own_vote(i)
             }
@@ -47,7 +47,7 @@ impl Refinement {
 
     fn received(&mut self, i: ServerId, from: NodeId, message: &Message, after: &After<'_>) -> Result<(), Violation> {
         if let Some(later) = message.term().map(term).filter(|later| *later > self.at(i).current_term)
-            && term(after.vote.term) >= later
+            && term(after.look.vote.term) >= later
         {
             self.take(&Action::UpdateTerm(i, later))?;
         }
@@ -55,7 +55,7 @@ impl Refinement {
         let is_present = |other: outrigger::engine::Term| term(other) == own.current_term;
         match message {
             Message::RequestVote(request) if is_present(request.term) => {
-                let is_new = own.voted_for.is_none() && after.vote.voted_for == Some(from);
+                let is_new = own.voted_for.is_none() && after.look.vote.voted_for == Some(from);
                 if is_new { self.take(&Action::GrantVote(i, j)) } else { Ok(()) }
             }
             Message::RequestVoteReply(reply)
@@ -96,7 +96,7 @@ impl Refinement {
 
     /// A follower commits what its leader says.
     fn commit(&mut self, i: ServerId, leader: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        let commit = index(after.status.commit);
+        let commit = index(after.look.commit);
         if commit > self.at(i).commit_index {
             return self.take(&Action::HandleCommit(i, leader, commit));
         }
@@ -105,8 +105,8 @@ impl Refinement {
 
     /// Campaigns, offices, and the ends of both.
     fn change_of_role(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        let role = after.status.role;
-        let campaigns = term(after.vote.term) > self.at(i).current_term;
+        let role = after.look.role;
+        let campaigns = term(after.look.vote.term) > self.at(i).current_term;
         if self.at(i).role == Role::Leader && (campaigns || role != RoleKind::Leader) {
             self.begin_rounds(i, after)?;
             self.take(&Action::StepDown(i))?;
@@ -137,13 +137,13 @@ impl Refinement {
 
     /// What a leader has learned of the others, and committed for it.
     fn acknowledgements(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        for (other, matched) in &after.status.matched {
+        for (other, matched) in &after.look.matched {
             let (j, matched) = (server(*other), index(*matched));
             if self.at(i).match_index.at(j).is_some_and(|held| matched > *held) {
                 self.take(&Action::HandleAcknowledgement(i, j, matched))?;
             }
         }
-        let commit = index(after.status.commit);
+        let commit = index(after.look.commit);
         if self.at(i).role == Role::Leader && commit > self.at(i).commit_index {
             self.take(&Action::AdvanceCommitIndex(i, commit))?;
         }
@@ -155,8 +155,8 @@ impl Refinement {
     fn rounds_and_reads(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         match event {
             Event::Read { token } => {
-                self.ask(Question::Caller(after.status.node, *token))?;
-                self.begin(i, Question::Caller(after.status.node, *token))?;
+                self.ask(Question::Caller(after.look.node, *token))?;
+                self.begin(i, Question::Caller(after.look.node, *token))?;
             }
             Event::Received { from, message: Some(Message::ReadIndex { term: asked, request }) }
                 if term(*asked) == self.at(i).current_term =>
@@ -173,7 +173,7 @@ impl Refinement {
         self.confirm(i)?;
         for note in &after.notes {
             if let Note::Read(token) = note {
-                self.serve(i, Question::Caller(after.status.node, *token))?;
+                self.serve(i, Question::Caller(after.look.node, *token))?;
             }
         }
         Ok(())

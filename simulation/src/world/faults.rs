@@ -53,10 +53,7 @@ impl World {
             note(&mut self.faults, "power cut of all at once");
             return all.into_iter().try_for_each(|node| self.crash(node, true));
         }
-        let leads = |node: &&NodeId| {
-            let status = self.nodes.get(node).and_then(Node::status);
-            status.is_some_and(|status| status.role == outrigger::engine::RoleKind::Leader)
-        };
+        let leads = |node: &&NodeId| self.nodes.get(node).and_then(Node::look).is_some_and(|look| look.leads());
         let leader = all.iter().find(leads).copied();
         let any = *self.rng.pick(&all);
         let victim = if self.rng.chance(500_000) { leader.unwrap_or(any) } else { any };
@@ -133,7 +130,7 @@ impl World {
     /// A process starts, says hello to the others, and begins the cluster if there is none yet.
     pub(super) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_none()) else { return Ok(()) };
-        node.start(&self.plan, Instant(self.now))?;
+        node.start(&self.plan, self.checks, self.now)?;
         let Some(running) = &node.running else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");

@@ -1,6 +1,4 @@
-//! What can happen, and its order.
-
-use std::cmp::Ordering;
+//! What can happen.
 
 use bytes::Bytes;
 use outrigger::engine::{Event, NodeId, Peer, RequestId, Token};
@@ -8,8 +6,8 @@ use outrigger::engine::{Event, NodeId, Peer, RequestId, Token};
 /// One thing that happens. What names a life happens only to that life of its node.
 #[derive(Debug)]
 pub(crate) enum Happening {
-    /// A deadline of an engine.
-    Wake { node: NodeId, life: u64 },
+    /// A deadline of an engine is due, or was when it was armed.
+    Wake { node: NodeId, life: u64, due: u64 },
     /// A client's request reaches a node.
     Request { node: NodeId, life: u64, event: Event },
     /// A message's way ends; without content it is a handshake.
@@ -62,34 +60,3 @@ impl Happening {
         }
     }
 }
-
-/// Something that will happen.
-#[derive(Debug)]
-pub(crate) struct Scheduled {
-    /// When, in virtual nanoseconds.
-    pub(crate) at: u64,
-    /// Unique: what was scheduled first happens first.
-    pub(crate) number: u64,
-    /// What.
-    pub(crate) happening: Happening,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Scheduled {}

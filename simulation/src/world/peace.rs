@@ -7,15 +7,15 @@
 //!
 //! With pre-votes a node that does not hear its leader must not disturb the others; without them it may, and hears it.
 
-use std::cmp::Reverse;
 use std::time::Duration;
 
-use outrigger::engine::{Incarnation, NodeId, Peer, RoleKind, Status, Term};
+use outrigger::engine::{Incarnation, NodeId, Peer, Term};
 
 use super::World;
 use super::happening::Happening;
 use crate::check::{Violation, require};
 use crate::count::note;
+use crate::look::Look;
 use crate::node::Node;
 use crate::plan::SECOND;
 
@@ -42,9 +42,9 @@ impl World {
             return;
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
-        let leader = self.nodes.values().filter_map(Node::status).find(|status| status.role == RoleKind::Leader);
+        let leader = self.nodes.values().filter_map(Node::look).find(Look::leads);
         let any = *self.rng.pick(&nodes);
-        let lonely = leader.map(|status| status.node).filter(|_| self.rng.chance(500_000)).unwrap_or(any);
+        let lonely = leader.map(|look| look.node).filter(|_| self.rng.chance(500_000)).unwrap_or(any);
         let friend = Some(*self.rng.pick(&nodes)).filter(|_| nodes.len() > 3);
         let others = nodes.into_iter().filter(|node| *node != lonely && Some(*node) != friend);
         self.network.cut_links(others.map(|other| (other, lonely)));
@@ -63,7 +63,7 @@ impl World {
         self.reign = self.present_reign();
         let Some((_, leader)) = self.reign else { return };
         self.peace = Peace::Still;
-        self.queue.retain(|Reverse(scheduled)| !matches!(scheduled.happening, Happening::Arrive { .. }));
+        self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
         let followers: Vec<NodeId> = self.plan.node_ids().filter(|node| *node != leader).collect();
         if self.plan.pre_vote && followers.len() > 1 {
             let deaf = *self.rng.pick(&followers);
@@ -98,7 +98,7 @@ impl World {
 
     /// The highest term that has a leader, and who it is.
     fn present_reign(&self) -> Option<(Term, NodeId)> {
-        let leaders = self.nodes.values().filter_map(Node::status).filter(|status| status.role == RoleKind::Leader);
-        leaders.map(|Status { term, node, .. }| (term, node)).max()
+        let leaders = self.nodes.values().filter_map(Node::look).filter(Look::leads);
+        leaders.map(|Look { term, node, .. }| (term, node)).max()
     }
 }

@@ -6,6 +6,7 @@ use super::World;
 use super::peace::Peace;
 use crate::check::{self, Observed, Violation, require};
 use crate::diagram::Mark;
+use crate::look::Look;
 use crate::machine::Write;
 use crate::node::Node;
 use crate::plan::MILLISECOND;
@@ -14,24 +15,25 @@ use crate::workload::Workload;
 
 impl World {
     /// Holds a node, as a step has left it, against everything that must hold.
-    pub(super) fn judge_step(&mut self, id: NodeId) -> Result<(), Violation> {
+    pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
-        let (Some(status), Some(running)) = (node.status(), &node.running) else { return Ok(()) };
+        let Some(running) = &node.running else { return Ok(()) };
         let runtime = &running.runtime;
         if runtime.truncated {
-            self.judge.truncated(&status)?;
+            self.judge.truncated(look)?;
         }
         let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
         let observed = Observed {
             life: node.life,
             may_halt: node.is_failing,
-            status: &status,
+            look,
+            membership: running.driver.engine().membership(),
             log: &runtime.accepted,
             checked: runtime.checked,
             callers: &runtime.callers,
             disks: &disks,
         };
-        let (now, before) = ((status.role, status.term), self.judge.role(id));
+        let (now, before) = ((look.role, look.term), self.judge.role(id));
         if before != Some(now) {
             self.mark(|| Mark::Role { node: id, role: now.0, term: now.1 });
         }
@@ -51,27 +53,32 @@ impl World {
     }
 
     /// Holds a step of a node against the model.
-    pub(super) fn refine(&mut self, id: NodeId, event: &Event) -> Result<(), Violation> {
-        self.beside_model(id, |refinement, after| refinement.step(event, after))
+    pub(super) fn refine(&mut self, id: NodeId, look: &Look, event: &Event) -> Result<(), Violation> {
+        self.beside_model(id, look, |refinement, after| refinement.step(event, after))
     }
 
     /// Holds the beginning of a node's life against the model.
     pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
-        self.beside_model(id, Refinement::restart)
+        let Some(look) = self.nodes.get(&id).and_then(Node::look) else { return Ok(()) };
+        self.beside_model(id, &look, Refinement::restart)
     }
 
     fn beside_model(
         &mut self,
         id: NodeId,
+        look: &Look,
         hold: impl FnOnce(&mut Refinement, &After<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
-        let (Some(status), Some(running)) = (node.status(), &mut node.running) else { return Ok(()) };
+        let Some(running) = &mut node.running else { return Ok(()) };
+        if !self.checks.model {
+            running.runtime.notes.clear();
+            return Ok(());
+        }
         let notes = std::mem::take(&mut running.runtime.notes);
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
-        let vote = running.driver.engine().vote();
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { status, vote, log, unchanged, notes };
+        let mut after = After { look: look.clone(), log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);
@@ -93,8 +100,8 @@ impl World {
         if self.peace == Peace::Still {
             self.require_stillness()?;
         }
-        let states: Option<Vec<_>> = self.core().map(|node| Some((node.status()?, node.running.as_ref()?))).collect();
-        let nodes = states.iter().flatten().map(|(status, running)| (status, &running.runtime.accepted));
+        let states: Option<Vec<_>> = self.core().map(|node| Some((node.look()?, node.running.as_ref()?))).collect();
+        let nodes = states.iter().flatten().map(|(look, running)| (look, &running.runtime.accepted));
         if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
             match self.peace {
                 Peace::Calm => self.become_idle()?,
@@ -109,7 +116,7 @@ impl World {
 
     fn require_patience(&self) -> Result<(), Violation> {
         let until = self.calm_until.expect("reviews begin when it is calm");
-        let shown: Vec<_> = self.nodes.values().map(Node::status).collect();
+        let shown: Vec<_> = self.nodes.values().map(Node::look).collect();
         let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
         require!(
             self.now < until,
@@ -122,7 +129,7 @@ impl World {
     /// What must hold in the end.
     pub(super) fn conclude(&mut self) -> Result<bool, Violation> {
         self.refinement.check()?;
-        self.is_decided = self.workload.history.check()?;
+        self.is_decided = self.workload.history.check(self.checks.linearizability)?;
         self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
         let expected = self.workload.judge.last_values();
         for (id, node) in &self.nodes {

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use outrigger_simulation::{Failure, Report, Total, run as live_through};
+use outrigger_simulation::{Failure, History, Report, Total};
 
 /// What became of all seeds.
 pub(crate) struct Outcome {
@@ -26,12 +26,12 @@ const SHOWN_EVERY: Duration = Duration::from_millis(200);
 type Lived = (Result<Report, Failure>, Duration);
 
 /// Lives through all seeds, `jobs` at a time.
-pub(crate) fn run(seeds: Range<u64>, jobs: usize, trace: bool) -> Outcome {
+pub(crate) fn run(seeds: Range<u64>, jobs: usize, history: impl Fn(u64) -> History + Sync) -> Outcome {
     let next = AtomicU64::new(seeds.start);
     let (sender, receiver) = channel();
     thread::scope(|scope| {
         for _ in 0..jobs {
-            let (sender, next, end) = (sender.clone(), &next, seeds.end);
+            let (sender, next, end, history) = (sender.clone(), &next, seeds.end, &history);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -39,7 +39,7 @@ pub(crate) fn run(seeds: Range<u64>, jobs: usize, trace: bool) -> Outcome {
                         return;
                     }
                     let began = Instant::now();
-                    let lived = live_through(seed, trace);
+                    let lived = history(seed).live();
                     // Nobody listens any more once there are enough failures.
                     if sender.send((lived, began.elapsed())).is_err() {
                         return;

@@ -78,7 +78,7 @@ mod trial {
     use std::time::Instant;
 
     use outrigger_simulation::mutants::{Mutant, choose};
-    use outrigger_simulation::{Check, Failure, run as live_through};
+    use outrigger_simulation::{Check, Failure, History};
 
     /// What became of a mutant.
     #[derive(Default)]
@@ -144,7 +144,7 @@ mod trial {
                         if seed >= end.load(Ordering::SeqCst) {
                             return;
                         }
-                        let history = live_through(seed, false);
+                        let history = History::new(seed).live();
                         if history.as_ref().is_err_and(is_find) {
                             end.fetch_min(seed + 1, Ordering::SeqCst);
                         }

@@ -1,0 +1,80 @@
+//! Which of the dearer checks are made. Those that cost little always are: one leader a term, one vote, matching logs, one
+//! chain of committed entries, promises kept, clients told the truth, each request answered.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The checks that cost enough to be left out at times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// Every step is a step of the extended model.
+    pub model: bool,
+    /// The whole of every restored log is what was flushed; without it, its end and its vote are.
+    pub recovery: bool,
+    /// The history of all clients is linearizable, found by searching for an order; without it, by the log's order only.
+    pub linearizability: bool,
+}
+
+impl Checks {
+    /// All of them.
+    pub const ALL: Self = Self { model: true, recovery: true, linearizability: true };
+    /// None of them.
+    pub const LIGHT: Self = Self { model: false, recovery: false, linearizability: false };
+    /// Each of them by itself, with its name.
+    pub const EACH: [(&'static str, Self); 3] = [
+        ("model", Self { model: true, ..Self::LIGHT }),
+        ("recovery", Self { recovery: true, ..Self::LIGHT }),
+        ("linearizability", Self { linearizability: true, ..Self::LIGHT }),
+    ];
+
+    const fn and(self, other: Self) -> Self {
+        Self {
+            model: self.model || other.model,
+            recovery: self.recovery || other.recovery,
+            linearizability: self.linearizability || other.linearizability,
+        }
+    }
+}
+
+/// `all`, `light`, or names with commas between them.
+impl FromStr for Checks {
+    type Err = UnknownCheck;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCheck> {
+        match text {
+            "all" => Ok(Self::ALL),
+            "light" => Ok(Self::LIGHT),
+            names => names.split(',').try_fold(Self::LIGHT, |checks, name| {
+                let found = Self::EACH.into_iter().find(|(known, _)| *known == name.trim());
+                found.map(|(_, check)| checks.and(check)).ok_or_else(|| UnknownCheck(name.to_owned()))
+            }),
+        }
+    }
+}
+
+/// A name that no check has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCheck(String);
+
+impl fmt::Display for UnknownCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Checks::EACH.iter().map(|(name, _)| *name).collect();
+        write!(f, "no check is called {:?}; say all, light, or some of {}", self.0, names.join(","))
+    }
+}
+
+impl std::error::Error for UnknownCheck {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_are_chosen_by_their_names() {
+        assert_eq!("all".parse(), Ok(Checks::ALL));
+        assert_eq!("light".parse(), Ok(Checks::LIGHT));
+        assert_eq!("model, recovery".parse(), Ok(Checks { linearizability: false, ..Checks::ALL }));
+        let refused = "model,speed".parse::<Checks>().unwrap_err().to_string();
+        assert_eq!(refused, "no check is called \"speed\"; say all, light, or some of model,recovery,linearizability");
+    }
+}

@@ -1,0 +1,86 @@
+//! One history: the seed that it comes from, what of it is checked, and who is told.
+
+use std::panic::{self, AssertUnwindSafe};
+
+use crate::Failure;
+use crate::check::{Check, Checks, Violation};
+use crate::diagram::Diagram;
+use crate::report::Report;
+use crate::trace::Telling;
+use crate::world::World;
+
+/// What is to be lived through, and how closely it is watched.
+///
+/// ```
+/// use outrigger_simulation::{Checks, History};
+///
+/// let report = History::new(1).checks(Checks::LIGHT).live()?;
+/// assert!(report.written > 0, "the cluster served");
+/// # Ok::<(), outrigger_simulation::Failure>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct History {
+    /// Decides everything that happens.
+    pub(crate) seed: u64,
+    pub(crate) checks: Checks,
+    pub(crate) telling: Telling,
+    pub(crate) diagram: Option<Diagram>,
+}
+
+impl History {
+    /// The history of a seed, with all checks.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { seed, checks: Checks::ALL, telling: Telling::Nothing, diagram: None }
+    }
+
+    /// Makes these of the dearer checks. What happens is the same with any.
+    #[must_use]
+    pub fn checks(self, checks: Checks) -> Self {
+        Self { checks, ..self }
+    }
+
+    /// Digests everything that happens into [`Report::digest`].
+    #[must_use]
+    pub fn digested(self) -> Self {
+        Self { telling: Telling::Digest, ..self }
+    }
+
+    /// Prints everything that happens to standard output.
+    #[must_use]
+    pub fn printed(self) -> Self {
+        Self { telling: Telling::Print, ..self }
+    }
+
+    /// Draws the end of it.
+    ///
+    /// ```
+    /// use outrigger_simulation::{Diagram, History};
+    ///
+    /// let diagram = Diagram::default();
+    /// assert!(History::new(1).drawn(&diagram).live().is_ok());
+    /// assert!(diagram.svg("seed 1", None).starts_with("<svg"));
+    /// ```
+    #[must_use]
+    pub fn drawn(self, diagram: &Diagram) -> Self {
+        Self { diagram: Some(diagram.clone()), ..self }
+    }
+
+    /// Lives through it.
+    ///
+    /// # Errors
+    /// What went wrong first.
+    pub fn live(&self) -> Result<Report, Failure> {
+        let mut world = World::new(self);
+        let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
+            Ok(Ok(())) => return Ok(world.report(self.seed)),
+            Ok(Err(violation)) => violation,
+            Err(panic) => {
+                let said = panic.downcast_ref::<String>().map(String::as_str);
+                let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+                Violation { check: Check::Assertion, reason: said.to_owned() }
+            }
+        };
+        Err(world.failure(self.seed, violation))
+    }
+}

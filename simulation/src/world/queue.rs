@@ -1,0 +1,91 @@
+//! The queue of what will happen, in the order of virtual time.
+//!
+//! ```text
+//!   heap    (time, number, place)   small, so that sorting moves little
+//!   places  what happens            stays where it is until its time comes
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::happening::Happening;
+
+/// What will happen. Of what happens at the same time, the first that was put in comes first.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    /// When, the how-manieth it was to be put in, and its place. Numbers are unique, so the order is total.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// What waits; `None` in a place that is free.
+    places: Vec<Option<Happening>>,
+    /// The places that are free.
+    free: Vec<usize>,
+    /// How many were ever put in.
+    number: u64,
+}
+
+impl Queue {
+    /// Something will happen at a time, in virtual nanoseconds.
+    pub(crate) fn put(&mut self, at: u64, happening: Happening) {
+        self.number += 1;
+        let place = self.free.pop().unwrap_or(self.places.len());
+        if place == self.places.len() {
+            self.places.push(None);
+        }
+        self.places[place] = Some(happening);
+        self.heap.push(Reverse((at, self.number, place)));
+    }
+
+    /// What happens next, and when; `None` when nothing ever will.
+    pub(crate) fn take(&mut self) -> Option<(u64, Happening)> {
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.places[place].take().expect("a place in the heap is taken")))
+    }
+
+    /// Some of it will never happen.
+    pub(crate) fn keep(&mut self, keeps: impl Fn(&Happening) -> bool) {
+        let Self { heap, places, free, .. } = self;
+        heap.retain(|Reverse((_, _, place))| {
+            let kept = places[*place].as_ref().is_some_and(&keeps);
+            if !kept {
+                places[*place] = None;
+                free.push(*place);
+            }
+            kept
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clients(queue: &mut Queue) -> Vec<(u64, u64)> {
+        let client = |happening| match happening {
+            Happening::Ask { client } => client,
+            other => panic!("{other:?}"),
+        };
+        std::iter::from_fn(|| queue.take()).map(|(at, happening)| (at, client(happening))).collect()
+    }
+
+    #[test]
+    fn what_is_due_first_comes_first_and_of_equals_what_was_put_in_first() {
+        let mut queue = Queue::default();
+        for (at, client) in [(7, 1), (3, 2), (7, 3), (1, 4)] {
+            queue.put(at, Happening::Ask { client });
+        }
+        assert_eq!(queue.take().map(|(at, _)| at), Some(1));
+        queue.put(7, Happening::Ask { client: 5 });
+        assert_eq!(clients(&mut queue), [(3, 2), (7, 1), (7, 3), (7, 5)]);
+    }
+
+    #[test]
+    fn what_is_not_kept_never_comes_and_its_place_is_used_again() {
+        let mut queue = Queue::default();
+        (1..=4).for_each(|client| queue.put(client, Happening::Ask { client }));
+        queue.keep(|happening| matches!(happening, Happening::Ask { client: 1 | 4 }));
+        queue.put(2, Happening::Ask { client: 9 });
+        assert_eq!(clients(&mut queue), [(1, 1), (2, 9), (4, 4)]);
+        assert_eq!(queue.places.len(), 4);
+    }
+}
