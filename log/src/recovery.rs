@@ -295,7 +295,15 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
 /// How many bytes stand behind the end of the groups, up to the last that is not zero.
 fn residue(image: &[u8], header: &SegmentHeader, walk: &Walk) -> u64 {
     let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
-    behind.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
+    // Mostly zeros, and megabytes of them: they are looked at by the piece.
+    let mut end = behind.len();
+    for piece in behind.rchunks(256) {
+        if piece.iter().fold(0, |any, byte| any | byte) != 0 {
+            break;
+        }
+        end -= piece.len();
+    }
+    behind[..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
 }
 
 /// What is cut off behind the end of the groups; `None` for zeros.

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::{codec, frame};
 
@@ -35,11 +35,14 @@ pub(crate) struct Network {
     healed: bool,
     /// What it did.
     pub(crate) faults: Counts,
+    /// Where messages are encoded; empty between two of them.
+    buffer: frame::FrameBuffer,
 }
 
 impl Network {
-    pub(crate) const fn new(rng: Rng) -> Self {
-        Self { rng, cut: BTreeSet::new(), healed: false, faults: Counts::new() }
+    pub(crate) fn new(rng: Rng) -> Self {
+        let buffer = frame::FrameBuffer::default();
+        Self { rng, cut: BTreeSet::new(), healed: false, faults: Counts::new(), buffer }
     }
 
     /// How long each copy of a message takes; none if it is lost.
@@ -65,6 +68,13 @@ impl Network {
             note(&mut self.faults, "message overtaken");
         }
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
+    }
+
+    /// The bytes of a message, as a connection would carry them.
+    pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
+        let buffer = &mut self.buffer;
+        codec::encode(message, GROUP, frame::BODY_BYTES_MAX, buffer).expect("messages stay far below the frame limit");
+        buffer.copy_to_bytes(buffer.remaining())
     }
 
     /// Cuts links, in one of the ways in which networks come apart.
@@ -130,13 +140,6 @@ impl std::fmt::Display for Network {
         f.write_str("links cut:")?;
         self.cut.iter().try_for_each(|(from, target)| write!(f, " {from}\u{2192}{target}"))
     }
-}
-
-/// The bytes of a message, as a connection would carry them.
-pub(crate) fn encode(message: &Message) -> Bytes {
-    let mut buffer = frame::FrameBuffer::default();
-    codec::encode(message, GROUP, frame::BODY_BYTES_MAX, &mut buffer).expect("messages stay far below the frame limit");
-    Bytes::from(buffer.to_vec())
 }
 
 /// The message that was encoded to these bytes.

@@ -75,7 +75,7 @@ impl Plan {
         // Kinds of faults are left out at times: some bugs need one kind and quiet from the others.
         let mut often = |low: u64, high: u64| if rng.chance(300_000) { 0 } else { rng.between(low, high) };
         let (loss, duplicates, stragglers) = (often(1_000, 200_000), often(1_000, 200_000), often(1_000, 60_000));
-        let (power_cuts, pauses) = (often(50_000, 500_000), often(50_000, 500_000));
+        let (power_cuts, pauses) = (often(20_000, 200_000), often(50_000, 500_000));
         let (slow_flushes, hunts) = (often(1_000, 100_000), often(100_000, 900_000));
         let (failing_syncs, rot) = (often(50_000, 500_000), often(10_000, 200_000));
         let dies_speaking = often(100, 6_000);

@@ -391,12 +391,15 @@ impl World {
         if self.checks.model {
             self.refine_message(from, target, message)?;
         }
-        let bytes = network::encode(message);
         let delays = self.network.route(&self.plan, from, target);
         self.mark(|| {
             let arrives = delays.iter().map(|delay| self.now + delay).collect();
             Mark::Message { from, to: target, text: message.to_string(), arrives }
         });
+        if delays.is_empty() {
+            return Ok(());
+        }
+        let bytes = self.network.encode(message);
         for delay in delays {
             self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
         }
