@@ -102,6 +102,14 @@ struct Seen {
     applied: LogIndex,
 }
 
+/// An entry that once stood in a log.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// The entry before it.
+    before: LogId,
+}
+
 /// Keeps the one history that everything must fit.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
@@ -109,8 +117,8 @@ pub(crate) struct Judge {
     leaders: BTreeMap<Term, NodeId>,
     /// Whom each node gave its vote in each term.
     votes: BTreeMap<(NodeId, Term), NodeId>,
-    /// Each entry that ever stood in a log: the entry before it, and its digest.
-    entries: BTreeMap<LogId, (LogId, u64)>,
+    /// Each entry that ever stood in a log, by its index.
+    entries: Vec<Vec<Known>>,
     /// Every entry that ever was committed, the one with index 1 first; only grows.
     chain: Stamps,
     /// The term in which each entry of the chain was committed; never goes back along the chain.
@@ -166,12 +174,20 @@ impl Judge {
         let id = node.look.node;
         require!(node.log.last() == node.look.last, Health, "node {id} says its log ends at {}", node.look.last);
         let mut before = node.checked.checked_sub(1).map_or(LogId::ZERO, |last| node.log.0[last].id);
-        for Stamp { id: entry, digest } in &node.log.0[node.checked..] {
-            let known = *self.entries.entry(*entry).or_insert((before, *digest));
-            require!(known.0 == before, LogMatching, "{entry} follows {} and, on node {id}, {before}", known.0);
-            require!(known.1 == *digest, LogMatching, "{entry} on node {id} is another entry than elsewhere");
+        for (place, stamp) in node.log.0.iter().enumerate().skip(node.checked) {
+            let entry = stamp.id;
             require!(entry.term >= before.term, LogMatching, "{entry} follows {before} on node {id}");
-            before = *entry;
+            if self.entries.len() <= place {
+                self.entries.resize_with(place + 1, Vec::new);
+            }
+            match self.entries[place].iter().find(|known| known.stamp.id == entry) {
+                Some(Known { stamp: known, before: after }) => {
+                    require!(*after == before, LogMatching, "{entry} follows {after} and, on node {id}, {before}");
+                    require!(known == stamp, LogMatching, "{entry} on node {id} is another entry than elsewhere");
+                }
+                None => self.entries[place].push(Known { stamp: *stamp, before }),
+            }
+            before = entry;
         }
         Ok(())
     }

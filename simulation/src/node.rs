@@ -51,6 +51,35 @@ pub(crate) struct Node {
     pub(crate) faults: Counts,
 }
 
+/// All nodes of a world, alive or not. Their ids are 1, 2, 3 and so on.
+#[derive(Debug)]
+pub(crate) struct Nodes(Vec<Node>);
+
+impl Nodes {
+    /// From the nodes, in the order of their ids.
+    pub(crate) fn new(nodes: impl Iterator<Item = Node>) -> Self {
+        let nodes: Vec<Node> = nodes.collect();
+        assert!((1..).zip(&nodes).all(|(id, node)| node.id == NodeId(id)), "nodes are numbered from 1");
+        Self(nodes)
+    }
+
+    pub(crate) fn get(&self, id: NodeId) -> Option<&Node> {
+        self.0.get(place(id)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.0.get_mut(place(id)?)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
+        self.0.iter()
+    }
+}
+
+fn place(id: NodeId) -> Option<usize> {
+    usize::try_from(id.0.checked_sub(1)?).ok()
+}
+
 /// A node that lives.
 #[derive(Debug)]
 pub(crate) struct Running {

@@ -8,7 +8,6 @@
 //!
 //! Nothing in it depends on anything but the seed: no clock, no thread, no hash order.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +21,7 @@ use crate::history::History;
 use crate::look::Look;
 use crate::machine::Answer;
 use crate::network::{self, Network};
-use crate::node::{Node, Running};
+use crate::node::{Node, Nodes, Running};
 use crate::plan::{MILLISECOND, Plan};
 use crate::refinement::Refinement;
 use crate::report::Report;
@@ -58,7 +57,7 @@ pub(crate) struct World {
     /// Decides about faults.
     rng: Rng,
     /// All nodes, alive or not.
-    nodes: BTreeMap<NodeId, Node>,
+    nodes: Nodes,
     /// Between the nodes.
     network: Network,
     /// The clients.
@@ -95,7 +94,7 @@ impl World {
         let mut rng = Rng::new(history.seed);
         let plan = Plan::draw(&mut rng);
         let telling = history.telling;
-        let nodes = plan.node_ids().map(|id| (id, Node::new(id, rng.fork(), telling))).collect();
+        let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
         let mut world = Self {
             now: 0,
@@ -147,14 +146,14 @@ impl World {
     /// How often each kind of fault struck.
     fn all_faults(&self) -> Counts {
         let mut faults = self.faults.clone();
-        self.nodes.values().for_each(|node| add(&mut faults, &node.faults));
+        self.nodes.iter().for_each(|node| add(&mut faults, &node.faults));
         add(&mut faults, &self.network.faults);
         faults
     }
 
     /// What the history came to.
     pub(crate) fn report(mut self, seed: u64) -> Report {
-        for node in self.nodes.values() {
+        for node in self.nodes.iter() {
             self.trace.join(node.running.as_ref().map_or(&node.trace, |running| &running.runtime.trace));
         }
         let (read, unknown) = self.workload.counts();
@@ -214,12 +213,12 @@ impl World {
 
     /// The node, if it still lives the life that something was meant for.
     fn alive(&mut self, node: NodeId, life: u64) -> Option<&mut Running> {
-        self.nodes.get_mut(&node).filter(|node| node.life == life)?.running.as_mut()
+        self.nodes.get_mut(node).filter(|node| node.life == life)?.running.as_mut()
     }
 
     /// When a process that is paused runs again.
     fn wakes_at(&self, node: NodeId) -> Option<u64> {
-        self.nodes.get(&node).map(|node| node.paused_until).filter(|until| *until > self.now)
+        self.nodes.get(node).map(|node| node.paused_until).filter(|until| *until > self.now)
     }
 
     fn request(&mut self, node: NodeId, life: u64, event: &Event) -> Result<(), Violation> {
@@ -240,14 +239,14 @@ impl World {
 
     /// What the node's clock shows.
     fn time_at(&self, node: NodeId) -> Instant {
-        self.nodes.get(&node).map_or(Instant(self.now), |node| node.clock.at(self.now))
+        self.nodes.get(node).map_or(Instant(self.now), |node| node.clock.at(self.now))
     }
 
     /// Sees to it that the node's deadline is looked at in time. One that moves away costs nothing: it is the look that
     /// finds it moved.
     fn arm(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         let (life, clock) = (node.life, node.clock);
         let Some(running) = &mut node.running else { return };
         let due = running.driver.poll_timeout().map(|deadline| clock.reaches(deadline, now));
@@ -300,7 +299,7 @@ impl World {
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
         let (now, own) = (Instant(self.now), self.time_at(node));
-        let Some(running) = self.nodes.get_mut(&node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        let Some(running) = self.nodes.get_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', event);
@@ -312,13 +311,13 @@ impl World {
 
     /// Judges a node after a step, and schedules what the step has set going.
     fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(look) = self.nodes.get(&id).and_then(Node::look) else { return Ok(()) };
+        let Some(look) = self.nodes.get(id).and_then(Node::look) else { return Ok(()) };
         self.settle_as_seen(id, &look)
     }
 
     fn settle_as_seen(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         self.judge_step(id, look)?;
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
         let effects = std::mem::take(&mut running.runtime.effects);
@@ -364,7 +363,7 @@ impl World {
             // A message that outlived its sender's last life is refused, and rightly so.
             // Its present life hears of it, late and wrongly addressed as such words may come, and must not mind.
             Effect::RefusePeer(peer, reason @ PeerRefusal::EarlierStart { .. }) => {
-                let Some(running) = self.nodes.get(&node).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+                let Some(running) = self.nodes.get(node).and_then(|node| node.running.as_ref()) else { return Ok(()) };
                 let by = running.runtime.me;
                 self.step(peer.node, &Event::Refused { by, met: reason.met(), reason: reason.to_string() })
             }
@@ -372,7 +371,7 @@ impl World {
                 Err(Violation { check: Check::Health, reason: format!("node {node} refuses {peer}: {reason}") })
             }
             // Its process ends, and whoever runs it starts it again.
-            Effect::Halt(Fault::Storage { .. }) if self.nodes.get(&node).is_some_and(|node| node.is_failing) => {
+            Effect::Halt(Fault::Storage { .. }) if self.nodes.get(node).is_some_and(|node| node.is_failing) => {
                 note(&mut self.faults, "sync failed");
                 let power = self.rng.chance(500_000);
                 self.crash(node, power)
@@ -384,7 +383,7 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, target: NodeId, message: &outrigger::engine::Message) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(&from) else { return Ok(()) };
+        let Some(node) = self.nodes.get(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
         self.judge.said((from, term), target, message, node.durable())?;
@@ -422,7 +421,7 @@ impl World {
             return;
         }
         let request = self.workload.ask(client, &alive, self.now);
-        let node = self.nodes.get_mut(&request.node).expect("a node is asked");
+        let node = self.nodes.get_mut(request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
         match &request.wish {

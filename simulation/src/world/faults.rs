@@ -53,7 +53,7 @@ impl World {
             note(&mut self.faults, "power cut of all at once");
             return all.into_iter().try_for_each(|node| self.crash(node, true));
         }
-        let leads = |node: &&NodeId| self.nodes.get(node).and_then(Node::look).is_some_and(|look| look.leads());
+        let leads = |node: &&NodeId| self.nodes.get(**node).and_then(Node::look).is_some_and(|look| look.leads());
         let leader = all.iter().find(leads).copied();
         let any = *self.rng.pick(&all);
         let victim = if self.rng.chance(500_000) { leader.unwrap_or(any) } else { any };
@@ -62,7 +62,7 @@ impl World {
             return Ok(());
         }
         if self.rng.chance(self.plan.failing_syncs) {
-            self.nodes.get_mut(&victim).filter(|node| node.running.is_some()).into_iter().for_each(Node::fail_sync);
+            self.nodes.get_mut(victim).filter(|node| node.running.is_some()).into_iter().for_each(Node::fail_sync);
             return Ok(());
         }
         let power = self.rng.chance(500_000);
@@ -102,7 +102,7 @@ impl World {
     /// A process is stopped for a while: its clock runs on, and when it wakes it knows nothing of what it missed.
     fn pause(&mut self, id: NodeId) {
         let lasts = self.rng.between(1, self.plan.outage);
-        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let Some(node) = self.nodes.get_mut(id) else { return };
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
         self.trace.note(Instant(self.now), id, '!', &"is paused");
@@ -110,7 +110,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_some()) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
         node.crash(power);
         note(&mut self.faults, if power { "power cut" } else { "kill" });
         let what = if power { "loses power" } else { "is killed" };
@@ -129,7 +129,7 @@ impl World {
 
     /// A process starts, says hello to the others, and begins the cluster if there is none yet.
     pub(super) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_none()) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(id).filter(|node| node.running.is_none()) else { return Ok(()) };
         node.start(&self.plan, self.checks, self.now)?;
         let Some(running) = &node.running else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());

@@ -42,7 +42,7 @@ impl World {
             return;
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
-        let leader = self.nodes.values().filter_map(Node::look).find(Look::leads);
+        let leader = self.nodes.iter().filter_map(Node::look).find(Look::leads);
         let any = *self.rng.pick(&nodes);
         let lonely = leader.map(|look| look.node).filter(|_| self.rng.chance(500_000)).unwrap_or(any);
         let friend = Some(*self.rng.pick(&nodes)).filter(|_| nodes.len() > 3);
@@ -54,7 +54,7 @@ impl World {
 
     /// The nodes that must converge: all but one that is deaf.
     pub(super) fn core(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values().filter(|node| Some(node.id) != self.deaf)
+        self.nodes.iter().filter(|node| Some(node.id) != self.deaf)
     }
 
     /// The cluster has converged in all that was asked of it. Now it is left alone, but for one link from its leader. What
@@ -98,7 +98,7 @@ impl World {
 
     /// The highest term that has a leader, and who it is.
     fn present_reign(&self) -> Option<(Term, NodeId)> {
-        let leaders = self.nodes.values().filter_map(Node::look).filter(Look::leads);
+        let leaders = self.nodes.iter().filter_map(Node::look).filter(Look::leads);
         leaders.map(|Look { term, node, .. }| (term, node)).max()
     }
 }

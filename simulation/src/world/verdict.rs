@@ -16,13 +16,13 @@ use crate::workload::Workload;
 impl World {
     /// Holds a node, as a step has left it, against everything that must hold.
     pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
+        let Some(node) = self.nodes.get(id) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let runtime = &running.runtime;
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
-        let disks = |id: NodeId| self.nodes.get(&id).map(Node::durable);
+        let disks = |id: NodeId| self.nodes.get(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
             may_halt: node.is_failing,
@@ -43,7 +43,7 @@ impl World {
         for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
             self.workload.committed(index, &payload)?;
         }
-        let Some(running) = self.nodes.get_mut(&id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        let Some(running) = self.nodes.get_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
         if is_elected {
@@ -59,7 +59,7 @@ impl World {
 
     /// Holds the beginning of a node's life against the model.
     pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(look) = self.nodes.get(&id).and_then(Node::look) else { return Ok(()) };
+        let Some(look) = self.nodes.get(id).and_then(Node::look) else { return Ok(()) };
         self.beside_model(id, &look, Refinement::restart)
     }
 
@@ -69,7 +69,7 @@ impl World {
         look: &Look,
         hold: impl FnOnce(&mut Refinement, &After<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
         let Some(running) = &mut node.running else { return Ok(()) };
         if !self.checks.model {
             running.runtime.notes.clear();
@@ -116,7 +116,7 @@ impl World {
 
     fn require_patience(&self) -> Result<(), Violation> {
         let until = self.calm_until.expect("reviews begin when it is calm");
-        let shown: Vec<_> = self.nodes.values().map(Node::look).collect();
+        let shown: Vec<_> = self.nodes.iter().map(Node::look).collect();
         let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
         require!(
             self.now < until,
@@ -132,7 +132,8 @@ impl World {
         self.is_decided = self.workload.history.check(self.checks.linearizability)?;
         self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))?;
         let expected = self.workload.judge.last_values();
-        for (id, node) in &self.nodes {
+        for node in self.nodes.iter() {
+            let id = node.id;
             let runtime = node.running.as_ref().map(|running| &running.runtime);
             let waiting = runtime.and_then(|runtime| runtime.callers.waiting());
             require!(waiting.is_none(), Answers, "{waiting:?} of node {id} was never answered");
