@@ -91,8 +91,18 @@ pub type ReadId = u64;
 pub enum Action<V> {
     /// A server with an empty log gets the entry of term 0, the same on all of them.
     Initialize(ServerId, V),
-    /// A server crashes and starts again: so many of its pending writes survive, and it remembers this commit index.
-    Restart(ServerId, usize, LogIndex),
+    /// A server crashes and starts again: so many of its pending writes survive, and it remembers this commit index. If its
+    /// disk was full, all votes behind those writes may survive too: a log keeps a reserve for them.
+    Restart {
+        /// The server.
+        server: ServerId,
+        /// How many of its pending writes survive, from the first on.
+        kept: usize,
+        /// Whether the votes behind them survive too.
+        votes: bool,
+        /// What it remembers of its commit index.
+        commit: LogIndex,
+    },
     /// So many pending writes of a server become durable.
     Flush(ServerId, usize),
     /// A server hears of a later term.
@@ -146,7 +156,7 @@ impl<V> Action<V> {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Initialize(..) => "Initialize",
-            Self::Restart(..) => "Restart",
+            Self::Restart { .. } => "Restart",
             Self::Flush(..) => "Flush",
             Self::UpdateTerm(..) => "UpdateTerm",
             Self::StepDown(_) => "StepDown",
@@ -198,7 +208,10 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
         let name = self.name();
         match self {
             Self::Initialize(i, value) => write!(f, "{name}({i}, {value:?})"),
-            Self::Restart(i, kept, commit) => write!(f, "{name}({i}, {kept} writes survive, commit {commit})"),
+            Self::Restart { server, kept, votes, commit } => {
+                let votes = if *votes { " and later votes" } else { "" };
+                write!(f, "{name}({server}, {kept} writes{votes} survive, commit {commit})")
+            }
             Self::Flush(i, count) => write!(f, "{name}({i}, {count} writes)"),
             Self::UpdateTerm(i, term) => write!(f, "{name}({i}, term {term})"),
             Self::StepDown(i) | Self::Timeout(i) | Self::BecomeLeader(i) | Self::BeginRound(i) => {

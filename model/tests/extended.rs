@@ -158,8 +158,8 @@ fn a_leader_that_counts_what_its_own_disk_lacks_is_noticed() {
 #[test]
 fn a_restart_that_forgets_the_vote_is_noticed() {
     let found = noticed(2, bounds([1, 0, 1], 0, true), |action, next| {
-        if let Action::Restart(i, ..) = action {
-            let server = next.servers.at_mut(*i).unwrap();
+        if let Action::Restart { server, .. } = action {
+            let server = next.servers.at_mut(*server).unwrap();
             server.voted_for = None;
             server.disk.voted_for = None;
         }
@@ -207,8 +207,8 @@ fn what_its_guard_forbids_is_refused_and_changes_nothing() {
         Action::AdvanceCommitIndex(S1, LogIndex(1)),
         Action::HandleCommit(S1, S2, LogIndex(1)),
         Action::UpdateTerm(S1, Term(1)),
-        Action::Restart(S1, 1, LogIndex(0)),
-        Action::Restart(S1, 0, LogIndex(1)),
+        Action::Restart { server: S1, kept: 1, votes: false, commit: LogIndex(0) },
+        Action::Restart { server: S1, kept: 0, votes: false, commit: LogIndex(1) },
         Action::BeginRound(S1),
         Action::AnswerRound(S1, S2, 1),
         Action::BeginRead(S1, 1),

@@ -2,6 +2,7 @@
 //! recovery finds.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, NodeId, Restored, Vote};
 use outrigger::store::{LogReader, StorageError};
@@ -9,7 +10,7 @@ use outrigger::store::{LogReader, StorageError};
 use crate::trace::digest;
 
 /// One entry as the checks know it: Log Matching makes its id enough, and that is checked by the digest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Stamp {
     /// The entry's id.
     pub(crate) id: LogId,
@@ -80,6 +81,11 @@ impl Durable {
         same_end && self.vote == restored.vote && self.peers == restored.peers
     }
 
+    /// The life of another node that was met last.
+    pub(crate) fn met(&self, node: NodeId) -> Option<Incarnation> {
+        self.peers.get(&node).copied()
+    }
+
     /// A command of the log lane became durable.
     pub(crate) fn write(&mut self, command: &Command) {
         match command {
@@ -93,28 +99,78 @@ impl Durable {
             other => panic!("{other:?} does not stand in the log lane"),
         }
     }
+}
 
-    /// Whether `found` is what these writes can have left when the power went in the middle of them: all up to one of
-    /// them are there, and nothing of those behind it.
-    pub(crate) fn may_become(&self, writes: &[Command], found: &Self) -> bool {
-        self.after_some(writes, |expected| expected == found).is_some()
+/// What a life has left on its disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    /// What is there for certain.
+    pub(crate) certain: Durable,
+    /// The writes that were under way when it ended: all up to one of them may be there, and nothing of those behind it.
+    pub(crate) maybe: Vec<Command>,
+    /// Whether the disk was full: then the votes among those writes may have overtaken the others, for a log keeps a
+    /// reserve for them.
+    pub(crate) was_full: bool,
+}
+
+impl Left {
+    /// Whether a start may find this.
+    pub(crate) fn may_be(&self, found: &Durable) -> bool {
+        self.find(|expected| expected == found).is_some()
     }
 
-    /// What these writes have left, if a store that was opened after them found its end.
-    pub(crate) fn become_as(&self, writes: &[Command], restored: &Restored) -> Option<Self> {
-        self.after_some(writes, |expected| expected.ends_as(restored))
+    /// What a start found, by how it ends.
+    pub(crate) fn ends_as(&self, restored: &Restored) -> Option<Durable> {
+        self.find(|expected| expected.ends_as(restored))
     }
 
-    /// The state after the first writes, as few as it takes, that is as it must be.
-    fn after_some(&self, writes: &[Command], is_found: impl Fn(&Self) -> bool) -> Option<Self> {
-        let mut expected = self.clone();
-        for step in writes.iter().flat_map(pieces) {
+    /// The first of the states that may be there that is as it must be.
+    fn find(&self, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
+        let mut expected = self.certain.clone();
+        for step in self.maybe.iter().flat_map(pieces) {
             if is_found(&expected) {
                 return Some(expected);
             }
             expected.write(&step);
         }
-        is_found(&expected).then_some(expected)
+        if is_found(&expected) {
+            return Some(expected);
+        }
+        self.find_overtaken(is_found)
+    }
+
+    /// The same with the last vote in front.
+    fn find_overtaken(&self, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
+        let is_vote = |write: &&Command| self.was_full && matches!(write, Command::SaveVote { .. });
+        let vote = self.maybe.iter().rev().find(is_vote)?;
+        let mut expected = self.certain.clone();
+        for step in self.maybe.iter().flat_map(pieces) {
+            let mut overtaken = expected.clone();
+            overtaken.write(vote);
+            if is_found(&overtaken) {
+                return Some(overtaken);
+            }
+            expected.write(&step);
+        }
+        None
+    }
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.certain.fmt(f)?;
+        self.maybe.iter().try_for_each(|write| write!(f, ", and maybe {write}"))?;
+        f.write_str(if self.was_full { "; its disk was full" } else { "" })
+    }
+}
+
+/// What matters of it to who compares two by eye.
+impl fmt::Display for Durable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { vote, log, commit, peers } = self;
+        write!(f, "term {}, vote {:?}, log to {}", vote.term, vote.voted_for.map(|node| node.0), log.last())?;
+        write!(f, " ({:016x}), commit {commit}, met", digest(&log.0))?;
+        peers.iter().try_for_each(|(node, life)| write!(f, " {node}:{:04x}/{}", life.id & 0xffff, life.start))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::Failure;
 use crate::check::{Check, Checks, Violation};
 use crate::diagram::Diagram;
 use crate::report::Report;
+use crate::shrink::Changes;
 use crate::trace::Telling;
 use crate::world::World;
 
@@ -25,13 +26,25 @@ pub struct History {
     pub(crate) checks: Checks,
     pub(crate) telling: Telling,
     pub(crate) diagram: Option<Diagram>,
+    pub(crate) changes: Changes,
+    /// From this trouble on, each that strikes is taken for a violation.
+    #[cfg(test)]
+    pub(crate) falls_over: Option<u64>,
 }
 
 impl History {
     /// The history of a seed, with all checks.
     #[must_use]
-    pub const fn new(seed: u64) -> Self {
-        Self { seed, checks: Checks::ALL, telling: Telling::Nothing, diagram: None }
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            checks: Checks::ALL,
+            telling: Telling::Nothing,
+            diagram: None,
+            changes: Changes::default(),
+            #[cfg(test)]
+            falls_over: None,
+        }
     }
 
     /// Makes these of the dearer checks. What happens is the same with any.
@@ -64,6 +77,29 @@ impl History {
     #[must_use]
     pub fn drawn(self, diagram: &Diagram) -> Self {
         Self { diagram: Some(diagram.clone()), ..self }
+    }
+
+    /// Leaves these out of it.
+    #[must_use]
+    pub fn changed(self, changes: Changes) -> Self {
+        Self { changes, ..self }
+    }
+
+    /// The seed that decides it.
+    #[must_use]
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What is left out of it.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn falling_over(self, trouble: u64) -> Self {
+        Self { falls_over: Some(trouble), ..self }
     }
 
     /// Lives through it.

@@ -38,6 +38,7 @@ mod refinement;
 mod report;
 mod rng;
 mod runtime;
+mod shrink;
 mod trace;
 mod workload;
 mod world;
@@ -47,6 +48,7 @@ pub use count::Counts;
 pub use diagram::Diagram;
 pub use history::History;
 pub use report::{Report, Total};
+pub use shrink::{Changes, shrink};
 
 /// A history in which something went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,21 +63,30 @@ pub struct Failure {
     pub steps: u64,
     /// How often each kind of fault had struck.
     pub faults: Counts,
+    /// How many clients there were.
+    pub clients: u64,
+    /// How many troubles there had been, struck or spared.
+    pub troubles: u64,
+    /// What was left out of the history that the seed means.
+    pub changes: Changes,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, milliseconds, violation, .. } = self;
         writeln!(f, "seed {seed} after {milliseconds} ms: {violation}")?;
-        write!(f, "replay it with: {}", self.replay())
+        write!(f, "replay it with: {} --trace", self.replay())
     }
 }
 
 impl Failure {
-    /// The command that replays the history.
+    /// The command that replays the history. With ` --trace` behind it everything that happens is printed, with
+    /// ` --diagram FILE.svg` it is drawn.
     #[must_use]
     pub fn replay(&self) -> String {
-        format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {} --trace", self.seed)
+        let (seed, changes) = (self.seed, self.changes.to_string());
+        let space = if changes.is_empty() { "" } else { " " };
+        format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {seed}{space}{changes}")
     }
 }
 

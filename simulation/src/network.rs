@@ -18,7 +18,7 @@ use outrigger::engine::{Message, NodeId};
 use outrigger::network::{codec, frame};
 
 use crate::count::{Counts, note};
-use crate::plan::Plan;
+use crate::plan::{Plan, Trouble};
 use crate::rng::Rng;
 
 /// The group that all frames belong to.
@@ -51,11 +51,11 @@ impl Network {
             note(&mut self.faults, "message cut off");
             return Vec::new();
         }
-        if !self.healed && self.rng.chance(plan.loss) {
+        if !self.healed && self.rng.chance(plan.odds(Trouble::Loss)) {
             note(&mut self.faults, "message lost");
             return Vec::new();
         }
-        let is_doubled = !self.healed && self.rng.chance(plan.duplicates);
+        let is_doubled = !self.healed && self.rng.chance(plan.odds(Trouble::Duplicates));
         if is_doubled {
             note(&mut self.faults, "message doubled");
         }
@@ -63,7 +63,7 @@ impl Network {
     }
 
     fn delay(&mut self, plan: &Plan) -> u64 {
-        let straggles = !self.healed && self.rng.chance(plan.stragglers);
+        let straggles = !self.healed && self.rng.chance(plan.odds(Trouble::Stragglers));
         if straggles {
             note(&mut self.faults, "message overtaken");
         }
@@ -80,12 +80,13 @@ impl Network {
     /// Cuts links, in one of the ways in which networks come apart.
     pub(crate) fn come_apart(&mut self, nodes: &[NodeId]) {
         self.cut.clear();
-        let kind = self.rng.below(4);
+        let kind = self.rng.below(5);
         let (lonely, deaf) = (*self.rng.pick(nodes), self.rng.chance(500_000));
         let name = match kind {
             0 => "partition in two",
             1 => "node cut off",
             2 => "node heard or hearing one way",
+            3 => "partition with a bridge",
             _ => "links cut one by one",
         };
         note(&mut self.faults, name);
@@ -99,6 +100,8 @@ impl Network {
                 1 => from == lonely || target == lonely,
                 // One node that all hear and that hears nobody, or the other way round.
                 2 => lonely == if deaf { target } else { from },
+                // Two sides that only one node hears and is heard by.
+                3 => side.contains(&from) != side.contains(&target) && from != lonely && target != lonely,
                 // Any link, each way by itself.
                 _ => self.rng.chance(300_000),
             };
@@ -113,6 +116,12 @@ impl Network {
         note(&mut self.faults, "leader stranded");
         let friend = *self.rng.pick(nodes);
         self.cut.extend(nodes.iter().filter(|node| **node != friend).map(|node| (lonely, *node)));
+    }
+
+    /// Cuts a node off from all others, both ways.
+    pub(crate) fn isolate(&mut self, node: NodeId, nodes: &[NodeId]) {
+        let others = nodes.iter().filter(|other| **other != node);
+        self.cut.extend(others.flat_map(|other| [(node, *other), (*other, node)]));
     }
 
     /// Cuts these links, and leaves the others as they are.

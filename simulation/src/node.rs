@@ -1,21 +1,32 @@
 //! One node: its disk, which outlives it, and its lives, from recovery to crash.
+//!
+//! ```text
+//!   start ──► lives ──► crash ──► (away) ──► start ...         on its own disk
+//!                         └──► disguise: starts from an empty disk, or from an older copy ──► is refused, ends
+//!                                 its own disk waits aside, and comes back, or is lost for good
+//! ```
 
-use std::path::{Path, PathBuf};
+use std::mem;
+use std::path::Path;
 
-use outrigger::engine::{Command, Engine, Instant, Lane, NodeId, Restored};
+use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored};
 use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore};
-use outrigger_log::{FaultyDisk, OpenOptions};
+use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::check::{Check, Checks, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
-use crate::durable::Durable;
+use crate::durable::{Durable, Left};
 use crate::look::Look;
-use crate::plan::{Plan, SECOND};
+use crate::plan::{Plan, SECOND, Trouble};
 use crate::rng::Rng;
 use crate::runtime::Runtime;
 use crate::trace::{Telling, Trace};
+
+mod damage;
+
+use damage::Damage;
 
 /// Where a node keeps its log.
 const DIRECTORY: &str = "/data";
@@ -23,6 +34,25 @@ const DIRECTORY: &str = "/data";
 const FIRST_SHOWN: u64 = 1_000_000 * SECOND;
 /// The cluster that all nodes belong to.
 const CLUSTER: u64 = 7;
+
+/// A disk, and what must be on it.
+#[derive(Debug, Default)]
+struct Home {
+    disk: FaultyDisk,
+    /// What the last life left.
+    left: Left,
+    /// The life that it was started for last.
+    incarnation: Incarnation,
+}
+
+/// What a node runs from that is not its own disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disguise {
+    /// An empty disk.
+    Wiped,
+    /// A copy of its disk that was made some starts ago.
+    Copy,
+}
 
 /// One node of the world.
 #[derive(Debug)]
@@ -39,10 +69,16 @@ pub(crate) struct Node {
     pub(crate) running: Option<Running>,
     /// Whether a sync of its disk will fail, or has failed.
     pub(crate) is_failing: bool,
+    /// Whether its disk takes no more.
+    pub(crate) is_full: bool,
+    /// Whether its disk is lost for good.
+    pub(crate) is_lost: bool,
     /// Outlives every life.
-    disk: FaultyDisk,
-    /// What the last life left on the disk for certain, and what it may have left.
-    left: (Durable, Vec<Command>),
+    home: Home,
+    /// Its own disk while it runs from another.
+    aside: Option<(Disguise, Home)>,
+    /// A copy that somebody made once.
+    copy: Option<Home>,
     /// Decides how crashes tear, and how long what the node does takes.
     pub(crate) rng: Rng,
     /// What happened in all lives that are over.
@@ -95,26 +131,31 @@ pub(crate) struct Running {
 
 impl Node {
     pub(crate) fn new(id: NodeId, mut rng: Rng, telling: Telling) -> Self {
-        let clock = Clock::showing(rng.between(FIRST_SHOWN / 2, FIRST_SHOWN));
-        let (disk, left, trace) = (FaultyDisk::new(), Default::default(), Trace::new(telling));
         Self {
             id,
             life: 0,
-            clock,
+            clock: Clock::showing(rng.between(FIRST_SHOWN / 2, FIRST_SHOWN)),
             paused_until: 0,
             running: None,
             is_failing: false,
-            disk,
-            left,
+            is_full: false,
+            is_lost: false,
+            home: Home::default(),
+            aside: None,
+            copy: None,
             rng,
-            trace,
+            trace: Trace::new(telling),
             faults: Counts::new(),
         }
     }
 
-    /// What is on the node's disk for certain, whether it runs or not.
+    /// What is on the node's own disk for certain, whether it runs or not, and from whatever it runs.
     pub(crate) fn durable(&self) -> &Durable {
-        self.running.as_ref().map_or(&self.left.0, |running| &running.runtime.durable)
+        match (&self.aside, &self.running) {
+            (Some((_, own)), _) => &own.left.certain,
+            (None, Some(running)) => &running.runtime.durable,
+            (None, None) => &self.home.left.certain,
+        }
     }
 
     /// What is to be seen of it while it runs.
@@ -122,72 +163,83 @@ impl Node {
         self.running.as_ref().map(|running| Look::at(self.id, running.driver.engine()))
     }
 
-    /// Recovers from the disk and starts, after some starts that were cut short.
+    /// What it runs from, if that is not its own disk.
+    pub(crate) fn disguise(&self) -> Option<Disguise> {
+        self.aside.as_ref().map(|(disguise, _)| *disguise)
+    }
+
+    /// The last life that its own disk was started for.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.aside.as_ref().map_or(self.home.incarnation, |(_, own)| own.incarnation)
+    }
+
+    // ---- starts ------------------------------------------------------------------------------------------------
+
+    /// Recovers from the disk and starts, after some starts that were cut short. A start that finds no room does not
+    /// happen.
     pub(crate) fn start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
-        assert!(self.running.is_none(), "node {} runs already", self.id);
+        assert!(self.running.is_none() && !self.is_lost, "node {} runs already, or cannot", self.id);
         self.life += 1;
-        while self.rng.chance(100_000) {
-            note(&mut self.faults, "power cut in a recovery");
-            self.disk.power_off_after(self.rng.below(12));
-            drop(self.open(plan));
-            self.tear();
+        if self.aside.is_none() {
+            self.fail_to_start(plan)?;
         }
-        if self.rng.chance(plan.rot)
-            && let Some((file, offset)) = self.rot()
-        {
-            self.start_rotten(plan, &file, offset)?;
-        }
-        let store = self.open(plan).map_err(|error| self.unrecovered(&error))?;
+        let store = match self.open(plan) {
+            Err(OpenError::DiskFull(_)) if self.is_full => {
+                note(&mut self.faults, "start without room");
+                return Ok(());
+            }
+            opened => opened.map_err(|error| self.unrecovered(&error))?,
+        };
         self.run(plan, checks, now, store)
     }
 
-    /// From now on, one of the next syncs fails.
-    pub(crate) fn fail_sync(&mut self) {
-        self.is_failing = true;
-        self.disk.fail_sync_after(self.rng.below(3));
+    /// Starts that come to nothing: the power goes, or the disk is damaged and is mended.
+    fn fail_to_start(&mut self, plan: &Plan) -> Result<(), Violation> {
+        while self.rng.chance(100_000) {
+            note(&mut self.faults, "power cut in a recovery");
+            self.home.disk.power_off_after(self.rng.below(12));
+            drop(self.open(plan));
+            self.tear();
+        }
+        if self.rng.chance(plan.odds(Trouble::Damage))
+            && let Some(damage) = Damage::strike(&self.home.disk, &mut self.rng)
+        {
+            self.start_damaged(plan, &damage)?;
+            damage.mend(&self.home.disk);
+        }
+        Ok(())
     }
 
-    /// A place in the log that a later header proves to have been synced: damage there is no tear.
-    fn rot(&mut self) -> Option<(PathBuf, u64)> {
-        let files = self.disk.files().into_iter();
-        let groups = |bytes: &[u8]| bytes.chunks(512).filter(|sector| sector.starts_with(b"OUTRGRUP")).count();
-        let ripe: Vec<PathBuf> = files.filter(|(_, bytes)| groups(bytes) > 2).map(|(path, _)| path).collect();
-        let file = ripe.get(usize::try_from(self.rng.below(ripe.len().max(1) as u64)).ok()?)?.clone();
-        Some((file, self.rng.between(512, 1023)))
-    }
-
-    /// A start on a disk on which one bit has rotted finds all that was left, or refuses. Then somebody mends the bit.
-    fn start_rotten(&mut self, plan: &Plan, file: &Path, offset: u64) -> Result<(), Violation> {
-        let bit = u32::try_from(self.rng.below(8)).unwrap_or_default();
-        self.disk.flip_bit(file, offset, bit);
+    /// A start on a damaged disk finds all that was left, or refuses.
+    fn start_damaged(&mut self, plan: &Plan, damage: &Damage) -> Result<(), Violation> {
         let found = match self.open(plan) {
             Ok(mut store) => store.restore().and_then(|restored| Durable::found(&restored, &*store.reader())).ok(),
             Err(_) => None,
         };
         match &found {
-            Some((found, _)) => self.expect_left(found)?,
-            None => note(&mut self.faults, "bit rotten and refused"),
+            Some((found, _)) => self.expect_left(found),
+            None => {
+                note(&mut self.faults, damage.name);
+                Ok(())
+            }
         }
-        self.disk.flip_bit(file, offset, bit);
-        Ok(())
     }
 
     /// What a start finds must be what the last life has left.
     fn expect_left(&self, found: &Durable) -> Result<(), Violation> {
-        let (left, writes) = &self.left;
-        let expected = left.may_become(writes, found);
-        require!(expected, Recovery, "node {} finds {found:?} and left {left:?}, and maybe {writes:?}", self.id);
+        let left = &self.home.left;
+        require!(left.may_be(found), Recovery, "node {} finds {found}; it left {left}", self.id);
         Ok(())
     }
 
     /// What a start finds must end as the last life has left it.
     fn expect_end(&self, restored: &Restored) -> Result<Durable, Violation> {
-        let (left, writes) = &self.left;
-        let Some(found) = left.become_as(writes, restored) else {
-            let reason = format!("node {} finds {restored:?} and left {left:?}, and maybe {writes:?}", self.id);
-            return Err(Violation { check: Check::Recovery, reason });
-        };
-        Ok(found)
+        let left = &self.home.left;
+        left.ends_as(restored).ok_or_else(|| {
+            let (vote, last, commit) = (restored.vote, restored.last, restored.commit);
+            let found = format!("{vote:?}, a log to {last} and commit {commit}");
+            Violation { check: Check::Recovery, reason: format!("node {} finds {found}; it left {left}", self.id) }
+        })
     }
 
     fn run(
@@ -206,6 +258,12 @@ impl Node {
             (self.expect_end(&restored)?, Vec::new())
         };
         let (me, own) = (store.identity(), self.clock.at(now));
+        self.home.incarnation = me.incarnation;
+        if self.copy.is_none() && self.aside.is_none() && self.rng.chance(plan.odds(Trouble::Disguises)) {
+            let copy = Home { disk: self.home.disk.fork(), left: self.home.left.clone(), ..self.home };
+            copy.disk.kill();
+            self.copy = Some(copy);
+        }
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
         let mut runtime = Runtime::new(plan, store, found, self.trace.clone());
         let mut driver = Driver::new(engine);
@@ -215,15 +273,88 @@ impl Node {
         Ok(())
     }
 
-    fn open(&mut self, plan: &Plan) -> Result<DurableStore<FaultyDisk>, outrigger_log::OpenError> {
+    fn open(&mut self, plan: &Plan) -> Result<DurableStore<FaultyDisk>, OpenError> {
         let (incarnation, nonce) = (self.rng.next(), self.rng.next());
         let options = OpenOptions::new(CLUSTER, self.id.0, incarnation, nonce);
         let options = OpenOptions { segment_bytes: plan.segment_bytes, ..options };
-        DurableStore::open(self.disk.clone(), Path::new(DIRECTORY), options)
+        DurableStore::open(self.home.disk.clone(), Path::new(DIRECTORY), options)
     }
 
     fn unrecovered(&self, error: &impl std::fmt::Display) -> Violation {
         Violation { check: Check::Recovery, reason: format!("node {} does not start: {error}", self.id) }
+    }
+
+    // ---- faults of the disk ------------------------------------------------------------------------------------
+
+    /// From now on, one of the next syncs fails.
+    pub(crate) fn fail_sync(&mut self) {
+        self.is_failing = true;
+        self.home.disk.fail_sync_after(self.rng.below(3));
+    }
+
+    /// One of the next writes takes only a part of what it is given, and says so.
+    pub(crate) fn write_short(&mut self) {
+        note(&mut self.faults, "write short");
+        self.home.disk.short_write_after(self.rng.below(3));
+    }
+
+    /// From now on the disk takes no more than it holds.
+    pub(crate) fn fill(&mut self) {
+        self.is_full = true;
+        let held: usize = self.home.disk.files().values().map(Vec::len).sum();
+        self.home.disk.limit_bytes(Some(held as u64));
+    }
+
+    /// The disk has room again.
+    pub(crate) fn make_room(&mut self) {
+        self.is_full = false;
+        self.home.disk.limit_bytes(None);
+    }
+
+    // ---- disguises ---------------------------------------------------------------------------------------------
+
+    /// The copy that was made of this node, if a start from it is sure to be refused by whoever has met this life.
+    fn has_old_copy(&self, met: Incarnation) -> bool {
+        self.copy.as_ref().is_some_and(|copy| met.start > copy.incarnation.start)
+    }
+
+    /// From the next start on, the node runs from another disk. `met` is the oldest life of it that any other node has
+    /// durably met: it must be one that those who meet the disguised node know better than.
+    pub(crate) fn put_on(&mut self, met: Option<Incarnation>) -> Option<Disguise> {
+        let met = met.filter(|met| met.id == self.home.incarnation.id && self.running.is_none())?;
+        let copied = if self.has_old_copy(met) && self.rng.chance(600_000) { self.copy.take() } else { None };
+        let disguise = if copied.is_some() { Disguise::Copy } else { Disguise::Wiped };
+        self.make_room();
+        let own = mem::replace(&mut self.home, copied.unwrap_or_default());
+        self.aside = Some((disguise, own));
+        Some(disguise)
+    }
+
+    /// A process that was refused for good has ended; what it ran from must never start again. Then the node's own disk
+    /// comes back.
+    pub(crate) fn take_off(&mut self, plan: &Plan, was_refused: bool) -> Result<(), Violation> {
+        assert!(self.running.is_none(), "node {} still runs", self.id);
+        if was_refused {
+            let opened = self.open(plan);
+            let refuses = matches!(opened, Err(OpenError::Refused(_)));
+            require!(refuses, Recovery, "node {} starts from a disk with which it was refused: {opened:?}", self.id);
+        }
+        if let Some((_, own)) = self.aside.take() {
+            self.home = own;
+        }
+        Ok(())
+    }
+
+    // ---- ends --------------------------------------------------------------------------------------------------
+
+    /// The engine has halted: the process writes what is queued, and ends.
+    pub(crate) fn end(&mut self) {
+        let Some(Running { mut runtime, .. }) = self.running.take() else { return };
+        // A disk that fails now fails a process that is lost anyway.
+        let _ = runtime.write_all();
+        self.trace = runtime.trace.clone();
+        drop(runtime);
+        self.home.disk.kill();
     }
 
     /// Dies at once, at any point of a flush that is under way; `power` says whether its disk loses what was not synced.
@@ -232,26 +363,27 @@ impl Node {
         self.paused_until = 0;
         if !runtime.in_flight().is_empty() {
             note(&mut self.faults, "crash in the middle of a flush");
-            self.disk.power_off_after(self.rng.below(6));
+            self.home.disk.power_off_after(self.rng.below(6));
             // Whether it succeeded before the lights went out is what the recovery is asked.
             let _ = runtime.write_in_flight();
         }
-        self.left = (runtime.durable.clone(), runtime.in_flight().to_vec());
+        let (certain, maybe) = (runtime.durable.clone(), runtime.in_flight().to_vec());
+        self.home.left = Left { certain, maybe, was_full: self.is_full };
         self.trace = runtime.trace.clone();
         drop(runtime);
         if power {
             self.tear();
         } else {
             // What was not synced stays in the page cache, and may be lost with the power yet.
-            self.disk.kill();
-            self.disk.power_off_after(u64::MAX);
-            self.disk.fail_sync_after(u64::MAX);
+            self.home.disk.kill();
+            self.home.disk.power_off_after(u64::MAX);
+            self.home.disk.fail_sync_after(u64::MAX);
         }
         self.is_failing = false;
     }
 
     fn tear(&mut self) {
-        self.disk.crash(self.rng.next());
+        self.home.disk.crash(self.rng.next());
     }
 }
 

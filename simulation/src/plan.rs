@@ -1,10 +1,122 @@
 //! What a seed decides before anything happens: how large the cluster is, how bad its world.
 
+use std::fmt;
+use std::str::FromStr;
+
 use outrigger_engine::{EngineConfig, Limits, NodeId, Peer};
 
 use crate::rng::Rng;
 
-/// The conditions of one history. Probabilities are in parts per million, times in nanoseconds.
+/// A kind of trouble. Each is left out of some histories: some bugs need one kind and quiet from the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Trouble {
+    /// A message is lost.
+    Loss,
+    /// A message arrives twice.
+    Duplicates,
+    /// A message takes a hundred times as long as others, so that many overtake it.
+    Stragglers,
+    /// The network comes apart.
+    Partitions,
+    /// A leader is struck soon after its election, so that it has replicated little and to few (Raft paper, figure 8).
+    Hunts,
+    /// A process dies.
+    Crashes,
+    /// The power of all nodes is cut at once.
+    PowerCuts,
+    /// A process is stopped for a while.
+    Pauses,
+    /// A process stays away for long.
+    Outages,
+    /// A process dies when it is about to say something, other than that it lives.
+    LastWords,
+    /// A flush takes fifty times as long as others.
+    SlowFlushes,
+    /// A sync fails.
+    FailingSyncs,
+    /// A write takes only a part of what it was given.
+    ShortWrites,
+    /// A disk has no more room for a while.
+    FullDisks,
+    /// What was synced is damaged before a start: a bit has rotted, a write was lost or went astray.
+    Damage,
+    /// A node runs from an empty disk, or from an older copy of its own.
+    Disguises,
+    /// A disk is lost for good.
+    Losses,
+    /// A node's clock leaps ahead or is set back.
+    Leaps,
+    /// Clocks run too fast or too slow, by so many parts per million at most.
+    Drift,
+    /// Nodes stay away from the cluster that is healed.
+    Outsiders,
+}
+
+impl Trouble {
+    /// Each kind with its name, and how likely it is at least and at most where it is not left out, in parts per million
+    /// of the occasions that there are for it.
+    #[rustfmt::skip] // a table
+    pub(crate) const ALL: [(Self, &'static str, u64, u64); 20] = [
+        (Self::Loss,         "loss",            1_000,   200_000),
+        (Self::Duplicates,   "duplicates",      1_000,   200_000),
+        (Self::Stragglers,   "stragglers",      1_000,    60_000),
+        (Self::Partitions,   "partitions",    500_000, 1_000_000),
+        (Self::Hunts,        "hunts",         100_000,   900_000),
+        (Self::Crashes,      "crashes",       500_000, 1_000_000),
+        (Self::PowerCuts,    "power-cuts",     20_000,   200_000),
+        (Self::Pauses,       "pauses",         50_000,   400_000),
+        (Self::Outages,      "outages",        10_000,   100_000),
+        (Self::LastWords,    "last-words",        100,     6_000),
+        (Self::SlowFlushes,  "slow-flushes",    1_000,   100_000),
+        (Self::FailingSyncs, "failing-syncs",  50_000,   300_000),
+        (Self::ShortWrites,  "short-writes",    1_000,   100_000),
+        (Self::FullDisks,    "full-disks",     20_000,   200_000),
+        (Self::Damage,       "damage",         10_000,   200_000),
+        (Self::Disguises,    "disguises",      50_000,   400_000),
+        (Self::Losses,       "losses",         10_000,   100_000),
+        (Self::Leaps,        "leaps",          50_000,   500_000),
+        (Self::Drift,        "drift",           1_000,   100_000),
+        (Self::Outsiders,    "outsiders",     300_000,   800_000),
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+impl FromStr for Trouble {
+    type Err = UnknownTrouble;
+
+    fn from_str(name: &str) -> Result<Self, UnknownTrouble> {
+        let found = Self::ALL.into_iter().find(|(_, known, ..)| *known == name.trim());
+        found.map(|(trouble, ..)| trouble).ok_or_else(|| UnknownTrouble(name.to_owned()))
+    }
+}
+
+/// A name that no trouble has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownTrouble(String);
+
+impl fmt::Display for UnknownTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Trouble::ALL.iter().map(|(_, name, ..)| *name).collect();
+        write!(f, "no trouble is called {:?}; there are {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownTrouble {}
+
+/// How likely each kind of trouble is, in parts per million.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Odds([u64; Trouble::ALL.len()]);
+
+impl Odds {
+    fn draw(rng: &mut Rng) -> Self {
+        Self(Trouble::ALL.map(|(_, _, low, high)| if rng.chance(300_000) { 0 } else { rng.between(low, high) }))
+    }
+}
+
+/// The conditions of one history. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// How many nodes there are, all of them voters.
@@ -15,40 +127,19 @@ pub(crate) struct Plan {
     pub(crate) faults_last: u64,
     /// How long a healed cluster may take until it must have converged and served.
     pub(crate) calm_lasts: u64,
-    /// A message is lost.
-    pub(crate) loss: u64,
-    /// A message arrives twice.
-    pub(crate) duplicates: u64,
-    /// A message takes a hundred times as long as others, so that many overtake it.
-    pub(crate) stragglers: u64,
+    odds: Odds,
     /// How long a message takes at least and at most.
     pub(crate) delay: (u64, u64),
     /// How long a flush takes at least and at most.
     pub(crate) flush: (u64, u64),
-    /// A flush takes fifty times as long as others.
-    pub(crate) slow_flushes: u64,
     /// How long the state machine takes for one piece of work, at least and at most.
     pub(crate) apply: (u64, u64),
-    /// From one fault of a process to the next, about.
-    pub(crate) crash_every: u64,
-    /// A fault of a process cuts the power of all nodes at once.
-    pub(crate) power_cuts: u64,
-    /// A fault of a process stops it for a while instead of ending it.
-    pub(crate) pauses: u64,
-    /// A leader is struck soon after its election, so that it has replicated little and to few (Raft paper, figure 8).
-    pub(crate) hunts: u64,
-    /// How long a process stays away, at most.
+    /// From one fault of a process, a disk or a clock to the next, about.
+    pub(crate) strike_every: u64,
+    /// How long a process stays away, at most, unless it does so for long.
     pub(crate) outage: u64,
     /// From one partition to the next, about; it lasts up to as long.
     pub(crate) partition_every: u64,
-    /// One node is deaf for a while when the cluster is healed.
-    pub(crate) deaf: u64,
-    /// A crash is preceded by a sync that fails.
-    pub(crate) failing_syncs: u64,
-    /// A process dies when it is about to say something, other than that it lives.
-    pub(crate) dies_speaking: u64,
-    /// A bit of the log rots before a start.
-    pub(crate) rot: u64,
     /// How many clients there are.
     pub(crate) clients: u64,
     /// How long a client waits between two requests, at most.
@@ -72,19 +163,13 @@ pub(crate) const SECOND: u64 = 1000 * MILLISECOND;
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        // Kinds of faults are left out at times: some bugs need one kind and quiet from the others.
-        let mut often = |low: u64, high: u64| if rng.chance(300_000) { 0 } else { rng.between(low, high) };
-        let (loss, duplicates, stragglers) = (often(1_000, 200_000), often(1_000, 200_000), often(1_000, 60_000));
-        let (power_cuts, pauses) = (often(20_000, 200_000), often(50_000, 500_000));
-        let (slow_flushes, hunts) = (often(1_000, 100_000), often(100_000, 900_000));
-        let (failing_syncs, rot) = (often(50_000, 500_000), often(10_000, 200_000));
-        let dies_speaking = often(100, 6_000);
+        let odds = Odds::draw(rng);
         let hurry = *rng.pick(&[1, 1, 4, 8]);
         // What takes longer than an election timeout allows nothing, so that only patient clusters get a slow world.
         let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
         let (slowest_flush, slowest_message) = (8 * slow * MILLISECOND, 10 * slow * MILLISECOND);
         let mut between = |low: u64, high: u64| rng.between(low, high) / u64::from(hurry);
-        let (crash_every, partition_every) = (between(SECOND / 3, 6 * SECOND), between(SECOND / 2, 8 * SECOND));
+        let (strike_every, partition_every) = (between(SECOND / 4, 5 * SECOND), between(SECOND / 2, 8 * SECOND));
         let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
         Self {
@@ -92,23 +177,13 @@ impl Plan {
             hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
             calm_lasts: 12 * SECOND,
-            loss,
-            duplicates,
-            stragglers,
+            odds,
             delay: (delay_min, delay_min + rng.between(0, slowest_message)),
             flush: (50_000, rng.between(100_000, slowest_flush)),
-            slow_flushes,
             apply: (10_000, rng.between(20_000, 4 * MILLISECOND)),
-            crash_every,
-            power_cuts,
-            pauses,
-            hunts,
+            strike_every,
             outage,
             partition_every,
-            deaf: 500_000,
-            failing_syncs,
-            dies_speaking,
-            rot,
             clients: rng.between(1, 8),
             think: rng.between(5 * MILLISECOND, 150 * MILLISECOND) / u64::from(hurry.min(2)),
             tail_bytes: rng.count(0, 4000),
@@ -117,6 +192,16 @@ impl Plan {
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
         }
+    }
+
+    /// How likely this trouble is, in parts per million.
+    pub(crate) const fn odds(&self, trouble: Trouble) -> u64 {
+        self.odds.0[trouble as usize]
+    }
+
+    /// The same conditions without this trouble.
+    pub(crate) const fn spare(&mut self, trouble: Trouble) {
+        self.odds.0[trouble as usize] = 0;
     }
 
     /// The engine's settings of one node in one life.
@@ -134,6 +219,11 @@ impl Plan {
     pub(crate) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.nodes).map(NodeId)
     }
+
+    /// How many nodes are a majority.
+    pub(crate) fn majority(&self) -> usize {
+        usize::try_from(self.nodes / 2 + 1).expect("a small cluster")
+    }
 }
 
 /// Mostly the defaults, at times so narrow that every limit is met.
@@ -149,4 +239,18 @@ fn draw_limits(rng: &mut Rng) -> Limits {
         limits.forwards_max = rng.count(1, 8);
     }
     limits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_trouble_stands_in_its_place_and_is_found_by_its_name() {
+        for (place, (trouble, name, low, high)) in Trouble::ALL.into_iter().enumerate() {
+            assert_eq!((trouble as usize, trouble.name(), name.parse()), (place, name, Ok(trouble)));
+            assert!(low <= high && high <= 1_000_000, "{name}");
+        }
+        assert!("fog".parse::<Trouble>().unwrap_err().to_string().contains("\"fog\"; there are loss, duplicates,"));
+    }
 }

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, WriteId};
-use outrigger_model::extended::{Action, ReadId, Role, Server, System, check_state};
+use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
 use crate::check::{Check, Violation, require};
@@ -122,20 +122,39 @@ impl Refinement {
         let node = after.look.node;
         let i = server(node);
         self.unfinished.insert(node, VecDeque::new());
+        let (kept, votes) = self.survivors(i, after);
+        self.take(&Action::Restart { server: i, kept, votes, commit: index(after.look.commit) })?;
+        self.compare(i, after)
+    }
+
+    /// How many of the writes that were under way a restart has found, and whether votes had overtaken the others.
+    fn survivors(&self, i: ServerId, after: &After<'_>) -> (usize, bool) {
+        let vote = (term(after.look.vote.term), after.look.vote.voted_for.map(server));
+        let pending = &self.at(i).pending;
+        let last_vote = pending.iter().rev().find_map(|write| match write {
+            Write::Vote(term, vote) => Some((*term, *vote)),
+            Write::Append(_) | Write::Truncate(_) => None,
+        });
         let mut disk = self.at(i).disk.clone();
         let mut kept = 0;
-        let pending = self.at(i).pending.clone();
-        for write in &pending {
-            let same_vote = (disk.current_term, disk.voted_for)
-                == (term(after.look.vote.term), after.look.vote.voted_for.map(server));
-            if same_vote && same_log(&disk.log, after.log, 0) {
-                break;
+        let mut overtaken = None;
+        for write in pending {
+            let has_log = same_log(&disk.log, after.log, 0);
+            if has_log && (disk.current_term, disk.voted_for) == vote {
+                return (kept, false);
+            }
+            if has_log && last_vote == Some(vote) {
+                overtaken = overtaken.or(Some(kept));
             }
             disk.write(write);
             kept += 1;
         }
-        self.take(&Action::Restart(i, kept, index(after.look.commit)))?;
-        self.compare(i, after)
+        match overtaken {
+            Some(kept) if (disk.current_term, disk.voted_for) != vote || !same_log(&disk.log, after.log, 0) => {
+                (kept, true)
+            }
+            Some(_) | None => (kept, false),
+        }
     }
 
     /// Whether the invariants of the model hold.

@@ -28,6 +28,8 @@ pub struct Report {
     pub read: u64,
     /// How many requests ended in doubt.
     pub unknown: u64,
+    /// Whether so many disks were lost that the rest was no quorum, and could not be asked to converge.
+    pub is_excused: bool,
     /// Whether the check of linearizability came to an end; if not, the order of the log was checked alone.
     pub is_decided: bool,
     /// How often each kind of fault struck.
@@ -63,6 +65,8 @@ pub struct Total {
     pub read: u64,
     /// The sum of their requests in doubt.
     pub unknown: u64,
+    /// How many histories ended with so many disks lost that the rest was no quorum.
+    pub excused: u64,
     /// How many histories were too long for the check of linearizability.
     pub undecided: u64,
     /// How often each kind of fault struck; every kind is in it, also with 0.
@@ -72,27 +76,42 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 20] = [
+const FAULTS: [&str; 35] = [
     "bit rotten and refused",
+    "clock adrift",
+    "clock leaps ahead",
+    "clock set back",
     "crash before a word",
     "crash in the middle of a flush",
+    "disk full",
+    "disk lost for good",
     "kill",
     "leader stranded",
     "links cut one by one",
+    "long outage",
     "message cut off",
     "message doubled",
     "message lost",
     "message overtaken",
+    "node away from the healed cluster",
     "node cut off",
+    "node cut off from the healed cluster",
     "node deaf in the healed cluster",
     "node heard or hearing one way",
+    "old copy refused",
     "partition in two",
+    "partition with a bridge",
     "pause",
     "power cut",
     "power cut in a recovery",
     "power cut of all at once",
+    "start without room",
     "sync failed",
     "sync slow",
+    "wiped disk refused",
+    "write astray and refused",
+    "write lost and refused",
+    "write short",
 ];
 
 /// From so many histories on, a kind of fault or an action that never came is a failure of the simulation itself.
@@ -115,6 +134,7 @@ impl Total {
         self.written += report.written;
         self.read += report.read;
         self.unknown += report.unknown;
+        self.excused += u64::from(report.is_excused);
         self.undecided += u64::from(!report.is_decided);
         add(&mut self.faults, &report.faults);
         add(&mut self.actions, &report.actions);

@@ -167,6 +167,13 @@ impl Runtime {
         store.flush()
     }
 
+    /// Writes everything that waits for the disk: the last words of a node that has halted.
+    pub(crate) fn write_all(&mut self) -> Result<(), StorageError> {
+        let queued = mem::take(&mut self.queued);
+        self.in_flight.extend(queued);
+        self.write_in_flight()
+    }
+
     /// The writes that the flush under way may or may not have made durable.
     pub(crate) fn in_flight(&self) -> &[Command] {
         &self.in_flight

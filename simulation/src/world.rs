@@ -8,13 +8,14 @@
 //!
 //! Nothing in it depends on anything but the seed: no clock, no thread, no hash order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Term, Token};
 
 use crate::Failure;
-use crate::check::{Check, Checks, Judge, Violation};
+use crate::check::{Check, Checks, Judge, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::{Diagram, Mark};
 use crate::history::History;
@@ -22,11 +23,12 @@ use crate::look::Look;
 use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Nodes, Running};
-use crate::plan::{MILLISECOND, Plan};
+use crate::plan::{MILLISECOND, Plan, Trouble};
 use crate::refinement::Refinement;
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::runtime::Effect;
+use crate::shrink::Changes;
 use crate::trace::Trace;
 use crate::workload::{Wish, Workload};
 
@@ -37,7 +39,7 @@ mod queue;
 mod verdict;
 
 use happening::Happening;
-use peace::Peace;
+use peace::{Outside, Patience, Peace};
 use queue::Queue;
 
 /// Whoever asks to initialize is not a client.
@@ -69,20 +71,31 @@ pub(crate) struct World {
     /// What the model is told that is not so.
     #[cfg(test)]
     pub(crate) falsify: Option<crate::refinement::Falsify>,
-    /// Once the faults are over: when the cluster must have converged.
-    calm_until: Option<u64>,
-    /// A node of the healed cluster that does not hear the others yet.
-    deaf: Option<NodeId>,
+    /// Once the faults are over: how long the cluster may take to converge.
+    patience: Option<Patience>,
+    /// How much all healed nodes together had applied when it was looked at last.
+    applied: u64,
+    /// How many troubles could be spared so far.
+    troubles: u64,
+    /// Those that are.
+    changes: Changes,
+    /// Nodes that do not belong to the healed cluster yet.
+    outsiders: BTreeMap<NodeId, Outside>,
     /// What is asked of the healed cluster.
     peace: Peace,
     /// Who led, and in which term, when the cluster was left alone.
     reign: Option<(Term, NodeId)>,
     /// What went wrong with processes and disks.
     faults: Counts,
+    /// Whether so many disks are lost that nobody can ask it to converge.
+    is_excused: bool,
     /// Whether the search for an order of all that clients did came to an end.
     is_decided: bool,
     /// What happened outside of the nodes.
     trace: Trace,
+    /// From this trouble on, each that strikes is taken for a violation; and whether one has struck.
+    #[cfg(test)]
+    falls_over: (Option<u64>, bool),
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
     /// Which of the dearer checks are made.
@@ -92,7 +105,8 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(history: &History) -> Self {
         let mut rng = Rng::new(history.seed);
-        let plan = Plan::draw(&mut rng);
+        let mut plan = Plan::draw(&mut rng);
+        history.changes.apply(&mut plan);
         let telling = history.telling;
         let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
@@ -107,13 +121,19 @@ impl World {
             refinement: Refinement::new(plan.node_ids()),
             #[cfg(test)]
             falsify: None,
-            calm_until: None,
-            deaf: None,
+            patience: None,
+            applied: 0,
+            troubles: 0,
+            changes: history.changes.clone(),
+            outsiders: BTreeMap::new(),
             peace: Peace::Calm,
             reign: None,
             faults: Counts::new(),
+            is_excused: false,
             is_decided: false,
             trace: Trace::new(telling),
+            #[cfg(test)]
+            falls_over: (history.falls_over, false),
             diagram: history.diagram.clone(),
             checks: history.checks,
             rng,
@@ -140,7 +160,16 @@ impl World {
 
     /// What went wrong, and what had struck until then.
     pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
-        Failure { seed, milliseconds: self.now / MILLISECOND, violation, steps: self.steps, faults: self.all_faults() }
+        Failure {
+            seed,
+            milliseconds: self.now / MILLISECOND,
+            violation,
+            steps: self.steps,
+            faults: self.all_faults(),
+            clients: self.plan.clients,
+            troubles: self.troubles,
+            changes: self.changes.clone(),
+        }
     }
 
     /// How often each kind of fault struck.
@@ -168,6 +197,7 @@ impl World {
             written: self.workload.judge.acknowledged(),
             read,
             unknown,
+            is_excused: self.is_excused,
             is_decided: self.is_decided,
             faults,
             actions: self.refinement.counts().clone(),
@@ -179,6 +209,8 @@ impl World {
     fn happen_next(&mut self) -> Result<bool, Violation> {
         let (at, happening) = self.queue.take().expect("a world that is not over goes on");
         assert!(at >= self.now, "time goes back from {} to {at}", self.now);
+        #[cfg(test)]
+        require!(!self.falls_over.1, Health, "it falls over");
         self.now = at;
         if let Some(wakes) = happening.process().and_then(|node| self.wakes_at(node)) {
             // Whatever reaches a process that does not run waits for it, in its order; its timers are looked at last, as
@@ -196,7 +228,9 @@ impl World {
             Happening::SendEnds { node, life, target, request } => self.end_sending(node, life, target, request)?,
             Happening::Ask { client } => self.ask(client),
             Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
-            Happening::Fault => self.strike()?,
+            Happening::Strike => self.strike()?,
+            Happening::MakeRoom { node } => self.nodes.get_mut(node).into_iter().for_each(Node::make_room),
+            Happening::Slip => self.slip(),
             Happening::Hunt { node } => self.hunt(node)?,
             Happening::Start { node } => self.start(node)?,
             Happening::ComeApart => self.come_apart(),
@@ -323,7 +357,7 @@ impl World {
         let effects = std::mem::take(&mut running.runtime.effects);
         let mut scheduled = Vec::new();
         if running.runtime.begin_flush() {
-            let slow = if rng.chance(self.plan.slow_flushes) { 50 } else { 1 };
+            let slow = if rng.chance(self.plan.odds(Trouble::SlowFlushes)) { 50 } else { 1 };
             if slow > 1 {
                 note(&mut node.faults, "sync slow");
             }
@@ -334,6 +368,11 @@ impl World {
             running.working = true;
             let delay = rng.between(self.plan.apply.0, self.plan.apply.1);
             scheduled.push((delay, Happening::WorkEnds { node: id, life }));
+        }
+        if scheduled.iter().any(|(_, happening)| matches!(happening, Happening::FlushEnds { .. }))
+            && node.rng.chance(self.plan.odds(Trouble::ShortWrites))
+        {
+            node.write_short();
         }
         for (delay, happening) in scheduled {
             self.after(delay, happening);
@@ -360,25 +399,33 @@ impl World {
                 Ok(())
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
-            // A message that outlived its sender's last life is refused, and rightly so.
-            // Its present life hears of it, late and wrongly addressed as such words may come, and must not mind.
-            Effect::RefusePeer(peer, reason @ PeerRefusal::EarlierStart { .. }) => {
-                let Some(running) = self.nodes.get(node).and_then(|node| node.running.as_ref()) else { return Ok(()) };
-                let by = running.runtime.me;
-                self.step(peer.node, &Event::Refused { by, met: reason.met(), reason: reason.to_string() })
-            }
-            Effect::RefusePeer(peer, reason) => {
-                Err(Violation { check: Check::Health, reason: format!("node {node} refuses {peer}: {reason}") })
-            }
-            // Its process ends, and whoever runs it starts it again.
-            Effect::Halt(Fault::Storage { .. }) if self.nodes.get(node).is_some_and(|node| node.is_failing) => {
-                note(&mut self.faults, "sync failed");
+            Effect::RefusePeer(peer, reason) => self.refuse(node, peer, &reason),
+            Effect::Halt(fault) => self.halt(node, &fault),
+        }
+    }
+
+    /// A node does not listen to a peer.
+    fn refuse(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
+        let (Some(own), Some(refused)) = (self.nodes.get(node), self.nodes.get(peer.node)) else { return Ok(()) };
+        let is_present = refused.incarnation() == peer.incarnation;
+        require!(!is_present, Health, "node {node} refuses {peer}: {reason}");
+        let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
+        // Whoever runs there now hears of it, late and wrongly addressed as such words may come. A message that outlived
+        // its sender's last life is refused, and rightly so: the present life must not mind.
+        self.step(peer.node, &Event::Refused { by, met: reason.met(), reason: reason.to_string() })
+    }
+
+    /// A node has stopped for good: its process ends, and whoever runs it sees to what made it stop.
+    fn halt(&mut self, id: NodeId, fault: &Fault) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(id) else { return Ok(()) };
+        match fault {
+            Fault::Storage { .. } if node.is_failing || node.is_full => {
+                note(&mut self.faults, if node.is_failing { "sync failed" } else { "disk full" });
                 let power = self.rng.chance(500_000);
-                self.crash(node, power)
+                self.crash(id, power)
             }
-            Effect::Halt(fault) => {
-                Err(Violation { check: Check::Health, reason: format!("node {node} stops: {fault}") })
-            }
+            Fault::Refused { .. } if node.disguise().is_some() => self.unmask(id),
+            _ => Err(Violation { check: Check::Health, reason: format!("node {id} stops: {fault}") }),
         }
     }
 
@@ -386,8 +433,12 @@ impl World {
         let Some(node) = self.nodes.get(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
-        self.judge.said((from, term), target, message, node.durable())?;
-        if self.checks.model {
+        // Nobody listens to a node in disguise, so it may say anything.
+        let is_itself = node.disguise().is_none();
+        if is_itself {
+            self.judge.said((from, term), target, message, node.durable())?;
+        }
+        if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
         }
         let delays = self.network.route(&self.plan, from, target);

@@ -1,6 +1,6 @@
 //! Which steps are possible, for a search: within bounds, all of them.
 
-use super::server::Role;
+use super::server::{Role, Write};
 use super::{Action, ReadId, System};
 use crate::log::{LogIndex, Term};
 use crate::server_set::ServerId;
@@ -55,8 +55,14 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         steps.push(Action::Initialize(i, value.clone()));
         if bounds.restarts {
             for kept in 0..=server.pending.len() {
-                steps.push(Action::Restart(i, kept, LogIndex::ZERO));
-                steps.push(Action::Restart(i, kept, server.commit_index));
+                // Where no vote waits behind other writes, votes make no difference.
+                let behind = server.pending.iter().skip(kept + 1);
+                let overtake = behind.clone().any(|write| matches!(write, Write::Vote(..)));
+                for (commit, votes) in [LogIndex::ZERO, server.commit_index].into_iter().flat_map(|commit| {
+                    [false, true].into_iter().filter(|votes| overtake || !votes).map(move |votes| (commit, votes))
+                }) {
+                    steps.push(Action::Restart { server: i, kept, votes, commit });
+                }
             }
         }
         // Any number of writes is so many times one.

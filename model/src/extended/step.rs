@@ -1,6 +1,6 @@
 //! What each action needs and does.
 
-use super::server::{Role, Server};
+use super::server::{Role, Server, Write};
 use super::{Action, Read, ReadId, System};
 use crate::log::{Entry, LogIndex, Term};
 use crate::server_set::ServerId;
@@ -39,7 +39,7 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
     pub fn apply(&mut self, action: &Action<V>) -> Result<(), NotEnabled> {
         let taken = match action {
             Action::Initialize(i, value) => self.initialize(*i, value),
-            Action::Restart(i, kept, commit) => self.restart(*i, *kept, *commit),
+            Action::Restart { server, kept, votes, commit } => self.restart(*server, *kept, *votes, *commit),
             Action::Flush(i, count) => self.flush(*i, *count),
             Action::UpdateTerm(i, term) => self.update_term(*i, *term),
             Action::StepDown(i) => self.step_down(*i),
@@ -96,12 +96,16 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         Ok(())
     }
 
-    fn restart(&mut self, i: ServerId, kept: usize, commit: LogIndex) -> Guard {
+    fn restart(&mut self, i: ServerId, kept: usize, votes: bool, commit: LogIndex) -> Guard {
         let server = self.server_mut(i)?;
         need(kept <= server.pending.len(), "no more writes survive than were pending")?;
         need(commit <= server.commit_index, "a commit index that was known survives, or an older one")?;
         let mut disk = server.disk.clone();
-        server.pending.iter().take(kept).for_each(|write| disk.write(write));
+        for (place, write) in server.pending.iter().enumerate() {
+            if place < kept || (votes && matches!(write, Write::Vote(..))) {
+                disk.write(write);
+            }
+        }
         need(commit <= disk.log.len(), "what is committed is in the log")?;
         let server = self.server_mut(i)?;
         server.disk = disk;

@@ -1,15 +1,17 @@
 //! Lives through many histories, and says how to see those again in which something went wrong.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use outrigger_simulation::{Checks, Diagram, History};
+use outrigger_simulation::{Changes, Checks, History};
 
 #[path = "simulate/campaign.rs"]
 mod campaign;
 #[path = "simulate/mutation.rs"]
 mod mutation;
+#[path = "simulate/single.rs"]
+mod single;
 #[path = "simulate/table.rs"]
 mod table;
 
@@ -22,7 +24,8 @@ mod table;
   simulate --seeds 2000                   # two thousand histories; the table of what struck goes to stderr
   simulate --seeds 500 --json out.json    # figures for programs
   simulate --seed 17 --trace              # one history, everything that happens in it
-  simulate --seed 17 --diagram 17.svg     # the end of it as a sequence diagram
+  simulate --seed 17 --diagram 17.svg     # the end of it as a sequence diagram; shrunk, if it goes wrong
+  simulate --seeds 500 --without drift,leaps --checks light
   simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
 struct Arguments {
     /// How many seeds to try [default: 1000; 500 for each mutant]
@@ -34,6 +37,18 @@ struct Arguments {
     /// Only this seed
     #[arg(long, conflicts_with_all = ["seeds", "start_seed"])]
     seed: Option<u64>,
+    /// Leave these kinds of trouble out, with commas between them: `--without help` names all
+    #[arg(long, value_name = "KINDS", default_value = "", hide_default_value = true)]
+    without: String,
+    /// How many clients there are, instead of as many as each seed says
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..100))]
+    clients: Option<u64>,
+    /// Leave single troubles out, by their numbers, such as 1-3,7
+    #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true, requires = "seed")]
+    spare: String,
+    /// Show histories that go wrong as they are: do not look for smaller ones
+    #[arg(long)]
+    no_shrink: bool,
     /// Print everything that happens, to standard output
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -60,6 +75,8 @@ struct Arguments {
     list_mutants: bool,
 }
 
+/// So many failures are shrunk; more are shown as they are.
+const SHRUNK_MAX: usize = 3;
 /// How many seeds are tried.
 const SEEDS: u64 = 1000;
 /// How many seeds a mutant has to live through.
@@ -73,9 +90,8 @@ impl Arguments {
         first..first.saturating_add(count)
     }
 
-    fn history(&self, seed: u64) -> History {
-        let history = History::new(seed).checks(self.checks);
-        if self.trace { history.printed() } else { history }
+    fn history(&self, seed: u64, changes: &Changes) -> History {
+        History::new(seed).checks(self.checks).changed(changes.clone())
     }
 
     fn jobs(&self) -> usize {
@@ -98,15 +114,32 @@ fn main() -> ExitCode {
             }
         };
     }
-    if let (Some(file), Some(seed)) = (&arguments.diagram, arguments.seed) {
-        return draw(seed, arguments.trace, file);
+    let changes = match Changes::parse(&arguments.without, arguments.clients, &arguments.spare) {
+        Ok(changes) => changes,
+        Err(error) => {
+            eprintln!("simulate: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match arguments.seed {
+        Some(seed) => single::run(&arguments, &arguments.history(seed, &changes)),
+        None => many(&arguments, &changes),
     }
-    let outcome = campaign::run(arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed));
+}
+
+/// Lives through many histories.
+fn many(arguments: &Arguments, changes: &Changes) -> ExitCode {
+    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed, changes));
     eprint!("{}", table::table(&outcome));
+    if !arguments.no_shrink {
+        for failure in outcome.failures.iter_mut().take(SHRUNK_MAX) {
+            *failure = single::shrunk(&arguments.history(failure.seed, changes), failure.clone());
+        }
+    }
     for failure in &outcome.failures {
         println!("{failure}");
     }
-    let missing = outcome.total.missing();
+    let missing = if *changes == Changes::default() { outcome.total.missing() } else { Vec::new() };
     if !missing.is_empty() {
         println!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", "));
     }
@@ -117,23 +150,4 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if outcome.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Lives through one history and draws it.
-fn draw(seed: u64, trace: bool, file: &Path) -> ExitCode {
-    let diagram = Diagram::default();
-    let history = History::new(seed).drawn(&diagram);
-    let history = if trace { history.printed() } else { history }.live();
-    let violated = history.as_ref().err().map(|failure| failure.violation.to_string());
-    if let Err(error) = std::fs::write(file, diagram.svg(&format!("seed {seed}"), violated.as_deref())) {
-        eprintln!("simulate: {} cannot be written: {error}", file.display());
-        return ExitCode::FAILURE;
-    }
-    match history {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(failure) => {
-            println!("{failure}");
-            ExitCode::FAILURE
-        }
-    }
 }

@@ -1,16 +1,17 @@
-//! What goes wrong, and the end of it.
+//! What goes wrong.
 
 use std::sync::Arc;
 
-use outrigger::engine::{Event, Instant, Message, NodeId};
+use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId};
 
 use super::happening::Happening;
-use super::peace::Peace;
+use super::peace::Outside;
 use super::{NOBODY, Node, World, initial_members};
 use crate::check::Violation;
 use crate::count::note;
 use crate::diagram::Mark;
-use crate::plan::{MILLISECOND, SECOND};
+use crate::node::Disguise;
+use crate::plan::{MILLISECOND, SECOND, Trouble};
 
 impl World {
     /// What happens in any world.
@@ -23,18 +24,38 @@ impl World {
             let delay = self.rng.below(SECOND);
             self.after(delay, Happening::Ask { client });
         }
-        self.schedule_fault();
+        for node in self.plan.node_ids() {
+            self.set_clock(node);
+        }
+        self.schedule_strike();
+        self.schedule_slip();
         self.schedule_partition();
         self.after(self.plan.faults_last, Happening::Calm);
     }
 
-    fn is_calm(&self) -> bool {
-        self.calm_until.is_some()
+    pub(super) fn is_calm(&self) -> bool {
+        self.patience.is_some()
     }
 
-    fn schedule_fault(&mut self) {
-        let delay = self.rng.between(self.plan.crash_every / 4, self.plan.crash_every * 2);
-        self.after(delay, Happening::Fault);
+    /// Whether this trouble, which could be spared, strikes. Troubles are numbered in the order in which they could.
+    pub(super) fn strikes(&mut self) -> bool {
+        self.troubles += 1;
+        let strikes = !self.changes.spares(self.troubles);
+        #[cfg(test)]
+        if let (Some(from), false) = self.falls_over {
+            self.falls_over.1 = strikes && self.troubles >= from;
+        }
+        strikes
+    }
+
+    fn schedule_strike(&mut self) {
+        let delay = self.rng.between(self.plan.strike_every / 4, self.plan.strike_every * 2);
+        self.after(delay, Happening::Strike);
+    }
+
+    fn schedule_slip(&mut self) {
+        let delay = self.rng.between(self.plan.strike_every / 4, self.plan.strike_every * 2);
+        self.after(delay, Happening::Slip);
     }
 
     fn schedule_partition(&mut self) {
@@ -42,42 +63,159 @@ impl World {
         self.after(delay, Happening::ComeApart);
     }
 
-    /// Some processes die or stop: one, one that leads, or all at once.
+    /// Something happens to all processes, or to one: to the leader as often as to any.
     pub(super) fn strike(&mut self) -> Result<(), Violation> {
         if self.is_calm() {
             return Ok(());
         }
-        self.schedule_fault();
+        self.schedule_strike();
         let all: Vec<NodeId> = self.plan.node_ids().collect();
-        if self.rng.chance(self.plan.power_cuts) {
-            note(&mut self.faults, "power cut of all at once");
-            return all.into_iter().try_for_each(|node| self.crash(node, true));
-        }
-        let leads = |node: &&NodeId| self.nodes.get(**node).and_then(Node::look).is_some_and(|look| look.leads());
-        let leader = all.iter().find(leads).copied();
         let any = *self.rng.pick(&all);
-        let victim = if self.rng.chance(500_000) { leader.unwrap_or(any) } else { any };
-        if self.rng.chance(self.plan.pauses) {
-            self.pause(victim);
-            return Ok(());
+        let victim = if self.rng.chance(500_000) { self.present_leader().unwrap_or(any) } else { any };
+        let troubles = [
+            Trouble::PowerCuts,
+            Trouble::Pauses,
+            Trouble::FailingSyncs,
+            Trouble::FullDisks,
+            Trouble::Disguises,
+            Trouble::Crashes,
+        ];
+        let trouble = troubles.into_iter().find(|trouble| self.rng.chance(self.plan.odds(*trouble)));
+        let Some(trouble) = trouble.filter(|_| self.strikes()) else { return Ok(()) };
+        match trouble {
+            Trouble::PowerCuts => {
+                note(&mut self.faults, "power cut of all at once");
+                return all.into_iter().try_for_each(|node| self.crash(node, true));
+            }
+            Trouble::Pauses => self.pause(victim),
+            Trouble::FailingSyncs => self.running(victim).into_iter().for_each(Node::fail_sync),
+            Trouble::FullDisks => self.fill(victim),
+            Trouble::Disguises => return self.disguise(victim),
+            _ => {
+                let power = self.rng.chance(500_000);
+                return self.crash(victim, power);
+            }
         }
-        if self.rng.chance(self.plan.failing_syncs) {
-            self.nodes.get_mut(victim).filter(|node| node.running.is_some()).into_iter().for_each(Node::fail_sync);
-            return Ok(());
-        }
-        let power = self.rng.chance(500_000);
-        self.crash(victim, power)
+        Ok(())
+    }
+
+    /// A node that runs from its own disk.
+    fn running(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.nodes.get_mut(id).filter(|node| node.running.is_some() && node.disguise().is_none())
+    }
+
+    fn fill(&mut self, id: NodeId) {
+        let lasts = self.rng.between(1, self.plan.outage * 3);
+        let Some(node) = self.running(id) else { return };
+        node.fill();
+        self.trace.note(Instant(self.now), id, '!', &"has a full disk");
+        self.mark(|| Mark::World { text: format!("the disk of node {id} is full for {} ms", lasts / MILLISECOND) });
+        self.after(lasts, Happening::MakeRoom { node: id });
     }
 
     /// Whether a process dies just before this message leaves it: others never hear of what it has done already.
     pub(super) fn dies_speaking(&mut self, message: &Message) -> bool {
         let lives = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
-        !lives && !self.is_calm() && self.rng.chance(self.plan.dies_speaking)
+        !lives && !self.is_calm() && self.rng.chance(self.plan.odds(Trouble::LastWords)) && self.strikes()
     }
+
+    // ---- clocks ------------------------------------------------------------------------------------------------
+
+    /// A node's clock runs too fast or too slow from the beginning.
+    fn set_clock(&mut self, id: NodeId) {
+        let drift = self.plan.odds(Trouble::Drift);
+        let rate = self.rng.between(1_000_000 - drift, 1_000_000 + drift);
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if drift > 0 {
+            note(&mut self.faults, "clock adrift");
+        }
+        node.clock.run_at(rate, self.now);
+    }
+
+    /// A node's clock leaps ahead, or is set back.
+    pub(super) fn slip(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        self.schedule_slip();
+        let (nodes, now): (Vec<NodeId>, _) = (self.plan.node_ids().collect(), self.now);
+        let (id, ahead, by) = (*self.rng.pick(&nodes), self.rng.chance(700_000), self.rng.between(1, self.plan.outage));
+        if !self.rng.chance(self.plan.odds(Trouble::Leaps)) || !self.strikes() {
+            return;
+        }
+        note(&mut self.faults, if ahead { "clock leaps ahead" } else { "clock set back" });
+        let text =
+            format!("the clock of node {id} {} {} ms", if ahead { "leaps" } else { "is set back" }, by / MILLISECOND);
+        self.trace.note(Instant(now), id, '!', &text);
+        self.mark(|| Mark::World { text });
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        if ahead {
+            node.clock.leap(by, now)
+        } else {
+            node.clock.set_back(by, now)
+        }
+        node.running.iter_mut().for_each(|running| running.armed = None);
+        self.arm(id);
+    }
+
+    // ---- disguises ---------------------------------------------------------------------------------------------
+
+    /// A node dies and comes back from an empty disk, or from an older copy of its own. One at a time, and only if every
+    /// other node has met a life that tells this one from it: a peer that has met nothing can know nothing.
+    fn disguise(&mut self, id: NodeId) -> Result<(), Violation> {
+        let met = self.met_by_all(id);
+        let is_first = self.nodes.iter().all(|node| node.disguise().is_none());
+        if met.is_none() || !is_first || self.running(id).is_none() {
+            return Ok(());
+        }
+        self.crash(id, true)?;
+        let disguise = self.nodes.get_mut(id).and_then(|node| node.put_on(met));
+        let what = match disguise {
+            Some(Disguise::Wiped) => "finds its disk wiped",
+            Some(Disguise::Copy) => "finds an older copy of its disk",
+            None => return Ok(()),
+        };
+        self.trace.note(Instant(self.now), id, '!', &what);
+        self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
+        Ok(())
+    }
+
+    /// The earliest of the lives of a node that others have durably met last; none if one of them has met none.
+    fn met_by_all(&self, id: NodeId) -> Option<Incarnation> {
+        let others = self.nodes.iter().filter(|node| node.id != id);
+        let met: Option<Vec<Incarnation>> = others.map(|other| other.durable().met(id)).collect();
+        met?.into_iter().min_by_key(|life| life.start)
+    }
+
+    /// A node in disguise was refused, and has ended. Its own disk is found again, or is lost.
+    pub(super) fn unmask(&mut self, id: NodeId) -> Result<(), Violation> {
+        let is_lost = self.rng.chance(self.plan.odds(Trouble::Losses));
+        let delay = self.rng.between(1, self.plan.outage);
+        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
+        let disguise = node.disguise();
+        node.end();
+        node.take_off(&self.plan, true)?;
+        node.is_lost = is_lost && disguise == Some(Disguise::Wiped);
+        note(
+            &mut self.faults,
+            if disguise == Some(Disguise::Wiped) { "wiped disk refused" } else { "old copy refused" },
+        );
+        if node.is_lost {
+            note(&mut self.faults, "disk lost for good");
+        }
+        let what =
+            if node.is_lost { "is refused; its own disk is lost" } else { "is refused; its own disk is found again" };
+        self.trace.note(Instant(self.now), id, '!', &what);
+        self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
+        self.after(delay, Happening::Start { node: id });
+        self.lose_callers(id)
+    }
+
+    // ---- processes ---------------------------------------------------------------------------------------------
 
     /// Somebody was elected.
     pub(super) fn schedule_hunt(&mut self, leader: NodeId) {
-        if self.rng.chance(self.plan.hunts) {
+        if self.rng.chance(self.plan.odds(Trouble::Hunts)) {
             let delay = self.rng.below(self.plan.delay.1 * 6);
             self.after(delay, Happening::Hunt { node: leader });
         }
@@ -85,7 +223,7 @@ impl World {
 
     /// The new leader is left with one follower or none, or dies.
     pub(super) fn hunt(&mut self, leader: NodeId) -> Result<(), Violation> {
-        if self.is_calm() {
+        if self.is_calm() || !self.strikes() {
             return Ok(());
         }
         if self.rng.chance(400_000) {
@@ -112,14 +250,30 @@ impl World {
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
         node.crash(power);
+        if node.disguise().is_some() {
+            node.take_off(&self.plan, false)?;
+        }
         note(&mut self.faults, if power { "power cut" } else { "kill" });
         let what = if power { "loses power" } else { "is killed" };
         self.trace.note(Instant(self.now), id, '!', &what);
         self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
+        let is_long = !self.is_calm() && self.rng.chance(self.plan.odds(Trouble::Outages));
+        if is_long {
+            note(&mut self.faults, "long outage");
+        }
         // At times the process is back before anybody has noticed.
-        let outage = if self.rng.chance(400_000) { MILLISECOND } else { self.plan.outage };
-        let delay = self.rng.between(1, outage);
+        let outage = match self.rng.below(10) {
+            _ if is_long => self.plan.outage * 10,
+            0..4 => MILLISECOND,
+            _ => self.plan.outage,
+        };
+        let delay = self.rng.between(outage / 10, outage);
         self.after(delay, Happening::Start { node: id });
+        self.lose_callers(id)
+    }
+
+    /// Whoever waits for a node that has died learns nothing any more.
+    fn lose_callers(&mut self, id: NodeId) -> Result<(), Violation> {
         for client in self.workload.lose(id, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
@@ -129,9 +283,17 @@ impl World {
 
     /// A process starts, says hello to the others, and begins the cluster if there is none yet.
     pub(super) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.running.is_none()) else { return Ok(()) };
+        if self.outsiders.get(&id) == Some(&Outside::Away) {
+            return Ok(());
+        }
+        let is_away = |node: &&mut Node| node.running.is_none() && !node.is_lost;
+        let Some(node) = self.nodes.get_mut(id).filter(is_away) else { return Ok(()) };
         node.start(&self.plan, self.checks, self.now)?;
-        let Some(running) = &node.running else { return Ok(()) };
+        let Some(running) = &node.running else {
+            let delay = self.plan.outage;
+            self.after(delay, Happening::Start { node: id });
+            return Ok(());
+        };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
         self.mark(|| Mark::Process { node: id, lives: true, text: "starts".to_owned() });
@@ -154,6 +316,9 @@ impl World {
             return;
         }
         self.schedule_partition();
+        if !self.rng.chance(self.plan.odds(Trouble::Partitions)) || !self.strikes() {
+            return;
+        }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.come_apart(&nodes);
         self.mark(|| Mark::World { text: self.network.to_string() });
@@ -164,32 +329,5 @@ impl World {
     pub(super) fn join(&mut self) {
         self.network.join();
         self.mark(|| Mark::World { text: self.network.to_string() });
-    }
-
-    /// All faults are over: whoever is away comes back, and the cluster must converge and serve.
-    pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
-        self.calm_until = Some(self.now + self.plan.calm_lasts);
-        self.network.heal();
-        self.plan.slow_flushes = 0;
-        self.deafen();
-        self.workload.become_calm(&self.plan);
-        for node in self.plan.node_ids() {
-            self.start(node)?;
-        }
-        self.after(SECOND / 5, Happening::Review);
-        Ok(())
-    }
-
-    /// The healed cluster has converged and nobody writes any more. A node that is restarted now must catch up and serve
-    /// reads all the same: nothing but heartbeats can tell it what it needs to know.
-    pub(super) fn become_idle(&mut self) -> Result<(), Violation> {
-        self.peace = Peace::Idle;
-        self.deaf = None;
-        self.join();
-        self.calm_until = Some(self.now + self.plan.calm_lasts);
-        self.workload.become_idle(&self.plan);
-        let nodes: Vec<NodeId> = self.plan.node_ids().collect();
-        let victim = *self.rng.pick(&nodes);
-        self.crash(victim, true)
     }
 }

@@ -22,8 +22,12 @@ pub(crate) enum Happening {
     Ask { client: u64 },
     /// A client waits no longer.
     LoseHope { token: Token },
-    /// A process dies, or all do.
-    Fault,
+    /// Something happens to a process, its disk, or all of them.
+    Strike,
+    /// A disk has room again.
+    MakeRoom { node: NodeId },
+    /// A clock may leap.
+    Slip,
     /// A node that was elected a moment ago is struck.
     Hunt { node: NodeId },
     /// A process starts.
@@ -50,7 +54,9 @@ impl Happening {
             | Self::SendEnds { node, .. } => Some(*node),
             Self::Ask { .. }
             | Self::LoseHope { .. }
-            | Self::Fault
+            | Self::Strike
+            | Self::MakeRoom { .. }
+            | Self::Slip
             | Self::Hunt { .. }
             | Self::Start { .. }
             | Self::ComeApart

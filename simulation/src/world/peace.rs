@@ -1,11 +1,13 @@
 //! Peace: what a healed cluster must bear, and what it must not do.
 //!
 //! ```text
-//!   faults ──► calm: one node may still be deaf ──► idle: one restarts ──► still: one link fails, no client asks ──► end
-//!              the others must converge, serve       all converge           nobody may be deposed
+//!   faults ──► calm: a quorum is healed ──► idle: all are, one restarts ──► still: one link fails, no client asks ──► end
+//!              it must converge, and serve       all converge                nobody may be deposed
 //! ```
 //!
-//! With pre-votes a node that does not hear its leader must not disturb the others; without them it may, and hears it.
+//! The quorum is drawn; the others stay away, are cut off, or hear nobody. With pre-votes a node that does not hear its
+//! leader must not disturb the others; without them it may, and hears it. That the healed nodes do not converge is
+//! excused in one case only, which is proven by counting: so many disks are lost that the rest is no quorum.
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::node::Node;
-use crate::plan::SECOND;
+use crate::plan::{SECOND, Trouble};
 
 /// For so many of the longest election timeouts nothing happens in the end.
 const STILLNESS: u32 = 3;
@@ -25,9 +27,9 @@ const STILLNESS: u32 = 3;
 /// What is asked of a cluster without faults, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peace {
-    /// To converge and to serve, although one node may be deaf.
+    /// A quorum is to converge and to serve, whatever the others do.
     Calm,
-    /// To bring back a node that restarts, and to serve reads.
+    /// All are; one of them restarts, and is to serve reads.
     Idle,
     /// To stay as it is.
     Still,
@@ -35,26 +37,131 @@ pub(super) enum Peace {
     Over,
 }
 
+/// For so many times the time without progress that is allowed a cluster may take in all.
+const PATIENCE: u64 = 10;
+
+/// How long a cluster may take to converge.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until then something more must be applied.
+    pub(super) until: u64,
+    /// Until then it must have converged.
+    pub(super) at_most: u64,
+}
+
+/// How a node does not belong to the healed cluster yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outside {
+    /// Its process does not run.
+    Away,
+    /// It hears nobody, and nobody hears it.
+    CutOff,
+    /// It hears nobody, or one other node only; all hear it.
+    Deaf,
+}
+
 impl World {
-    /// Of the healed cluster one node goes on hearing nobody, or one other node only: the others are a quorum.
-    pub(super) fn deafen(&mut self) {
-        if !self.plan.pre_vote || self.plan.nodes < 3 || !self.rng.chance(self.plan.deaf) {
-            return;
+    /// The faults are over. A quorum that is drawn heals, and must converge and serve.
+    pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
+        self.be_patient();
+        self.network.heal();
+        for trouble in [Trouble::SlowFlushes, Trouble::ShortWrites, Trouble::Damage] {
+            self.plan.spare(trouble);
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
-        let leader = self.nodes.iter().filter_map(Node::look).find(Look::leads);
-        let any = *self.rng.pick(&nodes);
-        let lonely = leader.map(|look| look.node).filter(|_| self.rng.chance(500_000)).unwrap_or(any);
-        let friend = Some(*self.rng.pick(&nodes)).filter(|_| nodes.len() > 3);
-        let others = nodes.into_iter().filter(|node| *node != lonely && Some(*node) != friend);
-        self.network.cut_links(others.map(|other| (other, lonely)));
-        note(&mut self.faults, "node deaf in the healed cluster");
-        self.deaf = Some(lonely);
+        for node in &nodes {
+            self.nodes.get_mut(*node).into_iter().for_each(Node::make_room);
+            if self.nodes.get(*node).is_some_and(|node| node.disguise().is_some()) {
+                self.crash(*node, true)?;
+                self.nodes.get_mut(*node).map_or(Ok(()), |node| node.take_off(&self.plan, false))?;
+            }
+        }
+        self.leave_some_outside()?;
+        self.workload.become_calm(&self.plan);
+        for node in nodes {
+            self.start(node)?;
+        }
+        self.after(SECOND / 5, Happening::Review);
+        Ok(())
     }
 
-    /// The nodes that must converge: all but one that is deaf.
+    fn be_patient(&mut self) {
+        let (until, at_most) = (self.now + self.plan.calm_lasts, self.now + self.plan.calm_lasts * PATIENCE);
+        self.patience = Some(Patience { until, at_most });
+    }
+
+    /// Why the cluster cannot converge, if it cannot: too many disks are lost.
+    pub(super) fn excuse(&self) -> Option<String> {
+        let (lost, nodes) = (self.nodes.iter().filter(|node| node.is_lost).count(), self.plan.nodes);
+        let left = self.nodes.iter().count() - lost;
+        (left < self.plan.majority()).then(|| format!("{lost} of {nodes} disks are lost: {left} nodes are no quorum"))
+    }
+
+    /// Draws who does not belong to the healed cluster yet. Those who do are a quorum.
+    fn leave_some_outside(&mut self) -> Result<(), Violation> {
+        let mut intact: Vec<NodeId> = self.nodes.iter().filter(|node| !node.is_lost).map(|node| node.id).collect();
+        let spare = intact.len().saturating_sub(self.plan.majority());
+        if spare == 0 || !self.rng.chance(self.plan.odds(Trouble::Outsiders)) || !self.strikes() {
+            return Ok(());
+        }
+        for _ in 0..self.rng.count(1, spare) {
+            let any = *self.rng.pick(&intact);
+            let leader = self.present_leader().filter(|leader| intact.contains(leader));
+            let node = leader.filter(|_| self.rng.chance(300_000)).unwrap_or(any);
+            intact.retain(|other| *other != node);
+            let may_be_deaf = self.plan.pre_vote && !self.outsiders.values().any(|outside| *outside == Outside::Deaf);
+            let outside = match self.rng.below(4) {
+                0 => Outside::Away,
+                1 => Outside::CutOff,
+                _ if may_be_deaf => Outside::Deaf,
+                _ => Outside::Away,
+            };
+            self.leave_outside(node, outside)?;
+        }
+        Ok(())
+    }
+
+    fn leave_outside(&mut self, node: NodeId, outside: Outside) -> Result<(), Violation> {
+        let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        self.outsiders.insert(node, outside);
+        match outside {
+            Outside::Away => {
+                note(&mut self.faults, "node away from the healed cluster");
+                self.crash(node, true)?;
+            }
+            Outside::CutOff => {
+                note(&mut self.faults, "node cut off from the healed cluster");
+                self.network.isolate(node, &nodes);
+            }
+            Outside::Deaf => {
+                note(&mut self.faults, "node deaf in the healed cluster");
+                let friend = Some(*self.rng.pick(&nodes)).filter(|_| nodes.len() > 3);
+                let others = nodes.into_iter().filter(|other| *other != node && Some(*other) != friend);
+                self.network.cut_links(others.map(|other| (other, node)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The nodes that must converge.
     pub(super) fn core(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| Some(node.id) != self.deaf)
+        self.nodes.iter().filter(|node| !node.is_lost && !self.outsiders.contains_key(&node.id))
+    }
+
+    /// The healed quorum has converged, and nobody writes any more. Now all come back, and one is restarted: it must catch
+    /// up and serve reads all the same. Nothing but heartbeats can tell it what it needs to know.
+    pub(super) fn become_idle(&mut self) -> Result<(), Violation> {
+        self.peace = Peace::Idle;
+        self.outsiders.clear();
+        self.join();
+        self.be_patient();
+        self.workload.become_idle(&self.plan);
+        let nodes: Vec<NodeId> = self.core().map(|node| node.id).collect();
+        for node in &nodes {
+            self.start(*node)?;
+        }
+        let victim = *self.rng.pick(&nodes);
+        self.crash(victim, true)
     }
 
     /// The cluster has converged in all that was asked of it. Now it is left alone, but for one link from its leader. What
@@ -64,8 +171,9 @@ impl World {
         let Some((_, leader)) = self.reign else { return };
         self.peace = Peace::Still;
         self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
-        let followers: Vec<NodeId> = self.plan.node_ids().filter(|node| *node != leader).collect();
-        if self.plan.pre_vote && followers.len() > 1 {
+        let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
+        // With one follower less there must still be a quorum.
+        if self.plan.pre_vote && followers.len() >= self.plan.majority() {
             let deaf = *self.rng.pick(&followers);
             self.network.cut_links([(leader, deaf)]);
         }
@@ -98,7 +206,12 @@ impl World {
 
     /// The highest term that has a leader, and who it is.
     fn present_reign(&self) -> Option<(Term, NodeId)> {
-        let leaders = self.nodes.iter().filter_map(Node::look).filter(Look::leads);
+        let itself = self.nodes.iter().filter(|node| node.disguise().is_none());
+        let leaders = itself.filter_map(Node::look).filter(Look::leads);
         leaders.map(|Look { term, node, .. }| (term, node)).max()
+    }
+
+    pub(super) fn present_leader(&self) -> Option<NodeId> {
+        self.present_reign().map(|(_, leader)| leader)
     }
 }

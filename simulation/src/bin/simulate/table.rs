@@ -19,6 +19,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         ("writes acknowledged", total.written.to_string()),
         ("reads answered", total.read.to_string()),
         ("requests in doubt", total.unknown.to_string()),
+        ("excused: no quorum has its disk", total.excused.to_string()),
         ("linearizability undecided", total.undecided.to_string()),
         ("failures", outcome.failures.len().to_string()),
     ];

@@ -1,0 +1,78 @@
+//! One history: printed, drawn, and made smaller if something goes wrong in it.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use outrigger_simulation::{Diagram, Failure, History, Report, shrink};
+
+use crate::Arguments;
+
+/// So long a smaller history is looked for.
+const SHRINK_FOR: Duration = Duration::from_secs(20);
+
+/// Lives through one history, and shows what it was asked to show.
+pub(crate) fn run(arguments: &Arguments, history: &History) -> ExitCode {
+    // Who prints a history, or has left something out of it, means this one.
+    let is_meant = arguments.no_shrink || arguments.trace || !history.changes().to_string().is_empty();
+    let lived = if arguments.trace { history.clone().printed().live() } else { history.live() };
+    let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
+    if let Some(file) = &arguments.diagram
+        && let Err(error) = draw(history, &lived, file)
+    {
+        eprintln!("simulate: {} cannot be written: {error}", file.display());
+        return ExitCode::FAILURE;
+    }
+    match lived {
+        Ok(report) => {
+            eprintln!("{}", told(&report));
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Draws the history, or the smaller one in which something went wrong.
+fn draw(history: &History, lived: &Result<Report, Failure>, file: &Path) -> std::io::Result<()> {
+    let failure = lived.as_ref().err();
+    let changes = failure.map_or_else(|| history.changes().clone(), |failure| failure.changes.clone());
+    let (diagram, flags) = (Diagram::default(), changes.to_string());
+    // It is the same history once more: its end is known.
+    let _ = history.clone().changed(changes).drawn(&diagram).live();
+    let title = format!("seed {} {flags}", history.seed());
+    std::fs::write(file, diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref()))
+}
+
+/// A smaller history in which the same check fails, if one is found soon.
+pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
+    let (began, is_watched) = (Instant::now(), std::io::stderr().is_terminal());
+    let mut tries = 0;
+    let shrunk = shrink(history, failure, &mut |best| {
+        tries += 1;
+        if is_watched {
+            let changes = best.changes.to_string();
+            let shown: String = changes.chars().take(80).collect();
+            let _: std::io::Result<()> =
+                write!(std::io::stderr(), "\r\x1b[Kshrinking seed {}: {tries} tries {shown}", best.seed);
+        }
+        began.elapsed() < SHRINK_FOR
+    });
+    if is_watched {
+        let _: std::io::Result<()> = write!(std::io::stderr(), "\r\x1b[K");
+    }
+    shrunk
+}
+
+fn told(report: &Report) -> String {
+    let Report { seed, nodes, steps, simulated, leaders, written, read, unknown, .. } = report;
+    let seconds = simulated.as_secs_f64();
+    let crashes = report.crashes();
+    format!(
+        "seed {seed}: {nodes} nodes, {steps} steps in {seconds:.1} s, {leaders} terms with a leader, {crashes} crashes, \
+         {written} writes, {read} reads, {unknown} in doubt: nothing went wrong"
+    )
+}

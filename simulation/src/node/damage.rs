@@ -1,0 +1,76 @@
+//! Damage to what was synced: a bit that rots, a write that the disk took and lost, a write that went astray. A start must
+//! refuse it, or find all that was left; then somebody mends the disk from its mirror.
+//!
+//! Only groups of records are struck that a later header proves to have been synced: in the very last group damage looks
+//! like a tear, which is the known limit of a log without a second copy.
+
+use std::path::PathBuf;
+
+use outrigger_log::FaultyDisk;
+
+use crate::rng::Rng;
+
+/// The unit of a disk, in bytes; every group begins on one.
+const SECTOR: usize = 512;
+
+/// Sectors as they were.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// What it is counted as when a start refuses it.
+    pub(super) name: &'static str,
+    file: PathBuf,
+    /// The offset of each piece and what stood there.
+    before: Vec<(u64, Vec<u8>)>,
+}
+
+impl Damage {
+    /// Damages something on the disk, if something may be.
+    pub(super) fn strike(disk: &FaultyDisk, rng: &mut Rng) -> Option<Self> {
+        let files: Vec<_> = disk.files().into_iter().filter(|(_, bytes)| groups(bytes).len() > 3).collect();
+        let (file, bytes) = files.get(rng.count(0, files.len().max(1) - 1))?;
+        let groups = groups(bytes);
+        // The last two stay whole: they prove what was synced before them.
+        let first = groups[rng.count(0, groups.len() - 3)];
+        let piece = |sector: usize| ((sector * SECTOR) as u64, bytes[sector * SECTOR..][..SECTOR].to_vec());
+        let mut damage = Self { name: "bit rotten and refused", file: file.clone(), before: vec![piece(first)] };
+        match rng.below(3) {
+            0 => {
+                let (offset, bit) = (first * SECTOR + rng.count(0, SECTOR - 1), rng.below(8));
+                disk.flip_bit(file, offset as u64, u32::try_from(bit).unwrap_or_default());
+            }
+            1 => {
+                damage.name = "write lost and refused";
+                damage.write(disk, first, &[0; SECTOR]);
+            }
+            _ => {
+                damage.name = "write astray and refused";
+                // It lies where another group should be, or behind all of them.
+                let behind = (bytes.len() / SECTOR - 1).min(groups[groups.len() - 1] + 4);
+                let elsewhere = *rng.pick(&[groups[groups.len() - 3], behind]);
+                damage.before.push(piece(elsewhere));
+                damage.write(disk, elsewhere, &bytes[first * SECTOR..][..SECTOR]);
+                if elsewhere != first {
+                    damage.write(disk, first, &[0; SECTOR]);
+                }
+            }
+        }
+        Some(damage)
+    }
+
+    fn write(&self, disk: &FaultyDisk, sector: usize, bytes: &[u8]) {
+        disk.overwrite(&self.file, (sector * SECTOR) as u64, bytes);
+    }
+
+    /// Undoes it.
+    pub(super) fn mend(&self, disk: &FaultyDisk) {
+        for (offset, bytes) in &self.before {
+            disk.overwrite(&self.file, *offset, bytes);
+        }
+    }
+}
+
+/// The sectors at which the groups of a segment begin.
+fn groups(bytes: &[u8]) -> Vec<usize> {
+    let sectors = bytes.chunks(SECTOR).enumerate();
+    sectors.filter(|(_, sector)| sector.starts_with(b"OUTRGRUP")).map(|(place, _)| place).collect()
+}

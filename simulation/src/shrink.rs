@@ -1,0 +1,272 @@
+//! Shrinking: what of a history is not needed for what went wrong in it.
+//!
+//! ```text
+//!   kinds of trouble     without losses? without drift? ...      each by itself
+//!   clients              one? half of them?
+//!   single troubles      without the first half? the second? quarters, ... each by itself
+//!        ▲                     │
+//!        └── again, as long as something could be left out, and for as long as anybody cares to wait
+//! ```
+//!
+//! A history that is left with less is another history, for every draw behind the change is another one. It is as good as
+//! the first if the same check fails in it. What is left out is named, so that it can be replayed.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::plan::{Plan, Trouble, UnknownTrouble};
+use crate::{Failure, History};
+
+/// What of a history is left out.
+///
+/// ```
+/// use outrigger_simulation::Changes;
+///
+/// let changes = Changes::parse("loss,drift", Some(2), "1-3,7").unwrap();
+/// assert_eq!(changes.to_string(), "--without loss,drift --clients 2 --spare 1-3,7");
+/// assert_eq!(Changes::default().to_string(), "");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Kinds of trouble that never come.
+    without: BTreeSet<Trouble>,
+    /// How many clients there are, if not as many as the seed says.
+    clients: Option<u64>,
+    /// Single troubles that do not strike, by their numbers.
+    spared: Numbers,
+}
+
+impl Changes {
+    /// From the words of a command line: names of troubles with commas between them, how many clients, and numbers of
+    /// single troubles (`1-3,7`).
+    ///
+    /// # Errors
+    /// A name that no trouble has, or numbers that are none.
+    pub fn parse(without: &str, clients: Option<u64>, spared: &str) -> Result<Self, String> {
+        let names = without.split(',').filter(|name| !name.is_empty());
+        let without: Result<_, UnknownTrouble> = names.map(Trouble::from_str).collect();
+        Ok(Self { without: without.map_err(|error| error.to_string())?, clients, spared: spared.parse()? })
+    }
+
+    pub(crate) fn apply(&self, plan: &mut Plan) {
+        self.without.iter().for_each(|trouble| plan.spare(*trouble));
+        plan.clients = self.clients.unwrap_or(plan.clients);
+    }
+
+    pub(crate) fn spares(&self, trouble: u64) -> bool {
+        self.spared.0.contains(&trouble)
+    }
+
+    /// How much is left of a history with so many troubles and clients: what shrinking makes smaller.
+    fn left(&self, troubles: u64, clients: u64) -> (usize, u64, u64) {
+        let kinds = Trouble::ALL.len() - self.without.len();
+        (kinds, self.clients.unwrap_or(clients), troubles.saturating_sub(self.spared.0.len() as u64))
+    }
+}
+
+/// As the flags of a command line.
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.without.iter().map(|trouble| trouble.name()).collect();
+        let without = (!names.is_empty()).then(|| format!("--without {}", names.join(",")));
+        let clients = self.clients.map(|clients| format!("--clients {clients}"));
+        let spared = (!self.spared.0.is_empty()).then(|| format!("--spare {}", self.spared));
+        let flags: Vec<_> = [without, clients, spared].into_iter().flatten().collect();
+        f.write_str(&flags.join(" "))
+    }
+}
+
+/// Numbers, as `1-3,7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Numbers(BTreeSet<u64>);
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for &number in &self.0 {
+            match runs.last_mut() {
+                Some((_, last)) if *last + 1 == number => *last = number,
+                _ => runs.push((number, number)),
+            }
+        }
+        let run = |(first, last): (u64, u64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
+        f.write_str(&runs.into_iter().map(run).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl FromStr for Numbers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut numbers = BTreeSet::new();
+        for run in text.split(',').filter(|run| !run.is_empty()) {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let number = |text: &str| text.trim().parse::<u64>().ok().filter(|number| *number <= 1_000_000);
+            match (number(first), number(last)) {
+                (Some(first), Some(last)) if first <= last => numbers.extend(first..=last),
+                _ => return Err(format!("{run:?} is neither a number nor a range such as 3-7")),
+            }
+        }
+        Ok(Self(numbers))
+    }
+}
+
+/// A failure while it is shrunk.
+struct Shrinking<'a> {
+    history: &'a History,
+    /// The smallest so far.
+    best: Failure,
+    /// Answers whether to go on, when it is told what is being tried.
+    goes_on: &'a mut dyn FnMut(&Failure) -> bool,
+    /// Whether it was told to stop.
+    is_over: bool,
+}
+
+impl Shrinking<'_> {
+    /// Tries the history with these changes, and keeps them if the same check fails.
+    fn keeps(&mut self, changes: Changes) -> bool {
+        self.is_over = self.is_over || !(self.goes_on)(&self.best);
+        if self.is_over || changes == self.best.changes {
+            return false;
+        }
+        match self.history.clone().changed(changes).live() {
+            Err(failure) if failure.violation.check == self.best.violation.check => {
+                self.best = failure;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
+    }
+
+    fn leave_out_kinds(&mut self) {
+        for (trouble, ..) in Trouble::ALL {
+            let mut changes = self.best.changes.clone();
+            changes.without.insert(trouble);
+            self.keeps(changes);
+        }
+    }
+
+    fn leave_out_clients(&mut self) {
+        let now = self.best.clients;
+        for clients in [1, now / 2, now.saturating_sub(1)].into_iter().filter(|fewer| (1..now).contains(fewer)) {
+            if self.keeps(Changes { clients: Some(clients), ..self.best.changes.clone() }) {
+                return;
+            }
+        }
+    }
+
+    /// Leaves out troubles by halves, quarters, and so on (delta debugging; Zeller, Hildebrandt 2002).
+    fn leave_out_troubles(&mut self) {
+        let left = |failure: &Failure| -> Vec<u64> {
+            (1..=failure.troubles).filter(|trouble| !failure.changes.spares(*trouble)).collect()
+        };
+        let mut piece = left(&self.best).len();
+        while piece > 0 && !self.is_over {
+            let mut from = 0;
+            loop {
+                let numbers = left(&self.best);
+                let Some(tried) = numbers.get(from..) else { break };
+                if tried.is_empty() || self.is_over {
+                    break;
+                }
+                let mut changes = self.best.changes.clone();
+                changes.spared.0.extend(&tried[..tried.len().min(piece)]);
+                if !self.keeps(changes) {
+                    from += piece;
+                }
+            }
+            piece /= 2;
+        }
+    }
+}
+
+/// The smallest history that can be found in which the same check fails. `goes_on` is asked before each try, with the
+/// smallest so far: whoever has waited long enough says no.
+///
+/// ```
+/// use outrigger_simulation::{History, shrink};
+///
+/// let history = History::new(1);
+/// if let Err(failure) = history.live() {
+///     let shrunk = shrink(&history, failure, &mut |_| true);
+///     panic!("{shrunk}");
+/// }
+/// ```
+#[must_use]
+pub fn shrink(history: &History, failure: Failure, goes_on: &mut dyn FnMut(&Failure) -> bool) -> Failure {
+    let mut shrinking = Shrinking { history, best: failure, goes_on, is_over: false };
+    let left = |failure: &Failure| failure.changes.left(failure.troubles, failure.clients);
+    loop {
+        let before = left(&shrinking.best);
+        shrinking.leave_out_kinds();
+        shrinking.leave_out_clients();
+        shrinking.leave_out_troubles();
+        if shrinking.is_over || left(&shrinking.best) >= before {
+            return shrinking.best;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Check;
+
+    #[test]
+    fn numbers_are_written_as_ranges_and_read_again() {
+        let numbers: Numbers = "7,1-3,2,10".parse().unwrap();
+        assert_eq!(numbers.to_string(), "1-3,7,10");
+        assert_eq!(numbers.to_string().parse(), Ok(numbers));
+        assert!("3-1".parse::<Numbers>().unwrap_err().contains("\"3-1\""));
+        assert!("1,x".parse::<Numbers>().unwrap_err().contains("\"x\""));
+        assert!(Changes::parse("fog", None, "").unwrap_err().contains("no trouble is called \"fog\""));
+    }
+
+    #[test]
+    fn what_is_left_out_does_not_strike_and_the_rest_does() {
+        let calm = Trouble::ALL.map(|(_, name, ..)| name).join(",");
+        let report = History::new(3).changed(Changes::parse(&calm, None, "").unwrap()).live().unwrap();
+        let only_starts = |name: &str| ["power cut", "power cut in a recovery"].contains(&name);
+        assert!(report.faults.keys().all(|name| only_starts(name)), "{:?}", report.faults);
+        assert_eq!(report.crashes(), 1, "the restart of one node in the end");
+        let spared = History::new(3).changed(Changes::parse("", None, "1-1000000").unwrap()).live().unwrap();
+        assert_eq!(spared.crashes(), 1, "each single trouble was spared");
+        assert!(
+            spared.faults.contains_key("message cut off") || spared.faults.contains_key("message lost"),
+            "others go on"
+        );
+    }
+
+    /// A history goes wrong, as far as shrinking can tell, as long as a trouble strikes that is struck here.
+    #[test]
+    fn a_failure_is_shrunk_to_what_it_takes() {
+        let history = History::new(2).falling_over(7);
+        let failure = history.live().unwrap_err();
+        assert_eq!(failure.violation.check, Check::Health, "{failure}");
+        let mut tries = 0;
+        let shrunk = shrink(&history, failure, &mut |_| {
+            tries += 1;
+            true
+        });
+        assert_eq!(shrunk.violation.check, Check::Health);
+        let left = (1..=shrunk.troubles).filter(|trouble| !shrunk.changes.spares(*trouble)).count();
+        assert_eq!(left, 1, "one trouble is enough: {shrunk} after {tries} tries");
+        assert_eq!(shrunk.clients, 1);
+        let again = history.changed(shrunk.changes.clone()).live().unwrap_err();
+        assert_eq!(again, shrunk, "it can be replayed");
+    }
+
+    #[test]
+    fn whoever_has_waited_long_enough_gets_the_smallest_so_far() {
+        let history = History::new(2).falling_over(7);
+        let failure = history.live().unwrap_err();
+        let mut left = 3;
+        let shrunk = shrink(&history, failure.clone(), &mut |_| {
+            left -= 1;
+            left >= 0
+        });
+        assert_eq!(shrunk.violation.check, failure.violation.check);
+        assert!(left < 0, "it was asked");
+    }
+}
