@@ -50,7 +50,7 @@ impl Falsify {
 
 /// A history with this falsehood in it is refused, and for this reason.
 fn is_refused(falsify: Falsify, reason: &str) {
-    let mut world = World::new(&History::new(2));
+    let mut world = World::new(&History::new(9));
     world.falsify = Some(falsify);
     let violation = world.run().expect_err("a falsehood was believed");
     assert_eq!(violation.check, Check::Refinement, "{violation}");
@@ -72,9 +72,9 @@ fn change<T>(there: Option<T>, change: impl FnOnce(T)) -> bool {
 
 #[test]
 fn a_history_without_falsehoods_is_believed_and_takes_every_action() {
-    let mut world = World::new(&History::new(2));
+    let mut world = World::new(&History::new(9));
     world.run().expect("all is well");
-    assert!(world.report(2).committed > 0);
+    assert!(world.report(9).committed > 0);
 }
 
 #[test]

@@ -114,9 +114,11 @@ impl World {
     }
 
     /// Whether a process dies just before this message leaves it: others never hear of what it has done already.
-    pub(super) fn dies_speaking(&mut self, message: &Message) -> bool {
+    pub(super) fn dies_speaking(&mut self, id: NodeId, message: &Message) -> bool {
         let lives = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
-        !lives && !self.is_calm() && self.rng.chance(self.plan.odds(Trouble::LastWords)) && self.strikes()
+        let odds = self.plan.odds(Trouble::LastWords);
+        let dies = !lives && !self.is_calm() && self.nodes.get_mut(id).is_some_and(|node| node.rng.chance(odds));
+        dies && self.strikes()
     }
 
     // ---- clocks ------------------------------------------------------------------------------------------------
