@@ -397,8 +397,10 @@ impl Engine {
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);
         }
-        if message.term().is_some_and(|term| term > self.vote.term) {
-            self.adopt_term(message.term().unwrap_or_default(), now);
+        let term = message.term().filter(|term| *term > self.vote.term);
+        mutate!(pre_vote_reply_hides_term, term = term.filter(|_| !matches!(message, Message::PreVoteReply(_))));
+        if let Some(term) = term {
+            self.adopt_term(term, now);
         }
         let node = from.node;
         let handled = match message {

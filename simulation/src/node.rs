@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     /// Until then the process is stopped, and everything waits for it.
     pub(crate) paused_until: u64,
+    /// When it was stopped, or its clock leapt, for the last time.
+    pub(crate) disturbed_at: u64,
     /// What runs; nothing between a crash and the next start.
     pub(crate) running: Option<Running>,
     /// Whether a sync of its disk will fail, or has failed.
@@ -125,6 +127,10 @@ pub(crate) struct Running {
     pub(crate) runtime: Runtime,
     /// Whether the world knows of the state machine's work.
     pub(crate) working: bool,
+    /// When the flush under way began.
+    pub(crate) flush_began: Option<u64>,
+    /// Since when it leads, if it does.
+    pub(crate) leads_since: Option<u64>,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
 }
@@ -136,6 +142,7 @@ impl Node {
             life: 0,
             clock: Clock::showing(rng.between(FIRST_SHOWN / 2, FIRST_SHOWN)),
             paused_until: 0,
+            disturbed_at: 0,
             running: None,
             is_failing: false,
             is_full: false,
@@ -269,7 +276,8 @@ impl Node {
         let mut driver = Driver::new(engine);
         runtime.now = Instant(now);
         driver.start(own, &mut runtime);
-        self.running = Some(Running { driver, runtime, working: false, armed: None });
+        self.running =
+            Some(Running { driver, runtime, working: false, flush_began: None, leads_since: None, armed: None });
         Ok(())
     }
 

@@ -297,6 +297,7 @@ impl World {
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
+        running.flush_began = None;
         let event = match running.runtime.end_flush() {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
@@ -361,6 +362,7 @@ impl World {
             if slow > 1 {
                 note(&mut node.faults, "sync slow");
             }
+            running.flush_began = Some(self.now);
             let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
             scheduled.push((delay, Happening::FlushEnds { node: id, life }));
         }

@@ -245,6 +245,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(id) else { return };
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
+        node.disturbed_at = node.paused_until;
         self.trace.note(Instant(self.now), id, '!', &"is paused");
         self.mark(|| Mark::World { text: format!("node {id} is paused for {} ms", lasts / MILLISECOND) });
     }

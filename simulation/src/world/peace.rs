@@ -200,8 +200,13 @@ impl World {
     }
 
     fn stillness(&self) -> Duration {
+        self.election_timeout() * STILLNESS
+    }
+
+    /// The longest one.
+    pub(super) fn election_timeout(&self) -> Duration {
         let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
-        self.plan.engine(anybody, 0).election_timeout_max * STILLNESS
+        self.plan.engine(anybody, 0).election_timeout_max
     }
 
     /// The highest term that has a leader, and who it is.

@@ -1,5 +1,7 @@
 //! The judge's sittings: after every step of a node, and when the healed cluster should have converged.
 
+use std::time::Duration;
+
 use outrigger::engine::{Event, Instant, LogIndex, Message, NodeId, Payload};
 
 use super::World;
@@ -12,6 +14,10 @@ use crate::node::Node;
 use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
 use crate::workload::Workload;
+
+/// A leader may wait for its disk for so many of the longest election timeouts: one until it counts as hung, one until that
+/// is looked at, and one more for clocks that are slow.
+const HUNG_TIMEOUTS: u32 = 3;
 
 impl World {
     /// Holds a node, as a step has left it, against everything that must hold.
@@ -46,9 +52,27 @@ impl World {
         let Some(running) = self.nodes.get_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
+        running.leads_since = if look.leads() { running.leads_since.or(Some(self.now)) } else { None };
         if is_elected {
             self.schedule_hunt(id);
         }
+        self.judge_disk(id)
+    }
+
+    /// A leader whose disk has hung for several election timeouts leads no more: it can commit nothing, and should let
+    /// others try.
+    fn judge_disk(&self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(id) else { return Ok(()) };
+        let Some(running) = &node.running else { return Ok(()) };
+        let (Some(began), Some(leads)) = (running.flush_began, running.leads_since) else { return Ok(()) };
+        let hangs = self.now.saturating_sub(began.max(leads).max(node.disturbed_at));
+        let at_most = self.election_timeout() * HUNG_TIMEOUTS;
+        require!(
+            Duration::from_nanos(hangs) <= at_most,
+            Health,
+            "node {id} leads, although its disk has hung for {} ms",
+            hangs / MILLISECOND
+        );
         Ok(())
     }
 
