@@ -8,6 +8,8 @@ use outrigger_simulation::{Changes, Checks, History};
 
 #[path = "simulate/campaign.rs"]
 mod campaign;
+#[path = "simulate/costs.rs"]
+mod costs;
 #[path = "simulate/mutation.rs"]
 mod mutation;
 #[path = "simulate/single.rs"]
@@ -26,6 +28,7 @@ mod table;
   simulate --seed 17 --trace              # one history, everything that happens in it
   simulate --seed 17 --diagram 17.svg     # the end of it as a sequence diagram; shrunk, if it goes wrong
   simulate --seeds 500 --without drift,leaps --checks light
+  simulate --costs --seeds 200 --jobs 1   # steps a second with each of the dearer checks
   simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
 struct Arguments {
     /// How many seeds to try [default: 1000; 500 for each mutant]
@@ -70,6 +73,9 @@ struct Arguments {
     /// The same with every mutant, one by one; exit code 1 unless all are found
     #[arg(long, conflicts_with_all = ["mutant", "json", "trace"])]
     mutants: bool,
+    /// Measure what each of the dearer checks costs, and print a table
+    #[arg(long, conflicts_with_all = ["mutant", "mutants", "seed", "json"])]
+    costs: bool,
     /// Print the names of all mutants, one a line
     #[arg(long, exclusive = true)]
     list_mutants: bool,
@@ -107,12 +113,15 @@ fn main() -> ExitCode {
     }
     if arguments.mutants || arguments.mutant.is_some() {
         return match mutation::meant(arguments.mutant.as_deref()) {
-            Ok(mutants) => mutation::run(&mutants, arguments.seeds(), arguments.jobs()),
+            Ok(mutants) => mutation::run(&mutants, arguments.seeds(), arguments.jobs(), arguments.checks),
             Err(unknown) => {
                 eprintln!("simulate: {unknown}");
                 ExitCode::from(2)
             }
         };
+    }
+    if arguments.costs {
+        return costs::run(&arguments);
     }
     let changes = match Changes::parse(&arguments.without, arguments.clients, &arguments.spare) {
         Ok(changes) => changes,

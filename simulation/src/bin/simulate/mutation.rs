@@ -34,10 +34,11 @@ mod rebuild {
     use std::path::{Path, PathBuf};
     use std::process::{Command, ExitCode};
 
+    use outrigger_simulation::Checks;
     use outrigger_simulation::mutants::Mutant;
 
     /// Builds the mutants and lets that binary do what this one was asked for.
-    pub(crate) fn run(_: &[Mutant], _: Range<u64>, _: usize) -> ExitCode {
+    pub(crate) fn run(_: &[Mutant], _: Range<u64>, _: usize, _: Checks) -> ExitCode {
         let package = Path::new(env!("CARGO_MANIFEST_DIR"));
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), PathBuf::from);
         let target = target.join("mutants");
@@ -78,7 +79,7 @@ mod trial {
     use std::time::Instant;
 
     use outrigger_simulation::mutants::{Mutant, choose};
-    use outrigger_simulation::{Check, Failure, History};
+    use outrigger_simulation::{Check, Checks, Failure, History};
 
     /// What became of a mutant.
     #[derive(Default)]
@@ -96,7 +97,7 @@ mod trial {
     }
 
     /// Tries these mutants one by one; success is to find them all.
-    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize) -> ExitCode {
+    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> ExitCode {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
@@ -104,7 +105,7 @@ mod trial {
         let mut found = 0;
         for mutant in mutants {
             choose(mutant);
-            let trial = try_seeds(seeds.clone(), jobs);
+            let trial = try_seeds(seeds.clone(), jobs, checks);
             let check =
                 trial.found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
             let kinds = trial.found.as_ref().map_or(0, |failure| failure.faults.len());
@@ -133,7 +134,7 @@ mod trial {
 
     /// Lives through the seeds in their order, until one is found to be wrong. The first of them is the same on every
     /// run, whatever the number of processors.
-    fn try_seeds(seeds: Range<u64>, jobs: usize) -> Trial {
+    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks) -> Trial {
         let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
         let lived = Mutex::new(Vec::new());
         thread::scope(|scope| {
@@ -144,7 +145,7 @@ mod trial {
                         if seed >= end.load(Ordering::SeqCst) {
                             return;
                         }
-                        let history = History::new(seed).live();
+                        let history = History::new(seed).checks(checks).live();
                         if history.as_ref().is_err_and(is_find) {
                             end.fetch_min(seed + 1, Ordering::SeqCst);
                         }

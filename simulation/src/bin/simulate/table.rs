@@ -81,10 +81,10 @@ fn quoted(text: &str) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "fewer than 2^53 steps")]
-fn steps_per_second(outcome: &Outcome) -> f64 {
+pub(crate) fn steps_per_second(outcome: &Outcome) -> f64 {
     outcome.total.steps as f64 / outcome.busy.as_secs_f64().max(f64::EPSILON)
 }
 
-fn times_real_time(outcome: &Outcome) -> f64 {
+pub(crate) fn times_real_time(outcome: &Outcome) -> f64 {
     outcome.total.simulated.as_secs_f64() / outcome.busy.as_secs_f64().max(f64::EPSILON)
 }

@@ -1,0 +1,43 @@
+//! What each of the dearer checks costs: the same seeds with each of them, in turns.
+
+use std::process::ExitCode;
+
+use outrigger_simulation::{Checks, History};
+
+use crate::{Arguments, campaign, table};
+
+/// How often every choice of checks has its turn; the median counts.
+const TURNS: usize = 5;
+
+/// Measures, and prints a table.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let choices: Vec<(&str, Checks)> =
+        [("light", Checks::LIGHT)].into_iter().chain(Checks::EACH).chain([("all", Checks::ALL)]).collect();
+    let mut measured = vec![Vec::new(); choices.len()];
+    let mut times_real_time = vec![Vec::new(); choices.len()];
+    for _ in 0..TURNS {
+        for (place, (_, checks)) in choices.iter().enumerate() {
+            let history = |seed| History::new(seed).checks(*checks);
+            let outcome = campaign::run(arguments.seeds(), arguments.jobs(), history);
+            if let Some(failure) = outcome.failures.first() {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+            measured[place].push(table::steps_per_second(&outcome));
+            times_real_time[place].push(table::times_real_time(&outcome));
+        }
+    }
+    println!("{:<18}{:>16}{:>16}{:>18}{:>12}", "checks", "steps a second", "ns a step", "times real time", "cost");
+    let light = 1e9 / median(&mut measured[0]);
+    for (place, (name, _)) in choices.iter().enumerate() {
+        let (speed, times) = (median(&mut measured[place]), median(&mut times_real_time[place]));
+        let took = 1e9 / speed;
+        println!("{name:<18}{speed:>16.0}{took:>16.0}{times:>18.0}{:>9.0} ns", took - light);
+    }
+    ExitCode::SUCCESS
+}
+
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
