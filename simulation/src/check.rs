@@ -198,14 +198,19 @@ impl Judge {
         if role != RoleKind::Leader {
             return Ok(());
         }
+        if self.seen.get(&id).is_some_and(|seen| seen.role == role && seen.term == term) {
+            return Ok(());
+        }
         let leader = *self.leaders.entry(term).or_insert(id);
         require!(leader == id, ElectionSafety, "nodes {leader} and {id} both lead in term {term}");
-        let known = self.seen.get(&id).is_some_and(|seen| seen.role == role && seen.term == term);
         // A leader that learns late that it was elected owes nothing to the terms after its own.
         let owed = self.committed_in.partition_point(|committed| *committed < term);
         let last = owed.checked_sub(1).map_or(LogId::ZERO, |last| self.chain.0[last].id);
-        let complete = known || node.log.has(last);
-        require!(complete, LeaderCompleteness, "node {id} leads in term {term} without the committed entry {last}");
+        require!(
+            node.log.has(last),
+            LeaderCompleteness,
+            "node {id} leads in term {term} without the committed entry {last}"
+        );
         Ok(())
     }
 

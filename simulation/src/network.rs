@@ -24,6 +24,26 @@ use crate::rng::Rng;
 /// The group that all frames belong to.
 const GROUP: u64 = 0;
 
+/// How long each copy of a message is on its way, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Delays([Option<u64>; 2]);
+
+impl Delays {
+    /// Whether no copy arrives.
+    pub(crate) const fn are_none(self) -> bool {
+        self.0[0].is_none()
+    }
+}
+
+impl IntoIterator for Delays {
+    type Item = u64;
+    type IntoIter = std::iter::Flatten<std::array::IntoIter<Option<u64>, 2>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter().flatten()
+    }
+}
+
 /// All links between the nodes.
 #[derive(Debug)]
 pub(crate) struct Network {
@@ -46,20 +66,21 @@ impl Network {
     }
 
     /// How long each copy of a message takes; none if it is lost.
-    pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId) -> Vec<u64> {
+    pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId) -> Delays {
         if self.cut.contains(&(from, target)) {
             note(&mut self.faults, "message cut off");
-            return Vec::new();
+            return Delays::default();
         }
         if !self.healed && self.rng.chance(plan.odds(Trouble::Loss)) {
             note(&mut self.faults, "message lost");
-            return Vec::new();
+            return Delays::default();
         }
         let is_doubled = !self.healed && self.rng.chance(plan.odds(Trouble::Duplicates));
         if is_doubled {
             note(&mut self.faults, "message doubled");
         }
-        (0..1 + u8::from(is_doubled)).map(|_| self.delay(plan)).collect()
+        let first = self.delay(plan);
+        Delays([Some(first), is_doubled.then(|| self.delay(plan))])
     }
 
     fn delay(&mut self, plan: &Plan) -> u64 {

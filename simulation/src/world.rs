@@ -355,8 +355,6 @@ impl World {
         let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
-        let effects = std::mem::take(&mut running.runtime.effects);
-        let mut scheduled = Vec::new();
         if running.runtime.begin_flush() {
             let slow = if rng.chance(self.plan.odds(Trouble::SlowFlushes)) { 50 } else { 1 };
             if slow > 1 {
@@ -364,23 +362,25 @@ impl World {
             }
             running.flush_began = Some(self.now);
             let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
-            scheduled.push((delay, Happening::FlushEnds { node: id, life }));
+            self.queue.put(self.now + delay, Happening::FlushEnds { node: id, life });
+            if rng.chance(self.plan.odds(Trouble::ShortWrites)) {
+                node.write_short();
+            }
         }
+        let (Some(running), rng) = (&mut node.running, &mut node.rng) else { return Ok(()) };
         if !running.working && running.runtime.has_work() {
             running.working = true;
             let delay = rng.between(self.plan.apply.0, self.plan.apply.1);
-            scheduled.push((delay, Happening::WorkEnds { node: id, life }));
+            self.queue.put(self.now + delay, Happening::WorkEnds { node: id, life });
         }
-        if scheduled.iter().any(|(_, happening)| matches!(happening, Happening::FlushEnds { .. }))
-            && node.rng.chance(self.plan.odds(Trouble::ShortWrites))
-        {
-            node.write_short();
-        }
-        for (delay, happening) in scheduled {
-            self.after(delay, happening);
-        }
+        let mut effects = std::mem::take(&mut running.runtime.effects);
         self.arm(id);
-        effects.into_iter().try_for_each(|effect| self.bring_about(id, life, effect))
+        let brought = effects.drain(..).try_for_each(|effect| self.bring_about(id, life, effect));
+        // Its memory serves the next step, unless that has been taken meanwhile.
+        if let Some(running) = self.alive(id, life).filter(|running| running.runtime.effects.is_empty()) {
+            running.runtime.effects = effects;
+        }
+        brought
     }
 
     fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
@@ -446,10 +446,10 @@ impl World {
         }
         let delays = self.network.route(&self.plan, from, target);
         self.mark(|| {
-            let arrives = delays.iter().map(|delay| self.now + delay).collect();
+            let arrives = delays.into_iter().map(|delay| self.now + delay).collect();
             Mark::Message { from, to: target, text: message.to_string(), arrives }
         });
-        if delays.is_empty() {
+        if delays.are_none() {
             return Ok(());
         }
         let bytes = self.network.encode(message);
