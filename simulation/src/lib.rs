@@ -68,7 +68,7 @@ pub struct Failure {
     /// How many troubles there had been, struck or spared.
     pub troubles: u64,
     /// What was left out of the history that the seed means.
-    pub changes: Changes,
+    pub changes: Box<Changes>,
 }
 
 impl fmt::Display for Failure {

@@ -101,11 +101,11 @@ impl Nodes {
         Self(nodes)
     }
 
-    pub(crate) fn get(&self, id: NodeId) -> Option<&Node> {
+    pub(crate) fn at(&self, id: NodeId) -> Option<&Node> {
         self.0.get(place(id)?)
     }
 
-    pub(crate) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+    pub(crate) fn at_mut(&mut self, id: NodeId) -> Option<&mut Node> {
         self.0.get_mut(place(id)?)
     }
 

@@ -49,6 +49,23 @@ impl Changes {
         Ok(Self { without: without.map_err(|error| error.to_string())?, clients, spared: spared.parse()? })
     }
 
+    /// In a few words, for a title; nothing for no changes.
+    ///
+    /// ```
+    /// use outrigger_simulation::Changes;
+    ///
+    /// let changes = Changes::parse("loss,drift", Some(1), "1-3,7").unwrap();
+    /// assert_eq!(changes.summary(), "without 2 of 20 kinds of trouble, without 4 single troubles, with 1 client");
+    /// ```
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let (kinds, singles) = (self.without.len(), self.spared.0.len());
+        let without = (kinds > 0).then(|| format!("without {kinds} of {} kinds of trouble", Trouble::ALL.len()));
+        let spared = (singles > 0).then(|| format!("without {singles} single troubles"));
+        let clients = self.clients.map(|count| format!("with {count} client{}", if count == 1 { "" } else { "s" }));
+        [without, spared, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     pub(crate) fn apply(&self, plan: &mut Plan) {
         self.without.iter().for_each(|trouble| plan.spare(*trouble));
         plan.clients = self.clients.unwrap_or(plan.clients);
@@ -127,7 +144,7 @@ impl Shrinking<'_> {
     /// Tries the history with these changes, and keeps them if the same check fails.
     fn keeps(&mut self, changes: Changes) -> bool {
         self.is_over = self.is_over || !(self.goes_on)(&self.best);
-        if self.is_over || changes == self.best.changes {
+        if self.is_over || changes == *self.best.changes {
             return false;
         }
         match self.history.clone().changed(changes).live() {
@@ -141,7 +158,7 @@ impl Shrinking<'_> {
 
     fn leave_out_kinds(&mut self) {
         for (trouble, ..) in Trouble::ALL {
-            let mut changes = self.best.changes.clone();
+            let mut changes = Changes::clone(&self.best.changes);
             changes.without.insert(trouble);
             self.keeps(changes);
         }
@@ -150,7 +167,7 @@ impl Shrinking<'_> {
     fn leave_out_clients(&mut self) {
         let now = self.best.clients;
         for clients in [1, now / 2, now.saturating_sub(1)].into_iter().filter(|fewer| (1..now).contains(fewer)) {
-            if self.keeps(Changes { clients: Some(clients), ..self.best.changes.clone() }) {
+            if self.keeps(Changes { clients: Some(clients), ..Changes::clone(&self.best.changes) }) {
                 return;
             }
         }
@@ -170,7 +187,7 @@ impl Shrinking<'_> {
                 if tried.is_empty() || self.is_over {
                     break;
                 }
-                let mut changes = self.best.changes.clone();
+                let mut changes = Changes::clone(&self.best.changes);
                 changes.spared.0.extend(&tried[..tried.len().min(piece)]);
                 if !self.keeps(changes) {
                     from += piece;
@@ -253,7 +270,7 @@ mod tests {
         let left = (1..=shrunk.troubles).filter(|trouble| !shrunk.changes.spares(*trouble)).count();
         assert!(left <= 3, "one trouble is enough, and few stay: {shrunk} after {tries} tries");
         assert!(shrunk.changes.without.len() >= Trouble::ALL.len() - 3, "{shrunk}");
-        let again = history.changed(shrunk.changes.clone()).live().unwrap_err();
+        let again = history.changed(Changes::clone(&shrunk.changes)).live().unwrap_err();
         assert_eq!(again, shrunk, "it can be replayed");
     }
 

@@ -168,7 +168,7 @@ impl World {
             faults: self.all_faults(),
             clients: self.plan.clients,
             troubles: self.troubles,
-            changes: self.changes.clone(),
+            changes: Box::new(self.changes.clone()),
         }
     }
 
@@ -229,7 +229,7 @@ impl World {
             Happening::Ask { client } => self.ask(client),
             Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
             Happening::Strike => self.strike()?,
-            Happening::MakeRoom { node } => self.nodes.get_mut(node).into_iter().for_each(Node::make_room),
+            Happening::MakeRoom { node } => self.nodes.at_mut(node).into_iter().for_each(Node::make_room),
             Happening::Slip => self.slip(),
             Happening::Hunt { node } => self.hunt(node)?,
             Happening::Start { node } => self.start(node)?,
@@ -247,12 +247,12 @@ impl World {
 
     /// The node, if it still lives the life that something was meant for.
     fn alive(&mut self, node: NodeId, life: u64) -> Option<&mut Running> {
-        self.nodes.get_mut(node).filter(|node| node.life == life)?.running.as_mut()
+        self.nodes.at_mut(node).filter(|node| node.life == life)?.running.as_mut()
     }
 
     /// When a process that is paused runs again.
     fn wakes_at(&self, node: NodeId) -> Option<u64> {
-        self.nodes.get(node).map(|node| node.paused_until).filter(|until| *until > self.now)
+        self.nodes.at(node).map(|node| node.paused_until).filter(|until| *until > self.now)
     }
 
     fn request(&mut self, node: NodeId, life: u64, event: &Event) -> Result<(), Violation> {
@@ -273,14 +273,14 @@ impl World {
 
     /// What the node's clock shows.
     fn time_at(&self, node: NodeId) -> Instant {
-        self.nodes.get(node).map_or(Instant(self.now), |node| node.clock.at(self.now))
+        self.nodes.at(node).map_or(Instant(self.now), |node| node.clock.at(self.now))
     }
 
     /// Sees to it that the node's deadline is looked at in time. One that moves away costs nothing: it is the look that
     /// finds it moved.
     fn arm(&mut self, id: NodeId) {
         let now = self.now;
-        let Some(node) = self.nodes.get_mut(id) else { return };
+        let Some(node) = self.nodes.at_mut(id) else { return };
         let (life, clock) = (node.life, node.clock);
         let Some(running) = &mut node.running else { return };
         let due = running.driver.poll_timeout().map(|deadline| clock.reaches(deadline, now));
@@ -334,7 +334,7 @@ impl World {
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
         let (now, own) = (Instant(self.now), self.time_at(node));
-        let Some(running) = self.nodes.get_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', event);
@@ -346,13 +346,13 @@ impl World {
 
     /// Judges a node after a step, and schedules what the step has set going.
     fn settle(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(look) = self.nodes.get(id).and_then(Node::look) else { return Ok(()) };
+        let Some(look) = self.nodes.at(id).and_then(Node::look) else { return Ok(()) };
         self.settle_as_seen(id, &look)
     }
 
     fn settle_as_seen(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         self.judge_step(id, look)?;
-        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
         if running.runtime.begin_flush() {
@@ -397,7 +397,7 @@ impl World {
             Effect::Send(target, message) => self.send(node, target, &message),
             Effect::SendBulk(target, request) => {
                 // What is drawn for every message is not drawn from where faults are: one that is left out shifts few others.
-                let delay = self.nodes.get_mut(node).map_or(0, |node| node.rng.below(MILLISECOND));
+                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.below(MILLISECOND));
                 self.after(delay, Happening::SendEnds { node, life, target, request });
                 Ok(())
             }
@@ -409,7 +409,7 @@ impl World {
 
     /// A node does not listen to a peer.
     fn refuse(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
-        let (Some(own), Some(refused)) = (self.nodes.get(node), self.nodes.get(peer.node)) else { return Ok(()) };
+        let (Some(own), Some(refused)) = (self.nodes.at(node), self.nodes.at(peer.node)) else { return Ok(()) };
         let is_present = refused.incarnation() == peer.incarnation;
         require!(!is_present, Health, "node {node} refuses {peer}: {reason}");
         let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
@@ -420,7 +420,7 @@ impl World {
 
     /// A node has stopped for good: its process ends, and whoever runs it sees to what made it stop.
     fn halt(&mut self, id: NodeId, fault: &Fault) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at(id) else { return Ok(()) };
         match fault {
             Fault::Storage { .. } if node.is_failing || node.is_full => {
                 note(&mut self.faults, if node.is_failing { "sync failed" } else { "disk full" });
@@ -433,7 +433,7 @@ impl World {
     }
 
     fn send(&mut self, from: NodeId, target: NodeId, message: &outrigger::engine::Message) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(from) else { return Ok(()) };
+        let Some(node) = self.nodes.at(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
         // Nobody listens to a node in disguise, so it may say anything.
@@ -475,7 +475,7 @@ impl World {
             return;
         }
         let request = self.workload.ask(client, &alive, self.now);
-        let node = self.nodes.get_mut(request.node).expect("a node is asked");
+        let node = self.nodes.at_mut(request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
         match &request.wish {

@@ -29,6 +29,7 @@ mod table;
   simulate --seed 17 --diagram 17.svg     # the end of it as a sequence diagram; shrunk, if it goes wrong
   simulate --seeds 500 --without drift,leaps --checks light
   simulate --costs --seeds 200 --jobs 1   # steps a second with each of the dearer checks
+  simulate --mutant vote_twice --seed 4 --diagram 4.svg
   simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
 struct Arguments {
     /// How many seeds to try [default: 1000; 500 for each mutant]
@@ -67,8 +68,8 @@ struct Arguments {
     /// How many histories to live through at the same time [default: one for each processor]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
-    /// Break the code as this mutant does, and see how soon a check finds it
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["json", "trace"])]
+    /// Break the code as this mutant does, and see how soon a check finds it; with --seed, shows that history
+    #[arg(long, value_name = "NAME", conflicts_with = "json")]
     mutant: Option<String>,
     /// The same with every mutant, one by one; exit code 1 unless all are found
     #[arg(long, conflicts_with_all = ["mutant", "json", "trace"])]
@@ -112,13 +113,15 @@ fn main() -> ExitCode {
         return mutation::list();
     }
     if arguments.mutants || arguments.mutant.is_some() {
-        return match mutation::meant(arguments.mutant.as_deref()) {
-            Ok(mutants) => mutation::run(&mutants, arguments.seeds(), arguments.jobs(), arguments.checks),
+        match mutation::meant(arguments.mutant.as_deref()) {
+            // One history of a mutant is shown as any other is.
+            Ok(mutants) if arguments.seed.is_some() && mutation::become_one(&mutants) => {}
+            Ok(mutants) => return mutation::run(&mutants, arguments.seeds(), arguments.jobs(), arguments.checks),
             Err(unknown) => {
                 eprintln!("simulate: {unknown}");
-                ExitCode::from(2)
+                return ExitCode::from(2);
             }
-        };
+        }
     }
     if arguments.costs {
         return costs::run(&arguments);

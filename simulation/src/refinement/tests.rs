@@ -116,7 +116,7 @@ fn a_term_is_skipped() {
     step(
         |after| {
             change((after.look.vote.term > Term(0)).then_some(()), |()| {
-                after.look.vote.term = after.look.vote.term.next()
+                after.look.vote.term = after.look.vote.term.next();
             })
         },
         "",

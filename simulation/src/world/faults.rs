@@ -101,7 +101,7 @@ impl World {
 
     /// A node that runs from its own disk.
     fn running(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.nodes.get_mut(id).filter(|node| node.running.is_some() && node.disguise().is_none())
+        self.nodes.at_mut(id).filter(|node| node.running.is_some() && node.disguise().is_none())
     }
 
     fn fill(&mut self, id: NodeId) {
@@ -117,7 +117,7 @@ impl World {
     pub(super) fn dies_speaking(&mut self, id: NodeId, message: &Message) -> bool {
         let lives = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
         let odds = self.plan.odds(Trouble::LastWords);
-        let dies = !lives && !self.is_calm() && self.nodes.get_mut(id).is_some_and(|node| node.rng.chance(odds));
+        let dies = !lives && !self.is_calm() && self.nodes.at_mut(id).is_some_and(|node| node.rng.chance(odds));
         dies && self.strikes()
     }
 
@@ -127,7 +127,7 @@ impl World {
     fn set_clock(&mut self, id: NodeId) {
         let drift = self.plan.odds(Trouble::Drift);
         let rate = self.rng.between(1_000_000 - drift, 1_000_000 + drift);
-        let Some(node) = self.nodes.get_mut(id) else { return };
+        let Some(node) = self.nodes.at_mut(id) else { return };
         if drift > 0 {
             note(&mut self.faults, "clock adrift");
         }
@@ -150,11 +150,11 @@ impl World {
             format!("the clock of node {id} {} {} ms", if ahead { "leaps" } else { "is set back" }, by / MILLISECOND);
         self.trace.note(Instant(now), id, '!', &text);
         self.mark(|| Mark::World { text });
-        let Some(node) = self.nodes.get_mut(id) else { return };
+        let Some(node) = self.nodes.at_mut(id) else { return };
         if ahead {
-            node.clock.leap(by, now)
+            node.clock.leap(by, now);
         } else {
-            node.clock.set_back(by, now)
+            node.clock.set_back(by, now);
         }
         node.running.iter_mut().for_each(|running| running.armed = None);
         self.arm(id);
@@ -171,7 +171,7 @@ impl World {
             return Ok(());
         }
         self.crash(id, true)?;
-        let disguise = self.nodes.get_mut(id).and_then(|node| node.put_on(met));
+        let disguise = self.nodes.at_mut(id).and_then(|node| node.put_on(met));
         let what = match disguise {
             Some(Disguise::Wiped) => "finds its disk wiped",
             Some(Disguise::Copy) => "finds an older copy of its disk",
@@ -193,7 +193,7 @@ impl World {
     pub(super) fn unmask(&mut self, id: NodeId) -> Result<(), Violation> {
         let is_lost = self.rng.chance(self.plan.odds(Trouble::Losses));
         let delay = self.rng.between(1, self.plan.outage);
-        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let disguise = node.disguise();
         node.end();
         node.take_off(&self.plan, true)?;
@@ -242,7 +242,7 @@ impl World {
     /// A process is stopped for a while: its clock runs on, and when it wakes it knows nothing of what it missed.
     fn pause(&mut self, id: NodeId) {
         let lasts = self.rng.between(1, self.plan.outage);
-        let Some(node) = self.nodes.get_mut(id) else { return };
+        let Some(node) = self.nodes.at_mut(id) else { return };
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
         node.disturbed_at = node.paused_until;
@@ -251,7 +251,7 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
         node.crash(power);
         if node.disguise().is_some() {
             node.take_off(&self.plan, false)?;
@@ -290,7 +290,7 @@ impl World {
             return Ok(());
         }
         let is_away = |node: &&mut Node| node.running.is_none() && !node.is_lost;
-        let Some(node) = self.nodes.get_mut(id).filter(is_away) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(id).filter(is_away) else { return Ok(()) };
         node.start(&self.plan, self.checks, self.now)?;
         let Some(running) = &node.running else {
             let delay = self.plan.outage;

@@ -70,10 +70,10 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         for node in &nodes {
-            self.nodes.get_mut(*node).into_iter().for_each(Node::make_room);
-            if self.nodes.get(*node).is_some_and(|node| node.disguise().is_some()) {
+            self.nodes.at_mut(*node).into_iter().for_each(Node::make_room);
+            if self.nodes.at(*node).is_some_and(|node| node.disguise().is_some()) {
                 self.crash(*node, true)?;
-                self.nodes.get_mut(*node).map_or(Ok(()), |node| node.take_off(&self.plan, false))?;
+                self.nodes.at_mut(*node).map_or(Ok(()), |node| node.take_off(&self.plan, false))?;
             }
         }
         self.leave_some_outside()?;

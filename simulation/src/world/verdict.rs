@@ -22,13 +22,13 @@ const HUNG_TIMEOUTS: u32 = 3;
 impl World {
     /// Holds a node, as a step has left it, against everything that must hold.
     pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
+        let Some(node) = self.nodes.at(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let runtime = &running.runtime;
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
-        let disks = |id: NodeId| self.nodes.get(id).map(Node::durable);
+        let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
             may_halt: node.is_failing || node.is_full,
@@ -49,7 +49,7 @@ impl World {
         for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
             self.workload.committed(index, &payload)?;
         }
-        let Some(running) = self.nodes.get_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
         running.leads_since = if look.leads() { running.leads_since.or(Some(self.now)) } else { None };
@@ -62,7 +62,7 @@ impl World {
     /// A leader whose disk has hung for several election timeouts leads no more: it can commit nothing, and should let
     /// others try.
     fn judge_disk(&self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at(id) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (Some(began), Some(leads)) = (running.flush_began, running.leads_since) else { return Ok(()) };
         let hangs = self.now.saturating_sub(began.max(leads).max(node.disturbed_at));
@@ -83,7 +83,7 @@ impl World {
 
     /// Holds the beginning of a node's life against the model.
     pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
-        let Some(look) = self.nodes.get(id).and_then(Node::look) else { return Ok(()) };
+        let Some(look) = self.nodes.at(id).and_then(Node::look) else { return Ok(()) };
         self.beside_model(id, &look, Refinement::restart)
     }
 
@@ -93,7 +93,7 @@ impl World {
         look: &Look,
         hold: impl FnOnce(&mut Refinement, &After<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
         if !self.checks.model || !is_itself {

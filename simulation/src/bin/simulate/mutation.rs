@@ -23,9 +23,9 @@ pub(crate) fn meant(name: Option<&str>) -> Result<Vec<Mutant>, String> {
 }
 
 #[cfg(not(outrigger_mutants))]
-pub(crate) use rebuild::run;
+pub(crate) use rebuild::{become_one, run};
 #[cfg(outrigger_mutants)]
-pub(crate) use trial::run;
+pub(crate) use trial::{become_one, run};
 
 #[cfg(not(outrigger_mutants))]
 mod rebuild {
@@ -36,6 +36,11 @@ mod rebuild {
 
     use outrigger_simulation::Checks;
     use outrigger_simulation::mutants::Mutant;
+
+    /// This build cannot be a mutant.
+    pub(crate) const fn become_one(_: &[Mutant]) -> bool {
+        false
+    }
 
     /// Builds the mutants and lets that binary do what this one was asked for.
     pub(crate) fn run(_: &[Mutant], _: Range<u64>, _: usize, _: Checks) -> ExitCode {
@@ -94,6 +99,13 @@ mod trial {
         assertions: u64,
         /// What the first of those assertions said.
         said: Option<String>,
+    }
+
+    /// From now on the process is the mutant that is meant, if that is one.
+    pub(crate) fn become_one(mutants: &[Mutant]) -> bool {
+        let [mutant] = mutants else { return false };
+        choose(mutant);
+        true
     }
 
     /// Tries these mutants one by one; success is to find them all.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use outrigger_simulation::{Diagram, Failure, History, Report, shrink};
+use outrigger_simulation::{Changes, Diagram, Failure, History, Report, shrink};
 
 use crate::Arguments;
 
@@ -39,11 +39,11 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> ExitCode {
 /// Draws the history, or the smaller one in which something went wrong.
 fn draw(history: &History, lived: &Result<Report, Failure>, file: &Path) -> std::io::Result<()> {
     let failure = lived.as_ref().err();
-    let changes = failure.map_or_else(|| history.changes().clone(), |failure| failure.changes.clone());
-    let (diagram, flags) = (Diagram::default(), changes.to_string());
+    let changes = failure.map_or_else(|| history.changes().clone(), |failure| Changes::clone(&failure.changes));
+    let (diagram, summary) = (Diagram::default(), changes.summary());
     // It is the same history once more: its end is known.
     let _ = history.clone().changed(changes).drawn(&diagram).live();
-    let title = format!("seed {} {flags}", history.seed());
+    let title = format!("seed {} {summary}", history.seed());
     std::fs::write(file, diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref()))
 }
 
