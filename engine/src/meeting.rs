@@ -60,7 +60,14 @@ impl Engine {
             return Err(PeerRefusal::NotMember);
         }
         let life = from.incarnation;
-        match self.peers.get(&from.node).copied() {
+        let met = self.peers.get(&from.node).copied();
+        mutate!(wiped_peer_heard if met.is_some_and(|met| met.id != life.id), return Ok(()));
+        mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(()));
+        mutate!(
+            second_copy_heard if met.is_some_and(|met| met.id == life.id && met.start == life.start),
+            return Ok(())
+        );
+        match met {
             Some(met) if met == life => return Ok(()),
             Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met }),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),

@@ -99,7 +99,9 @@ pub(crate) fn open<D: Disk>(disk: D, directory: &Path, options: &OpenOptions) ->
     };
     if let Some(found) = found {
         check_owner(&found, options)?;
-        if let Some(refused) = refused::read(&disk, directory)? {
+        let refused = refused::read(&disk, directory)?;
+        mutate!(log_opens_what_was_refused, refused = None::<refused::Refused>);
+        if let Some(refused) = refused {
             return Err(OpenError::Refused(refused));
         }
     }

@@ -83,6 +83,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("earlier_life_forgotten", "a restarted leader refuses what its earlier life took in", "thesis 6.3"),
     mutant("abandoned_not_sent", "callers are not told that their leader lost its office", "TRAPS 35"),
     mutant("pending_reads_dropped", "reads that wait for a round are not answered when the term ends", "TRAPS 35"),
+    mutant("wiped_peer_heard", "a node whose disk was wiped is listened to", "TRAPS 45"),
+    mutant("old_copy_heard", "a node that runs from an older copy of its disk is listened to", "TRAPS 45"),
+    mutant("second_copy_heard", "two copies of a node that run at once are both listened to", "TRAPS 45"),
     mutant("driver_read_overtakes", "a read overtakes what it must see, while both wait for room", "DESIGN, lanes"),
     mutant("tail_not_truncated", "the entries in memory outlive their truncation", "Raft paper 5.3"),
     mutant("tail_skips_an_entry", "a request carries its last entry only", "TRAPS 14"),
@@ -98,6 +101,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("log_renamed_before_sync", "a new segment gets its name before its content is synced", "TRAPS 42"),
     mutant("log_footer_not_synced", "a segment is left before its footer is synced", "VERIFICATION 4"),
     mutant("log_start_not_synced", "the number of a start is not synced", "TRAPS 45"),
+    mutant("log_opens_what_was_refused", "a directory that was refused starts again", "TRAPS 45"),
     mutant("log_repair_not_synced", "what a killed process left in the cache counts as durable", "TRAPS 39"),
     mutant("log_run_not_shortened", "a truncation within a run of entries is forgotten", "Raft paper 5.3"),
 ];
