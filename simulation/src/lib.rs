@@ -12,12 +12,99 @@
 //!                           └── judge: after every step, everything that must always hold
 //! ```
 //!
+//! # Your own state machine
+//!
+//! The same, for what you have written, in a test of some lines:
+//!
 //! ```
-//! let report = outrigger_simulation::run(1, false)?;
+//! use std::collections::BTreeMap;
+//!
+//! use outrigger::StateMachine;
+//! use outrigger_simulation::{Seeds, run};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Store(BTreeMap<String, String>);
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum Command {
+//!     Put(String, String),
+//! }
+//!
+//! impl StateMachine for Store {
+//!     type Command = Command;
+//!     type Response = Option<String>;
+//!     fn apply(&mut self, Command::Put(key, text): Command) -> Option<String> {
+//!         self.0.insert(key, text)
+//!     }
+//! }
+//!
+//! # /*
+//! #[test]
+//! # */
+//! fn store_survives_everything() {
+//!     # let count = 3;
+//!     run::<Store>(Seeds::from_env_or(count), |sim| {
+//!         sim.cluster(5).crash(0.01).partition(0.02).torn_writes(0.01);
+//!         sim.clients(8, |rng| Command::Put(rng.key(16), rng.text()));
+//!         sim.check_linearizable();
+//!     });
+//! }
+//! # store_survives_everything();
+//! ```
+//!
+//! Each seed is one history: 100 unless the environment says otherwise (`OUTRIGGER_SEEDS=2000`, `OUTRIGGER_SEEDS=17..20`).
+//! A failure says what went wrong, at which command, on which node, and ends with the line that replays it:
+//!
+//! ```text
+//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
+//!   ...
+//! replay it with: OUTRIGGER_SEED=17 cargo test -p shop store_survives_everything -- --exact --nocapture
+//! ```
+//!
+//! ## What is checked of it
+//!
+//! - [`Check::Determinism`]: every node's response to a command, and its state after it, are those of one machine that
+//!   applies the committed commands once; also when a node restarts and applies all of them again.
+//! - [`Check::Snapshot`]: at random points, a state that is serialised, restored and serialised again is the same, and the
+//!   restored copy goes on alike; a clone stays as it is while the original goes on.
+//! - [`Check::Apply`]: `apply` does not panic, which would stop every node.
+//! - [`Check::Encoding`]: commands, responses and states can be encoded as production does it, and are not too large.
+//!
+//! States are compared by their bytes: after every command while they have 4 KiB at most, after every so many when they
+//! are larger (for each command 4 KiB are serialised on each node, on average), and always in the end.
+//!
+//! And everything is checked that is checked of our own histories, on the same entries, in the same run.
+//!
+//! ## Why your state machine is linearizable
+//!
+//! Each entry holds a write of the simulation's own registers and, behind it, your command. Of the registers the whole
+//! history is checked: there is one chain of committed entries; what ends before something else begins, as clients see it,
+//! has a lower place in it; a read on any node sees the state after a place that is no lower than all that was told
+//! before it began; and with [`Sim::check_linearizable`] a search that knows no log finds an order as well. Your machine's
+//! commands stand at the same places. If every node's responses and states are those of one machine that goes along the
+//! chain, then what a client is told of its write is the response at the write's place, and what a read sees is the state
+//! after the read's place: the chain is the order that linearizability asks for. A read is compared as a whole state, so
+//! that it holds for whatever a closure would make of it.
+//!
+//! ## What it cannot find
+//!
+//! - Whether `apply` does what you want. Assert it: a `panic!` in `apply` is reported with its command.
+//! - What differs only between machines or versions: another architecture, another locale, another version of `apply`.
+//! - A clock that is coarser than the simulation is quick. One that counts whole seconds shows only when a second ends
+//!   between two nodes' turns, so that it may take hundreds of seeds.
+//!
+//! What is not deterministic itself (hash order, a clock) is found again by its seed, though perhaps at another command.
+//!
+//! # Our own histories
+//!
+//! ```
+//! let report = outrigger_simulation::live_through(1, false)?;
 //! assert!(report.written > 0, "the cluster served");
 //! # Ok::<(), outrigger_simulation::Failure>(())
 //! ```
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -37,6 +124,7 @@ mod report;
 mod rng;
 mod runtime;
 mod trace;
+mod user;
 mod workload;
 mod world;
 
@@ -44,6 +132,8 @@ pub use check::{Check, Violation};
 pub use count::Counts;
 pub use diagram::Diagram;
 pub use report::{Report, Total};
+
+pub use user::{Rng, Seeds, SeedsError, Sim, run, run_with, try_run_with};
 
 use world::World;
 
@@ -60,6 +150,8 @@ pub struct Failure {
     pub steps: u64,
     /// How often each kind of fault had struck.
     pub faults: Counts,
+    /// The command that replays it, if it is not this crate's own.
+    pub(crate) replayed_by: Option<String>,
 }
 
 impl fmt::Display for Failure {
@@ -74,42 +166,46 @@ impl Failure {
     /// The command that replays the history.
     #[must_use]
     pub fn replay(&self) -> String {
-        format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {} --trace", self.seed)
+        let own =
+            || format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {} --trace", self.seed);
+        self.replayed_by.clone().unwrap_or_else(own)
     }
 }
 
 impl std::error::Error for Failure {}
 
-/// Lives through the history that a seed names, and prints it if asked to.
+/// Lives through the history of our own that a seed names, and prints it if asked to.
 ///
 /// # Errors
 /// What went wrong first.
-pub fn run(seed: u64, trace: bool) -> Result<Report, Failure> {
-    live_through(seed, World::new(seed, trace))
+pub fn live_through(seed: u64, trace: bool) -> Result<Report, Failure> {
+    live_in(seed, World::new(seed, trace))
 }
 
-/// As [`run`], and draws the end of the history.
+/// As [`live_through`], and draws the end of the history.
 ///
 /// ```
-/// let (history, diagram) = outrigger_simulation::run_drawn(1, false);
+/// let (history, diagram) = outrigger_simulation::live_through_drawn(1, false);
 /// assert!(history.is_ok());
 /// assert!(diagram.svg("seed 1", None).starts_with("<svg"));
 /// ```
-pub fn run_drawn(seed: u64, trace: bool) -> (Result<Report, Failure>, Diagram) {
+pub fn live_through_drawn(seed: u64, trace: bool) -> (Result<Report, Failure>, Diagram) {
     let diagram = Diagram::default();
-    let history = live_through(seed, World::new(seed, trace).drawn(diagram.clone()));
+    let history = live_in(seed, World::new(seed, trace).drawn(diagram.clone()));
     (history, diagram)
 }
 
-fn live_through(seed: u64, mut world: World) -> Result<Report, Failure> {
+fn live_in(seed: u64, mut world: World) -> Result<Report, Failure> {
     let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(Ok(())) => return Ok(world.report(seed)),
         Ok(Err(violation)) => violation,
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            Violation { check: Check::Assertion, reason: said.to_owned() }
-        }
+        Err(panic) => Violation { check: Check::Assertion, reason: panic_words(&*panic) },
     };
     Err(world.failure(seed, violation))
+}
+
+/// What a panic said.
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
 }

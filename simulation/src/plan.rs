@@ -15,6 +15,8 @@ pub(crate) struct Plan {
     pub(crate) faults_last: u64,
     /// How long a healed cluster may take until it must have converged and served.
     pub(crate) calm_lasts: u64,
+    /// A process that is killed alone loses its power: its disk tears what was not synced.
+    pub(crate) tears: u64,
     /// A message is lost.
     pub(crate) loss: u64,
     /// A message arrives twice.
@@ -92,6 +94,7 @@ impl Plan {
             hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
             calm_lasts: 12 * SECOND,
+            tears: 500_000,
             loss,
             duplicates,
             stragglers,

@@ -28,10 +28,12 @@ use crate::report::Report;
 use crate::rng::Rng;
 use crate::runtime::Effect;
 use crate::trace::Trace;
+use crate::user::Subject;
 use crate::workload::{Wish, Workload};
 
 mod faults;
 mod happening;
+mod hosting;
 mod peace;
 mod verdict;
 
@@ -85,12 +87,20 @@ pub(crate) struct World {
     trace: Trace,
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
+    /// A user's state machine, if there is one.
+    hosted: Option<Subject>,
 }
 
 impl World {
     pub(crate) fn new(seed: u64, print: bool) -> Self {
+        Self::under(seed, print, |_| {})
+    }
+
+    /// A world whose plan is not all the seed's.
+    pub(crate) fn under(seed: u64, print: bool, change: impl FnOnce(&mut Plan)) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut plan = Plan::draw(&mut rng);
+        change(&mut plan);
         let nodes = plan.node_ids().map(|id| (id, Node::new(id, rng.fork(), print))).collect();
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
         let mut world = Self {
@@ -113,6 +123,7 @@ impl World {
             is_decided: false,
             trace: Trace::new(print),
             diagram: None,
+            hosted: None,
             rng,
             plan,
         };
@@ -141,7 +152,8 @@ impl World {
 
     /// What went wrong, and what had struck until then.
     pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
-        Failure { seed, milliseconds: self.now / MILLISECOND, violation, steps: self.steps, faults: self.all_faults() }
+        let (milliseconds, faults) = (self.now / MILLISECOND, self.all_faults());
+        Failure { seed, milliseconds, violation, steps: self.steps, faults, replayed_by: None }
     }
 
     /// How often each kind of fault struck.

@@ -1,11 +1,11 @@
 //! Some hundred histories, on every run of the tests, and the proof that a seed means one history.
 
-use outrigger_simulation::{Report, run};
+use outrigger_simulation::{Report, live_through};
 
 /// Lives through some seeds and asks that they were worth it: faults struck, and the clusters served.
 fn survive(seeds: std::ops::Range<u64>) {
     let reports: Vec<Report> =
-        seeds.map(|seed| run(seed, false).unwrap_or_else(|failure| panic!("{failure}"))).collect();
+        seeds.map(|seed| live_through(seed, false).unwrap_or_else(|failure| panic!("{failure}"))).collect();
     let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
     let seeds = reports.len() as u64;
     assert!(sum(Report::crashes) > seeds * 2, "{} crashes", sum(Report::crashes));
@@ -28,9 +28,9 @@ fn clusters_survive_the_second_hundred_seeds() {
 
 #[test]
 fn the_same_seed_is_the_same_history() {
-    let histories: Vec<Report> = (1..11).map(|seed| run(seed, false).unwrap()).collect();
+    let histories: Vec<Report> = (1..11).map(|seed| live_through(seed, false).unwrap()).collect();
     for first in &histories {
-        assert_eq!(run(first.seed, false).as_ref(), Ok(first), "the second time");
+        assert_eq!(live_through(first.seed, false).as_ref(), Ok(first), "the second time");
     }
     let mut digests: Vec<u64> = histories.iter().map(|it| it.digest).collect();
     digests.sort_unstable();

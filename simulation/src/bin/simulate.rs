@@ -112,7 +112,7 @@ fn main() -> ExitCode {
 
 /// Lives through one history and draws it.
 fn draw(seed: u64, trace: bool, file: &Path) -> ExitCode {
-    let (history, diagram) = outrigger_simulation::run_drawn(seed, trace);
+    let (history, diagram) = outrigger_simulation::live_through_drawn(seed, trace);
     let violated = history.as_ref().err().map(|failure| failure.violation.to_string());
     if let Err(error) = std::fs::write(file, diagram.svg(&format!("seed {seed}"), violated.as_deref())) {
         eprintln!("simulate: {} cannot be written: {error}", file.display());

@@ -17,6 +17,8 @@ const STEPS_MAX: u64 = 1_000_000;
 /// The clients' history.
 #[derive(Debug, Default)]
 pub(crate) struct ClientHistory {
+    /// Whether it is checked along the log alone.
+    pub(crate) is_unsearched: bool,
     history: History<Operation<u64, u64>, Outcome<u64>>,
     /// The operations of each wish that is not settled, in order.
     open: BTreeMap<Token, Vec<OperationId>>,
@@ -68,11 +70,15 @@ impl ClientHistory {
         }
     }
 
-    /// Checks all of it, first by the answers alone and then along the log. Answers whether the first came to an end.
+    /// Checks all of it, along the log and, if that is wanted, by the answers alone. Answers whether the latter came to an
+    /// end.
     pub(crate) fn check(&self) -> Result<bool, Violation> {
         let violated = |reason| Violation { check: Check::Linearizability, reason };
         check_applied(&KeyValue::new(), &self.history, &self.applied, &self.reads)
             .map_err(|violation| violated(violation.to_string()))?;
+        if self.is_unsearched {
+            return Ok(false);
+        }
         match check(&KeyValue::new(), &self.history, Limits::steps(STEPS_MAX)) {
             Verdict::Linearizable { .. } => Ok(true),
             Verdict::Undecided(_) => Ok(false),

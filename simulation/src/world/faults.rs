@@ -68,7 +68,7 @@ impl World {
             self.nodes.get_mut(&victim).filter(|node| node.running.is_some()).into_iter().for_each(Node::fail_sync);
             return Ok(());
         }
-        let power = self.rng.chance(500_000);
+        let power = self.rng.chance(self.plan.tears);
         self.crash(victim, power)
     }
 
@@ -134,6 +134,8 @@ impl World {
     pub(super) fn start(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.running.is_none()) else { return Ok(()) };
         node.start(&self.plan, Instant(self.now))?;
+        self.host(id);
+        let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use outrigger_simulation::{Failure, Report, Total, run as live_through};
+use outrigger_simulation::{Failure, Report, Total, live_through};
 
 /// What became of all seeds.
 pub(crate) struct Outcome {
