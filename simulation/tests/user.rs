@@ -1,5 +1,6 @@
 //! A user's state machine under simulation: a good one survives, and each way of being broken is found and named.
 
+use std::cell::Cell;
 use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
@@ -206,7 +207,7 @@ fn a_hash_map_that_serialises_in_hash_order_is_found() {
 }
 
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct FirstKey(HashMap<String, u64>);
+struct FirstKey(Hidden);
 
 impl StateMachine for FirstKey {
     type Command = Command;
@@ -214,9 +215,9 @@ impl StateMachine for FirstKey {
 
     fn apply(&mut self, command: Command) -> Option<String> {
         if let Command::Put(key, value) = command {
-            self.0.insert(key, value);
+            self.0.0.insert(key, value);
         }
-        self.0.keys().next().cloned()
+        self.0.0.keys().next().cloned()
     }
 }
 
@@ -288,6 +289,35 @@ impl StateMachine for Forgetful {
 #[test]
 fn a_field_that_matters_and_is_not_serialised_is_found() {
     is_found::<Forgetful>(Check::Snapshot, &["had been restored from a snapshot", "#[serde(skip)]"]);
+}
+
+/// Knows whether it is the first that its node has.
+#[derive(Clone, Serialize, Deserialize)]
+struct Reborn(bool);
+
+impl StateMachine for Reborn {
+    type Command = Command;
+    type Response = bool;
+
+    fn apply(&mut self, _: Command) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn what_differs_only_after_a_restart_is_found() {
+    let made = Cell::new(0);
+    let make = move || {
+        made.set(made.get() + 1);
+        // One is beside the three nodes.
+        Reborn(made.get() > 4)
+    };
+    let found = try_run_with(Seeds::count(1), make, |sim| {
+        sim.cluster(3).clients(4, command);
+    });
+    let failure = found.unwrap_err();
+    assert_eq!(failure.violation.check, Check::Determinism, "{failure}");
+    assert!(failure.faults.keys().any(|fault| ["kill", "power cut"].contains(fault)), "{failure:?}");
 }
 
 /// So large that after the first command it is looked at in the end alone.

@@ -190,7 +190,7 @@ impl Replica {
         }
         if due.state.is_some() {
             let bytes = self.compare(reference, due)?;
-            self.snapshot(&bytes)?;
+            self.snapshot(reference, &bytes)?;
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Replica {
 
     /// At times, what a snapshot does: the state is cloned while it goes on, or a copy restored from its bytes goes on in
     /// its place.
-    fn snapshot(&mut self, bytes: &Bytes) -> Result<(), Violation> {
+    fn snapshot(&mut self, reference: &Reference, bytes: &Bytes) -> Result<(), Violation> {
         let of_snapshot = |fault| verdict::snapshot_fault(self.node, self.last, fault);
         if self.rng.chance(CLONES) {
             let state = self.state.copy().map_err(of_snapshot)?;
@@ -226,7 +226,7 @@ impl Replica {
         } else if self.rng.chance(RESTORES) {
             let restored = self.state.restored(bytes).map_err(of_snapshot)?;
             if restored.bytes().map_err(of_snapshot)? != *bytes {
-                return Err(verdict::restored_differs(self, &*restored));
+                return Err(verdict::restored_differs(reference, self, &*restored));
             }
             self.state = restored;
             self.restored_at = Some(self.last);
