@@ -42,6 +42,7 @@ use subject::Maker;
 ///
 /// # Panics
 /// With the [`Failure`] of the first seed in which something goes wrong, and when `describe` names no clients.
+#[track_caller]
 pub fn run<S: StateMachine + Default>(seeds: Seeds, describe: impl FnMut(&mut Sim<S>)) -> Total {
     run_with(seeds, S::default, describe)
 }
@@ -71,12 +72,16 @@ pub fn run<S: StateMachine + Default>(seeds: Seeds, describe: impl FnMut(&mut Si
 ///
 /// # Panics
 /// As [`run`].
+#[track_caller]
 pub fn run_with<S: StateMachine>(
     seeds: Seeds,
     state: impl Fn() -> S + 'static,
     describe: impl FnMut(&mut Sim<S>),
 ) -> Total {
-    try_run_with(seeds, state, describe).unwrap_or_else(|failure| panic!("{failure}"))
+    match try_run_with(seeds, state, describe) {
+        Ok(total) => total,
+        Err(failure) => panic!("{failure}"),
+    }
 }
 
 /// As [`run_with`], for those who want the failure itself.
