@@ -96,6 +96,16 @@
 //!
 //! What is not deterministic itself (hash order, a clock) is found again by its seed, though perhaps at another command.
 //!
+//! ## How long it takes
+//!
+//! A history of a small store takes about 0.1 s of one core when this crate is compiled with optimisation, and 1.4 s
+//! without. So say in your `Cargo.toml`:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 2
+//! ```
+//!
 //! # Our own histories
 //!
 //! ```
