@@ -21,6 +21,7 @@ use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
+use crate::runtime::encoded::{EncodeError, encode};
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::spin::Lookout;
@@ -377,7 +378,7 @@ impl<S: StateMachine> Raft<S> {
 /// Why a write did not get into the inbox: nothing was done.
 enum NotSubmitted {
     Failed(Failure),
-    Encode(postcard::Error),
+    Encode(EncodeError),
 }
 
 impl From<Failure> for NotSubmitted {
@@ -386,11 +387,17 @@ impl From<Failure> for NotSubmitted {
     }
 }
 
+impl From<EncodeError> for NotSubmitted {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
 impl From<NotSubmitted> for WriteError {
     fn from(why: NotSubmitted) -> Self {
         match why {
             NotSubmitted::Failed(failure) => failure.into(),
-            NotSubmitted::Encode(error) => Self::Encode { reason: error.to_string() },
+            NotSubmitted::Encode(EncodeError { reason }) => Self::Encode { reason },
         }
     }
 }
@@ -403,9 +410,4 @@ impl From<Failure> for WriteError {
             Failure::Stopped => Self::Stopped,
         }
     }
-}
-
-/// The command as it travels through the log; without an allocation if it has no bytes.
-fn encode<C: serde::Serialize>(command: &C) -> Result<Bytes, NotSubmitted> {
-    postcard::to_extend(command, Vec::new()).map(Bytes::from).map_err(NotSubmitted::Encode)
 }

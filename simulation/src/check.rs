@@ -57,6 +57,14 @@ pub enum Check {
     Linearizability,
     /// Every step of an engine is a step, or some, of the extended model.
     Refinement,
+    /// A user's state machine answers and comes to the same on every node, and again after every restart.
+    Determinism,
+    /// A user's state that is cloned, serialised or restored is the same as before, and goes on alike.
+    Snapshot,
+    /// A user's state machine can apply every command that its clients make.
+    Apply,
+    /// A user's commands, responses and states can be encoded, and decoded again.
+    Encoding,
     /// Nodes that follow the protocol refuse nobody and do not stop.
     Health,
     /// Without faults the cluster comes to agree, and serves.

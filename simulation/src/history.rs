@@ -2,13 +2,13 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::Failure;
 use crate::check::{Check, Checks, Violation};
 use crate::diagram::Diagram;
 use crate::report::Report;
 use crate::shrink::Changes;
 use crate::trace::Telling;
 use crate::world::World;
+use crate::{Failure, panic_words};
 
 /// What is to be lived through, and how closely it is watched.
 ///
@@ -27,7 +27,7 @@ pub struct History {
     pub(crate) telling: Telling,
     pub(crate) diagram: Option<Diagram>,
     pub(crate) changes: Changes,
-    /// From this trouble on, each that strikes is taken for a violation.
+    /// From this time on, each trouble that strikes is taken for a violation.
     #[cfg(test)]
     pub(crate) falls_over: Option<u64>,
 }
@@ -98,8 +98,8 @@ impl History {
     }
 
     #[cfg(test)]
-    pub(crate) fn falling_over(self, trouble: u64) -> Self {
-        Self { falls_over: Some(trouble), ..self }
+    pub(crate) fn falling_over(self, from: u64) -> Self {
+        Self { falls_over: Some(from), ..self }
     }
 
     /// Lives through it.
@@ -107,15 +107,15 @@ impl History {
     /// # Errors
     /// What went wrong first.
     pub fn live(&self) -> Result<Report, Failure> {
-        let mut world = World::new(self);
+        self.live_in(World::new(self))
+    }
+
+    /// Lives through it in a world that was made for it.
+    pub(crate) fn live_in(&self, mut world: World) -> Result<Report, Failure> {
         let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
             Ok(Ok(())) => return Ok(world.report(self.seed)),
             Ok(Err(violation)) => violation,
-            Err(panic) => {
-                let said = panic.downcast_ref::<String>().map(String::as_str);
-                let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-                Violation { check: Check::Assertion, reason: said.to_owned() }
-            }
+            Err(panic) => Violation { check: Check::Assertion, reason: panic_words(&*panic) },
         };
         Err(world.failure(self.seed, violation))
     }

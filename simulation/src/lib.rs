@@ -6,11 +6,108 @@
 //!
 //! ```text
 //!   seed ─► plan ─► world ──┬── nodes: Driver(Engine) + Runtime(DurableStore on a FaultyDisk, tail, state machine)
-//!                           ├── network: loss, delay, duplicates, reordering, partitions
-//!                           ├── faults: processes that are killed or lose power, one or all
+//!                           ├── network: loss, delay, duplicates, reordering, partitions, bridges, one-way links
+//!                           ├── troubles: crashes, pauses, outages; disks that tear, fail, fill up, rot, are wiped or copied;
+//!                           │             clocks that drift and leap
 //!                           ├── workload: clients that write unique values and read them, through any node
 //!                           └── judge: after every step, everything that must always hold
 //! ```
+//!
+//! # Your own state machine
+//!
+//! The same, for what you have written, in a test of some lines:
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use outrigger::StateMachine;
+//! use outrigger_simulation::{Seeds, run};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Store(BTreeMap<String, String>);
+//!
+//! #[derive(Serialize, Deserialize)]
+//! enum Command {
+//!     Put(String, String),
+//! }
+//!
+//! impl StateMachine for Store {
+//!     type Command = Command;
+//!     type Response = Option<String>;
+//!     fn apply(&mut self, Command::Put(key, text): Command) -> Option<String> {
+//!         self.0.insert(key, text)
+//!     }
+//! }
+//!
+//! # /*
+//! #[test]
+//! # */
+//! fn store_survives_everything() {
+//!     # let count = 3;
+//!     run::<Store>(Seeds::from_env_or(count), |sim| {
+//!         sim.cluster(5).crash(0.01).partition(0.02).torn_writes(0.01);
+//!         sim.clients(8, |rng| Command::Put(rng.key(16), rng.text()));
+//!         sim.check_linearizable();
+//!     });
+//! }
+//! # store_survives_everything();
+//! ```
+//!
+//! Each seed is one history: 100 unless the environment says otherwise (`OUTRIGGER_SEEDS=2000`, `OUTRIGGER_SEEDS=17..20`).
+//! A failure says what went wrong, at which command, on which node, and ends with the line that replays it:
+//!
+//! ```text
+//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
+//!   ...
+//! replay it with: OUTRIGGER_SEED=17 cargo test -p shop store_survives_everything -- --exact --nocapture
+//! ```
+//!
+//! ## What is checked of it
+//!
+//! - [`Check::Determinism`]: every node's response to a command, and its state after it, are those of one machine that
+//!   applies the committed commands once; also when a node restarts and applies all of them again.
+//! - [`Check::Snapshot`]: at random points, a state that is serialised, restored and serialised again is the same, and the
+//!   restored copy goes on alike; a clone stays as it is while the original goes on.
+//! - [`Check::Apply`]: `apply` does not panic, which would stop every node.
+//! - [`Check::Encoding`]: commands, responses and states can be encoded as production does it, and are not too large.
+//!
+//! States are compared by their bytes: after every command while they have 4 KiB at most, after every so many when they
+//! are larger (for each command 4 KiB are serialised on each node, on average), and always in the end.
+//!
+//! And everything is checked that is checked of our own histories, on the same entries, in the same run.
+//!
+//! ## Why your state machine is linearizable
+//!
+//! Each entry holds a write of the simulation's own registers and, behind it, your command. Of the registers the whole
+//! history is checked: there is one chain of committed entries; what ends before something else begins, as clients see it,
+//! has a lower place in it; a read on any node sees the state after a place that is no lower than all that was told
+//! before it began; and with [`Sim::check_linearizable`] a search that knows no log finds an order as well. Your machine's
+//! commands stand at the same places. If every node's responses and states are those of one machine that goes along the
+//! chain, then what a client is told of its write is the response at the write's place, and what a read sees is the state
+//! after the read's place: the chain is the order that linearizability asks for. A read is compared as a whole state, so
+//! that it holds for whatever a closure would make of it.
+//!
+//! ## What it cannot find
+//!
+//! - Whether `apply` does what you want. Assert it: a `panic!` in `apply` is reported with its command.
+//! - What differs only between machines or versions: another architecture, another locale, another version of `apply`.
+//! - A clock that is coarser than the simulation is quick. One that counts whole seconds shows only when a second ends
+//!   between two nodes' turns, so that it may take hundreds of seeds.
+//!
+//! What is not deterministic itself (hash order, a clock) is found again by its seed, though perhaps at another command.
+//!
+//! ## How long it takes
+//!
+//! A history of a small store takes about 0.1 s of one core when this crate is compiled with optimisation, and 1.4 s
+//! without. So say in your `Cargo.toml`:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 2
+//! ```
+//!
+//! # Our own histories
 //!
 //! ```
 //! let report = outrigger_simulation::History::new(1).live()?;
@@ -18,6 +115,7 @@
 //! # Ok::<(), outrigger_simulation::Failure>(())
 //! ```
 
+use std::any::Any;
 use std::fmt;
 
 mod check;
@@ -40,6 +138,7 @@ mod rng;
 mod runtime;
 mod shrink;
 mod trace;
+mod user;
 mod workload;
 mod world;
 
@@ -49,6 +148,7 @@ pub use diagram::Diagram;
 pub use history::History;
 pub use report::{Report, Total};
 pub use shrink::{Changes, shrink};
+pub use user::{Rng, Seeds, SeedsError, Sim, run, run_with, try_run_with};
 
 /// A history in which something went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +169,16 @@ pub struct Failure {
     pub troubles: u64,
     /// What was left out of the history that the seed means.
     pub changes: Box<Changes>,
+    /// The command that replays it, if it is not this crate's own.
+    pub(crate) replayed_by: Option<Box<str>>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, milliseconds, violation, .. } = self;
         writeln!(f, "seed {seed} after {milliseconds} ms: {violation}")?;
-        write!(f, "replay it with: {} --trace", self.replay())
+        let trace = if self.replayed_by.is_some() { "" } else { " --trace" };
+        write!(f, "replay it with: {}{trace}", self.replay())
     }
 }
 
@@ -86,8 +189,16 @@ impl Failure {
     pub fn replay(&self) -> String {
         let (seed, changes) = (self.seed, self.changes.to_string());
         let space = if changes.is_empty() { "" } else { " " };
-        format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {seed}{space}{changes}")
+        let own =
+            || format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {seed}{space}{changes}");
+        self.replayed_by.as_deref().map_or_else(own, str::to_owned)
     }
 }
 
 impl std::error::Error for Failure {}
+
+/// What a panic said.
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words").to_owned()
+}

@@ -8,6 +8,11 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use outrigger::engine::{Body, LogId, LogIndex, Payload, Token};
 
+use crate::user::Replica;
+
+/// How many bytes a write takes.
+const WRITE_BYTES: usize = 16;
+
 /// One write of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Write {
@@ -20,11 +25,28 @@ pub(crate) struct Write {
 impl Write {
     /// The command's bytes, with some padding, so that entries differ in size.
     pub(crate) fn encode(self, padding: usize) -> Payload {
-        let mut bytes = BytesMut::with_capacity(16 + padding);
+        let mut bytes = BytesMut::with_capacity(WRITE_BYTES + padding);
         bytes.put_u64_le(self.key);
         bytes.put_u64_le(self.value);
         bytes.put_bytes(0xaa, padding);
         Payload::command(bytes.freeze())
+    }
+
+    /// The command's bytes, with a user's command behind them.
+    pub(crate) fn encode_with(self, command: &[u8]) -> Payload {
+        let mut bytes = BytesMut::with_capacity(WRITE_BYTES + command.len());
+        bytes.put_u64_le(self.key);
+        bytes.put_u64_le(self.value);
+        bytes.put_slice(command);
+        Payload::command(bytes.freeze())
+    }
+
+    /// What stands behind the write that an entry carries, if it is one.
+    pub(crate) fn behind(payload: &Payload) -> Option<Bytes> {
+        match &payload.body {
+            Body::Command(bytes) => Some(bytes.slice(WRITE_BYTES..)),
+            Body::Blank | Body::Membership(_) => None,
+        }
     }
 
     /// The write that an entry carries, if it is one.
@@ -48,6 +70,8 @@ pub(crate) struct Machine {
     registers: BTreeMap<u64, u64>,
     /// The id of each applied entry; the first has index 1.
     applied: Vec<LogId>,
+    /// The user's state machine, if there is one; it has applied the same entries.
+    user: Option<Replica>,
 }
 
 impl Machine {
@@ -57,7 +81,21 @@ impl Machine {
         if let Some(write) = Write::of(payload) {
             self.registers.insert(write.key, write.value);
         }
+        if let (Some(user), Some(command)) = (&mut self.user, Write::behind(payload)) {
+            user.apply(id.index, &command);
+        }
         self.applied.push(id);
+    }
+
+    /// From now on a user's state machine applies the same entries.
+    pub(crate) fn host(&mut self, user: Replica) {
+        assert!(self.applied.is_empty(), "it would miss what was applied before");
+        self.user = Some(user);
+    }
+
+    /// The state is read, or the history is over: the user's state is compared as well.
+    pub(crate) fn look(&self) {
+        self.user.iter().for_each(Replica::look);
     }
 
     pub(crate) fn last(&self) -> LogIndex {

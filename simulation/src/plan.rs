@@ -93,6 +93,16 @@ impl FromStr for Trouble {
     }
 }
 
+/// What strikes a process or a disk, in the order in which it is asked whether it does; the first that does is the only one.
+pub(crate) const STRIKES: [Trouble; 6] = [
+    Trouble::PowerCuts,
+    Trouble::Pauses,
+    Trouble::FailingSyncs,
+    Trouble::FullDisks,
+    Trouble::Disguises,
+    Trouble::Crashes,
+];
+
 /// A name that no trouble has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnknownTrouble(String);
@@ -128,14 +138,18 @@ pub(crate) struct Plan {
     /// How long a healed cluster may take until it must have converged and served.
     pub(crate) calm_lasts: u64,
     odds: Odds,
+    /// A process that is killed alone loses its power: its disk tears what was not synced. In parts per million.
+    pub(crate) tears: u64,
     /// How long a message takes at least and at most.
     pub(crate) delay: (u64, u64),
     /// How long a flush takes at least and at most.
     pub(crate) flush: (u64, u64),
     /// How long the state machine takes for one piece of work, at least and at most.
     pub(crate) apply: (u64, u64),
-    /// From one fault of a process, a disk or a clock to the next, about.
+    /// From one fault of a process or a disk to the next, about.
     pub(crate) strike_every: u64,
+    /// From one leap of a clock to the next, about.
+    pub(crate) slip_every: u64,
     /// How long a process stays away, at most, unless it does so for long.
     pub(crate) outage: u64,
     /// From one partition to the next, about; it lasts up to as long.
@@ -178,10 +192,12 @@ impl Plan {
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
             calm_lasts: 12 * SECOND,
             odds,
+            tears: 500_000,
             delay: (delay_min, delay_min + rng.between(0, slowest_message)),
             flush: (50_000, rng.between(100_000, slowest_flush)),
             apply: (10_000, rng.between(20_000, 4 * MILLISECOND)),
             strike_every,
+            slip_every: strike_every,
             outage,
             partition_every,
             clients: rng.between(1, 8),
@@ -201,7 +217,12 @@ impl Plan {
 
     /// The same conditions without this trouble.
     pub(crate) const fn spare(&mut self, trouble: Trouble) {
-        self.odds.0[trouble as usize] = 0;
+        self.set_odds(trouble, 0);
+    }
+
+    /// The same conditions with this trouble as likely as that, in parts per million.
+    pub(crate) const fn set_odds(&mut self, trouble: Trouble, odds: u64) {
+        self.odds.0[trouble as usize] = odds;
     }
 
     /// The engine's settings of one node in one life.

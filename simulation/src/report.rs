@@ -67,7 +67,8 @@ pub struct Total {
     pub unknown: u64,
     /// How many histories ended with so many disks lost that the rest was no quorum.
     pub excused: u64,
-    /// How many histories were too long for the check of linearizability.
+    /// How many histories were checked for linearizability along the log alone: they were too long for the search, or it was
+    /// not asked for.
     pub undecided: u64,
     /// How often each kind of fault struck; every kind is in it, also with 0.
     pub faults: Counts,

@@ -196,6 +196,7 @@ impl Runtime {
         let event = match work {
             Work::Apply(batches) => Some(self.apply(&batches)),
             Work::Read(token) => {
+                self.machine.look();
                 let answer = self.callers.read(token, &self.machine);
                 self.answer(answer);
                 None

@@ -14,6 +14,7 @@ use crate::check::{ClientHistory, ClientJudge, Violation};
 use crate::machine::{Answer, Write};
 use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
+use crate::user::Commands;
 
 /// How many registers there are: few, so that reads meet writes.
 const REGISTERS: u64 = 5;
@@ -64,6 +65,8 @@ pub(crate) struct Workload {
     wanted: Option<BTreeMap<u64, u64>>,
     /// Whether nobody writes any more.
     only_reads: bool,
+    /// Makes the commands of a user's state machine, if there is one.
+    pub(crate) commands: Option<Commands>,
 }
 
 /// What a client does next.
@@ -87,6 +90,7 @@ impl Workload {
             unknown: 0,
             wanted: None,
             only_reads: false,
+            commands: None,
         }
     }
 
@@ -137,7 +141,7 @@ impl Workload {
         let wish = self.wish(left == Some(WANTED_WHEN_CALM));
         let event = match &wish {
             Wish::Write(writes) => {
-                let entries: Arc<[Payload]> = writes.iter().map(|write| write.encode(self.padding())).collect();
+                let entries: Arc<[Payload]> = writes.iter().map(|write| self.payload(*write)).collect();
                 Event::Propose { token, entries }
             }
             Wish::Read(_) => Event::Read { token },
@@ -159,6 +163,13 @@ impl Workload {
             Write { key: self.rng.below(REGISTERS), value: self.next_value }
         });
         Wish::Write(writes.collect())
+    }
+
+    fn payload(&mut self, write: Write) -> Payload {
+        match &mut self.commands {
+            Some(commands) => write.encode_with(&commands.next()),
+            None => write.encode(self.padding()),
+        }
     }
 
     fn padding(&mut self) -> usize {

@@ -30,10 +30,12 @@ use crate::rng::Rng;
 use crate::runtime::Effect;
 use crate::shrink::Changes;
 use crate::trace::Trace;
+use crate::user::Subject;
 use crate::workload::{Wish, Workload};
 
 mod faults;
 mod happening;
+mod hosting;
 mod peace;
 mod queue;
 mod verdict;
@@ -93,19 +95,27 @@ pub(crate) struct World {
     is_decided: bool,
     /// What happened outside of the nodes.
     trace: Trace,
-    /// From this trouble on, each that strikes is taken for a violation; and whether one has struck.
+    /// From this time on, each trouble that strikes is taken for a violation; and whether one has struck.
     #[cfg(test)]
     falls_over: (Option<u64>, bool),
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
     /// Which of the dearer checks are made.
     checks: Checks,
+    /// A user's state machine, if there is one.
+    hosted: Option<Subject>,
 }
 
 impl World {
     pub(crate) fn new(history: &History) -> Self {
+        Self::under(history, |_| {})
+    }
+
+    /// A world whose plan is not all the seed's.
+    pub(crate) fn under(history: &History, change: impl FnOnce(&mut Plan)) -> Self {
         let mut rng = Rng::new(history.seed);
         let mut plan = Plan::draw(&mut rng);
+        change(&mut plan);
         history.changes.apply(&mut plan);
         let telling = history.telling;
         let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
@@ -136,6 +146,7 @@ impl World {
             falls_over: (history.falls_over, false),
             diagram: history.diagram.clone(),
             checks: history.checks,
+            hosted: None,
             rng,
             plan,
         };
@@ -169,6 +180,7 @@ impl World {
             clients: self.plan.clients,
             troubles: self.troubles,
             changes: Box::new(self.changes.clone()),
+            replayed_by: None,
         }
     }
 

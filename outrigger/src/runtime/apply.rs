@@ -19,10 +19,11 @@ use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex, Payload};
 
 use super::arrivals::Inbox;
 use super::clock::Clock;
+use super::encoded::{self, panic_caught};
 use super::expected::{Expected, Run};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
-use super::respond::{BoxedRead, Doubt, Failure, panic_caught};
+use super::respond::{BoxedRead, Doubt, Failure};
 use crate::StateMachine;
 
 /// What the worker is asked to do, in this order.
@@ -172,7 +173,8 @@ impl<S: StateMachine> Worker<S> {
             let id = LogId { term: batch.term(), index: self.applied.next() };
             match &payload.body {
                 Body::Command(command) => {
-                    let response = apply_command(&mut self.state, command)?;
+                    let applied = encoded::apply(&mut self.state, command);
+                    let response = applied.map_err(|error| error.to_string())?;
                     self.expected.applied(id, response);
                 }
                 Body::Blank | Body::Membership(_) => self.expected.skipped(id),
@@ -226,23 +228,8 @@ impl<S: StateMachine> Drop for Worker<S> {
 pub(crate) fn decode<S: StateMachine>(entries: &[Payload]) -> bool {
     entries.iter().all(|entry| match &entry.body {
         Body::Command(command) => {
-            let decoded =
-                panic_caught(|| postcard::take_from_bytes::<S::Command>(command).map(|(_, rest)| rest.is_empty()));
-            matches!(decoded, Ok(Ok(true)))
+            matches!(panic_caught(|| encoded::decode::<S::Command>(command)), Ok(Ok(_)))
         }
         Body::Blank | Body::Membership(_) => true,
     })
-}
-
-/// Decodes a command and applies it; why it cannot be, for people.
-fn apply_command<S: StateMachine>(state: &mut S, command: &[u8]) -> Result<S::Response, String> {
-    // After a panic the state may be half changed: it is never read or changed again.
-    let outcome = panic_caught(|| match postcard::take_from_bytes::<S::Command>(command) {
-        Ok((command, [])) => Ok(state.apply(command)),
-        Ok((_, rest)) => {
-            Err(format!("the command has {} bytes too many; do all nodes run the same version?", rest.len()))
-        }
-        Err(error) => Err(format!("the command does not decode ({error}); do all nodes run the same version?")),
-    });
-    outcome.map_err(|panic| format!("apply panicked: {panic}"))?
 }

@@ -38,6 +38,7 @@ use outrigger_engine::Command;
 use crate::store::StorageError;
 
 mod driver;
+pub mod encoded;
 pub(crate) mod tail;
 
 #[cfg(feature = "tokio")]

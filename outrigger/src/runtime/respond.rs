@@ -18,6 +18,7 @@ use outrigger_engine::{Instant, LogIndex, Refusal, Token};
 use tokio::sync::oneshot;
 
 use crate::StateMachine;
+use crate::runtime::encoded::panic_caught;
 
 /// Why a caller gets no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,14 +201,6 @@ impl<S, F: FnOnce(&S) -> R + Send, R: Send> Read<S> for ReadClosure<F, R> {
         let Self { read, sender } = *self;
         drop(sender.send(ReadAnswer::NotRun(read, failure)));
     }
-}
-
-/// Runs what a user wrote; a panic becomes its words.
-pub(crate) fn panic_caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
-    })
 }
 
 /// All who wait behind one token: the writes, or the reads, of one drain of the mailbox.

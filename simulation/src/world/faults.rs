@@ -11,7 +11,7 @@ use crate::check::Violation;
 use crate::count::note;
 use crate::diagram::Mark;
 use crate::node::Disguise;
-use crate::plan::{MILLISECOND, SECOND, Trouble};
+use crate::plan::{MILLISECOND, SECOND, STRIKES, Trouble};
 
 impl World {
     /// What happens in any world.
@@ -43,7 +43,7 @@ impl World {
         let strikes = !self.changes.spares(self.troubles);
         #[cfg(test)]
         if let (Some(from), false) = self.falls_over {
-            self.falls_over.1 = strikes && self.troubles >= from;
+            self.falls_over.1 = strikes && self.now >= from;
         }
         strikes
     }
@@ -54,7 +54,7 @@ impl World {
     }
 
     fn schedule_slip(&mut self) {
-        let delay = self.rng.between(self.plan.strike_every / 4, self.plan.strike_every * 2);
+        let delay = self.rng.between(self.plan.slip_every / 4, self.plan.slip_every * 2);
         self.after(delay, Happening::Slip);
     }
 
@@ -72,15 +72,7 @@ impl World {
         let all: Vec<NodeId> = self.plan.node_ids().collect();
         let any = *self.rng.pick(&all);
         let victim = if self.rng.chance(500_000) { self.present_leader().unwrap_or(any) } else { any };
-        let troubles = [
-            Trouble::PowerCuts,
-            Trouble::Pauses,
-            Trouble::FailingSyncs,
-            Trouble::FullDisks,
-            Trouble::Disguises,
-            Trouble::Crashes,
-        ];
-        let trouble = troubles.into_iter().find(|trouble| self.rng.chance(self.plan.odds(*trouble)));
+        let trouble = STRIKES.into_iter().find(|trouble| self.rng.chance(self.plan.odds(*trouble)));
         let Some(trouble) = trouble.filter(|_| self.strikes()) else { return Ok(()) };
         match trouble {
             Trouble::PowerCuts => {
@@ -92,7 +84,7 @@ impl World {
             Trouble::FullDisks => self.fill(victim),
             Trouble::Disguises => return self.disguise(victim),
             _ => {
-                let power = self.rng.chance(500_000);
+                let power = self.rng.chance(self.plan.tears);
                 return self.crash(victim, power);
             }
         }
@@ -292,7 +284,8 @@ impl World {
         let is_away = |node: &&mut Node| node.running.is_none() && !node.is_lost;
         let Some(node) = self.nodes.at_mut(id).filter(is_away) else { return Ok(()) };
         node.start(&self.plan, self.checks, self.now)?;
-        let Some(running) = &node.running else {
+        self.host(id);
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else {
             let delay = self.plan.outage;
             self.after(delay, Happening::Start { node: id });
             return Ok(());

@@ -13,6 +13,7 @@ use crate::machine::Write;
 use crate::node::Node;
 use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
+use crate::user::Subject;
 use crate::workload::Workload;
 
 /// A leader may wait for its disk for so many of the longest election timeouts: one until it counts as hung, one until that
@@ -48,7 +49,9 @@ impl World {
         let is_elected = self.judge.leaders() > leaders;
         for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
             self.workload.committed(index, &payload)?;
+            self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }
+        self.hosted.iter().try_for_each(Subject::check)?;
         let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
@@ -176,11 +179,13 @@ impl World {
     pub(super) fn conclude(&mut self) -> Result<bool, Violation> {
         self.check_clients()?;
         let expected = self.workload.judge.last_values();
+        self.hosted.iter().try_for_each(Subject::finish)?;
         for node in self.nodes.iter().filter(|node| !node.is_lost) {
             let id = node.id;
             let runtime = node.running.as_ref().map(|running| &running.runtime);
             let waiting = runtime.and_then(|runtime| runtime.callers.waiting());
             require!(waiting.is_none(), Answers, "{waiting:?} of node {id} was never answered");
+            runtime.iter().for_each(|runtime| runtime.machine.look());
             let found = runtime.map(|runtime| runtime.machine.registers());
             require!(
                 found == Some(&expected),
@@ -188,6 +193,7 @@ impl World {
                 "node {id} ends with {found:?}, others with {expected:?}"
             );
         }
+        self.hosted.iter().try_for_each(Subject::check)?;
         Ok(true)
     }
 }

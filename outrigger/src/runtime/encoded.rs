@@ -1,0 +1,152 @@
+//! Commands as the log holds them: how a command becomes bytes, and how a node applies what it decodes from them.
+//!
+//! ```text
+//!   command ── encode ──► bytes ──► log, peers ──► bytes ── apply ──► decode, StateMachine::apply ──► response
+//! ```
+//!
+//! Every node, the leader included, applies what it decodes. The runtime on tokio, the simulator, and a runtime of one's
+//! own that hosts a [`StateMachine`] all come through here, so that they cannot differ.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::StateMachine;
+
+/// A value that has no encoding.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it cannot be encoded: {reason}")]
+pub struct EncodeError {
+    /// What serde said.
+    pub reason: String,
+}
+
+/// Bytes that are not a value of the type that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// No value begins like this.
+    #[error("{reason}")]
+    Invalid {
+        /// What serde said.
+        reason: String,
+    },
+    /// There is something behind the value.
+    #[error("{bytes} bytes too many")]
+    TooLong {
+        /// How many bytes are left.
+        bytes: usize,
+    },
+}
+
+/// Why a command is not applied. In production this stops the node, for good: nothing is skipped.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApplyError {
+    /// Its bytes are no command.
+    #[error("the command does not decode ({0}); do all nodes run the same version?")]
+    Decode(DecodeError),
+    /// [`StateMachine::apply`], or the decoding, panicked: the state may be half changed.
+    #[error("apply panicked: {reason}")]
+    Panicked {
+        /// What the panic said.
+        reason: String,
+    },
+}
+
+/// The bytes of a value, by [postcard](https://docs.rs/postcard); without an allocation if there are none.
+///
+/// ```
+/// use outrigger::runtime::encoded;
+///
+/// let bytes = encoded::encode(&("city", 7_u64))?;
+/// assert_eq!(encoded::decode::<(String, u64)>(&bytes), Ok(("city".to_owned(), 7)));
+/// # Ok::<(), encoded::EncodeError>(())
+/// ```
+///
+/// # Errors
+/// What serde or postcard cannot do: a `#[serde(flatten)]`, a sequence that does not say how long it is.
+pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
+    let bytes = postcard::to_extend(value, Vec::new());
+    bytes.map(Bytes::from).map_err(|error| EncodeError { reason: error.to_string() })
+}
+
+/// The value that was encoded to these bytes, all of them.
+///
+/// # Errors
+/// [`DecodeError`]: no value begins like this, or there are bytes behind it.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(DecodeError::TooLong { bytes: rest.len() }),
+        Err(error) => Err(DecodeError::Invalid { reason: error.to_string() }),
+    }
+}
+
+/// Decodes a command and applies it. After an error the state may be half changed: it must not be read or changed again.
+///
+/// ```
+/// use outrigger::StateMachine;
+/// use outrigger::runtime::encoded;
+/// # #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
+/// # struct Counter(u64);
+/// # impl StateMachine for Counter {
+/// #     type Command = u64;
+/// #     type Response = u64;
+/// #     fn apply(&mut self, add: u64) -> u64 {
+/// #         self.0 += add;
+/// #         self.0
+/// #     }
+/// # }
+///
+/// let mut counter = Counter::default();
+/// assert_eq!(encoded::apply(&mut counter, &[3]), Ok(3));
+/// assert!(encoded::apply(&mut counter, &[3, 4]).is_err(), "a byte too many");
+/// ```
+///
+/// # Errors
+/// [`ApplyError`]: the bytes are no command, or `apply` panicked.
+pub fn apply<S: StateMachine>(state: &mut S, command: &[u8]) -> Result<S::Response, ApplyError> {
+    panic_caught(|| decode(command).map(|command| state.apply(command)))
+        .map_err(|reason| ApplyError::Panicked { reason })?
+        .map_err(ApplyError::Decode)
+}
+
+/// Runs what a user wrote; a panic becomes its words.
+pub(crate) fn panic_caught<T>(run: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// Panics at zero.
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Touchy;
+
+    impl StateMachine for Touchy {
+        type Command = u8;
+        type Response = u8;
+        fn apply(&mut self, command: u8) -> u8 {
+            100 / command
+        }
+    }
+
+    #[test]
+    fn what_is_not_applied_says_why() {
+        let said = |command: &[u8]| apply(&mut Touchy, command).map_err(|error| error.to_string());
+        assert_eq!(said(&[4]), Ok(25));
+        assert_eq!(said(&[0]), Err("apply panicked: attempt to divide by zero".into()));
+        assert_eq!(
+            said(&[4, 4]),
+            Err("the command does not decode (1 bytes too many); do all nodes run the same version?".into())
+        );
+        assert!(said(&[]).is_err_and(|reason| reason.starts_with("the command does not decode (")));
+    }
+}

@@ -1,0 +1,113 @@
+//! A user's own state machine under everything that the simulation has.
+//!
+//! ```text
+//!   test ──► Sim ──► conditions ──► plan ─┐
+//!             └────► commands ────────────┼──► world ──► each node applies ──► compared with a machine beside it
+//!   seeds ────────────────────────────────┘                 │
+//!                                                           └──► Failure: seed, time, what differs, how to replay it
+//! ```
+//!
+//! A user's command travels behind a write of the simulation's own registers, in the same entry. So whatever is checked of
+//! those, in every history, is checked of the entries that carry the user's commands.
+
+use std::rc::Rc;
+
+use outrigger::StateMachine;
+
+use crate::Failure;
+use crate::report::{Report, Total};
+
+mod conditions;
+mod machine;
+mod random;
+mod replay;
+mod seeds;
+mod sim;
+mod subject;
+mod text;
+mod verdict;
+
+pub use random::Rng;
+pub use seeds::{Seeds, SeedsError};
+pub(crate) use sim::Commands;
+pub use sim::Sim;
+pub(crate) use subject::{Replica, Subject};
+
+use machine::Typed;
+use subject::Maker;
+
+/// Lives through one history for each seed with a state machine of one's own, as `describe` says. For a `#[test]`.
+///
+/// What is checked, and what a failure looks like, is on the front page of this [crate](crate).
+///
+/// # Panics
+/// With the [`Failure`] of the first seed in which something goes wrong, and when `describe` names no clients.
+#[track_caller]
+pub fn run<S: StateMachine + Default>(seeds: Seeds, describe: impl FnMut(&mut Sim<S>)) -> Total {
+    run_with(seeds, S::default, describe)
+}
+
+/// As [`run`], from a state of one's own. `state` is called for each node and each of its lives, and must make the same
+/// each time, as [`Raft::start`](https://docs.rs/outrigger) wants it.
+///
+/// ```
+/// use outrigger_simulation::{Seeds, run_with};
+/// # use outrigger::StateMachine;
+/// # #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// # struct Stock(u32);
+/// # impl StateMachine for Stock {
+/// #     type Command = u32;
+/// #     type Response = bool;
+/// #     fn apply(&mut self, wanted: u32) -> bool {
+/// #         let left = self.0.checked_sub(wanted);
+/// #         self.0 = left.unwrap_or(self.0);
+/// #         left.is_some()
+/// #     }
+/// # }
+///
+/// run_with(Seeds::count(2), || Stock(1000), |sim| {
+///     sim.clients(3, |rng| if rng.chance(0.5) { 1 } else { 7 });
+/// });
+/// ```
+///
+/// # Panics
+/// As [`run`].
+#[track_caller]
+pub fn run_with<S: StateMachine>(
+    seeds: Seeds,
+    state: impl Fn() -> S + 'static,
+    describe: impl FnMut(&mut Sim<S>),
+) -> Total {
+    match try_run_with(seeds, state, describe) {
+        Ok(total) => total,
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+/// As [`run_with`], for those who want the failure itself.
+///
+/// # Errors
+/// The [`Failure`] of the first seed in which something goes wrong.
+///
+/// # Panics
+/// When `describe` names no clients.
+pub fn try_run_with<S: StateMachine>(
+    seeds: Seeds,
+    state: impl Fn() -> S + 'static,
+    mut describe: impl FnMut(&mut Sim<S>),
+) -> Result<Total, Failure> {
+    let make: Maker = Rc::new(move || Box::new(Typed(state())));
+    let mut total = Total::new();
+    for seed in seeds.all() {
+        let mut sim = Sim::new();
+        describe(&mut sim);
+        let report = live_with(seed, seeds.trace, sim, Rc::clone(&make));
+        total.add(&report.map_err(|failure| Failure { replayed_by: Some(replay::command(seed).into()), ..failure })?);
+    }
+    Ok(total)
+}
+
+fn live_with<S: StateMachine>(seed: u64, trace: bool, sim: Sim<S>, make: Maker) -> Result<Report, Failure> {
+    let (history, world) = sim.history(seed, trace, make);
+    history.live_in(world)
+}

@@ -1,0 +1,554 @@
+//! A user's state machine under simulation: a good one survives, and each way of being broken is found and named.
+
+use std::cell::Cell;
+use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::Command as Process;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use outrigger::StateMachine;
+use outrigger_simulation::{Check, Failure, Seeds, Sim, Total, run, run_with, try_run_with};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// What all stores here understand.
+#[derive(Clone, Serialize, Deserialize)]
+enum Command {
+    Put(String, u64),
+    Delete(String),
+    CompareAndSet { key: String, expected: Option<u64>, new: u64 },
+}
+
+/// So many seeds a broken machine may survive; most are found in the first.
+const SEEDS: u64 = 20;
+
+fn try_run<S: StateMachine + Default>(seeds: Seeds, describe: impl FnMut(&mut Sim<S>)) -> Result<Total, Failure> {
+    try_run_with(seeds, S::default, describe)
+}
+
+fn command(rng: &mut outrigger_simulation::Rng) -> Command {
+    let key = rng.key(6);
+    match rng.number(0..10) {
+        0..6 => Command::Put(key, rng.number(0..4)),
+        6..8 => Command::Delete(key),
+        _ => {
+            let expected = rng.chance(0.8).then(|| rng.number(0..4));
+            Command::CompareAndSet { key, expected, new: rng.number(0..4) }
+        }
+    }
+}
+
+/// The failure of a machine that understands [`Command`].
+fn failure_of<S: StateMachine<Command = Command> + Default>() -> Failure {
+    let found = try_run::<S>(Seeds::count(SEEDS), |sim| {
+        sim.clients(4, command);
+    });
+    let failure = found.expect_err("a broken machine survives");
+    println!("{failure}\n");
+    failure
+}
+
+fn is_found<S: StateMachine<Command = Command> + Default>(check: Check, words: &[&str]) {
+    let failure = failure_of::<S>();
+    assert_eq!(failure.violation.check, check, "{failure}");
+    for words in words {
+        assert!(failure.to_string().contains(words), "{words:?} is not said in: {failure}");
+    }
+}
+
+fn panic_of(run: impl FnOnce()) -> String {
+    let panic = panic::catch_unwind(AssertUnwindSafe(run)).expect_err("no panic");
+    panic.downcast_ref::<String>().cloned().or(panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap()
+}
+
+// ---- machines that are as they should be ---------------------------------------------------------------------------
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Store(BTreeMap<String, u64>);
+
+impl StateMachine for Store {
+    type Command = Command;
+    type Response = Option<u64>;
+
+    fn apply(&mut self, command: Command) -> Option<u64> {
+        match command {
+            Command::Put(key, value) => self.0.insert(key, value),
+            Command::Delete(key) => self.0.remove(&key),
+            Command::CompareAndSet { key, expected, new } => {
+                let before = self.0.get(&key).copied();
+                if before == expected {
+                    self.0.insert(key, new);
+                }
+                before
+            }
+        }
+    }
+}
+
+#[test]
+fn store_survives_everything() {
+    let total = run::<Store>(Seeds::from_env_or(SEEDS), |sim| {
+        sim.cluster(5).crash(0.01).partition(0.02).torn_writes(0.01);
+        sim.clients(8, command);
+        sim.check_linearizable();
+    });
+    assert!(total.written > 50 * total.seeds, "{total:?}");
+    assert!(total.faults["kill"] > total.seeds && total.faults["power cut"] > total.seeds, "{total:?}");
+    assert!(total.undecided < total.seeds, "the search for an order never ended: {total:?}");
+}
+
+/// Hash order is no fault where it does not show.
+#[derive(Clone, Default)]
+struct Hidden(HashMap<String, u64>);
+
+impl Serialize for Hidden {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.iter().collect::<BTreeMap<_, _>>().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        HashMap::deserialize(deserializer).map(Self)
+    }
+}
+
+impl StateMachine for Hidden {
+    type Command = Command;
+    type Response = usize;
+
+    fn apply(&mut self, command: Command) -> usize {
+        match command {
+            Command::Put(key, value) | Command::CompareAndSet { key, new: value, .. } => self.0.insert(key, value),
+            Command::Delete(key) => self.0.remove(&key),
+        };
+        self.0.len()
+    }
+}
+
+#[test]
+fn a_hash_map_whose_order_nobody_sees_survives() {
+    run::<Hidden>(Seeds::count(5), |sim| {
+        sim.clients(4, command);
+    });
+}
+
+/// Larger than what is looked at after every command.
+#[test]
+fn a_large_state_survives_and_is_not_looked_at_too_often() {
+    #[derive(Clone, Serialize, Deserialize)]
+    struct Large(Vec<u64>);
+
+    impl StateMachine for Large {
+        type Command = u64;
+        type Response = u64;
+        fn apply(&mut self, at: u64) -> u64 {
+            let at = usize::try_from(at).unwrap() % self.0.len();
+            self.0[at] += 1;
+            self.0[at]
+        }
+    }
+
+    let total = run_with(
+        Seeds::count(2),
+        || Large(vec![u64::MAX >> 8; 100_000]),
+        |sim| {
+            sim.clients(4, |rng| rng.number(0..100_000));
+        },
+    );
+    assert!(total.written > 100, "{total:?}");
+}
+
+#[test]
+fn without_faults_nothing_goes_wrong_but_the_trials_of_peace() {
+    let total = run::<Store>(Seeds::count(3), |sim| {
+        sim.cluster(3).seconds(2).without_faults().clients(2, command);
+    });
+    let struck: Vec<_> = total.faults.iter().filter(|(_, count)| **count > 0).collect();
+    let allowed = ["power cut", "power cut in a recovery", "crash in the middle of a flush", "message cut off"];
+    assert!(struck.iter().all(|(name, _)| allowed.contains(name)), "{struck:?}");
+    assert_eq!(total.faults["power cut"], total.seeds, "{struck:?}");
+    assert!(total.unknown <= total.seeds, "only who asked the node that restarts: {total:?}");
+}
+
+#[test]
+fn a_crash_comes_as_often_as_its_chance_says() {
+    let total = run::<Store>(Seeds::count(10), |sim| {
+        sim.cluster(5).seconds(20).without_faults().crash(0.01);
+        sim.clients(1, command);
+    });
+    // Five nodes, 200 tenths of a second, one in a hundred: ten in each history. Some find nobody alive.
+    let each = total.faults["kill"] as f64 / total.seeds as f64;
+    assert!((7.0..12.0).contains(&each), "{each} in each history");
+}
+
+// ---- machines that are broken --------------------------------------------------------------------------------------
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct HashStore(HashMap<String, u64>);
+
+impl StateMachine for HashStore {
+    type Command = Command;
+    type Response = Option<u64>;
+
+    fn apply(&mut self, command: Command) -> Option<u64> {
+        match command {
+            Command::Put(key, value) | Command::CompareAndSet { key, new: value, .. } => self.0.insert(key, value),
+            Command::Delete(key) => self.0.remove(&key),
+        }
+    }
+}
+
+#[test]
+fn a_hash_map_that_serialises_in_hash_order_is_found() {
+    is_found::<HashStore>(Check::Determinism, &["in another order. A HashMap", "node ", "HashStore({\"key-"]);
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct FirstKey(Hidden);
+
+impl StateMachine for FirstKey {
+    type Command = Command;
+    type Response = Option<String>;
+
+    fn apply(&mut self, command: Command) -> Option<String> {
+        if let Command::Put(key, value) = command {
+            self.0.0.insert(key, value);
+        }
+        self.0.0.keys().next().cloned()
+    }
+}
+
+#[test]
+fn an_answer_in_hash_order_is_found() {
+    is_found::<FirstKey>(
+        Check::Determinism,
+        &["answers the command at ", "Some(\"key-", "apply must be deterministic"],
+    );
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Clocked {
+    last_change: u128,
+}
+
+impl StateMachine for Clocked {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, _: Command) {
+        self.last_change = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    }
+}
+
+#[test]
+fn a_clock_that_is_read_in_apply_is_found() {
+    is_found::<Clocked>(Check::Determinism, &["Clocked { last_change: ", "no clock"]);
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Lottery;
+
+impl StateMachine for Lottery {
+    type Command = Command;
+    type Response = u64;
+
+    fn apply(&mut self, _: Command) -> u64 {
+        RandomState::new().hash_one("a random number without a crate") % 100
+    }
+}
+
+#[test]
+fn a_random_number_in_apply_is_found() {
+    is_found::<Lottery>(Check::Determinism, &["answers the command at ", "no random number"]);
+}
+
+/// Counts in a field that no snapshot holds.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Forgetful {
+    last: u64,
+    #[serde(skip)]
+    count: u64,
+}
+
+impl StateMachine for Forgetful {
+    type Command = Command;
+    type Response = u64;
+
+    fn apply(&mut self, command: Command) -> u64 {
+        if let Command::Put(_, value) = command {
+            self.last = value;
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+#[test]
+fn a_field_that_matters_and_is_not_serialised_is_found() {
+    is_found::<Forgetful>(Check::Snapshot, &["had been restored from a snapshot", "#[serde(skip)]"]);
+}
+
+/// Knows whether it is the first that its node has.
+#[derive(Clone, Serialize, Deserialize)]
+struct Reborn(bool);
+
+impl StateMachine for Reborn {
+    type Command = Command;
+    type Response = bool;
+
+    fn apply(&mut self, _: Command) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn what_differs_only_after_a_restart_is_found() {
+    let made = Cell::new(0);
+    let make = move || {
+        made.set(made.get() + 1);
+        // One is beside the three nodes.
+        Reborn(made.get() > 4)
+    };
+    let found = try_run_with(Seeds::count(1), make, |sim| {
+        sim.cluster(3).clients(4, command);
+    });
+    let failure = found.unwrap_err();
+    assert_eq!(failure.violation.check, Check::Determinism, "{failure}");
+    assert!(failure.faults.keys().any(|fault| ["kill", "power cut"].contains(fault)), "{failure:?}");
+}
+
+/// So large that after the first command it is looked at in the end alone.
+#[derive(Clone, Serialize, Deserialize)]
+struct LateClock {
+    ballast: Vec<u64>,
+    commands: u64,
+    last_change: u128,
+}
+
+impl StateMachine for LateClock {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, _: Command) {
+        self.commands += 1;
+        if self.commands > 1 {
+            self.last_change = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        }
+    }
+}
+
+#[test]
+fn the_last_state_is_looked_at_however_large_it_is() {
+    let start = || LateClock { ballast: vec![u64::MAX; 1 << 20], commands: 0, last_change: 0 };
+    let found = try_run_with(Seeds::count(1), start, |sim| {
+        sim.cluster(3).seconds(1).without_faults().clients(1, command);
+    });
+    let failure = found.unwrap_err();
+    assert_eq!(failure.violation.check, Check::Determinism, "{failure}");
+    assert!(failure.to_string().len() < 2000, "a large state is printed in whole");
+}
+
+/// Sorts on the way in: what is read back is not what was written.
+#[derive(Clone, Default, Serialize)]
+struct Sorted(Vec<u64>);
+
+impl<'de> Deserialize<'de> for Sorted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut values = Vec::deserialize(deserializer)?;
+        values.sort_unstable();
+        Ok(Self(values))
+    }
+}
+
+impl StateMachine for Sorted {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, command: Command) {
+        if let Command::Put(_, value) = command {
+            self.0.push(value);
+        }
+    }
+}
+
+#[test]
+fn a_state_that_is_restored_as_another_is_found() {
+    is_found::<Sorted>(Check::Snapshot, &["restored from its bytes and serialised again it is another", "Sorted(["]);
+}
+
+/// A clone is the same object.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<u64>>);
+
+impl Serialize for Shared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.lock().unwrap().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Shared {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Arc::new(Mutex::new(u64::deserialize(deserializer)?))))
+    }
+}
+
+impl StateMachine for Shared {
+    type Command = Command;
+    type Response = u64;
+
+    fn apply(&mut self, _: Command) -> u64 {
+        let mut count = self.0.lock().unwrap();
+        *count += 1;
+        *count
+    }
+}
+
+#[test]
+fn a_clone_that_changes_with_the_original_is_found() {
+    is_found::<Shared>(Check::Snapshot, &["That changes the clone", "Arc<Mutex<..>>"]);
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Touchy(BTreeMap<String, u64>);
+
+impl StateMachine for Touchy {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, command: Command) {
+        match command {
+            Command::Put(key, value) => drop(self.0.insert(key, value)),
+            Command::Delete(key) => assert!(self.0.remove(&key).is_some(), "there is no {key}"),
+            Command::CompareAndSet { .. } => {}
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_apply_is_reported_with_its_command() {
+    is_found::<Touchy>(
+        Check::Apply,
+        &["apply panics on the command at ", "Delete(\"key-", "there is no key-", "every node"],
+    );
+}
+
+#[test]
+fn a_command_that_does_not_decode_is_reported() {
+    /// Postcard writes no names: nobody can tell which of them was meant.
+    #[derive(Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Vague {
+        Number(u64),
+        Text(String),
+    }
+
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Sink;
+
+    impl StateMachine for Sink {
+        type Command = Vague;
+        type Response = ();
+        fn apply(&mut self, _: Vague) {}
+    }
+
+    let found = try_run::<Sink>(Seeds::count(1), |sim| {
+        sim.clients(1, |rng| if rng.chance(0.5) { Vague::Number(3) } else { Vague::Text("x".into()) });
+    });
+    let failure = found.unwrap_err();
+    assert_eq!(failure.violation.check, Check::Encoding, "{failure}");
+    assert!(failure.to_string().contains("a command is encoded and does not decode"), "{failure}");
+}
+
+#[test]
+fn a_command_that_is_too_large_is_reported() {
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Sink;
+
+    impl StateMachine for Sink {
+        type Command = String;
+        type Response = ();
+        fn apply(&mut self, _: String) {}
+    }
+
+    let found = try_run::<Sink>(Seeds::count(1), |sim| {
+        sim.clients(1, |_| "x".repeat(5 << 20));
+    });
+    let failure = found.unwrap_err();
+    assert_eq!(failure.violation.check, Check::Encoding, "{failure}");
+    assert!(failure.to_string().contains("has 5242884 bytes; a node takes"), "{failure}");
+}
+
+// ---- seeds and replays ---------------------------------------------------------------------------------------------
+
+#[test]
+fn a_failure_is_the_same_again_under_its_seed() {
+    for failure in [failure_of::<Touchy>(), failure_of::<Forgetful>(), failure_of::<Shared>()] {
+        let seeds = || Seeds::range(failure.seed..failure.seed + 1);
+        let again = match failure.violation.check {
+            Check::Apply => try_run::<Touchy>(seeds(), |sim| _ = sim.clients(4, command)),
+            _ if failure.to_string().contains("clone") => try_run::<Shared>(seeds(), |sim| _ = sim.clients(4, command)),
+            _ => try_run::<Forgetful>(seeds(), |sim| _ = sim.clients(4, command)),
+        };
+        assert_eq!(again.unwrap_err(), failure);
+    }
+}
+
+/// What the environment asks the next test's child to do.
+const BREAK: &str = "OUTRIGGER_TEST_BREAK";
+
+#[test]
+fn does_nothing_unless_the_next_test_runs_it() {
+    if std::env::var_os(BREAK).is_some() {
+        run::<Touchy>(Seeds::from_env(), |sim| _ = sim.clients(4, command));
+    }
+}
+
+fn run_the_test_before(variable: (&str, &str)) -> String {
+    let test = "does_nothing_unless_the_next_test_runs_it";
+    let mut child = Process::new(std::env::current_exe().unwrap());
+    child.args([test, "--exact", "--nocapture"]).env_remove("OUTRIGGER_SEED").env_remove("OUTRIGGER_SEEDS");
+    let output = child.env(BREAK, "1").env(variable.0, variable.1).output().unwrap();
+    assert!(!output.status.success(), "it does not fail");
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn the_line_that_a_failing_test_prints_replays_it() {
+    let first = run_the_test_before(("OUTRIGGER_SEEDS", "40"));
+    let said = |output: &str| {
+        let from = output.find("seed ").unwrap_or_else(|| panic!("no failure in {output}"));
+        let to = output[from..].find("--nocapture").expect("the line that replays it") + from;
+        output[from..to].to_owned()
+    };
+    let failure = said(&first);
+    let seed = failure.split_once("OUTRIGGER_SEED=").expect("the variable").1.split(' ').next().unwrap();
+    assert!(failure.contains(" does_nothing_unless_the_next_test_runs_it -- --exact"), "{failure}");
+    let again = run_the_test_before(("OUTRIGGER_SEED", seed));
+    assert_eq!(said(&again[again.rfind("\nseed ").unwrap()..]), failure);
+    assert!(again.contains(" committed the command at "), "the user's commands are not traced");
+    assert!(again.contains(" node 1 > ") && !first.contains(" node 1 > "), "one seed alone is traced");
+}
+
+#[test]
+fn garbage_in_the_environment_is_named() {
+    let said = run_the_test_before(("OUTRIGGER_SEEDS", "a few"));
+    assert!(said.contains("OUTRIGGER_SEEDS is \"a few\"; it must be how many seeds"), "{said}");
+}
+
+#[test]
+fn who_forgets_the_clients_is_told_so() {
+    let said = panic_of(|| drop(run::<Store>(Seeds::count(1), |sim| _ = sim.cluster(3))));
+    assert!(said.contains("no clients: say what they write, as in sim.clients(8,"), "{said}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_by_name() {
+    let said = |describe: fn(&mut Sim<Store>)| panic_of(|| drop(run::<Store>(Seeds::count(1), describe)));
+    assert!(said(|sim| _ = sim.crash(1.5)).contains("sim.crash(1.5): a probability is from 0.0 to 1.0"));
+    assert!(said(|sim| _ = sim.cluster(0)).contains("sim.cluster(0): a cluster has 1 to 9 nodes"));
+    assert!(said(|sim| _ = sim.seconds(0)).contains("sim.seconds(0): a history lasts 1 to 3600 seconds"));
+    assert!(said(|sim| _ = sim.clients(0, command)).contains("sim.clients(0, ..)"));
+}
