@@ -183,7 +183,7 @@ impl Plan {
         let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
         let (slowest_flush, slowest_message) = (8 * slow * MILLISECOND, 10 * slow * MILLISECOND);
         let mut between = |low: u64, high: u64| rng.between(low, high) / u64::from(hurry);
-        let (strike_every, partition_every) = (between(SECOND / 4, 5 * SECOND), between(SECOND / 2, 8 * SECOND));
+        let (strike_every, partition_every) = (between(SECOND / 2, 6 * SECOND), between(SECOND / 2, 8 * SECOND));
         let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
         Self {
@@ -203,7 +203,7 @@ impl Plan {
             clients: rng.between(1, 8),
             think: rng.between(5 * MILLISECOND, 150 * MILLISECOND) / u64::from(hurry.min(2)),
             tail_bytes: rng.count(0, 4000),
-            segment_bytes: rng.between(8, 64) << 10,
+            segment_bytes: rng.between(8, 24) << 10,
             apply_lane: rng.count(1, 8),
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
