@@ -104,8 +104,10 @@ impl<S: StateMachine> Raft<S> {
         (inbox, jobs): (Arc<Inbox<S>>, Arc<Jobs<S>>),
         metrics: MetricsReceiver,
         end: watch::Receiver<Option<End>>,
+        processors: usize,
     ) -> Self {
-        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, lookout: Lookout::new(LOOKS_MAX) }))
+        let lookout = Lookout::new(LOOKS_MAX, processors);
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, lookout }))
     }
 
     /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before
