@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, NodeId, Peer, Restored};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
-use tokio::sync::watch;
 
 use crate::StateMachine;
 use crate::config::{Config, resolve};
@@ -31,6 +30,7 @@ use crate::runtime::supervise::{Hosted, Supervisor, Threads};
 use crate::runtime::tail::Tail;
 use crate::runtime::{Driver, Environment};
 use crate::store::{DurableStore, LogStore, MemoryStore, StorageError, envelope};
+use crate::watch;
 
 /// Starts a node with parts of one's own; see [`Raft::builder`].
 ///

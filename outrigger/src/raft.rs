@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{LogIndex, Payload, Refusal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::StateMachine;
 use crate::builder::Builder;
@@ -25,6 +25,7 @@ use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
+use crate::watch;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
 const LOOKS_MAX: u32 = 500;
@@ -291,7 +292,7 @@ impl<S: StateMachine> Raft<S> {
     /// [`Error::Fault`]: the log failed, or the state machine could not apply an entry.
     pub async fn stopped(&self) -> Result<(), Error> {
         let mut end = self.0.end.clone();
-        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        let end = end.wait_for(Option::is_some).await.ok().flatten();
         let id = self.0.config.id;
         match end {
             Some(End::Told) => Ok(()),
@@ -301,7 +302,7 @@ impl<S: StateMachine> Raft<S> {
     }
 
     fn has_stopped(&self) -> bool {
-        self.0.end.borrow().is_some() || self.0.metrics.latest().fault.is_some()
+        self.0.end.latest().is_some() || self.0.metrics.latest().fault.is_some()
     }
 
     // ---- writes, step by step ----------------------------------------------------------------------------------

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle as ThreadHandle;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::apply::{Job, Jobs};
@@ -17,6 +16,7 @@ use super::preparer::Bell;
 use crate::StateMachine;
 use crate::metrics::Metrics;
 use crate::network::Transport;
+use crate::watch;
 
 /// How a node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,9 @@ impl<S: StateMachine> Supervisor<S> {
             Arc::make_mut(metrics).fault.clone_from(&fault);
             is_news
         });
-        self.end.send_replace(Some(fault.map_or(End::Told, End::Fault)));
+        self.end.send_if_modified(|end| {
+            *end = Some(fault.map_or(End::Told, End::Fault));
+            true
+        });
     }
 }
