@@ -1,0 +1,95 @@
+//! One life of a node, as its environment: what hosts its tasks and can end all of them at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use outrigger::runtime::{Environment, Task};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinHandle};
+
+use crate::plan::Plan;
+use crate::rng::Rng;
+
+/// See the module.
+pub(crate) struct Life {
+    rng: Mutex<Rng>,
+    /// All tasks that it ever hosted.
+    tasks: Mutex<Vec<AbortHandle>>,
+    /// How long the disk hangs when it is asked next.
+    hang: Mutex<Duration>,
+    processors: usize,
+    /// How long the disk takes, at most, in microseconds.
+    disk_max: u64,
+    /// Whether it was ended.
+    has_ended: AtomicBool,
+    /// Rings when it is.
+    end: Notify,
+}
+
+impl Life {
+    pub(crate) const fn new(rng: Rng, plan: &Plan) -> Self {
+        Self {
+            rng: Mutex::new(rng),
+            tasks: Mutex::new(Vec::new()),
+            hang: Mutex::new(Duration::ZERO),
+            processors: plan.processors,
+            disk_max: plan.disk_max,
+            has_ended: AtomicBool::new(false),
+            end: Notify::const_new(),
+        }
+    }
+
+    /// Ends it: none of its tasks runs again, not even the one that calls this.
+    pub(crate) fn end(&self) {
+        self.has_ended.store(true, Ordering::Relaxed);
+        lock(&self.tasks).iter().for_each(AbortHandle::abort);
+        self.end.notify_one();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is ended. For one at a time.
+    pub(crate) async fn ended(&self) {
+        while !self.has_ended() {
+            self.end.notified().await;
+        }
+    }
+
+    /// How many of its tasks are left.
+    pub(crate) fn tasks_left(&self) -> usize {
+        lock(&self.tasks).iter().filter(|task| !task.is_finished()).count()
+    }
+
+    /// Lets the disk hang when it is asked next.
+    pub(crate) fn hang(&self, time: Duration) {
+        *lock(&self.hang) = time;
+    }
+}
+
+impl Environment for Life {
+    fn random(&self) -> u64 {
+        lock(&self.rng).next()
+    }
+
+    fn processors(&self) -> usize {
+        self.processors
+    }
+
+    fn spawn(&self, task: Task) -> JoinHandle<Option<String>> {
+        let task = tokio::spawn(task);
+        lock(&self.tasks).push(task.abort_handle());
+        task
+    }
+
+    fn disk_time(&self) -> Option<Duration> {
+        let hang = std::mem::take(&mut *lock(&self.hang));
+        Some(hang + Duration::from_micros(lock(&self.rng).below(self.disk_max)))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
