@@ -17,6 +17,10 @@ use crate::rng::Rng;
 use crate::slot::Slot;
 use crate::trace::Trace;
 
+/// Why writes were in doubt, as the errors say.
+const DOUBTS: [&str; 2] =
+    ["write in doubt: leadership changed", "write in doubt: no answer within the request timeout"];
+
 /// See the module.
 pub(crate) struct Client {
     pub(crate) id: u64,
@@ -96,6 +100,12 @@ impl Client {
         let places: Vec<u64> = answer.iter().flatten().map(|answer| answer.place).collect();
         let at = self.trace.note(what, &places, || format!("{answer:?}"));
         self.trace.count(what, &[]);
+        for why in DOUBTS {
+            let said = why.trim_start_matches("write in doubt: ");
+            if answer.as_ref().is_err_and(|error| error.to_string().contains(said)) {
+                self.trace.count(why, &[]);
+            }
+        }
         if places.iter().zip(places.iter().skip(1)).any(|(one, next)| one + 1 != *next) {
             self.trace.violate(format!("commands of one group are at {places:?}"));
         }

@@ -5,15 +5,19 @@
 //!                        ▲                                    the power goes here: the tasks of the node never
 //!                        └─ Slot::crash                       run again, and what was not synced is at chance's mercy
 //! ```
+//!
+//! Or the operation never ends, and the power goes a little later: whoever believes before its end that it has is found
+//! out.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger_log::{Access, Disk, DiskFile, FaultyDisk};
 
 use crate::life::Life;
-use crate::slot::Slot;
+use crate::slot::{PowerCut, Slot};
 use crate::trace::hash;
 
 /// See the module. Clones share the disk.
@@ -58,22 +62,40 @@ impl User {
     ) -> io::Result<T> {
         self.lives()?;
         let slot = &self.slot;
-        let goes_off = slot.power_goes_off();
-        if goes_off == Some(false) {
-            slot.crash("power cut before a disk operation");
+        let cut = slot.power_goes_off();
+        if cut.is_some_and(|cut| !cut.is_behind) {
+            self.lose_power(cut);
             self.lives()?;
         }
         slot.trace.note(what, &[slot.id, values[0], values[1], values[2]], String::new);
         let outcome = operation();
-        if goes_off == Some(true) {
-            slot.crash("power cut after a disk operation");
+        if cut.is_some_and(|cut| cut.is_behind) {
+            self.lose_power(cut);
         }
         self.lives().and(outcome)
     }
 
+    /// Lets the node die now; or lets the task that waits for the disk wait for ever, and the node die later.
+    fn lose_power(&self, cut: Option<PowerCut>) {
+        let delay = cut.map_or(Duration::ZERO, |cut| cut.delay);
+        if delay.is_zero() || !self.life.hosts_this_task() {
+            let is_behind = cut.is_some_and(|cut| cut.is_behind);
+            let what = ["power cut before a disk operation", "power cut after a disk operation"];
+            return self.slot.crash(what[usize::from(is_behind)]);
+        }
+        self.life.lose_disk();
+        let user = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(delay).await;
+            user.slot.end(&user.life, "power cut while a disk operation was under way");
+        });
+        // Nothing in the task runs on, and nobody else hears of it.
+        std::panic::resume_unwind(Box::new("the disk never answers"));
+    }
+
     /// The dead do nothing, although the call in which they died goes on to its end.
     fn lives(&self) -> io::Result<()> {
-        if self.life.has_ended() { Err(io::Error::other("the power is off")) } else { Ok(()) }
+        if self.life.has_disk() { Ok(()) } else { Err(io::Error::other("the power is off")) }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::network::Network;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::slot::Slot;
+use crate::slot::{PowerCut, Slot};
 use crate::trace::Trace;
 
 /// See the module.
@@ -39,7 +39,10 @@ impl Faults {
         let slot = Arc::clone(rng.pick(&self.slots));
         match rng.below(16) {
             0 => slot.crash("power cut"),
-            1..4 => slot.order_power_cut(rng.below(12), rng.chance(500_000)),
+            1..4 => {
+                let delay = Duration::from_millis(*rng.pick(&[0, 0, 5, 50, 500]));
+                slot.order_power_cut(rng.below(12), PowerCut { is_behind: rng.chance(500_000), delay });
+            }
             4 => slot.kill(),
             5 if rng.chance(200_000) => self.slots.iter().for_each(|slot| slot.crash("power cut of all nodes")),
             5 | 6 => self.network.come_apart(rng),

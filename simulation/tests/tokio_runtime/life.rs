@@ -21,6 +21,8 @@ pub(crate) struct Life {
     processors: usize,
     /// How long the disk takes, at most, in microseconds.
     disk_max: u64,
+    /// Whether the disk answers nothing any more; so it is when the life was ended.
+    has_no_disk: AtomicBool,
     /// Whether it was ended.
     has_ended: AtomicBool,
     /// Rings when it is.
@@ -35,6 +37,7 @@ impl Life {
             hang: Mutex::new(Duration::ZERO),
             processors: plan.processors,
             disk_max: plan.disk_max,
+            has_no_disk: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             end: Notify::const_new(),
         }
@@ -42,6 +45,7 @@ impl Life {
 
     /// Ends it: none of its tasks runs again, not even the one that calls this.
     pub(crate) fn end(&self) {
+        self.lose_disk();
         self.has_ended.store(true, Ordering::Relaxed);
         lock(&self.tasks).iter().for_each(AbortHandle::abort);
         self.end.notify_one();
@@ -49,6 +53,21 @@ impl Life {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::Relaxed)
+    }
+
+    /// From now on the disk answers nothing; the end is near.
+    pub(crate) fn lose_disk(&self) {
+        self.has_no_disk.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_disk(&self) -> bool {
+        !self.has_no_disk.load(Ordering::Relaxed)
+    }
+
+    /// Whether the task that runs now is one of its own.
+    pub(crate) fn hosts_this_task(&self) -> bool {
+        let this = tokio::task::try_id();
+        lock(&self.tasks).iter().any(|task| Some(task.id()) == this)
     }
 
     /// Waits until it is ended. For one at a time.

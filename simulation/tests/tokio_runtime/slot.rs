@@ -41,14 +41,23 @@ struct Inside {
     raft: Option<Raft<Register>>,
     /// The life that goes on, or is about to begin, and who it is once that is known.
     life: Option<(Arc<Life>, Option<Peer>)>,
-    /// The power goes off at the disk operation after so many more; whether behind it.
-    power: Option<(u64, bool)>,
+    /// The power goes off at the disk operation after so many more.
+    power: Option<(u64, PowerCut)>,
     /// Whether a failure of the disk is ordered, so that the node may stop by it.
     is_failing: bool,
     /// Whether nothing strikes any more: who is down comes back soon.
     is_healed: bool,
     /// Whether the node stays down once it stops.
     is_retired: bool,
+}
+
+/// How the power goes off at a disk operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PowerCut {
+    /// Whether the operation is done before.
+    pub(crate) is_behind: bool,
+    /// How much later all else stops.
+    pub(crate) delay: Duration,
 }
 
 impl Slot {
@@ -119,7 +128,7 @@ impl Slot {
 
     fn judge_end(&self, life: &Life, end: Result<(), Error>) {
         match end {
-            _ if life.has_ended() => {}
+            _ if !life.has_disk() => {}
             Err(error) => self.judge_failure(life, &error.to_string()),
             Ok(()) => {
                 self.trace.count("node stopped as it was told", &[self.id]);
@@ -136,7 +145,7 @@ impl Slot {
 
     /// A node may stop by its disk only if that was told to fail; then its machine starts anew.
     fn judge_failure(&self, life: &Life, why: &str) {
-        if life.has_ended() {
+        if !life.has_disk() {
             return;
         }
         if !self.lock().is_failing {
@@ -159,6 +168,14 @@ impl Slot {
         if self.end_life() {
             self.trace.count(what, &[self.id]);
             self.lose_power();
+        }
+    }
+
+    /// As [`crash`](Self::crash), if the node is still in this life.
+    pub(crate) fn end(&self, life: &Arc<Life>, what: &'static str) {
+        let lives = self.lock().life.as_ref().is_some_and(|(now, _)| Arc::ptr_eq(now, life));
+        if lives {
+            self.crash(what);
         }
     }
 
@@ -188,26 +205,22 @@ impl Slot {
         self.disk.crash(choice);
     }
 
-    /// Orders a power cut before or behind the disk operation after so many more.
-    pub(crate) fn order_power_cut(&self, operations: u64, is_behind: bool) {
-        self.lock().power = Some((operations, is_behind));
+    /// Orders a power cut at the disk operation after so many more.
+    pub(crate) fn order_power_cut(&self, operations: u64, cut: PowerCut) {
+        self.lock().power = Some((operations, cut));
     }
 
-    /// Whether the power goes off now: before this operation, or behind it (true).
-    pub(crate) fn power_goes_off(&self) -> Option<bool> {
+    /// Whether the power goes off at this operation.
+    pub(crate) fn power_goes_off(&self) -> Option<PowerCut> {
         let power = &mut self.lock().power;
-        match power {
-            Some((0, is_behind)) => {
-                let is_behind = *is_behind;
-                *power = None;
-                Some(is_behind)
-            }
-            Some((left, _)) => {
-                *left -= 1;
-                None
-            }
-            None => None,
+        let (left, cut) = power.as_mut()?;
+        if *left > 0 {
+            *left -= 1;
+            return None;
         }
+        let cut = *cut;
+        *power = None;
+        Some(cut)
     }
 
     /// Lets a sync or a write fail, and the node with it.
