@@ -310,7 +310,7 @@ fn assemble<S: StateMachine>(
         end,
     };
     environment.spawn(task(supervisor.run()));
-    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended, environment.processors()))
+    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended, clock, environment.processors()))
 }
 
 /// Gives a store that blocks a thread of its own, and its preparer another; a store on a simulated disk gets a task.

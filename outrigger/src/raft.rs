@@ -21,6 +21,7 @@ use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
+use crate::runtime::clock::Clock;
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::spin::Lookout;
@@ -77,6 +78,8 @@ struct Handle<S: StateMachine> {
     jobs: Arc<Jobs<S>>,
     metrics: MetricsReceiver,
     end: watch::Receiver<Option<End>>,
+    /// The node's.
+    clock: Clock,
     /// Where a caller waits who is alone.
     lookout: Lookout,
 }
@@ -105,10 +108,11 @@ impl<S: StateMachine> Raft<S> {
         (inbox, jobs): (Arc<Inbox<S>>, Arc<Jobs<S>>),
         metrics: MetricsReceiver,
         end: watch::Receiver<Option<End>>,
+        clock: Clock,
         processors: usize,
     ) -> Self {
         let lookout = Lookout::new(LOOKS_MAX, processors);
-        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, lookout }))
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, clock, lookout }))
     }
 
     /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before
@@ -223,7 +227,8 @@ impl<S: StateMachine> Raft<S> {
     /// Asks no other node.
     ///
     /// # Errors
-    /// [`ReadError::Stopped`], or [`ReadError::Panicked`] when `read` panics.
+    /// [`ReadError::Stopped`]; [`ReadError::Panicked`] when `read` panics; [`ReadError::TimedOut`] when the node waits
+    /// for its disk before it can go on.
     pub async fn read_local<R: Send + 'static>(
         &self,
         read: impl FnOnce(&S) -> R + Send + 'static,
@@ -241,11 +246,12 @@ impl<S: StateMachine> Raft<S> {
     ) -> Result<(LogIndex, R), ReadError> {
         let (sender, receiver) = oneshot::channel();
         let job: BoxedRead<S> = Box::new(ReadClosure { read, sender });
-        let limit = self.0.config.limits.requests_max;
+        let (limit, patience) = (self.0.config.limits.requests_max, self.0.config.request_timeout);
+        let deadline = self.0.clock.now() + patience;
         let current = self.0.jobs.put(|jobs| {
             let current = jobs.len();
             if current < limit {
-                jobs.push(Job::Read(vec![job]));
+                jobs.push(Job::Read { reads: vec![job], deadline });
             }
             current
         });
