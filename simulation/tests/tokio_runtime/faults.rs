@@ -48,7 +48,7 @@ impl Faults {
             5 | 6 => self.network.come_apart(rng),
             7..10 => self.network.join(),
             10 => self.network.break_link(NodeId(slot.id), NodeId(rng.between(1, self.plan.nodes))),
-            11 | 12 => slot.hang(*rng.pick(&[20, 200, 3_000])),
+            11 | 12 => slot.hang(*rng.pick(&[20, 200, 2_000, 9_000])),
             13 => slot.order_failure(rng.below(8), rng.chance(700_000)),
             14 => slot.order_short_write(rng.below(4)),
             _ => drop(tokio::spawn(async move { slot.stop().await })),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use outrigger::runtime::{Environment, Task};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 
 use crate::plan::Plan;
 use crate::rng::Rng;
@@ -16,8 +17,8 @@ pub(crate) struct Life {
     rng: Mutex<Rng>,
     /// All tasks that it ever hosted.
     tasks: Mutex<Vec<AbortHandle>>,
-    /// How long the disk hangs when it is asked next.
-    hang: Mutex<Duration>,
+    /// Until when the disk answers nothing that it is asked.
+    hangs_until: Mutex<Instant>,
     processors: usize,
     /// How long the disk takes, at most, in microseconds.
     disk_max: u64,
@@ -30,16 +31,16 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) const fn new(rng: Rng, plan: &Plan) -> Self {
+    pub(crate) fn new(rng: Rng, plan: &Plan) -> Self {
         Self {
             rng: Mutex::new(rng),
             tasks: Mutex::new(Vec::new()),
-            hang: Mutex::new(Duration::ZERO),
+            hangs_until: Mutex::new(Instant::now()),
             processors: plan.processors,
             disk_max: plan.disk_max,
             has_no_disk: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
-            end: Notify::const_new(),
+            end: Notify::new(),
         }
     }
 
@@ -82,9 +83,9 @@ impl Life {
         lock(&self.tasks).iter().filter(|task| !task.is_finished()).count()
     }
 
-    /// Lets the disk hang when it is asked next.
+    /// Lets the disk hang from now on, for so long; whatever it is asked meanwhile waits.
     pub(crate) fn hang(&self, time: Duration) {
-        *lock(&self.hang) = time;
+        *lock(&self.hangs_until) = Instant::now() + time;
     }
 }
 
@@ -104,7 +105,7 @@ impl Environment for Life {
     }
 
     fn disk_time(&self) -> Option<Duration> {
-        let hang = std::mem::take(&mut *lock(&self.hang));
+        let hang = lock(&self.hangs_until).saturating_duration_since(Instant::now());
         Some(hang + Duration::from_micros(lock(&self.rng).below(self.disk_max)))
     }
 }

@@ -9,11 +9,13 @@ use crate::rng::Rng;
 
 /// How long a write or a read is waited for. Shorter than usual, so that many of them end in a timeout.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// No disk hangs longer.
-pub(crate) const HANG_MAX: Duration = Duration::from_secs(3);
 /// A caller who has waited for so long will wait for ever: a try may take a tenth more than the timeout, a wait for a
-/// leader as long, a last try again; and the disk may hang meanwhile.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// leader as long, a last try again. No disk that hangs makes it longer.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(7);
+/// No disk hangs longer.
+pub(crate) const HANG_MAX: Duration = Duration::from_secs(9);
+/// A node that is told to stop does so in that time, although its log must be written first.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(40);
 /// A cluster in which all is well again serves, on every node, and all nodes are equal, before so long.
 pub(crate) const CONVERGE_WITHIN: Duration = Duration::from_secs(30);
 

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::disk::SlotDisk;
 use crate::life::Life;
 use crate::network::{Network, Wire};
-use crate::plan::{ANSWER_WITHIN, HANG_MAX, Plan};
+use crate::plan::{HANG_MAX, Plan, STOP_WITHIN};
 use crate::register::Register;
 use crate::rng::Rng;
 use crate::trace::Trace;
@@ -240,7 +240,7 @@ impl Slot {
         self.trace.count("short write ordered", &[self.id]);
     }
 
-    /// Lets the disk hang when it is asked next.
+    /// Lets the disk hang.
     pub(crate) fn hang(&self, milliseconds: u64) {
         let time = Duration::from_millis(milliseconds).min(HANG_MAX);
         if let Some((life, _)) = &self.lock().life {
@@ -252,7 +252,7 @@ impl Slot {
     /// Tells the node to stop; it must have done so in time, unless it dies first.
     pub(crate) async fn stop(&self) {
         let Some(raft) = self.raft() else { return };
-        if timeout(ANSWER_WITHIN, raft.shutdown()).await.is_err() {
+        if timeout(STOP_WITHIN, raft.shutdown()).await.is_err() {
             self.trace.violate(format!("node {} was told to stop and did not", self.id));
         }
     }
@@ -262,6 +262,7 @@ impl Slot {
         let mut inside = self.lock();
         inside.is_healed = true;
         inside.power = None;
+        inside.life.iter().for_each(|(life, _)| life.hang(Duration::ZERO));
         drop(inside);
         // What was ordered and has not failed by now does not.
         self.disk.fail_sync_after(u64::MAX);
