@@ -37,7 +37,7 @@ impl Faults {
     fn strike_once(&mut self) {
         let rng = &mut self.rng;
         let slot = Arc::clone(rng.pick(&self.slots));
-        match rng.below(16) {
+        match rng.below(18) {
             0 => slot.crash("power cut"),
             1..4 => {
                 let delay = Duration::from_millis(*rng.pick(&[0, 0, 5, 50, 500]));
@@ -50,7 +50,11 @@ impl Faults {
             10 => self.network.break_link(NodeId(slot.id), NodeId(rng.between(1, self.plan.nodes))),
             11 | 12 => slot.hang(*rng.pick(&[20, 200, 2_000, 9_000])),
             13 => slot.order_failure(rng.below(8), rng.chance(700_000)),
-            14 => slot.order_short_write(rng.below(4)),
+            14 | 15 => {
+                let time = Duration::from_millis(*rng.pick(&[100, 1_000, 4_000]));
+                self.network.stall(NodeId(slot.id), NodeId(rng.between(1, self.plan.nodes)), time);
+            }
+            16 => slot.order_short_write(rng.below(4)),
             _ => drop(tokio::spawn(async move { slot.stop().await })),
         }
     }

@@ -43,6 +43,7 @@ const MUST_HAPPEN: &[&str] = &[
     "bulk lane full",
     "call given up",
     "connection broken",
+    "connection stalled",
     "disk hangs",
     "failure of the disk ordered",
     "history searched to the end",

@@ -47,6 +47,8 @@ struct Inside {
     next_link: u64,
     /// Directions in which nothing passes.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// Directions in which nothing arrives before then: the peer does not read, and lanes fill up.
+    stalled: BTreeMap<(NodeId, NodeId), Duration>,
     /// Bulk messages on their way, by direction.
     lanes: BTreeMap<(NodeId, NodeId), Lane>,
     /// What is due when, in order; the second number makes each key its own.
@@ -96,6 +98,7 @@ impl Network {
             links: BTreeMap::new(),
             next_link: 0,
             cut: BTreeSet::new(),
+            stalled: BTreeMap::new(),
             lanes: BTreeMap::new(),
             due: BTreeMap::new(),
             next_due: 0,
@@ -139,6 +142,12 @@ impl Network {
         let broken: BTreeSet<_> = cut.iter().map(|(a, b)| pair(*a, *b)).filter(|_| rng.chance(500_000)).collect();
         self.lock().cut = cut;
         broken.into_iter().for_each(|(one, other)| self.break_link(one, other));
+    }
+
+    /// Lets nothing arrive in one direction for so long; nothing is lost.
+    pub(crate) fn stall(&self, from: NodeId, target: NodeId, time: Duration) {
+        self.trace.count("connection stalled", &[from.0, target.0]);
+        self.lock().stalled.insert((from, target), self.trace.now() + time);
     }
 
     /// Joins what came apart.
@@ -201,7 +210,8 @@ impl Network {
         let strays = !is_healed && inside.rng.chance(plan.stragglers);
         let delay = |inside: &mut Inside| Duration::from_micros(inside.rng.between(plan.delay.0, plan.delay.1));
         // What is lost takes its room for as long as it would have taken.
-        let arrival = now + delay(&mut inside);
+        let stalled = inside.stalled.get(&(from.node, target)).copied().unwrap_or_default();
+        let arrival = stalled.max(now) + delay(&mut inside);
         let is_away = is_lost || strays;
         let carried = if is_away { Bytes::new() } else { bytes.clone() };
         inside.queue(arrival, Due::Message { from, target, link: Some(link), is_bulk, bytes: carried });
