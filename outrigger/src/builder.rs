@@ -5,13 +5,11 @@
 //!         nothing is changed on disk so far ┘
 //! ```
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 
 use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, NodeId, Peer, Restored};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
-use tokio::sync::watch;
 
 use crate::StateMachine;
 use crate::config::{Config, resolve};
@@ -19,18 +17,20 @@ use crate::error::StartError;
 use crate::metrics::{Metrics, MetricsReceiver};
 use crate::network::{Local, TcpTransport, Transport};
 use crate::raft::Raft;
-use crate::runtime::Driver;
 use crate::runtime::apply::{Jobs, Worker};
 use crate::runtime::arrivals::{Inbox, Inlet};
 use crate::runtime::clock::Clock;
 use crate::runtime::command::TokioRuntime;
 use crate::runtime::core::Core;
-use crate::runtime::log_writer::{self, LogAccess, LogWriter};
+use crate::runtime::environment::{Machine, blocking, task};
+use crate::runtime::log_writer::{self, LogAccess, LogWriter, WriteQueue};
 use crate::runtime::preparer;
 use crate::runtime::publish::Publisher;
-use crate::runtime::supervise::{Supervisor, Threads};
+use crate::runtime::supervise::{Hosted, Supervisor, Threads};
 use crate::runtime::tail::Tail;
+use crate::runtime::{Driver, Environment};
 use crate::store::{DurableStore, LogStore, MemoryStore, StorageError, envelope};
+use crate::watch;
 
 /// Starts a node with parts of one's own; see [`Raft::builder`].
 ///
@@ -72,6 +72,7 @@ pub struct Builder<S: StateMachine> {
     state: S,
     transport: Option<Arc<dyn Transport>>,
     store: Option<(Box<dyn LogStore>, Peer)>,
+    environment: Arc<dyn Environment>,
 }
 
 /// A log that is open.
@@ -84,8 +85,8 @@ struct Opened {
 }
 
 impl<S: StateMachine> Builder<S> {
-    pub(crate) const fn new(config: Config, state: S) -> Self {
-        Self { config, state, transport: None, store: None }
+    pub(crate) fn new(config: Config, state: S) -> Self {
+        Self { config, state, transport: None, store: None, environment: Arc::new(Machine) }
     }
 
     /// Carries messages by this transport instead of TCP.
@@ -104,12 +105,19 @@ impl<S: StateMachine> Builder<S> {
         self
     }
 
+    /// Lets the node live in this environment instead of the machine's: for simulations, which replay from a seed.
+    #[must_use]
+    pub fn environment(mut self, environment: Arc<dyn Environment>) -> Self {
+        self.environment = environment;
+        self
+    }
+
     /// Starts the node.
     ///
     /// # Errors
     /// As [`Raft::start`].
     pub async fn start(self) -> Result<Raft<S>, StartError> {
-        let Self { config, state, transport, store } = self;
+        let Self { config, state, transport, store, environment } = self;
         config.validate()?;
         // Who brings a transport knows what its addresses mean.
         let calls_by_address = transport.is_none();
@@ -117,7 +125,7 @@ impl<S: StateMachine> Builder<S> {
             Some(transport) => transport,
             None => tcp(&config).await?,
         };
-        let opened = open(&config, store).await?;
+        let opened = open(&config, store, &environment).await?;
         if opened.peer.node != config.node() {
             return Err(StartError::OtherNode { id: config.id, found: opened.peer.node.0 });
         }
@@ -130,7 +138,7 @@ impl<S: StateMachine> Builder<S> {
         if let Some(members) = members.filter(|_| calls_by_address) {
             warn_if_out_of_reach(&config, members);
         }
-        assemble(Arc::new(config), state, transport, opened, initial)
+        assemble(Arc::new(config), state, transport, opened, initial, &environment)
     }
 }
 
@@ -159,32 +167,37 @@ fn transport_error(config: &Config, reason: std::io::Error) -> StartError {
 }
 
 /// Opens the log, which may take long, and reads what the engine needs to know of it.
-async fn open(config: &Config, store: Option<(Box<dyn LogStore>, Peer)>) -> Result<Opened, StartError> {
-    let config = config.clone();
-    let opening = tokio::task::spawn_blocking(move || match (store, &config.data_dir) {
+async fn open(
+    config: &Config,
+    store: Option<(Box<dyn LogStore>, Peer)>,
+    environment: &Arc<dyn Environment>,
+) -> Result<Opened, StartError> {
+    let (config, own) = (config.clone(), Arc::clone(environment));
+    let opening = move || match (store, &config.data_dir) {
         (Some((mut store, peer)), _) => {
             let restored = store.restore()?;
             Ok(Opened { store, peer, restored, preparer: None })
         }
-        (None, Some(directory)) => open_directory(&config, directory),
+        (None, Some(directory)) => open_directory(&config, directory, own.as_ref()),
         (None, None) => {
-            let incarnation = Incarnation { id: random(), start: 1, nonce: random() };
+            let incarnation = Incarnation { id: own.random(), start: 1, nonce: own.random() };
             let peer = Peer { node: config.node(), incarnation };
             let store = Box::new(MemoryStore::new());
             Ok(Opened { store, peer, restored: Restored::default(), preparer: None })
         }
-    });
-    let opened = opening.await;
+    };
+    let opened = blocking(environment.as_ref(), opening).await;
     opened.unwrap_or_else(|error| Err(StartError::Storage { reason: format!("opening it failed: {error}") }))
 }
 
-fn open_directory(config: &Config, directory: &Path) -> Result<Opened, StartError> {
+fn open_directory(config: &Config, directory: &Path, environment: &dyn Environment) -> Result<Opened, StartError> {
     let is_new = std::fs::read_dir(directory).map_or(true, |mut files| files.next().is_none());
     if is_new && config.initial_cluster.is_empty() {
         // Before anything is made in it.
         return Err(StartError::NoInitialCluster { id: config.id });
     }
-    let mut options = OpenOptions::new(config.cluster_id(), config.id, random(), random());
+    let (incarnation, nonce) = (environment.random(), environment.random());
+    let mut options = OpenOptions::new(config.cluster_id(), config.id, incarnation, nonce);
     // An entry is stored with its envelope.
     options.entry_bytes_max = options.entry_bytes_max.max(config.limits.entry_bytes_max.saturating_add(1024));
     options.segment_bytes = config.limits.segment_bytes;
@@ -202,11 +215,6 @@ fn refused_before(directory: &Path, refused: &Refused) -> StartError {
     let life = |of: PeerIdentity| Incarnation { id: of.incarnation, start: of.start, nonce: of.nonce };
     let fault = Fault::Refused { by: NodeId(refused.by), met: life(refused.met), own: life(refused.own) };
     StartError::Refused { directory: directory.display().to_string(), fault }
-}
-
-/// A number that nobody can foresee: the standard library draws the keys of its hash maps from the system.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }
 
 /// The checksum of the membership that the cluster began with; 0 if the log does not say.
@@ -256,18 +264,19 @@ fn assemble<S: StateMachine>(
     transport: Arc<dyn Transport>,
     opened: Opened,
     initial: Option<Arc<Membership>>,
+    environment: &Arc<dyn Environment>,
 ) -> Result<Raft<S>, StartError> {
     let Opened { store, peer, restored, preparer } = opened;
     let clock = Clock::start();
     let inbox = Arc::new(Inbox::<S>::new(config.limits.clone()));
     let jobs = Arc::new(Jobs::<S>::new());
-    let log = LogAccess { reader: store.reader(), blocks: store.blocks() };
+    let log = LogAccess { reader: store.reader(), environment: store.blocks().then(|| Arc::clone(environment)) };
     let genesis = genesis(initial.as_deref(), &log, restored.last)?;
     let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
     tell_of_start(&config, &restored);
-    let engine = Engine::new(config.engine(peer, random()), restored, clock.now());
+    let engine = Engine::new(config.engine(peer, environment.random()), restored, clock.now());
 
-    let (writer, threads) = host(&config, store, preparer, &inbox)?;
+    let (writer, threads) = host(&config, store, preparer, &inbox, environment)?;
     let client_address = config.client_address().map(ToOwned::to_owned);
     let local = Local { cluster: config.cluster_id(), peer, genesis, client_address: client_address.clone() };
     let begun = transport.start(local, Arc::new(Inlet(Arc::clone(&inbox))));
@@ -287,12 +296,12 @@ fn assemble<S: StateMachine>(
         Arc::clone(&inbox),
         limits.unapplied_entries_max,
     );
-    let timing = (config.request_timeout, limits.append_bytes_max);
-    let core = Core::new(Driver::new(engine), runtime, publisher, Arc::clone(&inbox), clock, timing, initial);
+    let settings = (config.request_timeout, limits.append_bytes_max, environment.processors());
+    let core = Core::new(Driver::new(engine), runtime, publisher, Arc::clone(&inbox), clock, settings, initial);
     let (end, ended) = watch::channel(None);
     let supervisor = Supervisor {
-        core: tokio::spawn(core.run()),
-        worker: tokio::spawn(worker.run()),
+        core: environment.spawn(Box::pin(core.run())),
+        worker: environment.spawn(task(worker.run())),
         threads,
         inbox: Arc::clone(&inbox),
         jobs: Arc::clone(&jobs),
@@ -300,20 +309,29 @@ fn assemble<S: StateMachine>(
         metrics,
         end,
     };
-    tokio::spawn(supervisor.run());
-    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended))
+    environment.spawn(task(supervisor.run()));
+    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended, clock, environment.processors()))
 }
 
-/// Gives a store that blocks a thread of its own, and its preparer another.
+/// Gives a store that blocks a thread of its own, and its preparer another; a store on a simulated disk gets a task.
 fn host<S: StateMachine>(
     config: &Config,
     store: Box<dyn LogStore>,
     preparer: Option<Preparer<RealDisk>>,
     inbox: &Arc<Inbox<S>>,
+    environment: &Arc<dyn Environment>,
 ) -> Result<(LogWriter, Threads), StartError> {
     let mut threads = Threads::default();
     if !store.blocks() {
         return Ok((LogWriter::Inline { store, flushed: None }, threads));
+    }
+    let own = Arc::clone(inbox);
+    let report = move |event| own.notify(event);
+    if environment.disk_time().is_some() {
+        let queue = Arc::new(WriteQueue::default());
+        let run = log_writer::run(Arc::clone(&queue), store, Arc::clone(environment), report);
+        threads.writer = Some((Arc::clone(&queue), Hosted::Task(environment.spawn(task(run)))));
+        return Ok((LogWriter::Queue(queue), threads));
     }
     let failed = |reason| StartError::Thread { reason };
     let id = config.id;
@@ -322,9 +340,7 @@ fn host<S: StateMachine>(
     }
     let bell = threads.preparer.as_ref().map(|(bell, _)| Arc::clone(bell));
     let written = move || bell.iter().for_each(|bell| bell.ring());
-    let inbox = Arc::clone(inbox);
-    let report = move |event| inbox.notify(event);
     let (queue, thread) = log_writer::spawn(format!("raft-{id}-log"), store, written, report).map_err(failed)?;
-    threads.writer = Some((Arc::clone(&queue), thread));
-    Ok((LogWriter::Thread(queue), threads))
+    threads.writer = Some((Arc::clone(&queue), Hosted::Thread(thread)));
+    Ok((LogWriter::Queue(queue), threads))
 }

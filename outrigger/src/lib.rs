@@ -95,6 +95,8 @@ pub mod client;
 mod metrics;
 #[cfg(feature = "tokio")]
 mod raft;
+#[cfg(feature = "tokio")]
+mod watch;
 
 pub use config::{Config, ConfigError, Limits};
 pub use error::{Error, Outcome, ReadError, StartError, Stopped, WriteError};

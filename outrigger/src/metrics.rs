@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term};
-use tokio::sync::watch;
 
 use crate::error::Stopped;
+use crate::watch;
 
 /// A node at one moment. All of it is of the same moment, at most about a millisecond ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +88,14 @@ impl MetricsReceiver {
     /// A receiver that has seen what there is now.
     pub(crate) fn fresh(&self) -> Self {
         let mut fresh = self.clone();
-        fresh.0.mark_unchanged();
+        fresh.0.latest_seen();
         fresh
     }
 
     /// The metrics as they are now; of a node that has stopped, as they were last.
     #[must_use]
     pub fn latest(&self) -> Arc<Metrics> {
-        Arc::clone(&self.0.borrow())
+        self.0.latest()
     }
 
     /// Waits until the metrics differ from those that this receiver saw last.
@@ -105,8 +105,7 @@ impl MetricsReceiver {
     /// # Errors
     /// When the node has stopped.
     pub async fn changed(&mut self) -> Result<Arc<Metrics>, Stopped> {
-        self.0.changed().await.map_err(|_| Stopped)?;
-        Ok(Arc::clone(&self.0.borrow_and_update()))
+        self.0.changed().await.map_err(|_| Stopped)
     }
 
     /// Waits until the metrics satisfy a condition; they are looked at at once.
@@ -114,12 +113,6 @@ impl MetricsReceiver {
     /// # Errors
     /// When the node has stopped before they did.
     pub async fn wait_for(&mut self, mut condition: impl FnMut(&Metrics) -> bool) -> Result<Arc<Metrics>, Stopped> {
-        loop {
-            let metrics = Arc::clone(&self.0.borrow_and_update());
-            if condition(&metrics) {
-                return Ok(metrics);
-            }
-            self.0.changed().await.map_err(|_| Stopped)?;
-        }
+        self.0.wait_for(|metrics| condition(metrics)).await.map_err(|_| Stopped)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{LogIndex, Payload, Refusal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::StateMachine;
 use crate::builder::Builder;
@@ -21,11 +21,13 @@ use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
+use crate::runtime::clock::Clock;
 use crate::runtime::encoded::{EncodeError, encode};
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
+use crate::watch;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
 const LOOKS_MAX: u32 = 500;
@@ -77,6 +79,8 @@ struct Handle<S: StateMachine> {
     jobs: Arc<Jobs<S>>,
     metrics: MetricsReceiver,
     end: watch::Receiver<Option<End>>,
+    /// The node's.
+    clock: Clock,
     /// Where a caller waits who is alone.
     lookout: Lookout,
 }
@@ -105,8 +109,11 @@ impl<S: StateMachine> Raft<S> {
         (inbox, jobs): (Arc<Inbox<S>>, Arc<Jobs<S>>),
         metrics: MetricsReceiver,
         end: watch::Receiver<Option<End>>,
+        clock: Clock,
+        processors: usize,
     ) -> Self {
-        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, lookout: Lookout::new(LOOKS_MAX) }))
+        let lookout = Lookout::new(LOOKS_MAX, processors);
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, clock, lookout }))
     }
 
     /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before
@@ -221,7 +228,8 @@ impl<S: StateMachine> Raft<S> {
     /// Asks no other node.
     ///
     /// # Errors
-    /// [`ReadError::Stopped`], or [`ReadError::Panicked`] when `read` panics.
+    /// [`ReadError::Stopped`]; [`ReadError::Panicked`] when `read` panics; [`ReadError::TimedOut`] when the node waits
+    /// for its disk before it can go on.
     pub async fn read_local<R: Send + 'static>(
         &self,
         read: impl FnOnce(&S) -> R + Send + 'static,
@@ -239,11 +247,12 @@ impl<S: StateMachine> Raft<S> {
     ) -> Result<(LogIndex, R), ReadError> {
         let (sender, receiver) = oneshot::channel();
         let job: BoxedRead<S> = Box::new(ReadClosure { read, sender });
-        let limit = self.0.config.limits.requests_max;
+        let (limit, patience) = (self.0.config.limits.requests_max, self.0.config.request_timeout);
+        let deadline = self.0.clock.now() + patience;
         let current = self.0.jobs.put(|jobs| {
             let current = jobs.len();
             if current < limit {
-                jobs.push(Job::Read(vec![job]));
+                jobs.push(Job::Read { reads: vec![job], deadline });
             }
             current
         });
@@ -290,7 +299,7 @@ impl<S: StateMachine> Raft<S> {
     /// [`Error::Fault`]: the log failed, or the state machine could not apply an entry.
     pub async fn stopped(&self) -> Result<(), Error> {
         let mut end = self.0.end.clone();
-        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        let end = end.wait_for(Option::is_some).await.ok().flatten();
         let id = self.0.config.id;
         match end {
             Some(End::Told) => Ok(()),
@@ -300,7 +309,7 @@ impl<S: StateMachine> Raft<S> {
     }
 
     fn has_stopped(&self) -> bool {
-        self.0.end.borrow().is_some() || self.0.metrics.latest().fault.is_some()
+        self.0.end.latest().is_some() || self.0.metrics.latest().fault.is_some()
     }
 
     // ---- writes, step by step ----------------------------------------------------------------------------------

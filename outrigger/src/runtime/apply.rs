@@ -10,8 +10,13 @@
 //! It is the only one that touches the state machine. Every node, the leader included, applies what it decodes from the
 //! log's bytes, so that all apply the same. A command that does not decode, or an `apply` that panics, ends it there:
 //! nothing is skipped.
+//!
+//! What memory no longer holds it reads from the log, and waits for the disk. Those who wait for it meanwhile wait no
+//! longer than they would have, even if the disk never answers.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +30,7 @@ use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::respond::{BoxedRead, Doubt, Failure};
 use crate::StateMachine;
+use crate::store::StorageError;
 
 /// What the worker is asked to do, in this order.
 pub(crate) enum Job<S: StateMachine> {
@@ -38,14 +44,30 @@ pub(crate) enum Job<S: StateMachine> {
         /// The end of the run; what is before it must be read from the log.
         batches: Vec<Batch>,
     },
-    /// Read the state as it is then.
-    Read(Vec<BoxedRead<S>>),
+    /// Read the state as it is then, if that is before the deadline.
+    Read { reads: Vec<BoxedRead<S>>, deadline: Instant },
     /// The callers of entries from here on are told that the outcome is unknown.
     Abandon { from: LogIndex },
     /// Those who have waited for too long are told so.
     Expire { now: Instant },
     /// Answer everybody and end.
     Stop,
+}
+
+impl<S: StateMachine> Job<S> {
+    /// The job, unless those who wait for it have done so for too long; then they are told so.
+    fn in_time(self, now: Instant) -> Option<Self> {
+        match self {
+            Self::Expect(run) if run.deadline <= now => run.fail(Failure::Unknown(Doubt::TimedOut)),
+            Self::Read { reads, deadline } if deadline <= now => {
+                reads.into_iter().for_each(|read| read.fail(Failure::Unknown(Doubt::TimedOut)));
+            }
+            // Others will follow.
+            Self::Expire { .. } => {}
+            job => return Some(job),
+        }
+        None
+    }
 }
 
 pub(crate) type Jobs<S> = Mailbox<Vec<Job<S>>>;
@@ -56,6 +78,8 @@ const SLICE: Duration = Duration::from_micros(500);
 const ENTRIES_PER_LOOK_MAX: u32 = 64;
 /// How much is read from the log at a time, for what memory no longer holds.
 const LOG_READ_BYTES: usize = 1 << 20;
+/// While the disk is waited for, those who have waited for too long are looked for so often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct Worker<S: StateMachine> {
@@ -65,6 +89,8 @@ pub(crate) struct Worker<S: StateMachine> {
     /// What of it RaftCore was told; at most `applied`.
     reported: LogIndex,
     expected: Expected<S::Response>,
+    /// What was taken from `jobs` and is yet to be done, in order.
+    taken: VecDeque<Job<S>>,
     /// Whether it stopped at the entry behind `applied`, for good.
     has_failed: bool,
     /// After so many entries the clock is looked at.
@@ -87,6 +113,7 @@ impl<S: StateMachine> Worker<S> {
             applied: LogIndex::ZERO,
             reported: LogIndex::ZERO,
             expected: Expected::new(),
+            taken: VecDeque::new(),
             has_failed: false,
             entries_to_look: 1,
             entries_per_look: 1,
@@ -105,11 +132,12 @@ impl<S: StateMachine> Worker<S> {
         loop {
             poll_fn(|context| mailbox.poll_take(&mut jobs, context)).await;
             self.slice_began = self.clock.now();
-            for job in jobs.drain(..) {
+            self.taken.extend(jobs.drain(..));
+            while let Some(job) = self.taken.pop_front() {
                 match job {
                     Job::Expect(run) => self.expect(run),
                     Job::Apply { first, last, batches } => self.apply(first, last, batches).await,
-                    Job::Read(reads) => self.read(reads),
+                    Job::Read { reads, .. } => self.read(reads),
                     Job::Abandon { from } => self.expected.abandon(from),
                     Job::Expire { now } => self.expected.expire(now),
                     Job::Stop => return,
@@ -156,7 +184,7 @@ impl<S: StateMachine> Worker<S> {
     async fn apply_all(&mut self, last: LogId, batches: Vec<Batch>) -> Result<(), String> {
         let held = batches.first().map_or(last.index.next(), |batch| batch.first().index);
         while self.applied.next() < held {
-            let read = self.log.read(self.applied.next(), held.previous(), LOG_READ_BYTES).await;
+            let read = self.read_log(held.previous()).await;
             for batch in read.map_err(|error| format!("its entry cannot be read from the log: {error}"))? {
                 self.apply_batch(&batch).await?;
             }
@@ -165,6 +193,27 @@ impl<S: StateMachine> Worker<S> {
             self.apply_batch(&batch).await?;
         }
         Ok(())
+    }
+
+    /// The next entries, up to `through` at most, from the log.
+    async fn read_log(&mut self, through: LogIndex) -> Result<Vec<Batch>, StorageError> {
+        let log = self.log.clone();
+        let mut read = pin!(log.read(self.applied.next(), through, LOG_READ_BYTES));
+        loop {
+            match tokio::time::timeout(LOOK_EVERY, read.as_mut()).await {
+                Ok(outcome) => return outcome,
+                Err(_) => self.expire_all(self.clock.now()),
+            }
+        }
+    }
+
+    /// Answers those who have waited for too long, wherever they wait.
+    fn expire_all(&mut self, now: Instant) {
+        self.expected.expire(now);
+        self.taken = std::mem::take(&mut self.taken).into_iter().filter_map(|job| job.in_time(now)).collect();
+        let _: Option<()> = self.jobs.put(|jobs| {
+            *jobs = std::mem::take(jobs).into_iter().filter_map(|job| job.in_time(now)).collect();
+        });
     }
 
     async fn apply_batch(&mut self, batch: &Batch) -> Result<(), String> {
@@ -214,10 +263,10 @@ impl<S: StateMachine> Worker<S> {
 impl<S: StateMachine> Drop for Worker<S> {
     fn drop(&mut self) {
         self.expected.stop();
-        for job in self.jobs.close() {
+        for job in self.taken.drain(..).chain(self.jobs.close()) {
             match job {
-                Job::Expect(run) => run.slots.into_iter().for_each(|slot| slot.fail(Failure::Unknown(Doubt::Stopped))),
-                Job::Read(reads) => reads.into_iter().for_each(|read| read.fail(Failure::Stopped)),
+                Job::Expect(run) => run.fail(Failure::Unknown(Doubt::Stopped)),
+                Job::Read { reads, .. } => reads.into_iter().for_each(|read| read.fail(Failure::Stopped)),
                 Job::Apply { .. } | Job::Abandon { .. } | Job::Expire { .. } | Job::Stop => {}
             }
         }
@@ -233,3 +282,6 @@ pub(crate) fn decode<S: StateMachine>(entries: &[Payload]) -> bool {
         Body::Blank | Body::Membership(_) => true,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,7 +171,7 @@ impl<S: StateMachine> TokioRuntime<S> {
     fn state_machine(&mut self, request: &StateMachineRequest) {
         let StateMachineRequest::Read { token } = request;
         match self.callers.take(*token) {
-            Some((_, Asked::Reads(reads))) => self.give(Job::Read(reads)),
+            Some((deadline, Asked::Reads(reads))) => self.give(Job::Read { reads, deadline }),
             Some((_, Asked::Writes(slots))) => panic!("{} writes wait behind the read {token}", slots.len()),
             None => {}
         }

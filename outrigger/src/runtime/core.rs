@@ -74,7 +74,7 @@ impl<S: StateMachine> Core<S> {
         publisher: Publisher,
         inbox: Arc<Inbox<S>>,
         clock: Clock,
-        (request_timeout, proposal_bytes_max): (Duration, usize),
+        (request_timeout, proposal_bytes_max, processors): (Duration, usize, usize),
         initialize: Option<Arc<Membership>>,
     ) -> Self {
         let now = clock.now();
@@ -86,7 +86,7 @@ impl<S: StateMachine> Core<S> {
             inbox,
             arrivals: Arrivals::default(),
             clock,
-            spin: Spin::new(LOOKS_MAX),
+            spin: Spin::new(LOOKS_MAX, processors),
             expected_callers: 0,
             alarm: Box::pin(tokio::time::sleep_until(clock.at(next_look))),
             rings_at: next_look,

@@ -26,7 +26,7 @@ pub(crate) struct Run<R> {
 }
 
 impl<R> Run<R> {
-    fn fail(self, failure: Failure) {
+    pub(crate) fn fail(self, failure: Failure) {
         self.slots.into_iter().for_each(|slot| slot.fail(failure));
     }
 

@@ -6,15 +6,20 @@
 //! ```
 //!
 //! A slow disk holds up the thread and nothing else: votes are counted, heartbeats are sent, reads are answered. While
-//! it syncs, the next writes queue up and share the next sync.
+//! it syncs, the next writes queue up and share the next sync. In a simulation a task stands in the thread's place; the
+//! two differ in how they wait, and in nothing else.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use outrigger_engine::{Batch, Event, Incarnation, LogId, LogIndex, Peer, Vote, WriteId};
+use tokio::time::{Instant, sleep, timeout};
 
+use super::environment::{Environment, blocking};
 use crate::store::{LogReader, LogStore, StorageError};
 
 /// One write, as the engine commands it.
@@ -71,8 +76,8 @@ fn write_all(store: &mut dyn LogStore, writes: &[Write]) -> Result<Option<WriteI
 pub(crate) enum LogWriter {
     /// A store that does not block, and what RaftCore is yet to be told is durable.
     Inline { store: Box<dyn LogStore>, flushed: Option<WriteId> },
-    /// The queue of a thread.
-    Thread(Arc<WriteQueue>),
+    /// The queue of a thread, or of a task in its place.
+    Queue(Arc<WriteQueue>),
 }
 
 impl LogWriter {
@@ -86,16 +91,16 @@ impl LogWriter {
                 let written = write_all(store.as_mut(), &[write])?;
                 *flushed = written.or(*flushed);
             }
-            Self::Thread(queue) => queue.push(write),
+            Self::Queue(queue) => queue.push(write),
         }
         Ok(())
     }
 
-    /// What is durable and not reported yet, where no thread reports it.
+    /// What is durable and not reported yet, where nobody else reports it.
     pub(crate) const fn take_flushed(&mut self) -> Option<WriteId> {
         match self {
             Self::Inline { flushed, .. } => flushed.take(),
-            Self::Thread(_) => None,
+            Self::Queue(_) => None,
         }
     }
 }
@@ -115,11 +120,11 @@ enum Taken {
     End,
 }
 
-/// What waits for the log writer's thread.
+/// What waits for the log writer.
 #[derive(Debug, Default)]
 pub(crate) struct WriteQueue {
     inside: Mutex<Inside>,
-    /// Rings when a write that somebody waits for is queued, or the end has come.
+    /// Rings for a thread when a write that somebody waits for is queued, or the end has come.
     bell: Condvar,
 }
 
@@ -129,52 +134,156 @@ struct Inside {
     writes: VecDeque<Write>,
     /// Whether a write in `writes` is waited for.
     is_urgent: bool,
-    /// Whether the thread is to end, once all is written.
+    /// Whether the log writer is to end, once all is written.
     is_closed: bool,
+    /// The log writer's while it sleeps, if it is a task.
+    waker: Option<Waker>,
+}
+
+impl Inside {
+    /// Whether the log writer has to look at it now.
+    const fn is_due(&self) -> bool {
+        self.is_urgent || self.is_closed
+    }
+
+    /// Takes all writes.
+    fn take(&mut self, taken: &mut Vec<Write>) -> Taken {
+        self.is_urgent = false;
+        taken.extend(self.writes.drain(..));
+        if taken.is_empty() { Taken::End } else { Taken::Writes }
+    }
 }
 
 impl WriteQueue {
     fn push(&self, write: Write) {
         let is_urgent = write.id().is_some();
-        let must_ring = {
+        let sleeper = {
             let mut inside = self.lock();
             inside.writes.push_back(write);
             let is_first = is_urgent && !inside.is_urgent;
             inside.is_urgent |= is_urgent;
-            is_first
+            is_first.then(|| inside.waker.take())
         };
-        if must_ring {
-            self.bell.notify_one();
+        if let Some(waker) = sleeper {
+            self.ring(waker);
         }
     }
 
-    /// Lets the thread end once all that is queued is durable.
+    /// Lets the log writer end once all that is queued is durable.
     pub(crate) fn close(&self) {
-        self.lock().is_closed = true;
-        self.bell.notify_one();
+        let waker = {
+            let mut inside = self.lock();
+            inside.is_closed = true;
+            inside.waker.take()
+        };
+        self.ring(waker);
     }
 
-    /// Waits for writes and takes them all; for no longer than `at_most`, if that is given.
+    /// Wakes the log writer, whichever it is.
+    fn ring(&self, waker: Option<Waker>) {
+        match waker {
+            Some(waker) => waker.wake(),
+            None => self.bell.notify_one(),
+        }
+    }
+
+    /// Waits for writes, as a thread, and takes them all; for no longer than `at_most`, if that is given.
     fn take(&self, taken: &mut Vec<Write>, at_most: Option<Duration>) -> Taken {
         let mut inside = self.lock();
-        while !inside.is_urgent && !inside.is_closed {
+        while !inside.is_due() {
             let Some(at_most) = at_most else {
                 inside = self.bell.wait(inside).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
             let (guard, waited) = self.bell.wait_timeout(inside, at_most).unwrap_or_else(PoisonError::into_inner);
             inside = guard;
-            if waited.timed_out() && !inside.is_urgent && !inside.is_closed {
+            if waited.timed_out() && !inside.is_due() {
                 return Taken::Nothing;
             }
         }
-        inside.is_urgent = false;
-        taken.extend(inside.writes.drain(..));
-        if taken.is_empty() { Taken::End } else { Taken::Writes }
+        inside.take(taken)
+    }
+
+    /// Waits until there are writes to take, or the end; false if that takes longer than `at_most`. For a task.
+    async fn due(&self, at_most: Option<Duration>) -> bool {
+        let due = poll_fn(|context| {
+            let mut inside = self.lock();
+            if inside.is_due() {
+                return Poll::Ready(());
+            }
+            inside.waker = Some(context.waker().clone());
+            Poll::Pending
+        });
+        match at_most {
+            Some(at_most) => timeout(at_most, due).await.is_ok(),
+            None => {
+                due.await;
+                true
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The log writer's work, whoever hosts it. It calls `written` after each flush, and tells `report` what is durable, in
+/// order, and a failure once.
+struct Work<W, R> {
+    store: Box<dyn LogStore>,
+    /// What was taken from the queue; empty between two pieces of work, with the capacity that it has grown.
+    writes: Vec<Write>,
+    /// How long to wait for writes before the log rests; for ever, when it does.
+    rests_in: Option<Duration>,
+    written: W,
+    report: R,
+}
+
+impl<W: Fn(), R: Fn(Event)> Work<W, R> {
+    const fn new(store: Box<dyn LogStore>, written: W, report: R) -> Self {
+        Self { store, writes: Vec::new(), rests_in: Some(REST_AFTER), written, report }
+    }
+
+    /// Does what came of waiting; false when that was the last.
+    fn go_on(&mut self, taken: Taken) -> bool {
+        let outcome = match taken {
+            Taken::Writes => self.write(),
+            Taken::Nothing => {
+                self.rests_in = None;
+                self.store.rest()
+            }
+            Taken::End => {
+                self.end();
+                return false;
+            }
+        };
+        // After a failed sync nobody knows what is on the disk: nothing is written any more.
+        outcome.map_err(|error| (self.report)(Event::StorageFailed { reason: error.reason })).is_ok()
+    }
+
+    fn write(&mut self) -> Result<(), StorageError> {
+        self.rests_in = Some(REST_AFTER);
+        let began = Instant::now();
+        let outcome = write_all(self.store.as_mut(), &self.writes);
+        let took = began.elapsed();
+        if took >= SLOW_AFTER {
+            tracing::warn!(?took, writes = self.writes.len(), "the disk is slow: a write of the log took long");
+        }
+        if let Some(write) = outcome? {
+            (self.report)(Event::LogFlushed { write });
+        }
+        (self.written)();
+        self.writes.clear();
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        // What nobody waits for may still be queued in the store: a clean end loses nothing. If it fails, nothing that
+        // was promised is lost either.
+        if let Err(error) = self.store.flush().and_then(|()| self.store.rest()) {
+            tracing::warn!(reason = error.reason, "the last commit index is not saved");
+        }
     }
 }
 
@@ -185,57 +294,48 @@ impl WriteQueue {
 /// When the system gives no thread.
 pub(crate) fn spawn(
     name: String,
-    mut store: Box<dyn LogStore>,
+    store: Box<dyn LogStore>,
     written: impl Fn() + Send + 'static,
     report: impl Fn(Event) + Send + 'static,
 ) -> std::io::Result<(Arc<WriteQueue>, JoinHandle<()>)> {
     let queue = Arc::new(WriteQueue::default());
     let own = Arc::clone(&queue);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let mut writes = Vec::new();
-        let mut rests_in = Some(REST_AFTER);
+        let mut work = Work::new(store, written, report);
         loop {
-            match own.take(&mut writes, rests_in) {
-                Taken::Writes => rests_in = Some(REST_AFTER),
-                Taken::Nothing => {
-                    rests_in = None;
-                    if let Err(error) = store.rest() {
-                        return report(Event::StorageFailed { reason: error.reason });
-                    }
-                    continue;
-                }
-                Taken::End => break,
+            let taken = own.take(&mut work.writes, work.rests_in);
+            if !work.go_on(taken) {
+                return;
             }
-            let began = Instant::now();
-            let outcome = write_all(store.as_mut(), &writes);
-            let took = began.elapsed();
-            if took >= SLOW_AFTER {
-                tracing::warn!(?took, writes = writes.len(), "the disk is slow: a write of the log took long");
-            }
-            match outcome {
-                Ok(Some(write)) => report(Event::LogFlushed { write }),
-                Ok(None) => {}
-                // After a failed sync nobody knows what is on the disk: nothing is written any more.
-                Err(error) => return report(Event::StorageFailed { reason: error.reason }),
-            }
-            written();
-            writes.clear();
-        }
-        // What nobody waits for may still be queued in the store: a clean end loses nothing. If it fails, nothing that
-        // was promised is lost either.
-        if let Err(error) = store.flush().and_then(|()| store.rest()) {
-            tracing::warn!(reason = error.reason, "the last commit index is not saved");
         }
     })?;
     Ok((queue, thread))
+}
+
+/// The same as a task, for a disk that is simulated and takes the time that its environment says. A crash finds a write
+/// begun or not, as it does with a thread.
+pub(crate) async fn run(
+    queue: Arc<WriteQueue>,
+    store: Box<dyn LogStore>,
+    environment: Arc<dyn Environment>,
+    report: impl Fn(Event),
+) {
+    let mut work = Work::new(store, || (), report);
+    loop {
+        let taken = if queue.due(work.rests_in).await { queue.lock().take(&mut work.writes) } else { Taken::Nothing };
+        sleep(environment.disk_time().unwrap_or_default()).await;
+        if !work.go_on(taken) {
+            return;
+        }
+    }
 }
 
 /// Reads entries that memory no longer holds, without holding up the thread that asks.
 #[derive(Clone)]
 pub(crate) struct LogAccess {
     pub(crate) reader: Arc<dyn LogReader>,
-    /// Whether reading may take long.
-    pub(crate) blocks: bool,
+    /// Who sees to it that reading holds up nobody; none where it takes no time.
+    pub(crate) environment: Option<Arc<dyn Environment>>,
 }
 
 impl LogAccess {
@@ -246,12 +346,13 @@ impl LogAccess {
         through: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<Batch>, StorageError> {
-        let batches = if self.blocks {
-            let reader = Arc::clone(&self.reader);
-            let read = tokio::task::spawn_blocking(move || reader.batches(from, through, bytes_max));
-            read.await.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))?
-        } else {
-            self.reader.batches(from, through, bytes_max)?
+        let batches = match &self.environment {
+            Some(environment) => {
+                let reader = Arc::clone(&self.reader);
+                let read = blocking(environment.as_ref(), move || reader.batches(from, through, bytes_max)).await;
+                read.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))?
+            }
+            None => self.reader.batches(from, through, bytes_max)?,
         };
         check(from, through, &batches)?;
         Ok(batches)

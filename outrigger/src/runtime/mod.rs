@@ -15,7 +15,7 @@
 //! # The runtime on tokio
 //!
 //! Behind [`Raft`](crate::Raft) (feature `tokio`) stand these tasks and threads, each with one job, and between any two of
-//! them a mailbox that is emptied at once:
+//! them a mailbox that is emptied at once. What hosts them, and gives them random numbers, is the node's [`Environment`]:
 //!
 //! ```text
 //!   callers ──► RaftCore ──────────► log writer (thread) ──► disk        preparer (thread): makes files ahead of need
@@ -52,6 +52,8 @@ pub(crate) mod command;
 #[cfg(feature = "tokio")]
 pub(crate) mod core;
 #[cfg(feature = "tokio")]
+pub(crate) mod environment;
+#[cfg(feature = "tokio")]
 mod expected;
 #[cfg(feature = "tokio")]
 pub(crate) mod log_writer;
@@ -73,6 +75,8 @@ pub(crate) mod spin;
 pub(crate) mod supervise;
 
 pub use driver::Driver;
+#[cfg(feature = "tokio")]
+pub use environment::{Environment, Task};
 pub use tail::{Held, Tail};
 
 /// Executes what the engine decides. The tokio runtime, the simulator and the single-threaded example all are one.

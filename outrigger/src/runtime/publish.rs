@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_engine::{Fault, Instant, Membership, NodeId, Status, Term};
-use tokio::sync::watch;
 
 use super::driver::Driver;
 use crate::metrics::Metrics;
 use crate::network::Transport;
+use crate::watch;
 
 /// Metrics are not published more often: under load each write would change them.
 const PAUSE: Duration = Duration::from_millis(1);

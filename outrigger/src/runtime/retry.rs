@@ -73,7 +73,7 @@ mod tests {
         let peer = Peer { node: NodeId(1), incarnation: Incarnation::default() };
         let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
         let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
-        let (_sender, metrics) = tokio::sync::watch::channel(metrics);
+        let (_sender, metrics) = crate::watch::channel(metrics);
         let second = Duration::from_secs(1);
         let retry = Retry::new(MetricsReceiver::new(metrics), second, second * 5, second / 10);
         tokio::time::advance(second).await;

@@ -28,10 +28,9 @@ pub(crate) struct Spin {
 }
 
 impl Spin {
-    /// On a machine with one processor nothing can arrive from another thread while this one looks: there it never does.
-    pub(crate) fn new(looks_max: u32) -> Self {
-        let is_alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-        Self { looks_max: if is_alone { 0 } else { looks_max }, looks_left: 0, tries_left: 0, pause_left: 0 }
+    /// With one processor nothing can arrive from another thread while this one looks: there it never does.
+    pub(crate) const fn new(looks_max: u32, processors: usize) -> Self {
+        Self { looks_max: if processors == 1 { 0 } else { looks_max }, looks_left: 0, tries_left: 0, pause_left: 0 }
     }
 
     /// A wait begins for which looking may pay.
@@ -77,8 +76,8 @@ impl Spin {
 pub(crate) struct Lookout(Mutex<Spin>);
 
 impl Lookout {
-    pub(crate) fn new(looks_max: u32) -> Self {
-        Self(Mutex::new(Spin::new(looks_max)))
+    pub(crate) const fn new(looks_max: u32, processors: usize) -> Self {
+        Self(Mutex::new(Spin::new(looks_max, processors)))
     }
 
     /// Looks, and keeps its thread meanwhile, until it finds something or the caller should sleep.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle as ThreadHandle;
 
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::apply::{Job, Jobs};
@@ -17,6 +16,7 @@ use super::preparer::Bell;
 use crate::StateMachine;
 use crate::metrics::Metrics;
 use crate::network::Transport;
+use crate::watch;
 
 /// How a node ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +27,16 @@ pub(crate) enum End {
     Fault(String),
 }
 
+/// What hosts a log writer.
+pub(crate) enum Hosted {
+    Thread(ThreadHandle<()>),
+    Task(JoinHandle<Option<String>>),
+}
+
 /// The threads of a node. When this is dropped they end by themselves; [`Threads::join`] waits for that.
 #[derive(Default)]
 pub(crate) struct Threads {
-    pub(crate) writer: Option<(Arc<WriteQueue>, ThreadHandle<()>)>,
+    pub(crate) writer: Option<(Arc<WriteQueue>, Hosted)>,
     pub(crate) preparer: Option<(Arc<Bell>, ThreadHandle<()>)>,
 }
 
@@ -47,12 +53,17 @@ impl Threads {
     /// Lets the threads finish what was queued, and waits for them. A fault if one of them panicked.
     async fn join(mut self) -> Option<String> {
         self.close();
-        let (writer, preparer) = (self.writer.take(), self.preparer.take());
-        let handles = writer.map(|(_, handle)| handle).into_iter().chain(preparer.map(|(_, handle)| handle));
-        let handles: Vec<_> = handles.collect();
-        let joined =
-            tokio::task::spawn_blocking(move || handles.into_iter().map(ThreadHandle::join).all(|end| end.is_ok()));
-        let is_clean = joined.await.unwrap_or(false);
+        let mut threads: Vec<_> = self.preparer.take().map(|(_, thread)| thread).into_iter().collect();
+        let mut is_clean = true;
+        match self.writer.take() {
+            Some((_, Hosted::Thread(thread))) => threads.push(thread),
+            Some((_, Hosted::Task(task))) => is_clean = task.await.is_ok(),
+            None => {}
+        }
+        if !threads.is_empty() {
+            let joined = move || threads.into_iter().map(ThreadHandle::join).all(|end| end.is_ok());
+            is_clean &= tokio::task::spawn_blocking(joined).await.unwrap_or(false);
+        }
         (!is_clean).then(|| "a thread of the log panicked; this is a bug".to_owned())
     }
 }
@@ -66,7 +77,7 @@ impl Drop for Threads {
 /// A node that runs, seen from where its end is seen to.
 pub(crate) struct Supervisor<S: StateMachine> {
     pub(crate) core: JoinHandle<Option<String>>,
-    pub(crate) worker: JoinHandle<()>,
+    pub(crate) worker: JoinHandle<Option<String>>,
     pub(crate) threads: Threads,
     pub(crate) inbox: Arc<Inbox<S>>,
     pub(crate) jobs: Arc<Jobs<S>>,
@@ -90,6 +101,9 @@ impl<S: StateMachine> Supervisor<S> {
             Arc::make_mut(metrics).fault.clone_from(&fault);
             is_news
         });
-        self.end.send_replace(Some(fault.map_or(End::Told, End::Fault)));
+        self.end.send_if_modified(|end| {
+            *end = Some(fault.map_or(End::Told, End::Fault));
+            true
+        });
     }
 }

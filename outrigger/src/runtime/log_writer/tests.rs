@@ -7,6 +7,7 @@ use bytes::Bytes;
 use outrigger_engine::{LogTime, NodeId, Payload, Restored, Term};
 
 use super::*;
+use crate::runtime::environment::Machine;
 
 /// What a store was asked for, in order.
 #[derive(Clone, Default)]
@@ -162,7 +163,7 @@ fn a_store_that_does_not_block_is_written_at_once() {
 
 #[tokio::test]
 async fn a_log_that_answers_with_a_hole_is_not_believed() {
-    let access = LogAccess { reader: Notes::default().reader(), blocks: true };
+    let access = LogAccess { reader: Notes::default().reader(), environment: Some(Arc::new(Machine)) };
     let error = access.read(LogIndex(4), LogIndex(9), 100).await.unwrap_err();
     assert!(error.reason.contains("1/5") && error.reason.contains("to index 9"), "{error}");
 }

@@ -93,7 +93,7 @@ fn setup() -> Setup {
     store.append(&[batch(1, 3), batch(4, 2)]).unwrap();
     let wire = Arc::new(Wire::default());
     let transport: Arc<dyn Transport> = Arc::clone(&wire) as _;
-    let log = LogAccess { reader: store.reader(), blocks: false };
+    let log = LogAccess { reader: store.reader(), environment: None };
     let inbox = Arc::new(Inbox::new(Limits::default()));
     let mut tasks = JoinSet::new();
     let stream = Stream::begin((NodeId(2), Epoch(1)), &transport, &log, &inbox, &mut tasks);
