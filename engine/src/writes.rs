@@ -27,10 +27,13 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
-    /// Whether this answer makes an earlier one superfluous: acknowledgements of one stream are cumulative, and the
-    /// answer to a later heartbeat says all that the one before it said.
+    /// Whether this makes an earlier promise superfluous: acknowledgements of one stream are cumulative, the answer to a later
+    /// heartbeat says all that the one before it said, and of a candidate's questions and their answers the last ones count.
     pub(crate) fn supersedes(&self, earlier: &Self) -> bool {
         let (Self::Command(later), Self::Command(earlier)) = (self, earlier) else { return false };
+        if let (Command::SendVote { pre_vote: true, .. }, Command::SendVote { pre_vote: true, .. }) = (later, earlier) {
+            return true;
+        }
         let Command::SendMessage { target, message } = later else { return false };
         let Command::SendMessage { target: other, message: before } = earlier else { return false };
         match (message, before) {
@@ -40,6 +43,10 @@ impl Promise {
             }
             (Message::HeartbeatReply(later), Message::HeartbeatReply(earlier)) => {
                 target == other && later.asked == earlier.asked && earlier.round <= later.round
+            }
+            (Message::PreVoteReply(later), Message::PreVoteReply(earlier))
+            | (Message::RequestVoteReply(later), Message::RequestVoteReply(earlier)) => {
+                target == other && earlier.asked <= later.asked
             }
             _ => false,
         }
@@ -154,11 +161,12 @@ impl Writes {
             return Some(promise);
         }
         let place = self.promises.partition_point(|(other, _)| *other <= write);
-        let before = place.checked_sub(1).and_then(|before| self.promises.get_mut(before));
-        match before {
-            // While a disk hangs, answers must not pile up.
-            Some((other, earlier)) if *other == write && promise.supersedes(earlier) => *earlier = promise,
-            Some(_) | None => self.promises.insert(place, (write, promise)),
+        let of_write = self.promises.iter_mut().rev().skip_while(|(other, _)| *other > write);
+        let mut of_write = of_write.take_while(|(other, _)| *other == write);
+        match of_write.find(|(_, earlier)| promise.supersedes(earlier)) {
+            // While a disk hangs, promises must not pile up.
+            Some((_, earlier)) => *earlier = promise,
+            None => self.promises.insert(place, (write, promise)),
         }
         None
     }
