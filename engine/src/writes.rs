@@ -13,9 +13,10 @@
 use std::collections::VecDeque;
 
 use crate::command::Command;
+use crate::fingerprint::Fingerprint;
 use crate::message::AppendOutcome::Matched;
 use crate::message::Message;
-use crate::types::{LogIndex, Term, WriteId};
+use crate::types::{LogIndex, Peer, Term, WriteId};
 
 /// What leaves once a write is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +93,26 @@ impl Writes {
             unflushed: VecDeque::new(),
             unflushed_bytes: 0,
             promises: VecDeque::new(),
+        }
+    }
+
+    /// Writes count from the last durable one. How the durable ones were numbered is past.
+    pub(crate) fn fingerprint(&self, own: Peer, out: &mut Fingerprint) {
+        let Self { accepted, flushed, vote, flushed_index, unflushed, unflushed_bytes, promises } = self;
+        let from_flushed = |write: &WriteId| write.0.saturating_sub(flushed.0);
+        [accepted, vote].into_iter().for_each(|write| out.number(from_flushed(write)));
+        out.number(flushed_index.0);
+        out.size(*unflushed_bytes);
+        out.size(unflushed.len());
+        for Unflushed { write, last, bytes } in unflushed {
+            out.number(from_flushed(write));
+            out.number(last.0);
+            out.size(*bytes);
+        }
+        out.size(promises.len());
+        for (write, promise) in promises {
+            out.number(from_flushed(write));
+            out.promise(own, promise);
         }
     }
 
