@@ -18,6 +18,7 @@
 //! # Ok::<(), outrigger_simulation::Failure>(())
 //! ```
 
+use std::any::Any;
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 
@@ -25,6 +26,7 @@ mod check;
 mod count;
 mod diagram;
 mod durable;
+pub mod exploration;
 pub mod linearizability;
 mod machine;
 pub mod mutants;
@@ -105,11 +107,13 @@ fn live_through(seed: u64, mut world: World) -> Result<Report, Failure> {
     let violation = match panic::catch_unwind(AssertUnwindSafe(|| world.run())) {
         Ok(Ok(())) => return Ok(world.report(seed)),
         Ok(Err(violation)) => violation,
-        Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str);
-            let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
-            Violation { check: Check::Assertion, reason: said.to_owned() }
-        }
+        Err(panic) => Violation { check: Check::Assertion, reason: said(&*panic).to_owned() },
     };
     Err(world.failure(seed, violation))
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
 }
