@@ -134,29 +134,44 @@ impl Report {
         }
     }
 
-    /// The kinds of actions that the bounds allow and that were never taken: if there are any, less was tried than it seems.
+    /// The kinds of actions and messages that the bounds allow and that never came: if there are any, less was tried than it
+    /// seems.
     #[must_use]
     pub fn missing(&self) -> Vec<&'static str> {
         let Bounds { nodes, crashes, heartbeats, copies, proposals, forwards, reads, pre_vote, check_quorum, .. } =
             self.bounds;
-        let expected = [
+        let many = nodes > 1;
+        let actions = [
             ("election", true),
-            ("heartbeat", heartbeats > 0),
             ("flush", true),
-            ("receive", nodes > 1),
-            ("duplicate", nodes > 1 && copies > 0),
+            ("heartbeat", heartbeats > 0),
+            ("receive", many),
+            ("duplicate", many && copies > 0),
             ("crash", crashes > 0),
             ("propose", proposals > 0),
-            ("forward", nodes > 1 && forwards > 0),
+            ("forward", many && forwards > 0),
             ("read", reads > 0),
             ("leader silent", nodes > 2 && pre_vote),
-            ("quorum silent", nodes > 1 && check_quorum),
+            ("quorum silent", many && check_quorum),
         ];
-        expected
-            .into_iter()
-            .filter(|(name, due)| *due && !self.actions.contains_key(name))
-            .map(|(name, _)| name)
-            .collect()
+        let messages = [
+            ("pre_vote", many && pre_vote),
+            ("pre_vote_reply", many && pre_vote),
+            ("request_vote", many),
+            ("request_vote_reply", many),
+            ("append_entries", many),
+            ("append_entries_reply", many),
+            ("heartbeat", many),
+            ("heartbeat_reply", many),
+            ("propose", many && forwards > 0),
+            ("propose_reply", many && forwards > 0),
+            ("read_index", many && reads > 0),
+            ("read_index_reply", many && reads > 0),
+        ];
+        let never = |counts: &Counts, name: &str| !counts.contains_key(name);
+        let actions = actions.into_iter().filter(|(name, due)| *due && never(&self.actions, name));
+        let messages = messages.into_iter().filter(|(name, due)| *due && never(&self.messages, name));
+        actions.chain(messages).map(|(name, _)| name).collect()
     }
 }
 

@@ -99,7 +99,9 @@ fn messages_that_come_too_late_do_nothing() {
 fn what_cannot_come_within_the_bounds_is_named() {
     let silent = Bounds { messages_max: 0, ..TWO };
     let report = explore(silent, &Plan::default(), |_| {}).unwrap();
-    assert_eq!(report.missing(), ["heartbeat", "receive", "propose"]);
+    let missing = report.missing();
+    assert!(missing.starts_with(&["heartbeat", "receive", "propose", "request_vote"]), "{missing:?}");
+    assert!(!missing.contains(&"election") && !missing.contains(&"read_index"), "{missing:?}");
 }
 
 #[test]
