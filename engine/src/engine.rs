@@ -40,7 +40,7 @@ pub struct Engine {
     /// Entries up to here are committed; never goes back, never beyond the log.
     pub(crate) commit_index: LogIndex,
     /// Entries up to here are applied; never beyond `commit_index`.
-    applied: LogIndex,
+    pub(crate) applied: LogIndex,
     /// The members.
     pub(crate) memberships: Memberships,
     /// The highest life of each peer that was met.
@@ -52,21 +52,21 @@ pub struct Engine {
     /// Deadlines.
     pub(crate) timers: Timers,
     /// Log time of the last entry that another leader stamped, and when it was accepted.
-    log_clock: (LogTime, Instant),
+    pub(crate) log_clock: (LogTime, Instant),
     /// Log time of the last accepted entry: no later entry gets an earlier one.
-    log_time: LogTime,
+    pub(crate) log_time: LogTime,
     /// Spreads the election timeouts.
-    random: Random,
+    pub(crate) random: Random,
     /// The last epoch or request id.
     pub(crate) next_id: u64,
     /// The vote that this life began with: in terms before it, and in its own, an earlier life may have led.
-    born_with: Vote,
+    pub(crate) born_with: Vote,
     /// The last forwarded proposal that was seen of each node, in any role: older ones are copies, or came too late.
     pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
     /// What is to be done and was not polled yet.
     pub(crate) commands: VecDeque<Command>,
     /// Set once the node has stopped taking part.
-    fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
 }
 
 impl Engine {

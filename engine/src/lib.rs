@@ -56,8 +56,10 @@ mod election;
 mod engine;
 mod entry;
 mod event;
+mod fingerprint;
 mod follower;
 mod invariant;
+mod lapse;
 mod leader;
 mod log_ids;
 mod meeting;
@@ -83,6 +85,8 @@ pub use config::{ConfigError, EngineConfig, Limits};
 pub use engine::Engine;
 pub use entry::{Batch, Body, Payload};
 pub use event::Event;
+pub use fingerprint::Fingerprint;
+pub use lapse::Lapse;
 pub use membership::{Membership, Node};
 pub use message::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,

@@ -5,6 +5,7 @@
 //!   terms      1/1           4/4       5/6         last 5/6
 //! ```
 
+use crate::fingerprint::Fingerprint;
 use crate::types::{LogId, LogIndex, Term};
 
 /// Which ids a log holds.
@@ -34,6 +35,13 @@ impl LogIds {
 
     pub(crate) const fn last(&self) -> LogId {
         self.last
+    }
+
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { terms, last } = self;
+        out.size(terms.len());
+        terms.iter().for_each(|first| out.log_id(*first));
+        out.log_id(*last);
     }
 
     /// The term of the entry at `index`; of index 0 the term 0.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::fingerprint::Fingerprint;
 use crate::quorum::{Joint, Majority};
 use crate::types::{LogId, LogIndex, NodeId};
 
@@ -146,6 +147,15 @@ impl Memberships {
         known.extend_from_slice(found);
         assert!(known.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
         Self { known }
+    }
+
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { known } = self;
+        out.size(known.len());
+        for (index, membership) in known {
+            out.number(index.0);
+            out.membership(membership);
+        }
     }
 
     fn last(&self) -> &(LogIndex, Arc<Membership>) {

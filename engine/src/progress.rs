@@ -10,7 +10,8 @@
 use std::collections::VecDeque;
 
 use crate::config::Limits;
-use crate::types::{Epoch, Instant, LogIndex, RequestId, Round};
+use crate::fingerprint::Fingerprint;
+use crate::types::{Epoch, Instant, LogIndex, NodeId, RequestId, Round, Term};
 
 /// How entries are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,6 +78,41 @@ impl Progress {
         }
     }
 
+    pub(crate) fn fingerprint(&self, own: NodeId, term: Term, out: &mut Fingerprint) {
+        let Self {
+            epoch,
+            match_index,
+            next_index,
+            mode,
+            window,
+            window_bytes,
+            issued,
+            paused,
+            commit_sent,
+            answered,
+            heard_at: _,
+        } = self;
+        out.epoch(own, *epoch);
+        [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
+        out.flag(*mode == Mode::Pipeline);
+        out.flag(*paused);
+        out.size(*window_bytes);
+        out.size(window.len());
+        for Inflight { request, is_on_matched, last, bytes, round } in window {
+            out.append(own, *request);
+            out.flag(*is_on_matched);
+            out.number(last.0);
+            out.size(*bytes);
+            out.round(own, term, *round);
+        }
+        out.flag(issued.is_some());
+        if let Some((request, is_on_matched)) = issued {
+            out.append(own, *request);
+            out.flag(*is_on_matched);
+        }
+        out.round(own, term, *answered);
+    }
+
     pub(crate) const fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -95,6 +131,11 @@ impl Progress {
 
     pub(crate) const fn heard_at(&self) -> Instant {
         self.heard_at
+    }
+
+    /// It was not heard from since.
+    pub(crate) const fn silent_since(&mut self, moment: Instant) {
+        self.heard_at = moment;
     }
 
     pub(crate) fn hear(&mut self, now: Instant) {

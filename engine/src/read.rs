@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use crate::command::{Command, StateMachineRequest};
 use crate::engine::{Engine, Handled};
+use crate::fingerprint::Fingerprint;
 use crate::message::Message;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
@@ -48,11 +49,47 @@ pub(crate) struct Questions {
     count: usize,
 }
 
+impl Confirmation {
+    pub(crate) fn fingerprint(&self, own: NodeId, term: Term, out: &mut Fingerprint) {
+        let Self { who, index, round } = self;
+        match who {
+            Asker::Here(token) => out.number(2 * token.0),
+            Asker::There(node, request) => {
+                out.number(2 * node.0 + 1);
+                out.question(*node, *request);
+            }
+        }
+        out.number(index.0);
+        out.round(own, term, *round);
+    }
+}
+
 impl Questions {
     /// Everyone who waits.
     pub(crate) fn tokens(&self) -> Vec<Token> {
         let asked = self.asked.iter().flat_map(|(_, tokens, _)| tokens);
         asked.chain(&self.waiting).chain(self.indexed.values().flatten()).copied().collect()
+    }
+
+    /// The question under way has waited long enough.
+    pub(crate) fn fall_due(&mut self, now: Instant) {
+        self.asked.iter_mut().for_each(|(_, _, deadline)| *deadline = now);
+    }
+
+    pub(crate) fn fingerprint(&self, own: NodeId, out: &mut Fingerprint) {
+        let Self { asked, waiting, indexed, count } = self;
+        out.flag(asked.is_some());
+        if let Some((request, tokens, _)) = asked {
+            out.question(own, *request);
+            out.tokens(tokens);
+        }
+        out.tokens(waiting);
+        out.size(indexed.len());
+        for (index, tokens) in indexed {
+            out.number(index.0);
+            out.tokens(tokens);
+        }
+        out.size(*count);
     }
 
     /// When to ask again.

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::fingerprint::Fingerprint;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token, WriteId};
@@ -104,6 +105,16 @@ impl InHand {
             self.entries -= entries;
             self.bytes -= bytes;
             self.proposals.pop_front();
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { proposals, entries, bytes } = self;
+        [*entries, *bytes, proposals.len()].into_iter().for_each(|size| out.size(size));
+        for (last, entries, bytes) in proposals {
+            out.number(last.0);
+            out.size(*entries);
+            out.size(*bytes);
         }
     }
 

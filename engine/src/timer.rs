@@ -1,5 +1,6 @@
 //! The engine's timers: deadlines that go out through `poll_timeout` and come back as `Event::Timeout`.
 
+use crate::fingerprint::Fingerprint;
 use crate::types::Instant;
 
 /// What a deadline is for.
@@ -35,6 +36,11 @@ impl Timers {
 
     pub(crate) const fn is_running(&self, timer: Timer) -> bool {
         self.0[timer as usize].is_some()
+    }
+
+    /// A deadline is there or not; when it falls due is for whoever chooses time.
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        self.0.iter().for_each(|deadline| out.flag(deadline.is_some()));
     }
 
     /// The earliest deadline.

@@ -13,9 +13,10 @@
 use std::collections::VecDeque;
 
 use crate::command::Command;
+use crate::fingerprint::Fingerprint;
 use crate::message::AppendOutcome::Matched;
 use crate::message::Message;
-use crate::types::{LogIndex, Term, WriteId};
+use crate::types::{LogIndex, Peer, Term, WriteId};
 
 /// What leaves once a write is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -27,10 +28,13 @@ pub(crate) enum Promise {
 }
 
 impl Promise {
-    /// Whether this answer makes an earlier one superfluous: acknowledgements of one stream are cumulative, and the
-    /// answer to a later heartbeat says all that the one before it said.
+    /// Whether this makes an earlier promise superfluous: acknowledgements of one stream are cumulative, the answer to a later
+    /// heartbeat says all that the one before it said, and of a candidate's questions and their answers the last ones count.
     pub(crate) fn supersedes(&self, earlier: &Self) -> bool {
         let (Self::Command(later), Self::Command(earlier)) = (self, earlier) else { return false };
+        if let (Command::SendVote { pre_vote: true, .. }, Command::SendVote { pre_vote: true, .. }) = (later, earlier) {
+            return true;
+        }
         let Command::SendMessage { target, message } = later else { return false };
         let Command::SendMessage { target: other, message: before } = earlier else { return false };
         match (message, before) {
@@ -40,6 +44,10 @@ impl Promise {
             }
             (Message::HeartbeatReply(later), Message::HeartbeatReply(earlier)) => {
                 target == other && later.asked == earlier.asked && earlier.round <= later.round
+            }
+            (Message::PreVoteReply(later), Message::PreVoteReply(earlier))
+            | (Message::RequestVoteReply(later), Message::RequestVoteReply(earlier)) => {
+                target == other && earlier.asked <= later.asked
             }
             _ => false,
         }
@@ -85,6 +93,26 @@ impl Writes {
             unflushed: VecDeque::new(),
             unflushed_bytes: 0,
             promises: VecDeque::new(),
+        }
+    }
+
+    /// Writes count from the last durable one. How the durable ones were numbered is past.
+    pub(crate) fn fingerprint(&self, own: Peer, out: &mut Fingerprint) {
+        let Self { accepted, flushed, vote, flushed_index, unflushed, unflushed_bytes, promises } = self;
+        let from_flushed = |write: &WriteId| write.0.saturating_sub(flushed.0);
+        [accepted, vote].into_iter().for_each(|write| out.number(from_flushed(write)));
+        out.number(flushed_index.0);
+        out.size(*unflushed_bytes);
+        out.size(unflushed.len());
+        for Unflushed { write, last, bytes } in unflushed {
+            out.number(from_flushed(write));
+            out.number(last.0);
+            out.size(*bytes);
+        }
+        out.size(promises.len());
+        for (write, promise) in promises {
+            out.number(from_flushed(write));
+            out.promise(own, promise);
         }
     }
 
@@ -154,11 +182,12 @@ impl Writes {
             return Some(promise);
         }
         let place = self.promises.partition_point(|(other, _)| *other <= write);
-        let before = place.checked_sub(1).and_then(|before| self.promises.get_mut(before));
-        match before {
-            // While a disk hangs, answers must not pile up.
-            Some((other, earlier)) if *other == write && promise.supersedes(earlier) => *earlier = promise,
-            Some(_) | None => self.promises.insert(place, (write, promise)),
+        let of_write = self.promises.iter_mut().rev().skip_while(|(other, _)| *other > write);
+        let mut of_write = of_write.take_while(|(other, _)| *other == write);
+        match of_write.find(|(_, earlier)| promise.supersedes(earlier)) {
+            // While a disk hangs, promises must not pile up.
+            Some((_, earlier)) => *earlier = promise,
+            None => self.promises.insert(place, (write, promise)),
         }
         None
     }

@@ -55,3 +55,37 @@ fn a_follower_that_forgot_what_it_acknowledged_is_named() {
     assert!(cluster.trace.contains("it acknowledged index 7 as durable and holds no more than 2"), "{}", cluster.trace);
     assert_eq!(cluster.role(1), RoleKind::Leader, "the others serve on");
 }
+
+/// While a disk hung, every pre-vote that a node was asked for left one more answer waiting: without bound, for candidates
+/// ask again and again. An exploration with pre-votes did not come to an end.
+#[test]
+fn answers_to_candidates_that_ask_again_while_the_disk_hangs_do_not_pile_up() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    let ask = |term| VoteRequest { term: Term(term), last: LogId::new(0, 1) };
+    // Its vote for node 1 is on its way to a disk that takes long.
+    cluster.receive(3, 1, Message::RequestVote(ask(1)));
+    for _ in 0..100 {
+        cluster.receive(3, 1, Message::PreVote(ask(2)));
+        cluster.receive(3, 2, Message::PreVote(ask(2)));
+    }
+    cluster.network.clear();
+    cluster.flush(3);
+    let answers: Vec<_> = cluster.network.iter().map(|it| (it.to, it.message.to_string())).collect();
+    let granted = |to, kind, term| (to, format!("{kind} granted for term {term}, own term 1"));
+    let vote = granted(1, "request_vote_reply", 1);
+    assert_eq!(answers, [vote, granted(1, "pre_vote_reply", 2), granted(2, "pre_vote_reply", 2)]);
+}
+
+/// So did each pre-campaign of the node itself leave one more question behind.
+#[test]
+fn questions_of_a_node_whose_disk_hangs_do_not_pile_up() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.receive(3, 1, Message::RequestVote(VoteRequest { term: Term(1), last: LogId::new(0, 1) }));
+    for _ in 0..100 {
+        cluster.timeout(3);
+    }
+    cluster.network.clear();
+    cluster.flush(3);
+    let asked = cluster.network.iter().filter(|it| matches!(it.message, Message::PreVote(_))).count();
+    assert_eq!(asked, 2, "each of the other voters once");
+}

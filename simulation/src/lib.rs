@@ -123,6 +123,7 @@ mod clock;
 mod count;
 mod diagram;
 mod durable;
+pub mod exploration;
 mod history;
 pub mod linearizability;
 mod look;

@@ -106,6 +106,12 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("log_run_not_shortened", "a truncation within a run of entries is forgotten", "Raft paper 5.3"),
 ];
 
+/// The mutant of this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Mutant> {
+    MUTANTS.iter().find(|mutant| mutant.name == name)
+}
+
 /// Whether this build holds the mutants: it was made with `--cfg outrigger_mutants`.
 #[must_use]
 pub const fn are_built_in() -> bool {
@@ -117,4 +123,45 @@ pub const fn are_built_in() -> bool {
 pub fn choose(mutant: &Mutant) {
     outrigger_engine::choose_mutant(mutant.name);
     outrigger_log::choose_mutant(mutant.name);
+}
+
+#[cfg(not(outrigger_mutants))]
+pub use self::rebuild::rebuild;
+
+#[cfg(not(outrigger_mutants))]
+mod rebuild {
+    use std::env;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, ExitCode};
+
+    /// Builds the mutants, and lets that build of this crate's `binary` do what this process was asked for.
+    #[must_use]
+    pub fn rebuild(binary: &str) -> ExitCode {
+        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), PathBuf::from);
+        let target = target.join("mutants");
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["run", "--quiet", "--bin", binary, "--manifest-path"]).arg(package.join("Cargo.toml"));
+        cargo.arg("--target-dir").arg(&target);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        cargo.arg("--").args(env::args_os().skip(1));
+        // The encoded form wins where both are set.
+        match env::var("CARGO_ENCODED_RUSTFLAGS") {
+            Ok(flags) => cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{flags}\x1f--cfg\x1foutrigger_mutants")),
+            Err(_) => {
+                let flags = env::var("RUSTFLAGS").unwrap_or_default();
+                cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
+            }
+        };
+        eprintln!("{binary}: this build has no mutants; one that has is made and run in {}", target.display());
+        match cargo.status() {
+            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+            Err(error) => {
+                eprintln!("{binary}: cargo cannot be run: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
 }

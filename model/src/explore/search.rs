@@ -83,6 +83,11 @@ impl<T: TransitionSystem> Search<T> {
         self
     }
 
+    /// The system that was searched: it may have counted what it was asked.
+    pub fn into_system(self) -> T {
+        self.system
+    }
+
     /// Searches until a violation is found, the bounds are exhausted or the limit on states is reached.
     ///
     /// # Errors

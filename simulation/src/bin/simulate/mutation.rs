@@ -7,7 +7,7 @@
 
 use std::process::ExitCode;
 
-use outrigger_simulation::mutants::{MUTANTS, Mutant};
+use outrigger_simulation::mutants::{MUTANTS, Mutant, find};
 
 /// One name a line.
 pub(crate) fn list() -> ExitCode {
@@ -19,58 +19,22 @@ pub(crate) fn list() -> ExitCode {
 pub(crate) fn meant(name: Option<&str>) -> Result<Vec<Mutant>, String> {
     let Some(name) = name else { return Ok(MUTANTS.to_vec()) };
     let unknown = || format!("no mutant is called {name}; --list-mutants prints all names");
-    MUTANTS.iter().find(|mutant| mutant.name == name).map(|mutant| vec![*mutant]).ok_or_else(unknown)
+    find(name).map(|mutant| vec![*mutant]).ok_or_else(unknown)
 }
 
-#[cfg(not(outrigger_mutants))]
-pub(crate) use rebuild::{become_one, run};
 #[cfg(outrigger_mutants)]
 pub(crate) use trial::{become_one, run};
 
+/// This build cannot be a mutant.
 #[cfg(not(outrigger_mutants))]
-mod rebuild {
-    use std::env;
-    use std::ops::Range;
-    use std::path::{Path, PathBuf};
-    use std::process::{Command, ExitCode};
+pub(crate) const fn become_one(_: &[Mutant]) -> bool {
+    false
+}
 
-    use outrigger_simulation::Checks;
-    use outrigger_simulation::mutants::Mutant;
-
-    /// This build cannot be a mutant.
-    pub(crate) const fn become_one(_: &[Mutant]) -> bool {
-        false
-    }
-
-    /// Builds the mutants and lets that binary do what this one was asked for.
-    pub(crate) fn run(_: &[Mutant], _: Range<u64>, _: usize, _: Checks) -> ExitCode {
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), PathBuf::from);
-        let target = target.join("mutants");
-        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["run", "--quiet", "--bin", "simulate", "--manifest-path"]).arg(package.join("Cargo.toml"));
-        cargo.arg("--target-dir").arg(&target);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        cargo.arg("--").args(env::args_os().skip(1));
-        // The encoded form wins where both are set.
-        match env::var("CARGO_ENCODED_RUSTFLAGS") {
-            Ok(flags) => cargo.env("CARGO_ENCODED_RUSTFLAGS", format!("{flags}\x1f--cfg\x1foutrigger_mutants")),
-            Err(_) => {
-                let flags = env::var("RUSTFLAGS").unwrap_or_default();
-                cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
-            }
-        };
-        eprintln!("simulate: this build has no mutants; one that has is made and run in {}", target.display());
-        match cargo.status() {
-            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
-            Err(error) => {
-                eprintln!("simulate: cargo cannot be run: {error}");
-                ExitCode::FAILURE
-            }
-        }
-    }
+/// Builds the mutants and lets that binary do what this one was asked for.
+#[cfg(not(outrigger_mutants))]
+pub(crate) fn run(_: &[Mutant], _: std::ops::Range<u64>, _: usize, _: outrigger_simulation::Checks) -> ExitCode {
+    outrigger_simulation::mutants::rebuild("simulate")
 }
 
 #[cfg(outrigger_mutants)]

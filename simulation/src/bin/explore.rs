@@ -1,0 +1,178 @@
+//! Explores all that a small cluster of engines can do within bounds, and shows a shortest way to what is wrong.
+
+use std::fs;
+use std::panic::PanicHookInfo;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use outrigger_model::explore::{Script, Verdict};
+use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
+
+#[path = "explore/meter.rs"]
+mod meter;
+#[path = "explore/mutation.rs"]
+mod mutation;
+
+/// Explores all that a small cluster of Raft engines can do within bounds, until nothing new is left.
+///
+/// The engines are those of production; the explorer chooses when time passes, what arrives, is lost or comes twice, what
+/// becomes durable and who crashes. The last line is for programs. Exit code 0 if nothing is wrong in any state, 1 if
+/// something is (a shortest way to it is printed, as a script for --script), 2 for wrong usage, 3 if --max-states came first.
+#[derive(Debug, Parser)]
+#[command(after_help = "Examples:
+  explore                                                   # two nodes, one election, a few seconds
+  explore --nodes 3 --max-term 1 --crashes 0 --copies 0     # three nodes elect one and commit
+  explore --nodes 2 --max-term 2 --pre-vote --check-quorum  # as in production
+  explore --mutant vote_before_flush                        # a fault on purpose, and the shortest story of its harm
+  explore --mutants                                         # many of them, each in bounds that find it")]
+struct Arguments {
+    /// Nodes, all of them voters
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
+    nodes: u8,
+    /// The last term of any node; nodes begin in term 0
+    #[arg(long, default_value_t = 1)]
+    max_term: u8,
+    /// Entries in the longest log, the initial membership among them
+    #[arg(long, default_value_t = 3)]
+    max_log: u8,
+    /// Messages on their way that will arrive
+    #[arg(long, default_value_t = 2)]
+    max_messages: u8,
+    /// How often nodes crash
+    #[arg(long, default_value_t = 1)]
+    crashes: u8,
+    /// How often leaders' heartbeat timers fire, or a question for a read index is asked again
+    #[arg(long, default_value_t = 1)]
+    heartbeats: u8,
+    /// How often a message arrives and leaves a copy behind
+    #[arg(long, default_value_t = 1)]
+    copies: u8,
+    /// Entries that clients propose to leaders
+    #[arg(long, default_value_t = 1)]
+    proposals: u8,
+    /// Entries that clients propose to followers
+    #[arg(long, default_value_t = 0)]
+    forwards: u8,
+    /// Reads that clients ask for
+    #[arg(long, default_value_t = 0)]
+    reads: u8,
+    /// Messages are not lost
+    #[arg(long)]
+    no_loss: bool,
+    /// Messages stay on their way that come too late to do anything: more states, and nothing is taken for granted
+    #[arg(long)]
+    keep_late: bool,
+    /// Candidates ask for pre-votes first
+    #[arg(long)]
+    pre_vote: bool,
+    /// Leaders that hear from no quorum step down
+    #[arg(long)]
+    check_quorum: bool,
+    /// Begin where the actions in this file lead; a printed counter-example is such a file
+    #[arg(long, value_name = "FILE", conflicts_with = "prefix")]
+    script: Option<PathBuf>,
+    /// The same with the actions themselves, `;` between them
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// End after so many states, whether all were visited or not
+    #[arg(long, value_name = "N")]
+    max_states: Option<u64>,
+    /// No progress on standard error
+    #[arg(long)]
+    quiet: bool,
+    /// Break the code as this mutant does, and see whether the exploration finds it
+    #[arg(long, value_name = "NAME")]
+    mutant: Option<String>,
+    /// Try each mutant that small bounds are known to find; exit code 1 unless all are found
+    #[arg(long, exclusive = true)]
+    mutants: bool,
+}
+
+impl Arguments {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            nodes: self.nodes,
+            term_max: self.max_term,
+            log_max: self.max_log,
+            messages_max: self.max_messages,
+            crashes: self.crashes,
+            heartbeats: self.heartbeats,
+            copies: self.copies,
+            proposals: self.proposals,
+            forwards: self.forwards,
+            reads: self.reads,
+            loss: !self.no_loss,
+            keeps_late: self.keep_late,
+            pre_vote: self.pre_vote,
+            check_quorum: self.check_quorum,
+        }
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        let text = match (&self.script, &self.prefix) {
+            (Some(file), _) => fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?,
+            (None, prefix) => prefix.clone().unwrap_or_default(),
+        };
+        Ok(Plan { script: Script::parse(&text), states_max: self.max_states })
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(name) = &arguments.mutant
+        && let Some(ended) = mutation::choose(name)
+    {
+        return ended;
+    }
+    if arguments.mutants {
+        return mutation::try_all();
+    }
+    // An engine's assertion that fails is a find, and is told as one; any other is a fault of the explorer.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_engines(panic) {
+            hook(panic);
+        }
+    }));
+    match run(&arguments) {
+        Ok(report) => tell(&report),
+        Err(error) => {
+            eprintln!("explore: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether code of the engine panics.
+fn is_engines(panic: &PanicHookInfo<'_>) -> bool {
+    panic.location().is_some_and(|at| at.file().starts_with("engine/"))
+}
+
+fn run(arguments: &Arguments) -> Result<Report, String> {
+    let mut meter = meter::Meter::new(arguments.quiet);
+    explore(arguments.bounds(), &arguments.plan()?, |progress| meter.tell(progress)).map_err(|error| error.to_string())
+}
+
+fn tell(report: &Report) -> ExitCode {
+    eprint!("{}", meter::table(report));
+    let missing = report.missing();
+    let code = match &report.verdict {
+        Verdict::Violated(found) => {
+            print!("{found}");
+            1
+        }
+        Verdict::NotExhausted { waiting } => {
+            println!("not all was visited: {waiting} states wait");
+            3
+        }
+        Verdict::Exhausted => {
+            if !missing.is_empty() {
+                println!("within these bounds these never came: {}", missing.join(", "));
+            }
+            0
+        }
+    };
+    println!("{report}");
+    ExitCode::from(code)
+}

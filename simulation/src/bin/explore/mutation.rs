@@ -1,0 +1,124 @@
+//! Mutants: a build without them makes one that has them, and lets it do the rest.
+
+use std::process::ExitCode;
+
+use outrigger_simulation::mutants;
+
+/// Makes this process the named mutant. If it cannot be: how the process that can has ended, or why there is none.
+pub(crate) fn choose(name: &str) -> Option<ExitCode> {
+    let Some(mutant) = mutants::find(name) else {
+        eprintln!("explore: no mutant is called {name}; simulate --list-mutants prints all names");
+        return Some(ExitCode::from(2));
+    };
+    become_mutant(mutant)
+}
+
+#[cfg(outrigger_mutants)]
+fn become_mutant(mutant: &mutants::Mutant) -> Option<ExitCode> {
+    mutants::choose(mutant);
+    None
+}
+
+#[cfg(not(outrigger_mutants))]
+fn become_mutant(_: &mutants::Mutant) -> Option<ExitCode> {
+    Some(mutants::rebuild("explore"))
+}
+
+/// Tries all that small bounds find.
+#[cfg(not(outrigger_mutants))]
+pub(crate) fn try_all() -> ExitCode {
+    mutants::rebuild("explore")
+}
+
+#[cfg(outrigger_mutants)]
+pub(crate) use trial::try_all;
+
+#[cfg(outrigger_mutants)]
+mod trial {
+    use std::panic;
+    use std::process::ExitCode;
+
+    use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
+    use outrigger_simulation::{Check, mutants};
+
+    /// One crash, one copy: what a pair of nodes must survive.
+    const PAIR: Bounds = Bounds {
+        nodes: 2,
+        term_max: 1,
+        log_max: 3,
+        messages_max: 2,
+        crashes: 1,
+        heartbeats: 1,
+        copies: 1,
+        proposals: 1,
+        forwards: 0,
+        reads: 0,
+        loss: true,
+        keeps_late: false,
+        pre_vote: false,
+        check_quorum: false,
+    };
+    /// A proposal by way of a follower.
+    const FORWARD: Bounds = Bounds { proposals: 0, forwards: 1, heartbeats: 0, ..PAIR };
+    /// Three nodes through two terms, without any fault but loss.
+    const TWO_TERMS: Bounds =
+        Bounds { nodes: 3, term_max: 2, messages_max: 1, crashes: 0, heartbeats: 0, copies: 0, proposals: 0, ..PAIR };
+    const WITH_READ: Bounds = Bounds { reads: 1, ..TWO_TERMS };
+    const THREE_TERMS: Bounds = Bounds { term_max: 3, log_max: 4, ..TWO_TERMS };
+
+    /// Who is found within which bounds.
+    #[rustfmt::skip] // a table
+    const TRIALS: [(&str, Bounds, &[&str]); 5] = [
+        ("two nodes, a crash, a copy", PAIR, &[
+            "vote_twice", "vote_before_flush", "own_vote_before_flush", "refused_vote_counts",
+            "vote_forgotten", "quorum_of_half", "quorum_unsorted", "counts_unflushed", "acknowledges_unflushed",
+            "heartbeat_acknowledges_unflushed", "acknowledges_at_first_write", "flush_counts_for_all",
+        ]),
+        ("two nodes, a forwarded proposal", FORWARD, &[
+            "copy_refused_for_certain", "forward_given_up_for_certain", "earlier_life_forgotten",
+        ]),
+        ("three nodes, two terms", TWO_TERMS, &[
+            "vote_without_log_check", "late_vote_counts", "conflict_not_truncated", "old_leader_heard",
+            "truncated_write_counts", "term_not_saved",
+        ]),
+        ("three nodes, two terms, a read", WITH_READ, &[
+            "read_without_round", "read_before_own_entry", "read_from_anywhere",
+        ]),
+        ("three nodes, three terms", THREE_TERMS, &[
+            "vote_by_log_length", "no_prev_check", "commit_beyond_verified", "heartbeat_verifies",
+        ]),
+    ];
+
+    /// Tries all that small bounds find; success is to find them.
+    pub(crate) fn try_all() -> ExitCode {
+        // An assertion that fails is no news here.
+        panic::set_hook(Box::new(|_| {}));
+        println!("{:<34}{:<22}{:>6}{:>10}{:>12}  bounds", "mutant", "found by", "steps", "states", "transitions");
+        let (mut tried, mut found) = (0, 0);
+        for (name, bounds, mutants) in TRIALS {
+            for mutant in mutants {
+                tried += 1;
+                found += usize::from(is_found(mutant, bounds, name));
+            }
+        }
+        println!("found {found} of {tried}");
+        if found == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    fn is_found(mutant: &str, bounds: Bounds, name: &str) -> bool {
+        mutants::choose(mutants::find(mutant).expect("a mutant of the table"));
+        let report = match explore(bounds, &Plan::default(), |_| {}) {
+            Ok(report) => report,
+            Err(error) => {
+                println!("{mutant:<34}{error}");
+                return false;
+            }
+        };
+        let Report { states, transitions, .. } = report;
+        let found = report.counter_example();
+        let check = found.map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let steps = found.map_or(0, |it| it.actions.len());
+        println!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}");
+        found.is_some_and(|it| it.violation.check != Check::Assertion)
+    }
+}
