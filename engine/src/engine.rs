@@ -314,6 +314,7 @@ impl Engine {
     /// Log time now: the last entry's plus what has passed since.
     pub(crate) fn log_time(&self, now: Instant) -> LogTime {
         let (last, at) = self.log_clock;
+        mutate!(log_time_begins_anew, return LogTime(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)));
         let passed = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
         LogTime(last.0.saturating_add(passed)).max(self.log_time)
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use outrigger::engine::{LogId, LogIndex, Membership, Message, NodeId, RoleKind, Term, VoteResult};
+use outrigger::engine::{LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, Vote, VoteResult};
 
 use crate::durable::{Durable, Stamp, Stamps};
 use crate::look::Look;
@@ -16,6 +16,8 @@ use crate::machine::Callers;
 mod choice;
 mod clients;
 mod history;
+#[cfg(test)]
+mod tests;
 
 pub use choice::{Checks, UnknownCheck};
 pub(crate) use clients::ClientJudge;
@@ -31,6 +33,8 @@ pub enum Check {
     LeaderAppendOnly,
     /// Entries with the same id are the same, and so is all before them (figure 3).
     LogMatching,
+    /// Log time never goes back along a log, whatever the clocks of its leaders show.
+    LogTime,
     /// A leader's log has every entry that was committed in a term before its own (figure 3).
     LeaderCompleteness,
     /// No two nodes commit or apply different entries at one index (figure 3).
@@ -185,6 +189,9 @@ impl Judge {
         for (place, stamp) in node.log.0.iter().enumerate().skip(node.checked) {
             let entry = stamp.id;
             require!(entry.term >= before.term, LogMatching, "{entry} follows {before} on node {id}");
+            let earlier = place.checked_sub(1).map_or(LogTime(0), |before| node.log.0[before].log_time);
+            let goes_on = stamp.log_time >= earlier;
+            require!(goes_on, LogTime, "{entry} on node {id} has the log time {}, after {earlier}", stamp.log_time);
             if self.entries.len() <= place {
                 self.entries.resize_with(place + 1, Vec::new);
             }
@@ -321,7 +328,7 @@ impl Judge {
     /// Whoever answers in a term must still know of it after a crash.
     fn spoke(&self, from: NodeId, term: Term, disk: &Durable) -> Result<(), Violation> {
         let kept = disk.vote.term >= term;
-        require!(kept, Promise, "node {from} answers in term {term}, and its disk holds {:?}", disk.vote);
+        require!(kept, Promise, "node {from} answers in term {term}, and its disk holds {}", of_disk(disk.vote));
         Ok(())
     }
 
@@ -330,8 +337,21 @@ impl Judge {
         require!(first == candidate, OneVote, "node {from} votes in term {term} for {first} and for {candidate}");
         let vote = disk.vote;
         let kept = vote.term > term || (vote.term == term && vote.voted_for == Some(candidate));
-        require!(kept, Promise, "node {from} votes in term {term} for {candidate}, and its disk holds {vote:?}");
+        require!(
+            kept,
+            Promise,
+            "node {from} votes in term {term} for {candidate}, and its disk holds {}",
+            of_disk(vote)
+        );
         Ok(())
+    }
+}
+
+/// A vote in words.
+fn of_disk(Vote { term, voted_for }: Vote) -> String {
+    match voted_for {
+        Some(candidate) => format!("a vote in term {term} for {candidate}"),
+        None => format!("term {term} without a vote"),
     }
 }
 

@@ -126,8 +126,8 @@ impl<'a> Drawing<'a> {
         }
         for at in arrives {
             let until = self.marks.marks.partition_point(|(then, _)| then < at).max(row);
-            let y2 = y(until.min(self.rows));
-            self.push(format_args!("<line class='sent' x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}'/>"));
+            let (y2, class) = (y(until.min(self.rows)), if until < self.rows { "sent" } else { "way" });
+            self.push(format_args!("<line class='{class}' x1='{x1}' y1='{y1}' x2='{x2}' y2='{y2}'/>"));
         }
         let (left, anchor) = if x1 < x2 { (x1 + 8, "start") } else { (x1 - 8, "end") };
         let text = escaped(text);
@@ -162,7 +162,7 @@ impl<'a> Drawing<'a> {
             8,
             46,
             "time",
-            "green: leads   orange: campaigns   grey: follows   dashed red: dead   arrows: messages",
+            "green: leads   orange: campaigns   grey: follows   dashed red: dead   arrows: messages, without a head: still on their way",
         );
         if let Some(violated) = violated {
             self.text(8, y(last) + ROW, "violated", violated);
@@ -181,6 +181,7 @@ impl<'a> Drawing<'a> {
 const STYLE: &str = "text{font:11px monospace;fill:#333} .name{font-size:14px;font-weight:bold} .time{fill:#999} \
     .role{font-weight:bold;fill:#264} .fault{fill:#a00;font-weight:bold} .violated{fill:#a00;font-size:14px;font-weight:bold} \
     .said{fill:#447} line{stroke:#bbb;stroke-width:2} .sent{stroke:#447;stroke-width:1;marker-end:url(#head)} \
+    .way{stroke:#447;stroke-width:1;stroke-dasharray:8 3} \
     .lost{stroke:#a00;stroke-width:1;stroke-dasharray:4 3} .world{stroke:#a00;stroke-width:1;stroke-dasharray:1 3} \
     .leader{stroke:#2a6;stroke-width:6} .candidate,.pre-candidate{stroke:#e82;stroke-width:5} \
     .halted{stroke:#a00;stroke-width:2;stroke-dasharray:3 5}";

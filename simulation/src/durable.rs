@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, NodeId, Restored, Vote};
+use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, NodeId, Restored, Vote};
 use outrigger::store::{LogReader, StorageError};
 
 use crate::trace::digest;
@@ -14,6 +14,8 @@ use crate::trace::digest;
 pub(crate) struct Stamp {
     /// The entry's id.
     pub(crate) id: LogId,
+    /// When its leader took it in.
+    pub(crate) log_time: LogTime,
     /// The digest of its payload.
     pub(crate) digest: u64,
 }
@@ -28,6 +30,7 @@ impl Stamps {
         let indexes = batch.first().index.0..;
         self.0.extend(indexes.zip(batch.entries()).map(|(index, payload)| Stamp {
             id: LogId { term: batch.term(), index: LogIndex(index) },
+            log_time: batch.log_time(),
             digest: digest(payload),
         }));
     }
@@ -77,8 +80,14 @@ impl Durable {
 
     /// Whether a store found this, as far as can be told without reading its log.
     fn ends_as(&self, restored: &Restored) -> bool {
-        let same_end = self.log.last() == restored.last && self.commit == restored.commit;
+        let same_time = self.log_time() == restored.log_time;
+        let same_end = same_time && self.log.last() == restored.last && self.commit == restored.commit;
         same_end && self.vote == restored.vote && self.peers == restored.peers
+    }
+
+    /// The log time of the last entry.
+    pub(crate) fn log_time(&self) -> LogTime {
+        self.log.0.last().map_or(LogTime(0), |last| last.log_time)
     }
 
     /// The life of another node that was met last.

@@ -42,6 +42,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("hung_disk_keeps_leading", "a leader whose disk hangs stays in office", "TRAPS 44"),
     mutant("election_timer_not_reset", "followers campaign although their leader lives", "Raft paper 5.2"),
     mutant("election_timeout_too_short", "elections end before any answer can come", "TRAPS 25"),
+    mutant("log_time_begins_anew", "each leader counts log time from its own beginning", "DESIGN, log time"),
     mutant("leader_without_entry", "a new leader appends nothing of its own", "Raft paper 8"),
     mutant("quorum_unsorted", "the index that a quorum holds is taken from an unsorted list", "TRAPS 11"),
     mutant("counts_unflushed", "a leader counts what it has not flushed", "TRAPS 12"),
@@ -155,7 +156,10 @@ mod rebuild {
                 cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
             }
         };
-        eprintln!("{binary}: this build has no mutants; one that has is made and run in {}", target.display());
+        eprintln!(
+            "{binary}: this build has no mutants; one that has is made, which takes a minute or two, and run in {}",
+            target.display()
+        );
         match cargo.status() {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
             Err(error) => {

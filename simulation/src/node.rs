@@ -260,6 +260,13 @@ impl Node {
         let found = if checks.recovery {
             let found = Durable::found(&restored, &*store.reader()).map_err(|error| self.unrecovered(&error))?;
             self.expect_left(&found.0)?;
+            let (told, read) = (restored.log_time, found.0.log_time());
+            require!(
+                told == read,
+                Recovery,
+                "node {} restores the log time {told}, its last entry has {read}",
+                self.id
+            );
             found
         } else {
             (self.expect_end(&restored)?, Vec::new())

@@ -79,6 +79,32 @@ impl Trouble {
         (Self::Outsiders,    "outsiders",     300_000,   800_000),
     ];
 
+    /// What it is, in a few words, for a list on a terminal.
+    pub(crate) fn told(self) -> &'static str {
+        match self {
+            Self::Loss => "a message is lost",
+            Self::Duplicates => "a message arrives twice",
+            Self::Stragglers => "a message takes a hundred times as long as others",
+            Self::Partitions => "the network comes apart",
+            Self::Hunts => "a leader is struck soon after its election",
+            Self::Crashes => "a process dies",
+            Self::PowerCuts => "the power of all nodes is cut at once",
+            Self::Pauses => "a process is stopped for a while",
+            Self::Outages => "a process stays away for long",
+            Self::LastWords => "a process dies when it is about to say something",
+            Self::SlowFlushes => "a flush takes fifty times as long as others",
+            Self::FailingSyncs => "a sync fails",
+            Self::ShortWrites => "a write takes only a part of what it was given",
+            Self::FullDisks => "a disk has no more room for a while",
+            Self::Damage => "what was synced is damaged before a start",
+            Self::Disguises => "a node runs from an empty disk, or from an older copy of its own",
+            Self::Losses => "a disk is lost for good",
+            Self::Leaps => "a clock leaps ahead or is set back",
+            Self::Drift => "clocks run too fast or too slow",
+            Self::Outsiders => "nodes stay away from the cluster that is healed",
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         Self::ALL[self as usize].1
     }

@@ -66,6 +66,11 @@ impl Changes {
         [without, spared, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
+    /// The kinds of trouble that can be left out, each with a few words on what it is.
+    pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
+        Trouble::ALL.into_iter().map(|(trouble, name, ..)| (name, trouble.told()))
+    }
+
     pub(crate) fn apply(&self, plan: &mut Plan) {
         self.without.iter().for_each(|trouble| plan.spare(*trouble));
         plan.clients = self.clients.unwrap_or(plan.clients);

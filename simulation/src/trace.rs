@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::io::Write;
 
 use outrigger_engine::{Instant, NodeId};
 
@@ -38,7 +39,9 @@ impl Trace {
         what.hash(&mut self.hash);
         if self.telling == Telling::Print {
             let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
-            println!("{seconds:3}.{micros:06} node {node} {sign} {what}");
+            // Whoever reads the beginning only, as `head` does, has seen enough.
+            let _: std::io::Result<()> =
+                writeln!(std::io::stdout(), "{seconds:3}.{micros:06} node {node} {sign} {what}");
         }
     }
 

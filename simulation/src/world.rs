@@ -448,6 +448,11 @@ impl World {
         let Some(node) = self.nodes.at(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
+        let delays = self.network.route(&self.plan, from, target);
+        self.mark(|| {
+            let arrives = delays.into_iter().map(|delay| self.now + delay).collect();
+            Mark::Message { from, to: target, text: message.to_string(), arrives }
+        });
         // Nobody listens to a node in disguise, so it may say anything.
         let is_itself = node.disguise().is_none();
         if is_itself {
@@ -456,11 +461,6 @@ impl World {
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
         }
-        let delays = self.network.route(&self.plan, from, target);
-        self.mark(|| {
-            let arrives = delays.into_iter().map(|delay| self.now + delay).collect();
-            Mark::Message { from, to: target, text: message.to_string(), arrives }
-        });
         if delays.are_none() {
             return Ok(());
         }

@@ -17,7 +17,7 @@ pub struct NotEnabled {
 
 impl fmt::Display for NotEnabled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is not allowed: {}", self.action, self.needs)
+        write!(f, "{} is not allowed: it does not hold that {}", self.action, self.needs)
     }
 }
 

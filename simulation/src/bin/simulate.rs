@@ -47,7 +47,7 @@ struct Arguments {
     /// How many clients there are, instead of as many as each seed says
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..100))]
     clients: Option<u64>,
-    /// Leave single troubles out, by their numbers, such as 1-3,7
+    /// Leave single troubles out, by their numbers, such as 1-3,7: the line that replays a shrunk failure has them
     #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true, requires = "seed")]
     spare: String,
     /// Show histories that go wrong as they are: do not look for smaller ones
@@ -125,6 +125,20 @@ fn main() -> ExitCode {
     }
     if arguments.costs {
         return costs::run(&arguments);
+    }
+    if arguments.without == "help" {
+        Changes::kinds().for_each(|(kind, told)| println!("{kind:<16}{told}"));
+        return ExitCode::SUCCESS;
+    }
+    if arguments.trace && arguments.seed.is_none() {
+        eprintln!("simulate: --trace prints one history: say which with --seed N");
+        return ExitCode::from(2);
+    }
+    if let Some(file) = &arguments.json
+        && let Err(error) = std::fs::write(file, "")
+    {
+        eprintln!("simulate: {} cannot be written: {error}", file.display());
+        return ExitCode::from(2);
     }
     let changes = match Changes::parse(&arguments.without, arguments.clients, &arguments.spare) {
         Ok(changes) => changes,

@@ -34,10 +34,9 @@ pub(crate) fn run(seeds: Range<u64>, jobs: usize, history: impl Fn(u64) -> Histo
             let (sender, next, end, history) = (sender.clone(), &next, seeds.end, &history);
             scope.spawn(move || {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
-                        return;
-                    }
+                    let taken =
+                        next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then(|| seed + 1));
+                    let Ok(seed) = taken else { return };
                     let began = Instant::now();
                     let lived = history(seed).live();
                     // Nobody listens any more once there are enough failures.

@@ -117,10 +117,10 @@ mod trial {
             for _ in 0..jobs {
                 scope.spawn(|| {
                     loop {
-                        let seed = next.fetch_add(1, Ordering::SeqCst);
-                        if seed >= end.load(Ordering::SeqCst) {
-                            return;
-                        }
+                        let taken = next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seed| {
+                            (seed < end.load(Ordering::SeqCst)).then(|| seed + 1)
+                        });
+                        let Ok(seed) = taken else { return };
                         let history = History::new(seed).checks(checks).live();
                         if history.as_ref().is_err_and(is_find) {
                             end.fetch_min(seed + 1, Ordering::SeqCst);

@@ -18,32 +18,38 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> ExitCode {
     let is_meant = arguments.no_shrink || arguments.trace || !history.changes().to_string().is_empty();
     let lived = if arguments.trace { history.clone().printed().live() } else { history.live() };
     let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
-    if let Some(file) = &arguments.diagram
-        && let Err(error) = draw(history, &lived, file)
-    {
-        eprintln!("simulate: {} cannot be written: {error}", file.display());
-        return ExitCode::FAILURE;
+    if let Some(file) = &arguments.diagram {
+        if let Err(error) = draw(arguments, history, &lived, file) {
+            eprintln!("simulate: {} cannot be written: {error}", file.display());
+            return ExitCode::FAILURE;
+        }
+        eprintln!("simulate: drawn into {}", file.display());
     }
     match lived {
         Ok(report) => {
             eprintln!("{}", told(&report));
+            if let Some(mutant) = &arguments.mutant {
+                eprintln!("the mutant {mutant} was not found in this history; `--mutant {mutant}` alone looks for one");
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{failure}");
+            let mutant = arguments.mutant.iter().map(|mutant| format!("--mutant {mutant} ")).collect::<String>();
+            println!("{}", failure.to_string().replace("-- --seed ", &format!("-- {mutant}--seed ")));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Draws the history, or the smaller one in which something went wrong.
-fn draw(history: &History, lived: &Result<Report, Failure>, file: &Path) -> std::io::Result<()> {
+fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure>, file: &Path) -> std::io::Result<()> {
     let failure = lived.as_ref().err();
     let changes = failure.map_or_else(|| history.changes().clone(), |failure| Changes::clone(&failure.changes));
     let (diagram, summary) = (Diagram::default(), changes.summary());
     // It is the same history once more: its end is known.
     let _ = history.clone().changed(changes).drawn(&diagram).live();
-    let title = format!("seed {} {summary}", history.seed());
+    let mutant = arguments.mutant.iter().map(|mutant| format!("mutant {mutant}, ")).collect::<String>();
+    let title = format!("{mutant}seed {} {summary}", history.seed());
     std::fs::write(file, diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref()))
 }
 

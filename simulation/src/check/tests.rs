@@ -1,0 +1,228 @@
+//! The judge is worth something only if it notices: each test shows it one thing that must not be, beside things that may.
+
+use std::collections::BTreeMap;
+
+use outrigger::engine::{
+    AppendEntriesReply, AppendOutcome, Epoch, HeartbeatReply, LogTime, Node, RequestId, Round, Vote, VoteReply,
+    VoteRequest,
+};
+
+use super::*;
+use crate::look::Look;
+use crate::machine::Write;
+
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+/// A log whose entries have these terms.
+fn log(terms: &[u64]) -> Stamps {
+    let stamp =
+        |(index, term): (u64, &u64)| Stamp { id: LogId::new(*term, index), log_time: LogTime(index), digest: 7 };
+    Stamps((1..).zip(terms).map(stamp).collect())
+}
+
+fn disk(terms: &[u64], vote: Vote) -> Durable {
+    let mut disk = Durable::default();
+    (disk.vote, disk.log) = (vote, log(terms));
+    disk
+}
+
+const fn vote(term: u64, candidate: NodeId) -> Vote {
+    Vote { term: Term(term), voted_for: Some(candidate) }
+}
+
+/// A node of three as a step has left it.
+struct Seen3 {
+    look: Look,
+    log: Stamps,
+    disks: BTreeMap<NodeId, Durable>,
+}
+
+fn seen(node: NodeId, role: RoleKind, term: u64, terms: &[u64], commit: u64) -> Seen3 {
+    let log = log(terms);
+    let look = Look {
+        node,
+        role,
+        term: Term(term),
+        vote: Vote::default(),
+        leader: None,
+        last: log.last(),
+        flushed: log.last().index,
+        commit: LogIndex(commit),
+        applied: LogIndex(0),
+        matched: Vec::new(),
+    };
+    let disks = [1, 2, 3].map(|id| (NodeId(id), disk(terms, Vote::default()))).into();
+    Seen3 { look, log, disks }
+}
+
+impl Seen3 {
+    fn shown_to(&self, judge: &mut Judge) -> Result<Vec<LogIndex>, Violation> {
+        let members = [1, 2, 3].map(|id| (NodeId(id), Node::default()));
+        let membership = Membership::new(members, []);
+        let callers = Callers::default();
+        let disks = |id: NodeId| self.disks.get(&id);
+        judge.observe(&Observed {
+            life: 1,
+            may_halt: false,
+            look: &self.look,
+            membership: &membership,
+            log: &self.log,
+            checked: 0,
+            callers: &callers,
+            disks: &disks,
+        })
+    }
+}
+
+/// The judge sees these one after the other; which check does the last of them violate?
+fn violated(sights: &[Seen3]) -> Check {
+    let mut judge = Judge::default();
+    let (last, before) = sights.split_last().expect("something is seen");
+    before.iter().for_each(|sight| assert_eq!(sight.shown_to(&mut judge).err(), None));
+    last.shown_to(&mut judge).expect_err("nobody noticed").check
+}
+
+use RoleKind::{Follower, Halted, Leader};
+
+#[test]
+fn two_leaders_in_one_term_are_noticed() {
+    assert_eq!(violated(&[seen(ONE, Leader, 2, &[1], 0), seen(TWO, Leader, 2, &[1], 0)]), Check::ElectionSafety);
+}
+
+#[test]
+fn logs_that_part_before_an_entry_of_both_are_noticed() {
+    assert_eq!(
+        violated(&[seen(ONE, Follower, 3, &[1, 1, 3], 0), seen(TWO, Follower, 3, &[1, 2, 3], 0)]),
+        Check::LogMatching
+    );
+    assert_eq!(violated(&[seen(ONE, Follower, 3, &[2, 1], 0)]), Check::LogMatching);
+    let mut other = seen(TWO, Follower, 1, &[1], 0);
+    other.log.0[0].digest = 8;
+    assert_eq!(violated(&[seen(ONE, Follower, 1, &[1], 0), other]), Check::LogMatching);
+}
+
+#[test]
+fn log_time_that_goes_back_is_noticed() {
+    let mut back = seen(ONE, Follower, 1, &[1, 1], 0);
+    back.log.0[1].log_time = LogTime(0);
+    assert_eq!(violated(&[back]), Check::LogTime);
+}
+
+#[test]
+fn a_leader_that_lacks_what_was_committed_is_noticed() {
+    assert_eq!(
+        violated(&[seen(ONE, Leader, 1, &[1, 1], 2), seen(TWO, Leader, 2, &[1, 2], 0)]),
+        Check::LeaderCompleteness
+    );
+}
+
+#[test]
+fn two_committed_entries_at_one_index_are_noticed() {
+    assert_eq!(
+        violated(&[seen(ONE, Follower, 2, &[1, 1], 2), seen(TWO, Follower, 2, &[1, 2], 2)]),
+        Check::StateMachineSafety
+    );
+}
+
+#[test]
+fn a_commit_that_no_quorum_holds_is_noticed() {
+    let mut alone = seen(ONE, Leader, 1, &[1, 1], 2);
+    alone.disks = BTreeMap::from([(ONE, disk(&[1, 1], Vote::default())), (TWO, disk(&[1], Vote::default()))]);
+    assert_eq!(violated(&[alone]), Check::CommittedOnQuorum);
+}
+
+#[test]
+fn terms_commits_and_what_is_applied_do_not_go_back_while_a_node_lives() {
+    assert_eq!(violated(&[seen(ONE, Follower, 3, &[1], 0), seen(ONE, Follower, 2, &[1], 0)]), Check::Monotonic);
+    assert_eq!(violated(&[seen(ONE, Follower, 3, &[1, 1], 2), seen(ONE, Follower, 3, &[1, 1], 1)]), Check::Monotonic);
+    let mut applied = seen(ONE, Follower, 3, &[1, 1], 1);
+    applied.look.applied = LogIndex(2);
+    assert_eq!(violated(&[applied]), Check::Monotonic);
+}
+
+#[test]
+fn a_node_that_halts_or_tells_of_another_log_is_noticed() {
+    assert_eq!(violated(&[seen(ONE, Halted, 1, &[1], 0)]), Check::Health);
+    let mut other = seen(ONE, Follower, 1, &[1, 1], 0);
+    other.look.last = LogId::new(1, 1);
+    assert_eq!(violated(&[other]), Check::Health);
+}
+
+#[test]
+fn a_leader_that_truncates_is_noticed() {
+    let mut judge = Judge::default();
+    let leader = seen(ONE, Leader, 1, &[1], 0);
+    leader.shown_to(&mut judge).unwrap();
+    assert_eq!(judge.truncated(&leader.look).unwrap_err().check, Check::LeaderAppendOnly);
+    assert_eq!(judge.truncated(&seen(ONE, Follower, 2, &[1], 0).look), Ok(()));
+}
+
+fn said(judge: &mut Judge, message: &Message, disk: &Durable) -> Option<Check> {
+    judge.said((ONE, Term(2)), TWO, message, disk).err().map(|violation| violation.check)
+}
+
+fn granted(term: u64) -> Message {
+    Message::RequestVoteReply(VoteReply { term: Term(term), asked: Term(term), granted: true })
+}
+
+#[test]
+fn a_vote_that_is_not_on_the_disk_is_noticed_and_so_is_a_second_one() {
+    let mut judge = Judge::default();
+    assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(2, TWO))), None);
+    assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(3, ONE))), None, "it has voted, and gone on");
+    assert_eq!(said(&mut judge, &granted(4), &disk(&[], vote(3, TWO))), Some(Check::Promise));
+    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO });
+    assert_eq!(said(&mut judge, &own, &disk(&[], vote(2, ONE))), Some(Check::OneVote));
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_not_on_the_disk_is_noticed() {
+    let mut judge = Judge::default();
+    let matched = |index| {
+        let outcome = AppendOutcome::Matched(LogIndex(index));
+        Message::AppendEntriesReply(AppendEntriesReply {
+            term: Term(2),
+            epoch: Epoch(1),
+            request: RequestId(1),
+            outcome,
+        })
+    };
+    assert_eq!(said(&mut judge, &matched(1), &disk(&[1], vote(2, TWO))), None);
+    assert_eq!(said(&mut judge, &matched(2), &disk(&[1], vote(2, TWO))), Some(Check::Promise));
+    assert_eq!(said(&mut judge, &matched(1), &disk(&[1], vote(1, TWO))), Some(Check::Promise), "nor is its term");
+    let (term, none) = (Term(2), LogIndex(0));
+    let beat = HeartbeatReply { term, asked: term, round: Round(1), received: none, matched: none };
+    assert_eq!(said(&mut judge, &Message::HeartbeatReply(beat), &disk(&[], vote(1, TWO))), Some(Check::Promise));
+}
+
+#[test]
+fn clients_that_are_told_what_is_not_so_are_noticed() {
+    let write = |value| Write { key: 1, value };
+    let (first, second) = (LogId::new(1, 2), LogId::new(1, 3));
+    let told = || {
+        let mut judge = ClientJudge::default();
+        judge.committed(write(1), first.index).unwrap();
+        judge.committed(write(2), second.index).unwrap();
+        judge
+    };
+    let check = |outcome: Result<(), Violation>| outcome.expect_err("nobody noticed").check;
+    assert_eq!(told().written(write(1), first, LogIndex(0)), Ok(()));
+    assert_eq!(check(told().written(write(1), second, LogIndex(0))), Check::Acknowledged);
+    assert_eq!(check(told().written(write(1), first, LogIndex(2))), Check::Acknowledged, "it began later than that");
+    assert_eq!(check(told().refused(write(1))), Check::AtMostOnce);
+    assert_eq!(check(told().committed(write(1), LogIndex(9))), Check::AtMostOnce);
+    let mut refused = told();
+    refused.refused(write(3)).unwrap();
+    assert_eq!(check(refused.committed(write(3), LogIndex(9))), Check::AtMostOnce);
+    assert_eq!(told().read(1, first.index, Some(1), LogIndex(2)), Ok(()));
+    assert_eq!(check(told().read(1, first.index, Some(2), LogIndex(2))), Check::LinearizableRead);
+    assert_eq!(
+        check(told().read(1, first.index, Some(1), LogIndex(3))),
+        Check::LinearizableRead,
+        "older than is known"
+    );
+    let mut lost = told();
+    lost.written(write(1), first, LogIndex(0)).unwrap();
+    assert_eq!(check(lost.kept(|_| None)), Check::Acknowledged);
+}
