@@ -26,7 +26,7 @@
 //! After every step: one leader a term, one vote a node and term, logs that match, leaders that have all that was committed
 //! before them, one committed log that is durable on a quorum as it grows, promises that are durable when they leave, reads
 //! that see what was committed before they were asked, proposals that are committed at most once and never after they were
-//! refused, and every assertion of the engine. What of the past these need is part of a state ([`History`](history)).
+//! refused, and every assertion of the engine. What of the past these need is part of a state (`exploration/history.rs`).
 
 use std::fmt;
 

@@ -31,7 +31,7 @@ pub(crate) fn task(work: impl Future<Output = ()> + Send + 'static) -> Task {
     })
 }
 
-/// What a node takes from its surroundings; see the [module](self). Set by
+/// What a node takes from its surroundings, beside its transport, its log and tokio's clock, which a test can pause. Set by
 /// [`Builder::environment`](crate::Builder::environment), and not needed but for simulations.
 ///
 /// ```
