@@ -83,25 +83,30 @@ pub struct Bounds {
     pub check_quorum: bool,
 }
 
+impl Bounds {
+    /// Two nodes, one election, one proposal, one crash, loss and one copy: what any pair must survive.
+    pub const PAIR: Self = Self {
+        nodes: 2,
+        term_max: 1,
+        log_max: 3,
+        messages_max: 2,
+        crashes: 1,
+        heartbeats: 1,
+        copies: 1,
+        proposals: 1,
+        forwards: 0,
+        reads: 0,
+        loss: true,
+        keeps_late: false,
+        pre_vote: false,
+        check_quorum: false,
+    };
+}
+
 impl Default for Bounds {
-    /// Two nodes, one election, one proposal, one crash, loss and one duplicate.
+    /// [`Bounds::PAIR`].
     fn default() -> Self {
-        Self {
-            nodes: 2,
-            term_max: 1,
-            log_max: 3,
-            messages_max: 2,
-            crashes: 1,
-            heartbeats: 1,
-            copies: 1,
-            proposals: 1,
-            forwards: 0,
-            reads: 0,
-            loss: true,
-            keeps_late: false,
-            pre_vote: false,
-            check_quorum: false,
-        }
+        Self::PAIR
     }
 }
 

@@ -53,57 +53,31 @@ pub(crate) enum Trouble {
 }
 
 impl Trouble {
-    /// Each kind with its name, and how likely it is at least and at most where it is not left out, in parts per million
-    /// of the occasions that there are for it.
+    /// Each kind with its name; how likely it is at least and at most where it is not left out, in parts per million of the
+    /// occasions that there are for it; and what it is, for a list on a terminal.
     #[rustfmt::skip] // a table
-    pub(crate) const ALL: [(Self, &'static str, u64, u64); 20] = [
-        (Self::Loss,         "loss",            1_000,   200_000),
-        (Self::Duplicates,   "duplicates",      1_000,   200_000),
-        (Self::Stragglers,   "stragglers",      1_000,    60_000),
-        (Self::Partitions,   "partitions",    500_000, 1_000_000),
-        (Self::Hunts,        "hunts",         100_000,   900_000),
-        (Self::Crashes,      "crashes",       500_000, 1_000_000),
-        (Self::PowerCuts,    "power-cuts",     20_000,   200_000),
-        (Self::Pauses,       "pauses",         50_000,   400_000),
-        (Self::Outages,      "outages",        10_000,   100_000),
-        (Self::LastWords,    "last-words",        100,     6_000),
-        (Self::SlowFlushes,  "slow-flushes",    1_000,   100_000),
-        (Self::FailingSyncs, "failing-syncs",  50_000,   300_000),
-        (Self::ShortWrites,  "short-writes",    1_000,   100_000),
-        (Self::FullDisks,    "full-disks",     20_000,   200_000),
-        (Self::Damage,       "damage",         10_000,   200_000),
-        (Self::Disguises,    "disguises",      50_000,   400_000),
-        (Self::Losses,       "losses",         10_000,   100_000),
-        (Self::Leaps,        "leaps",          50_000,   500_000),
-        (Self::Drift,        "drift",           1_000,   100_000),
-        (Self::Outsiders,    "outsiders",     300_000,   800_000),
+    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 20] = [
+        (Self::Loss,         "loss",            1_000,   200_000, "a message is lost"),
+        (Self::Duplicates,   "duplicates",      1_000,   200_000, "a message arrives twice"),
+        (Self::Stragglers,   "stragglers",      1_000,    60_000, "a message takes a hundred times as long as others"),
+        (Self::Partitions,   "partitions",    500_000, 1_000_000, "the network comes apart"),
+        (Self::Hunts,        "hunts",         100_000,   900_000, "a leader is struck soon after its election"),
+        (Self::Crashes,      "crashes",       500_000, 1_000_000, "a process dies"),
+        (Self::PowerCuts,    "power-cuts",     20_000,   200_000, "the power of all nodes is cut at once"),
+        (Self::Pauses,       "pauses",         50_000,   400_000, "a process is stopped for a while"),
+        (Self::Outages,      "outages",        10_000,   100_000, "a process stays away for long"),
+        (Self::LastWords,    "last-words",        100,     6_000, "a process dies when it is about to say something"),
+        (Self::SlowFlushes,  "slow-flushes",    1_000,   100_000, "a flush takes fifty times as long as others"),
+        (Self::FailingSyncs, "failing-syncs",  50_000,   300_000, "a sync fails"),
+        (Self::ShortWrites,  "short-writes",    1_000,   100_000, "a write takes only a part of what it was given"),
+        (Self::FullDisks,    "full-disks",     20_000,   200_000, "a disk has no more room for a while"),
+        (Self::Damage,       "damage",         10_000,   200_000, "what was synced is damaged before a start"),
+        (Self::Disguises,    "disguises",      50_000,   400_000, "a node runs from an empty disk, or from an older copy of its own"),
+        (Self::Losses,       "losses",         10_000,   100_000, "a disk is lost for good"),
+        (Self::Leaps,        "leaps",          50_000,   500_000, "a clock leaps ahead or is set back"),
+        (Self::Drift,        "drift",           1_000,   100_000, "clocks run too fast or too slow"),
+        (Self::Outsiders,    "outsiders",     300_000,   800_000, "nodes stay away from the cluster that is healed"),
     ];
-
-    /// What it is, in a few words, for a list on a terminal.
-    pub(crate) fn told(self) -> &'static str {
-        match self {
-            Self::Loss => "a message is lost",
-            Self::Duplicates => "a message arrives twice",
-            Self::Stragglers => "a message takes a hundred times as long as others",
-            Self::Partitions => "the network comes apart",
-            Self::Hunts => "a leader is struck soon after its election",
-            Self::Crashes => "a process dies",
-            Self::PowerCuts => "the power of all nodes is cut at once",
-            Self::Pauses => "a process is stopped for a while",
-            Self::Outages => "a process stays away for long",
-            Self::LastWords => "a process dies when it is about to say something",
-            Self::SlowFlushes => "a flush takes fifty times as long as others",
-            Self::FailingSyncs => "a sync fails",
-            Self::ShortWrites => "a write takes only a part of what it was given",
-            Self::FullDisks => "a disk has no more room for a while",
-            Self::Damage => "what was synced is damaged before a start",
-            Self::Disguises => "a node runs from an empty disk, or from an older copy of its own",
-            Self::Losses => "a disk is lost for good",
-            Self::Leaps => "a clock leaps ahead or is set back",
-            Self::Drift => "clocks run too fast or too slow",
-            Self::Outsiders => "nodes stay away from the cluster that is healed",
-        }
-    }
 
     pub(crate) fn name(self) -> &'static str {
         Self::ALL[self as usize].1
@@ -148,7 +122,7 @@ struct Odds([u64; Trouble::ALL.len()]);
 
 impl Odds {
     fn draw(rng: &mut Rng) -> Self {
-        Self(Trouble::ALL.map(|(_, _, low, high)| if rng.chance(300_000) { 0 } else { rng.between(low, high) }))
+        Self(Trouble::ALL.map(|(_, _, low, high, _)| if rng.chance(300_000) { 0 } else { rng.between(low, high) }))
     }
 }
 
@@ -294,7 +268,7 @@ mod tests {
 
     #[test]
     fn every_trouble_stands_in_its_place_and_is_found_by_its_name() {
-        for (place, (trouble, name, low, high)) in Trouble::ALL.into_iter().enumerate() {
+        for (place, (trouble, name, low, high, _)) in Trouble::ALL.into_iter().enumerate() {
             assert_eq!((trouble as usize, trouble.name(), name.parse()), (place, name, Ok(trouble)));
             assert!(low <= high && high <= 1_000_000, "{name}");
         }

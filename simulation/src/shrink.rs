@@ -68,7 +68,7 @@ impl Changes {
 
     /// The kinds of trouble that can be left out, each with a few words on what it is.
     pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
-        Trouble::ALL.into_iter().map(|(trouble, name, ..)| (name, trouble.told()))
+        Trouble::ALL.into_iter().map(|(_, name, .., told)| (name, told))
     }
 
     pub(crate) fn apply(&self, plan: &mut Plan) {

@@ -23,22 +23,7 @@ fn assert_counts(bounds: Bounds, states: u64, transitions: u64, depth: u64) {
 }
 
 /// Two nodes, one election, one proposal, no fault but loss.
-const TWO: Bounds = Bounds {
-    nodes: 2,
-    term_max: 1,
-    log_max: 3,
-    messages_max: 2,
-    crashes: 0,
-    heartbeats: 1,
-    copies: 0,
-    proposals: 1,
-    forwards: 0,
-    reads: 0,
-    loss: true,
-    keeps_late: false,
-    pre_vote: false,
-    check_quorum: false,
-};
+const TWO: Bounds = Bounds { crashes: 0, copies: 0, ..Bounds::PAIR };
 
 #[test]
 fn two_nodes_elect_and_commit_whatever_is_lost() {

@@ -41,23 +41,7 @@ mod trial {
     use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
     use outrigger_simulation::{Check, mutants};
 
-    /// One crash, one copy: what a pair of nodes must survive.
-    const PAIR: Bounds = Bounds {
-        nodes: 2,
-        term_max: 1,
-        log_max: 3,
-        messages_max: 2,
-        crashes: 1,
-        heartbeats: 1,
-        copies: 1,
-        proposals: 1,
-        forwards: 0,
-        reads: 0,
-        loss: true,
-        keeps_late: false,
-        pre_vote: false,
-        check_quorum: false,
-    };
+    const PAIR: Bounds = Bounds::PAIR;
     /// A proposal by way of a follower.
     const FORWARD: Bounds = Bounds { proposals: 0, forwards: 1, heartbeats: 0, ..PAIR };
     /// Three nodes through two terms, without any fault but loss.
