@@ -164,15 +164,7 @@ impl FaultyDisk {
     pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) -> bool {
         let mut state = self.lock_state();
         let Some(inode) = state.find(path).and_then(|inode| state.inodes.get_mut(&inode)) else { return false };
-        let at = index(offset);
-        let mut found = false;
-        for bytes in [&mut inode.cache, &mut inode.platter] {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << (bit % 8);
-                found = true;
-            }
-        }
-        found
+        inode.damage(index(offset), |byte| *byte ^= 1 << (bit % 8))
     }
 
     /// Overwrites bytes of a file, on the platter and in the cache, past all accounting; the file does not grow.
@@ -180,9 +172,8 @@ impl FaultyDisk {
     pub fn overwrite(&self, path: &Path, offset: u64, bytes: &[u8]) -> bool {
         let mut state = self.lock_state();
         let Some(inode) = state.find(path).and_then(|inode| state.inodes.get_mut(&inode)) else { return false };
-        for target in [&mut inode.cache, &mut inode.platter] {
-            let (start, end) = (index(offset).min(target.len()), (index(offset) + bytes.len()).min(target.len()));
-            target[start..end].copy_from_slice(&bytes[..end - start]);
+        for (at, byte) in (index(offset)..).zip(bytes) {
+            inode.damage(at, |old| *old = *byte);
         }
         true
     }
