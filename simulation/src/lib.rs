@@ -118,6 +118,7 @@
 use std::any::Any;
 use std::fmt;
 
+mod by_node;
 mod check;
 mod clock;
 mod count;

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::{codec, frame};
 
@@ -95,7 +95,9 @@ impl Network {
     pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
         let buffer = &mut self.buffer;
         codec::encode(message, GROUP, frame::BODY_BYTES_MAX, buffer).expect("messages stay far below the frame limit");
-        buffer.copy_to_bytes(buffer.remaining())
+        let bytes = buffer.to_vec().into();
+        buffer.clear();
+        bytes
     }
 
     /// Cuts links, in one of the ways in which networks come apart.

@@ -14,6 +14,7 @@ use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
+use crate::by_node::place;
 use crate::check::{Check, Checks, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
@@ -112,10 +113,6 @@ impl Nodes {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.0.iter()
     }
-}
-
-fn place(id: NodeId) -> Option<usize> {
-    usize::try_from(id.0.checked_sub(1)?).ok()
 }
 
 /// A node that lives.

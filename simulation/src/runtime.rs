@@ -9,7 +9,7 @@
 //!
 //! Nothing here waits or draws: the world takes the effects and decides when each comes about.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 
 use outrigger::engine::{
@@ -20,6 +20,7 @@ use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::FaultyDisk;
 
+use crate::by_node::ByNode;
 use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Machine};
 use crate::plan::Plan;
@@ -96,7 +97,7 @@ pub(crate) struct Runtime {
     /// How much work the state machine's lane takes.
     work_max: usize,
     /// What each peer lane sends now.
-    sending: BTreeMap<NodeId, Sending>,
+    sending: ByNode<Sending>,
 }
 
 impl Runtime {
@@ -126,7 +127,7 @@ impl Runtime {
             work: VecDeque::new(),
             apply_waits: false,
             work_max: plan.apply_lane,
-            sending: BTreeMap::new(),
+            sending: ByNode::default(),
         }
     }
 
@@ -220,11 +221,11 @@ impl Runtime {
 
     /// A peer lane has sent what it was sending; the message leaves, unless its stream has ended.
     pub(crate) fn end_sending(&mut self, target: NodeId, request: RequestId) -> Option<Event> {
-        let done = self.sending.remove(&target)?;
-        if done.request != request {
-            self.sending.insert(target, done);
+        let under_way = self.sending.get(target)?;
+        if under_way.request != request {
             return None;
         }
+        let done = self.sending.remove(target)?;
         self.effects.push(Effect::Send(target, done.message));
         Some(done.sent)
     }
@@ -281,7 +282,7 @@ impl Runtime {
         let Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } = command else {
             panic!("{command:?} is no Replicate");
         };
-        if self.sending.contains_key(&target) {
+        if self.sending.get(target).is_some() {
             return Ok(Some(command));
         }
         let Some(batches) = self.log.between(prev, last, bytes_max)? else {
@@ -305,7 +306,7 @@ impl Runtime {
         let Command::ReplicateCommitted { target, term, commit } = command else {
             panic!("{command:?} is no ReplicateCommitted");
         };
-        if self.sending.contains_key(&target) {
+        if self.sending.get(target).is_some() {
             return Some(command);
         }
         self.effects.push(Effect::Send(target, Message::Committed { term, commit }));

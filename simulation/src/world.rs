@@ -233,7 +233,7 @@ impl World {
         }
         match happening {
             Happening::Wake { node, life, due } => self.wake(node, life, due)?,
-            Happening::Request { node, life, event } => self.request(node, life, &event)?,
+            Happening::Request { node, life, event } => self.request(node, life, event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
@@ -267,7 +267,7 @@ impl World {
         self.nodes.at(node).map(|node| node.paused_until).filter(|until| *until > self.now)
     }
 
-    fn request(&mut self, node: NodeId, life: u64, event: &Event) -> Result<(), Violation> {
+    fn request(&mut self, node: NodeId, life: u64, event: Event) -> Result<(), Violation> {
         if self.alive(node, life).is_some() { self.step(node, event) } else { Ok(()) }
     }
 
@@ -277,7 +277,7 @@ impl World {
         let Some(running) = self.alive(node, life).filter(|running| running.armed == Some(due)) else { return Ok(()) };
         running.armed = None;
         if running.driver.poll_timeout().is_some_and(|deadline| deadline <= own) {
-            return self.step(node, &Event::Timeout);
+            return self.step(node, Event::Timeout);
         }
         self.arm(node);
         Ok(())
@@ -304,7 +304,7 @@ impl World {
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
-        self.step(target, &Event::Received { from, message })
+        self.step(target, Event::Received { from, message })
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -314,7 +314,7 @@ impl World {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
-        self.step(node, &event)
+        self.step(node, event)
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -322,13 +322,12 @@ impl World {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
         let (event, was_full) = running.runtime.end_work();
-        self.settle(node)?;
-        if let Some(event) = event {
-            self.step(node, &event)?;
+        match event {
+            Some(event) => self.step(node, event)?,
+            None => self.settle(node)?,
         }
-        if let Some(running) = self.alive(node, life).filter(|_| was_full) {
-            running.room(Lane::Apply, own);
-        }
+        let Some(running) = self.alive(node, life).filter(|_| was_full) else { return Ok(()) };
+        running.room(Lane::Apply, own);
         self.settle(node)
     }
 
@@ -336,23 +335,27 @@ impl World {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
-        self.step(node, &sent)?;
-        if let Some(running) = self.alive(node, life) {
-            running.room(Lane::Peer(target), own);
-        }
-        self.settle(node)
+        self.step(node, sent)?;
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        running.room(Lane::Peer(target), own);
+        if running.runtime.effects.is_empty() { Ok(()) } else { self.settle(node) }
     }
 
     /// Hands an event to a node, if it lives, and brings about what follows.
-    fn step(&mut self, node: NodeId, event: &Event) -> Result<(), Violation> {
+    fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
         let (now, own) = (Instant(self.now), self.time_at(node));
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         running.runtime.now = now;
-        running.runtime.trace.note(now, node, '>', event);
-        running.driver.step(event.clone(), own, &mut running.runtime);
+        running.runtime.trace.note(now, node, '>', &event);
+        // The model is told of it afterwards; where there is none, nothing need be copied.
+        let told = self.checks.model.then(|| event.clone());
+        running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
-        self.refine(node, &look, event)?;
+        match told {
+            Some(event) => self.refine(node, &look, &event)?,
+            None => running.runtime.notes.clear(),
+        }
         self.settle_as_seen(node, &look)
     }
 
@@ -427,7 +430,7 @@ impl World {
         let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
         // Whoever runs there now hears of it, late and wrongly addressed as such words may come. A message that outlived
         // its sender's last life is refused, and rightly so: the present life must not mind.
-        self.step(peer.node, &Event::Refused { by, met: reason.met(), reason: reason.to_string() })
+        self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })
     }
 
     /// A node has stopped for good: its process ends, and whoever runs it sees to what made it stop.
@@ -464,9 +467,12 @@ impl World {
         if delays.are_none() {
             return Ok(());
         }
-        let bytes = self.network.encode(message);
-        for delay in delays {
-            self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
+        let mut bytes = Some(self.network.encode(message));
+        let mut delays = delays.into_iter().peekable();
+        while let Some(delay) = delays.next() {
+            // The last copy is what was encoded itself: most messages have no other.
+            let message = if delays.peek().is_some() { bytes.clone() } else { bytes.take() };
+            self.after(delay, Happening::Arrive { target, from: peer, message });
         }
         Ok(())
     }

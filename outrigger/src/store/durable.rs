@@ -306,7 +306,12 @@ fn decoded(run: Run) -> Result<Batch, StorageError> {
         let failed = |error| StorageError::new(format!("entry {index} of term {} is not readable: {error}", run.term));
         envelope::decode(bytes).map_err(failed)
     };
-    let payloads: Arc<[Payload]> = (run.first..).zip(run.payloads).map(named).collect::<Result<_, _>>()?;
+    // Not collected: a list whose items may fail grows by doubling, and most runs hold one entry.
+    let mut payloads = Vec::with_capacity(run.payloads.len());
+    for entry in (run.first..).zip(run.payloads) {
+        payloads.push(named(entry)?);
+    }
+    let payloads: Arc<[Payload]> = payloads.into();
     if payloads.is_empty() || run.first == 0 {
         return Err(StorageError::new(format!("a run of {} entries at {first} is none", payloads.len())));
     }

@@ -297,7 +297,7 @@ impl World {
         self.settle(id)?;
         if is_new {
             let membership = Arc::new(initial_members(&self.plan));
-            self.step(id, &Event::Initialize { token: NOBODY, membership })?;
+            self.step(id, Event::Initialize { token: NOBODY, membership })?;
         }
         for target in self.plan.node_ids().filter(|target| *target != id) {
             for delay in self.network.route(&self.plan, id, target) {

@@ -1,0 +1,60 @@
+//! Something for each node: nodes are numbered from 1, so a list finds it faster than a map.
+
+use outrigger::engine::NodeId;
+
+/// A map from nodes, whose ids are small.
+#[derive(Debug)]
+pub(crate) struct ByNode<T>(Vec<Option<T>>);
+
+impl<T> ByNode<T> {
+    pub(crate) fn get(&self, node: NodeId) -> Option<&T> {
+        self.0.get(place(node)?)?.as_ref()
+    }
+
+    /// Answers with what was there.
+    pub(crate) fn insert(&mut self, node: NodeId, value: T) -> Option<T> {
+        let place = place(node).expect("nodes are numbered from 1");
+        if self.0.len() <= place {
+            self.0.resize_with(place + 1, || None);
+        }
+        self.0[place].replace(value)
+    }
+
+    pub(crate) fn remove(&mut self, node: NodeId) -> Option<T> {
+        self.0.get_mut(place(node)?)?.take()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl<T> Default for ByNode<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+/// Where a node stands in a list of all.
+pub(crate) fn place(node: NodeId) -> Option<usize> {
+    usize::try_from(node.0.checked_sub(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_node_has_its_own_and_zero_is_none() {
+        let mut names = ByNode::default();
+        assert_eq!((names.insert(NodeId(3), 'c'), names.insert(NodeId(1), 'a')), (None, None));
+        assert_eq!([0, 1, 2, 3, 4].map(|id| names.get(NodeId(id)).copied()), [None, Some('a'), None, Some('c'), None]);
+        assert_eq!(
+            (names.insert(NodeId(3), 'C'), names.remove(NodeId(3)), names.remove(NodeId(3))),
+            (Some('c'), Some('C'), None)
+        );
+        assert_eq!((names.remove(NodeId(0)), names.remove(NodeId(9))), (None, None));
+        names.clear();
+        assert_eq!(names.get(NodeId(1)), None);
+    }
+}
