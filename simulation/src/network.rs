@@ -91,6 +91,11 @@ impl Network {
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
     }
 
+    /// Whether a link carries nothing.
+    pub(crate) fn cuts(&self, from: NodeId, target: NodeId) -> bool {
+        self.cut.contains(&(from, target))
+    }
+
     /// The bytes of a message, as a connection would carry them.
     pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
         let buffer = &mut self.buffer;

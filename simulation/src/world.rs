@@ -171,6 +171,7 @@ impl World {
 
     /// What went wrong, and what had struck until then.
     pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
+        self.diagram.iter().for_each(|diagram| diagram.end(self.now));
         Failure {
             seed,
             milliseconds: self.now / MILLISECOND,
@@ -453,8 +454,8 @@ impl World {
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
         let delays = self.network.route(&self.plan, from, target);
         self.mark(|| {
-            let arrives = delays.into_iter().map(|delay| self.now + delay).collect();
-            Mark::Message { from, to: target, text: message.to_string(), arrives }
+            let arrives = delays.into_iter().map(|delay| self.now + delay);
+            Mark::message((from, target), message, arrives, self.network.cuts(from, target))
         });
         // Nobody listens to a node in disguise, so it may say anything.
         let is_itself = node.disguise().is_none();

@@ -239,7 +239,8 @@ impl World {
         node.paused_until = self.now + lasts;
         node.disturbed_at = node.paused_until;
         self.trace.note(Instant(self.now), id, '!', &"is paused");
-        self.mark(|| Mark::World { text: format!("node {id} is paused for {} ms", lasts / MILLISECOND) });
+        let until = self.now + lasts;
+        self.mark(|| Mark::Pause { node: id, until, text: format!("is paused for {} ms", lasts / MILLISECOND) });
     }
 
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {

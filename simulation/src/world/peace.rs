@@ -17,6 +17,7 @@ use super::World;
 use super::happening::Happening;
 use crate::check::{Violation, require};
 use crate::count::note;
+use crate::diagram::Mark;
 use crate::look::Look;
 use crate::node::Node;
 use crate::plan::{SECOND, Trouble};
@@ -77,6 +78,7 @@ impl World {
             }
         }
         self.leave_some_outside()?;
+        self.mark(|| Mark::World { text: format!("the faults are over; {}", self.network) });
         self.workload.become_calm(&self.plan);
         for node in nodes {
             self.start(node)?;
@@ -171,6 +173,7 @@ impl World {
         let Some((_, leader)) = self.reign else { return };
         self.peace = Peace::Still;
         self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
+        self.mark(|| Mark::Emptied);
         let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
         // With one follower less there must still be a quorum.
         if self.plan.pre_vote && followers.len() >= self.plan.majority() {
