@@ -1,10 +1,12 @@
 //! The command line, read by hand: the model depends on nothing, not even to parse flags.
 
 use outrigger_model::explore::Bounds;
+use outrigger_model::extended;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
-Visits every state that raft.tla can reach within bounds, and prints a shortest way to a violated invariant.
+Visits every state that raft.tla can reach within bounds, and prints a shortest way to a violated invariant. With
+--extended the same for the extended model: batches, writes that are not durable at once, step-down, reads.
 
 Usage: cargo run --release -p outrigger-model --example explore -- [OPTIONS]
 
@@ -14,6 +16,12 @@ Bounds (a state outside is generated, but neither counted as distinct nor search
   --max-term N       last term; servers begin in term 1            [default: 2]
   --max-log N        entries in the longest log                    [default: 1]
   --max-messages N   messages in flight, no two of them equal      [default: 1]
+
+Of the extended model:
+  --extended         search it instead of raft.tla; --values, --max-messages, --symmetry and --histories are raft.tla's,
+                     servers begin in term 0, and of LIST below there is `restart` alone
+  --max-batch N      entries that a client asks for at once        [default: 1]
+  --reads N          reads that clients ask for                    [default: 0]
 
 What is searched:
   --symmetry         take states for one that differ in the names of servers only (up to 6 servers)
@@ -34,6 +42,7 @@ Examples:
   explore --servers 3 --max-messages 2 --symmetry --max-states 20000000
   explore --servers 3 --max-term 3 --without restart,duplicate --prefix 'Timeout(s1); RequestVote(s1, s2)'
   explore --servers 3 --max-term 5 --without restart,duplicate,drop --script model/tests/scripts/figure_8.txt
+  explore --extended --servers 2 --max-term 2 --max-log 2 --max-batch 2 --without restart
 
 The last line counts as TLC counts: generated=12861 distinct=1645 depth=28 violations=0
 
@@ -45,6 +54,11 @@ Exit code: 0 nothing is wrong and the bounds are exhausted, 1 a violation (print
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Arguments {
     pub(crate) bounds: Bounds,
+    /// Whether the extended model is searched.
+    pub(crate) is_extended: bool,
+    /// The bounds that only the extended model has, as far as they were given.
+    pub(crate) batch_max: Option<usize>,
+    pub(crate) reads: Option<u64>,
     pub(crate) has_symmetry: bool,
     pub(crate) has_histories: bool,
     /// Names of actions, as they were written.
@@ -75,6 +89,9 @@ impl Default for Arguments {
     fn default() -> Self {
         Self {
             bounds: Bounds { servers: 2, values: 1, term_max: 2, log_max: 1, messages_max: 1 },
+            is_extended: false,
+            batch_max: None,
+            reads: None,
             has_symmetry: false,
             has_histories: false,
             without: Vec::new(),
@@ -116,6 +133,7 @@ impl Arguments {
     /// Turns on what `flag` stands for; `false` if it is no switch.
     fn switch(&mut self, flag: &str) -> bool {
         match flag {
+            "--extended" => self.is_extended = true,
             "--symmetry" => self.has_symmetry = true,
             "--histories" => self.has_histories = true,
             "--quiet" => self.is_quiet = true,
@@ -132,6 +150,8 @@ impl Arguments {
             "--max-term" => self.bounds.term_max = number(flag, &value()?)?,
             "--max-log" => self.bounds.log_max = number(flag, &value()?)?,
             "--max-messages" => self.bounds.messages_max = number(flag, &value()?)?,
+            "--max-batch" => self.batch_max = Some(number(flag, &value()?)?),
+            "--reads" => self.reads = Some(number(flag, &value()?)?),
             "--max-states" => self.states_max = Some(number(flag, &value()?)?),
             "--without" => self.without.extend(value()?.split(',').map(|name| name.trim().to_owned())),
             "--script" => self.script(ScriptSource::File(value()?))?,
@@ -146,6 +166,36 @@ impl Arguments {
             other => return Err(format!("unknown option `{other}`")),
         }
         Ok(())
+    }
+
+    /// The bounds of a search through the extended model.
+    ///
+    /// # Errors
+    /// If something was asked for that only raft.tla has.
+    pub(crate) fn extended_bounds(&self) -> Result<extended::Bounds, String> {
+        let Bounds { servers, values, term_max, log_max, messages_max } = self.bounds;
+        let usual = Self::default().bounds;
+        if !(1..=8).contains(&servers) {
+            return Err(format!("the number of servers cannot be {servers}: choose from 1 to 8"));
+        }
+        if self.has_symmetry || self.has_histories || (values, messages_max) != (usual.values, usual.messages_max) {
+            return Err("--values, --max-messages, --symmetry and --histories do not go with --extended".into());
+        }
+        if let Some(other) = self.without.iter().find(|name| *name != "restart") {
+            return Err(format!("--without cannot be `{other}` with --extended: only `restart`"));
+        }
+        let restarts = self.without.is_empty();
+        let (batch_max, reads) = (self.batch_max.unwrap_or(1), self.reads.unwrap_or(0));
+        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts })
+    }
+
+    /// # Errors
+    /// If something was asked for that only the extended model has.
+    pub(crate) fn refuse_extended(&self) -> Result<(), String> {
+        match (self.batch_max, self.reads) {
+            (None, None) => Ok(()),
+            _ => Err("--max-batch and --reads go with --extended only".into()),
+        }
     }
 
     fn script(&mut self, source: ScriptSource) -> Result<(), String> {
@@ -171,9 +221,13 @@ mod tests {
     #[test]
     fn every_option_is_heard() {
         let line = "--servers 3 --values=2 --max-term 4 --max-log 5 --max-messages 6 --max-states 1_000 --symmetry \
-                    --histories --quiet --without restart,duplicate --without drop --script story.txt --output json";
+                    --histories --quiet --without restart,duplicate --without drop --script story.txt --output json \
+                    --extended --max-batch 7 --reads 8";
         let expected = Arguments {
             bounds: Bounds { servers: 3, values: 2, term_max: 4, log_max: 5, messages_max: 6 },
+            is_extended: true,
+            batch_max: Some(7),
+            reads: Some(8),
             has_symmetry: true,
             has_histories: true,
             without: ["restart", "duplicate", "drop"].map(String::from).to_vec(),

@@ -1,13 +1,13 @@
-//! Searches raft.tla within bounds from the command line: see `--help`.
+//! Searches raft.tla, or the extended model, within bounds from the command line: see `--help`.
 
 mod arguments;
 mod output;
 
 use arguments::{Arguments, HELP, Request, ScriptSource};
 use output::Meter;
-use outrigger_model::Action;
-use outrigger_model::explore::{Raft, Report, Script, Search, Verdict};
-use outrigger_model::invariant::Violation;
+use outrigger_model::explore::{Raft, Report, Script, Search, TransitionSystem, Verdict};
+use outrigger_model::extended::Explored;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -30,32 +30,40 @@ fn main() -> ExitCode {
 
 /// The whole program: what `words` ask for, with results on `out` and the rest on `err`.
 fn run(words: impl IntoIterator<Item = String>, out: &mut impl Write, err: &mut impl Write) -> io::Result<End> {
-    let explored = match arguments::parse(words) {
+    let told = match arguments::parse(words) {
         Ok(Request::Help) => {
             write!(out, "{HELP}")?;
             return Ok(End::Exhausted);
         }
-        Ok(Request::Explore(arguments)) => explore(&arguments, err).map(|report| (arguments, report)),
+        Ok(Request::Explore(arguments)) if arguments.is_extended => arguments
+            .extended_bounds()
+            .and_then(|bounds| explore(Explored::new(arguments.bounds.servers, bounds), &arguments, err))
+            .map(|report| tell(&report, &arguments, out)),
+        Ok(Request::Explore(arguments)) => {
+            let report = raft(&arguments).and_then(|raft| explore(raft, &arguments, err));
+            report.map(|report| tell(&report, &arguments, out))
+        }
         Err(problem) => Err(problem),
     };
-    match explored {
-        Ok((arguments, report)) => {
-            if arguments.is_json {
-                output::write_json(&report, out)?;
-            } else {
-                output::write_text(&report, out)?;
-            }
-            Ok(end(&report))
-        }
-        Err(problem) => {
-            writeln!(err, "explore: {problem}\nTry `--help`.")?;
-            Ok(End::Usage)
-        }
-    }
+    told.unwrap_or_else(|problem| {
+        writeln!(err, "explore: {problem}\nTry `--help`.")?;
+        Ok(End::Usage)
+    })
 }
 
-/// Searches as it is told.
-fn explore(arguments: &Arguments, err: &mut impl Write) -> Result<Report<Action<u8>, Violation<u8>>, String> {
+/// Prints what was found.
+fn tell<A: Display, V: Display>(report: &Report<A, V>, arguments: &Arguments, out: &mut impl Write) -> io::Result<End> {
+    if arguments.is_json {
+        output::write_json(report, out)?;
+    } else {
+        output::write_text(report, out)?;
+    }
+    Ok(end(report))
+}
+
+/// raft.tla as it is to be searched.
+fn raft(arguments: &Arguments) -> Result<Raft, String> {
+    arguments.refuse_extended()?;
     let mut raft = Raft::new(arguments.bounds).map_err(|error| error.to_string())?;
     if arguments.has_symmetry {
         raft = raft.with_symmetry().map_err(|error| error.to_string())?;
@@ -66,7 +74,16 @@ fn explore(arguments: &Arguments, err: &mut impl Write) -> Result<Report<Action<
     for action in &arguments.without {
         raft = raft.without(action).map_err(|error| error.to_string())?;
     }
-    let mut search = Search::new(raft).after(script(arguments.script.as_ref())?);
+    Ok(raft)
+}
+
+/// Searches as it is told.
+fn explore<T: TransitionSystem>(
+    system: T,
+    arguments: &Arguments,
+    err: &mut impl Write,
+) -> Result<Report<T::Action, T::Violation>, String> {
+    let mut search = Search::new(system).after(script(arguments.script.as_ref())?);
     if let Some(states_max) = arguments.states_max {
         search = search.states_max(states_max);
     }
@@ -118,6 +135,34 @@ mod tests {
     }
 
     #[test]
+    fn the_extended_model_is_counted_in_the_same_words() {
+        let (end, out, _) = run_with(&["--extended", "--max-term", "1"]);
+        assert_eq!(end, End::Exhausted);
+        assert_eq!(out.lines().last(), Some("generated=10677 distinct=1349 depth=19 violations=0"));
+    }
+
+    #[test]
+    fn the_bounds_of_the_extended_model_are_heard() {
+        let count = |words: &[&str]| {
+            let (end, out, _) = run_with(&[&["--extended", "--max-term", "1", "--servers", "1"], words].concat());
+            assert_eq!(end, End::Exhausted, "{words:?}");
+            let last = out.lines().last().expect("it ends with its counts").to_owned();
+            last.split(' ')
+                .find_map(|it| it.strip_prefix("generated="))
+                .expect("a count")
+                .parse::<u64>()
+                .expect("a number")
+        };
+        let usual = count(&[]);
+        let lasting = count(&["--without", "restart"]);
+        assert!(lasting < usual);
+        assert!(count(&["--reads", "1"]) > usual);
+        assert!(count(&["--max-log", "2", "--max-batch", "2"]) > count(&["--max-log", "2"]));
+        let words = ["--without", "restart", "--prefix", "Timeout(s1)"];
+        assert!(count(&words) < lasting, "what was before is not counted");
+    }
+
+    #[test]
     fn a_limit_that_is_reached_is_no_proof() {
         let (end, out, _) = run_with(&["--max-states", "100"]);
         assert_eq!(end, End::NotExhausted);
@@ -140,7 +185,11 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_two_and_says_why() {
-        let wrong: [&[&str]; 6] = [
+        let wrong: [&[&str]; 10] = [
+            &["--reads", "1"],
+            &["--extended", "--symmetry"],
+            &["--extended", "--without", "drop"],
+            &["--extended", "--servers", "9"],
             &["--nonsense"],
             &["--servers", "9"],
             &["--servers", "7", "--symmetry"],

@@ -120,6 +120,12 @@ impl Node {
         self.config.node.node
     }
 
+    /// What is on its way to the disk.
+    #[cfg(test)]
+    pub(super) fn writes_pending(&self) -> impl std::fmt::Debug {
+        &self.pending
+    }
+
     /// How many writes are on their way to the disk.
     pub(super) fn pending(&self) -> usize {
         self.pending.len()

@@ -42,14 +42,14 @@ struct Spent {
 #[derive(Clone, Debug)]
 pub struct State {
     /// By id.
-    nodes: Vec<Arc<Node>>,
-    network: Network,
-    history: Arc<History>,
+    pub(super) nodes: Vec<Arc<Node>>,
+    pub(super) network: Network,
+    pub(super) history: Arc<History>,
     spent: Spent,
     /// Whether nothing has happened yet.
-    is_first: bool,
+    pub(super) is_first: bool,
     /// What went wrong in the step that led here.
-    violation: Option<Violation>,
+    pub(super) violation: Option<Violation>,
 }
 
 /// A small cluster of engines within bounds: states and steps for a search.
@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// All that can happen to a node.
-    fn causes(&self, state: &State, node: &Node) -> Vec<Cause> {
+    pub(super) fn causes(&self, state: &State, node: &Node) -> Vec<Cause> {
         let (bounds, spent) = (&self.bounds, &state.spent);
         let term = node.engine.vote().term.0;
         let leader = node.engine.leadership().1;
@@ -126,29 +126,16 @@ impl Cluster {
         causes
     }
 
-    /// The messages that can arrive at a node: each with its place, and how.
-    fn arrivals(&self, state: &State, node: &Node) -> Vec<(usize, Cause)> {
-        let leader = node.engine.leadership().1;
-        let is_follower = leader.is_some_and(|leader| leader != node.id());
-        let mut arrivals = Vec::new();
-        for (place, envelope) in state.network.different().filter(|(_, envelope)| envelope.to == node.id()) {
-            let mut arrive = |leader_silent| {
-                arrivals.push((place, Cause::Receive { envelope: Arc::clone(envelope), leader_silent }));
-            };
-            arrive(false);
-            if is_follower && matches!(envelope.message, Message::PreVote(_)) {
-                arrive(true);
-            }
-        }
-        arrivals
-    }
-
     /// Adds an action for each choice of what the node's messages come to.
     fn append(&self, state: &State, node: &Arc<Node>, place: Option<usize>, cause: Cause, actions: &mut Vec<Action>) {
         let outcome = self.pool.outcome(node, &cause, || outcome(node, &cause, Effects::default()));
-        let action = Action { id: node.id(), cause, place, leaves_copy: false, lost: 0, outcome };
+        self.choose(state, Action { id: node.id(), cause, place, leaves_copy: false, lost: 0, outcome }, actions);
+    }
+
+    /// Adds an action as often as there are choices: whether a copy stays behind, and which messages are lost.
+    pub(super) fn choose(&self, state: &State, action: Action, actions: &mut Vec<Action>) {
         self.choose_losses(state, &action, actions);
-        if place.is_some() && state.spent.copies < self.bounds.copies {
+        if action.place.is_some() && state.spent.copies < self.bounds.copies {
             self.choose_losses(state, &Action { leaves_copy: true, ..action }, actions);
         }
     }
@@ -182,6 +169,15 @@ fn at(id: NodeId) -> usize {
     usize::try_from(id.0 - 1).expect("few nodes, from 1 on")
 }
 
+/// The ways in which a message can arrive at a node.
+pub(super) fn arrivals(node: &Node, envelope: &Arc<Envelope>) -> impl Iterator<Item = Cause> {
+    let leader = node.engine.leadership().1;
+    let is_follower = leader.is_some_and(|leader| leader != node.id());
+    let also_silent = is_follower && matches!(envelope.message, Message::PreVote(_));
+    let arrive = |leader_silent| Cause::Receive { envelope: Arc::clone(envelope), leader_silent };
+    [Some(arrive(false)), also_silent.then(|| arrive(true))].into_iter().flatten()
+}
+
 /// Whether a message changes nothing if it arrives now.
 fn does_nothing(node: &Node, envelope: &Envelope) -> bool {
     let mut effects = Effects::default();
@@ -193,7 +189,7 @@ fn does_nothing(node: &Node, envelope: &Envelope) -> bool {
 }
 
 /// What comes of a cause, an assertion that fails included.
-fn outcome(node: &Node, cause: &Cause, mut effects: Effects) -> Outcome {
+pub(super) fn outcome(node: &Node, cause: &Cause, mut effects: Effects) -> Outcome {
     let mut node = node.clone();
     let handled = panic::catch_unwind(AssertUnwindSafe(|| take_place(&mut node, cause, &mut effects)));
     let failed =
@@ -231,6 +227,24 @@ fn take_place(node: &mut Node, cause: &Cause, effects: &mut Effects) -> Result<(
 }
 
 impl State {
+    /// What counts of what was, and of what there is.
+    pub(super) fn past(&self) -> Fingerprint {
+        let Spent { crashes, heartbeats, copies, proposals, forwards, reads } = self.spent;
+        let mut out = Fingerprint::default();
+        [crashes, heartbeats, copies, proposals, forwards, reads]
+            .into_iter()
+            .for_each(|spent| out.number(u64::from(spent)));
+        self.history.fingerprint(&mut out);
+        out.number(self.network.len() as u64);
+        out
+    }
+
+    /// What counts of its nodes, and of the messages between them.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &Fingerprint> + Clone {
+        let nodes = self.nodes.iter().map(|node| &node.fingerprint);
+        nodes.chain(self.network.iter().map(|envelope| &envelope.fingerprint))
+    }
+
     /// What the outcome of an action makes of this state.
     fn change(&mut self, action: &Action) -> Result<(), Violation> {
         let outcome = &action.outcome;
@@ -301,8 +315,10 @@ impl TransitionSystem for Cluster {
             for cause in self.causes(state, node) {
                 self.append(state, node, None, cause, actions);
             }
-            for (place, cause) in self.arrivals(state, node) {
-                self.append(state, node, Some(place), cause, actions);
+            for (place, envelope) in state.network.different().filter(|(_, envelope)| envelope.to == node.id()) {
+                for cause in arrivals(node, envelope) {
+                    self.append(state, node, Some(place), cause, actions);
+                }
             }
         }
     }
@@ -324,16 +340,8 @@ impl TransitionSystem for Cluster {
     }
 
     fn key(&self, state: &State, key: &mut Vec<u8>) -> u64 {
-        let Spent { crashes, heartbeats, copies, proposals, forwards, reads } = state.spent;
-        let mut out = Fingerprint::default();
-        [crashes, heartbeats, copies, proposals, forwards, reads]
-            .into_iter()
-            .for_each(|spent| out.number(u64::from(spent)));
-        state.history.fingerprint(&mut out);
-        out.number(state.network.len() as u64);
-        let nodes = state.nodes.iter().map(|node| &node.fingerprint);
-        let messages = state.network.iter().map(|envelope| &envelope.fingerprint);
-        Fingerprint::canonical([&out].into_iter().chain(nodes).chain(messages), key);
+        let past = state.past();
+        Fingerprint::canonical([&past].into_iter().chain(state.parts()), key);
         1
     }
 

@@ -6,6 +6,8 @@ use outrigger_model::explore::TransitionSystem;
 
 use super::{Bounds, Cluster, State};
 
+mod raw;
+
 fn key(cluster: &Cluster, state: &State) -> Vec<u8> {
     let mut key = Vec::new();
     cluster.key(state, &mut key);
