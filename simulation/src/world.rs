@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Term, Token};
+use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
 use crate::Failure;
-use crate::check::{Check, Checks, Judge, Violation, require};
+use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::{Diagram, Mark};
 use crate::history::History;
@@ -36,6 +36,7 @@ use crate::workload::{Wish, Workload};
 mod faults;
 mod happening;
 mod hosting;
+mod office;
 mod peace;
 mod queue;
 mod verdict;
@@ -68,6 +69,8 @@ pub(crate) struct World {
     workload: Workload,
     /// What must hold.
     judge: Judge,
+    /// What holds for leaders.
+    terms: Terms,
     /// The model beside it.
     refinement: Refinement,
     /// What the model is told that is not so.
@@ -128,6 +131,7 @@ impl World {
             network,
             workload,
             judge: Judge::default(),
+            terms: plan.terms(),
             refinement: Refinement::new(plan.node_ids()),
             #[cfg(test)]
             falsify: None,
@@ -237,7 +241,7 @@ impl World {
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
-            Happening::SendEnds { node, life, target, request } => self.end_sending(node, life, target, request)?,
+            Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
             Happening::Ask { client } => self.ask(client),
             Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
             Happening::Strike => self.strike()?,
@@ -304,6 +308,7 @@ impl World {
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
+        self.speak_strangely(target, message.as_ref())?;
         self.step(target, &Event::Received { from, message })
     }
 
@@ -314,6 +319,7 @@ impl World {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
+        self.echo(node, life, &event);
         self.step(node, &event)
     }
 
@@ -324,6 +330,7 @@ impl World {
         let (event, was_full) = running.runtime.end_work();
         self.settle(node)?;
         if let Some(event) = event {
+            self.echo(node, life, &event);
             self.step(node, &event)?;
         }
         if let Some(running) = self.alive(node, life).filter(|_| was_full) {
@@ -332,11 +339,18 @@ impl World {
         self.settle(node)
     }
 
-    fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, request: RequestId) -> Result<(), Violation> {
+    fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, number: u64) -> Result<(), Violation> {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
-        let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
-        self.step(node, &sent)?;
+        let sent = running.runtime.end_sending(target, number)?;
+        self.settle(node)?;
+        if let Some(sent) = sent {
+            if let Event::ReplicateGone { .. } = sent {
+                note(&mut self.faults, "entries gone before they were sent");
+            }
+            self.echo(node, life, &sent);
+            self.step(node, &sent)?;
+        }
         if let Some(running) = self.alive(node, life) {
             running.room(Lane::Peer(target), own);
         }
@@ -352,6 +366,8 @@ impl World {
         running.runtime.trace.note(now, node, '>', event);
         running.driver.step(event.clone(), own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
+        running.runtime.order()?;
+        self.judge_event(node, &look, event, own)?;
         self.refine(node, &look, event)?;
         self.settle_as_seen(node, &look)
     }
@@ -367,6 +383,7 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
+        running.runtime.order()?;
         if running.runtime.begin_flush() {
             let slow = if rng.chance(self.plan.odds(Trouble::SlowFlushes)) { 50 } else { 1 };
             if slow > 1 {
@@ -407,10 +424,17 @@ impl World {
                 self.crash(node, power)
             }
             Effect::Send(target, message) => self.send(node, target, &message),
-            Effect::SendBulk(target, request) => {
+            Effect::SendBulk(target, number) => {
                 // What is drawn for every message is not drawn from where faults are: one that is left out shifts few others.
-                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.below(MILLISECOND));
-                self.after(delay, Happening::SendEnds { node, life, target, request });
+                let odds = self.plan.odds(Trouble::SlowSends);
+                let delay = self.nodes.at_mut(node).map_or(0, |node| {
+                    let slow = if node.rng.chance(odds) { 100 } else { 1 };
+                    if slow > 1 {
+                        note(&mut node.faults, "send slow");
+                    }
+                    node.rng.below(MILLISECOND) * slow
+                });
+                self.after(delay, Happening::SendEnds { node, life, target, number });
                 Ok(())
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
@@ -457,6 +481,7 @@ impl World {
         let is_itself = node.disguise().is_none();
         if is_itself {
             self.judge.said((from, term), target, message, node.durable())?;
+            self.judge_request(from, target, message)?;
         }
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
@@ -464,7 +489,8 @@ impl World {
         if delays.are_none() {
             return Ok(());
         }
-        let bytes = self.network.encode(message);
+        let cut = self.network.cut_short(&self.plan, message);
+        let bytes = self.network.encode(cut.as_ref().unwrap_or(message));
         for delay in delays {
             self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes.clone()) });
         }
