@@ -31,7 +31,9 @@ impl Engine {
             self.answer_after_vote(from, reply(AppendOutcome::Conflict { hint }), now);
             return Ok(());
         }
-        if self.writes.unflushed_bytes() > self.config.limits.unflushed_bytes_max {
+        let unflushed = self.writes.unflushed_bytes();
+        mutate!(follower_appends_without_limit, unflushed = 0);
+        if unflushed > self.config.limits.unflushed_bytes_max {
             return Ok(()); // Counts as lost: the leader sends it again when the disk has caught up.
         }
         let end = batches.last().map_or(prev, Batch::last).index;

@@ -75,6 +75,7 @@ impl Engine {
             (self.writes.unflushed_bytes(), bytes, limits.unflushed_bytes_max),
         ];
         for (current, more, limit) in checks {
+            mutate!(takes_in_without_limit, continue);
             // What is larger than the limit by itself passes alone: no limit may refuse it for ever.
             if current > 0 && current + more > limit {
                 return Err(Refusal::Overloaded { current, limit });
@@ -126,8 +127,11 @@ impl Engine {
         let disk_works = self.disk_works(now);
         let Role::Leader(leader) = &self.role else { return };
         let own = self.id();
+        let patience = self.config.election_timeout_max;
+        mutate!(check_quorum_patient, patience = patience * 2);
+        mutate!(check_quorum_impatient, patience = patience / 2);
         let heard = |node: NodeId| {
-            let lately = |progress: &Progress| now.since(progress.heard_at()) < self.config.election_timeout_max;
+            let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
             mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
             Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };

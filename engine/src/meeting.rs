@@ -56,7 +56,9 @@ impl Engine {
             return Err(PeerRefusal::OwnId);
         }
         // As long as memberships do not change, nobody else has anything to say to a cluster.
-        if !self.memberships.may_hold(from.node) {
+        let is_known = self.memberships.may_hold(from.node);
+        mutate!(stranger_heard, is_known = true);
+        if !is_known {
             return Err(PeerRefusal::NotMember);
         }
         let life = from.incarnation;
@@ -76,6 +78,7 @@ impl Engine {
             Some(_) | None => {}
         }
         self.peers.insert(from.node, life);
+        mutate!(peer_not_saved, return Ok(()));
         let write = self.writes.accept();
         self.push(Command::SavePeer { write, peer: from });
         Ok(())

@@ -149,6 +149,8 @@ impl Progress {
             && match self.mode {
                 Mode::Probe => self.window.is_empty(),
                 Mode::Pipeline => {
+                    mutate!(window_ignores_requests, return self.window_bytes < limits.inflight_bytes_max);
+                    mutate!(window_ignores_bytes, return self.window.len() < limits.inflight_requests_max);
                     self.window.len() < limits.inflight_requests_max && self.window_bytes < limits.inflight_bytes_max
                 }
             }

@@ -167,6 +167,7 @@ impl Writes {
             acknowledges_at_first_write,
             return self.unflushed.front().map_or(self.vote, |first| first.write.max(self.vote))
         );
+        mutate!(acknowledges_before_term if index <= self.flushed_index, return self.flushed);
         if index <= self.flushed_index {
             return self.vote;
         }

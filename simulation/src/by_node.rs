@@ -24,8 +24,28 @@ impl<T> ByNode<T> {
         self.0.get_mut(place(node)?)?.take()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
+    pub(crate) fn get_mut(&mut self, node: NodeId) -> Option<&mut T> {
+        self.0.get_mut(place(node)?)?.as_mut()
+    }
+
+    /// In the order of the nodes.
+    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+
+    /// In the order of the nodes.
+    pub(crate) fn into_values(self) -> impl Iterator<Item = T> {
+        self.0.into_iter().flatten()
+    }
+}
+
+impl<T> FromIterator<(NodeId, T)> for ByNode<T> {
+    fn from_iter<I: IntoIterator<Item = (NodeId, T)>>(all: I) -> Self {
+        let mut found = Self::default();
+        for (node, value) in all {
+            found.insert(node, value);
+        }
+        found
     }
 }
 
@@ -54,7 +74,6 @@ mod tests {
             (Some('c'), Some('C'), None)
         );
         assert_eq!((names.remove(NodeId(0)), names.remove(NodeId(9))), (None, None));
-        names.clear();
-        assert_eq!(names.get(NodeId(1)), None);
+        assert!(ByNode::from_iter([(NodeId(2), 'b'), (NodeId(1), 'a')]).into_values().eq(['a', 'b']));
     }
 }

@@ -17,12 +17,16 @@ use crate::machine::Callers;
 mod choice;
 mod clients;
 mod history;
+mod lanes;
+pub(crate) mod office;
 #[cfg(test)]
 mod tests;
 
 pub use choice::{Checks, UnknownCheck};
 pub(crate) use clients::ClientJudge;
 pub(crate) use history::ClientHistory;
+pub(crate) use lanes::Lanes;
+pub(crate) use office::{Office, Terms};
 
 /// The properties that are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +74,14 @@ pub enum Check {
     Apply,
     /// A user's commands, responses and states can be encoded, and decoded again.
     Encoding,
+    /// The commands of a lane are carried out in their order, and those of a stream that has ended not at all.
+    Lanes,
+    /// Nobody holds or sends more than the limits allow.
+    Limits,
+    /// A leader stays for as long as a quorum answers it, and no longer.
+    Office,
+    /// Who is heard is remembered, and who is no member changes nothing.
+    Acquaintance,
     /// Nodes that follow the protocol refuse nobody and do not stop.
     Health,
     /// Without faults the cluster comes to agree, and serves.

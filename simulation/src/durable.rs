@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, NodeId, Restored, Vote};
+use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, NodeId, Restored, Term, Vote};
 use outrigger::store::{LogReader, StorageError};
 
 use crate::trace::digest;
@@ -45,6 +45,11 @@ impl Stamps {
 
     pub(crate) fn last(&self) -> LogId {
         self.0.last().map_or(LogId::ZERO, |stamp| stamp.id)
+    }
+
+    /// The last entry of a term before this one.
+    pub(crate) fn before(&self, term: Term) -> LogIndex {
+        LogIndex(self.0.partition_point(|stamp| stamp.id.term < term) as u64)
     }
 
     /// Whether the log holds the entry; what stands before the first is in every log.

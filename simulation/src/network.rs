@@ -96,6 +96,19 @@ impl Network {
         self.cut.contains(&(from, target))
     }
 
+    /// What is left of a request that is cut short: the same question with fewer entries, which its leader might have sent as
+    /// well. So a follower hears things of a new leader that bring nothing new to its log.
+    pub(crate) fn cut_short(&mut self, plan: &Plan, message: &Message) -> Option<Message> {
+        let Message::AppendEntries(append) = message else { return None };
+        if self.healed || append.batches.is_empty() || !self.rng.chance(plan.odds(Trouble::ShortRequests)) {
+            return None;
+        }
+        note(&mut self.faults, "request cut short");
+        let mut append = append.clone();
+        append.batches.truncate(self.rng.count(0, append.batches.len() - 1));
+        Some(Message::AppendEntries(append))
+    }
+
     /// The bytes of a message, as a connection would carry them.
     pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
         let buffer = &mut self.buffer;

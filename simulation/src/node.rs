@@ -15,7 +15,7 @@ use outrigger::store::{DurableStore, LogStore};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
-use crate::check::{Check, Checks, Violation, require};
+use crate::check::{Check, Checks, Office, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::{Durable, Left};
@@ -128,6 +128,8 @@ pub(crate) struct Running {
     pub(crate) flush_began: Option<u64>,
     /// Since when it leads, if it does.
     pub(crate) leads_since: Option<u64>,
+    /// Its office, while it leads.
+    pub(crate) office: Option<Office>,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
 }
@@ -280,8 +282,15 @@ impl Node {
         let mut driver = Driver::new(engine);
         runtime.now = Instant(now);
         driver.start(own, &mut runtime);
-        self.running =
-            Some(Running { driver, runtime, working: false, flush_began: None, leads_since: None, armed: None });
+        self.running = Some(Running {
+            driver,
+            runtime,
+            working: false,
+            flush_began: None,
+            leads_since: None,
+            office: None,
+            armed: None,
+        });
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use outrigger_engine::{EngineConfig, Limits, NodeId, Peer};
+use outrigger_engine::{EngineConfig, Incarnation, Limits, NodeId, Peer};
 
+use crate::check::Terms;
 use crate::rng::Rng;
 
 /// A kind of trouble. Each is left out of some histories: some bugs need one kind and quiet from the others.
@@ -50,13 +51,21 @@ pub(crate) enum Trouble {
     Drift,
     /// Nodes stay away from the cluster that is healed.
     Outsiders,
+    /// A request carries fewer entries than its leader sent, as that of a leader with other limits might.
+    ShortRequests,
+    /// A peer lane takes a hundred times as long as others to send.
+    SlowSends,
+    /// What has ended is told once more, some time later.
+    Echoes,
+    /// A node that is no member says what a member said.
+    Strangers,
 }
 
 impl Trouble {
     /// Each kind with its name; how likely it is at least and at most where it is not left out, in parts per million of the
     /// occasions that there are for it; and what it is, for a list on a terminal.
     #[rustfmt::skip] // a table
-    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 20] = [
+    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 24] = [
         (Self::Loss,         "loss",            1_000,   200_000, "a message is lost"),
         (Self::Duplicates,   "duplicates",      1_000,   200_000, "a message arrives twice"),
         (Self::Stragglers,   "stragglers",      1_000,    60_000, "a message takes a hundred times as long as others"),
@@ -77,6 +86,10 @@ impl Trouble {
         (Self::Leaps,        "leaps",          50_000,   500_000, "a clock leaps ahead or is set back"),
         (Self::Drift,        "drift",           1_000,   100_000, "clocks run too fast or too slow"),
         (Self::Outsiders,    "outsiders",     300_000,   800_000, "nodes stay away from the cluster that is healed"),
+        (Self::ShortRequests, "short-requests", 1_000,   100_000, "a request carries fewer entries than its leader sent"),
+        (Self::SlowSends,    "slow-sends",      1_000,    60_000, "a peer lane takes a hundred times as long as others to send"),
+        (Self::Echoes,       "echoes",          1_000,    60_000, "what has ended is told once more"),
+        (Self::Strangers,    "strangers",       1_000,    20_000, "a node that is no member says what a member said"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -234,6 +247,12 @@ impl Plan {
         config.pre_vote = self.pre_vote;
         config.limits = self.limits.clone();
         config
+    }
+
+    /// What the settings say about leaders.
+    pub(crate) fn terms(&self) -> Terms {
+        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        Terms::new(self.engine(anybody, 0), self.majority())
     }
 
     /// The ids of all nodes.

@@ -40,15 +40,18 @@ impl LogView {
         self.tail.evict(through);
     }
 
-    /// The entries behind `prev` up to `last`, cut at `bytes_max`; `None` if the log does not hold them under these ids.
+    /// The entries behind `prev` up to `last`, cut at `bytes_max`; `None` if the log does not hold them under these ids. Whether
+    /// it does is known for what must be read from the disk.
     pub(crate) fn between(
         &self,
         prev: LogId,
         last: LogId,
         bytes_max: usize,
+        is_held: bool,
     ) -> Result<Option<Vec<Batch>>, StorageError> {
         match self.tail.between(prev, last, bytes_max) {
             Held::Here(batches) => Ok(Some(batches)),
+            Held::InLog(_) if !is_held => Ok(None),
             Held::InLog(through) if through == prev.index => Ok(Some(Vec::new())),
             Held::InLog(through) => self.reader.batches(prev.index.next(), through, bytes_max).map(Some),
             Held::Gone => Ok(None),

@@ -77,15 +77,17 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 35] = [
+const FAULTS: [&str; 40] = [
     "bit rotten and refused",
     "clock adrift",
     "clock leaps ahead",
     "clock set back",
+    "completion told twice",
     "crash before a word",
     "crash in the middle of a flush",
     "disk full",
     "disk lost for good",
+    "entries gone before they were sent",
     "kill",
     "leader stranded",
     "links cut one by one",
@@ -106,7 +108,10 @@ const FAULTS: [&str; 35] = [
     "power cut",
     "power cut in a recovery",
     "power cut of all at once",
+    "request cut short",
+    "send slow",
     "start without room",
+    "stranger refused",
     "sync failed",
     "sync slow",
     "wiped disk refused",

@@ -3,7 +3,7 @@
 //! ```text
 //!   log lane     queued ──► in flight ──(a drawn delay)──► durable ──► LogFlushed
 //!   apply lane   work ──(a drawn delay)──► machine ──► Applied, answers          hands back when full
-//!   peer lanes   sending ──(a drawn delay)──► network, Sent                      hand back while they send
+//!   peer lanes   sending ──(a drawn delay)──► network, Sent or ReplicateGone     hand back while they send
 //!   all others   network, answers: at once
 //! ```
 //!
@@ -14,13 +14,14 @@ use std::mem;
 
 use outrigger::engine::{
     AppendEntries, Batch, Command, Event, Fault, Instant, LogIndex, Message, NodeId, Payload, Peer, PeerRefusal,
-    RequestId, StateMachineRequest, Token, WriteId,
+    StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::FaultyDisk;
 
 use crate::by_node::ByNode;
+use crate::check::{Lanes, Violation, require};
 use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Machine};
 use crate::plan::Plan;
@@ -34,7 +35,7 @@ pub(crate) enum Effect {
     /// A message leaves.
     Send(NodeId, Message),
     /// A peer lane begins to send.
-    SendBulk(NodeId, RequestId),
+    SendBulk(NodeId, u64),
     /// A caller gets its answer.
     Answer(Token, Answer),
     /// The engine refuses a peer.
@@ -48,14 +49,6 @@ pub(crate) enum Effect {
 enum Work {
     Apply(Vec<Batch>),
     Read(Token),
-}
-
-/// A request that a peer lane sends.
-#[derive(Debug)]
-struct Sending {
-    request: RequestId,
-    message: Message,
-    sent: Event,
 }
 
 /// One node, in one life, without its engine.
@@ -96,8 +89,14 @@ pub(crate) struct Runtime {
     apply_waits: bool,
     /// How much work the state machine's lane takes.
     work_max: usize,
-    /// What each peer lane sends now.
-    sending: ByNode<Sending>,
+    /// What each peer lane sends now, by its number.
+    sending: ByNode<(u64, Command)>,
+    /// What streams were sending when they ended: nobody can call it back.
+    ended: Vec<(u64, Command)>,
+    /// How many commands the peer lanes were given.
+    sends: u64,
+    /// The order of all lanes.
+    lanes: Lanes,
 }
 
 impl Runtime {
@@ -128,6 +127,9 @@ impl Runtime {
             apply_waits: false,
             work_max: plan.apply_lane,
             sending: ByNode::default(),
+            ended: Vec::new(),
+            sends: 0,
+            lanes: Lanes::new(plan.limits.unflushed_bytes_max),
         }
     }
 
@@ -145,6 +147,7 @@ impl Runtime {
     pub(crate) fn end_flush(&mut self) -> Result<WriteId, StorageError> {
         self.write_in_flight()?;
         let writes = mem::take(&mut self.in_flight);
+        self.lanes.flushed(&writes);
         writes.iter().for_each(|write| self.durable.write(write));
         let last = writes.iter().rev().find_map(write_id);
         Ok(last.expect("a flush was begun for a write that has an id"))
@@ -178,6 +181,17 @@ impl Runtime {
     /// The writes that the flush under way may or may not have made durable.
     pub(crate) fn in_flight(&self) -> &[Command] {
         &self.in_flight
+    }
+
+    /// What was done out of its order, if anything was.
+    pub(crate) fn order(&mut self) -> Result<(), Violation> {
+        self.lanes.order()
+    }
+
+    /// Whether this life of a peer is on the disk, or on its way there.
+    pub(crate) fn remembers(&self, peer: Peer) -> bool {
+        let is_it = |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if *saved == peer);
+        self.durable.met(peer.node) == Some(peer.incarnation) || self.in_flight.iter().chain(&self.queued).any(is_it)
     }
 
     /// The entry at an index of the log.
@@ -219,15 +233,38 @@ impl Runtime {
         Event::Applied { last: self.machine.last() }
     }
 
-    /// A peer lane has sent what it was sending; the message leaves, unless its stream has ended.
-    pub(crate) fn end_sending(&mut self, target: NodeId, request: RequestId) -> Option<Event> {
-        let under_way = self.sending.get(target)?;
-        if under_way.request != request {
-            return None;
-        }
-        let done = self.sending.remove(target)?;
-        self.effects.push(Effect::Send(target, done.message));
-        Some(done.sent)
+    /// A peer lane has sent what it was sending: the message leaves. The entries are read only now, and may be gone by now if
+    /// the stream has ended.
+    pub(crate) fn end_sending(&mut self, to: NodeId, number: u64) -> Result<Option<Event>, Violation> {
+        let present = self.sending.get(to).is_some_and(|(sent, _)| *sent == number);
+        let ended = self.ended.iter().position(|(sent, _)| *sent == number).map(|place| self.ended.swap_remove(place));
+        let (target, epoch, request, term, prev, last, commit, bytes_max) =
+            match if present { self.sending.remove(to) } else { ended } {
+                Some((_, Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max })) => {
+                    (target, epoch, request, term, prev, last, commit, bytes_max)
+                }
+                Some((_, Command::ReplicateCommitted { target, term, commit })) => {
+                    self.effects.push(Effect::Send(target, Message::Committed { term, commit }));
+                    return Ok(None);
+                }
+                Some((_, other)) => panic!("{other:?} does not stand in a peer lane"),
+                None => return Ok(None),
+            };
+        let is_held = self.accepted.has(prev) && self.accepted.has(last);
+        require!(is_held || !present, Lanes, "node {} leads, and its log lost {prev} or {last}", self.me.node);
+        let batches = match self.log.between(prev, last, bytes_max, is_held) {
+            Ok(batches) => batches,
+            Err(error) => return Ok(Some(Event::StorageFailed { reason: error.reason })),
+        };
+        let found = batches.is_some();
+        require!(found == is_held, Lanes, "{prev} to {last} can be sent: {found}; the log holds them: {is_held}");
+        let Some(batches) = batches else { return Ok(Some(Event::ReplicateGone { target, epoch, request })) };
+        assert_eq!(batches.is_empty(), prev == last, "{prev} to {last} are as many entries as were found");
+        let bytes = batches.iter().map(Batch::bytes).sum();
+        let sent = batches.last().map_or(prev, Batch::last).index;
+        let message = Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches, commit });
+        self.effects.push(Effect::Send(target, message));
+        Ok(Some(Event::Sent { target, epoch, request, last: sent, bytes }))
     }
 
     fn evict(&mut self) {
@@ -244,6 +281,9 @@ impl Runtime {
     }
 
     fn queue_write(&mut self, command: Command) {
+        if !self.lanes.writes(write_id(&command), &command) {
+            return;
+        }
         match &command {
             Command::AppendInputEntries { batches, .. } => {
                 self.log.append(batches);
@@ -266,6 +306,7 @@ impl Runtime {
             return Ok(Some(command));
         }
         match command {
+            Command::Apply { first, last } if !self.lanes.applies(first, last.index) => {}
             Command::Apply { first, last } => {
                 let batches = self.log.ending(first, last)?;
                 let end = batches.last().map(Batch::last);
@@ -278,38 +319,15 @@ impl Runtime {
         Ok(None)
     }
 
-    fn replicate(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
-        let Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } = command else {
-            panic!("{command:?} is no Replicate");
-        };
-        if self.sending.get(target).is_some() {
-            return Ok(Some(command));
-        }
-        let Some(batches) = self.log.between(prev, last, bytes_max)? else {
-            panic!("the leader's log holds neither {prev} nor {last}, which its engine names");
-        };
-        assert_eq!(batches.is_empty(), prev == last, "{prev} to {last} are as many entries as were found");
-        let sent = Event::Sent {
-            target,
-            epoch,
-            request,
-            last: batches.last().map_or(prev, Batch::last).index,
-            bytes: batches.iter().map(Batch::bytes).sum(),
-        };
-        let message = Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches, commit });
-        self.sending.insert(target, Sending { request, message, sent });
-        self.effects.push(Effect::SendBulk(target, request));
-        Ok(None)
-    }
-
-    fn replicate_committed(&mut self, command: Command) -> Option<Command> {
-        let Command::ReplicateCommitted { target, term, commit } = command else {
-            panic!("{command:?} is no ReplicateCommitted");
-        };
+    fn replicate(&mut self, target: NodeId, command: Command) -> Option<Command> {
         if self.sending.get(target).is_some() {
             return Some(command);
         }
-        self.effects.push(Effect::Send(target, Message::Committed { term, commit }));
+        if self.lanes.sends(&command) {
+            self.sends += 1;
+            self.sending.insert(target, (self.sends, command));
+            self.effects.push(Effect::SendBulk(target, self.sends));
+        }
         None
     }
 }
@@ -326,9 +344,13 @@ impl RaftRuntime for Runtime {
             | Command::SaveCommitted { .. }
             | Command::SaveRefusal { .. } => self.queue_write(command),
             Command::Apply { .. } | Command::StateMachine(_) => return self.queue_work(command),
-            Command::Replicate { .. } => return self.replicate(command),
-            Command::ReplicateCommitted { .. } => return Ok(self.replicate_committed(command)),
-            Command::RebuildReplicationStreams { .. } => self.sending.clear(),
+            Command::Replicate { target, .. } | Command::ReplicateCommitted { target, .. } => {
+                return Ok(self.replicate(target, command));
+            }
+            Command::RebuildReplicationStreams { targets } => {
+                self.ended.extend(mem::take(&mut self.sending).into_values());
+                self.lanes.rebuild(targets);
+            }
             Command::BroadcastHeartbeat { targets, heartbeat } => {
                 self.send_to_all(targets, &Message::Heartbeat(heartbeat));
             }

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, RequestId, Term, Token};
+use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
 use crate::Failure;
-use crate::check::{Check, Checks, Judge, Violation, require};
+use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::{Diagram, Mark};
 use crate::history::History;
@@ -36,11 +36,13 @@ use crate::workload::{Wish, Workload};
 mod faults;
 mod happening;
 mod hosting;
+mod office;
 mod peace;
 mod queue;
 mod verdict;
 
 use happening::Happening;
+use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use queue::Queue;
 
@@ -68,6 +70,8 @@ pub(crate) struct World {
     workload: Workload,
     /// What must hold.
     judge: Judge,
+    /// What holds for leaders.
+    terms: Terms,
     /// The model beside it.
     refinement: Refinement,
     /// What the model is told that is not so.
@@ -128,6 +132,7 @@ impl World {
             network,
             workload,
             judge: Judge::default(),
+            terms: plan.terms(),
             refinement: Refinement::new(plan.node_ids()),
             #[cfg(test)]
             falsify: None,
@@ -238,7 +243,7 @@ impl World {
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
-            Happening::SendEnds { node, life, target, request } => self.end_sending(node, life, target, request)?,
+            Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
             Happening::Ask { client } => self.ask(client),
             Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
             Happening::Strike => self.strike()?,
@@ -305,6 +310,7 @@ impl World {
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
+        self.speak_strangely(target, message.as_ref())?;
         self.step(target, Event::Received { from, message })
     }
 
@@ -315,6 +321,7 @@ impl World {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
+        self.echo(node, life, &event);
         self.step(node, event)
     }
 
@@ -324,7 +331,10 @@ impl World {
         running.working = false;
         let (event, was_full) = running.runtime.end_work();
         match event {
-            Some(event) => self.step(node, event)?,
+            Some(event) => {
+                self.echo(node, life, &event);
+                self.step(node, event)?;
+            }
             None => self.settle(node)?,
         }
         let Some(running) = self.alive(node, life).filter(|_| was_full) else { return Ok(()) };
@@ -332,11 +342,20 @@ impl World {
         self.settle(node)
     }
 
-    fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, request: RequestId) -> Result<(), Violation> {
+    fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, number: u64) -> Result<(), Violation> {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
-        let Some(sent) = running.runtime.end_sending(target, request) else { return Ok(()) };
-        self.step(node, sent)?;
+        let sent = running.runtime.end_sending(target, number)?;
+        match sent {
+            Some(sent) => {
+                if let Event::ReplicateGone { .. } = sent {
+                    note(&mut self.faults, "entries gone before they were sent");
+                }
+                self.echo(node, life, &sent);
+                self.step(node, sent)?;
+            }
+            None => self.settle(node)?,
+        }
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.room(Lane::Peer(target), own);
         if running.runtime.effects.is_empty() { Ok(()) } else { self.settle(node) }
@@ -350,12 +369,14 @@ impl World {
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', &event);
         // The model is told of it afterwards; where there is none, nothing need be copied.
-        let told = self.checks.model.then(|| event.clone());
+        let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
+        running.runtime.order()?;
+        self.judge_occasion(node, &look, occasion, own)?;
         match told {
             Some(event) => self.refine(node, &look, &event)?,
-            None => running.runtime.notes.clear(),
+            None => self.forget_notes(node),
         }
         self.settle_as_seen(node, &look)
     }
@@ -371,6 +392,7 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (life, rng) = (node.life, &mut node.rng);
         let Some(running) = &mut node.running else { return Ok(()) };
+        running.runtime.order()?;
         if running.runtime.begin_flush() {
             let slow = if rng.chance(self.plan.odds(Trouble::SlowFlushes)) { 50 } else { 1 };
             if slow > 1 {
@@ -411,10 +433,17 @@ impl World {
                 self.crash(node, power)
             }
             Effect::Send(target, message) => self.send(node, target, &message),
-            Effect::SendBulk(target, request) => {
+            Effect::SendBulk(target, number) => {
                 // What is drawn for every message is not drawn from where faults are: one that is left out shifts few others.
-                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.below(MILLISECOND));
-                self.after(delay, Happening::SendEnds { node, life, target, request });
+                let odds = self.plan.odds(Trouble::SlowSends);
+                let delay = self.nodes.at_mut(node).map_or(0, |node| {
+                    let slow = if node.rng.chance(odds) { 100 } else { 1 };
+                    if slow > 1 {
+                        note(&mut node.faults, "send slow");
+                    }
+                    node.rng.below(MILLISECOND) * slow
+                });
+                self.after(delay, Happening::SendEnds { node, life, target, number });
                 Ok(())
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
@@ -461,6 +490,7 @@ impl World {
         let is_itself = node.disguise().is_none();
         if is_itself {
             self.judge.said((from, term), target, message, node.durable())?;
+            self.judge_request(from, target, message)?;
         }
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
@@ -468,7 +498,8 @@ impl World {
         if delays.are_none() {
             return Ok(());
         }
-        let mut bytes = Some(self.network.encode(message));
+        let cut = self.network.cut_short(&self.plan, message);
+        let mut bytes = Some(self.network.encode(cut.as_ref().unwrap_or(message)));
         let mut delays = delays.into_iter().peekable();
         while let Some(delay) = delays.next() {
             // The last copy is what was encoded itself: most messages have no other.

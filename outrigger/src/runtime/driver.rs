@@ -71,8 +71,14 @@ impl Driver {
     /// A lane has room again: starts what was parked in it, as far as it goes.
     pub fn room(&mut self, lane: Lane, now: Instant, runtime: &mut impl RaftRuntime) {
         let Some(mut queue) = self.parked.remove(&lane) else { return };
+        mutate!(driver_starts_last_first, queue.make_contiguous().reverse());
         while let Some(command) = queue.pop_front() {
             if let Some(command) = self.run(command, now, runtime) {
+                mutate!(driver_hands_back_last, {
+                    queue.push_back(command);
+                    self.parked.insert(lane, queue);
+                    break;
+                });
                 queue.push_front(command);
                 self.parked.insert(lane, queue);
                 break;
@@ -83,7 +89,9 @@ impl Driver {
 
     fn run_commands(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
         while let Some(command) = self.engine.poll_command() {
-            if matches!(command, Command::RebuildReplicationStreams { .. }) {
+            let ends_streams = matches!(command, Command::RebuildReplicationStreams { .. });
+            mutate!(driver_keeps_ended_streams, ends_streams = false);
+            if ends_streams {
                 // What an ended stream did not get to send is of no use to its successor.
                 self.parked.retain(|lane, _| !matches!(lane, Lane::Peer(_)));
             }

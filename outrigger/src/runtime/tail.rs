@@ -116,7 +116,9 @@ impl Tail {
         if prev.index < self.before.index {
             return Held::InLog(last.index.min(self.before.index));
         }
-        if self.term(prev.index) != Some(prev.term) || self.term(last.index) != Some(last.term) {
+        let is_held = self.term(prev.index) == Some(prev.term) && self.term(last.index) == Some(last.term);
+        mutate!(tail_ignores_terms, is_held = self.term(prev.index).is_some() && self.term(last.index).is_some());
+        if !is_held {
             return Held::Gone;
         }
         mutate!(tail_skips_an_entry, prev = LogId { index: prev.index.max(LogIndex(last.index.0.max(1) - 1)), ..prev });

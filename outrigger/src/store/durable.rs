@@ -182,6 +182,7 @@ impl<D: Disk> LogStore for DurableStore<D> {
     }
 
     fn save_peer(&mut self, peer: Peer) -> Result<(), StorageError> {
+        mutate!(store_forgets_peer, return Ok(()));
         let Incarnation { id, start, nonce } = peer.incarnation;
         let identity = PeerIdentity { incarnation: id, start, nonce };
         self.queue(Record::Peer { node: peer.node.0, identity })

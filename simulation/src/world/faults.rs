@@ -148,6 +148,7 @@ impl World {
         } else {
             node.clock.set_back(by, now);
         }
+        node.disturbed_at = node.disturbed_at.max(now);
         node.running.iter_mut().for_each(|running| running.armed = None);
         self.arm(id);
     }

@@ -1,7 +1,7 @@
 //! What can happen.
 
 use bytes::Bytes;
-use outrigger::engine::{Event, NodeId, Peer, RequestId, Token};
+use outrigger::engine::{Event, NodeId, Peer, Token};
 
 /// One thing that happens. What names a life happens only to that life of its node.
 #[derive(Debug)]
@@ -16,8 +16,8 @@ pub(crate) enum Happening {
     FlushEnds { node: NodeId, life: u64 },
     /// The state machine has done a piece of work.
     WorkEnds { node: NodeId, life: u64 },
-    /// A peer lane has sent its request.
-    SendEnds { node: NodeId, life: u64, target: NodeId, request: RequestId },
+    /// A peer lane has sent what it was given, by its number.
+    SendEnds { node: NodeId, life: u64, target: NodeId, number: u64 },
     /// A client has thought of something.
     Ask { client: u64 },
     /// A client waits no longer.

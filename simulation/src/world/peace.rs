@@ -66,7 +66,7 @@ impl World {
     pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
         self.be_patient();
         self.network.heal();
-        for trouble in [Trouble::SlowFlushes, Trouble::ShortWrites, Trouble::Damage] {
+        for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage] {
             self.plan.spare(trouble);
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();

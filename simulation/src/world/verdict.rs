@@ -84,6 +84,13 @@ impl World {
         self.beside_model(id, look, |refinement, after| refinement.step(event, after))
     }
 
+    /// Nobody is told what a step has done.
+    pub(super) fn forget_notes(&mut self, id: NodeId) {
+        if let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) {
+            running.runtime.notes.clear();
+        }
+    }
+
     /// Holds the beginning of a node's life against the model.
     pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(look) = self.nodes.at(id).and_then(Node::look) else { return Ok(()) };

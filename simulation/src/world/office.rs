@@ -1,0 +1,136 @@
+//! What a node is told, held against what it makes of it: whom it remembers, to whom it does not listen, and for how long it
+//! leads.
+
+use std::time::Duration;
+
+use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId, Peer, RoleKind, Term};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::{Office, Violation, office, require};
+use crate::count::note;
+use crate::look::Look;
+use crate::plan::{MILLISECOND, Trouble};
+use crate::runtime::Effect;
+
+/// What a step was taken for, as far as it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Occasion {
+    /// A look at the time.
+    Look,
+    /// A word of another node, and the term of the leader whom it answers.
+    Word(Peer, Option<Term>),
+    /// Anything else.
+    Other,
+}
+
+impl Occasion {
+    pub(super) fn of(event: &Event) -> Self {
+        match event {
+            Event::Timeout => Self::Look,
+            Event::Received { from, message } => Self::Word(*from, message.as_ref().and_then(office::answered)),
+            Event::Refused { by, .. } => Self::Word(*by, None),
+            _ => Self::Other,
+        }
+    }
+}
+
+impl World {
+    /// Holds what a step has made of its occasion against what must come of it.
+    pub(super) fn judge_occasion(
+        &mut self,
+        id: NodeId,
+        look: &Look,
+        occasion: Occasion,
+        own: Instant,
+    ) -> Result<(), Violation> {
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
+        let (disturbed, now) = (node.disturbed_at, self.now);
+        let Some(running) = &mut node.running else { return Ok(()) };
+        let is_heard = match occasion {
+            Occasion::Word(from, _) if look.role != RoleKind::Halted => {
+                let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
+                let is_heard = !running.runtime.effects.iter().any(refuses);
+                let remembers = !is_heard || running.runtime.remembers(from);
+                require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
+                is_heard
+            }
+            _ => false,
+        };
+        let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
+        if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
+            let hangs = running.flush_began.map_or(0, |began| now - began);
+            // It may have slept, and seen nothing of what its disk did meanwhile.
+            let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
+            let hangs = Duration::from_nanos(if is_excused { u64::MAX } else { hangs });
+            office.gives_up(id, &self.terms, own, hangs)?;
+        }
+        if !look.leads() {
+            return Ok(());
+        }
+        let office = running.office.get_or_insert_with(|| {
+            let before = running.runtime.accepted.before(look.term);
+            Office::begin(look.term, before, self.plan.node_ids().filter(|other| *other != id), own)
+        });
+        office.takes_in(look, &self.terms)?;
+        match occasion {
+            Occasion::Look => office.goes_on(id, &self.terms, own),
+            Occasion::Word(from, Some(answered)) if is_heard => {
+                office.hear(from.node, answered, own);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds a request that leaves against the limits.
+    pub(super) fn judge_request(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
+        let Message::AppendEntries(append) = message else { return Ok(()) };
+        let office = self.nodes.at_mut(from).and_then(|node| node.running.as_mut()?.office.as_mut());
+        office.map_or(Ok(()), |office| office.sends(from, to, append, &self.terms))
+    }
+
+    /// At times somebody who is no member says what was just said, or the node's own name speaks to it: it must change nothing.
+    pub(super) fn speak_strangely(&mut self, id: NodeId, message: Option<&Message>) -> Result<(), Violation> {
+        let (own, now) = (self.time_at(id), Instant(self.now));
+        let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes);
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
+        if !node.rng.chance(odds) {
+            return Ok(());
+        }
+        let (is_namesake, incarnation) =
+            (node.rng.chance(200_000), Incarnation { id: node.rng.next(), ..Incarnation::default() });
+        let Some(running) = &mut node.running else { return Ok(()) };
+        // Who does not know the members yet listens to anybody.
+        if running.runtime.accepted.0.is_empty() {
+            return Ok(());
+        }
+        note(&mut self.faults, "stranger refused");
+        let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation };
+        let event = Event::Received { from, message: message.cloned() };
+        let (before, due, effects) =
+            (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
+        running.runtime.now = now;
+        running.runtime.trace.note(now, id, '>', &event);
+        running.driver.step(event, own, &mut running.runtime);
+        let same = Look::at(id, running.driver.engine()) == before && running.driver.poll_timeout() == due;
+        let answers: Vec<Effect> = running.runtime.effects.drain(effects..).collect();
+        running.runtime.notes.clear();
+        let is_refused =
+            before.role == RoleKind::Halted || matches!(&answers[..], [Effect::RefusePeer(peer, _)] if *peer == from);
+        require!(same && is_refused, Acquaintance, "node {id} listens to {from}, who is no member: {answers:?}");
+        Ok(())
+    }
+
+    /// At times what has ended is told once more, when other things have ended since.
+    pub(super) fn echo(&mut self, id: NodeId, life: u64, event: &Event) {
+        let odds = self.plan.odds(Trouble::Echoes);
+        let Some(node) = self.nodes.at_mut(id) else { return };
+        if !node.rng.chance(odds) {
+            return;
+        }
+        note(&mut node.faults, "completion told twice");
+        let delay = node.rng.below(40 * MILLISECOND);
+        self.after(delay, Happening::Request { node: id, life, event: event.clone() });
+    }
+}
