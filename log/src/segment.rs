@@ -51,8 +51,9 @@ pub(crate) fn file_name(sequence: u64) -> String {
 
 /// The sequence number in a segment file's name.
 pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
-    let sequence = name.strip_suffix(".segment")?.parse().ok()?;
-    (file_name(sequence) == name).then_some(sequence)
+    let digits = name.strip_suffix(".segment")?;
+    let is_ours = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if is_ours { digits.parse().ok() } else { None }
 }
 
 /// The first sector of a segment: which file this is, of which directory, and in which of its lives.

@@ -196,7 +196,7 @@ impl Plan {
         let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
         let (slowest_flush, slowest_message) = (8 * slow * MILLISECOND, 10 * slow * MILLISECOND);
         let mut between = |low: u64, high: u64| rng.between(low, high) / u64::from(hurry);
-        let (strike_every, partition_every) = (between(SECOND / 2, 6 * SECOND), between(SECOND / 2, 8 * SECOND));
+        let (strike_every, partition_every) = (between(SECOND, 8 * SECOND), between(SECOND / 2, 8 * SECOND));
         let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
         Self {

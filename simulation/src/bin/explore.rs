@@ -14,6 +14,10 @@ mod meter;
 #[path = "explore/mutation.rs"]
 mod mutation;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Explores all that a small cluster of Raft engines can do within bounds, until nothing new is left.
 ///
 /// The engines are those of production; the explorer chooses when time passes, what arrives, is lost or comes twice, what

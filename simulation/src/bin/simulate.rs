@@ -17,6 +17,10 @@ mod single;
 #[path = "simulate/table.rs"]
 mod table;
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Simulates Outrigger clusters under faults, each history from one seed.
 ///
 /// The engine, its driver, the log and the codec are those of production; time, network, disks and the death of processes
