@@ -131,23 +131,22 @@ pub trait DiskFile: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Fills the whole buffer from `offset`.
+    /// The `length` bytes from `offset` on. Allocates them at once: `length` must be known to be in the file.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at), and [`io::ErrorKind::UnexpectedEof`] if the file ends before.
-    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match self.read_at(buffer, offset) {
+    fn read_exact_at(&self, length: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        let mut done = 0;
+        while done < length {
+            match self.read_at(&mut bytes[done..], offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => {
-                    buffer = buffer.get_mut(read..).unwrap_or_default();
-                    offset += read as u64;
-                }
+                Ok(read) => done += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 }
 

@@ -373,6 +373,12 @@ impl DiskFile for FaultyFile {
         Ok(length)
     }
 
+    fn read_exact_at(&self, length: usize, offset: u64) -> io::Result<Vec<u8>> {
+        let mut state = self.lock_state()?;
+        let found = self.inode(&mut state)?.cache.get(index(offset)..).and_then(|found| found.get(..length));
+        found.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
         if self.access == Access::Read {
             return Err(io::ErrorKind::PermissionDenied.into());

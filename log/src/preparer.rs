@@ -20,8 +20,8 @@ use crate::error::{DiskError, During, PrepareError};
 use crate::segment::{self, SegmentHeader, size};
 use crate::shared::Shared;
 
-/// How many zeros are written at once.
-const ZEROS_AT_ONCE: u64 = 1 << 20;
+/// The zeros that are written at once.
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 /// A segment file that is open for writing.
 #[derive(Debug)]
@@ -146,10 +146,9 @@ pub(crate) fn make_segment<D: Disk>(disk: &D, directory: &Path, header: &Segment
 }
 
 fn write_empty<F: DiskFile>(file: &F, header: &SegmentHeader) -> io::Result<()> {
-    let zeros = vec![0; size(header.file_bytes.min(ZEROS_AT_ONCE))];
     let mut offset = 0;
     while offset < header.file_bytes {
-        let zeros = &zeros[..size((header.file_bytes - offset).min(ZEROS_AT_ONCE))];
+        let zeros = &ZEROS[..ZEROS.len().min(size(header.file_bytes - offset))];
         file.write_all_at(zeros, offset)?;
         offset += zeros.len() as u64;
         if offset < header.file_bytes {

@@ -153,9 +153,8 @@ impl<D: Disk> LogReader<D> {
                 _ => self.shared.disk.open(&path, Access::Read).during("open", &path)?,
             };
             assert!(span.end() <= span.header.groups_end(), "runs beyond the end of {}", path.display());
-            let mut bytes = vec![0; size(span.end() - span.start())];
-            file.read_exact_at(&mut bytes, span.start()).during("read", &path)?;
-            let bytes = Bytes::from(bytes);
+            let length = size(span.end() - span.start());
+            let bytes = Bytes::from(file.read_exact_at(length, span.start()).during("read", &path)?);
             for run in &span.runs {
                 if !self.read_run(group, span, run, &bytes, &mut cut)? {
                     return Ok(cut.runs);

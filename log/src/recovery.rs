@@ -163,10 +163,7 @@ fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64)
     if length < 2 * SECTOR {
         return Err(corrupt(length, "the segment is shorter than its first and last sectors").into());
     }
-    let read = |offset, bytes: u64| {
-        let mut buffer = vec![0; size(bytes)];
-        file.read_exact_at(&mut buffer, offset).during("read", &path).map(|()| buffer)
-    };
+    let read = |offset, bytes: u64| file.read_exact_at(size(bytes), offset).during("read", &path);
     let header = SegmentHeader::decode(&read(0, SECTOR)?)
         .filter(|header| header.sequence == sequence)
         .ok_or_else(|| corrupt(0, "the segment's first sector does not verify"))?;
@@ -222,9 +219,7 @@ fn read_whole<D: Disk>(disk: &D, directory: &Path, header: &SegmentHeader) -> Re
     let path = directory.join(segment::file_name(header.sequence));
     let file = disk.open(&path, Access::Read).during("open", &path)?;
     // The file was seen to be at least this long, so that a hostile length allocates nothing.
-    let mut image = vec![0; size(header.file_bytes)];
-    file.read_exact_at(&mut image, 0).during("read", &path)?;
-    Ok(image)
+    file.read_exact_at(size(header.file_bytes), 0).during("read", &path)
 }
 
 /// What a walk over the groups of a segment has found.
@@ -443,8 +438,8 @@ impl Scan {
         let path = directory.join(segment::file_name(header.sequence));
         let sealed = open_segment(disk, directory, *header)?;
         assert!(header.sequence < self.active.header.sequence, "the footer of a segment that is in use");
-        let mut footer = vec![0; size(trailer.footer_bytes)];
-        sealed.file.read_exact_at(&mut footer, trailer.footer_offset).during("read", &path)?;
+        let footer =
+            sealed.file.read_exact_at(size(trailer.footer_bytes), trailer.footer_offset).during("read", &path)?;
         sealed.file.write_all_at(&footer, trailer.footer_offset).during("write", &path)?;
         sealed.file.write_all_at(&trailer.encode(header), header.groups_end()).during("write", &path)?;
         sealed.file.sync_data().during("sync", &path)

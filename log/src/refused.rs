@@ -87,8 +87,7 @@ pub(crate) fn read<D: Disk>(disk: &D, directory: &Path) -> Result<Option<Refused
     };
     // One byte more than a mark has, so that a longer file is seen to be one.
     let length = file.length().during("measure", &path)?.min(LENGTH as u64 + 1);
-    let mut bytes = vec![0; crate::segment::size(length)];
-    file.read_exact_at(&mut bytes, 0).during("read", &path)?;
+    let bytes = file.read_exact_at(crate::segment::size(length), 0).during("read", &path)?;
     Ok(Some(Refused::decode(&bytes, &path)?))
 }
 

@@ -3,7 +3,7 @@
 use outrigger::engine::{Engine, LogId, LogIndex, NodeId, RoleKind, Term, Vote};
 
 /// What is to be seen of a node. Taken once a step, so it holds nothing that is dear to copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
     pub(crate) node: NodeId,
     pub(crate) role: RoleKind,
@@ -17,8 +17,6 @@ pub(crate) struct Look {
     pub(crate) flushed: LogIndex,
     pub(crate) commit: LogIndex,
     pub(crate) applied: LogIndex,
-    /// What it knows of the others' logs, while it leads.
-    pub(crate) matched: Vec<(NodeId, LogIndex)>,
 }
 
 impl Look {
@@ -34,7 +32,6 @@ impl Look {
             flushed: engine.flushed_index(),
             commit: engine.commit_index(),
             applied: engine.applied(),
-            matched: engine.matched().collect(),
         }
     }
 

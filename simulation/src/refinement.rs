@@ -51,6 +51,8 @@ pub(crate) enum Note {
 /// A node as a step leaves it.
 pub(crate) struct After<'a> {
     pub(crate) look: Look,
+    /// What it knows of the others' logs, while it leads.
+    pub(crate) matched: Vec<(NodeId, LogIndex)>,
     pub(crate) log: &'a Stamps,
     /// How much of the log has not changed since the step before.
     pub(crate) unchanged: usize,
@@ -193,7 +195,7 @@ impl Refinement {
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
         require!(index(flushed) == durable, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
-        for (other, matched) in &after.look.matched {
+        for (other, matched) in &after.matched {
             let held = own.match_index.at(server(*other)).copied();
             require!(
                 held == Some(index(*matched)),

@@ -147,7 +147,7 @@ fn a_follower_leads_without_a_vote() {
 fn a_leader_believes_in_more_than_was_acknowledged() {
     step(
         |after| {
-            let first = after.look.matched.first_mut();
+            let first = after.matched.first_mut();
             change(first, |(_, matched)| *matched = matched.next())
         },
         "holds so much of the leader's log durably",

@@ -137,7 +137,7 @@ impl Refinement {
 
     /// What a leader has learned of the others, and committed for it.
     fn acknowledgements(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        for (other, matched) in &after.look.matched {
+        for (other, matched) in &after.matched {
             let (j, matched) = (server(*other), index(*matched));
             if self.at(i).match_index.at(j).is_some_and(|held| matched > *held) {
                 self.take(&Action::HandleAcknowledgement(i, j, matched))?;

@@ -111,9 +111,10 @@ impl World {
             return Ok(());
         }
         let notes = std::mem::take(&mut running.runtime.notes);
+        let matched = running.driver.engine().matched().collect();
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: look.clone(), log, unchanged, notes };
+        let mut after = After { look: *look, matched, log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);
