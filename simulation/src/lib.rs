@@ -107,6 +107,11 @@
 //! opt-level = 2
 //! ```
 //!
+//! # Features
+//!
+//! `mimalloc`, on by default, is the allocator of the programs `simulate` and `explore` and needs a C compiler. A test of
+//! your own state machine does without: `outrigger-simulation = { version = "0.1", default-features = false }`.
+//!
 //! # Our own histories
 //!
 //! ```
