@@ -132,6 +132,7 @@ pub use self::rebuild::rebuild;
 #[cfg(not(outrigger_mutants))]
 mod rebuild {
     use std::env;
+    use std::io::{self, Write};
     use std::path::{Path, PathBuf};
     use std::process::{Command, ExitCode};
 
@@ -156,16 +157,21 @@ mod rebuild {
                 cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
             }
         };
-        eprintln!(
+        say(&format!(
             "{binary}: this build has no mutants; one that has is made, which takes a minute or two, and run in {}",
             target.display()
-        );
+        ));
         match cargo.status() {
             Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
             Err(error) => {
-                eprintln!("{binary}: cargo cannot be run: {error}");
+                say(&format!("{binary}: cargo cannot be run: {error}"));
                 ExitCode::FAILURE
             }
         }
+    }
+
+    /// Says it on standard error; nobody is stopped because that cannot be written to.
+    fn say(line: &str) {
+        let _: io::Result<()> = writeln!(io::stderr(), "{line}");
     }
 }

@@ -65,3 +65,37 @@ fn figures_for_programs_are_written() {
     }
     assert!(drawn.starts_with("<svg") && drawn.contains("append_entries"), "{}", &drawn[..200]);
 }
+
+/// A device that is full, whatever is written to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
+    use std::fs::OpenOptions;
+    use std::process::Stdio;
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
+    let [simulate, explore] = [env!("CARGO_BIN_EXE_simulate"), env!("CARGO_BIN_EXE_explore")];
+    for (binary, arguments) in [
+        (simulate, "--help"),
+        (simulate, "--list-mutants"),
+        (simulate, "--without help --seed 9"),
+        (simulate, "--seed 9 --trace"),
+        (explore, "--help"),
+        (explore, "--crashes 0 --copies 0 --heartbeats 0"),
+    ] {
+        let run = |stdout: Stdio| {
+            let output = Command::new(binary).args(arguments.split(' ')).stdout(stdout).output().expect("it runs");
+            (output.status.code(), text(&output.stderr))
+        };
+        let (code, said) = run(full().into());
+        let words = "standard output cannot be written: No space left on device";
+        assert!(code == Some(1) && said.contains(words) && !said.contains("panicked"), "{arguments}: {code:?} {said}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let (code, said) = run(writer.into());
+        let is_quiet = !said.contains("written") && !said.contains("panicked");
+        assert!(is_quiet && code == Some(1), "{arguments}: {code:?} {said}");
+    }
+    // Nobody hears the remarks, and the answer is as it was.
+    let plain = Command::new(simulate).args(["--seed", "9"]).stderr(full()).output().expect("it runs");
+    assert_eq!(plain.status.code(), Some(0));
+}

@@ -1,13 +1,16 @@
 //! Mutants: a build without them makes one that has them, and lets it do the rest.
 
+use std::io;
 use std::process::ExitCode;
 
 use outrigger_simulation::mutants;
 
+use crate::output::say;
+
 /// Makes this process the named mutant. If it cannot be: how the process that can has ended, or why there is none.
 pub(crate) fn choose(name: &str) -> Option<ExitCode> {
     let Some(mutant) = mutants::find(name) else {
-        eprintln!("explore: no mutant is called {name}; simulate --list-mutants prints all names");
+        say(format_args!("explore: no mutant is called {name}; simulate --list-mutants prints all names"));
         return Some(ExitCode::from(2));
     };
     become_mutant(mutant)
@@ -26,8 +29,8 @@ fn become_mutant(_: &mutants::Mutant) -> Option<ExitCode> {
 
 /// Tries all that small bounds find.
 #[cfg(not(outrigger_mutants))]
-pub(crate) fn try_all() -> ExitCode {
-    mutants::rebuild("explore")
+pub(crate) fn try_all() -> io::Result<ExitCode> {
+    Ok(mutants::rebuild("explore"))
 }
 
 #[cfg(outrigger_mutants)]
@@ -35,11 +38,14 @@ pub(crate) use trial::try_all;
 
 #[cfg(outrigger_mutants)]
 mod trial {
+    use std::io;
     use std::panic;
     use std::process::ExitCode;
 
     use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
     use outrigger_simulation::{Check, mutants};
+
+    use crate::output::answer;
 
     const PAIR: Bounds = Bounds::PAIR;
     /// A proposal by way of a follower.
@@ -74,35 +80,36 @@ mod trial {
     ];
 
     /// Tries all that small bounds find; success is to find them.
-    pub(crate) fn try_all() -> ExitCode {
+    pub(crate) fn try_all() -> io::Result<ExitCode> {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
-        println!("{:<34}{:<22}{:>6}{:>10}{:>12}  bounds", "mutant", "found by", "steps", "states", "transitions");
+        let [steps, states, transitions] = ["steps", "states", "transitions"];
+        answer(format_args!("{:<34}{:<22}{steps:>6}{states:>10}{transitions:>12}  bounds", "mutant", "found by"))?;
         let (mut tried, mut found) = (0, 0);
         for (name, bounds, mutants) in TRIALS {
             for mutant in mutants {
                 tried += 1;
-                found += usize::from(is_found(mutant, bounds, name));
+                found += usize::from(is_found(mutant, bounds, name)?);
             }
         }
-        println!("found {found} of {tried}");
-        if found == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        answer(format_args!("found {found} of {tried}"))?;
+        Ok(if found == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    fn is_found(mutant: &str, bounds: Bounds, name: &str) -> bool {
+    fn is_found(mutant: &str, bounds: Bounds, name: &str) -> io::Result<bool> {
         mutants::choose(mutants::find(mutant).expect("a mutant of the table"));
         let report = match explore(bounds, &Plan::default(), |_| {}) {
             Ok(report) => report,
             Err(error) => {
-                println!("{mutant:<34}{error}");
-                return false;
+                answer(format_args!("{mutant:<34}{error}"))?;
+                return Ok(false);
             }
         };
         let Report { states, transitions, .. } = report;
         let found = report.counter_example();
         let check = found.map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
         let steps = found.map_or(0, |it| it.actions.len());
-        println!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}");
-        found.is_some_and(|it| it.violation.check != Check::Assertion)
+        answer(format_args!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}"))?;
+        Ok(found.is_some_and(|it| it.violation.check != Check::Assertion))
     }
 }

@@ -5,14 +5,17 @@
 //!   build of mutants    one mutant at a time, for the choice is the process's; the seeds on all processors
 //! ```
 
+use std::io;
 use std::process::ExitCode;
 
 use outrigger_simulation::mutants::{MUTANTS, Mutant, find};
 
+use crate::output::answer;
+
 /// One name a line.
-pub(crate) fn list() -> ExitCode {
-    MUTANTS.iter().for_each(|mutant| println!("{}", mutant.name));
-    ExitCode::SUCCESS
+pub(crate) fn list() -> io::Result<ExitCode> {
+    MUTANTS.iter().try_for_each(|mutant| answer(mutant.name))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The mutants that are meant: the one of that name, or all.
@@ -33,12 +36,18 @@ pub(crate) const fn become_one(_: &[Mutant]) -> bool {
 
 /// Builds the mutants and lets that binary do what this one was asked for.
 #[cfg(not(outrigger_mutants))]
-pub(crate) fn run(_: &[Mutant], _: std::ops::Range<u64>, _: usize, _: outrigger_simulation::Checks) -> ExitCode {
-    outrigger_simulation::mutants::rebuild("simulate")
+pub(crate) fn run(
+    _: &[Mutant],
+    _: std::ops::Range<u64>,
+    _: usize,
+    _: outrigger_simulation::Checks,
+) -> io::Result<ExitCode> {
+    Ok(outrigger_simulation::mutants::rebuild("simulate"))
 }
 
 #[cfg(outrigger_mutants)]
 mod trial {
+    use std::io;
     use std::ops::Range;
     use std::panic;
     use std::process::ExitCode;
@@ -49,6 +58,8 @@ mod trial {
 
     use outrigger_simulation::mutants::{Mutant, choose};
     use outrigger_simulation::{Check, Checks, Failure, History};
+
+    use crate::output::{answer, say};
 
     /// What became of a mutant.
     #[derive(Default)]
@@ -73,35 +84,42 @@ mod trial {
     }
 
     /// Tries these mutants one by one; success is to find them all.
-    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> ExitCode {
+    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> io::Result<ExitCode> {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
-        println!("{}", row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]));
+        answer(row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]))?;
         let mut found = 0;
         for mutant in mutants {
             choose(mutant);
             let trial = try_seeds(seeds.clone(), jobs, checks);
-            let check =
-                trial.found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
-            let kinds = trial.found.as_ref().map_or(0, |failure| failure.faults.len());
-            let [seeds, steps, kinds, assertions] =
-                [trial.seeds, trial.steps, kinds as u64, trial.assertions].map(|count| count.to_string());
-            println!("{}", row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]));
-            if trial.found.is_none() {
-                println!("    {} ({})", mutant.breaks, mutant.source);
-            }
-            if let (1, Some(failure)) = (mutants.len(), &trial.found) {
-                println!("    seed {} after {} ms: {}", failure.seed, failure.milliseconds, failure.violation);
-            }
-            if let (true, Some(said)) = (mutants.len() == 1 || trial.found.is_none(), &trial.said) {
-                println!("    an assertion: {said}");
-            }
+            tell(mutant, &trial, mutants.len() == 1)?;
             found += usize::from(trial.found.is_some());
         }
-        eprintln!("simulate: {} mutants in {:.0} s", mutants.len(), began.elapsed().as_secs_f64());
-        println!("found {found} of {}", mutants.len());
-        if found == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        say(format_args!("simulate: {} mutants in {:.0} s", mutants.len(), began.elapsed().as_secs_f64()));
+        answer(format_args!("found {found} of {}", mutants.len()))?;
+        Ok(if found == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Prints what became of a mutant; more of it if it is the only one, or was not found.
+    fn tell(mutant: &Mutant, trial: &Trial, is_only: bool) -> io::Result<()> {
+        let Trial { found, seeds, steps, assertions, said } = trial;
+        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let kinds = found.as_ref().map_or(0, |failure| failure.faults.len());
+        let [seeds, steps, kinds, assertions] =
+            [*seeds, *steps, kinds as u64, *assertions].map(|count| count.to_string());
+        answer(row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]))?;
+        match found {
+            None => answer(format_args!("    {} ({})", mutant.breaks, mutant.source))?,
+            Some(Failure { seed, milliseconds, violation, .. }) if is_only => {
+                answer(format_args!("    seed {seed} after {milliseconds} ms: {violation}"))?;
+            }
+            Some(_) => {}
+        }
+        match said {
+            Some(said) if is_only || found.is_none() => answer(format_args!("    an assertion: {said}")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn row([mutant, check, seeds, steps, faults, assertions]: [&str; 6]) -> String {
