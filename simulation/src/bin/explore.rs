@@ -9,14 +9,19 @@ use std::process::ExitCode;
 use clap::Parser;
 use output::{answer, say};
 use outrigger_model::explore::{Script, Verdict};
-use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
+use outrigger_simulation::exploration::{Bounds, Plan, Report, explore_while};
 
+#[path = "console/interrupt.rs"]
+mod interrupt;
 #[path = "explore/meter.rs"]
 mod meter;
 #[path = "explore/mutation.rs"]
 mod mutation;
 #[path = "console/output.rs"]
 mod output;
+#[cfg(outrigger_mutants)]
+#[path = "console/progress.rs"]
+mod progress;
 
 /// Explores all that a small cluster of Raft engines can do within bounds, until nothing new is left.
 ///
@@ -133,6 +138,7 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     {
         return Ok(ended);
     }
+    interrupt::listen();
     if arguments.mutants {
         return mutation::try_all();
     }
@@ -159,7 +165,11 @@ fn is_engines(panic: &PanicHookInfo<'_>) -> bool {
 
 fn search(arguments: &Arguments) -> Result<Report, String> {
     let mut meter = meter::Meter::new(arguments.quiet);
-    explore(arguments.bounds(), &arguments.plan()?, |progress| meter.tell(progress)).map_err(|error| error.to_string())
+    explore_while(arguments.bounds(), &arguments.plan()?, |progress| {
+        meter.tell(progress);
+        !interrupt::came()
+    })
+    .map_err(|error| error.to_string())
 }
 
 fn tell(report: &Report) -> io::Result<ExitCode> {
@@ -169,6 +179,10 @@ fn tell(report: &Report) -> io::Result<ExitCode> {
         Verdict::Violated(found) => {
             write!(io::stdout(), "{found}")?;
             1
+        }
+        Verdict::NotExhausted { waiting } if interrupt::came() => {
+            say(format_args!("explore: interrupted after {} states; {waiting} of them wait", report.states));
+            return answer(report).map(|()| interrupt::code().unwrap_or(ExitCode::FAILURE));
         }
         Verdict::NotExhausted { waiting } => {
             answer(format_args!("not all was visited: {waiting} states wait"))?;

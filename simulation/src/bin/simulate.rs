@@ -12,10 +12,14 @@ use outrigger_simulation::{Changes, Checks, History};
 mod campaign;
 #[path = "simulate/costs.rs"]
 mod costs;
+#[path = "console/interrupt.rs"]
+mod interrupt;
 #[path = "simulate/mutation.rs"]
 mod mutation;
 #[path = "console/output.rs"]
 mod output;
+#[path = "console/progress.rs"]
+mod progress;
 #[path = "simulate/single.rs"]
 mod single;
 #[path = "simulate/table.rs"]
@@ -131,6 +135,7 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.list_mutants {
         return mutation::list();
     }
+    interrupt::listen();
     if arguments.mutants || arguments.mutant.is_some() {
         match mutation::meant(arguments.mutant.as_deref()) {
             // One history of a mutant is shown as any other is.
@@ -167,17 +172,28 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
 
 /// Lives through many histories.
 fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
-    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed, changes));
+    let mut progress = progress::Progress::new("simulate");
+    let history = |seed| arguments.history(seed, changes);
+    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), history, |outcome| {
+        let (tried, seeds, failures) = (outcome.tried(), outcome.seeds, outcome.failures.len());
+        let steps = outcome.total.steps;
+        progress.show(tried, seeds, format_args!("{tried} of {seeds} seeds, {steps} steps, {failures} failures"));
+    });
+    progress.clear();
     say(table::table(&outcome).trim_end());
+    if outcome.is_interrupted {
+        say(format_args!("simulate: interrupted after {} of {} seeds", outcome.tried(), outcome.seeds));
+    }
     if !arguments.no_shrink {
         for failure in outcome.failures.iter_mut().take(SHRUNK_MAX) {
-            *failure = single::shrunk(&arguments.history(failure.seed, changes), failure.clone());
+            *failure = single::shrunk(&history(failure.seed), failure.clone());
         }
     }
     for failure in &outcome.failures {
         answer(failure)?;
     }
-    let missing = if *changes == Changes::default() { outcome.total.missing() } else { Vec::new() };
+    let missing =
+        if *changes == Changes::default() && !outcome.is_interrupted { outcome.total.missing() } else { Vec::new() };
     if !missing.is_empty() {
         answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
     }
@@ -186,6 +202,9 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     {
         unwritten(file, &error);
         return Ok(ExitCode::FAILURE);
+    }
+    if let Some(interrupted) = interrupt::code() {
+        return Ok(interrupted);
     }
     Ok(if outcome.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

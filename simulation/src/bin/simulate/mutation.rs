@@ -52,14 +52,16 @@ mod trial {
     use std::panic;
     use std::process::ExitCode;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::mpsc::channel;
     use std::thread;
     use std::time::Instant;
 
     use outrigger_simulation::mutants::{Mutant, choose};
     use outrigger_simulation::{Check, Checks, Failure, History};
 
+    use crate::interrupt;
     use crate::output::{answer, say};
+    use crate::progress::Progress;
 
     /// What became of a mutant.
     #[derive(Default)]
@@ -89,16 +91,33 @@ mod trial {
         panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
         answer(row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]))?;
-        let mut found = 0;
+        let (mut tried, mut found, all) = (0, 0, mutants.len());
+        let mut progress = Progress::new("simulate");
         for mutant in mutants {
+            let part = format!("mutant {} of {all}, {}", tried + 1, mutant.name);
+            progress.begin(&part);
             choose(mutant);
-            let trial = try_seeds(seeds.clone(), jobs, checks);
-            tell(mutant, &trial, mutants.len() == 1)?;
+            let trial = try_seeds(seeds.clone(), jobs, checks, |lived| {
+                progress.show(tried as u64, all as u64, format_args!("{part}: {lived} seeds"));
+            });
+            progress.clear();
+            // Who was not found in some of its seeds might have been in the others.
+            if interrupt::came() && trial.found.is_none() {
+                break;
+            }
+            tell(mutant, &trial, all == 1)?;
+            tried += 1;
             found += usize::from(trial.found.is_some());
         }
-        say(format_args!("simulate: {} mutants in {:.0} s", mutants.len(), began.elapsed().as_secs_f64()));
-        answer(format_args!("found {found} of {}", mutants.len()))?;
-        Ok(if found == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        let took = began.elapsed().as_secs_f64();
+        if tried < all {
+            say(format_args!("simulate: interrupted after {tried} of {all} mutants, {took:.0} s"));
+            answer(format_args!("found {found} of {tried}"))?;
+            return Ok(interrupt::code().unwrap_or(ExitCode::FAILURE));
+        }
+        say(format_args!("simulate: {all} mutants in {took:.0} s"));
+        answer(format_args!("found {found} of {all}"))?;
+        Ok(if found == all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Prints what became of a mutant; more of it if it is the only one, or was not found.
@@ -126,15 +145,17 @@ mod trial {
         format!("{mutant:<34}{check:<22}{seeds:>6}{steps:>10}{faults:>8}{assertions:>12}")
     }
 
-    /// Lives through the seeds in their order, until one is found to be wrong. The first of them is the same on every
-    /// run, whatever the number of processors.
-    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks) -> Trial {
+    /// Lives through the seeds in their order, until one is found to be wrong, and tells `told` after each how many it
+    /// were. The first that is wrong is the same on every run, whatever the number of processors.
+    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks, mut told: impl FnMut(usize)) -> Trial {
         let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
-        let lived = Mutex::new(Vec::new());
+        let mut lived = Vec::new();
+        let (sender, receiver) = channel();
         thread::scope(|scope| {
             for _ in 0..jobs {
-                scope.spawn(|| {
-                    loop {
+                let (sender, next, end) = (sender.clone(), &next, &end);
+                scope.spawn(move || {
+                    while !interrupt::came() {
                         let taken = next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seed| {
                             (seed < end.load(Ordering::SeqCst)).then(|| seed + 1)
                         });
@@ -144,13 +165,17 @@ mod trial {
                             end.fetch_min(seed + 1, Ordering::SeqCst);
                         }
                         let steps = history.as_ref().map_or_else(|failure| failure.steps, |report| report.steps);
-                        let mut lived = lived.lock().unwrap_or_else(PoisonError::into_inner);
-                        lived.push((seed, steps, history.err()));
+                        let _ = sender.send((seed, steps, history.err()));
                     }
                 });
             }
+            drop(sender);
+            for each in receiver {
+                lived.push(each);
+                told(lived.len());
+            }
         });
-        let (end, mut lived) = (end.into_inner(), lived.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let end = end.into_inner();
         lived.retain(|(seed, ..)| *seed < end);
         lived.sort_by_key(|(seed, ..)| *seed);
         lived.into_iter().fold(Trial::default(), |mut trial, (_, steps, failure)| {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use outrigger_simulation::{Changes, Diagram, Failure, History, Report, shrink};
 
 use crate::output::{answer, say};
-use crate::{Arguments, unwritten};
+use crate::{Arguments, interrupt, unwritten};
 
 /// So long a smaller history is looked for.
 const SHRINK_FOR: Duration = Duration::from_secs(20);
@@ -34,12 +34,12 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
                     "the mutant {mutant} was not found in this history; `--mutant {mutant}` alone looks for one"
                 ));
             }
-            Ok(ExitCode::SUCCESS)
+            Ok(interrupt::code().unwrap_or(ExitCode::SUCCESS))
         }
         Err(failure) => {
             let mutant = arguments.mutant.iter().map(|mutant| format!("--mutant {mutant} ")).collect::<String>();
             answer(failure.to_string().replace("-- --seed ", &format!("-- {mutant}--seed ")))?;
-            Ok(ExitCode::FAILURE)
+            Ok(interrupt::code().unwrap_or(ExitCode::FAILURE))
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
             let shown: String = changes.chars().take(80).collect();
             let _: io::Result<()> = write!(io::stderr(), "\r\x1b[Kshrinking seed {}: {tries} tries {shown}", best.seed);
         }
-        began.elapsed() < SHRINK_FOR
+        began.elapsed() < SHRINK_FOR && !interrupt::came()
     });
     if is_watched {
         let _: io::Result<()> = write!(io::stderr(), "\r\x1b[K");
