@@ -186,6 +186,18 @@ fn progress_only_goes_on() {
 }
 
 #[test]
+fn a_search_ends_when_it_is_told_to() {
+    let mut left = 3;
+    let report = Search::new(raft([2, 1, 3, 2, 1])).run_while(|_| {
+        left -= 1;
+        left > 0
+    });
+    let report = report.expect("within bounds");
+    let Verdict::NotExhausted { waiting } = report.verdict else { panic!("{report}") };
+    assert!(left == 0 && waiting > 0 && waiting < report.distinct, "{report}");
+}
+
+#[test]
 fn what_cannot_be_searched_is_refused() {
     let bounds = Bounds { servers: 2, values: 1, term_max: 2, log_max: 1, messages_max: 1 };
     let refused = [

@@ -207,6 +207,7 @@ pub struct Plan {
 }
 
 /// Visits every state within the bounds, or finds a shortest way to what is wrong, and tells `progress` how far it is.
+/// [`explore_while`] can be stopped.
 ///
 /// ```
 /// use outrigger_simulation::exploration::{Bounds, Plan, explore};
@@ -222,13 +223,32 @@ pub struct Plan {
 ///
 /// # Panics
 /// If the bounds have no node, or more than five.
-pub fn explore(bounds: Bounds, plan: &Plan, progress: impl FnMut(&Progress)) -> Result<Report, StartError> {
+pub fn explore(bounds: Bounds, plan: &Plan, mut progress: impl FnMut(&Progress)) -> Result<Report, StartError> {
+    explore_while(bounds, plan, |told| {
+        progress(told);
+        true
+    })
+}
+
+/// [`explore`], which asks `goes_on` each time whether to. Who says no gets what was found so far, with
+/// [`Verdict::NotExhausted`].
+///
+/// # Errors
+/// As [`explore`].
+///
+/// # Panics
+/// As [`explore`].
+pub fn explore_while(
+    bounds: Bounds,
+    plan: &Plan,
+    goes_on: impl FnMut(&Progress) -> bool,
+) -> Result<Report, StartError> {
     assert!((1..=5).contains(&bounds.nodes), "{} nodes; choose from 1 to 5", bounds.nodes);
     let mut search = Search::new(Cluster::new(bounds)).after(plan.script.clone());
     if let Some(states_max) = plan.states_max {
         search = search.states_max(states_max);
     }
-    let found = search.run_with(progress)?;
+    let found = search.run_while(goes_on)?;
     let (actions, messages) = search.into_system().into_counts();
     Ok(Report {
         bounds,

@@ -146,6 +146,7 @@ pub use self::rebuild::rebuild;
 #[cfg(not(outrigger_mutants))]
 mod rebuild {
     use std::env;
+    use std::io::{self, Write};
     use std::path::{Path, PathBuf};
     use std::process::{Command, ExitCode};
 
@@ -156,7 +157,7 @@ mod rebuild {
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| package.join("../target"), PathBuf::from);
         let target = target.join("mutants");
         let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["run", "--quiet", "--bin", binary, "--manifest-path"]).arg(package.join("Cargo.toml"));
+        cargo.args(["run", "--bin", binary, "--manifest-path"]).arg(package.join("Cargo.toml"));
         cargo.arg("--target-dir").arg(&target);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
@@ -170,16 +171,33 @@ mod rebuild {
                 cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
             }
         };
-        eprintln!(
-            "{binary}: this build has no mutants; one that has is made, which takes a minute or two, and run in {}",
+        say(&format!(
+            "{binary}: this build has no mutants. One that has is built now, in {}, which may take minutes the first time; \
+             then it does what was asked",
             target.display()
-        );
-        match cargo.status() {
-            Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
+        ));
+        match become_process(cargo) {
+            Ok(code) => ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
             Err(error) => {
-                eprintln!("{binary}: cargo cannot be run: {error}");
+                say(&format!("{binary}: cargo cannot be run: {error}"));
                 ExitCode::FAILURE
             }
         }
+    }
+
+    /// The process is the command from now on, so that Ctrl-C is for that alone.
+    #[cfg(unix)]
+    fn become_process(mut command: Command) -> io::Result<Option<i32>> {
+        Err(std::os::unix::process::CommandExt::exec(&mut command))
+    }
+
+    #[cfg(not(unix))]
+    fn become_process(mut command: Command) -> io::Result<Option<i32>> {
+        command.status().map(|status| status.code())
+    }
+
+    /// Says it on standard error; nobody is stopped because that cannot be written to.
+    fn say(line: &str) {
+        let _: io::Result<()> = writeln!(io::stderr(), "{line}");
     }
 }

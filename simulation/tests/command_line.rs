@@ -65,3 +65,92 @@ fn figures_for_programs_are_written() {
     }
     assert!(drawn.starts_with("<svg") && drawn.contains("append_entries"), "{}", &drawn[..200]);
 }
+
+/// A device that is full, whatever is written to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_a_closed_pipe_is_not() {
+    use std::fs::OpenOptions;
+    use std::process::Stdio;
+    let full = || OpenOptions::new().write(true).open("/dev/full").expect("Linux has one");
+    let [simulate, explore] = [env!("CARGO_BIN_EXE_simulate"), env!("CARGO_BIN_EXE_explore")];
+    for (binary, arguments) in [
+        (simulate, "--help"),
+        (simulate, "--list-mutants"),
+        (simulate, "--without help --seed 9"),
+        (simulate, "--seed 9 --trace"),
+        (explore, "--help"),
+        (explore, "--crashes 0 --copies 0 --heartbeats 0"),
+    ] {
+        let run = |stdout: Stdio| {
+            let output = Command::new(binary).args(arguments.split(' ')).stdout(stdout).output().expect("it runs");
+            (output.status.code(), text(&output.stderr))
+        };
+        let (code, said) = run(full().into());
+        let words = "standard output cannot be written: No space left on device";
+        assert!(code == Some(1) && said.contains(words) && !said.contains("panicked"), "{arguments}: {code:?} {said}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let (code, said) = run(writer.into());
+        let is_quiet = !said.contains("written") && !said.contains("panicked");
+        assert!(is_quiet && code == Some(1), "{arguments}: {code:?} {said}");
+    }
+    // Nobody hears the remarks, and the answer is as it was.
+    let plain = Command::new(simulate).args(["--seed", "9"]).stderr(full()).output().expect("it runs");
+    assert_eq!(plain.status.code(), Some(0));
+}
+
+/// How a process ends that is sent SIGINT once it can hear it, as Linux tells of it.
+#[cfg(target_os = "linux")]
+fn interrupted(binary: &str, arguments: &[&str]) -> Output {
+    use std::process::Stdio;
+    /// The place of SIGTERM, which is the last that is listened for, in the mask of signals.
+    const SIGTERM: u64 = 1 << 14;
+    let mut command = Command::new(binary);
+    let mut child =
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs");
+    let hears = |status: &str| {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).is_ok_and(|mask| mask & SIGTERM != 0))
+    };
+    while !hears(&std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default()) {
+        assert!(child.try_wait().expect("our child").is_none(), "{arguments:?} is over already");
+        std::thread::yield_now();
+    }
+    let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    child.wait_with_output().expect("it ends")
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_ends_a_campaign_with_the_table_of_what_was_done() {
+    let file = std::env::temp_dir().join(format!("outrigger-interrupted-{}.json", std::process::id()));
+    let arguments = ["--seeds", "200", "--jobs", "1", "--json", file.to_str().expect("text")];
+    let output = interrupted(env!("CARGO_BIN_EXE_simulate"), &arguments);
+    let figures = std::fs::read_to_string(&file).expect("the figures of what was done");
+    std::fs::remove_file(&file).expect("it is there");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    let tried = said.split("interrupted after ").nth(1).and_then(|rest| rest.strip_suffix(" of 200 seeds\n"));
+    let tried: u64 = tried.expect("it says how far it came").parse().expect("a number");
+    assert!(said.contains("engine steps") && tried < 200, "{said}");
+    assert!(figures.starts_with(&format!("{{\"seeds\":{tried},\"interrupted\":true,")), "{figures}");
+    assert_eq!(text(&output.stdout), "", "what came in so few histories is no judgement");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_interrupt_ends_measurements_and_explorations() {
+    let output = interrupted(env!("CARGO_BIN_EXE_simulate"), &["--costs", "--jobs", "1", "--seeds", "20"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.starts_with("simulate: turn 1 of 5, checks light: measurement 1 of "), "{said}");
+    assert!(said.contains("interrupted after 0 of "), "{said}");
+    let bounds = ["--nodes", "3", "--max-term", "5", "--max-log", "9", "--max-states", "500000"];
+    let output = interrupted(env!("CARGO_BIN_EXE_explore"), &bounds);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("explore: interrupted after ") && said.contains(" of them wait"), "{said}");
+    assert!(text(&output.stdout).ends_with("violations=0\n"), "{}", text(&output.stdout));
+}

@@ -86,3 +86,14 @@ fn a_root_that_cannot_be_read_is_named_and_exits_3() {
     assert_eq!(output.status.code(), Some(3));
     assert!(text(&output.stderr).starts_with("cannot read no/such/directory: "));
 }
+
+/// Linux has a device that is full whatever is written to it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_told_and_is_no_panic() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("rules").stdout(full).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("xtask: standard output cannot be written: "), "{said}");
+}

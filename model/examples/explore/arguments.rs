@@ -47,7 +47,7 @@ Examples:
 The last line counts as TLC counts: generated=12861 distinct=1645 depth=28 violations=0
 
 Exit code: 0 nothing is wrong and the bounds are exhausted, 1 a violation (printed before the last line),
-           2 wrong usage, 3 nothing is wrong so far, but --max-states was reached first
+           or the output cannot be written, 2 wrong usage, 3 nothing is wrong so far, but --max-states was reached first
 ";
 
 /// What a search is told.

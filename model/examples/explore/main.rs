@@ -21,11 +21,23 @@ enum End {
 }
 
 fn main() -> ExitCode {
-    match run(std::env::args().skip(1), &mut io::stdout(), &mut io::stderr()) {
-        Ok(end) => ExitCode::from(end as u8),
-        // Whoever read the output has gone: there is nobody left to tell.
-        Err(_) => ExitCode::from(End::Usage as u8),
-    }
+    let ended = run(std::env::args().skip(1), &mut io::stdout(), &mut io::stderr());
+    // What is written without an error may still wait for the end of its line.
+    ExitCode::from(code(ended.and_then(|end| io::stdout().flush().map(|()| end)), &mut io::stderr()))
+}
+
+/// The exit code, and on `err` why nobody has the answer.
+fn code(ended: io::Result<End>, err: &mut impl Write) -> u8 {
+    ended.map_or_else(
+        |error| {
+            // Whoever closed it, as `head` does, has seen enough.
+            if error.kind() != io::ErrorKind::BrokenPipe {
+                let _ = writeln!(err, "explore: standard output cannot be written: {error}");
+            }
+            1
+        },
+        |end| end as u8,
+    )
 }
 
 /// The whole program: what `words` ask for, with results on `out` and the rest on `err`.
@@ -221,6 +233,16 @@ mod tests {
         let verdict = Verdict::Violated(found);
         let report = Report { generated: 2, distinct: 2, depth: 2, covered: 2, verdict };
         assert_eq!((end(&report), end(&report) as u8), (End::Violated, 1));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_has_is_told_unless_nobody_wants_it() {
+        for (kind, told) in [(io::ErrorKind::StorageFull, "cannot be written"), (io::ErrorKind::BrokenPipe, "")] {
+            let mut err = Vec::new();
+            assert_eq!(code(Err(kind.into()), &mut err), 1);
+            let said = String::from_utf8(err).expect("text");
+            assert!(said.contains(told) && said.is_empty() == told.is_empty(), "{said}");
+        }
     }
 
     #[test]

@@ -102,6 +102,18 @@ impl<T: TransitionSystem> Search<T> {
     /// # Errors
     /// As [`Search::run`].
     pub fn run_with(&self, mut progress: impl FnMut(&Progress)) -> Result<ReportOf<T>, StartError> {
+        self.run_while(|told| {
+            progress(told);
+            true
+        })
+    }
+
+    /// [`Search::run_with`], asking `goes_on` each time whether to. Who says no gets what was found so far, with
+    /// [`Verdict::NotExhausted`] if any state is left.
+    ///
+    /// # Errors
+    /// As [`Search::run`].
+    pub fn run_while(&self, mut goes_on: impl FnMut(&Progress) -> bool) -> Result<ReportOf<T>, StartError> {
         let start = match self.start()? {
             Start::Ready(way) => way,
             Start::Violated(report) => return Ok(report),
@@ -111,10 +123,8 @@ impl<T: TransitionSystem> Search<T> {
         }
         let mut run = Run::new(&self.system, &start.state);
         loop {
-            if run.searched.is_multiple_of(PROGRESS_EVERY) {
-                progress(&run.progress());
-            }
-            if run.seen.len() >= self.states_max && run.waiting() > 0 {
+            let is_enough = run.searched.is_multiple_of(PROGRESS_EVERY) && !goes_on(&run.progress());
+            if (is_enough || run.seen.len() >= self.states_max) && run.waiting() > 0 {
                 let verdict = Verdict::NotExhausted { waiting: run.waiting() };
                 return Ok(run.report(verdict));
             }

@@ -1,18 +1,27 @@
 //! Explores all that a small cluster of engines can do within bounds, and shows a shortest way to what is wrong.
 
 use std::fs;
+use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use output::{answer, say};
 use outrigger_model::explore::{Script, Verdict};
-use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
+use outrigger_simulation::exploration::{Bounds, Plan, Report, explore_while};
 
+#[path = "console/interrupt.rs"]
+mod interrupt;
 #[path = "explore/meter.rs"]
 mod meter;
 #[path = "explore/mutation.rs"]
 mod mutation;
+#[path = "console/output.rs"]
+mod output;
+#[cfg(outrigger_mutants)]
+#[path = "console/progress.rs"]
+mod progress;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -125,12 +134,17 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    output::run("explore", work)
+}
+
+/// Does what the command line says.
+fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if let Some(name) = &arguments.mutant
         && let Some(ended) = mutation::choose(name)
     {
-        return ended;
+        return Ok(ended);
     }
+    interrupt::listen();
     if arguments.mutants {
         return mutation::try_all();
     }
@@ -141,11 +155,11 @@ fn main() -> ExitCode {
             hook(panic);
         }
     }));
-    match run(&arguments) {
+    match search(arguments) {
         Ok(report) => tell(&report),
         Err(error) => {
-            eprintln!("explore: {error}");
-            ExitCode::from(2)
+            say(format_args!("explore: {error}"));
+            Ok(ExitCode::from(2))
         }
     }
 }
@@ -155,30 +169,38 @@ fn is_engines(panic: &PanicHookInfo<'_>) -> bool {
     panic.location().is_some_and(|at| at.file().starts_with("engine/"))
 }
 
-fn run(arguments: &Arguments) -> Result<Report, String> {
+fn search(arguments: &Arguments) -> Result<Report, String> {
     let mut meter = meter::Meter::new(arguments.quiet);
-    explore(arguments.bounds(), &arguments.plan()?, |progress| meter.tell(progress)).map_err(|error| error.to_string())
+    explore_while(arguments.bounds(), &arguments.plan()?, |progress| {
+        meter.tell(progress);
+        !interrupt::came()
+    })
+    .map_err(|error| error.to_string())
 }
 
-fn tell(report: &Report) -> ExitCode {
-    eprint!("{}", meter::table(report));
+fn tell(report: &Report) -> io::Result<ExitCode> {
+    say(meter::table(report).trim_end());
     let missing = report.missing();
     let code = match &report.verdict {
         Verdict::Violated(found) => {
-            print!("{found}");
+            write!(io::stdout(), "{found}")?;
             1
         }
+        Verdict::NotExhausted { waiting } if interrupt::came() => {
+            say(format_args!("explore: interrupted after {} states; {waiting} of them wait", report.states));
+            return answer(report).map(|()| interrupt::code().unwrap_or(ExitCode::FAILURE));
+        }
         Verdict::NotExhausted { waiting } => {
-            println!("not all was visited: {waiting} states wait");
+            answer(format_args!("not all was visited: {waiting} states wait"))?;
             3
         }
         Verdict::Exhausted => {
             if !missing.is_empty() {
-                println!("within these bounds these never came: {}", missing.join(", "));
+                answer(format_args!("within these bounds these never came: {}", missing.join(", ")))?;
             }
             0
         }
     };
-    println!("{report}");
-    ExitCode::from(code)
+    answer(report)?;
+    Ok(ExitCode::from(code))
 }

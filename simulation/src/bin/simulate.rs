@@ -1,17 +1,25 @@
 //! Lives through many histories, and says how to see those again in which something went wrong.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use output::{answer, say};
 use outrigger_simulation::{Changes, Checks, History};
 
 #[path = "simulate/campaign.rs"]
 mod campaign;
 #[path = "simulate/costs.rs"]
 mod costs;
+#[path = "console/interrupt.rs"]
+mod interrupt;
 #[path = "simulate/mutation.rs"]
 mod mutation;
+#[path = "console/output.rs"]
+mod output;
+#[path = "console/progress.rs"]
+mod progress;
 #[path = "simulate/single.rs"]
 mod single;
 #[path = "simulate/table.rs"]
@@ -112,72 +120,95 @@ impl Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    output::run("simulate", work)
+}
+
+/// What was asked for makes no sense.
+fn refused(why: impl std::fmt::Display) -> io::Result<ExitCode> {
+    say(format_args!("simulate: {why}"));
+    Ok(ExitCode::from(2))
+}
+
+/// A file that is no part of the answer, which stands on standard output, cannot be written.
+fn unwritten(file: &Path, error: &io::Error) {
+    say(format_args!("simulate: {} cannot be written: {error}", file.display()));
+}
+
+/// Does what the command line says.
+fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.list_mutants {
         return mutation::list();
     }
+    interrupt::listen();
     if arguments.mutants || arguments.mutant.is_some() {
         match mutation::meant(arguments.mutant.as_deref()) {
             // One history of a mutant is shown as any other is.
             Ok(mutants) if arguments.seed.is_some() && mutation::become_one(&mutants) => {}
             Ok(mutants) => return mutation::run(&mutants, arguments.seeds(), arguments.jobs(), arguments.checks),
-            Err(unknown) => {
-                eprintln!("simulate: {unknown}");
-                return ExitCode::from(2);
-            }
+            Err(unknown) => return refused(unknown),
         }
     }
     if arguments.costs {
-        return costs::run(&arguments);
+        return costs::run(arguments);
     }
     if arguments.without == "help" {
-        Changes::kinds().for_each(|(kind, told)| println!("{kind:<16}{told}"));
-        return ExitCode::SUCCESS;
+        Changes::kinds().try_for_each(|(kind, told)| answer(format_args!("{kind:<16}{told}")))?;
+        return Ok(ExitCode::SUCCESS);
     }
     if arguments.trace && arguments.seed.is_none() {
-        eprintln!("simulate: --trace prints one history: say which with --seed N");
-        return ExitCode::from(2);
+        return refused("--trace prints one history: say which with --seed N");
     }
     if let Some(file) = &arguments.json
         && let Err(error) = std::fs::write(file, "")
     {
-        eprintln!("simulate: {} cannot be written: {error}", file.display());
-        return ExitCode::from(2);
+        unwritten(file, &error);
+        return Ok(ExitCode::from(2));
     }
     let changes = match Changes::parse(&arguments.without, arguments.clients, &arguments.spare) {
         Ok(changes) => changes,
-        Err(error) => {
-            eprintln!("simulate: {error}");
-            return ExitCode::from(2);
-        }
+        Err(error) => return refused(error),
     };
     match arguments.seed {
-        Some(seed) => single::run(&arguments, &arguments.history(seed, &changes)),
-        None => many(&arguments, &changes),
+        Some(seed) => single::run(arguments, &arguments.history(seed, &changes)),
+        None => many(arguments, &changes),
     }
 }
 
 /// Lives through many histories.
-fn many(arguments: &Arguments, changes: &Changes) -> ExitCode {
-    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed, changes));
-    eprint!("{}", table::table(&outcome));
+fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
+    let mut progress = progress::Progress::new("simulate");
+    let history = |seed| arguments.history(seed, changes);
+    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), history, |outcome| {
+        let (tried, seeds, failures) = (outcome.tried(), outcome.seeds, outcome.failures.len());
+        let steps = outcome.total.steps;
+        progress.show(tried, seeds, format_args!("{tried} of {seeds} seeds, {steps} steps, {failures} failures"));
+    });
+    progress.clear();
+    say(table::table(&outcome).trim_end());
+    if outcome.is_interrupted {
+        say(format_args!("simulate: interrupted after {} of {} seeds", outcome.tried(), outcome.seeds));
+    }
     if !arguments.no_shrink {
         for failure in outcome.failures.iter_mut().take(SHRUNK_MAX) {
-            *failure = single::shrunk(&arguments.history(failure.seed, changes), failure.clone());
+            *failure = single::shrunk(&history(failure.seed), failure.clone());
         }
     }
     for failure in &outcome.failures {
-        println!("{failure}");
+        answer(failure)?;
     }
-    let missing = if *changes == Changes::default() { outcome.total.missing() } else { Vec::new() };
+    let missing =
+        if *changes == Changes::default() && !outcome.is_interrupted { outcome.total.missing() } else { Vec::new() };
     if !missing.is_empty() {
-        println!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", "));
+        answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
     }
     if let Some(file) = &arguments.json
         && let Err(error) = std::fs::write(file, table::json(&outcome))
     {
-        eprintln!("simulate: {} cannot be written: {error}", file.display());
-        return ExitCode::FAILURE;
+        unwritten(file, &error);
+        return Ok(ExitCode::FAILURE);
     }
-    if outcome.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if let Some(interrupted) = interrupt::code() {
+        return Ok(interrupted);
+    }
+    Ok(if outcome.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

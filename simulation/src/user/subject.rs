@@ -12,6 +12,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -67,7 +68,9 @@ impl Reference {
         let response = response.map_err(stopped)?;
         if self.print {
             let response = self.state.response_text(&response);
-            println!("{:10} committed {}: {response}", "", verdict::place(&*self.state, index, &command));
+            let place = verdict::place(&*self.state, index, &command);
+            // As the lines of the trace that it stands between.
+            let _: std::io::Result<()> = writeln!(std::io::stdout(), "{:10} committed {place}: {response}", "");
         }
         self.credit = self.credit.saturating_add(BYTES_PER_COMMAND);
         let mut state = None;

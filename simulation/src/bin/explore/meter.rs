@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use outrigger_model::explore::Progress;
 use outrigger_simulation::exploration::Report;
 
+use crate::output::say;
+
 /// How often a terminal is told.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -32,10 +34,10 @@ impl Meter {
         self.next = now + INTERVAL;
         let Progress { generated, distinct, depth, waiting, bytes } = progress;
         let (seconds, mebibytes) = (self.began.elapsed().as_secs(), bytes >> 20);
-        eprintln!(
+        say(format_args!(
             "{seconds:>5} s  depth {depth:>3}  states {distinct:>10}  waiting {waiting:>9}  transitions {generated:>11}  \
              {mebibytes:>5} MiB seen"
-        );
+        ));
     }
 }
 

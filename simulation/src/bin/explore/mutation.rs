@@ -4,10 +4,12 @@ use std::process::ExitCode;
 
 use outrigger_simulation::mutants;
 
+use crate::output::say;
+
 /// Makes this process the named mutant. If it cannot be: how the process that can has ended, or why there is none.
 pub(crate) fn choose(name: &str) -> Option<ExitCode> {
     let Some(mutant) = mutants::find(name) else {
-        eprintln!("explore: no mutant is called {name}; simulate --list-mutants prints all names");
+        say(format_args!("explore: no mutant is called {name}; simulate --list-mutants prints all names"));
         return Some(ExitCode::from(2));
     };
     become_mutant(mutant)
@@ -26,8 +28,8 @@ fn become_mutant(_: &mutants::Mutant) -> Option<ExitCode> {
 
 /// Tries all that small bounds find.
 #[cfg(not(outrigger_mutants))]
-pub(crate) fn try_all() -> ExitCode {
-    mutants::rebuild("explore")
+pub(crate) fn try_all() -> std::io::Result<ExitCode> {
+    Ok(mutants::rebuild("explore"))
 }
 
 #[cfg(outrigger_mutants)]
@@ -35,11 +37,16 @@ pub(crate) use trial::try_all;
 
 #[cfg(outrigger_mutants)]
 mod trial {
+    use std::io;
     use std::panic;
     use std::process::ExitCode;
 
-    use outrigger_simulation::exploration::{Bounds, Plan, Report, explore};
+    use outrigger_simulation::exploration::{Bounds, Plan, Report, explore_while};
     use outrigger_simulation::{Check, mutants};
+
+    use crate::interrupt;
+    use crate::output::{answer, say};
+    use crate::progress::Progress;
 
     const PAIR: Bounds = Bounds::PAIR;
     /// A proposal by way of a follower.
@@ -74,35 +81,47 @@ mod trial {
     ];
 
     /// Tries all that small bounds find; success is to find them.
-    pub(crate) fn try_all() -> ExitCode {
+    pub(crate) fn try_all() -> io::Result<ExitCode> {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
-        println!("{:<34}{:<22}{:>6}{:>10}{:>12}  bounds", "mutant", "found by", "steps", "states", "transitions");
+        let [steps, states, transitions] = ["steps", "states", "transitions"];
+        answer(format_args!("{:<34}{:<22}{steps:>6}{states:>10}{transitions:>12}  bounds", "mutant", "found by"))?;
+        let all = TRIALS.iter().map(|(.., mutants)| mutants.len()).sum();
         let (mut tried, mut found) = (0, 0);
-        for (name, bounds, mutants) in TRIALS {
-            for mutant in mutants {
-                tried += 1;
-                found += usize::from(is_found(mutant, bounds, name));
+        let mut progress = Progress::new("explore");
+        let trials =
+            TRIALS.into_iter().flat_map(|(name, bounds, mutants)| mutants.iter().map(move |it| (name, bounds, *it)));
+        for (name, bounds, mutant) in trials {
+            let part = format!("mutant {} of {all}, {mutant}", tried + 1);
+            progress.begin(format_args!("{part}: {name}"));
+            mutants::choose(mutants::find(mutant).expect("a mutant of the table"));
+            let report = explore_while(bounds, &Plan::default(), |told| {
+                progress.show(tried as u64, all as u64, format_args!("{part}: {} states", told.distinct));
+                !interrupt::came()
+            });
+            progress.clear();
+            if interrupt::came() {
+                say(format_args!("explore: interrupted after {tried} of {all} mutants"));
+                break;
+            }
+            tried += 1;
+            match report {
+                Ok(report) => found += usize::from(tell(mutant, &report, name)?),
+                Err(error) => answer(format_args!("{mutant:<34}{error}"))?,
             }
         }
-        println!("found {found} of {tried}");
-        if found == tried { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        answer(format_args!("found {found} of {tried}"))?;
+        let ended = if found == all { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        Ok(interrupt::code().unwrap_or(ended))
     }
 
-    fn is_found(mutant: &str, bounds: Bounds, name: &str) -> bool {
-        mutants::choose(mutants::find(mutant).expect("a mutant of the table"));
-        let report = match explore(bounds, &Plan::default(), |_| {}) {
-            Ok(report) => report,
-            Err(error) => {
-                println!("{mutant:<34}{error}");
-                return false;
-            }
-        };
+    /// Prints what became of a mutant, and says whether a check of the protocol found it.
+    fn tell(mutant: &str, report: &Report, name: &str) -> io::Result<bool> {
         let Report { states, transitions, .. } = report;
         let found = report.counter_example();
         let check = found.map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
         let steps = found.map_or(0, |it| it.actions.len());
-        println!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}");
-        found.is_some_and(|it| it.violation.check != Check::Assertion)
+        answer(format_args!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}"))?;
+        Ok(found.is_some_and(|it| it.violation.check != Check::Assertion))
     }
 }

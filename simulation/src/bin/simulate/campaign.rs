@@ -1,6 +1,5 @@
 //! Many histories, on all processors.
 
-use std::io::{IsTerminal, Write};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -9,31 +8,47 @@ use std::time::{Duration, Instant};
 
 use outrigger_simulation::{Failure, History, Report, Total};
 
+use crate::interrupt;
+
 /// What became of all seeds.
 pub(crate) struct Outcome {
     pub(crate) total: Total,
     /// By seed.
     pub(crate) failures: Vec<Failure>,
+    /// How many seeds there were to be tried.
+    pub(crate) seeds: u64,
+    /// Whether somebody ended it before all were tried.
+    pub(crate) is_interrupted: bool,
     /// How long all histories took, added up over the processors.
     pub(crate) busy: Duration,
 }
 
+impl Outcome {
+    /// How many histories were lived through.
+    pub(crate) fn tried(&self) -> u64 {
+        self.total.seeds + self.failures.len() as u64
+    }
+}
+
 /// After so many failures the rest is not tried.
 const FAILURES_MAX: usize = 10;
-/// The progress is shown so often.
-const SHOWN_EVERY: Duration = Duration::from_millis(200);
 
 type Lived = (Result<Report, Failure>, Duration);
 
-/// Lives through all seeds, `jobs` at a time.
-pub(crate) fn run(seeds: Range<u64>, jobs: usize, history: impl Fn(u64) -> History + Sync) -> Outcome {
+/// Lives through all seeds, `jobs` at a time, and tells `told` after each how far it is.
+pub(crate) fn run(
+    seeds: Range<u64>,
+    jobs: usize,
+    history: impl Fn(u64) -> History + Sync,
+    told: impl FnMut(&Outcome),
+) -> Outcome {
     let next = AtomicU64::new(seeds.start);
     let (sender, receiver) = channel();
     thread::scope(|scope| {
         for _ in 0..jobs {
             let (sender, next, end, history) = (sender.clone(), &next, seeds.end, &history);
             scope.spawn(move || {
-                loop {
+                while !interrupt::came() {
                     let taken =
                         next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |seed| (seed < end).then(|| seed + 1));
                     let Ok(seed) = taken else { return };
@@ -47,45 +62,25 @@ pub(crate) fn run(seeds: Range<u64>, jobs: usize, history: impl Fn(u64) -> Histo
             });
         }
         drop(sender);
-        collect(&receiver, seeds.end - seeds.start)
+        collect(&receiver, seeds.end - seeds.start, told)
     })
 }
 
-fn collect(lived: &Receiver<Lived>, seeds: u64) -> Outcome {
-    let mut outcome = Outcome { total: Total::new(), failures: Vec::new(), busy: Duration::ZERO };
-    let mut shown = Instant::now();
-    let is_watched = std::io::stderr().is_terminal();
+fn collect(lived: &Receiver<Lived>, seeds: u64, mut told: impl FnMut(&Outcome)) -> Outcome {
+    let (total, failures, busy) = (Total::new(), Vec::new(), Duration::ZERO);
+    let mut outcome = Outcome { total, failures, seeds, is_interrupted: false, busy };
     while let Ok((history, took)) = lived.recv() {
         outcome.busy += took;
         match history {
             Ok(report) => outcome.total.add(&report),
             Err(failure) => outcome.failures.push(failure),
         }
-        if is_watched && shown.elapsed() >= SHOWN_EVERY {
-            shown = Instant::now();
-            show(&outcome, seeds);
-        }
+        told(&outcome);
         if outcome.failures.len() == FAILURES_MAX {
             break;
         }
     }
-    if is_watched {
-        // Clears the line; a terminal that cannot be written to loses nothing but this.
-        let _: std::io::Result<()> = write!(std::io::stderr(), "\r\x1b[K");
-    }
+    outcome.is_interrupted = interrupt::came() && outcome.tried() < seeds && outcome.failures.len() < FAILURES_MAX;
     outcome.failures.sort_by_key(|failure| failure.seed);
     outcome
-}
-
-fn show(outcome: &Outcome, seeds: u64) {
-    const WIDTH: u64 = 30;
-    let done = outcome.total.seeds + outcome.failures.len() as u64;
-    let filled = usize::try_from(done * WIDTH / seeds.max(1)).unwrap_or_default();
-    let bar: String = (0..30).map(|place| if place < filled { '#' } else { '.' }).collect();
-    let failures = outcome.failures.len();
-    let _: std::io::Result<()> = write!(
-        std::io::stderr(),
-        "\r[{bar}] {done} of {seeds} seeds, {} steps, {failures} failures",
-        outcome.total.steps
-    );
 }

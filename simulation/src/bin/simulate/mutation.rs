@@ -5,14 +5,17 @@
 //!   build of mutants    one mutant at a time, for the choice is the process's; the seeds on all processors
 //! ```
 
+use std::io;
 use std::process::ExitCode;
 
 use outrigger_simulation::mutants::{MUTANTS, Mutant, find};
 
+use crate::output::answer;
+
 /// One name a line.
-pub(crate) fn list() -> ExitCode {
-    MUTANTS.iter().for_each(|mutant| println!("{}", mutant.name));
-    ExitCode::SUCCESS
+pub(crate) fn list() -> io::Result<ExitCode> {
+    MUTANTS.iter().try_for_each(|mutant| answer(mutant.name))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The mutants that are meant: the one of that name, or all.
@@ -33,22 +36,32 @@ pub(crate) const fn become_one(_: &[Mutant]) -> bool {
 
 /// Builds the mutants and lets that binary do what this one was asked for.
 #[cfg(not(outrigger_mutants))]
-pub(crate) fn run(_: &[Mutant], _: std::ops::Range<u64>, _: usize, _: outrigger_simulation::Checks) -> ExitCode {
-    outrigger_simulation::mutants::rebuild("simulate")
+pub(crate) fn run(
+    _: &[Mutant],
+    _: std::ops::Range<u64>,
+    _: usize,
+    _: outrigger_simulation::Checks,
+) -> io::Result<ExitCode> {
+    Ok(outrigger_simulation::mutants::rebuild("simulate"))
 }
 
 #[cfg(outrigger_mutants)]
 mod trial {
+    use std::io;
     use std::ops::Range;
     use std::panic;
     use std::process::ExitCode;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::mpsc::channel;
     use std::thread;
     use std::time::Instant;
 
     use outrigger_simulation::mutants::{Mutant, choose};
     use outrigger_simulation::{Check, Checks, Failure, History};
+
+    use crate::interrupt;
+    use crate::output::{answer, say};
+    use crate::progress::Progress;
 
     /// What became of a mutant.
     #[derive(Default)]
@@ -73,50 +86,76 @@ mod trial {
     }
 
     /// Tries these mutants one by one; success is to find them all.
-    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> ExitCode {
+    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> io::Result<ExitCode> {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
-        println!("{}", row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]));
-        let mut found = 0;
+        answer(row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]))?;
+        let (mut tried, mut found, all) = (0, 0, mutants.len());
+        let mut progress = Progress::new("simulate");
         for mutant in mutants {
+            let part = format!("mutant {} of {all}, {}", tried + 1, mutant.name);
+            progress.begin(&part);
             choose(mutant);
-            let trial = try_seeds(seeds.clone(), jobs, checks);
-            let check =
-                trial.found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
-            let kinds = trial.found.as_ref().map_or(0, |failure| failure.faults.len());
-            let [seeds, steps, kinds, assertions] =
-                [trial.seeds, trial.steps, kinds as u64, trial.assertions].map(|count| count.to_string());
-            println!("{}", row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]));
-            if trial.found.is_none() {
-                println!("    {} ({})", mutant.breaks, mutant.source);
+            let trial = try_seeds(seeds.clone(), jobs, checks, |lived| {
+                progress.show(tried as u64, all as u64, format_args!("{part}: {lived} seeds"));
+            });
+            progress.clear();
+            // Who was not found in some of its seeds might have been in the others.
+            if interrupt::came() && trial.found.is_none() {
+                break;
             }
-            if let (1, Some(failure)) = (mutants.len(), &trial.found) {
-                println!("    seed {} after {} ms: {}", failure.seed, failure.milliseconds, failure.violation);
-            }
-            if let (true, Some(said)) = (mutants.len() == 1 || trial.found.is_none(), &trial.said) {
-                println!("    an assertion: {said}");
-            }
+            tell(mutant, &trial, all == 1)?;
+            tried += 1;
             found += usize::from(trial.found.is_some());
         }
-        eprintln!("simulate: {} mutants in {:.0} s", mutants.len(), began.elapsed().as_secs_f64());
-        println!("found {found} of {}", mutants.len());
-        if found == mutants.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        let took = began.elapsed().as_secs_f64();
+        if tried < all {
+            say(format_args!("simulate: interrupted after {tried} of {all} mutants, {took:.0} s"));
+            answer(format_args!("found {found} of {tried}"))?;
+            return Ok(interrupt::code().unwrap_or(ExitCode::FAILURE));
+        }
+        say(format_args!("simulate: {all} mutants in {took:.0} s"));
+        answer(format_args!("found {found} of {all}"))?;
+        Ok(if found == all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Prints what became of a mutant; more of it if it is the only one, or was not found.
+    fn tell(mutant: &Mutant, trial: &Trial, is_only: bool) -> io::Result<()> {
+        let Trial { found, seeds, steps, assertions, said } = trial;
+        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let kinds = found.as_ref().map_or(0, |failure| failure.faults.len());
+        let [seeds, steps, kinds, assertions] =
+            [*seeds, *steps, kinds as u64, *assertions].map(|count| count.to_string());
+        answer(row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]))?;
+        match found {
+            None => answer(format_args!("    {} ({})", mutant.breaks, mutant.source))?,
+            Some(Failure { seed, milliseconds, violation, .. }) if is_only => {
+                answer(format_args!("    seed {seed} after {milliseconds} ms: {violation}"))?;
+            }
+            Some(_) => {}
+        }
+        match said {
+            Some(said) if is_only || found.is_none() => answer(format_args!("    an assertion: {said}")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn row([mutant, check, seeds, steps, faults, assertions]: [&str; 6]) -> String {
         format!("{mutant:<34}{check:<22}{seeds:>6}{steps:>10}{faults:>8}{assertions:>12}")
     }
 
-    /// Lives through the seeds in their order, until one is found to be wrong. The first of them is the same on every
-    /// run, whatever the number of processors.
-    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks) -> Trial {
+    /// Lives through the seeds in their order, until one is found to be wrong, and tells `told` after each how many it
+    /// were. The first that is wrong is the same on every run, whatever the number of processors.
+    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks, mut told: impl FnMut(usize)) -> Trial {
         let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
-        let lived = Mutex::new(Vec::new());
+        let mut lived = Vec::new();
+        let (sender, receiver) = channel();
         thread::scope(|scope| {
             for _ in 0..jobs {
-                scope.spawn(|| {
-                    loop {
+                let (sender, next, end) = (sender.clone(), &next, &end);
+                scope.spawn(move || {
+                    while !interrupt::came() {
                         let taken = next.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |seed| {
                             (seed < end.load(Ordering::SeqCst)).then(|| seed + 1)
                         });
@@ -126,13 +165,17 @@ mod trial {
                             end.fetch_min(seed + 1, Ordering::SeqCst);
                         }
                         let steps = history.as_ref().map_or_else(|failure| failure.steps, |report| report.steps);
-                        let mut lived = lived.lock().unwrap_or_else(PoisonError::into_inner);
-                        lived.push((seed, steps, history.err()));
+                        let _ = sender.send((seed, steps, history.err()));
                     }
                 });
             }
+            drop(sender);
+            for each in receiver {
+                lived.push(each);
+                told(lived.len());
+            }
         });
-        let (end, mut lived) = (end.into_inner(), lived.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let end = end.into_inner();
         lived.retain(|(seed, ..)| *seed < end);
         lived.sort_by_key(|(seed, ..)| *seed);
         lived.into_iter().fold(Trial::default(), |mut trial, (_, steps, failure)| {

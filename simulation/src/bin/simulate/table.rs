@@ -44,11 +44,12 @@ pub(crate) fn json(outcome: &Outcome) -> String {
     });
     format!(
         concat!(
-            r#"{{"seeds":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"times_real_time":{:.1},"#,
+            r#"{{"seeds":{},"interrupted":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"times_real_time":{:.1},"#,
             r#""faults":{},"actions":{},"failures":[{}]}}"#,
             "\n"
         ),
-        total.seeds + outcome.failures.len() as u64,
+        outcome.tried(),
+        outcome.is_interrupted,
         total.steps,
         steps_per_second(outcome),
         total.simulated.as_secs_f64(),
