@@ -179,6 +179,10 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, milliseconds, violation, .. } = self;
         writeln!(f, "seed {seed} after {milliseconds} ms: {violation}")?;
+        let left_out = self.changes.told(self.troubles);
+        if !left_out.is_empty() {
+            writeln!(f, "left out of its history: {left_out}")?;
+        }
         let trace = if self.replayed_by.is_some() { "" } else { " --trace" };
         write!(f, "replay it with: {}{trace}", self.replay())
     }
