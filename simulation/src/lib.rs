@@ -55,12 +55,17 @@
 //! ```
 //!
 //! Each seed is one history: 100 unless the environment says otherwise (`OUTRIGGER_SEEDS=2000`, `OUTRIGGER_SEEDS=17..20`).
-//! A failure says what went wrong, at which command, on which node, and ends with the line that replays it:
+//! A failure says what went wrong, at which command, on which node. It is shrunk: kinds of trouble, clients and single troubles
+//! that it does not take are left out, as long as the same check fails. It ends with the line that replays what is left, and
+//! prints everything that happens; `OUTRIGGER_DIAGRAM=FILE.svg` before that line draws it ([`Seeds::from_env`] has all
+//! variables):
 //!
 //! ```text
 //! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
 //!   ...
-//! replay it with: OUTRIGGER_SEED=17 cargo test -p shop store_survives_everything -- --exact --nocapture
+//! left out of its history: 19 of 20 kinds of trouble (all but crashes), 8 of 9 single troubles, all clients but 1
+//! replay it with: OUTRIGGER_SEED=17 OUTRIGGER_WITHOUT=.. OUTRIGGER_CLIENTS=1 OUTRIGGER_SPARE=2-9 cargo test -p shop --test store ...
+//! draw it with the same, behind OUTRIGGER_DIAGRAM=FILE.svg
 //! ```
 //!
 //! ## What is checked of it
@@ -95,7 +100,8 @@
 //! - A clock that is coarser than the simulation is quick. One that counts whole seconds shows only when a second ends
 //!   between two nodes' turns, so that it may take hundreds of seeds.
 //!
-//! What is not deterministic itself (hash order, a clock) is found again by its seed, though perhaps at another command.
+//! What is not deterministic itself (hash order, a clock) is found again by its seed, though perhaps at another command. A
+//! smaller history is only told of if it has failed twice.
 //!
 //! ## How long it takes
 //!
@@ -184,14 +190,23 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, milliseconds, violation, .. } = self;
         writeln!(f, "seed {seed} after {milliseconds} ms: {violation}")?;
-        let trace = if self.replayed_by.is_some() { "" } else { " --trace" };
-        write!(f, "replay it with: {}{trace}", self.replay())
+        let left_out = self.changes.told(self.troubles);
+        if !left_out.is_empty() {
+            writeln!(f, "left out of its history: {left_out}")?;
+        }
+        let replay = self.replay();
+        if self.replayed_by.is_none() {
+            return write!(f, "replay it with: {replay} --trace");
+        }
+        writeln!(f, "replay it with: {replay}")?;
+        write!(f, "draw it with the same, behind OUTRIGGER_DIAGRAM=FILE.svg")
     }
 }
 
 impl Failure {
-    /// The command that replays the history. With ` --trace` behind it everything that happens is printed, with
-    /// ` --diagram FILE.svg` it is drawn.
+    /// The command that replays the history. Of one of [this crate's own](History), ` --trace` behind it prints everything
+    /// that happens, and ` --diagram FILE.svg` draws it. That of a [state machine of one's own](run) prints it, and
+    /// `OUTRIGGER_DIAGRAM=FILE.svg ` before it draws it.
     #[must_use]
     pub fn replay(&self) -> String {
         let (seed, changes) = (self.seed, self.changes.to_string());

@@ -15,8 +15,12 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Failure;
 use crate::plan::{Plan, Trouble, UnknownTrouble};
-use crate::{Failure, History};
+use crate::report::Report;
+
+/// What stands for every kind of trouble.
+const ALL: &str = "all";
 
 /// What of a history is left out.
 ///
@@ -38,14 +42,17 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// From the words of a command line: names of troubles with commas between them, how many clients, and numbers of
-    /// single troubles (`1-3,7`).
+    /// From the words of a command line: names of troubles with commas between them, or `all`; how many clients; and numbers
+    /// of single troubles (`1-3,7`).
     ///
     /// # Errors
     /// A name that no trouble has, or numbers that are none.
     pub fn parse(without: &str, clients: Option<u64>, spared: &str) -> Result<Self, String> {
         let names = without.split(',').filter(|name| !name.is_empty());
-        let without: Result<_, UnknownTrouble> = names.map(Trouble::from_str).collect();
+        let without: Result<BTreeSet<Trouble>, UnknownTrouble> = match without.trim() {
+            ALL => Ok(Trouble::ALL.map(|(trouble, ..)| trouble).into()),
+            _ => names.map(Trouble::from_str).collect(),
+        };
         Ok(Self { without: without.map_err(|error| error.to_string())?, clients, spared: spared.parse()? })
     }
 
@@ -64,6 +71,30 @@ impl Changes {
         let spared = (singles > 0).then(|| format!("without {singles} single troubles"));
         let clients = self.clients.map(|count| format!("with {count} client{}", if count == 1 { "" } else { "s" }));
         [without, spared, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// What is left out of a history in which there were so many troubles, in words; nothing for no changes.
+    pub(crate) fn told(&self, troubles: u64) -> String {
+        let all = Trouble::ALL.len();
+        let left: Vec<_> = Trouble::ALL.iter().filter(|(it, ..)| !self.without.contains(it)).map(|it| it.1).collect();
+        let but = if left.is_empty() { String::new() } else { format!(" (all but {})", left.join(", ")) };
+        let kinds =
+            (!self.without.is_empty()).then(|| format!("{} of {all} kinds of trouble{but}", self.without.len()));
+        let spared = self.spared.0.range(..=troubles).count();
+        let singles = (spared > 0).then(|| format!("{spared} of {troubles} single troubles"));
+        let clients = self.clients.map(|clients| format!("all clients but {clients}"));
+        [kinds, singles, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Each part that is not empty: its name, and its words, which hold no blank.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let names: Vec<_> = self.without.iter().map(|trouble| trouble.name()).collect();
+        let is_all = names.len() == Trouble::ALL.len();
+        let names = if is_all { ALL.to_owned() } else { names.join(",") };
+        let without = (!names.is_empty()).then_some(("without", names));
+        let clients = self.clients.map(|clients| ("clients", clients.to_string()));
+        let spared = (!self.spared.0.is_empty()).then(|| ("spare", self.spared.to_string()));
+        [without, clients, spared].into_iter().flatten()
     }
 
     /// The kinds of trouble that can be left out, each with a few words on what it is.
@@ -90,11 +121,7 @@ impl Changes {
 /// As the flags of a command line.
 impl fmt::Display for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.without.iter().map(|trouble| trouble.name()).collect();
-        let without = (!names.is_empty()).then(|| format!("--without {}", names.join(",")));
-        let clients = self.clients.map(|clients| format!("--clients {clients}"));
-        let spared = (!self.spared.0.is_empty()).then(|| format!("--spare {}", self.spared));
-        let flags: Vec<_> = [without, clients, spared].into_iter().flatten().collect();
+        let flags: Vec<_> = self.parts().map(|(name, words)| format!("--{name} {words}")).collect();
         f.write_str(&flags.join(" "))
     }
 }
@@ -136,7 +163,8 @@ impl FromStr for Numbers {
 
 /// A failure while it is shrunk.
 struct Shrinking<'a> {
-    history: &'a History,
+    /// Lives through the history with these left out of it.
+    live: &'a mut dyn FnMut(Changes) -> Result<Report, Failure>,
     /// The smallest so far.
     best: Failure,
     /// Answers whether to go on, when it is told what is being tried.
@@ -152,7 +180,7 @@ impl Shrinking<'_> {
         if self.is_over || changes == *self.best.changes {
             return false;
         }
-        match self.history.clone().changed(changes).live() {
+        match (self.live)(changes) {
             Err(failure) if failure.violation.check == self.best.violation.check => {
                 self.best = failure;
                 true
@@ -203,21 +231,26 @@ impl Shrinking<'_> {
     }
 }
 
-/// The smallest history that can be found in which the same check fails. `goes_on` is asked before each try, with the
-/// smallest so far: whoever has waited long enough says no.
+/// The smallest history that can be found in which the same check fails. `live` lives through the history with these left
+/// out of it, and nothing else. `goes_on` is asked before each try, with the smallest so far: whoever has waited long enough
+/// says no.
 ///
 /// ```
 /// use outrigger_simulation::{History, shrink};
 ///
 /// let history = History::new(1);
 /// if let Err(failure) = history.live() {
-///     let shrunk = shrink(&history, failure, &mut |_| true);
+///     let shrunk = shrink(failure, |changes| history.clone().changed(changes).live(), |_| true);
 ///     panic!("{shrunk}");
 /// }
 /// ```
 #[must_use]
-pub fn shrink(history: &History, failure: Failure, goes_on: &mut dyn FnMut(&Failure) -> bool) -> Failure {
-    let mut shrinking = Shrinking { history, best: failure, goes_on, is_over: false };
+pub fn shrink(
+    failure: Failure,
+    mut live: impl FnMut(Changes) -> Result<Report, Failure>,
+    mut goes_on: impl FnMut(&Failure) -> bool,
+) -> Failure {
+    let mut shrinking = Shrinking { live: &mut live, best: failure, goes_on: &mut goes_on, is_over: false };
     let left = |failure: &Failure| failure.changes.left(failure.troubles, failure.clients);
     loop {
         let before = left(&shrinking.best);
@@ -233,6 +266,7 @@ pub fn shrink(history: &History, failure: Failure, goes_on: &mut dyn FnMut(&Fail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::History;
     use crate::check::Check;
     use crate::plan::SECOND;
 
@@ -244,6 +278,19 @@ mod tests {
         assert!("3-1".parse::<Numbers>().unwrap_err().contains("\"3-1\""));
         assert!("1,x".parse::<Numbers>().unwrap_err().contains("\"x\""));
         assert!(Changes::parse("fog", None, "").unwrap_err().contains("no trouble is called \"fog\""));
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let told = |without: &str, clients, spared: &str| Changes::parse(without, clients, spared).unwrap().told(7);
+        assert_eq!(told("", None, ""), "");
+        let all = Trouble::ALL.map(|(_, name, ..)| name).join(",");
+        assert_eq!(Changes::parse(&all, None, "").unwrap().to_string(), "--without all");
+        assert_eq!(told("all", None, "9"), "20 of 20 kinds of trouble", "no trouble has the number 9");
+        assert_eq!(
+            told(&all.replace("loss,", "").replace("drift,", ""), Some(2), "1-3,6-9"),
+            "18 of 20 kinds of trouble (all but loss, drift), 5 of 7 single troubles, all clients but 2"
+        );
     }
 
     #[test]
@@ -268,7 +315,8 @@ mod tests {
         let failure = history.live().unwrap_err();
         assert_eq!(failure.violation.check, Check::Health, "{failure}");
         let mut tries = 0;
-        let shrunk = shrink(&history, failure, &mut |_| {
+        let live = |changes| history.clone().changed(changes).live();
+        let shrunk = shrink(failure, live, |_| {
             tries += 1;
             true
         });
@@ -289,7 +337,8 @@ mod tests {
         let history = History::new(9).falling_over(3 * SECOND);
         let failure = history.live().unwrap_err();
         let mut left = 3;
-        let shrunk = shrink(&history, failure.clone(), &mut |_| {
+        let live = |changes| history.clone().changed(changes).live();
+        let shrunk = shrink(failure.clone(), live, |_| {
             left -= 1;
             left >= 0
         });

@@ -4,7 +4,8 @@
 //!   test ──► Sim ──► conditions ──► plan ─┐
 //!             └────► commands ────────────┼──► world ──► each node applies ──► compared with a machine beside it
 //!   seeds ────────────────────────────────┘                 │
-//!                                                           └──► Failure: seed, time, what differs, how to replay it
+//!     ▲                                                     └──► Failure ──► shrunk, drawn, told how to replay it
+//!     └─────────────────── the line that replays it ◄──────────────────────────────┘
 //! ```
 //!
 //! A user's command travels behind a write of the simulation's own registers, in the same entry. So whatever is checked of
@@ -14,10 +15,11 @@ use std::rc::Rc;
 
 use outrigger::StateMachine;
 
-use crate::Failure;
 use crate::report::{Report, Total};
+use crate::{Failure, History};
 
 mod conditions;
+mod failing;
 mod machine;
 mod random;
 mod replay;
@@ -40,8 +42,14 @@ use subject::Maker;
 ///
 /// What is checked, and what a failure looks like, is on the front page of this [crate](crate).
 ///
+/// A history that goes wrong is shrunk: for 20 s, or as long as [`Seeds::shrink_for`] says, a smaller one is looked for in
+/// which the same check fails, without kinds of trouble, clients and single troubles that it does not take. For that
+/// `describe` is called again for each try, and must say the same each time. The failure names what could be left out, and
+/// the line that replays what is left. `OUTRIGGER_DIAGRAM=FILE.svg` before that line draws it; [`Seeds::from_env`] has all
+/// variables.
+///
 /// # Panics
-/// With the [`Failure`] of the first seed in which something goes wrong, and when `describe` names no clients.
+/// With the [`Failure`] of the first seed in which something goes wrong, shrunk, and when `describe` names no clients.
 #[track_caller]
 pub fn run<S: StateMachine + Default>(seeds: Seeds, describe: impl FnMut(&mut Sim<S>)) -> Total {
     run_with(seeds, S::default, describe)
@@ -87,27 +95,31 @@ pub fn run_with<S: StateMachine>(
 /// As [`run_with`], for those who want the failure itself.
 ///
 /// # Errors
-/// The [`Failure`] of the first seed in which something goes wrong.
+/// The [`Failure`] of the first seed in which something goes wrong, shrunk.
 ///
 /// # Panics
 /// When `describe` names no clients.
+#[expect(clippy::needless_pass_by_value, reason = "a test says Seeds::from_env() and no more")]
 pub fn try_run_with<S: StateMachine>(
     seeds: Seeds,
     state: impl Fn() -> S + 'static,
     mut describe: impl FnMut(&mut Sim<S>),
 ) -> Result<Total, Failure> {
     let make: Maker = Rc::new(move || Box::new(Typed(state())));
-    let mut total = Total::new();
-    for seed in seeds.all() {
+    let mut live = |history: History| {
         let mut sim = Sim::new();
         describe(&mut sim);
-        let report = live_with(seed, seeds.trace, sim, Rc::clone(&make));
-        total.add(&report.map_err(|failure| Failure { replayed_by: Some(replay::command(seed).into()), ..failure })?);
+        sim.live(history, Rc::clone(&make))
+    };
+    let mut total = Total::new();
+    for seed in seeds.all() {
+        let history = seeds.history(seed);
+        let lived = live(history.clone()).map_err(|failure| failing::shrunk(&seeds, &history, failure, &mut live));
+        failing::draw(&seeds, &history, &lived, &mut live);
+        total.add(&lived.map_err(|failure| replay::replayed(failure, &seeds))?);
     }
     Ok(total)
 }
 
-fn live_with<S: StateMachine>(seed: u64, trace: bool, sim: Sim<S>, make: Maker) -> Result<Report, Failure> {
-    let (history, world) = sim.history(seed, trace, make);
-    history.live_in(world)
-}
+/// Lives through one history of what a test describes.
+type Live<'a> = dyn FnMut(History) -> Result<Report, Failure> + 'a;

@@ -5,9 +5,11 @@ use std::collections::hash_map::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasher;
 use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
 use std::process::Command as Process;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outrigger::StateMachine;
 use outrigger_simulation::{Check, Failure, Seeds, Sim, Total, run, run_with, try_run_with};
@@ -40,9 +42,14 @@ fn command(rng: &mut outrigger_simulation::Rng) -> Command {
     }
 }
 
+/// So many seeds; what goes wrong is left as it is.
+fn unshrunk(count: u64) -> Seeds {
+    Seeds::count(count).shrink_for(Duration::ZERO)
+}
+
 /// The failure of a machine that understands [`Command`].
 fn failure_of<S: StateMachine<Command = Command> + Default>() -> Failure {
-    let found = try_run::<S>(Seeds::count(SEEDS), |sim| {
+    let found = try_run::<S>(unshrunk(SEEDS), |sim| {
         sim.clients(4, command);
     });
     let failure = found.expect_err("a broken machine survives");
@@ -312,7 +319,7 @@ fn what_differs_only_after_a_restart_is_found() {
         // One is beside the three nodes.
         Reborn(made.get() > 4)
     };
-    let found = try_run_with(Seeds::count(1), make, |sim| {
+    let found = try_run_with(unshrunk(1), make, |sim| {
         sim.cluster(3).clients(4, command);
     });
     let failure = found.unwrap_err();
@@ -343,7 +350,7 @@ impl StateMachine for LateClock {
 #[test]
 fn the_last_state_is_looked_at_however_large_it_is() {
     let start = || LateClock { ballast: vec![u64::MAX; 1 << 20], commands: 0, last_change: 0 };
-    let found = try_run_with(Seeds::count(1), start, |sim| {
+    let found = try_run_with(unshrunk(1), start, |sim| {
         sim.cluster(3).seconds(1).without_faults().clients(1, command);
     });
     let failure = found.unwrap_err();
@@ -454,7 +461,7 @@ fn a_command_that_does_not_decode_is_reported() {
         fn apply(&mut self, _: Vague) {}
     }
 
-    let found = try_run::<Sink>(Seeds::count(1), |sim| {
+    let found = try_run::<Sink>(unshrunk(1), |sim| {
         sim.clients(1, |rng| if rng.chance(0.5) { Vague::Number(3) } else { Vague::Text("x".into()) });
     });
     let failure = found.unwrap_err();
@@ -473,7 +480,7 @@ fn a_command_that_is_too_large_is_reported() {
         fn apply(&mut self, _: String) {}
     }
 
-    let found = try_run::<Sink>(Seeds::count(1), |sim| {
+    let found = try_run::<Sink>(unshrunk(1), |sim| {
         sim.clients(1, |_| "x".repeat(5 << 20));
     });
     let failure = found.unwrap_err();
@@ -486,7 +493,7 @@ fn a_command_that_is_too_large_is_reported() {
 #[test]
 fn a_failure_is_the_same_again_under_its_seed() {
     for failure in [failure_of::<Touchy>(), failure_of::<Forgetful>(), failure_of::<Shared>()] {
-        let seeds = || Seeds::range(failure.seed..failure.seed + 1);
+        let seeds = || Seeds::range(failure.seed..failure.seed + 1).shrink_for(Duration::ZERO);
         let again = match failure.violation.check {
             Check::Apply => try_run::<Touchy>(seeds(), |sim| _ = sim.clients(4, command)),
             _ if failure.to_string().contains("clone") => try_run::<Shared>(seeds(), |sim| _ = sim.clients(4, command)),
@@ -506,35 +513,149 @@ fn does_nothing_unless_the_next_test_runs_it() {
     }
 }
 
-fn run_the_test_before(variable: (&str, &str)) -> String {
+fn run_the_test_before(variables: &[(&str, &str)]) -> String {
     let test = "does_nothing_unless_the_next_test_runs_it";
     let mut child = Process::new(std::env::current_exe().unwrap());
     child.args([test, "--exact", "--nocapture"]).env_remove("OUTRIGGER_SEED").env_remove("OUTRIGGER_SEEDS");
-    let output = child.env(BREAK, "1").env(variable.0, variable.1).output().unwrap();
+    let output = child.env(BREAK, "1").envs(variables.iter().copied()).output().unwrap();
     assert!(!output.status.success(), "it does not fail");
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 #[test]
 fn the_line_that_a_failing_test_prints_replays_it() {
-    let first = run_the_test_before(("OUTRIGGER_SEEDS", "40"));
+    let first = run_the_test_before(&[("OUTRIGGER_SEEDS", "40"), ("OUTRIGGER_SHRINK_SECONDS", "600")]);
     let said = |output: &str| {
-        let from = output.find("seed ").unwrap_or_else(|| panic!("no failure in {output}"));
-        let to = output[from..].find("--nocapture").expect("the line that replays it") + from;
+        let from = output.rfind("\nseed ").unwrap_or_else(|| panic!("no failure in {output}"));
+        let to = output[from..].find("\ndraw it").expect("how to draw it") + from;
         output[from..to].to_owned()
     };
     let failure = said(&first);
-    let seed = failure.split_once("OUTRIGGER_SEED=").expect("the variable").1.split(' ').next().unwrap();
-    assert!(failure.contains(" does_nothing_unless_the_next_test_runs_it -- --exact"), "{failure}");
-    let again = run_the_test_before(("OUTRIGGER_SEED", seed));
-    assert_eq!(said(&again[again.rfind("\nseed ").unwrap()..]), failure);
+    let line = failure.split_once("replay it with: ").expect("the line that replays it").1;
+    let (variables, command) = line.split_once("cargo ").expect("a command of cargo");
+    let wanted =
+        " -p outrigger-simulation --test user does_nothing_unless_the_next_test_runs_it -- --exact --nocapture";
+    assert!(command.starts_with("test ") && command.ends_with(wanted), "{line}");
+    // No trouble is needed for it, and one client is enough.
+    let left_out = "left out of its history: 20 of 20 kinds of trouble, all clients but 1\n";
+    assert!(failure.contains(left_out) && variables.contains(" OUTRIGGER_CLIENTS=1 "), "{failure}");
+    assert!(first.matches("panicked at").count() < 10, "the panics of all tries are told: {first}");
+
+    let variables: Vec<_> = variables.split_whitespace().filter_map(|pair| pair.split_once('=')).collect();
+    let again = run_the_test_before(&variables);
+    assert_eq!(said(&again), failure);
+    assert!(first.contains("a smaller history is looked for") && !again.contains("a smaller history is looked for"));
     assert!(again.contains(" committed the command at "), "the user's commands are not traced");
     assert!(again.contains(" node 1 > ") && !first.contains(" node 1 > "), "one seed alone is traced");
+
+    let file = file_of("replay");
+    let drawn = run_the_test_before(&[variables.as_slice(), &[("OUTRIGGER_DIAGRAM", file.to_str().unwrap())]].concat());
+    std::fs::remove_file(&file).unwrap();
+    let steps = |output: &str| output.matches(" node 1 > ").count();
+    assert_eq!((said(&drawn), steps(&drawn)), (failure, steps(&again)), "what is drawn is traced once");
+}
+
+/// A file for one test.
+fn file_of(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("outrigger-{test}-{}.svg", std::process::id()))
+}
+
+/// Lives through histories of a machine that goes wrong once nodes have started twice since all started: once they do
+/// anyway, when it is asked whether the cluster comes to rest.
+fn run_what_two_restarts_break(seeds: Seeds) -> Result<Total, Failure> {
+    let made = Rc::new(Cell::new(0));
+    let is_made = Rc::clone(&made);
+    let make = move || {
+        made.set(made.get() + 1);
+        // One is beside the three nodes.
+        Reborn(made.get() > 5)
+    };
+    try_run_with(seeds, make, |sim| {
+        is_made.set(0);
+        sim.cluster(3).clients(4, command);
+    })
+}
+
+#[test]
+fn a_failure_is_shrunk_to_what_it_takes_and_drawn() {
+    let file = file_of("shrunk");
+    let seeds = Seeds::range(1..2).drawn_into(&file);
+    let first = run_what_two_restarts_break(seeds.clone().shrink_for(Duration::ZERO)).unwrap_err();
+    let drawn_first = std::fs::read_to_string(&file).unwrap();
+    let failure = run_what_two_restarts_break(seeds.shrink_for(Duration::from_secs(600))).unwrap_err();
+    let drawn = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+
+    assert_eq!((first.changes.to_string().as_str(), first.clients), ("", 4), "{first}");
+    assert!(!first.to_string().contains("left out"), "{first}");
+    assert_eq!(failure.violation.check, first.violation.check, "{failure}");
+    assert!(failure.clients < 4, "{failure}");
+    let said = failure.to_string();
+    let left_out = said.split_once("\nleft out of its history: ").expect("what was left out").1;
+    let clients = format!("single troubles, all clients but {}\n", failure.clients);
+    assert!(left_out.contains(" of 20 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
+
+    assert!(drawn_first.contains("seed 1") && !drawn_first.contains("without"), "{}", &drawn_first[..2000]);
+    assert!(
+        drawn.contains("kinds of trouble, without ") && drawn.contains("Determinism is violated"),
+        "{}",
+        &drawn[..2000]
+    );
+    let again = run_what_two_restarts_break(Seeds::one(1).changed((*failure.changes).clone()));
+    assert_eq!(again.unwrap_err(), failure, "it can be replayed");
+}
+
+#[test]
+fn no_smaller_history_is_looked_for_once_the_time_is_over() {
+    let at_once = run_what_two_restarts_break(Seeds::range(1..2).shrink_for(Duration::from_nanos(1)));
+    assert_eq!(at_once, run_what_two_restarts_break(unshrunk(1)));
+}
+
+/// Goes wrong in the first histories that it lives through, and never again: each try that fails does so by luck.
+#[test]
+fn a_smaller_history_that_does_not_fail_again_is_not_told_of() {
+    let (histories, made) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (lived, is_made) = (Rc::clone(&histories), Rc::clone(&made));
+    let make = move || {
+        made.set(made.get() + 1);
+        Reborn(made.get() > 1 && lived.get() <= 5)
+    };
+    let file = file_of("luck");
+    let seeds = Seeds::range(1..2).shrink_for(Duration::from_secs(600)).drawn_into(&file);
+    let failure = try_run_with(seeds, make, |sim| {
+        is_made.set(0);
+        histories.set(histories.get() + 1);
+        sim.cluster(3).seconds(1).clients(4, command);
+    });
+    let drawn = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let failure = failure.unwrap_err();
+    assert!(histories.get() > 5, "it was tried");
+    assert_eq!((failure.changes.to_string().as_str(), failure.clients), ("", 4), "{failure}");
+    assert!(!drawn.contains("is violated"), "nothing is: it went well when it was drawn");
+}
+
+#[test]
+fn a_history_that_goes_well_is_drawn_only_if_it_alone_is_meant() {
+    let (many, one) = (file_of("many"), file_of("one"));
+    let describe = |sim: &mut Sim<Store>| _ = sim.cluster(3).seconds(1).clients(1, command);
+    run::<Store>(Seeds::count(1).drawn_into(&many), describe);
+    run::<Store>(Seeds::one(1).drawn_into(&one), describe);
+    let drawn = std::fs::read_to_string(&one).unwrap();
+    std::fs::remove_file(&one).unwrap();
+    assert!(!many.exists());
+    assert!(drawn.starts_with("<svg") && drawn.contains("append_entries"), "{}", &drawn[..2000]);
+}
+
+#[test]
+fn who_does_not_ask_the_environment_is_told_so() {
+    let without = failure_of::<Touchy>();
+    assert!(without.replay().ends_with("--nocapture # once the test takes Seeds::from_env()"), "{without}");
 }
 
 #[test]
 fn garbage_in_the_environment_is_named() {
-    let said = run_the_test_before(("OUTRIGGER_SEEDS", "a few"));
+    let said = run_the_test_before(&[("OUTRIGGER_SEEDS", "a few")]);
     assert!(said.contains("OUTRIGGER_SEEDS is \"a few\"; it must be how many seeds"), "{said}");
 }
 

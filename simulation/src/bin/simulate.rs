@@ -53,7 +53,7 @@ struct Arguments {
     /// Only this seed
     #[arg(long, conflicts_with_all = ["seeds", "start_seed"])]
     seed: Option<u64>,
-    /// Leave these kinds of trouble out, with commas between them: `--without help` names all
+    /// Leave these kinds of trouble out, with commas between them, or `all`: `--without help` names them
     #[arg(long, value_name = "KINDS", default_value = "", hide_default_value = true)]
     without: String,
     /// How many clients there are, instead of as many as each seed says

@@ -13,8 +13,10 @@ use super::subject::{Maker, Subject};
 use crate::check::{Check, Checks, Violation};
 use crate::history::History;
 use crate::plan::{SECOND, Trouble};
+use crate::report::Report;
+use crate::trace::Telling;
 use crate::world::World;
-use crate::{panic_words, rng};
+use crate::{Failure, panic_words, rng};
 
 /// Makes a command of any client.
 type Draw<S> = Box<dyn FnMut(&mut Rng) -> <S as StateMachine>::Command>;
@@ -61,7 +63,8 @@ impl<S: StateMachine> Sim<S> {
     /// How many clients there are, and what each of them writes: one command after the other, through any node. Now and
     /// then it writes several at once, or reads instead. Needed, as nobody else knows what commands are worth trying.
     ///
-    /// A command must depend on nothing but the [`Rng`] and what the closure holds, which each history gets anew.
+    /// A command must depend on nothing but the [`Rng`] and what the closure holds, which each history gets anew: a failure is
+    /// shrunk by living through its seed again.
     ///
     /// # Panics
     /// With 0 clients.
@@ -200,14 +203,14 @@ impl<S: StateMachine> Sim<S> {
         self
     }
 
-    /// The history of one seed, and the world that it happens in.
-    pub(super) fn history(self, seed: u64, trace: bool, make: Maker) -> (History, World) {
+    /// Lives through a history with it.
+    pub(super) fn live(self, history: History, make: Maker) -> Result<Report, Failure> {
         let Self { conditions, commands, is_searched } = self;
         let Some(mut draw) = commands else {
             panic!("this simulation has no clients: say what they write, as in sim.clients(8, |rng| Command::Put(..))");
         };
-        let subject = Subject::new(make, trace);
-        let mut rng = Rng::new(rng::Rng::new(!seed).fork().next());
+        let subject = Subject::new(make, history.telling == Telling::Print);
+        let mut rng = Rng::new(rng::Rng::new(!history.seed).fork().next());
         let told = subject.clone();
         let next = move || {
             next_command::<S>(&mut draw, &mut rng).unwrap_or_else(|violation| {
@@ -215,10 +218,9 @@ impl<S: StateMachine> Sim<S> {
                 Bytes::new()
             })
         };
-        let history = History::new(seed).checks(Checks { linearizability: is_searched, ..Checks::ALL });
-        let history = if trace { history.printed() } else { history };
+        let history = history.checks(Checks { linearizability: is_searched, ..Checks::ALL });
         let world = World::under(&history, |plan| conditions.put_into(plan));
-        (history, world.hosting(subject, Commands(Box::new(next))))
+        history.live_in(world.hosting(subject, Commands(Box::new(next))))
     }
 }
 

@@ -60,15 +60,20 @@ fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure
 pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
     let (began, is_watched) = (Instant::now(), io::stderr().is_terminal());
     let mut tries = 0;
-    let shrunk = shrink(history, failure, &mut |best| {
-        tries += 1;
-        if is_watched {
-            let changes = best.changes.to_string();
-            let shown: String = changes.chars().take(80).collect();
-            let _: io::Result<()> = write!(io::stderr(), "\r\x1b[Kshrinking seed {}: {tries} tries {shown}", best.seed);
-        }
-        began.elapsed() < SHRINK_FOR && !interrupt::came()
-    });
+    let shrunk = shrink(
+        failure,
+        |changes| history.clone().changed(changes).live(),
+        |best| {
+            tries += 1;
+            if is_watched {
+                let changes = best.changes.to_string();
+                let shown: String = changes.chars().take(80).collect();
+                let _: io::Result<()> =
+                    write!(io::stderr(), "\r\x1b[Kshrinking seed {}: {tries} tries {shown}", best.seed);
+            }
+            began.elapsed() < SHRINK_FOR && !interrupt::came()
+        },
+    );
     if is_watched {
         let _: io::Result<()> = write!(io::stderr(), "\r\x1b[K");
     }
