@@ -505,6 +505,20 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_another_kind_is_no_footer_though_its_body_would_read_as_one_of_no_groups() {
+        let mut bytes = vec![0; GROUP_HEADER];
+        let payloads = [bytes::Bytes::new()];
+        let run = record::Record::Entries { term: 1, first: 1, log_time: 0, payloads: &payloads, marked: false };
+        record::encode(&mut bytes, GroupId(1), &run);
+        let record = &mut bytes[GROUP_HEADER..];
+        let length = narrow(record.len());
+        record::bind(record, HEADER.place(2_048 + GROUP_HEADER as u64));
+        GroupHeader { bytes: length, records: 1, place: HEADER.place(2_048), synced: 512 }.write(&mut bytes);
+        pad(&mut bytes);
+        assert_eq!(decode_footer(&bytes, &HEADER, 2_048), None);
+    }
+
+    #[test]
     fn names_sort_as_their_numbers() {
         assert_eq!(parse_file_name(&file_name(17)), Some(17));
         assert!(file_name(9) < file_name(10));
