@@ -516,7 +516,10 @@ fn does_nothing_unless_the_next_test_runs_it() {
 fn run_the_test_before(variables: &[(&str, &str)]) -> String {
     let test = "does_nothing_unless_the_next_test_runs_it";
     let mut child = Process::new(std::env::current_exe().unwrap());
-    child.args([test, "--exact", "--nocapture"]).env_remove("OUTRIGGER_SEED").env_remove("OUTRIGGER_SEEDS");
+    child.args([test, "--exact", "--nocapture"]);
+    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "DIAGRAM", "SHRINK_SECONDS"] {
+        child.env_remove(format!("OUTRIGGER_{variable}"));
+    }
     let output = child.env(BREAK, "1").envs(variables.iter().copied()).output().unwrap();
     assert!(!output.status.success(), "it does not fail");
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
