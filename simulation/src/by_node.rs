@@ -7,7 +7,7 @@ use outrigger::engine::NodeId;
 pub(crate) struct ByNode<T>(Vec<Option<T>>);
 
 impl<T> ByNode<T> {
-    pub(crate) fn get(&self, node: NodeId) -> Option<&T> {
+    pub(crate) fn at(&self, node: NodeId) -> Option<&T> {
         self.0.get(place(node)?)?.as_ref()
     }
 
@@ -24,7 +24,7 @@ impl<T> ByNode<T> {
         self.0.get_mut(place(node)?)?.take()
     }
 
-    pub(crate) fn get_mut(&mut self, node: NodeId) -> Option<&mut T> {
+    pub(crate) fn at_mut(&mut self, node: NodeId) -> Option<&mut T> {
         self.0.get_mut(place(node)?)?.as_mut()
     }
 
@@ -68,7 +68,7 @@ mod tests {
     fn each_node_has_its_own_and_zero_is_none() {
         let mut names = ByNode::default();
         assert_eq!((names.insert(NodeId(3), 'c'), names.insert(NodeId(1), 'a')), (None, None));
-        assert_eq!([0, 1, 2, 3, 4].map(|id| names.get(NodeId(id)).copied()), [None, Some('a'), None, Some('c'), None]);
+        assert_eq!([0, 1, 2, 3, 4].map(|id| names.at(NodeId(id)).copied()), [None, Some('a'), None, Some('c'), None]);
         assert_eq!(
             (names.insert(NodeId(3), 'C'), names.remove(NodeId(3)), names.remove(NodeId(3))),
             (Some('c'), Some('C'), None)

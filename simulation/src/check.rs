@@ -183,7 +183,7 @@ impl Judge {
 
     /// What a node was seen to do last, and in which term.
     pub(crate) fn role(&self, node: NodeId) -> Option<(RoleKind, Term)> {
-        self.seen.get(node).map(|seen| (seen.role, seen.term))
+        self.seen.at(node).map(|seen| (seen.role, seen.term))
     }
 
     /// A node took a step. Answers with the range of the chain that is new.
@@ -226,7 +226,7 @@ impl Judge {
         if role != RoleKind::Leader {
             return Ok(());
         }
-        if self.seen.get(id).is_some_and(|seen| seen.role == role && seen.term == term) {
+        if self.seen.at(id).is_some_and(|seen| seen.role == role && seen.term == term) {
             return Ok(());
         }
         let leader = *self.leaders.entry(term).or_insert(id);
@@ -244,7 +244,7 @@ impl Judge {
 
     fn observe_commit(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
         let Look { node: id, term, commit, role, .. } = *node.look;
-        let before = self.seen.get(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
+        let before = self.seen.at(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
         let mut new = Vec::new();
         for index in before.0 + 1..=commit.0 {
             let index = LogIndex(index);
@@ -291,7 +291,7 @@ impl Judge {
         let now = Seen { life: node.life, role, term, commit, applied };
         let same = self
             .seen
-            .get(id)
+            .at(id)
             .is_some_and(|seen| seen.term == term && (seen.role == role || seen.role != RoleKind::Leader));
         let forgotten = if same { None } else { node.callers.waiting_behind(commit) };
         require!(forgotten.is_none(), Answers, "the leader of node {id} has changed, and {forgotten:?} is not told");
@@ -307,7 +307,7 @@ impl Judge {
     /// A leader dropped entries of its own log.
     pub(crate) fn truncated(&self, look: &Look) -> Result<(), Violation> {
         let Look { node, role, term, .. } = *look;
-        let led = self.seen.get(node).is_some_and(|seen| seen.role == RoleKind::Leader && seen.term == term);
+        let led = self.seen.at(node).is_some_and(|seen| seen.role == RoleKind::Leader && seen.term == term);
         require!(!led || role != RoleKind::Leader, LeaderAppendOnly, "node {node} leads in term {term} and truncates");
         Ok(())
     }

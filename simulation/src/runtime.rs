@@ -236,7 +236,7 @@ impl Runtime {
     /// A peer lane has sent what it was sending: the message leaves. The entries are read only now, and may be gone by now if
     /// the stream has ended.
     pub(crate) fn end_sending(&mut self, to: NodeId, number: u64) -> Result<Option<Event>, Violation> {
-        let present = self.sending.get(to).is_some_and(|(sent, _)| *sent == number);
+        let present = self.sending.at(to).is_some_and(|(sent, _)| *sent == number);
         let ended = self.ended.iter().position(|(sent, _)| *sent == number).map(|place| self.ended.swap_remove(place));
         let (target, epoch, request, term, prev, last, commit, bytes_max) =
             match if present { self.sending.remove(to) } else { ended } {
@@ -320,7 +320,7 @@ impl Runtime {
     }
 
     fn replicate(&mut self, target: NodeId, command: Command) -> Option<Command> {
-        if self.sending.get(target).is_some() {
+        if self.sending.at(target).is_some() {
             return Some(command);
         }
         if self.lanes.sends(&command) {

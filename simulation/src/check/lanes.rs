@@ -103,13 +103,13 @@ impl Lanes {
     pub(crate) fn sends(&mut self, command: &Command) -> bool {
         let follows = match command {
             Command::Replicate { target, epoch, request, term, .. } => {
-                let stream = self.streams.get_mut(*target).filter(|stream| stream.epoch == *epoch);
+                let stream = self.streams.at_mut(*target).filter(|stream| stream.epoch == *epoch);
                 stream.is_some_and(|stream| {
                     std::mem::replace(&mut stream.request, *request) < *request && stream.is_in(*term)
                 })
             }
             Command::ReplicateCommitted { target, term, .. } => {
-                self.streams.get_mut(*target).is_some_and(|stream| stream.is_in(*term))
+                self.streams.at_mut(*target).is_some_and(|stream| stream.is_in(*term))
             }
             _ => true,
         };

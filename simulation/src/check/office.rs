@@ -88,7 +88,7 @@ impl Office {
 
     /// An answer came; only one to this leader in this term counts.
     pub(crate) fn hear(&mut self, from: NodeId, answered: Term, now: Instant) {
-        if let Some(other) = self.others.get_mut(from).filter(|_| answered == self.term) {
+        if let Some(other) = self.others.at_mut(from).filter(|_| answered == self.term) {
             *other = Other { heard: other.heard.max(now), requests: 0, bytes: 0 };
         }
     }
@@ -130,7 +130,7 @@ impl Office {
         sent: &AppendEntries,
         terms: &Terms,
     ) -> Result<(), Violation> {
-        let Some(other) = self.others.get_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
+        let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
         other.requests += 1;
         if other.requests > 1 {
             let (others, bytes, limits) = (other.requests - 2, other.bytes, &terms.limits);
