@@ -46,6 +46,38 @@ fn mistakes_are_told_with_what_is_possible() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
     }
+    let last = u64::MAX.to_string();
+    for (arguments, told) in [
+        (["--seeds", "0"], "0 is not in 1.."),
+        (["--jobs", "1025"], "1025 is not in 1..=1024"),
+        (["--clients", "100"], "100 is not in 1..100"),
+        (["--start-seed", &last], "there are only 0 from 18446744073709551615 on"),
+        (["--seed", &last], "is not in 0..18446744073709551615"),
+    ] {
+        let output = simulate(&arguments);
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(told), "{arguments:?}: {said}");
+    }
+}
+
+/// The lines of help about flags that take a number.
+fn numbers(help: &str) -> Vec<&str> {
+    let of_numbers = ["<N>", "<SEED>", "<TERM>"];
+    help.lines().filter(|line| line.contains("--") && of_numbers.iter().any(|name| line.contains(name))).collect()
+}
+
+#[test]
+fn help_says_what_each_number_may_be_and_shows_examples() {
+    for (binary, least) in [(env!("CARGO_BIN_EXE_simulate"), 5), (env!("CARGO_BIN_EXE_explore"), 11)] {
+        // The short help has a flag and what it means on one line.
+        let help = Command::new(binary).arg("-h").output().expect("the binary runs");
+        let help = text(&help.stdout);
+        let flags = numbers(&help);
+        assert!(flags.len() >= least && help.contains("\nExamples:\n  "), "{help}");
+        for line in flags {
+            assert!(line.contains(" to ") || line.contains(" or more"), "no range: {line}");
+        }
+    }
 }
 
 #[test]

@@ -30,8 +30,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Explores all that a small cluster of Raft engines can do within bounds, until nothing new is left.
 ///
 /// The engines are those of production; the explorer chooses when time passes, what arrives, is lost or comes twice, what
-/// becomes durable and who crashes. The last line is for programs. Exit code 0 if nothing is wrong in any state, 1 if
-/// something is (a shortest way to it is printed, as a script for --script), 2 for wrong usage, 3 if --max-states came first.
+/// becomes durable and who crashes. What lies outside the bounds is not visited. The last line is for programs.
+///
+/// Exit code 0 if nothing is wrong in any state, 1 if something is (a shortest way to it is printed, as a script for
+/// --script) or standard output cannot be written, 2 for wrong usage, 3 if --max-states came first, 130 after Ctrl-C (the
+/// first ends the search with what was found so far).
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   explore                                                   # two nodes, one election, a few seconds
@@ -42,35 +45,35 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   explore --mutant vote_before_flush                        # a fault on purpose, and the shortest story of its harm
   explore --mutants                                         # many of them, each in bounds that find it")]
 struct Arguments {
-    /// Nodes, all of them voters
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
+    /// Nodes, all of them voters: 1 to 5
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=5))]
     nodes: u8,
-    /// The last term of any node; nodes begin in term 0
-    #[arg(long, default_value_t = 1)]
+    /// The last term of any node, which begins in term 0: 1 to 255; 3 is much
+    #[arg(long, value_name = "TERM", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=255))]
     max_term: u8,
-    /// Entries in the longest log, the initial membership among them
-    #[arg(long, default_value_t = 3)]
+    /// Entries in the longest log, the initial membership among them: 1 to 255; 5 is much
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=255))]
     max_log: u8,
-    /// Messages on their way that will arrive
-    #[arg(long, default_value_t = 2)]
+    /// Messages on their way that will arrive: 0 to 255; 3 is much
+    #[arg(long, value_name = "N", default_value_t = 2)]
     max_messages: u8,
-    /// How often nodes crash
-    #[arg(long, default_value_t = 1)]
+    /// How often nodes crash, all together: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 1)]
     crashes: u8,
-    /// How often leaders' heartbeat timers fire, or a question for a read index is asked again
-    #[arg(long, default_value_t = 1)]
+    /// How often leaders' heartbeat timers fire, or a question for a read index is asked again: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 1)]
     heartbeats: u8,
-    /// How often a message arrives and leaves a copy behind
-    #[arg(long, default_value_t = 1)]
+    /// How often a message arrives and leaves a copy behind: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 1)]
     copies: u8,
-    /// Entries that clients propose to leaders
-    #[arg(long, default_value_t = 1)]
+    /// Entries that clients propose to leaders: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 1)]
     proposals: u8,
-    /// Entries that clients propose to followers
-    #[arg(long, default_value_t = 0)]
+    /// Entries that clients propose to followers: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 0)]
     forwards: u8,
-    /// Reads that clients ask for
-    #[arg(long, default_value_t = 0)]
+    /// Reads that clients ask for: 0 to 255
+    #[arg(long, value_name = "N", default_value_t = 0)]
     reads: u8,
     /// Messages are not lost
     #[arg(long)]
@@ -90,13 +93,13 @@ struct Arguments {
     /// The same with the actions themselves, `;` between them
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// End after so many states, whether all were visited or not
-    #[arg(long, value_name = "N")]
+    /// End after so many states, 1 or more, whether all were visited or not; a million takes some 130 MiB
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_states: Option<u64>,
     /// No progress on standard error
     #[arg(long)]
     quiet: bool,
-    /// Break the code as this mutant does, and see whether the exploration finds it
+    /// Break the code as this mutant does, and see whether the exploration finds it; simulate --list-mutants names all
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// Try each mutant that small bounds are known to find; exit code 1 unless all are found

@@ -32,7 +32,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Simulates Outrigger clusters under faults, each history from one seed.
 ///
 /// The engine, its driver, the log and the codec are those of production; time, network, disks and the death of processes
-/// are simulated. Every step is held against the extended model. Exit code 1 if anything went wrong.
+/// are simulated. Every step is held against the extended model.
+///
+/// Exit code 0 if all went well, 1 if anything went wrong or standard output cannot be written, 2 for wrong usage, 130 after
+/// Ctrl-C (the first ends the work with what was done so far).
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   simulate --seeds 2000                   # two thousand histories; the table of what struck goes to stderr
@@ -44,20 +47,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   simulate --mutant vote_twice --seed 4 --diagram 4.svg
   simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
 struct Arguments {
-    /// How many seeds to try [default: 1000; 500 for each mutant]
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How many seeds to try, 1 or more [default: 1000; 500 for each mutant]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-    /// The first seed
-    #[arg(long, default_value_t = 1)]
+    /// The first seed: 0 to 2^64 - 1, less the number of seeds
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
     start_seed: u64,
-    /// Only this seed
-    #[arg(long, conflicts_with_all = ["seeds", "start_seed"])]
+    /// Only this seed: 0 to 2^64 - 2
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "start_seed"])]
+    #[arg(value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     seed: Option<u64>,
     /// Leave these kinds of trouble out, with commas between them, or `all`: `--without help` names them
     #[arg(long, value_name = "KINDS", default_value = "", hide_default_value = true)]
     without: String,
-    /// How many clients there are, instead of as many as each seed says
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..100))]
+    /// How many clients there are, 1 to 99, instead of as many as each seed says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..100))]
     clients: Option<u64>,
     /// Leave single troubles out, by their numbers, such as 1-3,7: the line that replays a shrunk failure has them
     #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true, requires = "seed")]
@@ -77,10 +81,10 @@ struct Arguments {
     /// Write the figures to this file, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// How many histories to live through at the same time [default: one for each processor]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// How many histories to live through at the same time, 1 to 1024 [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Break the code as this mutant does, and see how soon a check finds it; with --seed, shows that history
+    /// Break the code as this mutant does, and see how soon a check finds it; with --seed, show that history
     #[arg(long, value_name = "NAME", conflicts_with = "json")]
     mutant: Option<String>,
     /// The same with every mutant, one by one; exit code 1 unless all are found
@@ -138,6 +142,11 @@ fn unwritten(file: &Path, error: &io::Error) {
 fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.list_mutants {
         return mutation::list();
+    }
+    let seeds = arguments.seeds();
+    let (first, there_are) = (seeds.start, seeds.end - seeds.start);
+    if there_are < arguments.seeds.unwrap_or(1) {
+        return refused(format_args!("seeds end at 2^64 - 2: there are only {there_are} from {first} on"));
     }
     interrupt::listen();
     if arguments.mutants || arguments.mutant.is_some() {

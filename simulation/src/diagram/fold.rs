@@ -45,12 +45,22 @@ pub(super) fn rows(marks: &Marks) -> Vec<(u64, Row<'_>)> {
                 from += run;
             }
             None => {
-                rows.push((*now, Row::Mark(mark)));
+                if !is_superseded(*now, mark, all.get(from + 1)) {
+                    rows.push((*now, Row::Mark(mark)));
+                }
                 from += 1;
             }
         }
     }
     rows
+}
+
+/// Whether a node has a role for no time at all: what starts is a learner until it has read who the voters are.
+fn is_superseded(now: u64, mark: &Mark, next: Option<&(u64, &Mark)>) -> bool {
+    match (mark, next) {
+        (Mark::Role { node, .. }, Some((then, Mark::Role { node: other, .. }))) => *then == now && node == other,
+        _ => false,
+    }
 }
 
 fn heartbeat(mark: &Mark) -> Option<&Sent> {

@@ -101,6 +101,38 @@ fn rounds_of_heartbeats_share_a_row_until_something_else_happens() {
 }
 
 #[test]
+fn a_role_that_a_node_had_for_no_time_takes_no_row() {
+    let diagram = pair(true);
+    let role = |at, id, role| diagram.mark(at, Mark::Role { node: node(id), role, term: Term(0) });
+    role(MS, 1, RoleKind::Learner);
+    role(MS, 1, RoleKind::Follower);
+    role(MS, 2, RoleKind::Learner);
+    role(2 * MS, 2, RoleKind::Follower);
+    let svg = diagram.svg("", None);
+    assert_eq!(svg.matches(">learner, term 0</text>").count(), 1, "node 2 is one for a while: {svg}");
+    assert_eq!(svg.matches(">follower, term 0</text>").count(), 2, "{svg}");
+}
+
+#[test]
+fn a_cut_link_ends_a_message_with_a_bar_and_an_emptied_network_loses_what_was_on_its_way() {
+    let count = |class: &str, svg: &str| svg.matches(&format!("class='{class}'")).count();
+    let drawn = |is_cut, is_emptied| {
+        let diagram = pair(true);
+        let Mark::Message(sent) = sent(1, 2, "vote", if is_cut { &[] } else { &[5 * MS] }) else { unreachable!() };
+        diagram.mark(MS, Mark::Message(Sent { is_cut, ..sent }));
+        if is_emptied {
+            diagram.mark(2 * MS, Mark::Emptied);
+        }
+        diagram.end(9 * MS);
+        diagram.svg("", None)
+    };
+    let [delivered, cut, emptied] = [drawn(false, false), drawn(true, false), drawn(false, true)];
+    assert_eq!([&delivered, &cut, &emptied].map(|svg| count("sent", svg)), [2, 1, 1], "one is in the legend");
+    assert_eq!([&delivered, &cut].map(|svg| count("wall", svg)), [1, 2], "one is in the legend");
+    assert!(emptied.contains("all that is still on its way gets lost") && emptied.contains("\u{b7} lost"), "{emptied}");
+}
+
+#[test]
 fn only_the_end_of_a_long_history_is_drawn() {
     let diagram = pair(true);
     diagram.mark(0, Mark::Role { node: node(1), role: RoleKind::Leader, term: Term(1) });
