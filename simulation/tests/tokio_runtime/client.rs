@@ -36,7 +36,9 @@ impl Client {
     pub(crate) async fn live(mut self, until: Duration) {
         while self.trace.now() < until {
             sleep(Duration::from_millis(self.rng.below(self.plan.rest_max))).await;
-            let Some(raft) = self.rng.pick(&self.slots).raft() else { continue };
+            let any = self.rng.pick(&self.slots);
+            let leader = self.slots.iter().find(|slot| self.plan.is_crowded && slot.leads());
+            let Some(raft) = leader.unwrap_or(any).raft() else { continue };
             match self.rng.below(10) {
                 0..5 => drop(self.write(&raft, 1).await),
                 5 => {

@@ -37,6 +37,11 @@ impl Faults {
     fn strike_once(&mut self) {
         let rng = &mut self.rng;
         let slot = Arc::clone(rng.pick(&self.slots));
+        if self.plan.is_crowded && rng.chance(800_000) {
+            let time = Duration::from_millis(rng.between(20, 400));
+            let node = self.slots.iter().find(|slot| slot.leads()).unwrap_or(&slot);
+            return self.hold_back(NodeId(node.id), time);
+        }
         match rng.below(18) {
             0 => slot.crash("power cut"),
             1..4 => {
@@ -56,6 +61,15 @@ impl Faults {
             }
             16 => slot.order_short_write(rng.below(4)),
             _ => drop(tokio::spawn(async move { slot.stop().await })),
+        }
+    }
+
+    /// Lets a node hear nothing for a while, and then all at once: a leader learns from one answer after the other what is
+    /// committed, and passes each on before the first of these messages can have arrived.
+    fn hold_back(&self, node: NodeId, time: Duration) {
+        self.trace.count("answers held back", &[node.0]);
+        for other in (1..=self.plan.nodes).map(NodeId).filter(|other| *other != node) {
+            self.network.stall(other, node, time);
         }
     }
 }

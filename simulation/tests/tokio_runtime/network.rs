@@ -209,9 +209,10 @@ impl Network {
         let is_doubled = !is_healed && inside.rng.chance(plan.doubles);
         let strays = !is_healed && inside.rng.chance(plan.stragglers);
         let delay = |inside: &mut Inside| Duration::from_micros(inside.rng.between(plan.delay.0, plan.delay.1));
-        // What is lost takes its room for as long as it would have taken.
+        // What is stalled arrives in the order in which it was sent, all at once, as from a peer that reads again.
         let stalled = inside.stalled.get(&(from.node, target)).copied().unwrap_or_default();
-        let arrival = stalled.max(now) + delay(&mut inside);
+        let arrival = stalled.max(now + delay(&mut inside));
+        // What is lost takes its room for as long as it would have taken.
         let is_away = is_lost || strays;
         let carried = if is_away { Bytes::new() } else { bytes.clone() };
         inside.queue(arrival, Due::Message { from, target, link: Some(link), is_bulk, bytes: carried });

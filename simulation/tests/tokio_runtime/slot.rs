@@ -11,7 +11,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use outrigger::engine::Peer;
+use outrigger::engine::{NodeId, Peer};
 use outrigger::store::DurableStore;
 use outrigger::{Error, Raft};
 use outrigger_log::{FaultyDisk, OpenOptions};
@@ -277,6 +277,11 @@ impl Slot {
     /// The node as a client has it.
     pub(crate) fn raft(&self) -> Option<Raft<Register>> {
         self.lock().raft.clone()
+    }
+
+    /// Whether the node that runs here believes to lead.
+    pub(crate) fn leads(&self) -> bool {
+        self.raft().is_some_and(|raft| raft.metrics().latest().leader == Some(NodeId(self.id)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
