@@ -176,6 +176,15 @@ mod tests {
     }
 
     #[test]
+    fn nobody_gets_the_response_of_another_entry_in_the_same_place() {
+        let mut expected = Expected::new();
+        let (slot, overwritten) = Slot::one();
+        expected.expect(run(3, 8, vec![slot]), LogIndex(7));
+        expected.applied(LogId::new(4, 8), 'x');
+        assert_eq!(answer(overwritten), Some(Err(Failure::Refused(Refusal::NotLeader))));
+    }
+
+    #[test]
     fn a_group_takes_as_many_entries_as_it_has_commands() {
         let mut expected = Expected::new();
         let ((group, both), (one, third)) = (Slot::group(2), Slot::one());

@@ -126,3 +126,124 @@ impl Stream {
 fn bytes(batches: &[Batch]) -> usize {
     batches.iter().map(Batch::bytes).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outrigger::engine::{LogId, LogTime, Payload};
+
+    use super::*;
+
+    const ONE: NodeId = NodeId(1);
+    const TWO: NodeId = NodeId(2);
+
+    fn append(write: u64, entries: &[Payload]) -> Command {
+        let batch = Batch::new(LogId::new(1, write), LogTime(0), Arc::from(entries));
+        Command::AppendInputEntries { write: WriteId(write), batches: vec![batch] }
+    }
+
+    fn command() -> Payload {
+        Payload::command(bytes::Bytes::from_static(b"of some bytes"))
+    }
+
+    fn blank() -> Payload {
+        Payload { body: Body::Blank, ..command() }
+    }
+
+    fn replicate(target: NodeId, epoch: u64, request: u64, term: u64) -> Command {
+        Command::Replicate {
+            target,
+            epoch: Epoch(epoch),
+            request: RequestId(request),
+            term: Term(term),
+            prev: LogId::ZERO,
+            last: LogId::ZERO,
+            commit: LogIndex::ZERO,
+            bytes_max: 0,
+        }
+    }
+
+    fn committed(target: NodeId, term: u64) -> Command {
+        Command::ReplicateCommitted { target, term: Term(term), commit: LogIndex::ZERO }
+    }
+
+    /// Which check says no; it says it once.
+    fn refused(lanes: &mut Lanes) -> Option<Check> {
+        let refused = lanes.order().err().map(|violation| violation.check);
+        assert_eq!(lanes.order(), Ok(()));
+        refused
+    }
+
+    #[test]
+    fn writes_follow_each_other_without_a_gap() {
+        let mut lanes = Lanes::new(usize::MAX);
+        let saved = Command::SaveCommitted { commit: LogIndex(1) };
+        assert!(lanes.writes(Some(WriteId(1)), &saved) && lanes.writes(Some(WriteId(2)), &saved));
+        assert!(lanes.writes(None, &saved), "what has no number is in nobody's way");
+        assert_eq!(refused(&mut lanes), None);
+        for wrong in [2, 4, 1] {
+            let mut lanes = Lanes::new(usize::MAX);
+            assert!(lanes.writes(Some(WriteId(1)), &saved) && lanes.writes(Some(WriteId(2)), &saved));
+            assert!(!lanes.writes(Some(WriteId(wrong)), &saved), "write {wrong} behind 2");
+            assert_eq!(refused(&mut lanes), Some(Check::Lanes));
+        }
+    }
+
+    #[test]
+    fn entries_are_written_up_to_the_limit_of_what_is_not_durable() {
+        let one = [command()];
+        let first = append(1, &one);
+        let bytes = one[0].bytes();
+        let mut lanes = Lanes::new(bytes);
+        assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
+        assert!(lanes.writes(Some(WriteId(3)), &append(3, &[blank()])), "a new leader's first entry asks nobody");
+        assert_eq!(refused(&mut lanes), None, "at the limit, which is not beyond it");
+        assert!(!lanes.writes(Some(WriteId(4)), &append(4, &one)));
+        assert_eq!(refused(&mut lanes), Some(Check::Limits));
+        let mut lanes = Lanes::new(bytes);
+        assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
+        assert!(
+            !lanes.writes(Some(WriteId(3)), &append(3, &[blank(), command()])),
+            "only a blank entry alone is first"
+        );
+        let mut lanes = Lanes::new(bytes);
+        assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
+        lanes.flushed(&[first]);
+        assert!(lanes.writes(Some(WriteId(3)), &append(3, &one)), "what is durable takes no room");
+        assert_eq!(refused(&mut lanes), None);
+    }
+
+    #[test]
+    fn entries_are_applied_in_order_and_once() {
+        let applied = |first, last| {
+            let mut lanes = Lanes::new(0);
+            assert!(lanes.applies(LogIndex(1), LogIndex(3)));
+            let follows = lanes.applies(LogIndex(first), LogIndex(last));
+            assert_eq!(refused(&mut lanes), (!follows).then_some(Check::Lanes));
+            follows
+        };
+        assert!(applied(4, 4));
+        assert!(!applied(3, 4) && !applied(5, 5) && !applied(4, 3));
+    }
+
+    #[test]
+    fn a_stream_goes_on_with_later_requests_of_its_epoch_and_term() {
+        let sent = |commands: &[Command]| {
+            let mut lanes = Lanes::new(0);
+            lanes.rebuild(vec![(TWO, Epoch(7))]);
+            let (last, before) = commands.split_last().unwrap();
+            assert!(before.iter().all(|command| lanes.sends(command)));
+            let may = lanes.sends(last);
+            assert_eq!(refused(&mut lanes), (!may).then_some(Check::Lanes), "{last}");
+            may
+        };
+        assert!(sent(&[replicate(TWO, 7, 1, 5), committed(TWO, 5), replicate(TWO, 7, 2, 5)]));
+        assert!(!sent(&[replicate(TWO, 7, 2, 5), replicate(TWO, 7, 2, 5)]), "the same request again");
+        assert!(!sent(&[replicate(TWO, 7, 2, 5), replicate(TWO, 7, 1, 5)]), "an earlier one");
+        assert!(!sent(&[replicate(TWO, 6, 1, 5)]), "of a stream that has ended");
+        assert!(!sent(&[replicate(ONE, 7, 1, 5)]) && !sent(&[committed(ONE, 5)]), "to nobody's stream");
+        assert!(!sent(&[replicate(TWO, 7, 1, 5), replicate(TWO, 7, 2, 6)]), "of another term");
+        assert!(!sent(&[replicate(TWO, 7, 1, 5), committed(TWO, 4)]), "of another term");
+    }
+}

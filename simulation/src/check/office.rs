@@ -155,3 +155,144 @@ impl Office {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outrigger::engine::{
+        AppendEntriesReply, Epoch, HeartbeatReply, Incarnation, LogId, LogTime, Payload, Peer, RequestId, RoleKind,
+        Round, Vote,
+    };
+
+    use super::*;
+    use crate::check::Check;
+
+    const ONE: NodeId = NodeId(1);
+    const TERM: Term = Term(3);
+    /// Silence that is allowed, and the time between two looks, in milliseconds.
+    const SILENCE: u64 = 1_000;
+    const LOOK: u64 = 100;
+
+    fn terms() -> Terms {
+        let mut config = EngineConfig::new(Peer { node: ONE, incarnation: Incarnation::default() }, 7);
+        config.election_timeout_max = Duration::from_millis(SILENCE);
+        config.heartbeat_interval = Duration::from_millis(LOOK);
+        config.limits.inflight_requests_max = 2;
+        config.limits.inflight_bytes_max = 1_000;
+        config.limits.uncommitted_entries_max = 4;
+        Terms::new(config, 3)
+    }
+
+    fn at(milliseconds: u64) -> Instant {
+        Instant(0) + Duration::from_millis(milliseconds)
+    }
+
+    /// Node 1 leads five from moment 0 on; its log ended with entry 10.
+    fn office() -> Office {
+        Office::begin(TERM, LogIndex(10), (2..=5).map(NodeId), at(0))
+    }
+
+    fn check(outcome: Result<(), Violation>) -> Option<Check> {
+        outcome.err().map(|violation| violation.check)
+    }
+
+    #[test]
+    fn a_leader_without_a_quorum_goes_on_until_the_next_look_and_no_longer() {
+        let mut office = office();
+        let goes_on = |office: &Office, now| check(office.goes_on(ONE, &terms(), at(now)));
+        assert_eq!(goes_on(&office, SILENCE + LOOK), None);
+        assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office));
+        office.hear(NodeId(2), TERM, at(500));
+        assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office), "two of five are no quorum");
+        office.hear(NodeId(3), Term(2), at(500));
+        assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office), "an answer to another leader");
+        office.hear(NodeId(3), TERM, at(600));
+        office.hear(NodeId(3), TERM, at(400));
+        assert_eq!(goes_on(&office, 500 + SILENCE + LOOK), None);
+        assert_eq!(goes_on(&office, 500 + SILENCE + LOOK + 1), Some(Check::Office));
+    }
+
+    #[test]
+    fn a_leader_with_a_quorum_does_not_give_up_unless_its_disk_hangs() {
+        let gives_up = |now, hangs| check(office().gives_up(ONE, &terms(), at(now), Duration::from_millis(hangs)));
+        assert_eq!(gives_up(SILENCE, 0), None);
+        assert_eq!(gives_up(SILENCE - 1, 0), Some(Check::Office));
+        assert_eq!(gives_up(0, SILENCE - 2 * LOOK), None);
+        assert_eq!(gives_up(0, SILENCE - 2 * LOOK - 1), Some(Check::Office));
+    }
+
+    #[test]
+    fn a_leader_alone_is_its_own_quorum() {
+        let mut terms = terms();
+        terms.majority = 1;
+        let office = Office::begin(TERM, LogIndex(0), std::iter::empty(), at(0));
+        assert_eq!(check(office.goes_on(ONE, &terms, at(100 * SILENCE))), None);
+        assert_eq!(check(office.gives_up(ONE, &terms, at(100 * SILENCE), Duration::ZERO)), Some(Check::Office));
+    }
+
+    fn request(term: Term, bytes: usize) -> AppendEntries {
+        let payload = Payload::command(bytes::Bytes::from(vec![0; bytes]));
+        let batch = Batch::new(LogId::new(3, 11), LogTime(0), Arc::from([payload]));
+        let (epoch, request, prev) = (Epoch(1), RequestId(1), LogId::new(2, 10));
+        AppendEntries { term, epoch, request, prev, batches: vec![batch], commit: LogIndex(10) }
+    }
+
+    #[test]
+    fn requests_under_way_stay_within_their_limits_until_an_answer_comes() {
+        let sends = |office: &mut Office, sent: &AppendEntries| check(office.sends(ONE, NodeId(2), sent, &terms()));
+        let mut office = office();
+        // The first may have been on its way when the last answer came; two more are the limit.
+        for _ in 0..3 {
+            assert_eq!(sends(&mut office, &request(TERM, 1)), None);
+        }
+        assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits));
+        assert_eq!(sends(&mut office, &request(Term(2), 1)), None, "what an earlier office sent is not of this one");
+        office.hear(NodeId(3), TERM, at(1));
+        assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits), "another node answered");
+        office.hear(NodeId(2), TERM, at(1));
+        assert_eq!(sends(&mut office, &request(TERM, 5_000)), None);
+        assert_eq!(sends(&mut office, &request(TERM, 1_000)), None, "what the first carries does not count");
+        assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits), "as many bytes as may be");
+    }
+
+    #[test]
+    fn a_leader_takes_in_no_more_than_it_may_have_in_hand() {
+        let takes_in = |office: &mut Office, last: u64, applied: u64| {
+            let look = Look {
+                node: ONE,
+                role: RoleKind::Leader,
+                term: TERM,
+                vote: Vote::default(),
+                leader: Some(ONE),
+                last: LogId::new(3, last),
+                flushed: LogIndex(last),
+                commit: LogIndex(applied),
+                applied: LogIndex(applied),
+                matched: Vec::new(),
+            };
+            check(office.takes_in(&look, &terms()))
+        };
+        let mut office = office();
+        assert_eq!(takes_in(&mut office, 14, 3), None, "what was there before is not in hand");
+        assert_eq!(takes_in(&mut office, 15, 10), Some(Check::Limits), "five, of which one came now");
+        assert_eq!(takes_in(&mut office, 15, 10), None, "nothing is taken in");
+        assert_eq!(takes_in(&mut office, 16, 12), None, "what is applied is not in hand");
+        assert_eq!(takes_in(&mut office, 26, 16), None, "a proposal that is larger by itself, alone");
+        assert_eq!(takes_in(&mut office, 36, 25), Some(Check::Limits), "and not alone");
+    }
+
+    #[test]
+    fn only_what_answers_a_leader_in_its_term_is_an_answer() {
+        let reply = |outcome| {
+            let reply = AppendEntriesReply { term: TERM, epoch: Epoch(1), request: RequestId(1), outcome };
+            answered(&Message::AppendEntriesReply(reply))
+        };
+        assert_eq!(reply(AppendOutcome::Matched(LogIndex(1))), Some(TERM));
+        assert_eq!(reply(AppendOutcome::Stale), None);
+        let none = LogIndex(0);
+        let beat = HeartbeatReply { term: TERM, asked: Term(2), round: Round(1), received: none, matched: none };
+        assert_eq!(answered(&Message::HeartbeatReply(beat)), Some(Term(2)), "the term of the one who asked");
+        assert_eq!(answered(&Message::Committed { term: TERM, commit: none }), None);
+    }
+}
