@@ -169,6 +169,11 @@ impl Node {
         self.running.as_ref().map(|running| Look::at(self.id, running.driver.engine()))
     }
 
+    /// Whether it waits for its disk.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.flush_began.is_some())
+    }
+
     /// What it runs from, if that is not its own disk.
     pub(crate) fn disguise(&self) -> Option<Disguise> {
         self.aside.as_ref().map(|(disguise, _)| *disguise)

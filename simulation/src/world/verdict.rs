@@ -147,6 +147,9 @@ impl World {
         if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
             match self.peace {
                 Peace::Calm => self.become_idle()?,
+                // A flush that was slow already when the faults ended may still be under way: then its leader steps down, and
+                // rightly so.
+                Peace::Idle if self.core().any(Node::is_flushing) => {}
                 Peace::Idle => self.become_still(),
                 Peace::Still | Peace::Over => return self.conclude(),
             }
