@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use outrigger::engine::{
-    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, Message, NodeId, Payload, RoleKind, Round, Term,
+    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Message, NodeId, Payload, RoleKind, Round, Term,
+    Vote,
 };
 
-use super::{After, Note};
+use super::{After, Note, Refinement};
 use crate::check::Check;
+use crate::durable::{Stamp, Stamps};
 use crate::history::History;
+use crate::look::Look;
 use crate::world::World;
 
 /// One falsehood; each answers whether it found something to falsify.
@@ -297,4 +300,51 @@ fn entries_are_sent_behind_another_entry() {
         },
         "not of its log",
     );
+}
+
+#[test]
+fn a_leader_is_in_a_round_that_it_has_not_begun() {
+    message(
+        |message| {
+            let Message::Heartbeat(heartbeat) = message else { return false };
+            heartbeat.round = Round(heartbeat.round.0 + 1);
+            true
+        },
+        "is in round",
+    );
+}
+
+/// A node of three starts from an empty disk, of which one thing is not so; what is said of it.
+fn start(falsify: impl FnOnce(&mut Look, &mut Stamps)) -> String {
+    let node = NodeId(1);
+    let mut look = Look {
+        node,
+        role: RoleKind::Follower,
+        term: Term(0),
+        vote: Vote::default(),
+        leader: None,
+        last: LogId::ZERO,
+        flushed: LogIndex(0),
+        commit: LogIndex(0),
+        applied: LogIndex(0),
+        matched: Vec::new(),
+    };
+    let mut log = Stamps::default();
+    falsify(&mut look, &mut log);
+    let after = After { look, log: &log, unchanged: 0, notes: Vec::new() };
+    let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
+    refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
+}
+
+#[test]
+fn what_a_node_is_and_holds_is_compared_one_by_one() {
+    assert_eq!(start(|_, _| ()), "nobody noticed", "all is so");
+    let role = start(|look, _| look.role = RoleKind::Leader);
+    assert!(role.contains("is leader, its model"), "{role}");
+    let log = start(|_, log| log.0.push(Stamp { id: LogId::new(1, 1), log_time: LogTime(0), digest: 7 }));
+    assert!(log.contains("the log of node 1"), "{log}");
+    let flushed = start(|look, _| look.flushed = LogIndex(1));
+    assert!(flushed.contains("is durable on node 1"), "{flushed}");
+    let matched = start(|look, _| look.matched = vec![(NodeId(2), LogIndex(1))]);
+    assert!(matched.contains("knows that 2 holds 1"), "{matched}");
 }
