@@ -199,6 +199,7 @@ fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenEr
     let (Some(unsealed), later) = (rest.first(), rest.get(1..).unwrap_or_default()) else {
         return missing(1);
     };
+    mutate!(log_damaged_footer_cut, return Ok(active));
     if later.iter().any(|segment| segment.is_used) {
         let offset = unsealed.trailer.map_or(unsealed.header.groups_end(), |trailer| trailer.footer_offset);
         let what = "the footer of a sealed segment does not verify";
@@ -419,6 +420,10 @@ impl Scan {
         let path = directory.join(segment::file_name(header.sequence));
         mutate!(log_repair_not_synced, return Ok(active));
         let residue = residue(image, header, walk);
+        mutate!(
+            log_tail_not_written_again if residue == 0,
+            return active.file.sync_data().during("sync", &path).map(|()| active)
+        );
         let mut tail = image.get(size(walk.proven)..size(walk.end)).unwrap_or_default().to_vec();
         tail.resize(tail.len() + size(segment::sectors_up(residue)), 0);
         assert!(walk.proven + tail.len() as u64 <= header.groups_end(), "the repair of {} is too long", path.display());
@@ -434,6 +439,7 @@ impl Scan {
 
     /// Writes a footer again that nothing proves to have been synced, and syncs it.
     fn rewrite_footer<D: Disk>(&self, disk: &D, directory: &Path) -> Result<(), DiskError> {
+        mutate!(log_footer_not_written_again, return Ok(()));
         let Some(UnprovenFooter { header, trailer }) = &self.unproven_footer else { return Ok(()) };
         let path = directory.join(segment::file_name(header.sequence));
         let sealed = open_segment(disk, directory, *header)?;

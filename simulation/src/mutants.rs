@@ -118,6 +118,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("log_start_not_synced", "the number of a start is not synced", "TRAPS 45"),
     mutant("log_opens_what_was_refused", "a directory that was refused starts again", "TRAPS 45"),
     mutant("log_repair_not_synced", "what a killed process left in the cache counts as durable", "TRAPS 39"),
+    mutant("log_tail_not_written_again", "a start syncs the last group that it finds, which the cache may hold as clean", "TRAPS 39"),
+    mutant("log_footer_not_written_again", "a start takes a footer in the cache for durable", "TRAPS 39"),
+    mutant("log_damaged_footer_cut", "a segment whose footer is damaged is written to again", "TRAPS 40"),
     mutant("log_run_not_shortened", "a truncation within a run of entries is forgotten", "Raft paper 5.3"),
 ];
 

@@ -27,7 +27,7 @@ use crate::trace::{Telling, Trace};
 
 mod damage;
 
-use damage::Damage;
+use damage::{Damage, strike_frame};
 
 /// Where a node keeps its log.
 const DIRECTORY: &str = "/data";
@@ -212,25 +212,41 @@ impl Node {
             drop(self.open(plan));
             self.tear();
         }
-        if self.rng.chance(plan.odds(Trouble::Damage))
-            && let Some(damage) = Damage::strike(&self.home.disk, &mut self.rng)
-        {
-            self.start_damaged(plan, &damage)?;
-            damage.mend(&self.home.disk);
+        if self.rng.chance(plan.odds(Trouble::Damage)) {
+            self.start_unframed(plan)?;
+            if let Some(damage) = Damage::strike(&self.home.disk, &mut self.rng) {
+                let opened = self.open(plan).ok();
+                self.expect_noticed(opened, damage.name)?;
+                damage.mend(&self.home.disk);
+            }
         }
         Ok(())
     }
 
+    /// A start without one of its segments, or with a rotten frame of one. It happens to a copy of the disk, with dice of its
+    /// own, so that nothing comes of it.
+    fn start_unframed(&mut self, plan: &Plan) -> Result<(), Violation> {
+        let (disk, mut rng) = (self.home.disk.fork(), self.rng.clone().fork());
+        let Some(name) = strike_frame(&disk, &mut rng) else { return Ok(()) };
+        let options = OpenOptions::new(CLUSTER, self.id.0, rng.next(), rng.next());
+        let options = OpenOptions { segment_bytes: plan.segment_bytes, ..options };
+        let opened = DurableStore::open(disk, Path::new(DIRECTORY), options).ok();
+        self.expect_noticed(opened, name)
+    }
+
     /// A start on a damaged disk finds all that was left, or refuses.
-    fn start_damaged(&mut self, plan: &Plan, damage: &Damage) -> Result<(), Violation> {
-        let found = match self.open(plan) {
-            Ok(mut store) => store.restore().and_then(|restored| Durable::found(&restored, &*store.reader())).ok(),
-            Err(_) => None,
-        };
+    fn expect_noticed(
+        &mut self,
+        opened: Option<DurableStore<FaultyDisk>>,
+        damage: &'static str,
+    ) -> Result<(), Violation> {
+        let found = opened.and_then(|mut store| {
+            store.restore().and_then(|restored| Durable::found(&restored, &*store.reader())).ok()
+        });
         match &found {
             Some((found, _)) => self.expect_left(found),
             None => {
-                note(&mut self.faults, damage.name);
+                note(&mut self.faults, damage);
                 Ok(())
             }
         }

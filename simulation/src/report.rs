@@ -77,7 +77,7 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 40] = [
+const FAULTS: [&str; 42] = [
     "bit rotten and refused",
     "clock adrift",
     "clock leaps ahead",
@@ -88,6 +88,7 @@ const FAULTS: [&str; 40] = [
     "disk full",
     "disk lost for good",
     "entries gone before they were sent",
+    "frame rotten and refused",
     "kill",
     "leader stranded",
     "links cut one by one",
@@ -97,18 +98,19 @@ const FAULTS: [&str; 40] = [
     "message lost",
     "message overtaken",
     "node away from the healed cluster",
-    "node cut off",
     "node cut off from the healed cluster",
+    "node cut off",
     "node deaf in the healed cluster",
     "node heard or hearing one way",
     "old copy refused",
     "partition in two",
     "partition with a bridge",
     "pause",
-    "power cut",
     "power cut in a recovery",
     "power cut of all at once",
+    "power cut",
     "request cut short",
+    "segment missing and refused",
     "send slow",
     "start without room",
     "stranger refused",

@@ -269,7 +269,6 @@ mod tests {
                 flushed: LogIndex(last),
                 commit: LogIndex(applied),
                 applied: LogIndex(applied),
-                matched: Vec::new(),
             };
             check(office.takes_in(&look, &terms()))
         };

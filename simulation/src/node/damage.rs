@@ -6,12 +6,14 @@
 
 use std::path::PathBuf;
 
-use outrigger_log::FaultyDisk;
+use outrigger_log::{Disk, FaultyDisk};
 
 use crate::rng::Rng;
 
 /// The unit of a disk, in bytes; every group begins on one.
 const SECTOR: usize = 512;
+/// The least that a frame has of fields and their checksum, in bytes.
+const FRAME: u64 = 52;
 
 /// Sectors as they were.
 #[derive(Debug)]
@@ -67,6 +69,27 @@ impl Damage {
             disk.overwrite(&self.file, *offset, bytes);
         }
     }
+}
+
+/// Damages what holds the log together, if it is there: removes a whole segment, or lets a bit rot in what a segment says of
+/// itself at its ends. What it is counted as when a start refuses it.
+pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static str> {
+    let is_segment = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "segment");
+    let segments: Vec<_> = disk.files().into_iter().filter(|(path, _)| is_segment(path)).collect();
+    let (file, bytes) = segments.get(rng.count(0, segments.len().max(1) - 1))?;
+    if rng.below(2) == 0 {
+        return disk.remove(file).ok().map(|()| "segment missing and refused");
+    }
+    let mut frames = vec![0];
+    let trailer = bytes.len().checked_sub(SECTOR)?;
+    if bytes[trailer..].starts_with(b"OUTRTRAI") {
+        // Behind the magic, the segment's number and its generation: where the footer is.
+        let footer = bytes[trailer + 24..][..8].try_into().map(u64::from_le_bytes).ok()?;
+        frames.extend([trailer as u64, footer]);
+    }
+    let offset = *rng.pick(&frames) + rng.below(FRAME);
+    let bit = u32::try_from(rng.below(8)).unwrap_or_default();
+    disk.flip_bit(file, offset, bit).then_some("frame rotten and refused")
 }
 
 /// The sectors at which the groups of a segment begin.

@@ -315,7 +315,7 @@ fn a_leader_is_in_a_round_that_it_has_not_begun() {
 }
 
 /// A node of three starts from an empty disk, of which one thing is not so; what is said of it.
-fn start(falsify: impl FnOnce(&mut Look, &mut Stamps)) -> String {
+fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex)>)) -> String {
     let node = NodeId(1);
     let mut look = Look {
         node,
@@ -327,24 +327,23 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps)) -> String {
         flushed: LogIndex(0),
         commit: LogIndex(0),
         applied: LogIndex(0),
-        matched: Vec::new(),
     };
-    let mut log = Stamps::default();
-    falsify(&mut look, &mut log);
-    let after = After { look, log: &log, unchanged: 0, notes: Vec::new() };
+    let (mut log, mut matched) = (Stamps::default(), Vec::new());
+    falsify(&mut look, &mut log, &mut matched);
+    let after = After { look, matched, log: &log, unchanged: 0, notes: Vec::new() };
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }
 
 #[test]
 fn what_a_node_is_and_holds_is_compared_one_by_one() {
-    assert_eq!(start(|_, _| ()), "nobody noticed", "all is so");
-    let role = start(|look, _| look.role = RoleKind::Leader);
+    assert_eq!(start(|_, _, _| ()), "nobody noticed", "all is so");
+    let role = start(|look, _, _| look.role = RoleKind::Leader);
     assert!(role.contains("is leader, its model"), "{role}");
-    let log = start(|_, log| log.0.push(Stamp { id: LogId::new(1, 1), log_time: LogTime(0), digest: 7 }));
+    let log = start(|_, log, _| log.0.push(Stamp { id: LogId::new(1, 1), log_time: LogTime(0), digest: 7 }));
     assert!(log.contains("the log of node 1"), "{log}");
-    let flushed = start(|look, _| look.flushed = LogIndex(1));
+    let flushed = start(|look, _, _| look.flushed = LogIndex(1));
     assert!(flushed.contains("is durable on node 1"), "{flushed}");
-    let matched = start(|look, _| look.matched = vec![(NodeId(2), LogIndex(1))]);
+    let matched = start(|_, _, matched| matched.push((NodeId(2), LogIndex(1))));
     assert!(matched.contains("knows that 2 holds 1"), "{matched}");
 }
