@@ -63,7 +63,7 @@
 //! ```text
 //! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
 //!   ...
-//! left out of its history: 19 of 20 kinds of trouble (all but crashes), 8 of 9 single troubles, all clients but 1
+//! left out of its history: 23 of 24 kinds of trouble (all but crashes), 8 of 9 single troubles, all clients but 1
 //! replay it with: OUTRIGGER_SEED=17 OUTRIGGER_WITHOUT=.. OUTRIGGER_CLIENTS=1 OUTRIGGER_SPARE=2-9 cargo test -p shop --test store ...
 //! draw it with the same, behind OUTRIGGER_DIAGRAM=FILE.svg
 //! ```
