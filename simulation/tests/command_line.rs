@@ -29,11 +29,11 @@ fn checks_do_not_change_what_happens() {
 #[test]
 fn what_is_left_out_does_not_happen() {
     let kinds = "crashes,power-cuts,last-words,hunts,disguises,failing-syncs,full-disks,outsiders";
-    let calmer = text(&simulate(&["--seed", "9", "--trace", "--without", kinds]).stdout);
+    let calmer = text(&simulate(&["--seed", "8", "--trace", "--without", kinds]).stdout);
     let deaths = |trace: &str| trace.matches("! loses power").count() + trace.matches("! is killed").count();
     assert_eq!(deaths(&calmer), 1, "but for the restart in the end");
-    let worse = deaths(&text(&simulate(&["--seed", "9", "--trace"]).stdout));
-    assert!(worse > 2, "only {worse} deaths with everything");
+    let worse = deaths(&text(&simulate(&["--seed", "8", "--trace"]).stdout));
+    assert!(worse > 10, "only {worse} deaths with everything");
 }
 
 #[test]
