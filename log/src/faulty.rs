@@ -18,7 +18,7 @@ mod cache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Access, Disk, DiskFile};
@@ -436,9 +436,15 @@ impl fmt::Debug for FaultyLock {
     }
 }
 
-/// A path's directory and name.
+/// A path's directory and name. Paths that end in `/` or `..` have no name, and none is asked for.
 fn split(path: &Path) -> (&Path, &str) {
-    (path.parent().unwrap_or(Path::new("")), path.file_name().and_then(|name| name.to_str()).unwrap_or_default())
+    match path.to_str().and_then(|path| path.rsplit_once(MAIN_SEPARATOR)) {
+        Some((directory, name)) if !directory.is_empty() => (Path::new(directory), name),
+        _ => (
+            path.parent().unwrap_or(Path::new("")),
+            path.to_str().unwrap_or_default().trim_start_matches(MAIN_SEPARATOR),
+        ),
+    }
 }
 
 /// An offset in memory; what does not fit reads as beyond the end.

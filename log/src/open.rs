@@ -143,7 +143,7 @@ fn start<D: Disk>(
     let active = Active {
         header,
         file: active.file,
-        path: directory.join(segment::file_name(header.sequence)),
+        path: segment::path(directory, header.sequence),
         end,
         synced: end,
         stated: scan.stated,

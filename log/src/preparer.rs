@@ -129,7 +129,7 @@ fn make_next<D: Disk>(shared: &Shared<D>, preparation: &mut Preparation<D::File>
 /// Makes an empty segment: when this answers, its zeros, its header and its name survive a power cut.
 pub(crate) fn make_segment<D: Disk>(disk: &D, directory: &Path, header: &SegmentHeader) -> Result<D::File, DiskError> {
     assert!(header.sequence >= 1, "segments are numbered from 1");
-    let path = directory.join(segment::file_name(header.sequence));
+    let path = segment::path(directory, header.sequence);
     let new = path.with_extension("segment.new");
     let file = disk.create(&new).during("create", &new)?;
     if let Err(error) = write_empty(&file, header).during("write", &new) {

@@ -132,7 +132,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     index.segments.insert(active.sequence, SegmentUse { header: active, live_runs: 0 });
 
     let image = read_whole(disk, directory, &active)?;
-    let file = directory.join(segment::file_name(active.sequence));
+    let file = segment::path(directory, active.sequence);
     let (walk, bad) = walk(&image, &active, &file, &mut index)?;
     if walk.end + segment::footer_bytes(index.states_bytes, walk.runs) > active.groups_end() {
         let what = "the groups leave no room for the footer of their segment";
@@ -156,7 +156,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
 
 /// Reads what a segment says of itself at both ends.
 fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64) -> Result<Inspected, OpenError> {
-    let path = directory.join(segment::file_name(sequence));
+    let path = segment::path(directory, sequence);
     let corrupt = |offset, what| Corruption { file: path.clone(), offset, group: None, index: None, what };
     let file = disk.open(&path, Access::Read).during("open", &path)?;
     let length = file.length().during("measure", &path)?;
@@ -189,7 +189,7 @@ fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64)
 /// Finds the segment to write to: the first that is not sealed.
 fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenError> {
     let missing = |sequence| {
-        let path = directory.join(segment::file_name(sequence));
+        let path = segment::path(directory, sequence);
         Err(OpenError::SegmentMissing { path, group: None })
     };
     let Some(active) = segments.iter().position(|segment| segment.footer.is_none()) else {
@@ -203,7 +203,7 @@ fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenEr
     if later.iter().any(|segment| segment.is_used) {
         let offset = unsealed.trailer.map_or(unsealed.header.groups_end(), |trailer| trailer.footer_offset);
         let what = "the footer of a sealed segment does not verify";
-        let file = directory.join(segment::file_name(unsealed.header.sequence));
+        let file = segment::path(directory, unsealed.header.sequence);
         return Err(Corruption { file, offset, group: None, index: None, what }.into());
     }
     // Older ones may have been purged; from the newest sealed one on nothing may be missing.
@@ -217,7 +217,7 @@ fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenEr
 }
 
 fn read_whole<D: Disk>(disk: &D, directory: &Path, header: &SegmentHeader) -> Result<Vec<u8>, DiskError> {
-    let path = directory.join(segment::file_name(header.sequence));
+    let path = segment::path(directory, header.sequence);
     let file = disk.open(&path, Access::Read).during("open", &path)?;
     // The file was seen to be at least this long, so that a hostile length allocates nothing.
     file.read_exact_at(size(header.file_bytes), 0).during("read", &path)
@@ -386,7 +386,7 @@ impl Scan {
     /// Removes the empty segment that was made ahead of need, to make room. Answers whether there was one.
     pub(crate) fn give_up_prepared<D: Disk>(&mut self, disk: &D, directory: &Path) -> Result<bool, DiskError> {
         let Some(prepared) = self.prepared.take() else { return Ok(false) };
-        let path = directory.join(segment::file_name(prepared.sequence));
+        let path = segment::path(directory, prepared.sequence);
         disk.remove(&path).during("remove", &path)?;
         Ok(true)
     }
@@ -417,7 +417,7 @@ impl Scan {
         let ActiveScan { header, image, walk } = &self.active;
         assert!(walk.proven <= walk.end, "proven up to {}, beyond the end at {}", walk.proven, walk.end);
         let active = open_segment(disk, directory, *header)?;
-        let path = directory.join(segment::file_name(header.sequence));
+        let path = segment::path(directory, header.sequence);
         mutate!(log_repair_not_synced, return Ok(active));
         let residue = residue(image, header, walk);
         mutate!(
@@ -441,7 +441,7 @@ impl Scan {
     fn rewrite_footer<D: Disk>(&self, disk: &D, directory: &Path) -> Result<(), DiskError> {
         mutate!(log_footer_not_written_again, return Ok(()));
         let Some(UnprovenFooter { header, trailer }) = &self.unproven_footer else { return Ok(()) };
-        let path = directory.join(segment::file_name(header.sequence));
+        let path = segment::path(directory, header.sequence);
         let sealed = open_segment(disk, directory, *header)?;
         assert!(header.sequence < self.active.header.sequence, "the footer of a segment that is in use");
         let footer =
@@ -453,7 +453,7 @@ impl Scan {
 }
 
 fn open_segment<D: Disk>(disk: &D, directory: &Path, header: SegmentHeader) -> Result<Segment<D::File>, DiskError> {
-    let path = directory.join(segment::file_name(header.sequence));
+    let path = segment::path(directory, header.sequence);
     let file = disk.open(&path, Access::ReadWrite).during("open", &path)?;
     Ok(Segment { header, file })
 }

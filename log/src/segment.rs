@@ -13,6 +13,8 @@
 //! evidence by which recovery tells a tear from corruption. The *footer* lists the runs that live in the segment and
 //! the state of all groups at its end, so that a start need not read the bodies of sealed segments.
 
+use std::path::{Path, PathBuf};
+
 use bytes::{Buf, BufMut};
 
 use crate::index::RunPlace;
@@ -44,15 +46,34 @@ pub(crate) fn sectors_up(bytes: u64) -> u64 {
     bytes.div_ceil(SECTOR).saturating_mul(SECTOR)
 }
 
-/// The name of the segment file with this sequence number; names sort as numbers do.
-pub(crate) fn file_name(sequence: u64) -> String {
-    format!("{sequence:020}.segment")
+/// What the name of a segment file ends in.
+const SUFFIX: &str = ".segment";
+/// How many digits it begins with: as many as the highest sequence number has.
+const DIGITS: usize = 20;
+
+/// Where the segment with this sequence number is; the names of a directory sort as the numbers do.
+///
+/// Every read of entries and every start of a log name segments, which is why the digits do not go through the formatter.
+pub(crate) fn path(directory: &Path, sequence: u64) -> PathBuf {
+    let mut name = [b'0'; DIGITS + SUFFIX.len()];
+    let (digits, suffix) = name.split_at_mut(DIGITS);
+    let mut rest = sequence;
+    for digit in digits.iter_mut().rev() {
+        *digit += (rest % 10) as u8;
+        rest /= 10;
+    }
+    suffix.copy_from_slice(SUFFIX.as_bytes());
+    let name = str::from_utf8(&name).expect("digits and letters");
+    let mut path = PathBuf::with_capacity(directory.as_os_str().len() + 1 + name.len());
+    path.push(directory);
+    path.push(name);
+    path
 }
 
 /// The sequence number in a segment file's name.
 pub(crate) fn parse_file_name(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".segment")?;
-    let is_ours = digits.len() == 20 && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let digits = name.strip_suffix(SUFFIX)?;
+    let is_ours = digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_digit());
     if is_ours { digits.parse().ok() } else { None }
 }
 
@@ -520,8 +541,12 @@ mod tests {
 
     #[test]
     fn names_sort_as_their_numbers() {
-        assert_eq!(parse_file_name(&file_name(17)), Some(17));
-        assert!(file_name(9) < file_name(10));
+        let name = |sequence| path(Path::new("there"), sequence).strip_prefix("there").unwrap().display().to_string();
+        for sequence in [0, 17, u64::MAX] {
+            assert_eq!(name(sequence), format!("{sequence:020}.segment"));
+            assert_eq!(parse_file_name(&name(sequence)), Some(sequence));
+        }
+        assert!(name(9) < name(10));
         assert_eq!(parse_file_name("17.segment"), None);
         assert_eq!(parse_file_name("00000000000000000017.segment.new"), None);
     }

@@ -77,6 +77,6 @@ impl<D: Disk> Shared<D> {
 
     /// Where the segment with this sequence number is.
     pub(crate) fn segment_path(&self, sequence: u64) -> PathBuf {
-        self.directory.join(segment::file_name(sequence))
+        segment::path(&self.directory, sequence)
     }
 }

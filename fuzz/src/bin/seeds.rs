@@ -185,7 +185,7 @@ fn messages() -> Result<(Seeds, Seeds), Box<dyn Error>> {
         bodies.insert(format!("hostile-count-{name}"), body);
     }
     let length = u32::try_from(BODY_BYTES_MAX)?.to_le_bytes();
-    frames.insert("hostile-length".to_owned(), [&length[..], &[1, 16], &[0; 40]].concat());
+    frames.insert("hostile-length".to_owned(), [&length[..], &[0; 4], &[1, 16], &[0; 36]].concat());
     Ok((bodies, frames))
 }
 

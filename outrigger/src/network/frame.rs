@@ -1,13 +1,16 @@
 //! Frames: how bytes on a connection are cut into pieces that can be trusted.
 //!
 //! ```text
-//!   0        4         5      6       14       18                18 + length
-//!   ┌────────┬─────────┬──────┬────────┬────────┬────────────────┐
-//!   │ length │ version │ kind │ group  │ crc32c │ body           │   all numbers little endian
-//!   │  u32   │   u8    │  u8  │  u64   │  u32   │ `length` bytes │
-//!   └────────┴─────────┴──────┴────────┴────────┴────────────────┘
-//!   └──────── covered by the checksum ─┘        └─── and this ───┘
+//!   0        4        8         9      10       18                18 + length
+//!   ┌────────┬────────┬─────────┬──────┬────────┬────────────────┐
+//!   │ length │ crc32c │ version │ kind │ group  │ body           │   all numbers little endian
+//!   │  u32   │  u32   │   u8    │  u8  │  u64   │ `length` bytes │
+//!   └────────┴────────┴─────────┴──────┴────────┴────────────────┘
+//!    where it           └────── covered by the checksum ─────────┘
+//!    begins
 //! ```
+//!
+//! The checksum begins with the length instead of 0, so that it covers that too and still runs over one piece of memory.
 //!
 //! Peers and clients use the same frames; `kind` tells what the body is (see [`kind`]). The group id is there from the
 //! first version on, so that many Raft groups can share one connection.
@@ -28,8 +31,8 @@ pub const BODY_BYTES_MAX: usize = 64 << 20;
 /// The least room that is made for reading.
 pub(crate) const READ_BYTES: usize = 64 << 10;
 
-/// Where the checksum stands in the header.
-const CHECKSUM_AT: usize = 14;
+/// Where what the checksum covers begins: right behind it.
+const CHECKED_FROM: usize = 8;
 
 /// A payload of at least this many bytes is sent from where it is; a shorter one is copied, which costs less than one
 /// more slice in a vectored write.
@@ -111,8 +114,9 @@ pub enum FrameError {
 /// ```
 pub fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
     let Some(header) = input.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let [l0, l1, l2, l3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7, c0, c1, c2, c3] = *header;
-    let bytes = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).unwrap_or(usize::MAX);
+    let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7] = *header;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    let bytes = usize::try_from(length).unwrap_or(usize::MAX);
     if bytes > limit {
         return Err(FrameError::TooLong { bytes, limit });
     }
@@ -126,7 +130,7 @@ pub fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameE
     }
     let mut frame = input.split_to(whole).freeze();
     let expected = u32::from_le_bytes([c0, c1, c2, c3]);
-    let found = crc32c::crc32c_append(crc32c::crc32c(&frame[..CHECKSUM_AT]), &frame[HEADER_BYTES..]);
+    let found = crc32c::crc32c_append(length, &frame[CHECKED_FROM..]);
     if found != expected {
         return Err(FrameError::Checksum { bytes, expected, found });
     }
@@ -175,10 +179,9 @@ impl FrameBuffer {
     ) -> Result<(), FrameError> {
         assert!(u32::try_from(limit).is_ok(), "a limit of {limit} bytes does not fit the length field");
         let (start, shared_start, before) = (self.text.len(), self.shared.len(), self.remaining);
-        self.put_slice(&[0; 4]);
+        self.put_slice(&[0; CHECKED_FROM]);
         self.put_slice(&[FRAME_VERSION, kind]);
         self.put_u64(group);
-        self.put_u32(0);
         body(self);
         let bytes = self.remaining - before - HEADER_BYTES;
         let Some(length) = u32::try_from(bytes).ok().filter(|_| bytes <= limit) else {
@@ -188,15 +191,15 @@ impl FrameBuffer {
             return Err(FrameError::TooLong { bytes, limit });
         };
         self.text[start..start + 4].copy_from_slice(&length.to_le_bytes());
-        let checksum = self.checksum(start, shared_start);
-        self.text[start + CHECKSUM_AT..start + HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
+        let checksum = self.checksum(length, start, shared_start);
+        self.text[start + 4..start + CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
         Ok(())
     }
 
     /// The checksum of the frame that begins at `start` and is the last one.
-    fn checksum(&self, start: usize, shared_start: usize) -> u32 {
-        let mut checksum = crc32c::crc32c(&self.text[start..start + CHECKSUM_AT]);
-        let mut at = start + HEADER_BYTES;
+    fn checksum(&self, length: u32, start: usize, shared_start: usize) -> u32 {
+        let mut checksum = length;
+        let mut at = start + CHECKED_FROM;
         for (place, payload) in &self.shared[shared_start..] {
             checksum = crc32c::crc32c_append(checksum, &self.text[at..*place]);
             checksum = crc32c::crc32c_append(checksum, payload);

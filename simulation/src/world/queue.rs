@@ -1,7 +1,7 @@
 //! The queue of what will happen, in the order of virtual time.
 //!
 //! ```text
-//!   heap    (time, number, place)   small, so that sorting moves little
+//!   heap    time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
 //!   places  what happens            stays where it is until its time comes
 //! ```
 
@@ -13,14 +13,40 @@ use super::happening::Happening;
 /// What will happen. Of what happens at the same time, the first that was put in comes first.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// When, the how-manieth it was to be put in, and its place. Numbers are unique, so the order is total.
-    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    /// Numbers are unique, so the order is total.
+    heap: BinaryHeap<Reverse<Key>>,
     /// What waits; `None` in a place that is free.
     places: Vec<Option<Happening>>,
     /// The places that are free.
     free: Vec<usize>,
     /// How many were ever put in.
     number: u64,
+}
+
+/// When something happens, the how-manieth it was to be put in, and its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u128);
+
+impl Key {
+    const PLACE_BITS: u32 = 24;
+    const NUMBER_BITS: u32 = 40;
+
+    fn new(at: u64, number: u64, place: usize) -> Self {
+        assert!(
+            number >> Self::NUMBER_BITS == 0 && place >> Self::PLACE_BITS == 0,
+            "{number} and {place} are too many"
+        );
+        let order = u128::from(at) << Self::NUMBER_BITS | u128::from(number);
+        Self(order << Self::PLACE_BITS | place as u128)
+    }
+
+    const fn at(self) -> u64 {
+        (self.0 >> (Self::NUMBER_BITS + Self::PLACE_BITS)) as u64
+    }
+
+    const fn place(self) -> usize {
+        self.0 as usize & ((1 << Self::PLACE_BITS) - 1)
+    }
 }
 
 impl Queue {
@@ -32,24 +58,26 @@ impl Queue {
             self.places.push(None);
         }
         self.places[place] = Some(happening);
-        self.heap.push(Reverse((at, self.number, place)));
+        self.heap.push(Reverse(Key::new(at, self.number, place)));
     }
 
     /// What happens next, and when; `None` when nothing ever will.
     pub(crate) fn take(&mut self) -> Option<(u64, Happening)> {
-        let Reverse((at, _, place)) = self.heap.pop()?;
+        let Reverse(key) = self.heap.pop()?;
+        let place = key.place();
         self.free.push(place);
-        Some((at, self.places[place].take().expect("a place in the heap is taken")))
+        Some((key.at(), self.places[place].take().expect("a place in the heap is taken")))
     }
 
     /// Some of it will never happen.
     pub(crate) fn keep(&mut self, keeps: impl Fn(&Happening) -> bool) {
         let Self { heap, places, free, .. } = self;
-        heap.retain(|Reverse((_, _, place))| {
-            let kept = places[*place].as_ref().is_some_and(&keeps);
+        heap.retain(|Reverse(key)| {
+            let place = key.place();
+            let kept = places[place].as_ref().is_some_and(&keeps);
             if !kept {
-                places[*place] = None;
-                free.push(*place);
+                places[place] = None;
+                free.push(place);
             }
             kept
         });

@@ -33,8 +33,9 @@ fn drain(mut output: FrameBuffer, random: &mut Random) -> Vec<u8> {
 #[test]
 fn the_layout_is_fixed_byte_by_byte() {
     let bytes = one(3, 0x0102, b"hi");
-    let checksum = crc32c::crc32c(&[&bytes[..14], b"hi"].concat()).to_le_bytes();
-    let expected = [&[2, 0, 0, 0, 1, 3, 2, 1, 0, 0, 0, 0, 0, 0][..], &checksum, b"hi"].concat();
+    let checked = [&[FRAME_VERSION, 3, 2, 1, 0, 0, 0, 0, 0, 0][..], b"hi"].concat();
+    let checksum = crc32c::crc32c_append(2, &checked).to_le_bytes();
+    let expected = [&[2, 0, 0, 0][..], &checksum, &checked].concat();
     assert_eq!(bytes, expected);
     assert_eq!(bytes.len(), HEADER_BYTES + 2);
 }
@@ -107,13 +108,13 @@ fn an_incomplete_frame_is_waited_for_and_a_hopeless_one_is_not() {
     let mut garbage = BytesMut::from(&b"GET / HTTP/1.1\r\nHost: a\r\n"[..]);
     let error = split(&mut garbage, LIMIT).unwrap_err();
     assert_eq!(error, FrameError::TooLong { bytes: 0x2054_4547, limit: LIMIT });
-    let newer = [&[1, 0, 0, 0, 9][..], &[0; 13]].concat();
+    let newer = [&[1, 0, 0, 0][..], &[0; 4], &[9], &[0; 9]].concat();
     assert_eq!(split(&mut BytesMut::from(&newer[..]), LIMIT), Err(FrameError::Version { found: 9 }));
 }
 
 #[test]
 fn an_announced_length_costs_nothing_until_its_bytes_arrive() {
-    let announced = [&length(LIMIT)[..], &[FRAME_VERSION, 1], &[0; 12]].concat();
+    let announced = [&length(LIMIT)[..], &[0; 4], &[FRAME_VERSION, 1], &[0; 8]].concat();
     let mut input = BytesMut::from(&announced[..]);
     assert_eq!(split(&mut input, LIMIT), Ok(None));
     assert!(input.capacity() <= 2 * READ_BYTES, "{} bytes for a header", input.capacity());
