@@ -195,6 +195,11 @@ impl FaultyDisk {
         state.directories.iter().flat_map(in_directory).map(|(path, inode)| (path, bytes(inode))).collect()
     }
 
+    /// How many bytes all files hold.
+    pub fn bytes_held(&self) -> u64 {
+        self.lock_state().bytes_held(|_| true)
+    }
+
     /// How often the disk was asked to do what, since it was made.
     pub fn counts(&self) -> Counts {
         self.lock_state().counts
@@ -240,10 +245,15 @@ impl State {
     /// Refuses what would exceed the limit of bytes.
     fn admit_growth(&self, inode: u64, length: usize) -> io::Result<()> {
         let Some(bytes_max) = self.faults.bytes_max else { return Ok(()) };
+        let used = self.bytes_held(|other| other != inode) + length as u64;
+        if used > bytes_max { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// How many bytes the files hold that count.
+    fn bytes_held(&self, counts: impl Fn(u64) -> bool) -> u64 {
         let linked = self.directories.values().flat_map(|directory| directory.cache.values());
-        let others = linked.filter(|other| **other != inode).filter_map(|other| self.inodes.get(other));
-        let used: usize = others.map(|other| other.cache.len()).sum();
-        if (used + length) as u64 > bytes_max { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        let counted = linked.filter(|inode| counts(**inode)).filter_map(|inode| self.inodes.get(inode));
+        counted.map(|inode| inode.cache.len() as u64).sum()
     }
 }
 

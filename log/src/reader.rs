@@ -143,7 +143,8 @@ impl<D: Disk> LogReader<D> {
 
     fn read(&self, group: GroupId, from: u64, through: u64, bytes_max: usize) -> Result<Vec<Run>, ReadError> {
         let spans = self.spans(group, from, through, bytes_max)?;
-        let mut cut = Cut { next: from, through, bytes_left: bytes_max, runs: Vec::new() };
+        let runs = Vec::with_capacity(spans.iter().map(|span| span.runs.len()).sum());
+        let mut cut = Cut { next: from, through, bytes_left: bytes_max, runs };
         let mut open: Option<(u64, D::File)> = None;
         for span in &spans {
             let sequence = span.header.sequence;

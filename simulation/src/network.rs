@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::{codec, frame};
 
@@ -23,6 +23,9 @@ use crate::rng::Rng;
 
 /// The group that all frames belong to.
 const GROUP: u64 = 0;
+
+/// How many bytes of messages share a piece of memory.
+const MEMORY_BYTES: usize = 32 << 10;
 
 /// How long each copy of a message is on its way, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,12 +60,21 @@ pub(crate) struct Network {
     pub(crate) faults: Counts,
     /// Where messages are encoded; empty between two of them.
     buffer: frame::FrameBuffer,
+    /// Where the next encoded messages find their place, one behind the other.
+    memory: BytesMut,
 }
 
 impl Network {
     pub(crate) fn new(rng: Rng) -> Self {
         let buffer = frame::FrameBuffer::default();
-        Self { rng, cut: BTreeSet::new(), healed: false, faults: Counts::new(), buffer }
+        Self {
+            rng,
+            cut: BTreeSet::new(),
+            healed: false,
+            faults: Counts::new(),
+            buffer,
+            memory: BytesMut::with_capacity(MEMORY_BYTES),
+        }
     }
 
     /// How long each copy of a message takes; none if it is lost.
@@ -110,12 +122,12 @@ impl Network {
     }
 
     /// The bytes of a message, as a connection would carry them.
-    pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
-        let buffer = &mut self.buffer;
+    pub(crate) fn encode(&mut self, message: &Message) -> BytesMut {
+        let Self { buffer, memory, .. } = self;
         codec::encode(message, GROUP, frame::BODY_BYTES_MAX, buffer).expect("messages stay far below the frame limit");
-        let bytes = buffer.to_vec().into();
+        memory.put(&mut *buffer);
         buffer.clear();
-        bytes
+        memory.split()
     }
 
     /// Cuts links, in one of the ways in which networks come apart.
@@ -193,8 +205,7 @@ impl std::fmt::Display for Network {
 }
 
 /// The message that was encoded to these bytes.
-pub(crate) fn decode(bytes: Bytes) -> Message {
-    let mut input = BytesMut::from(bytes);
+pub(crate) fn decode(mut input: BytesMut) -> Message {
     let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");
     let frame = frame.expect("a frame as long as it was encoded");
     assert!(input.is_empty(), "bytes behind a frame: {input:?}");

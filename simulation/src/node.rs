@@ -343,8 +343,7 @@ impl Node {
     /// From now on the disk takes no more than it holds.
     pub(crate) fn fill(&mut self) {
         self.is_full = true;
-        let held: usize = self.home.disk.files().values().map(Vec::len).sum();
-        self.home.disk.limit_bytes(Some(held as u64));
+        self.home.disk.limit_bytes(Some(self.home.disk.bytes_held()));
     }
 
     /// The disk has room again.

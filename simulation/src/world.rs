@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
 use crate::Failure;
@@ -308,7 +308,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
+    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<BytesMut>) -> Result<(), Violation> {
         let message = message.map(network::decode);
         self.speak_strangely(target, message.as_ref())?;
         self.step(target, Event::Received { from, message })

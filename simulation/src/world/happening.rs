@@ -1,6 +1,6 @@
 //! What can happen.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use outrigger::engine::{Event, NodeId, Peer, Token};
 
 /// One thing that happens. What names a life happens only to that life of its node.
@@ -11,7 +11,7 @@ pub(crate) enum Happening {
     /// A client's request reaches a node.
     Request { node: NodeId, life: u64, event: Event },
     /// A message's way ends; without content it is a handshake.
-    Arrive { target: NodeId, from: Peer, message: Option<Bytes> },
+    Arrive { target: NodeId, from: Peer, message: Option<BytesMut> },
     /// The disk has synced.
     FlushEnds { node: NodeId, life: u64 },
     /// The state machine has done a piece of work.
