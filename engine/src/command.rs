@@ -8,12 +8,15 @@
 //! | log | `SaveVote`, `SavePeer`, `AppendInputEntries`, `TruncateLog`, `SaveCommitted`, `SaveRefusal` | never: that would block votes |
 //! | apply | `Apply`, `StateMachine` | when the state machine lags |
 //! | peer, one each | `Replicate`, `ReplicateCommitted` | when the connection is full |
-//! | client | `Accepted`, `Refused`, `Abandoned` | never |
+//! | client | `Accepted`, `Changed`, `Refused`, `Abandoned` | never |
 //! | none | all others | never |
 //!
 //! The log lane needs no back-pressure from below: the engine itself bounds the bytes that are not flushed.
 
+use std::collections::BTreeMap;
+
 use crate::entry::Batch;
+use crate::membership::Node;
 use crate::message::{Heartbeat, Message, VoteRequest};
 use crate::refusal::{Fault, PeerRefusal, Refusal};
 use crate::types::{Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
@@ -107,6 +110,11 @@ pub enum Command {
         /// To whom, and the name of the stream; empty when this node does not lead.
         targets: Vec<(NodeId, Epoch)>,
     },
+    /// From now on these are the other nodes, and there they are reached. Connections to others end.
+    SetPeers {
+        /// Everybody who is a member by any entry that may come to count, but this node.
+        peers: BTreeMap<NodeId, Node>,
+    },
     /// Send a heartbeat to each of these.
     BroadcastHeartbeat {
         /// To whom.
@@ -144,6 +152,13 @@ pub enum Command {
         token: Token,
         /// The id of the first entry.
         first: LogId,
+    },
+    /// The members are what the caller of [`Event::ChangeMembers`](crate::Event::ChangeMembers) wanted: all steps are committed.
+    Changed {
+        /// Who asked.
+        token: Token,
+        /// The entry that says who they are.
+        at: LogId,
     },
     /// The answer to whoever asked is no.
     Refused {
@@ -201,8 +216,11 @@ impl Command {
             | Self::SaveRefusal { .. } => Some(Lane::Log),
             Self::Apply { .. } | Self::StateMachine(_) => Some(Lane::Apply),
             Self::Replicate { target, .. } | Self::ReplicateCommitted { target, .. } => Some(Lane::Peer(*target)),
-            Self::Accepted { .. } | Self::Refused { .. } | Self::Abandoned { .. } => Some(Lane::Client),
+            Self::Accepted { .. } | Self::Changed { .. } | Self::Refused { .. } | Self::Abandoned { .. } => {
+                Some(Lane::Client)
+            }
             Self::RebuildReplicationStreams { .. }
+            | Self::SetPeers { .. }
             | Self::BroadcastHeartbeat { .. }
             | Self::SendVote { .. }
             | Self::SendMessage { .. }

@@ -25,6 +25,9 @@ pub struct EngineConfig {
     /// so long, steps down (thesis, section 6.2). With pre-vote and without this, a leader that can send but not receive
     /// blocks its cluster for good.
     pub check_quorum: bool,
+    /// When a leader ends a change of the members that another one began: for how long new voters may acknowledge nothing while
+    /// they catch up. See [`ChangeRequest::patience`](crate::ChangeRequest::patience).
+    pub change_patience: Duration,
     /// How much is held at once.
     pub limits: Limits,
 }
@@ -84,6 +87,7 @@ impl EngineConfig {
             election_timeout_max: Duration::from_millis(1000),
             pre_vote: true,
             check_quorum: true,
+            change_patience: Duration::from_secs(10),
             limits: Limits::default(),
         }
     }

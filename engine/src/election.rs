@@ -15,7 +15,7 @@ impl Engine {
     /// No leader was heard from for a whole timeout, or a campaign came to nothing.
     pub(crate) fn handle_election_timeout(&mut self, now: Instant) {
         assert!(!matches!(self.role, Role::Leader(_)), "a leader has no election timer");
-        if self.membership().is_voter(self.id()) {
+        if self.memberships.may_vote(self.id()) {
             if self.config.pre_vote {
                 self.ask_for_pre_votes(now);
             } else {
@@ -45,6 +45,18 @@ impl Engine {
         self.save_vote(vote);
         mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));
         self.push_after(self.writes.of_vote(), Promise::OwnVote(vote.term), now);
+    }
+
+    /// The leader, which is about to lead no more, asks this node to take over at once (thesis, section 3.10).
+    pub(crate) fn handle_timeout_now(&mut self, from: NodeId, term: Term, now: Instant) -> Handled {
+        let is_asked = match &self.role {
+            Role::Follower(follower) => follower.leader == Some(from) && term == self.vote.term,
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => false,
+        };
+        if is_asked && self.memberships.may_vote(self.id()) {
+            self.campaign(now);
+        }
+        Ok(())
     }
 
     /// This node's vote for itself is durable.
@@ -209,6 +221,9 @@ impl Engine {
                 for (_, token) in &leader.confirmed {
                     self.refuse(*token, Refusal::LeadershipLost);
                 }
+                if let Some(token) = leader.change.and_then(|change| change.token) {
+                    self.refuse(token, Refusal::Unknown);
+                }
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);
                 self.push(Command::RebuildReplicationStreams { targets: Vec::new() });
@@ -236,7 +251,7 @@ impl Engine {
     }
 
     fn other_voters(&self) -> Vec<NodeId> {
-        self.others().into_iter().filter(|node| self.membership().is_voter(*node)).collect()
+        self.others().into_keys().filter(|node| self.membership().is_voter(*node)).collect()
     }
 
     /// Up to where the log is known to be the same as the present leader's.

@@ -9,7 +9,7 @@ use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
 use crate::log_ids::LogIds;
 use crate::meeting::Refusals;
-use crate::membership::{Membership, Memberships};
+use crate::membership::{Membership, Memberships, Node};
 use crate::message::Message;
 use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
@@ -110,7 +110,7 @@ impl Engine {
             config,
         };
         mutate!(request_ids_used_again, engine.next_id = 0);
-        engine.arm_election(now);
+        engine.follow_memberships(now);
         engine.set_commit(restored.commit);
         engine.check();
         engine
@@ -130,6 +130,7 @@ impl Engine {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
             Event::Propose { token, entries } => self.handle_propose(token, entries, now),
+            Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
             Event::Read { token } => self.handle_read(token, now),
             Event::Received { from, message } => self.handle_received(from, message, now),
             Event::Refused { by, met, reason } => self.handle_refused(by, met, reason, now),
@@ -141,6 +142,11 @@ impl Engine {
             Event::ReplicateGone { target, epoch, request } => self.handle_replicate_gone(target, epoch, request),
             Event::Applied { last } => self.handle_applied(last),
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
+        }
+        self.advance_change(now);
+        if self.memberships.take_changed() {
+            self.follow_memberships(now);
+            self.leave_office(now);
         }
         self.replicate();
         self.check();
@@ -170,6 +176,7 @@ impl Engine {
             commit: self.commit_index,
             applied: self.applied,
             membership: Arc::clone(self.memberships.effective()),
+            membership_at: self.membership_id(),
             matched: self.matched().collect(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
@@ -260,9 +267,11 @@ impl Engine {
         }
     }
 
-    /// Every other member.
-    pub(crate) fn others(&self) -> Vec<NodeId> {
-        self.membership().nodes().keys().copied().filter(|node| *node != self.id()).collect()
+    /// Everybody else who is a member by any entry that may come to count.
+    pub(crate) fn others(&self) -> BTreeMap<NodeId, Node> {
+        let mut all = self.memberships.everybody();
+        all.remove(&self.id());
+        all
     }
 
     pub(crate) fn push(&mut self, command: Command) {
@@ -303,7 +312,7 @@ impl Engine {
 
     /// Starts the election timer anew, if this node may campaign.
     pub(crate) fn arm_election(&mut self, now: Instant) {
-        if !self.membership().is_voter(self.id()) {
+        if !self.memberships.may_vote(self.id()) {
             return self.timers.stop(Timer::Election);
         }
         let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
@@ -325,7 +334,7 @@ impl Engine {
         let bytes = batches.iter().map(Batch::bytes).sum();
         for batch in &batches {
             self.log.append(batch.first(), batch.last());
-            self.adopt_memberships(batch, now);
+            self.adopt_memberships(batch);
             self.log_time = batch.log_time();
             // A leader's clock runs on from where its term began, so that rounding does not add up.
             if !matches!(self.role, Role::Leader(_)) {
@@ -336,7 +345,7 @@ impl Engine {
         self.push(Command::AppendInputEntries { write, batches });
     }
 
-    fn adopt_memberships(&mut self, batch: &Batch, now: Instant) {
+    fn adopt_memberships(&mut self, batch: &Batch) {
         if !batch.has_membership() {
             return;
         }
@@ -345,9 +354,6 @@ impl Engine {
                 let at = LogId { term: batch.term(), index: LogIndex(batch.first().index.0 + offset) };
                 self.memberships.append(at, Arc::clone(membership));
             }
-        }
-        if !matches!(self.role, Role::Leader(_)) && !self.timers.is_running(Timer::Election) {
-            self.arm_election(now);
         }
     }
 
@@ -418,6 +424,7 @@ impl Engine {
             Message::ReadIndexReply { request, outcome } => self.handle_read_index_reply(request, outcome, now),
             Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
+            Message::TimeoutNow { term } => self.handle_timeout_now(node, term, now),
         };
         if let Err(inconsistency) = handled {
             self.refuse_inconsistent(from, inconsistency, now);
@@ -462,7 +469,11 @@ impl Engine {
     }
 
     fn refuse_when_halted(&mut self, event: &Event) {
-        if let Event::Propose { token, .. } | Event::Read { token } | Event::Initialize { token, .. } = event {
+        if let Event::Propose { token, .. }
+        | Event::Read { token }
+        | Event::Initialize { token, .. }
+        | Event::ChangeMembers { token, .. } = event
+        {
             self.refuse(*token, Refusal::Halted);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::change_members::ChangeRequest;
 use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
@@ -28,6 +29,15 @@ pub enum Event {
         token: Token,
         /// The entries, not empty; each is blank or a command.
         entries: Arc<[Payload]>,
+    },
+    /// Somebody wants other members (thesis, chapter 4). Only a leader takes it; it answers with
+    /// [`Command::Changed`](crate::Command::Changed) when all of it is committed. If leadership goes meanwhile, the caller is told
+    /// that the outcome is unknown, and the next leader ends what was begun.
+    ChangeMembers {
+        /// Who is asking.
+        token: Token,
+        /// What is wanted.
+        request: Arc<ChangeRequest>,
     },
     /// A client wants to read what was written before it asked (thesis, section 6.4).
     Read {

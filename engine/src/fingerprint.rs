@@ -200,6 +200,12 @@ impl Fingerprint {
         }
         self.size(membership.nodes().len());
         membership.nodes().keys().for_each(|node| self.number(node.0));
+        self.flag(membership.goal().is_some());
+        let sets = membership.goal().into_iter().flat_map(|goal| [&goal.voters, &goal.members, &goal.added]);
+        for set in sets {
+            self.size(set.len());
+            set.iter().for_each(|node| self.number(node.0));
+        }
     }
 
     /// What waits for a write is a message, or a question to all voters.
@@ -266,6 +272,7 @@ impl Fingerprint {
             Message::ReadIndexReply { .. } => 10,
             Message::Propose { .. } => 11,
             Message::ProposeReply { .. } => 12,
+            Message::TimeoutNow { .. } => 13,
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
@@ -295,6 +302,7 @@ impl Fingerprint {
                 self.forward(to, *request);
                 self.outcome(*outcome);
             }
+            Message::TimeoutNow { term } => self.number(term.0),
         }
     }
 
@@ -388,7 +396,7 @@ impl Fingerprint {
     }
 
     fn leader(&mut self, own: NodeId, term: Term, leader: &Leader) {
-        let Leader { term_start, progress, round, reads, confirmed, in_hand, disk: _ } = leader;
+        let Leader { term_start, progress, round, reads, confirmed, in_hand, disk: _, change } = leader;
         self.number(term_start.0);
         self.size(progress.len());
         for (node, progress) in progress {
@@ -404,6 +412,8 @@ impl Fingerprint {
             self.number(token.0);
         }
         in_hand.fingerprint(self);
+        self.flag(change.is_some());
+        change.iter().for_each(|change| change.fingerprint(self));
     }
 }
 

@@ -20,7 +20,7 @@ impl Engine {
         assert!(matches!(self.role, Role::Candidate(_)), "only a candidate becomes leader");
         assert_eq!(self.vote.voted_for, Some(self.id()), "a leader has its own vote");
         let last = self.log.last().index;
-        let targets: Vec<_> = self.others().into_iter().map(|node| (node, self.next_epoch())).collect();
+        let targets: Vec<_> = self.others().into_keys().map(|node| (node, self.next_epoch())).collect();
         let progress = targets.iter().map(|(node, epoch)| (*node, Progress::new(*epoch, last, now))).collect();
         self.role = Role::Leader(Box::new(Leader {
             term_start: last.next(),
@@ -30,6 +30,7 @@ impl Engine {
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
             disk: (self.writes.flushed().0, now),
+            change: None,
         }));
         self.timers.stop(Timer::Election);
         self.push(Command::RebuildReplicationStreams { targets });
@@ -45,7 +46,7 @@ impl Engine {
     }
 
     /// Stamps entries and appends them; the first one's id comes back.
-    fn append_own(&mut self, entries: Arc<[Payload]>, now: Instant) -> LogId {
+    pub(crate) fn append_own(&mut self, entries: Arc<[Payload]>, now: Instant) -> LogId {
         let first = LogId { term: self.vote.term, index: self.log.last().index.next() };
         let batch = Batch::new(first, self.log_time(now), entries);
         if let Role::Leader(leader) = &mut self.role {
@@ -158,7 +159,7 @@ impl Engine {
         now.since(leader.disk.1) < self.config.election_timeout_max
     }
 
-    fn step_down(&mut self, now: Instant) {
+    pub(crate) fn step_down(&mut self, now: Instant) {
         self.leave_role();
         self.role = Role::Follower(Follower::default());
         self.arm_election(now);

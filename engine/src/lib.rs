@@ -19,8 +19,8 @@
 //! - *flushed*: [`Event::LogFlushed`] said that it is durable; now others may hear of it.
 //!
 //! The files follow the protocol: `election` (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), `leader`,
-//! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `read` (thesis, section 6.4), `propose`, `writes` (the
-//! order of storage writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after
+//! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `change`, `change_members` and `membership` (thesis,
+//! chapter 4), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after
 //! every event.
 //!
 //! # A single node, step by step
@@ -50,6 +50,8 @@
 #[macro_use]
 mod mutation;
 
+mod change;
+mod change_members;
 mod command;
 mod config;
 mod election;
@@ -80,6 +82,7 @@ mod trace;
 mod types;
 mod writes;
 
+pub use change_members::{ChangeMembers, ChangeRequest, Precondition, Preconditions};
 pub use command::{Command, Lane, StateMachineRequest};
 pub use config::{ConfigError, EngineConfig, Limits};
 pub use engine::Engine;
@@ -87,7 +90,7 @@ pub use entry::{Batch, Body, Payload};
 pub use event::Event;
 pub use fingerprint::Fingerprint;
 pub use lapse::Lapse;
-pub use membership::{Membership, Node};
+pub use membership::{Goal, Membership, Node};
 pub use message::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,
 };

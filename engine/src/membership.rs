@@ -1,9 +1,16 @@
 //! Who belongs to the cluster: voters, learners, and a joint configuration while the voters change (thesis, section 4.3).
 //!
 //! ```text
-//!   stable   voters {1 2 3}                         a quorum is a majority of it
-//!   joint    voters {1 2 4}, outgoing {1 2 3}       a quorum is a majority of each
+//!   stable        voters {1 2 3}                                       a quorum is a majority of it
+//!     │ change to {1 2 4}
+//!   catching up   voters {1 2 3}  learners {4}      goal {1 2 4}       4 receives the log (thesis, section 4.2.1)
+//!     │ 4 has caught up                     └─► given up: it did not, stable again without it
+//!   joint         voters {1 2 4}  outgoing {1 2 3}  goal {1 2 4}       a quorum is a majority of each
+//!     │ that is committed
+//!   stable        voters {1 2 4}
 //! ```
+//!
+//! All of it stands in the log, so that any leader can go on where another one stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,6 +36,19 @@ pub struct Membership {
     outgoing: BTreeSet<NodeId>,
     /// Every member. Who is neither in `voters` nor in `outgoing` is a learner.
     nodes: BTreeMap<NodeId, Node>,
+    /// Where the change that is under way leads; `None` when there is none.
+    goal: Option<Goal>,
+}
+
+/// Where a change of the members leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Goal {
+    /// Who will vote; at least one, each in `members`.
+    pub voters: BTreeSet<NodeId>,
+    /// Who will be a member. Other members leave when the change ends.
+    pub members: BTreeSet<NodeId>,
+    /// Those of `members` that this change has added: they leave again if it is given up.
+    pub added: BTreeSet<NodeId>,
 }
 
 impl Membership {
@@ -52,18 +72,26 @@ impl Membership {
         let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
         let voters = voting.keys().copied().collect();
         nodes.extend(voting);
-        Self { voters, outgoing: BTreeSet::new(), nodes }
+        Self { voters, outgoing: BTreeSet::new(), nodes, goal: None }
     }
 
-    /// A membership from its parts, as they stand in a log or a message; `None` if a voter is not among the nodes.
+    /// A membership from its parts, as they stand in a log or a message; `None` if they contradict each other: somebody is not
+    /// among the nodes, a joint membership has no goal or another one than its voters, or a goal has no voter.
     #[must_use]
     pub fn from_parts(
         voters: BTreeSet<NodeId>,
         outgoing: BTreeSet<NodeId>,
         nodes: BTreeMap<NodeId, Node>,
+        goal: Option<Goal>,
     ) -> Option<Self> {
         let known = |set: &BTreeSet<NodeId>| set.iter().all(|id| nodes.contains_key(id));
-        (known(&voters) && known(&outgoing)).then_some(Self { voters, outgoing, nodes })
+        let leads_somewhere = goal.as_ref().is_none_or(|goal| {
+            let within = |set: &BTreeSet<NodeId>| set.is_subset(&goal.members);
+            known(&goal.members) && within(&goal.voters) && within(&goal.added) && !goal.voters.is_empty()
+        });
+        let is_joint_rightly = outgoing.is_empty() || goal.as_ref().is_some_and(|goal| goal.voters == voters);
+        let is_sound = known(&voters) && known(&outgoing) && leads_somewhere && is_joint_rightly;
+        is_sound.then_some(Self { voters, outgoing, nodes, goal })
     }
 
     /// Who votes; during a change, who will vote after it.
@@ -95,6 +123,12 @@ impl Membership {
         !self.outgoing.is_empty()
     }
 
+    /// Where the change that is under way leads; `None` when there is none.
+    #[must_use]
+    pub const fn goal(&self) -> Option<&Goal> {
+        self.goal.as_ref()
+    }
+
     /// Whether the node votes, before or after a change that is under way.
     #[must_use]
     pub fn is_voter(&self, node: NodeId) -> bool {
@@ -119,8 +153,10 @@ impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |ids: &BTreeSet<NodeId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         write!(f, "voters {{{}}}", list(&self.voters))?;
-        if self.is_joint() {
-            write!(f, " outgoing {{{}}}", list(&self.outgoing))?;
+        match &self.goal {
+            _ if self.is_joint() => write!(f, " outgoing {{{}}}", list(&self.outgoing))?,
+            Some(goal) => write!(f, " soon {{{}}}", list(&goal.voters))?,
+            None => {}
         }
         let learners: BTreeSet<NodeId> = self.learners().collect();
         if !learners.is_empty() {
@@ -138,6 +174,8 @@ impl fmt::Display for Membership {
 pub(crate) struct Memberships {
     /// With their indexes, which increase. Never empty; all but the first may still be truncated.
     known: Vec<(LogIndex, Arc<Membership>)>,
+    /// Whether they are others than when that was last [asked](Memberships::take_changed).
+    changed: bool,
 }
 
 impl Memberships {
@@ -146,11 +184,22 @@ impl Memberships {
         let mut known = vec![(LogIndex::ZERO, Arc::new(Membership::default()))];
         known.extend_from_slice(found);
         assert!(known.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
-        Self { known }
+        Self { known, changed: false }
+    }
+
+    /// Whether the memberships are others than when that was last asked.
+    pub(crate) const fn take_changed(&mut self) -> bool {
+        std::mem::replace(&mut self.changed, false)
+    }
+
+    /// Everybody who is a member by any entry that may come to count, at the last address.
+    pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Node> {
+        let nodes = self.known.iter().flat_map(|(_, membership)| membership.nodes());
+        nodes.map(|(id, node)| (*id, node.clone())).collect()
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { known } = self;
+        let Self { known, changed: _ } = self;
         out.size(known.len());
         for (index, membership) in known {
             out.number(index.0);
@@ -158,7 +207,8 @@ impl Memberships {
         }
     }
 
-    fn last(&self) -> &(LogIndex, Arc<Membership>) {
+    /// The membership that counts, and its index.
+    pub(crate) fn last(&self) -> &(LogIndex, Arc<Membership>) {
         self.known.last().expect("the first one is never dropped")
     }
 
@@ -168,6 +218,14 @@ impl Memberships {
         nodes.clone().next().is_none() || nodes.any(|nodes| nodes.contains_key(&node))
     }
 
+    /// Whether a node votes by any entry that may come to count. One that is no voter by the last of them may have to campaign all
+    /// the same: its log may be the only one that others can be elected without, until that entry is committed (thesis, section
+    /// 4.2.2).
+    pub(crate) fn may_vote(&self, node: NodeId) -> bool {
+        mutate!(removed_voter_never_campaigns, return self.effective().is_voter(node));
+        self.known.iter().any(|(_, membership)| membership.is_voter(node))
+    }
+
     pub(crate) fn effective(&self) -> &Arc<Membership> {
         &self.last().1
     }
@@ -175,16 +233,20 @@ impl Memberships {
     pub(crate) fn append(&mut self, at: LogId, membership: Arc<Membership>) {
         assert!(at.index > self.last().0, "a membership at {at} behind the one at {}", self.last().0);
         self.known.push((at.index, membership));
+        self.changed = true;
     }
 
     pub(crate) fn truncate(&mut self, after: LogId) {
         assert!(after.index >= self.known[0].0, "truncating to {after} drops the membership at {}", self.known[0].0);
+        let before = self.known.len();
         self.known.retain(|(index, _)| *index <= after.index);
+        self.changed |= self.known.len() < before;
     }
 
     /// What is committed cannot be truncated any more: nobody falls back to what was before it.
     pub(crate) fn commit(&mut self, commit: LogIndex) {
         let settled = self.known.partition_point(|(index, _)| *index <= commit);
+        self.changed |= settled > 1;
         self.known.drain(..settled.saturating_sub(1));
     }
 }
@@ -214,10 +276,11 @@ mod tests {
     fn learners_are_the_members_that_do_not_vote() {
         let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
         let nodes: BTreeMap<_, _> = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
-        let joint = Membership::from_parts(set(&[1, 2, 4]), set(&[1, 2, 3]), nodes.clone()).unwrap();
+        let goal = Goal { voters: set(&[1, 2, 4]), members: set(&[1, 2, 4, 5]), added: set(&[4]) };
+        let joint = Membership::from_parts(set(&[1, 2, 4]), set(&[1, 2, 3]), nodes.clone(), Some(goal)).unwrap();
         assert!(joint.is_joint() && joint.is_voter(NodeId(3)) && joint.is_voter(NodeId(4)));
         assert_eq!(joint.learners().collect::<Vec<_>>(), [NodeId(5)]);
         assert_eq!(joint.to_string(), "voters {1 2 4} outgoing {1 2 3} learners {5}");
-        assert_eq!(Membership::from_parts(set(&[9]), set(&[]), nodes), None);
+        assert_eq!(Membership::from_parts(set(&[9]), set(&[]), nodes, None), None);
     }
 }

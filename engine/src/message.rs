@@ -66,6 +66,11 @@ pub enum Message {
         /// The id that the first entry got in the leader's log (the others follow it); or why they were not taken in.
         outcome: Result<LogId, Refusal>,
     },
+    /// Campaign at once: the leader is about to lead no more (thesis, section 3.10). Wants no answer.
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
+    },
 }
 
 /// [`Message::PreVote`] and [`Message::RequestVote`].
@@ -187,9 +192,13 @@ impl Message {
             | Self::ReadIndex { .. }
             | Self::ReadIndexReply { .. }
             | Self::Propose { .. }
-            | Self::ProposeReply { .. } => [0; 3],
+            | Self::ProposeReply { .. }
+            | Self::TimeoutNow { .. } => [0; 3],
         };
-        let from_leader = matches!(self, Self::AppendEntries(_) | Self::Heartbeat(_) | Self::Committed { .. });
+        let from_leader = matches!(
+            self,
+            Self::AppendEntries(_) | Self::Heartbeat(_) | Self::Committed { .. } | Self::TimeoutNow { .. }
+        );
         if from_leader && term == 0 {
             return Err(Inconsistency::OutOfRange { number: term });
         }
@@ -211,7 +220,10 @@ impl Message {
             Self::AppendEntriesReply(reply) => Some(reply.term),
             Self::Heartbeat(request) => Some(request.term),
             Self::HeartbeatReply(reply) => Some(reply.term),
-            Self::Committed { term, .. } | Self::ReadIndex { term, .. } | Self::Propose { term, .. } => Some(*term),
+            Self::Committed { term, .. }
+            | Self::ReadIndex { term, .. }
+            | Self::Propose { term, .. }
+            | Self::TimeoutNow { term } => Some(*term),
         }
     }
 }

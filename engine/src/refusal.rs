@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::change_members::Precondition;
 use crate::types::{Incarnation, LogId, LogIndex, NodeId, Term};
 
 /// Why a caller is told no.
@@ -39,6 +40,43 @@ pub enum Refusal {
     Halted,
     /// The leader cannot read the command: it runs another version of the program. Nothing was done.
     Undecodable,
+    /// A change of the members names a node that is no member. Nothing was done.
+    UnknownNode {
+        /// Which.
+        node: NodeId,
+    },
+    /// A change adds a node that is a member already, at another address. Nothing was done.
+    AddressDiffers {
+        /// Which.
+        node: NodeId,
+    },
+    /// A change removes a node that votes, without taking its vote. Nothing was done.
+    StillVoter {
+        /// Which.
+        node: NodeId,
+    },
+    /// Another change of the members is under way. Nothing was done; try again when it has ended.
+    ChangeInProgress {
+        /// The membership entry of its last step.
+        at: LogIndex,
+    },
+    /// The leader has not committed an entry of its own term yet, and changes no members before. Nothing was done; try again
+    /// in a moment.
+    NotReady,
+    /// The change was given up: a new voter did not catch up in time. Nothing has changed.
+    Lagging {
+        /// Which.
+        node: NodeId,
+        /// Up to where its log is known to be durable and equal to the leader's.
+        matched: LogIndex,
+        /// The last entry of the leader's log.
+        last: LogIndex,
+    },
+    /// A precondition of a change does not hold. Nothing was done.
+    PreconditionFailed {
+        /// How it is instead.
+        actual: Precondition,
+    },
 }
 
 impl Refusal {
@@ -46,6 +84,16 @@ impl Refusal {
     #[must_use]
     pub const fn is_certain(self) -> bool {
         !matches!(self, Self::Unknown)
+    }
+}
+
+impl fmt::Display for Precondition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Term(term) => write!(f, "the leader's term is {term}"),
+            Self::Last(last) => write!(f, "the last entry is {last}"),
+            Self::Membership(at) => write!(f, "the members are those of entry {at}"),
+        }
     }
 }
 
@@ -65,6 +113,23 @@ impl fmt::Display for Refusal {
             Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
             Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
             Self::Halted => f.write_str("this node has halted"),
+            Self::UnknownNode { node } => write!(f, "node {node} is no member; add it first, with its address"),
+            Self::AddressDiffers { node } => {
+                write!(f, "node {node} is a member already, at another address; change its address instead")
+            }
+            Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
+            Self::ChangeInProgress { at } => {
+                write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
+            }
+            Self::NotReady => f.write_str("the leader has just been elected; try again in a moment"),
+            Self::Lagging { node, matched, last } => {
+                write!(
+                    f,
+                    "node {node} did not catch up: it holds entries up to {matched} of {last}; \
+                     is it running, and reachable? nothing has changed"
+                )
+            }
+            Self::PreconditionFailed { actual } => write!(f, "a precondition does not hold: {actual}"),
             Self::Undecodable => {
                 f.write_str("the leader cannot decode the command; update all nodes before a new command is used")
             }

@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::change::Change;
 use crate::fingerprint::Fingerprint;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
@@ -61,7 +62,7 @@ pub(crate) type Votes = BTreeMap<NodeId, bool>;
 pub(crate) struct Leader {
     /// The first entry of its term. Nothing is committed by counting, and nothing is read, before it is.
     pub(crate) term_start: LogIndex,
-    /// Every other member.
+    /// Everybody else who is a member by any entry that may come to count.
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     /// The last heartbeat.
     pub(crate) round: Round,
@@ -73,6 +74,8 @@ pub(crate) struct Leader {
     pub(crate) in_hand: InHand,
     /// The last durable write when the disk was last seen to work, and when that was.
     pub(crate) disk: (WriteId, Instant),
+    /// The change of the members that is under way.
+    pub(crate) change: Option<Change>,
 }
 
 /// The entries that a leader took in and that are not applied yet.

@@ -59,6 +59,8 @@ pub struct Status {
     pub applied: LogIndex,
     /// The membership that counts.
     pub membership: Arc<Membership>,
+    /// The entry that it stands in.
+    pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
     /// Which peers have lately refused to listen to this node, and why.

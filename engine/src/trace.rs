@@ -6,16 +6,23 @@
 //!     apply ..2/5
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter, Result};
 
+use crate::change_members::ChangeMembers;
 use crate::command::{Command, StateMachineRequest};
 use crate::entry::Batch;
 use crate::event::Event;
+use crate::membership::Node;
 use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest};
 use crate::types::NodeId;
 
 fn list<T: Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn nodes(nodes: &BTreeMap<NodeId, Node>) -> String {
+    nodes.iter().map(|(id, node)| format!("{id}={}", node.address)).collect::<Vec<_>>().join(" ")
 }
 
 fn entries(batches: &[Batch]) -> String {
@@ -57,6 +64,7 @@ impl Display for Message {
             Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {} entries", entries.len()),
             Self::ProposeReply { outcome: Ok(first), .. } => write!(f, "propose_reply first {first}"),
             Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
+            Self::TimeoutNow { term } => write!(f, "timeout_now term {term}"),
         }
     }
 }
@@ -67,6 +75,7 @@ impl Display for Event {
             Self::Timeout => write!(f, "timeout"),
             Self::Initialize { membership, .. } => write!(f, "initialize {membership}"),
             Self::Propose { token, entries } => write!(f, "propose #{token}: {} entries", entries.len()),
+            Self::ChangeMembers { token, request } => write!(f, "change_members #{token}: {}", request.change),
             Self::Read { token } => write!(f, "read #{token}"),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
@@ -77,6 +86,28 @@ impl Display for Event {
             Self::ReplicateGone { target, .. } => write!(f, "replicate_gone to {target}"),
             Self::Applied { last } => write!(f, "applied {last}"),
             Self::StateMachineFailed { at, reason } => write!(f, "state_machine_failed at {at}: {reason}"),
+        }
+    }
+}
+
+impl Display for ChangeMembers {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let ids = |set: &BTreeSet<NodeId>| list(&set.iter().copied().collect::<Vec<_>>());
+        match self {
+            Self::AddVoterIds(set) => write!(f, "promote {}", ids(set)),
+            Self::AddVoters(map) => write!(f, "add voters {}", nodes(map)),
+            Self::RemoveVoters(set) => write!(f, "remove voters {}", ids(set)),
+            Self::ReplaceAllVoters(set) => write!(f, "the voters are {}", ids(set)),
+            Self::AddNodes(map) => write!(f, "add learners {}", nodes(map)),
+            Self::SetNodes(map) => write!(f, "set addresses {}", nodes(map)),
+            Self::RemoveNodes(set) => write!(f, "remove learners {}", ids(set)),
+            Self::ReplaceAllNodes(map) => write!(f, "the members are {}", nodes(map)),
+            Self::Batch(changes) => {
+                for (place, change) in changes.iter().enumerate() {
+                    write!(f, "{}{change}", if place > 0 { ", " } else { "" })?;
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -105,6 +136,7 @@ impl Display for Command {
                 let targets: Vec<_> = targets.iter().map(|(node, _)| *node).collect();
                 write!(f, "rebuild_replication_streams to [{}]", list(&targets))
             }
+            Self::SetPeers { peers } => write!(f, "set_peers {}", nodes(peers)),
             Self::BroadcastHeartbeat { targets, heartbeat } => {
                 write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
             }
@@ -115,6 +147,7 @@ impl Display for Command {
             Self::SendMessage { target, message } => write!(f, "send_message to {target}: {message}"),
             Self::RefusePeer { peer, reason } => write!(f, "refuse_peer {peer}: {reason}"),
             Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
+            Self::Changed { token, at } => write!(f, "changed #{token}: {at}"),
             Self::Refused { token, refusal } => write!(f, "refused #{token}: {refusal}"),
             Self::Abandoned { from } => write!(f, "abandoned from {from}"),
             Self::Halt { fault } => write!(f, "halt: {fault}"),

@@ -108,9 +108,11 @@ impl RaftRuntime for Doer {
             Command::Halt { fault } => println!("node {} has stopped: {fault}", self.name.node),
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }
+            | Command::SetPeers { .. }
             | Command::RefusePeer { .. }
             | Command::StateMachine(_)
             | Command::Accepted { .. }
+            | Command::Changed { .. }
             | Command::Refused { .. }
             | Command::Abandoned { .. } => {}
         }

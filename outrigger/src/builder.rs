@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, NodeId, Peer, Restored};
+use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 
 use crate::StateMachine;
@@ -130,10 +130,11 @@ impl<S: StateMachine> Builder<S> {
             return Err(StartError::OtherNode { id: config.id, found: opened.peer.node.0 });
         }
         let is_first = opened.restored.last == LogId::ZERO;
-        if is_first && config.initial_cluster.is_empty() {
+        if is_first && config.initial_cluster.is_empty() && config.join.is_empty() {
             return Err(StartError::NoInitialCluster { id: config.id });
         }
-        let initial = is_first.then(|| Arc::new(config.initial_membership()));
+        let begins = is_first && config.join.is_empty();
+        let initial = begins.then(|| Arc::new(config.initial_membership()));
         let members = initial.as_ref().or_else(|| opened.restored.memberships.last().map(|(_, members)| members));
         if let Some(members) = members.filter(|_| calls_by_address) {
             warn_if_out_of_reach(&config, members);
@@ -192,7 +193,7 @@ async fn open(
 
 fn open_directory(config: &Config, directory: &Path, environment: &dyn Environment) -> Result<Opened, StartError> {
     let is_new = std::fs::read_dir(directory).map_or(true, |mut files| files.next().is_none());
-    if is_new && config.initial_cluster.is_empty() {
+    if is_new && config.initial_cluster.is_empty() && config.join.is_empty() {
         // Before anything is made in it.
         return Err(StartError::NoInitialCluster { id: config.id });
     }
@@ -281,6 +282,11 @@ fn assemble<S: StateMachine>(
     let local = Local { cluster: config.cluster_id(), peer, genesis, client_address: client_address.clone() };
     let begun = transport.start(local, Arc::new(Inlet(Arc::clone(&inbox))));
     begun.map_err(|reason| transport_error(&config, reason))?;
+    if engine.membership().nodes().is_empty() {
+        // Until a leader has said who the members are.
+        let node = |(id, address): (&u64, &String)| (NodeId(*id), Node { address: address.clone() });
+        transport.set_peers(&config.join.iter().map(node).collect());
+    }
 
     let metrics = Arc::new(Metrics::new(engine.status(), None, std::collections::BTreeMap::new()));
     let (metrics, watched) = watch::channel(metrics);

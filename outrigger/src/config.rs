@@ -72,6 +72,12 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = ""))]
     pub initial_cluster: BTreeMap<u64, String>,
 
+    /// Members of a running cluster that this node is to be added to, by whom it is not named in an initial cluster:
+    /// `1=10.0.0.1:7101,2=10.0.0.2:7101`. It starts with an empty log and waits until a leader sends it one. Read until then
+    /// only.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = "", hide_default_value = true, conflicts_with = "initial_cluster"))]
+    pub join: BTreeMap<u64, String>,
+
     /// A leader tells the others so often that it leads. Below the election timeouts.
     #[serde(with = "text::duration")]
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "100ms"))]
@@ -109,6 +115,7 @@ impl Default for Config {
             listen_client: None,
             advertise_client: None,
             initial_cluster: BTreeMap::new(),
+            join: BTreeMap::new(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),

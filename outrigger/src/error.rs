@@ -32,7 +32,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// The log is empty and no cluster is named to begin with.
     #[error(
-        "node {id} has an empty log and no initial cluster; name one, such as {id}=127.0.0.1:7101 for a cluster of one node"
+        "node {id} has an empty log and no initial cluster; name one, such as {id}=127.0.0.1:7101 for a cluster of one node, or \
+         name members of a running cluster to join"
     )]
     NoInitialCluster {
         /// This node.
@@ -129,6 +130,27 @@ impl WriteError {
             Self::Encode { .. } | Self::Unknown { .. } | Self::Stopped => false,
         }
     }
+}
+
+/// Why the members are not changed, or not for certain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Nothing has changed. [`Refusal`] says why, and whether it is worth trying again.
+    #[error("the members are not changed: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// It may have begun: then the next leader ends it. The metrics will tell.
+    #[error("the members may be changed yet: {reason}; look at the metrics of the next leader")]
+    Unknown {
+        /// How the trace was lost.
+        reason: String,
+    },
+    /// The node has stopped.
+    #[error("this node has stopped; the members may be changed yet if it led")]
+    Stopped,
 }
 
 /// Why a read has no answer. A read changes nothing, so that trying again is always safe.

@@ -27,8 +27,10 @@ pub struct Metrics {
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
     pub applied: LogIndex,
-    /// The membership that counts.
+    /// The membership that counts; while a change is under way, it says where that leads.
     pub membership: Arc<Membership>,
+    /// The entry that it stands in.
+    pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
     /// Which peers have lately refused to listen to this node, and why.
@@ -55,6 +57,7 @@ impl Metrics {
             committed: status.commit,
             applied: status.applied,
             membership: status.membership,
+            membership_at: status.membership_at,
             matched: status.matched,
             refused_by: status.refused_by,
             refuses: status.refuses,

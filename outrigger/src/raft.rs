@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{LogIndex, Payload, Refusal};
+use outrigger_engine::{ChangeRequest, LogId, LogIndex, Payload, Refusal};
 use tokio::sync::oneshot;
 
 use crate::StateMachine;
 use crate::builder::Builder;
 use crate::config::Config;
-use crate::error::{Error, ReadError, StartError, WriteError};
+use crate::error::{ChangeError, Error, ReadError, StartError, WriteError};
 use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
@@ -268,6 +268,36 @@ impl<S: StateMachine> Raft<S> {
             Ok(ReadAnswer::Panicked(reason)) => Err(ReadError::Panicked { reason }),
             Ok(ReadAnswer::NotRun(_, failure)) => Err(self.read_error(failure)),
             Err(_) => Err(ReadError::Stopped),
+        }
+    }
+
+    /// Changes the members: adds, promotes, demotes and removes nodes, and says where they are reached. One call leads from any
+    /// voters to any others (thesis, section 4.3); new voters receive the log before they vote. Answers the entry that says who
+    /// the members are now, when it is committed. Meanwhile [`Metrics::membership`](crate::Metrics::membership) and
+    /// [`Metrics::matched`](crate::Metrics::matched) of the leader show how far it has come.
+    ///
+    /// Only the leader can do it; another node refuses, and its metrics say who leads. Dropping the future does not stop the
+    /// change, and neither does the end of the leader: the next one ends what is begun.
+    ///
+    /// # Errors
+    /// [`ChangeError`], which says whether certainly nothing has changed, or whether nobody knows yet.
+    ///
+    /// ```no_run
+    /// use outrigger::engine::{ChangeMembers, Node, NodeId};
+    /// # async fn add<S: outrigger::StateMachine>(raft: outrigger::Raft<S>) -> Result<(), outrigger::ChangeError> {
+    /// let fourth = Node { address: "10.0.0.4:7101".into() };
+    /// raft.change_members(ChangeMembers::AddVoters([(NodeId(4), fourth)].into())).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<LogId, ChangeError> {
+        let (slot, answer) = oneshot::channel();
+        self.0.inbox.notice(Notice::Change(Arc::new(request.into()), slot));
+        match answer.await {
+            Ok(Ok(at)) => Ok(at),
+            Ok(Err(Failure::Refused(refusal))) => Err(ChangeError::Refused { refusal }),
+            Ok(Err(Failure::Unknown(doubt))) => Err(ChangeError::Unknown { reason: doubt.to_string() }),
+            Ok(Err(Failure::Stopped)) | Err(_) => Err(ChangeError::Stopped),
         }
     }
 

@@ -366,6 +366,8 @@ impl RaftRuntime for Runtime {
                 let answer = self.callers.accepted(token, first, &self.machine);
                 self.answer(answer);
             }
+            // Every node reaches every other here, and nobody asks for other members yet.
+            Command::SetPeers { .. } | Command::Changed { .. } => {}
             Command::Refused { token, refusal } => {
                 let answer = self.callers.refused(token, refusal.is_certain());
                 self.answer(answer);

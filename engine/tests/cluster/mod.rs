@@ -279,6 +279,41 @@ impl Cluster {
         panic!("no end in sight:\n{}", self.trace.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
     }
 
+    /// Starts nodes with empty disks, which wait to be added.
+    pub(crate) fn join(&mut self, ids: &[u64]) {
+        for id in ids {
+            let config = EngineConfig::new(peer(*id, 1), *id);
+            self.start(*id, config, Disk { starts: 1, ..Disk::default() });
+        }
+    }
+
+    /// Asks a node for a change of the members, with ten seconds of patience.
+    pub(crate) fn change(&mut self, id: u64, token: u64, change: ChangeMembers) {
+        let patience = Duration::from_secs(10);
+        self.request(
+            id,
+            token,
+            ChangeRequest { change, retain: false, patience, preconditions: Preconditions::default() },
+        );
+    }
+
+    pub(crate) fn request(&mut self, id: u64, token: u64, request: ChangeRequest) {
+        self.handle(id, Event::ChangeMembers { token: Token(token), request: Arc::new(request) });
+    }
+
+    /// Flushes and delivers, one message at a time, until something holds.
+    pub(crate) fn stabilize_until(&mut self, holds: impl Fn(&Self) -> bool) {
+        while !holds(self) {
+            let ids: Vec<u64> = self.nodes.iter().filter(|(_, node)| node.alive).map(|(id, _)| *id).collect();
+            for id in ids {
+                if !holds(self) {
+                    self.flush(id);
+                }
+            }
+            assert!(holds(self) || self.deliver(|_| true), "it never comes to that:\n{}", self.trace);
+        }
+    }
+
     /// Lets a node campaign until it leads. The others must be willing.
     pub(crate) fn elect(&mut self, id: u64) {
         for _ in 0..20 {
@@ -339,9 +374,11 @@ impl Cluster {
                 let sees = node.applied.last().map_or(LogIndex::ZERO, |(id, _)| id.index);
                 node.answers.push(format!("read #{token} sees {sees}"));
             }
-            Command::Accepted { .. } | Command::Refused { .. } | Command::Abandoned { .. } | Command::Halt { .. } => {
-                node.answers.push(command.to_string());
-            }
+            Command::Accepted { .. }
+            | Command::Changed { .. }
+            | Command::Refused { .. }
+            | Command::Abandoned { .. }
+            | Command::Halt { .. } => node.answers.push(command.to_string()),
             Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } => {
                 let (batches, sent) = node.batches(prev, last, bytes_max);
                 let bytes = batches.iter().map(Batch::bytes).sum();
@@ -363,7 +400,10 @@ impl Cluster {
             }
             Command::SendMessage { target, message } => self.send(from, target, message),
             Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
-            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::RefusePeer { .. } => {}
+            Command::SaveCommitted { .. }
+            | Command::RebuildReplicationStreams { .. }
+            | Command::SetPeers { .. }
+            | Command::RefusePeer { .. } => {}
         }
     }
 

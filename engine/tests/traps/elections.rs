@@ -195,12 +195,14 @@ fn trap_23_a_learner_votes_when_asked_and_never_campaigns() {
 }
 
 #[test]
-fn trap_23_who_is_no_voter_any_more_does_not_campaign() {
+fn trap_23_who_is_no_voter_any_more_campaigns_only_until_that_is_committed() {
     let mut desk = Desk::of(&[1, 2, 3]);
     let entries = Arc::new([Payload::membership(voters(&[2, 3]))]);
     let batches = vec![Batch::new(LogId::new(1, 2), LogTime(0), entries)];
     let (epoch, request, prev, commit) = (Epoch(1), RequestId(1), LogId::new(0, 1), LogIndex(0));
     desk.receive(2, Message::AppendEntries(AppendEntries { term: Term(1), epoch, request, prev, batches, commit }));
+    assert!(desk.engine.poll_timeout().is_some(), "its log may be the one that the others need");
+    desk.receive(2, Message::Committed { term: Term(1), commit: LogIndex(2) });
     assert_eq!(said(&desk.elapse(5 * MAX)), "");
     assert_eq!((desk.engine.role_kind(), desk.term()), (RoleKind::Learner, Term(1)));
 }

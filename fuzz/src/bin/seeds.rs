@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, Incarnation,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Goal, Heartbeat, HeartbeatReply, Incarnation,
     LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Refusal, RequestId, Round, SessionId,
     Term, VoteReply, VoteRequest,
 };
@@ -143,7 +143,12 @@ fn payloads() -> Vec<(&'static str, Payload)> {
     let node = |address: &str| Node { address: address.to_owned() };
     let nodes: BTreeMap<NodeId, Node> =
         [(NodeId(1), node("a:1")), (NodeId(2), node("[::1]:2")), (NodeId(3), node("ü"))].into();
-    let joint = Membership::from_parts([NodeId(1), NodeId(2)].into(), [NodeId(1)].into(), nodes);
+    let goal = Goal {
+        voters: [NodeId(1), NodeId(2)].into(),
+        members: [NodeId(1), NodeId(2)].into(),
+        added: [NodeId(2)].into(),
+    };
+    let joint = Membership::from_parts([NodeId(1), NodeId(2)].into(), [NodeId(1)].into(), nodes, Some(goal));
     let membership = Body::Membership(Arc::new(joint.expect("voters are nodes")));
     let plain = |body| Payload { session: SessionId(0), sequence: 0, body };
     let in_session = |body| Payload { session: SessionId(5), sequence: 6, body };

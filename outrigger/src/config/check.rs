@@ -96,6 +96,9 @@ pub enum ConfigError {
         /// The setting that helps.
         instead: &'static str,
     },
+    /// A node would begin a new cluster and join a running one.
+    #[error("both initial_cluster and join are set; a node begins a new cluster or joins a running one")]
+    BeginsAndJoins,
     /// A node would tell another address than the initial cluster names.
     #[error("advertise_peer is {advertised}, but the initial cluster names {named} for node {id}; they must be equal")]
     OtherAddress {
@@ -127,6 +130,9 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::NoClusterName);
     }
     own_addresses(config)?;
+    if !config.initial_cluster.is_empty() && !config.join.is_empty() {
+        return Err(ConfigError::BeginsAndJoins);
+    }
     initial_cluster(config)
 }
 

@@ -13,6 +13,7 @@
 //!   26 read_index_reply     request, 0u8 index | refusal
 //!   27 propose              term, request, entries
 //!   28 propose_reply        request, 0u8 id | refusal
+//!   29 timeout_now          term
 //!
 //!   batch    id of first, log time, entries
 //!   entries  count u32, then for each: length u32, envelope (see store::envelope)
@@ -47,6 +48,7 @@ const READ_INDEX: u8 = 25;
 const READ_INDEX_REPLY: u8 = 26;
 const PROPOSE: u8 = 27;
 const PROPOSE_REPLY: u8 = 28;
+const TIMEOUT_NOW: u8 = 29;
 
 /// The tag of an answer that is no refusal.
 const TAKEN: u8 = 0;
@@ -93,6 +95,7 @@ const fn kind(message: &Message) -> u8 {
         Message::ReadIndexReply { .. } => READ_INDEX_REPLY,
         Message::Propose { .. } => PROPOSE,
         Message::ProposeReply { .. } => PROPOSE_REPLY,
+        Message::TimeoutNow { .. } => TIMEOUT_NOW,
     }
 }
 
@@ -138,6 +141,7 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
             put_numbers(out, &[request.0]);
             put_outcome(out, outcome, |out, first| put_id(out, *first));
         }
+        Message::TimeoutNow { term } => put_numbers(out, &[term.0]),
     }
 }
 
@@ -264,6 +268,7 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
         PROPOSE_REPLY => {
             Message::ProposeReply { request: RequestId(fields.u64()?), outcome: outcome(&mut fields, log_id)? }
         }
+        TIMEOUT_NOW => Message::TimeoutNow { term: Term(fields.u64()?) },
         _ => return Err(DecodeError::UnknownKind { kind }),
     };
     fields.finish()?;

@@ -190,7 +190,12 @@ impl Transport for InProcessTransport {
     }
 
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
-        self.change_own(|station| station.peers = peers.keys().copied().collect());
+        self.change_own(|station| {
+            // Who was a stranger and is a peer now is heard again.
+            let is_new = |node: &NodeId| peers.contains_key(node) && !station.peers.contains(node);
+            station.refused.retain(|refused| !is_new(&refused.node));
+            station.peers = peers.keys().copied().collect();
+        });
     }
 
     fn send(&self, target: NodeId, message: Message) {

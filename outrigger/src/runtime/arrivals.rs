@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
+use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
 
 use super::mailbox::{Mailbox, Queue};
-use super::respond::{BoxedRead, Failure, Slot};
+use super::respond::{BoxedRead, ChangeSlot, Failure, Slot};
 use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::Receive;
@@ -54,6 +54,8 @@ pub(crate) enum Notice {
     Event(Event),
     /// A lane can take commands again.
     Room(Lane),
+    /// Somebody wants other members.
+    Change(Arc<ChangeRequest>, ChangeSlot),
     /// The node is to stop.
     Stop,
 }
@@ -247,6 +249,7 @@ fn entry_bytes(message: &Message) -> usize {
         | Message::Committed { .. }
         | Message::ReadIndex { .. }
         | Message::ReadIndexReply { .. }
-        | Message::ProposeReply { .. } => 0,
+        | Message::ProposeReply { .. }
+        | Message::TimeoutNow { .. } => 0,
     }
 }

@@ -4,8 +4,8 @@
 //!   log lane      SaveVote .. SaveRefusal ────────► LogWriter (and the tail)
 //!   apply lane    Apply, StateMachine ────────────► the state machine worker's jobs
 //!   peer lanes    Replicate, ReplicateCommitted ──► Stream ──► Transport, bulk lane
-//!   client lane   Accepted, Refused, Abandoned ───► callers, and the worker's jobs
-//!   no lane       votes, heartbeats, answers ─────► Transport, urgent lane
+//!   client lane   Accepted .. Abandoned ──────────► callers, and the worker's jobs
+//!   no lane       votes, heartbeats, answers ─────► Transport, urgent lane; SetPeers too
 //! ```
 //!
 //! Nothing in here waits: what takes time happens elsewhere and comes back as an event.
@@ -244,8 +244,17 @@ impl<S: StateMachine> TokioRuntime<S> {
             certain if certain.is_certain() => Failure::Refused(certain),
             _ => Failure::Unknown(Doubt::LeaderSilent),
         };
-        if let Some((_, asked)) = self.callers.take(token) {
+        if let Some(slot) = self.callers.take_change(token) {
+            // A caller that has gone away wants no answer.
+            let _ = slot.send(Err(failure));
+        } else if let Some((_, asked)) = self.callers.take(token) {
             asked.fail(failure);
+        }
+    }
+
+    fn changed(&mut self, token: Token, at: LogId) {
+        if let Some(slot) = self.callers.take_change(token) {
+            let _ = slot.send(Ok(at));
         }
     }
 
@@ -276,11 +285,13 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
                 self.replicate_committed(target, Outgoing::Committed { term, commit });
             }
             Command::RebuildReplicationStreams { targets } => self.rebuild_streams(&targets),
+            Command::SetPeers { peers } => self.transport.set_peers(&peers),
             Command::BroadcastHeartbeat { targets, heartbeat } => self.broadcast(&targets, heartbeat),
             Command::SendVote { targets, request, pre_vote } => self.send_vote(&targets, request, pre_vote),
             Command::SendMessage { target, message } => self.transport.send(target, message),
             Command::RefusePeer { peer, reason } => self.transport.refuse(peer, reason),
             Command::Accepted { token, first } => self.accepted(token, first),
+            Command::Changed { token, at } => self.changed(token, at),
             Command::Refused { token, refusal } => self.refused(token, refusal),
             Command::Abandoned { from } => self.give(Job::Abandon { from }),
             Command::Halt { fault } => self.halt(fault),

@@ -171,6 +171,10 @@ impl<S: StateMachine> Core<S> {
             match notice {
                 Notice::Event(event) => self.complete(event, now),
                 Notice::Room(lane) => self.driver.room(lane, now, &mut self.runtime),
+                Notice::Change(request, slot) => {
+                    let token = self.runtime.callers.wait_for_change(slot);
+                    self.step(Event::ChangeMembers { token, request }, now);
+                }
                 Notice::Stop => self.is_stopping = true,
             }
         }

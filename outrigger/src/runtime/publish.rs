@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_engine::{Fault, Instant, Membership, NodeId, Status, Term};
+use outrigger_engine::{Fault, Instant, NodeId, Status, Term};
 
 use super::driver::Driver;
 use crate::metrics::Metrics;
@@ -29,8 +29,6 @@ pub(crate) struct Publisher {
     own_address: Option<String>,
     /// The term and the leader that the log was told last.
     logged: (Term, Option<NodeId>),
-    /// The membership whose nodes the transport was told.
-    told: Option<Arc<Membership>>,
 }
 
 impl Publisher {
@@ -43,7 +41,6 @@ impl Publisher {
             addresses: BTreeMap::new(),
             own_address,
             logged: (Term(0), None),
-            told: None,
         }
     }
 
@@ -73,7 +70,6 @@ impl Publisher {
         self.is_stale = false;
         self.not_before = now + PAUSE;
         let status = driver.engine().status();
-        self.tell_peers(&status, transport);
         if std::mem::take(&mut self.addresses_are_stale) {
             self.addresses = transport.client_addresses();
             self.addresses.extend(self.own_address.clone().map(|own| (status.node, own)));
@@ -112,15 +108,5 @@ impl Publisher {
             }
             is_new
         });
-    }
-
-    fn tell_peers(&mut self, status: &Status, transport: &dyn Transport) {
-        if self.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &status.membership)) {
-            return;
-        }
-        let mut peers = status.membership.nodes().clone();
-        peers.remove(&status.node);
-        transport.set_peers(&peers);
-        self.told = Some(Arc::clone(&status.membership));
     }
 }

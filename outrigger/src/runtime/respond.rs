@@ -14,7 +14,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Instant, LogIndex, Refusal, Token};
+use outrigger_engine::{Instant, LogId, LogIndex, Refusal, Token};
 use tokio::sync::oneshot;
 
 use crate::StateMachine;
@@ -226,11 +226,16 @@ pub(crate) struct Callers<S: StateMachine> {
     next: Token,
     /// Until when each is waited for. Deadlines increase with the tokens.
     waiting: BTreeMap<Token, (Instant, Asked<S>)>,
+    /// Who waits for a change of the members. The engine ends each of them, with its leadership at the latest.
+    changes: BTreeMap<Token, ChangeSlot>,
 }
+
+/// Where the answer to a change of the members goes.
+pub(crate) type ChangeSlot = oneshot::Sender<Result<LogId, Failure>>;
 
 impl<S: StateMachine> Callers<S> {
     pub(crate) const fn new(first: Token) -> Self {
-        Self { next: first, waiting: BTreeMap::new() }
+        Self { next: first, waiting: BTreeMap::new(), changes: BTreeMap::new() }
     }
 
     /// Notes who waits; gives them a token.
@@ -241,6 +246,19 @@ impl<S: StateMachine> Callers<S> {
         self.next = token.next();
         self.waiting.insert(token, (deadline, asked));
         token
+    }
+
+    /// Notes who waits for a change of the members; gives them a token.
+    pub(crate) fn wait_for_change(&mut self, slot: ChangeSlot) -> Token {
+        let token = self.next;
+        self.next = token.next();
+        self.changes.insert(token, slot);
+        token
+    }
+
+    /// Who waits for a change behind a token; `None` if it stands for writes or reads.
+    pub(crate) fn take_change(&mut self, token: Token) -> Option<ChangeSlot> {
+        self.changes.remove(&token)
     }
 
     /// Who waits behind a token, and until when; `None` when they were answered already, by a timeout.
@@ -262,6 +280,10 @@ impl<S: StateMachine> Callers<S> {
     pub(crate) fn fail_all(&mut self, failure: Failure) {
         for (_, (_, asked)) in std::mem::take(&mut self.waiting) {
             asked.fail(failure);
+        }
+        for slot in std::mem::take(&mut self.changes).into_values() {
+            // A caller that has gone away wants no answer.
+            let _ = slot.send(Err(failure));
         }
     }
 }

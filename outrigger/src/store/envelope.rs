@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
-//! neither for a learner. An envelope does not know its length: records and frames do, once for each entry, so that
+//! neither for a learner; while a change is under way, bit 2 for who will vote after it, bit 3 for who will be a member, bit 4
+//! for who was added by it. An envelope does not know its length: records and frames do, once for each entry, so that
 //! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
 //!
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::{Body, Membership, Node, NodeId, Payload, SessionId};
+use outrigger_engine::{Body, Goal, Membership, Node, NodeId, Payload, SessionId};
 
 /// The kind of a blank entry: a leader's first one.
 const BLANK: u8 = 1;
@@ -35,6 +36,12 @@ const IN_SESSION: u8 = 0x80;
 const VOTER: u8 = 1;
 /// A role's bit for who voted before the change that is under way.
 const OUTGOING: u8 = 2;
+/// A role's bit for who votes when the change that is under way has ended.
+const WILL_VOTE: u8 = 4;
+/// A role's bit for who is still a member then.
+const STAYS: u8 = 8;
+/// A role's bit for who was added by it.
+const ADDED: u8 = 16;
 
 /// What stands before the address of a node: id, role, length of the address.
 const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
@@ -83,6 +90,9 @@ pub enum EnvelopeError {
         /// The role.
         role: u8,
     },
+    /// The roles of a membership's nodes contradict each other.
+    #[error("the roles of a membership's nodes contradict each other")]
+    ContradictoryMembership,
     /// A node's address is not UTF-8.
     #[error("the address of node {node} is not UTF-8")]
     BadAddress {
@@ -177,10 +187,16 @@ fn membership_len(membership: &Membership) -> usize {
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
     for (id, node) in membership.nodes() {
         let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
-        let voter = if membership.voters().contains(id) { VOTER } else { 0 };
-        let outgoing = if membership.outgoing().contains(id) { OUTGOING } else { 0 };
+        let goal = membership.goal();
+        let parts = [
+            (VOTER, membership.voters().contains(id)),
+            (OUTGOING, membership.outgoing().contains(id)),
+            (WILL_VOTE, goal.is_some_and(|goal| goal.voters.contains(id))),
+            (STAYS, goal.is_some_and(|goal| goal.members.contains(id))),
+            (ADDED, goal.is_some_and(|goal| goal.added.contains(id))),
+        ];
         out.extend_from_slice(&id.0.to_le_bytes());
-        out.push(voter | outgoing);
+        out.push(parts.into_iter().filter(|(_, holds)| *holds).fold(0, |role, (part, _)| role | part));
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(node.address.as_bytes());
     }
@@ -191,33 +207,35 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not what [`encode_membership`] makes of some membership.
 pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
-    let (mut voters, mut outgoing) = (BTreeSet::new(), BTreeSet::new());
+    let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
         if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
         }
-        if role & VOTER != 0 {
-            voters.insert(id);
-        }
-        if role & OUTGOING != 0 {
-            outgoing.insert(id);
+        let sets = [
+            (VOTER, &mut voters),
+            (OUTGOING, &mut outgoing),
+            (WILL_VOTE, &mut goal.voters),
+            (STAYS, &mut goal.members),
+            (ADDED, &mut goal.added),
+        ];
+        for (part, set) in sets {
+            if role & part != 0 {
+                set.insert(id);
+            }
         }
         nodes.insert(id, node);
     }
-    Ok(assembled(voters, outgoing, nodes))
-}
-
-/// A membership of which every voter was read as one of the nodes.
-fn assembled(voters: BTreeSet<NodeId>, outgoing: BTreeSet<NodeId>, nodes: BTreeMap<NodeId, Node>) -> Membership {
-    Membership::from_parts(voters, outgoing, nodes).expect("each voter is one of the nodes: both were read as one")
+    let goal = (goal != Goal::default()).then_some(goal);
+    Membership::from_parts(voters, outgoing, nodes, goal).ok_or(EnvelopeError::ContradictoryMembership)
 }
 
 fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
-    if role & !(VOTER | OUTGOING) != 0 {
+    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED) != 0 {
         return Err(EnvelopeError::UnknownRole { node: id, role });
     }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);

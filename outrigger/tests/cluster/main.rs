@@ -5,6 +5,7 @@
 mod counter;
 mod durable;
 mod failing;
+mod members;
 mod refused;
 mod serving;
 mod stopping;

@@ -28,7 +28,7 @@ pub(super) fn is_late(envelope: &Envelope, receiver: &Node) -> bool {
         }
         Message::AppendEntriesReply(it) => it.term <= durable && !is(RoleKind::Leader, it.term),
         Message::HeartbeatReply(it) => it.term <= durable && !is(RoleKind::Leader, it.asked),
-        Message::Committed { term, .. } => *term < durable,
+        Message::Committed { term, .. } | Message::TimeoutNow { term } => *term < durable,
         // These are answered, be it with a refusal, or belong to a question whose fate only the engine knows.
         Message::PreVote(_)
         | Message::RequestVote(_)

@@ -53,6 +53,7 @@ impl Envelope {
             Message::ReadIndexReply { .. } => "read_index_reply",
             Message::Propose { .. } => "propose",
             Message::ProposeReply { .. } => "propose_reply",
+            Message::TimeoutNow { .. } => "timeout_now",
         }
     }
 }

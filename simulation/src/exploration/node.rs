@@ -229,6 +229,8 @@ impl Node {
             Command::SaveCommitted { .. }
             | Command::SaveRefusal { .. }
             | Command::RebuildReplicationStreams { .. }
+            | Command::SetPeers { .. }
+            | Command::Changed { .. }
             | Command::Abandoned { .. } => {}
         }
         Ok(())

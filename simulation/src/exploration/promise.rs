@@ -26,7 +26,8 @@ pub(super) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::Heartbeat(_)
         | Message::Committed { .. }
         | Message::ReadIndexReply { .. }
-        | Message::ProposeReply { .. } => {}
+        | Message::ProposeReply { .. }
+        | Message::TimeoutNow { .. } => {}
     }
     let (term, durable) = (message.term().unwrap_or_default(), node.disk.vote.term);
     require!(term <= durable, Promise, "node {own} speaks for term {term}, only {durable} is durable: {message}");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
-use outrigger_engine::{Membership, Node, NodeId, SessionId};
+use outrigger_engine::{Goal, Membership, Node, NodeId, SessionId};
 
 use super::*;
 use crate::network::frame::{BODY_BYTES_MAX, split};
@@ -38,8 +38,13 @@ impl Cases {
         let nodes: BTreeMap<_, _> = (0..self.0.below(5))
             .map(|_| (NodeId(self.number()), Node { address: text[self.count(4)].to_owned() }))
             .collect();
-        let mut some = || nodes.keys().copied().filter(|_| self.flag()).collect::<BTreeSet<_>>();
-        Membership::from_parts(some(), some(), nodes.clone()).unwrap()
+        let mut some = |of: &BTreeSet<NodeId>| of.iter().copied().filter(|_| self.flag()).collect::<BTreeSet<_>>();
+        let ids: BTreeSet<NodeId> = nodes.keys().copied().collect();
+        let (voters, outgoing, members) = (some(&ids), some(&ids), some(&ids));
+        let goal = Goal { voters: some(&members), added: some(&members), members };
+        let whole = Membership::from_parts(voters.clone(), outgoing, nodes.clone(), Some(goal));
+        // Not all of them are sound; a stable one with these voters always is.
+        whole.or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None)).expect("a stable membership")
     }
 
     fn payload(&mut self) -> Payload {
@@ -134,6 +139,7 @@ impl Cases {
                 let outcome = if self.flag() { Ok(self.id()) } else { Err(self.refusal()) };
                 Message::ProposeReply { request, outcome }
             }
+            TIMEOUT_NOW => Message::TimeoutNow { term },
             _ => panic!("there is no kind {kind}"),
         }
     }

@@ -16,7 +16,8 @@ fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
 fn joint() -> Membership {
     let node = |address: &str| Node { address: address.to_owned() };
     let nodes = [(1, "a:1"), (2, "b:2"), (3, ""), (300, "zürich:9")].map(|(id, address)| (NodeId(id), node(address)));
-    Membership::from_parts(ids(&[1, 2]), ids(&[1, 3]), nodes.into()).unwrap()
+    let goal = Goal { voters: ids(&[1, 2]), members: ids(&[1, 2, 300]), added: ids(&[300]) };
+    Membership::from_parts(ids(&[1, 2]), ids(&[1, 3]), nodes.into(), Some(goal)).unwrap()
 }
 
 fn some_payloads() -> Vec<Payload> {
@@ -79,7 +80,8 @@ fn each_kind_of_nonsense_has_its_error() {
     assert_eq!(refused(&[1, 1]), EnvelopeError::BlankWithBody { bytes: 1 });
     assert_eq!(refused(&[0x81, 1, 0]), EnvelopeError::Short { needed: 8, found: 2 });
     assert_eq!(refused(&[&[0x82][..], &[0; 16]].concat()), EnvelopeError::EmptySession);
-    assert_eq!(refused(&members(&[node(1, 4, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 4 });
+    assert_eq!(refused(&members(&[node(1, 32, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 32 });
+    assert_eq!(refused(&members(&[node(1, 2, b"")])), EnvelopeError::ContradictoryMembership, "joint without a goal");
     assert_eq!(refused(&members(&[node(1, 1, b"\xff")])), EnvelopeError::BadAddress { node: NodeId(1) });
     let twice = EnvelopeError::Unsorted { before: NodeId(2), found: NodeId(2) };
     assert_eq!(refused(&members(&[node(2, 1, b"a"), node(2, 1, b"b")])), twice);

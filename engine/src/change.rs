@@ -1,0 +1,261 @@
+//! A change of the members, as a leader carries it through (thesis, chapter 4).
+//!
+//! ```text
+//!   request ─► goal appended ─► new voters catch up ─► joint appended ─► committed ─► settled appended ─► committed ─► done
+//!                                    └─► given up
+//! ```
+//!
+//! What to do next follows from the membership that counts, and from that alone: a new leader ends what its predecessor
+//! began, whoever asked for it, and whether that caller still waits. A step is taken once the one before is committed, and
+//! an entry of the leader's own term is (that is the gap that single-server changes of the thesis had at first).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::change_members::{ChangeRequest, Precondition, Preconditions};
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::entry::Payload;
+use crate::fingerprint::Fingerprint;
+use crate::membership::{Membership, Node};
+use crate::message::Message;
+use crate::progress::Progress;
+use crate::refusal::Refusal;
+use crate::role::Role;
+use crate::timer::Timer;
+use crate::types::{Epoch, Instant, LogId, LogIndex, NodeId, Token};
+
+/// A change that a leader carries through. It ends with its leadership; what it has brought into the log goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Change {
+    /// Who asked, if it was asked here.
+    pub(crate) token: Option<Token>,
+    /// For how long new voters may acknowledge nothing while they catch up.
+    patience: Duration,
+    /// What they had acknowledged when they were last seen to acknowledge something, in sum, and when that was.
+    got_on: (u64, Instant),
+    /// The present round of catching up: they must reach this index in less than an election timeout (thesis, section 4.2.1).
+    round: (LogIndex, Instant),
+    /// Why it is given up, once it is.
+    pub(crate) given_up: Option<Refusal>,
+}
+
+impl Change {
+    /// Moments are left out; whether they are long past is the explorer's choice.
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { token, patience: _, got_on: (acknowledged, _), round: (end, _), given_up } = self;
+        out.tokens(token.as_slice());
+        out.number(*acknowledged);
+        out.number(end.0);
+        out.flag(given_up.is_some());
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle_change_members(&mut self, token: Token, request: &ChangeRequest, now: Instant) {
+        let step = self.first_step(request);
+        match step {
+            Err(refusal) => self.refuse(token, refusal),
+            Ok(None) => {
+                let at = self.membership_id();
+                self.push(Command::Changed { token, at });
+            }
+            Ok(Some(first)) => {
+                self.begin_change(Some(token), request.patience, now);
+                self.take_step(first, now);
+            }
+        }
+    }
+
+    /// The membership that a change begins with; `None` if it holds already.
+    fn first_step(&self, request: &ChangeRequest) -> Result<Option<Membership>, Refusal> {
+        let Role::Leader(leader) = &self.role else {
+            return Err(if self.leader().is_some() { Refusal::NotLeader } else { Refusal::NoLeader });
+        };
+        let (at, membership) = self.memberships.last();
+        mutate!(changes_before_own_entry, return membership.changed(&request.change, request.retain).map(Some));
+        if self.commit_index < leader.term_start {
+            return Err(Refusal::NotReady);
+        }
+        mutate!(two_changes_at_once, return membership.changed(&request.change, request.retain).map(Some));
+        if *at > self.commit_index || membership.goal().is_some() {
+            return Err(Refusal::ChangeInProgress { at: *at });
+        }
+        self.require(request.preconditions)?;
+        let changed = membership.changed(&request.change, request.retain)?;
+        if changed == **membership {
+            return Ok(None);
+        }
+        // Who takes votes away only, or gives them to nodes that lack nothing, need not wait for anybody.
+        let is_ready = changed.goal().is_some() && self.laggard(&changed, self.commit_index).is_none();
+        Ok(Some(if is_ready { changed.joint() } else { changed }))
+    }
+
+    fn require(&self, wanted: Preconditions) -> Result<(), Refusal> {
+        let Preconditions { term, last, membership } = wanted;
+        let checks = [
+            (term.is_none_or(|term| term == self.vote.term), Precondition::Term(self.vote.term)),
+            (last.is_none_or(|last| last == self.log.last()), Precondition::Last(self.log.last())),
+            (membership.is_none_or(|at| at == self.membership_id()), Precondition::Membership(self.membership_id())),
+        ];
+        match checks.into_iter().find(|(holds, _)| !holds) {
+            Some((_, actual)) => Err(Refusal::PreconditionFailed { actual }),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry that the membership that counts stands in.
+    pub(crate) fn membership_id(&self) -> LogId {
+        self.log.id_at(self.memberships.last().0).expect("a membership stands in the log")
+    }
+
+    fn begin_change(&mut self, token: Option<Token>, patience: Duration, now: Instant) {
+        let end = self.log.last().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.change = Some(Change { token, patience, got_on: (0, now), round: (end, now), given_up: None });
+    }
+
+    /// Takes the next step of the change that is under way, if it is time for it. Runs after every event.
+    pub(crate) fn advance_change(&mut self, now: Instant) {
+        while let Some(next) = self.next_step(now) {
+            self.take_step(next, now);
+        }
+    }
+
+    fn next_step(&mut self, now: Instant) -> Option<Membership> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let (at, membership) = self.memberships.last();
+        mutate!(settles_before_commit if membership.is_joint(), return Some(membership.settled()));
+        mutate!(predecessors_change_left if leader.change.is_none(), return None);
+        let is_settled = *at <= self.commit_index && leader.term_start <= self.commit_index;
+        if !is_settled || (leader.change.is_none() && membership.goal().is_none()) {
+            return None;
+        }
+        let membership = Arc::clone(membership);
+        if leader.change.is_none() {
+            self.begin_change(None, self.config.change_patience, now);
+        }
+        if membership.is_joint() {
+            return Some(membership.settled());
+        }
+        if membership.goal().is_some() {
+            return self.catch_up(&membership, now);
+        }
+        self.end_change();
+        None
+    }
+
+    /// The step that follows when all new voters have caught up, or have not for too long.
+    fn catch_up(&mut self, membership: &Membership, now: Instant) -> Option<Membership> {
+        mutate!(learner_promoted_at_once, return Some(membership.joint()));
+        let last = self.log.last().index;
+        let timeout = self.config.election_timeout_min;
+        let new: BTreeSet<NodeId> = self.new_voters(membership).collect();
+        let Role::Leader(leader) = &mut self.role else { return None };
+        let change = leader.change.as_mut().expect("a change under way is known to its leader");
+        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
+        let acknowledged: u64 = new.iter().map(|node| matched(node).0).sum();
+        if acknowledged > change.got_on.0 {
+            change.got_on = (acknowledged, now);
+        }
+        let Some(laggard) = new.iter().copied().min_by_key(matched) else { return Some(membership.joint()) };
+        if matched(&laggard) >= change.round.0 {
+            if now.since(change.round.1) < timeout {
+                return Some(membership.joint());
+            }
+            change.round = (last, now);
+        }
+        if now.since(change.got_on.1) <= change.patience {
+            return None;
+        }
+        change.given_up = Some(Refusal::Lagging { node: laggard, matched: matched(&laggard), last });
+        Some(membership.given_up())
+    }
+
+    fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + use<'a> {
+        let own = self.id();
+        let goal = membership.goal().into_iter().flat_map(|goal| &goal.voters).copied();
+        goal.filter(move |node| !membership.voters().contains(node) && *node != own)
+    }
+
+    /// A new voter that lacks entries up to this one.
+    fn laggard(&self, membership: &Membership, index: LogIndex) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let lacks = |node: &NodeId| leader.progress.get(node).is_none_or(|progress| progress.match_index() < index);
+        self.new_voters(membership).find(lacks)
+    }
+
+    fn take_step(&mut self, next: Membership, now: Instant) {
+        self.append_own(Arc::new([Payload::membership(Arc::new(next))]), now);
+        // With a single voter whose disk is done, or with nobody new to wait for, the step may be committed already.
+        self.advance_commit();
+    }
+
+    /// The last step is committed: whoever asked is told.
+    fn end_change(&mut self) {
+        let at = self.membership_id();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(Change { token, given_up, .. }) = leader.change.take() else { return };
+        match (token, given_up) {
+            (Some(token), Some(refusal)) => self.refuse(token, refusal),
+            (Some(token), None) => self.push(Command::Changed { token, at }),
+            (None, _) => {}
+        }
+    }
+
+    /// The members have changed, or those before them are settled. All of those who are members by an entry that may come to count
+    /// are heard and spoken to, so that who is removed still learns of it.
+    pub(crate) fn follow_memberships(&mut self, now: Instant) {
+        let others = self.others();
+        if matches!(self.role, Role::Leader(_)) {
+            self.follow_with_streams(&others, now);
+        } else if self.memberships.may_vote(self.id()) != self.timers.is_running(Timer::Election) {
+            self.arm_election(now);
+        }
+        if !others.is_empty() {
+            self.push(Command::SetPeers { peers: others });
+        }
+    }
+
+    fn follow_with_streams(&mut self, others: &BTreeMap<NodeId, Node>, now: Instant) {
+        let (term, commit, last) = (self.vote.term, self.commit_index, self.log.last().index);
+        let mut next_id = self.next_id;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if leader.progress.keys().eq(others.keys()) {
+            return;
+        }
+        // Who has left does not campaign any more once it knows that this is settled; nobody will tell it later.
+        for target in leader.progress.keys().copied().filter(|node| !others.contains_key(node)) {
+            let message = Message::Committed { term, commit };
+            self.commands.push_back(Command::SendMessage { target, message });
+        }
+        leader.progress.retain(|node, _| others.contains_key(node));
+        for node in others.keys() {
+            leader.progress.entry(*node).or_insert_with(|| {
+                next_id += 1;
+                Progress::new(Epoch(next_id), last, now)
+            });
+        }
+        self.next_id = next_id;
+        let targets = leader.progress.iter().map(|(node, progress)| (*node, progress.epoch())).collect();
+        self.push(Command::RebuildReplicationStreams { targets });
+    }
+
+    /// A leader that is no voter any more has done its work once that is committed: it hands over to the voter that has the
+    /// most, and steps down (thesis, section 4.2.2).
+    pub(crate) fn leave_office(&mut self, now: Instant) {
+        let Role::Leader(leader) = &self.role else { return };
+        let (at, membership) = self.memberships.last();
+        if *at > self.commit_index || membership.is_voter(self.id()) || leader.change.is_some() {
+            return;
+        }
+        mutate!(removed_leader_leads_on, return);
+        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
+        let heir = membership.voters().iter().copied().max_by_key(matched);
+        if let Some(heir) = heir {
+            self.send(heir, Message::TimeoutNow { term: self.vote.term });
+        }
+        self.step_down(now);
+    }
+}

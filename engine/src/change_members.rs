@@ -1,0 +1,238 @@
+//! What callers can want of the members, and what becomes of a membership by it. Nothing here knows of logs or terms.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::membership::{Goal, Membership, Node};
+use crate::refusal::Refusal;
+use crate::types::{LogId, NodeId, Term};
+
+/// A change of the members. Whatever its form, one call leads from any set of voters to any other (thesis, section 4.3).
+///
+/// What holds already is left as it is: to add a member that is there, with the address that it has, changes nothing.
+///
+/// ```
+/// use outrigger_engine::{ChangeMembers, Membership, Node, NodeId};
+/// let node = |id: u64| (NodeId(id), Node { address: format!("10.0.0.{id}:7101") });
+/// let replace_3_by_4 = ChangeMembers::Batch(vec![
+///     ChangeMembers::AddVoters([node(4)].into()),
+///     ChangeMembers::RemoveVoters([NodeId(3)].into()),
+/// ]);
+/// # let _ = replace_3_by_4;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ChangeMembers {
+    /// These learners vote from now on. Refused with [`Refusal::UnknownNode`] for who is no member.
+    AddVoterIds(BTreeSet<NodeId>),
+    /// These nodes are voters from now on, whether they are members already or not. They receive the log first, and vote once
+    /// they have caught up. Refused with [`Refusal::AddressDiffers`] for a member at another address.
+    AddVoters(BTreeMap<NodeId, Node>),
+    /// These voters vote no more. They stay as learners if the [request](ChangeRequest::retain) says so, and leave otherwise.
+    /// Refused with [`Refusal::UnknownNode`] for who is no member.
+    RemoveVoters(BTreeSet<NodeId>),
+    /// These members vote, and no others.
+    ReplaceAllVoters(BTreeSet<NodeId>),
+    /// These nodes are learners, if they are no members yet. Refused with [`Refusal::AddressDiffers`] for a member at another
+    /// address.
+    AddNodes(BTreeMap<NodeId, Node>),
+    /// These members are reached there from now on. Refused with [`Refusal::UnknownNode`] for who is no member.
+    SetNodes(BTreeMap<NodeId, Node>),
+    /// These learners leave. Refused with [`Refusal::StillVoter`] for a voter.
+    RemoveNodes(BTreeSet<NodeId>),
+    /// These are the members, and no others. Refused with [`Refusal::StillVoter`] if a voter is not among them.
+    ReplaceAllNodes(BTreeMap<NodeId, Node>),
+    /// All of these, one after the other, as one change.
+    Batch(Vec<ChangeMembers>),
+}
+
+/// A change of the members, and under which conditions it is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ChangeRequest {
+    /// What is wanted.
+    pub change: ChangeMembers,
+    /// Whether voters that are removed stay as learners.
+    pub retain: bool,
+    /// For how long new voters may acknowledge nothing while they catch up. Then the change is given up, with
+    /// [`Refusal::Lagging`]. Zero lets only those vote that lack nothing.
+    pub patience: Duration,
+    /// What must hold on the leader, else nothing is done.
+    pub preconditions: Preconditions,
+}
+
+impl From<ChangeMembers> for ChangeRequest {
+    /// Without preconditions; voters that are removed leave; new ones have ten seconds to acknowledge something.
+    fn from(change: ChangeMembers) -> Self {
+        let patience = Duration::from_secs(10);
+        Self { change, retain: false, patience, preconditions: Preconditions::default() }
+    }
+}
+
+/// What must hold on the leader for a change to begin; nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Preconditions {
+    /// It leads in this term.
+    pub term: Option<Term>,
+    /// This is the last entry of its log.
+    pub last: Option<LogId>,
+    /// The members are those that this entry says: nobody has changed them since.
+    pub membership: Option<LogId>,
+}
+
+/// Which of the [`Preconditions`] does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Precondition {
+    /// The leader's term is this one.
+    Term(Term),
+    /// The last entry is this one.
+    Last(LogId),
+    /// The members are those of this entry.
+    Membership(LogId),
+}
+
+/// The members and voters that a change leads to, while it is being put together.
+struct Draft {
+    voters: BTreeSet<NodeId>,
+    nodes: BTreeMap<NodeId, Node>,
+    retain: bool,
+}
+
+impl Draft {
+    fn change(&mut self, change: &ChangeMembers) -> Result<(), Refusal> {
+        match change {
+            ChangeMembers::AddVoterIds(ids) => {
+                self.require(ids)?;
+                self.voters.extend(ids);
+            }
+            ChangeMembers::AddVoters(nodes) => {
+                self.add(nodes)?;
+                self.voters.extend(nodes.keys());
+            }
+            ChangeMembers::RemoveVoters(ids) => {
+                self.require(ids)?;
+                self.dismiss(|id| ids.contains(&id));
+            }
+            ChangeMembers::ReplaceAllVoters(ids) => {
+                self.require(ids)?;
+                self.dismiss(|id| !ids.contains(&id));
+                self.voters.extend(ids);
+            }
+            ChangeMembers::AddNodes(nodes) => self.add(nodes)?,
+            ChangeMembers::SetNodes(nodes) => {
+                self.require(nodes.keys())?;
+                self.nodes.extend(nodes.clone());
+            }
+            ChangeMembers::RemoveNodes(ids) => {
+                self.require(ids)?;
+                self.refuse_voters(|id| ids.contains(&id))?;
+                self.nodes.retain(|id, _| !ids.contains(id));
+            }
+            ChangeMembers::ReplaceAllNodes(nodes) => {
+                self.refuse_voters(|id| !nodes.contains_key(&id))?;
+                self.nodes.clone_from(nodes);
+            }
+            ChangeMembers::Batch(changes) => changes.iter().try_for_each(|change| self.change(change))?,
+        }
+        Ok(())
+    }
+
+    fn require<'a>(&self, ids: impl IntoIterator<Item = &'a NodeId>) -> Result<(), Refusal> {
+        let unknown = ids.into_iter().find(|id| !self.nodes.contains_key(id));
+        unknown.map_or(Ok(()), |node| Err(Refusal::UnknownNode { node: *node }))
+    }
+
+    fn add(&mut self, nodes: &BTreeMap<NodeId, Node>) -> Result<(), Refusal> {
+        for (id, node) in nodes {
+            if self.nodes.entry(*id).or_insert_with(|| node.clone()) != node {
+                return Err(Refusal::AddressDiffers { node: *id });
+            }
+        }
+        Ok(())
+    }
+
+    fn dismiss(&mut self, leaves: impl Fn(NodeId) -> bool) {
+        let leaving: Vec<NodeId> = self.voters.iter().copied().filter(|id| leaves(*id)).collect();
+        for id in leaving {
+            self.voters.remove(&id);
+            if !self.retain {
+                self.nodes.remove(&id);
+            }
+        }
+    }
+
+    fn refuse_voters(&self, leaves: impl Fn(NodeId) -> bool) -> Result<(), Refusal> {
+        let voter = self.voters.iter().copied().find(|id| leaves(*id));
+        voter.map_or(Ok(()), |node| Err(Refusal::StillVoter { node }))
+    }
+}
+
+impl Membership {
+    /// The first step of a change of a stable membership; the same membership when there is nothing to change.
+    ///
+    /// # Errors
+    /// Why the change is none that this membership can make.
+    ///
+    /// # Panics
+    /// If this membership is itself a step of a change.
+    pub fn changed(&self, change: &ChangeMembers, retain: bool) -> Result<Self, Refusal> {
+        assert!(self.goal().is_none(), "{self} is under way to another one");
+        let mut draft = Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain };
+        draft.change(change)?;
+        let Draft { voters, nodes, .. } = draft;
+        if voters.is_empty() {
+            return Err(Refusal::NoVoters);
+        }
+        if voters == *self.voters() {
+            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None));
+        }
+        let members: BTreeSet<NodeId> = nodes.keys().copied().collect();
+        let added = members.iter().copied().filter(|id| !self.nodes().contains_key(id)).collect();
+        let mut all = self.nodes().clone();
+        all.extend(nodes);
+        Ok(Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added })))
+    }
+
+    /// The step from catching up to two majorities.
+    ///
+    /// # Panics
+    /// If this is not a membership under way to other voters.
+    #[must_use]
+    pub fn joint(&self) -> Self {
+        let goal = self.goal().expect("a membership under way").clone();
+        assert!(!self.is_joint() && goal.voters != *self.voters(), "{self} is no membership under way to other voters");
+        Self::sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal))
+    }
+
+    /// The last step: the goal is reached.
+    ///
+    /// # Panics
+    /// If this is not a joint membership.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        let goal = self.goal().filter(|_| self.is_joint()).expect("a joint membership");
+        let stays = |(id, node): (&NodeId, &Node)| goal.members.contains(id).then(|| (*id, node.clone()));
+        Self::sound(goal.voters.clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+    }
+
+    /// The way back, as long as nobody votes who did not before: who was added leaves.
+    ///
+    /// # Panics
+    /// If this is not a membership under way whose voters are still the old ones.
+    #[must_use]
+    pub fn given_up(&self) -> Self {
+        let goal = self.goal().filter(|_| !self.is_joint()).expect("a membership under way that is not joint");
+        let stays = |(id, node): (&NodeId, &Node)| (!goal.added.contains(id)).then(|| (*id, node.clone()));
+        Self::sound(self.voters().clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+    }
+
+    fn sound(
+        voters: BTreeSet<NodeId>,
+        outgoing: BTreeSet<NodeId>,
+        nodes: BTreeMap<NodeId, Node>,
+        goal: Option<Goal>,
+    ) -> Self {
+        Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships")
+    }
+}
+
+#[cfg(test)]
+mod tests;

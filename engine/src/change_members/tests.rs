@@ -1,0 +1,99 @@
+use super::*;
+
+fn node(id: u64) -> (NodeId, Node) {
+    (NodeId(id), Node { address: format!("node{id}") })
+}
+
+fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+    ids.iter().map(|id| node(*id)).collect()
+}
+
+fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+    ids.iter().map(|id| NodeId(*id)).collect()
+}
+
+/// Voters 1, 2 and 3, and the learner 4.
+fn members() -> Membership {
+    Membership::new(nodes(&[1, 2, 3]), nodes(&[4]))
+}
+
+/// What the members are once a change is through.
+fn end(change: &ChangeMembers, retain: bool) -> String {
+    let first = members().changed(change, retain).unwrap();
+    if first.goal().is_some() { first.joint().settled().to_string() } else { first.to_string() }
+}
+
+#[test]
+fn each_form_leads_where_it_says() {
+    let elsewhere = BTreeMap::from([(NodeId(4), Node { address: "elsewhere".into() })]);
+    let cases = [
+        (ChangeMembers::AddVoterIds(ids(&[4])), false, "voters {1 2 3 4}"),
+        (ChangeMembers::AddVoters(nodes(&[3, 5])), false, "voters {1 2 3 5} learners {4}"),
+        (ChangeMembers::RemoveVoters(ids(&[3])), false, "voters {1 2} learners {4}"),
+        (ChangeMembers::RemoveVoters(ids(&[3, 4])), true, "voters {1 2} learners {3 4}"),
+        (ChangeMembers::ReplaceAllVoters(ids(&[1, 4])), false, "voters {1 4}"),
+        (ChangeMembers::ReplaceAllVoters(ids(&[4])), true, "voters {4} learners {1 2 3}"),
+        (ChangeMembers::AddNodes(nodes(&[1, 6])), false, "voters {1 2 3} learners {4 6}"),
+        (ChangeMembers::SetNodes(elsewhere), false, "voters {1 2 3} learners {4}"),
+        (ChangeMembers::RemoveNodes(ids(&[4])), false, "voters {1 2 3}"),
+        (ChangeMembers::ReplaceAllNodes(nodes(&[1, 2, 3, 7])), false, "voters {1 2 3} learners {7}"),
+        (
+            ChangeMembers::Batch(vec![
+                ChangeMembers::AddVoters(nodes(&[5, 6])),
+                ChangeMembers::RemoveVoters(ids(&[1, 2, 3])),
+                ChangeMembers::RemoveNodes(ids(&[4])),
+            ]),
+            false,
+            "voters {5 6}",
+        ),
+    ];
+    for (change, retain, expected) in cases {
+        assert_eq!(end(&change, retain), expected, "{change}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let elsewhere = BTreeMap::from([(NodeId(2), Node { address: "elsewhere".into() })]);
+    let cases = [
+        (ChangeMembers::AddVoterIds(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
+        (ChangeMembers::RemoveVoters(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
+        (ChangeMembers::ReplaceAllVoters(ids(&[1, 9])), Refusal::UnknownNode { node: NodeId(9) }),
+        (ChangeMembers::SetNodes(nodes(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
+        (ChangeMembers::RemoveNodes(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
+        (ChangeMembers::AddVoters(elsewhere.clone()), Refusal::AddressDiffers { node: NodeId(2) }),
+        (ChangeMembers::AddNodes(elsewhere), Refusal::AddressDiffers { node: NodeId(2) }),
+        (ChangeMembers::RemoveNodes(ids(&[3, 4])), Refusal::StillVoter { node: NodeId(3) }),
+        (ChangeMembers::ReplaceAllNodes(nodes(&[2, 3])), Refusal::StillVoter { node: NodeId(1) }),
+        (ChangeMembers::RemoveVoters(ids(&[1, 2, 3])), Refusal::NoVoters),
+        (ChangeMembers::ReplaceAllVoters(ids(&[])), Refusal::NoVoters),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(members().changed(&change, false), Err(expected), "{change}");
+    }
+}
+
+#[test]
+fn nothing_to_change_is_no_change() {
+    for change in [
+        ChangeMembers::AddVoters(nodes(&[1])),
+        ChangeMembers::AddNodes(nodes(&[4])),
+        ChangeMembers::RemoveVoters(ids(&[4])),
+        ChangeMembers::ReplaceAllVoters(ids(&[1, 2, 3])),
+        ChangeMembers::Batch(Vec::new()),
+    ] {
+        assert_eq!(members().changed(&change, true).unwrap(), members(), "{change}");
+    }
+}
+
+#[test]
+fn a_change_that_is_given_up_leaves_the_members_that_were() {
+    let change = ChangeMembers::Batch(vec![
+        ChangeMembers::AddVoters(nodes(&[5])),
+        ChangeMembers::AddVoterIds(ids(&[4])),
+        ChangeMembers::RemoveVoters(ids(&[1])),
+    ]);
+    let first = members().changed(&change, false).unwrap();
+    assert_eq!(first.to_string(), "voters {1 2 3} soon {2 3 4 5} learners {4 5}");
+    assert_eq!(first.given_up(), members());
+}

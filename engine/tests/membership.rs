@@ -1,0 +1,410 @@
+//! Changes of the members, sentence by sentence of the thesis' chapter 4 (Ongaro, "Consensus: Bridging Theory and Practice"),
+//! in our words; then what callers are told.
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::{Cluster, Envelope};
+use outrigger_engine::*;
+
+// ---- what the tests are made of ------------------------------------------------------------------------------------
+
+fn nodes(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Node> {
+    ids.iter().map(|id| (NodeId(*id), Node { address: format!("node{id}") })).collect()
+}
+
+fn ids(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
+    ids.iter().map(|id| NodeId(*id)).collect()
+}
+
+/// Node 1 leads the voters given, everything is committed everywhere; the others wait to be added.
+fn led(voters: &[u64], others: &[u64]) -> Cluster {
+    let mut cluster = Cluster::new(voters);
+    cluster.elect(1);
+    cluster.join(others);
+    cluster
+}
+
+/// From some voters to others, in one call.
+fn replace(old: &[u64], new: &[u64]) -> ChangeMembers {
+    ChangeMembers::Batch(vec![ChangeMembers::AddVoters(nodes(new)), ChangeMembers::RemoveVoters(ids(old))])
+}
+
+fn members(cluster: &Cluster, id: u64) -> String {
+    cluster.engine(id).membership().to_string()
+}
+
+fn answers(cluster: &Cluster, id: u64) -> Vec<&str> {
+    cluster.node(id).answers.iter().map(String::as_str).filter(|it| !it.contains("accepted #0")).collect()
+}
+
+fn to(ids: &'static [u64]) -> impl Fn(&Envelope) -> bool {
+    move |envelope| ids.contains(&envelope.to)
+}
+
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+// ---- 4.1 safety ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn s4_1_a_server_uses_the_latest_configuration_in_its_log_whether_committed_or_not() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[3])));
+    assert_eq!(members(&cluster, 1), "voters {1 2} outgoing {1 2 3}", "on the leader as soon as it is appended");
+    assert_eq!(members(&cluster, 2), "voters {1 2 3}");
+    cluster.flush(1);
+    assert!(cluster.deliver(to(&[2])));
+    assert_eq!(members(&cluster, 2), "voters {1 2} outgoing {1 2 3}", "on a follower too");
+    assert!(cluster.commit(1) < cluster.engine(1).last_log_id().index.0, "nothing of it is committed yet");
+}
+
+#[test]
+fn s4_1_a_server_falls_back_to_the_configuration_before_when_the_entry_is_removed() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.cut = vec![1];
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[1])));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 1), "voters {2 3} outgoing {1 2 3}");
+    cluster.elapse(Duration::from_millis(1_500)); // node 1 gives up, others elect one of themselves
+    cluster.stabilize();
+    let leader = [2, 3].into_iter().find(|id| cluster.role(*id) == RoleKind::Leader);
+    let leader = leader.unwrap_or_else(|| {
+        cluster.elect(2);
+        2
+    });
+    cluster.cut = Vec::new();
+    cluster.timeout(leader);
+    cluster.stabilize();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 1), "voters {1 2 3}");
+    assert_eq!(cluster.log(1), cluster.log(leader));
+    assert_eq!(cluster.role(1), RoleKind::Follower);
+    assert!(cluster.engine(1).poll_timeout().is_some(), "it votes again, so it campaigns again");
+    let told = answers(&cluster, 1);
+    assert!(told.iter().any(|it| it.starts_with("refused #7: ") && it.contains("may or may not")), "{told:?}");
+}
+
+#[test]
+fn s4_1_a_leader_changes_nothing_before_it_has_committed_an_entry_of_its_own_term() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.timeout(1);
+    while cluster.role(1) != RoleKind::Leader {
+        for id in 1..=3 {
+            cluster.flush(id);
+        }
+        assert!(cluster.deliver(|_| true));
+    }
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[3])));
+    assert_eq!(answers(&cluster, 1), ["refused #7: the leader has just been elected; try again in a moment"]);
+    cluster.stabilize();
+    cluster.change(1, 8, ChangeMembers::RemoveVoters(ids(&[3])));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 1), "voters {1 2}");
+}
+
+#[test]
+fn s4_1_one_change_at_a_time() {
+    let mut cluster = led(&[1, 2, 3], &[4]);
+    cluster.change(1, 7, ChangeMembers::AddNodes(nodes(&[4])));
+    cluster.change(1, 8, ChangeMembers::RemoveVoters(ids(&[3])));
+    assert!(answers(&cluster, 1)[0].starts_with("refused #8: another change of the members is under way"));
+    cluster.stabilize();
+    assert!(answers(&cluster, 1)[1].starts_with("changed #7"));
+    cluster.change(1, 9, ChangeMembers::RemoveVoters(ids(&[3])));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 2), "voters {1 2} learners {4}");
+}
+
+// ---- 4.2.1 catching up new servers ----------------------------------------------------------------------------------
+
+#[test]
+fn s4_2_1_a_new_server_receives_the_log_before_it_votes() {
+    let mut cluster = led(&[1], &[2]);
+    cluster.propose(1, 1, "a");
+    cluster.stabilize();
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[2])));
+    assert_eq!(members(&cluster, 1), "voters {1} soon {1 2} learners {2}");
+    cluster.cut = vec![2];
+    cluster.stabilize();
+    cluster.propose(1, 2, "b");
+    cluster.stabilize();
+    assert_eq!(cluster.applied(1), ["a", "b"], "a majority without it goes on");
+    assert_eq!(members(&cluster, 1), "voters {1} soon {1 2} learners {2}");
+    cluster.cut = Vec::new();
+    cluster.elapse(2 * HEARTBEAT);
+    cluster.stabilize();
+    cluster.elapse(2 * HEARTBEAT);
+    cluster.stabilize();
+    assert_eq!([1, 2].map(|id| members(&cluster, id)), ["voters {1 2}", "voters {1 2}"]);
+    assert_eq!(cluster.applied(2), ["a", "b"]);
+    assert!(answers(&cluster, 1).last().unwrap().starts_with("changed #7"));
+}
+
+#[test]
+fn s4_2_1_a_change_is_given_up_when_a_new_server_makes_no_progress() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
+    cluster.join(&[4]);
+    cluster.cut = vec![4];
+    for _ in 0..110 {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+    let told = answers(&cluster, 1);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("refused #7: node 4 did not catch up: it holds entries up to 0 of "), "{told:?}");
+    assert_eq!([1, 2, 3].map(|id| members(&cluster, id)), ["voters {1 2 3}"; 3].map(str::to_owned));
+}
+
+#[test]
+fn s4_2_1_a_learner_that_lags_is_not_promoted_at_once() {
+    let mut cluster = led(&[1, 2, 3], &[4]);
+    cluster.change(1, 7, ChangeMembers::AddNodes(nodes(&[4])));
+    cluster.stabilize();
+    cluster.cut = vec![4];
+    cluster.propose(1, 1, "a");
+    cluster.stabilize();
+    let promote = ChangeRequest {
+        change: ChangeMembers::AddVoterIds(ids(&[4])),
+        retain: false,
+        patience: Duration::ZERO,
+        preconditions: Preconditions::default(),
+    };
+    cluster.request(1, 8, promote.clone());
+    cluster.stabilize();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize();
+    assert!(answers(&cluster, 1).last().unwrap().starts_with("refused #8: node 4 did not catch up"));
+    assert_eq!(members(&cluster, 1), "voters {1 2 3} learners {4}");
+    cluster.cut = Vec::new();
+    cluster.elapse(2 * HEARTBEAT);
+    cluster.stabilize();
+    cluster.request(1, 9, promote);
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 4), "voters {1 2 3 4}");
+    assert_eq!(cluster.role(4), RoleKind::Follower);
+}
+
+// ---- 4.2.2 removing the current leader ------------------------------------------------------------------------------
+
+#[test]
+fn s4_2_2_a_leader_that_is_removed_leads_until_that_is_committed_and_then_hands_over() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[1])));
+    cluster.flush(1);
+    assert_eq!(cluster.role(1), RoleKind::Leader);
+    let now = cluster.now;
+    cluster.stabilize();
+    assert!(answers(&cluster, 1)[0].starts_with("changed #7"), "{:?}", answers(&cluster, 1));
+    assert_eq!(cluster.role(1), RoleKind::Learner);
+    let leaders = [2, 3].into_iter().filter(|id| cluster.role(*id) == RoleKind::Leader).count();
+    assert_eq!((leaders, cluster.now), (1, now), "nobody waits for a timeout");
+    assert_eq!([1, 2, 3].map(|id| members(&cluster, id)), ["voters {2 3}"; 3].map(str::to_owned));
+}
+
+#[test]
+fn s4_2_2_a_leader_that_is_being_removed_counts_no_vote_of_its_own() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[1])));
+    cluster.stabilize_until(|cluster| members(cluster, 1) == "voters {2 3}");
+    let settled = cluster.engine(1).last_log_id().index.0;
+    cluster.flush(1);
+    assert!(cluster.deliver(to(&[2])), "node 2 receives the last step");
+    cluster.drop_messages(to(&[3]));
+    cluster.flush(2);
+    cluster.drop_messages(to(&[3]));
+    while cluster.deliver(to(&[1])) {}
+    assert!(cluster.commit(1) < settled, "nodes 1 and 2 have it, and 1 does not count");
+}
+
+// ---- 4.2.3 disruptive servers ---------------------------------------------------------------------------------------
+
+#[test]
+fn s4_2_3_a_server_that_was_removed_does_not_campaign() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[3])));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 3), "voters {1 2}", "it has learned that it is out");
+    assert_eq!(cluster.engine(3).poll_timeout(), None);
+    assert_eq!(cluster.role(3), RoleKind::Learner);
+}
+
+#[test]
+fn s4_2_3_a_server_that_was_removed_and_does_not_know_it_is_not_listened_to() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.cut = vec![3];
+    cluster.change(1, 7, ChangeMembers::RemoveVoters(ids(&[3])));
+    cluster.stabilize();
+    cluster.cut = Vec::new();
+    let term = cluster.term(1);
+    for _ in 0..5 {
+        cluster.timeout(3);
+        cluster.stabilize();
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+    assert_eq!((cluster.role(1), cluster.term(1)), (RoleKind::Leader, term));
+    assert!(cluster.trace.contains("refuse_peer"), "{}", cluster.trace);
+}
+
+// ---- 4.3 arbitrary changes using joint consensus --------------------------------------------------------------------
+
+#[test]
+fn s4_3_one_call_leads_from_any_voters_to_any_others() {
+    let mut cluster = led(&[1, 2, 3, 4, 5], &[6, 7, 8, 9, 10]);
+    cluster.propose(1, 1, "a");
+    cluster.change(1, 7, replace(&[1, 2, 3, 4, 5], &[6, 7, 8, 9, 10]));
+    cluster.stabilize();
+    let leader = (6..=10).find(|id| cluster.role(*id) == RoleKind::Leader).expect("one of the new ones leads");
+    cluster.propose(leader, 2, "b");
+    cluster.stabilize();
+    for id in 6..=10 {
+        assert_eq!(members(&cluster, id), "voters {6 7 8 9 10}");
+        assert_eq!(cluster.applied(id), ["a", "b"]);
+    }
+    assert!(answers(&cluster, 1).iter().any(|it| it.starts_with("changed #7")));
+}
+
+#[test]
+fn s4_3_joint_consensus_needs_a_majority_of_the_old_and_of_the_new() {
+    for away in [[1, 2], [4, 5]] {
+        let mut cluster = led(&[3, 1, 2], &[4, 5]);
+        if away == [1, 2] {
+            cluster.crash(1);
+            cluster.elect(3);
+            cluster.restart(1);
+            cluster.elapse(2 * HEARTBEAT);
+            cluster.stabilize();
+        }
+        let leader = if away == [1, 2] { 3 } else { 1 };
+        let old: &[u64] = if away == [1, 2] { &[1, 2] } else { &[2, 3] };
+        cluster.change(leader, 7, replace(old, &[4, 5]));
+        cluster.stabilize_until(|cluster| cluster.engine(leader).membership().is_joint());
+        let joint = cluster.engine(leader).last_log_id().index.0;
+        cluster.cut = away.to_vec();
+        cluster.stabilize();
+        assert!(cluster.commit(leader) < joint, "without {away:?} the joint membership is not committed");
+        cluster.cut = Vec::new();
+        cluster.elapse(2 * HEARTBEAT);
+        cluster.stabilize();
+        assert!(cluster.commit(leader) >= joint);
+    }
+}
+
+#[test]
+fn s4_3_a_new_leader_ends_what_its_predecessor_began() {
+    // Whatever step the leader dies at, and whoever leads then, the change ends; nobody asks for it again.
+    let mut ended = std::collections::BTreeSet::new();
+    for (steps, lost) in (0..60).flat_map(|steps| [(steps, false), (steps, true)]) {
+        let mut cluster = led(&[1, 2, 3], &[4, 5]);
+        cluster.change(1, 7, replace(&[1, 2], &[4, 5]));
+        for _ in 0..steps {
+            (1..=5).for_each(|id| {
+                cluster.flush(id);
+            });
+            cluster.deliver(|_| true);
+        }
+        cluster.crash(1);
+        if lost {
+            cluster.drop_messages(|envelope| envelope.from.node == NodeId(1));
+        }
+        cluster.stabilize();
+        let heir = (2..=5).find(|id| cluster.role(*id) == RoleKind::Leader);
+        if heir.is_none() {
+            let voters: Vec<u64> =
+                (2..=5).filter(|id| cluster.engine(*id).membership().is_voter(NodeId(*id))).collect();
+            for _ in 0..4 {
+                for id in &voters {
+                    if !voters.iter().any(|id| cluster.role(*id) == RoleKind::Leader) {
+                        cluster.timeout(*id);
+                        cluster.stabilize();
+                    }
+                }
+            }
+        }
+        cluster.elapse(3 * HEARTBEAT);
+        cluster.stabilize();
+        let leader = (2..=5)
+            .find(|id| cluster.role(*id) == RoleKind::Leader)
+            .unwrap_or_else(|| panic!("after {steps} steps ({lost}):\n{}", cluster.trace));
+        ended.insert(members(&cluster, leader));
+        assert!(
+            cluster.engine(leader).membership().goal().is_none(),
+            "after {steps} steps: {}",
+            members(&cluster, leader)
+        );
+    }
+    let ways: Vec<&str> = ended.iter().map(String::as_str).collect();
+    assert_eq!(ways, ["voters {1 2 3}", "voters {3 4 5}"], "it has ended, or was never known to anybody else");
+}
+
+#[test]
+fn s4_3_a_voter_may_stay_as_a_learner() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    let patience = Duration::from_secs(1);
+    let change = ChangeMembers::RemoveVoters(ids(&[3]));
+    cluster.request(1, 7, ChangeRequest { change, retain: true, patience, preconditions: Preconditions::default() });
+    cluster.stabilize();
+    cluster.propose(1, 1, "a");
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 3), "voters {1 2} learners {3}");
+    assert_eq!((cluster.role(3), cluster.applied(3)), (RoleKind::Learner, vec!["a"]));
+}
+
+// ---- what callers are told ------------------------------------------------------------------------------------------
+
+#[test]
+fn a_follower_changes_nothing() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(2, 7, ChangeMembers::RemoveVoters(ids(&[3])));
+    assert_eq!(answers(&cluster, 2), ["refused #7: the node that was asked does not lead; try again"]);
+}
+
+#[test]
+fn a_precondition_that_does_not_hold_is_told_with_what_is() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    let last = cluster.engine(1).last_log_id();
+    let (at, term) = (cluster.engine(1).status().membership_at, Term(cluster.term(1)));
+    let right = Preconditions { term: Some(term), last: Some(last), membership: Some(at) };
+    let other = LogId::new(9, 9);
+    let cases = [
+        (Preconditions { term: Some(Term(9)), ..right }, format!("the leader's term is {term}")),
+        (Preconditions { last: Some(other), ..right }, format!("the last entry is {last}")),
+        (Preconditions { membership: Some(other), ..right }, format!("the members are those of entry {at}")),
+    ];
+    let request = |preconditions| ChangeRequest {
+        change: ChangeMembers::RemoveVoters(ids(&[3])),
+        retain: false,
+        patience: Duration::ZERO,
+        preconditions,
+    };
+    for (preconditions, actual) in cases {
+        cluster.request(1, 7, request(preconditions));
+        let expected = format!("refused #7: a precondition does not hold: {actual}");
+        assert_eq!(answers(&cluster, 1).last(), Some(&expected.as_str()));
+    }
+    cluster.request(1, 8, request(right));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 2), "voters {1 2}");
+}
+
+#[test]
+fn nothing_to_change_is_answered_at_once() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[2])));
+    assert_eq!(answers(&cluster, 1), ["changed #7: 0/1"]);
+}
+
+#[test]
+fn an_address_changes_in_one_step() {
+    let mut cluster = led(&[1, 2, 3], &[]);
+    let elsewhere = Node { address: "elsewhere".into() };
+    cluster.change(1, 7, ChangeMembers::SetNodes([(NodeId(2), elsewhere.clone())].into()));
+    cluster.stabilize();
+    for id in 1..=3 {
+        assert_eq!(cluster.engine(id).membership().nodes()[&NodeId(2)], elsewhere);
+    }
+    assert!(answers(&cluster, 1)[0].starts_with("changed #7"));
+}
