@@ -306,7 +306,7 @@ impl<D: Disk> Log<D> {
         file.write_all_at(bytes, offset).during("write", path)?;
         self.active.stated = self.active.synced;
         self.active.end += bytes.len() as u64;
-        mutate!(log_flush_without_sync, return Ok(self.publish(batch, offset)));
+        mutate!(log_flush_without_sync, self.publish(batch, offset); return Ok(()));
         mutate!(log_failed_sync_tried_again, self.active.file.sync_data().ok());
         self.active.file.sync_data().during("sync", &self.active.path)?;
         self.active.synced = self.active.end;
