@@ -6,14 +6,11 @@
 
 use std::path::PathBuf;
 
-use outrigger_log::{Disk, FaultyDisk};
+use outrigger_log::{Disk, FaultyDisk, Frames};
 
 use crate::rng::Rng;
 
-/// The unit of a disk, in bytes; every group begins on one.
-const SECTOR: usize = 512;
-/// The least that a frame has of fields and their checksum, in bytes.
-const FRAME: u64 = 52;
+const SECTOR: usize = Frames::SECTOR;
 
 /// Sectors as they were.
 #[derive(Debug)]
@@ -81,19 +78,14 @@ pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static 
         return disk.remove(file).ok().map(|()| "segment missing and refused");
     }
     let mut frames = vec![0];
-    let trailer = bytes.len().checked_sub(SECTOR)?;
-    if bytes[trailer..].starts_with(b"OUTRTRAI") {
-        // Behind the magic, the segment's number and its generation: where the footer is.
-        let footer = bytes[trailer + 24..][..8].try_into().map(u64::from_le_bytes).ok()?;
-        frames.extend([trailer as u64, footer]);
-    }
-    let offset = *rng.pick(&frames) + rng.below(FRAME);
+    frames.extend(Frames::find(bytes)?.seal.into_iter().flat_map(|seal| [seal.trailer, seal.footer]));
+    let offset = *rng.pick(&frames) + rng.below(Frames::BYTES_MIN);
     let bit = u32::try_from(rng.below(8)).unwrap_or_default();
     disk.flip_bit(file, offset, bit).then_some("frame rotten and refused")
 }
 
-/// The sectors at which the groups of a segment begin.
+/// The sectors at which the groups of a segment begin; none, if these are not the bytes of one.
 fn groups(bytes: &[u8]) -> Vec<usize> {
-    let sectors = bytes.chunks(SECTOR).enumerate();
-    sectors.filter(|(_, sector)| sector.starts_with(b"OUTRGRUP")).map(|(place, _)| place).collect()
+    let groups = Frames::find(bytes).map(|frames| frames.groups).unwrap_or_default();
+    groups.iter().filter_map(|group| usize::try_from(group.start).ok()).map(|start| start / SECTOR).collect()
 }
