@@ -34,7 +34,7 @@ const DIRECTORY: &str = "/data";
 /// About what a node's clock shows in the beginning: no step back leads before its zero.
 const FIRST_SHOWN: u64 = 1_000_000 * SECOND;
 /// The cluster that all nodes belong to.
-const CLUSTER: u64 = 7;
+pub(crate) const CLUSTER: u64 = 7;
 
 /// A disk, and what must be on it.
 #[derive(Debug, Default)]

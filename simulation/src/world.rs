@@ -370,6 +370,7 @@ impl World {
         running.runtime.trace.note(now, node, '>', &event);
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
+        running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         running.runtime.order()?;
