@@ -10,6 +10,8 @@ pub struct Frames {
     /// The groups in their order, a footer's included: each from its header to the end of its records, of which a mark has
     /// none.
     pub groups: Vec<Range<u64>>,
+    /// Whether the last group is a mark: it proves that what stands before it was synced.
+    pub is_marked: bool,
     /// Of a sealed segment, its trailer, and the footer that this speaks of, which need not be intact.
     pub seal: Option<Seal>,
 }
@@ -39,8 +41,10 @@ impl Frames {
         };
         let trailer = (segment.len() as u64).checked_sub(SECTOR)?;
         let sealed = Trailer::decode(&segment[size(trailer)..], &header);
+        let groups: Vec<_> = (FIRST_GROUP..trailer).step_by(Self::SECTOR).filter_map(group).collect();
         Some(Self {
-            groups: (FIRST_GROUP..trailer).step_by(Self::SECTOR).filter_map(group).collect(),
+            is_marked: groups.last().is_some_and(|last| last.end - last.start == GROUP_HEADER as u64),
+            groups,
             seal: sealed.map(|sealed| Seal { trailer, footer: sealed.footer_offset }),
         })
     }

@@ -263,6 +263,7 @@ impl<D: Disk> Log<D> {
         if stated == synced || end + segment::SECTOR + footer + room.reserve > room.end {
             return Ok(());
         }
+        mutate!(log_mark_states_nothing, synced = stated);
         let mut mark = Batch::default();
         let bytes = mark.seal(&self.active.header, end, synced);
         let written = self.active.file.write_all_at(bytes, end).during("write", &self.active.path);

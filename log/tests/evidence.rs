@@ -153,7 +153,8 @@ fn a_mark_that_took_the_place_of_a_vote_is_refused() {
     }
     drop(log);
     let image = disk.files()[&segment(1)].clone();
-    assert!(Frames::find(&image).unwrap().groups.contains(&(1_024..1_088)), "a header without records");
+    let frames = Frames::find(&image).unwrap();
+    assert!(frames.groups.contains(&(1_024..1_088)) && !frames.is_marked, "a header without records, not the last");
     assert!(disk.overwrite(&segment(1), 1_536, &image[1_024..1_536]));
     assert_eq!(corruption(disk).offset, 1_536);
 }

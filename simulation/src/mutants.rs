@@ -137,6 +137,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("log_tail_not_written_again", "a start syncs the last group that it finds, which the cache may hold as clean", "TRAPS 39"),
     mutant("log_footer_not_written_again", "a start takes a footer in the cache for durable", "TRAPS 39"),
     mutant("log_damaged_footer_cut", "a segment whose footer is damaged is written to again", "TRAPS 40"),
+    mutant("log_mark_states_nothing", "a log that rests does not say what it has synced", "VERIFICATION 4"),
     mutant("log_run_not_shortened", "a truncation within a run of entries is forgotten", "Raft paper 5.3"),
 ];
 

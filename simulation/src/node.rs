@@ -126,6 +126,10 @@ pub(crate) struct Running {
     pub(crate) working: bool,
     /// When the flush under way began.
     pub(crate) flush_began: Option<u64>,
+    /// When the last flush ended.
+    pub(crate) wrote_at: u64,
+    /// Whether the log rests, and nobody looks whether it may.
+    pub(crate) rests: bool,
     /// Since when it leads, if it does.
     pub(crate) leads_since: Option<u64>,
     /// Its office, while it leads.
@@ -308,6 +312,8 @@ impl Node {
             runtime,
             working: false,
             flush_began: None,
+            wrote_at: now,
+            rests: true,
             leads_since: None,
             office: None,
             armed: None,

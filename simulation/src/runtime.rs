@@ -178,6 +178,11 @@ impl Runtime {
         store.flush()
     }
 
+    /// The log was not written for a while.
+    pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
+        self.store.rest()
+    }
+
     /// Writes everything that waits for the disk: the last words of a node that has halted.
     pub(crate) fn write_all(&mut self) -> Result<(), StorageError> {
         let queued = mem::take(&mut self.queued);

@@ -148,25 +148,24 @@ impl Office {
         Ok(())
     }
 
-    /// The last entry before it began.
-    pub(crate) const fn before(&self) -> LogIndex {
-        self.before
-    }
-
-    /// After a step: what it took in, was not alone, and is not applied stays within bounds; of its bytes are all, and those
-    /// of what came last, in hand.
+    /// After a step: what it took in, was not alone, and is not applied stays within bounds. `in_hand` tells the bytes of
+    /// what stands behind an entry and is not applied, and of what came last.
     pub(crate) fn takes_in(
         &mut self,
         look: &Look,
         terms: &Terms,
-        (bytes, last_bytes): (usize, usize),
+        in_hand: impl FnOnce(LogIndex) -> (usize, usize),
     ) -> Result<(), Violation> {
         let last = look.last.index;
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
+        if taken == 0 {
+            return Ok(());
+        }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
-        let may_be = taken == 0 || held <= limit.max(taken);
+        let may_be = held <= limit.max(taken);
         require!(may_be, Limits, "node {} takes in {taken} entries and has {held} in hand", look.node);
-        let may_hold = taken == 0 || bytes <= terms.limits.uncommitted_bytes_max.max(last_bytes);
+        let (bytes, last_bytes) = in_hand(self.before);
+        let may_hold = bytes <= terms.limits.uncommitted_bytes_max.max(last_bytes);
         require!(may_hold, Limits, "node {} takes in {last_bytes} bytes and has {bytes} in hand", look.node);
         Ok(())
     }
@@ -308,7 +307,7 @@ mod tests {
                 commit: LogIndex(applied),
                 applied: LogIndex(applied),
             };
-            check(office.takes_in(&look, &terms(), (0, 0)))
+            check(office.takes_in(&look, &terms(), |_| (0, 0)))
         };
         let mut office = office();
         assert_eq!(takes_in(&mut office, 14, 3), None, "what was there before is not in hand");
@@ -336,7 +335,7 @@ mod tests {
                 commit: last,
                 applied: last,
             };
-            check(office().takes_in(&look, &terms, bytes))
+            check(office().takes_in(&look, &terms, |before| if before == LogIndex(10) { bytes } else { (0, 0) }))
         };
         assert_eq!(takes_in(1, (100, 30)), None);
         assert_eq!(takes_in(1, (101, 30)), Some(Check::Limits));

@@ -2,7 +2,7 @@
 //! refuse it, or find all that was left; then somebody mends the disk from its mirror.
 //!
 //! Only groups of records are struck that a later header proves to have been synced: in the very last group damage looks
-//! like a tear, which is the known limit of a log without a second copy.
+//! like a tear, which is the known limit of a log without a second copy. A log that has rested has a mark behind that group.
 
 use std::path::PathBuf;
 
@@ -25,11 +25,13 @@ pub(super) struct Damage {
 impl Damage {
     /// Damages something on the disk, if something may be.
     pub(super) fn strike(disk: &FaultyDisk, rng: &mut Rng) -> Option<Self> {
-        let files: Vec<_> = disk.files().into_iter().filter(|(_, bytes)| groups(bytes).len() > 3).collect();
+        let files: Vec<_> = disk.files().into_iter().filter(|(_, bytes)| groups(bytes).0.len() > 3).collect();
         let (file, bytes) = files.get(rng.count(0, files.len().max(1) - 1))?;
-        let groups = groups(bytes);
-        // The last two stay whole: they prove what was synced before them.
-        let first = groups[rng.count(0, groups.len() - 3)];
+        let (groups, is_marked) = groups(bytes);
+        // The last two stay whole: they prove what was synced before them. A mark is enough by itself, and what only that
+        // proves is struck as often as all the rest.
+        let is_last = is_marked && rng.chance(500_000);
+        let first = groups[if is_last { groups.len() - 2 } else { rng.count(0, groups.len() - 3) }];
         let piece = |sector: usize| ((sector * SECTOR) as u64, bytes[sector * SECTOR..][..SECTOR].to_vec());
         let mut damage = Self { name: "bit rotten and refused", file: file.clone(), before: vec![piece(first)] };
         match rng.below(3) {
@@ -84,8 +86,9 @@ pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static 
     disk.flip_bit(file, offset, bit).then_some("frame rotten and refused")
 }
 
-/// The sectors at which the groups of a segment begin; none, if these are not the bytes of one.
-fn groups(bytes: &[u8]) -> Vec<usize> {
-    let groups = Frames::find(bytes).map(|frames| frames.groups).unwrap_or_default();
-    groups.iter().filter_map(|group| usize::try_from(group.start).ok()).map(|start| start / SECTOR).collect()
+/// The sectors at which the groups of a segment begin, and whether the last is a mark; none, if these are not the bytes of one.
+fn groups(bytes: &[u8]) -> (Vec<usize>, bool) {
+    let Some(Frames { groups, is_marked, .. }) = Frames::find(bytes) else { return (Vec::new(), false) };
+    let sectors = groups.iter().filter_map(|group| usize::try_from(group.start).ok()).map(|start| start / SECTOR);
+    (sectors.collect(), is_marked)
 }

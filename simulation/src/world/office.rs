@@ -83,8 +83,7 @@ impl World {
             let before = running.runtime.accepted.before(look.term);
             Office::begin(look.term, before, self.plan.node_ids().filter(|other| *other != id), own)
         });
-        let in_hand = running.runtime.in_hand(look.applied, office.before());
-        office.takes_in(look, &self.terms, in_hand)?;
+        office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),
             Occasion::Word(from, Some(answered)) if is_heard => {
