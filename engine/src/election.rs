@@ -109,7 +109,7 @@ impl Engine {
             self.arm_election(now);
         }
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
-        mutate!(vote_before_flush, return Ok(self.send(from, Message::RequestVoteReply(reply))));
+        mutate!(vote_before_flush, self.send(from, Message::RequestVoteReply(reply)); return Ok(()));
         self.answer_after_vote(from, Message::RequestVoteReply(reply), now);
         Ok(())
     }

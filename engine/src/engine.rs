@@ -451,6 +451,7 @@ impl Engine {
 
     fn handle_applied(&mut self, last: LogIndex) {
         assert!(last <= self.commit_index, "applied {last}, but only {} is committed", self.commit_index);
+        mutate!(late_applied_rewinds if last < self.applied, self.applied = last; return);
         self.applied = self.applied.max(last);
         if let Role::Leader(leader) = &mut self.role {
             mutate!(in_hand_never_freed, return);

@@ -44,7 +44,7 @@ impl Engine {
         mutate!(acknowledges_unverified, end = self.log.last().index);
         let write = self.writes.of_entries(end);
         let message = reply(AppendOutcome::Matched(end));
-        mutate!(acknowledges_unflushed, return Ok(self.send(from, message)));
+        mutate!(acknowledges_unflushed, self.send(from, message); return Ok(()));
         self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Engine {
         mutate!(heartbeat_acknowledges_unflushed, matched = received);
         let reply =
             HeartbeatReply { term: self.vote.term, asked: request.term, round: request.round, received, matched };
-        mutate!(heartbeat_answered_before_term, return Ok(self.send(from, Message::HeartbeatReply(reply))));
+        mutate!(heartbeat_answered_before_term, self.send(from, Message::HeartbeatReply(reply)); return Ok(()));
         self.answer_after_vote(from, Message::HeartbeatReply(reply), now);
         Ok(())
     }

@@ -66,6 +66,7 @@ impl Engine {
             bytes += entry.bytes();
             largest = largest.max(entry.bytes() - Payload::OVERHEAD_BYTES);
         }
+        mutate!(takes_in_any_size, largest = 0);
         if largest > limits.entry_bytes_max {
             return Err(Refusal::EntryTooLarge { bytes: largest, limit: limits.entry_bytes_max });
         }
@@ -75,8 +76,10 @@ impl Engine {
             (in_hand.bytes(), bytes, limits.uncommitted_bytes_max),
             (self.writes.unflushed_bytes(), bytes, limits.unflushed_bytes_max),
         ];
+        mutate!(takes_in_any_count, checks = [checks[1], checks[1], checks[2]]);
+        mutate!(takes_in_any_bytes, checks = [checks[0], checks[0], checks[2]]);
+        mutate!(takes_in_what_disks_do_not, checks = [checks[0], checks[1], checks[1]]);
         for (current, more, limit) in checks {
-            mutate!(takes_in_without_limit, continue);
             // What is larger than the limit by itself passes alone: no limit may refuse it for ever.
             if current > 0 && current + more > limit {
                 return Err(Refusal::Overloaded { current, limit });

@@ -180,6 +180,7 @@ impl Progress {
 
     /// The runtime sent the issued request up to `last`.
     pub(crate) fn sent(&mut self, request: RequestId, last: LogIndex, bytes: usize, round: Round) {
+        mutate!(late_sent_counts, request = self.issued.map_or(request, |(issued, _)| issued));
         let Some((_, is_on_matched)) = self.issued.take_if(|(issued, _)| *issued == request) else { return };
         if last <= self.match_index && self.mode == Mode::Pipeline {
             return; // answered before it was reported sent

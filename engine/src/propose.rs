@@ -35,6 +35,8 @@ impl Engine {
             (follower.forwards.len(), 1, limits.forwards_max),
             (follower.forwards_bytes, bytes, limits.uncommitted_bytes_max),
         ];
+        mutate!(forwards_any_count, checks = [checks[1]; 2]);
+        mutate!(forwards_any_bytes, checks = [checks[0]; 2]);
         if let Some((current, _, limit)) = checks.into_iter().find(|(now, more, max)| *now > 0 && now + more > *max) {
             return self.refuse(token, Refusal::Overloaded { current, limit });
         }

@@ -102,6 +102,7 @@ impl Engine {
     pub(crate) fn handle_read(&mut self, token: Token, now: Instant) {
         mutate!(read_from_anywhere, return self.push(Command::StateMachine(StateMachineRequest::Read { token })));
         let limit = self.config.limits.forwards_max;
+        mutate!(reads_without_limit, limit = usize::MAX);
         match &mut self.role {
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
                 let current = leader.reads_in_hand();
@@ -125,6 +126,7 @@ impl Engine {
 
     pub(crate) fn handle_read_index(&mut self, from: NodeId, term: Term, request: RequestId, now: Instant) -> Handled {
         let limit = self.config.limits.forwards_max;
+        mutate!(questions_without_limit, limit = usize::MAX);
         match &self.role {
             Role::Leader(leader) if term == self.vote.term && leader.reads_in_hand() < limit => {
                 self.await_confirmation(Asker::There(from, request), now);

@@ -19,6 +19,7 @@ impl Engine {
                 let prev = self.log.id_at(prev).expect("next_index is at most one beyond the log");
                 self.next_id += 1;
                 let (epoch, request, bytes_max) = (progress.epoch(), RequestId(self.next_id), limits.append_bytes_max);
+                mutate!(requests_of_any_size, bytes_max = usize::MAX);
                 progress.issue(request, commit);
                 let replicate = Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max };
                 self.commands.push_back(replicate);

@@ -35,6 +35,7 @@ impl Promise {
         if let (Command::SendVote { pre_vote: true, .. }, Command::SendVote { pre_vote: true, .. }) = (later, earlier) {
             return true;
         }
+        mutate!(promises_pile_up, return false);
         let Command::SendMessage { target, message } = later else { return false };
         let Command::SendMessage { target: other, message: before } = earlier else { return false };
         match (message, before) {
@@ -201,6 +202,9 @@ impl Writes {
             self.accepted
         );
         mutate!(flush_counts_for_all, write = self.accepted);
+        mutate!(flush_told_twice_counts_twice if write <= self.flushed && self.flushed < self.accepted,
+            return self.flush(self.flushed.next()));
+        mutate!(late_flush_rewinds if write < self.flushed, self.flushed = write; return);
         self.flushed = self.flushed.max(write);
         while let Some(entries) = self.unflushed.front().filter(|entries| entries.write <= write) {
             assert!(entries.last >= self.flushed_index, "a flush takes the durable log back");

@@ -61,6 +61,7 @@ mod mutation;
 mod disk;
 mod error;
 mod faulty;
+mod frames;
 mod identity;
 mod index;
 mod open;
@@ -80,6 +81,8 @@ pub use disk::{Access, Disk, DiskFile};
 pub use disk::{RealDisk, RealFile, RealLock};
 pub use error::{AppendError, Corruption, DiskError, FlushError, OpenError, PrepareError, ReadError};
 pub use faulty::{Counts, FaultyDisk, FaultyFile, FaultyLock};
+#[doc(hidden)]
+pub use frames::{Frames, Seal};
 pub use identity::Identity;
 pub use open::OpenOptions;
 pub use preparer::Preparer;

@@ -263,6 +263,7 @@ impl<D: Disk> Log<D> {
         if stated == synced || end + segment::SECTOR + footer + room.reserve > room.end {
             return Ok(());
         }
+        mutate!(log_mark_states_nothing, synced = stated);
         let mut mark = Batch::default();
         let bytes = mark.seal(&self.active.header, end, synced);
         let written = self.active.file.write_all_at(bytes, end).during("write", &self.active.path);
@@ -306,7 +307,7 @@ impl<D: Disk> Log<D> {
         file.write_all_at(bytes, offset).during("write", path)?;
         self.active.stated = self.active.synced;
         self.active.end += bytes.len() as u64;
-        mutate!(log_flush_without_sync, return Ok(self.publish(batch, offset)));
+        mutate!(log_flush_without_sync, self.publish(batch, offset); return Ok(()));
         mutate!(log_failed_sync_tried_again, self.active.file.sync_data().ok());
         self.active.file.sync_data().during("sync", &self.active.path)?;
         self.active.synced = self.active.end;

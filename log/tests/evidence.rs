@@ -5,7 +5,9 @@ mod workload;
 
 use std::path::PathBuf;
 
-use outrigger_log::{Corruption, FaultyDisk, GroupId, Log, OpenError, OpenOptions, PrepareError, ReadError, Record};
+use outrigger_log::{
+    Corruption, FaultyDisk, Frames, GroupId, Log, OpenError, OpenOptions, PrepareError, ReadError, Record,
+};
 use workload::{append_entries, directory, flush_entries, observe, tiny};
 
 const GROUP: GroupId = GroupId(1);
@@ -115,7 +117,7 @@ fn a_group_of_another_segment_or_of_an_earlier_life_proves_nothing() {
         let before = observe(&log);
         drop(log);
         // It says that everything before itself was synced, one sector behind the end.
-        assert!(other[2_048..].starts_with(b"OUTRGRUP"));
+        assert!(Frames::find(&other).unwrap().groups.iter().any(|group| group.start == 2_048));
         assert!(disk.overwrite(&segment(sequence), 2_048, &other[2_048..2_560]));
         let log = open(&disk);
         assert_eq!(observe(&log), before);
@@ -128,8 +130,8 @@ fn a_trailer_of_another_segment_or_of_an_earlier_life_proves_nothing_and_is_remo
     for Alike { disk, log, sequence, other } in [another_segment(), earlier_life()] {
         let before = observe(&log);
         drop(log);
+        assert!(Frames::find(&other).unwrap().seal.is_some());
         let trailer = other.last_chunk::<SECTOR>().unwrap();
-        assert!(trailer.starts_with(b"OUTRTRAI"));
         assert!(disk.overwrite(&segment(sequence), SEGMENT - 512, trailer));
         assert_eq!(observe(&open(&disk)), before);
         lose(&disk);
@@ -151,7 +153,8 @@ fn a_mark_that_took_the_place_of_a_vote_is_refused() {
     }
     drop(log);
     let image = disk.files()[&segment(1)].clone();
-    assert!(image[1_024..].starts_with(b"OUTRGRUP\0\0\0\0"), "a group of no bytes");
+    let frames = Frames::find(&image).unwrap();
+    assert!(frames.groups.contains(&(1_024..1_088)) && !frames.is_marked, "a header without records, not the last");
     assert!(disk.overwrite(&segment(1), 1_536, &image[1_024..1_536]));
     assert_eq!(corruption(disk).offset, 1_536);
 }
@@ -181,7 +184,7 @@ fn sealed_without_footer(is_marked: bool) -> FaultyDisk {
         if question == questions { ways - 1 } else { 0 }
     });
     let image = disk.files()[&segment(1)].clone();
-    assert!(image.last_chunk::<SECTOR>().unwrap().starts_with(b"OUTRTRAI"), "the trailer was to be left");
+    assert!(Frames::find(&image).unwrap().seal.is_some(), "the trailer was to be left");
     assert!(image[1_536..15_872].iter().all(|&byte| byte == 0), "and nothing else");
     disk
 }
@@ -212,7 +215,7 @@ fn a_footer_that_confuses_two_runs_is_noticed_when_they_are_read() {
     fill_into(&mut log, &disk, 2);
     drop(log);
     let mut image = disk.files()[&segment(1)].clone();
-    let footer = usize::try_from(u64::from_le_bytes(image[15_872 + 24..][..8].try_into().unwrap())).unwrap();
+    let footer = usize::try_from(Frames::find(&image).unwrap().seal.unwrap().footer).unwrap();
     let record = footer + 64;
     // Behind the record's header: how many groups, the group's number, its state with one term, how many runs, and each
     // with its term, first index, count and offset.

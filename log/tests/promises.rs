@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use outrigger_log::{
-    AppendError, Corruption, FaultyDisk, FlushError, GroupId, Log, LogPosition, OpenError, ReadError, Record, Vote,
+    AppendError, Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, LogPosition, OpenError, ReadError, Record,
+    Vote,
 };
 use workload::{Rng, append_entries, directory, flush_entries, observe, tiny};
 
@@ -181,7 +182,7 @@ fn whichever_sync_fails_what_the_next_process_finds_in_the_cache_is_made_durable
         disk.fail_sync_after(syncs);
         while flush_entries(&mut log, GROUP, &[&[7; 900]]).is_ok() {}
         let files = disk.files();
-        let is_sealed = files[&segment(1)].last_chunk::<512>().is_some_and(|trailer| *trailer != [0; 512]);
+        let is_sealed = Frames::find(&files[&segment(1)]).unwrap().seal.is_some();
         let is_next_used = files[&segment(2)][512..].iter().any(|&byte| byte != 0);
         footers += u32::from(is_sealed && !is_next_used);
         disk.kill();

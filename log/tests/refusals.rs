@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use outrigger_log::{
-    Disk, DiskFile, FaultyDisk, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, ReadError, Record,
+    Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, ReadError,
+    Record, Seal,
 };
 use workload::{append_entries, directory, flush_entries, tiny};
 
@@ -145,18 +146,14 @@ fn a_missing_file_is_refused() {
 #[test]
 fn damage_to_what_was_synced_before_use_is_refused() {
     let whole = some_log();
-    let newest = whole.files()[&segment(4)].len() as u64;
     // The first sector of a sealed and of the newest segment, a trailer, a footer behind it, the identity.
-    let trailer_of_4 = newest - 512;
-    let footer_of_4 = u64::from_le_bytes(
-        whole.files()[&segment(4)][usize::try_from(trailer_of_4).unwrap() + 24..][..8].try_into().unwrap(),
-    );
+    let Seal { trailer, footer } = Frames::find(&whole.files()[&segment(4)]).unwrap().seal.unwrap();
     let places = [
         (segment(1), 20),
         (segment(5), 40),
-        (segment(4), trailer_of_4 + 9),
-        (segment(4), footer_of_4 + 10),
-        (segment(4), footer_of_4 + 150),
+        (segment(4), trailer + 9),
+        (segment(4), footer + 10),
+        (segment(4), footer + 150),
         (directory().join("identity"), 20),
     ];
     for (path, offset) in places {

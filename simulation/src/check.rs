@@ -21,12 +21,14 @@ mod lanes;
 pub(crate) mod office;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use choice::{Checks, UnknownCheck};
 pub(crate) use clients::ClientJudge;
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
 pub(crate) use office::{Office, Terms};
+pub(crate) use waiting::Waiting;
 
 /// The properties that are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -15,7 +15,8 @@ use std::collections::BTreeSet;
 
 use bytes::{BufMut, BytesMut};
 use outrigger::engine::{Message, NodeId};
-use outrigger::network::{codec, frame};
+use outrigger::network::handshake::Hello;
+use outrigger::network::{Local, codec, frame};
 
 use crate::count::{Counts, note};
 use crate::plan::{Plan, Trouble};
@@ -202,6 +203,14 @@ impl std::fmt::Display for Network {
         f.write_str("links cut:")?;
         self.cut.iter().try_for_each(|(from, target)| write!(f, " {from}\u{2192}{target}"))
     }
+}
+
+/// Whether a node talks to who calls, by the first frame of that connection.
+pub(crate) fn is_let_in(local: &Local, caller: &Local, target: NodeId) -> bool {
+    let mut buffer = frame::FrameBuffer::default();
+    Hello::new(caller, target).encode(&mut buffer).expect("a hello without an address fits");
+    let frame = frame::split(&mut BytesMut::from(&buffer.to_vec()[..]), frame::BODY_BYTES_MAX).expect("a whole frame");
+    Hello::decode(frame.expect("a frame as long as it was encoded")).is_ok_and(|hello| hello.check(local, None).is_ok())
 }
 
 /// The message that was encoded to these bytes.

@@ -34,7 +34,7 @@ const DIRECTORY: &str = "/data";
 /// About what a node's clock shows in the beginning: no step back leads before its zero.
 const FIRST_SHOWN: u64 = 1_000_000 * SECOND;
 /// The cluster that all nodes belong to.
-const CLUSTER: u64 = 7;
+pub(crate) const CLUSTER: u64 = 7;
 
 /// A disk, and what must be on it.
 #[derive(Debug, Default)]
@@ -126,6 +126,10 @@ pub(crate) struct Running {
     pub(crate) working: bool,
     /// When the flush under way began.
     pub(crate) flush_began: Option<u64>,
+    /// When the last flush ended.
+    pub(crate) wrote_at: u64,
+    /// Whether the log rests, and nobody looks whether it may.
+    pub(crate) rests: bool,
     /// Since when it leads, if it does.
     pub(crate) leads_since: Option<u64>,
     /// Its office, while it leads.
@@ -308,6 +312,8 @@ impl Node {
             runtime,
             working: false,
             flush_began: None,
+            wrote_at: now,
+            rests: true,
             leads_since: None,
             office: None,
             armed: None,

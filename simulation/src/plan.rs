@@ -270,6 +270,8 @@ impl Plan {
 fn draw_limits(rng: &mut Rng) -> Limits {
     let mut limits = Limits::default();
     if rng.chance(500_000) {
+        // Some of the clients' writes are larger.
+        limits.entry_bytes_max = 2_500;
         limits.append_bytes_max = rng.count(1, 500);
         limits.inflight_requests_max = rng.count(1, 6);
         limits.inflight_bytes_max = rng.count(1, 2000);

@@ -21,7 +21,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::FaultyDisk;
 
 use crate::by_node::ByNode;
-use crate::check::{Lanes, Violation, require};
+use crate::check::{Lanes, Violation, Waiting, require};
 use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Machine};
 use crate::plan::Plan;
@@ -97,6 +97,10 @@ pub(crate) struct Runtime {
     sends: u64,
     /// The order of all lanes.
     lanes: Lanes,
+    /// What waits for the engine.
+    pub(crate) waiting: Waiting,
+    /// How many votes the last flush has made durable.
+    pub(crate) votes_flushed: usize,
 }
 
 impl Runtime {
@@ -129,7 +133,9 @@ impl Runtime {
             sending: ByNode::default(),
             ended: Vec::new(),
             sends: 0,
-            lanes: Lanes::new(plan.limits.unflushed_bytes_max),
+            lanes: Lanes::new(&plan.limits),
+            waiting: Waiting::default(),
+            votes_flushed: 0,
         }
     }
 
@@ -148,6 +154,7 @@ impl Runtime {
         self.write_in_flight()?;
         let writes = mem::take(&mut self.in_flight);
         self.lanes.flushed(&writes);
+        self.votes_flushed = writes.iter().filter(|write| matches!(write, Command::SaveVote { .. })).count();
         writes.iter().for_each(|write| self.durable.write(write));
         let last = writes.iter().rev().find_map(write_id);
         Ok(last.expect("a flush was begun for a write that has an id"))
@@ -171,6 +178,11 @@ impl Runtime {
         store.flush()
     }
 
+    /// The log was not written for a while.
+    pub(crate) fn rest(&mut self) -> Result<(), StorageError> {
+        self.store.rest()
+    }
+
     /// Writes everything that waits for the disk: the last words of a node that has halted.
     pub(crate) fn write_all(&mut self) -> Result<(), StorageError> {
         let queued = mem::take(&mut self.queued);
@@ -192,6 +204,16 @@ impl Runtime {
     pub(crate) fn remembers(&self, peer: Peer) -> bool {
         let is_it = |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if *saved == peer);
         self.durable.met(peer.node) == Some(peer.incarnation) || self.in_flight.iter().chain(&self.queued).any(is_it)
+    }
+
+    /// The bytes of the entries behind this one that are not applied, and of the last batch of them.
+    pub(crate) fn in_hand(&mut self, applied: LogIndex, before: LogIndex) -> (usize, usize) {
+        self.lanes.in_hand(applied, before)
+    }
+
+    /// Whether the state machine's lane takes whatever it is given at once.
+    pub(crate) const fn has_room(&self) -> bool {
+        !self.apply_waits
     }
 
     /// The entry at an index of the log.
@@ -336,6 +358,7 @@ impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
         self.notes.extend(note(&command));
+        self.waiting.ends(&command);
         match command {
             Command::SaveVote { .. }
             | Command::SavePeer { .. }

@@ -48,6 +48,8 @@ use queue::Queue;
 
 /// Whoever asks to initialize is not a client.
 const NOBODY: Token = Token(0);
+/// A log that was not written for so long rests: as long as in production, for who is in no hurry.
+const REST_AFTER: u64 = 100 * MILLISECOND;
 
 /// One history while it happens.
 #[derive(Debug)]
@@ -242,6 +244,7 @@ impl World {
             Happening::Request { node, life, event } => self.request(node, life, event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
+            Happening::Rest { node, life } => self.rest(node, life)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
             Happening::Ask { client } => self.ask(client),
@@ -315,14 +318,42 @@ impl World {
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let (now, patience) = (self.now, self.rest_after());
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.flush_began = None;
+        running.wrote_at = now;
+        let rested = std::mem::take(&mut running.rests);
         let event = match running.runtime.end_flush() {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
+        if rested {
+            self.queue.put(now + patience, Happening::Rest { node, life });
+        }
         self.echo(node, life, &event);
         self.step(node, event)
+    }
+
+    /// For how long a log is not written before it rests.
+    fn rest_after(&self) -> u64 {
+        REST_AFTER / u64::from(self.plan.hurry)
+    }
+
+    /// A log that was not written for a while rests, once; else somebody looks again when it may be.
+    fn rest(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let (now, patience) = (self.now, self.rest_after());
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        let (wrote_at, is_writing) = (running.wrote_at, running.flush_began.is_some());
+        if is_writing || now < wrote_at + patience {
+            let due = if is_writing { now } else { wrote_at } + patience;
+            self.queue.put(due, Happening::Rest { node, life });
+            return Ok(());
+        }
+        running.rests = true;
+        match running.runtime.rest() {
+            Ok(()) => Ok(()),
+            Err(error) => self.step(node, Event::StorageFailed { reason: error.reason }),
+        }
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -370,6 +401,7 @@ impl World {
         running.runtime.trace.note(now, node, '>', &event);
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
+        running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         running.runtime.order()?;

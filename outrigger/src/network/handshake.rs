@@ -266,19 +266,23 @@ impl Hello {
     /// The first thing that does not fit.
     pub fn check(&self, local: &Local, dialled: Option<NodeId>) -> Result<(), Rejection> {
         let (ours, theirs) = (local.cluster, self.cluster);
+        mutate!(other_cluster_heard, theirs = ours);
         if ours != theirs {
             return Err(Rejection::Cluster { ours, theirs });
         }
         if let Some(asked) = dialled.filter(|asked| *asked != self.peer.node) {
             return Err(Rejection::WrongNode { asked, found: self.peer.node });
         }
-        if self.target != local.peer.node {
+        let target = self.target;
+        mutate!(call_for_another_answered, target = local.peer.node);
+        if target != local.peer.node {
             return Err(Rejection::WrongNode { asked: self.target, found: local.peer.node });
         }
         if self.peer.node == local.peer.node {
             return Err(Rejection::OwnId { node: local.peer.node });
         }
         let (ours, theirs) = (local.genesis, self.genesis);
+        mutate!(other_genesis_heard, theirs = ours);
         if ours != theirs && ours != 0 && theirs != 0 {
             return Err(Rejection::Genesis { ours, theirs });
         }

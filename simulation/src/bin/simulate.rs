@@ -47,7 +47,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   simulate --mutant vote_twice --seed 4 --diagram 4.svg
   simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
 struct Arguments {
-    /// How many seeds to try, 1 or more [default: 1000; 500 for each mutant]
+    /// How many seeds to try, 1 or more [default: 1000; as many for each mutant]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
     /// The first seed: 0 to 2^64 - 1, less the number of seeds
@@ -100,15 +100,12 @@ struct Arguments {
 
 /// So many failures are shrunk; more are shown as they are.
 const SHRUNK_MAX: usize = 3;
-/// How many seeds are tried.
+/// How many seeds are tried, and a mutant has to live through.
 const SEEDS: u64 = 1000;
-/// How many seeds a mutant has to live through.
-const SEEDS_FOR_MUTANT: u64 = 500;
 
 impl Arguments {
     fn seeds(&self) -> std::ops::Range<u64> {
-        let is_trial = self.mutants || self.mutant.is_some();
-        let count = self.seeds.unwrap_or(if is_trial { SEEDS_FOR_MUTANT } else { SEEDS });
+        let count = self.seeds.unwrap_or(SEEDS);
         let (first, count) = self.seed.map_or((self.start_seed, count), |seed| (seed, 1));
         first..first.saturating_add(count)
     }

@@ -2,7 +2,9 @@
 //!
 //! The driver keeps commands that found no room, and what it keeps it could mix up, or keep for too long.
 
-use outrigger::engine::{Batch, Body, Command, Epoch, LogIndex, NodeId, RequestId, Term, WriteId};
+use std::collections::VecDeque;
+
+use outrigger::engine::{Batch, Body, Command, Epoch, Limits, LogIndex, NodeId, Payload, RequestId, Term, WriteId};
 
 use super::{Check, Violation};
 use crate::by_node::ByNode;
@@ -30,18 +32,24 @@ pub(crate) struct Lanes {
     unflushed_bytes: usize,
     /// Beyond this many nothing more may be handed to it.
     unflushed_bytes_max: usize,
+    /// How large a command may be.
+    entry_bytes_max: usize,
+    /// The last index and the bytes of each batch that was handed to the log lane and is not applied.
+    unapplied: VecDeque<(LogIndex, usize)>,
     /// What contradicts it, once something does.
     broken: Option<Violation>,
 }
 
 impl Lanes {
-    pub(crate) fn new(unflushed_bytes_max: usize) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             write: WriteId(0),
             applied: LogIndex::ZERO,
             streams: ByNode::default(),
             unflushed_bytes: 0,
-            unflushed_bytes_max,
+            unflushed_bytes_max: limits.unflushed_bytes_max,
+            entry_bytes_max: limits.entry_bytes_max,
+            unapplied: VecDeque::new(),
             broken: None,
         }
     }
@@ -66,7 +74,17 @@ impl Lanes {
                 return false;
             }
         }
-        let Command::AppendInputEntries { batches, .. } = command else { return true };
+        let batches = match command {
+            Command::AppendInputEntries { batches, .. } => batches,
+            Command::TruncateLog { after, .. } => {
+                self.unapplied.retain(|(last, _)| *last <= after.index);
+                return true;
+            }
+            _ => return true,
+        };
+        self.unapplied.extend(batches.iter().map(|batch| (batch.last().index, batch.bytes())));
+        let (largest, at_most) = (batches.iter().map(largest).max().unwrap_or_default(), self.entry_bytes_max);
+        self.require(largest <= at_most, Check::Limits, || format!("a command of {largest} bytes is in {command}"));
         let (held, limit) = (self.unflushed_bytes, self.unflushed_bytes_max);
         self.unflushed_bytes += bytes(batches);
         // A new leader's first entry asks nobody.
@@ -83,6 +101,16 @@ impl Lanes {
                 self.unflushed_bytes -= bytes(batches);
             }
         }
+    }
+
+    /// The bytes of the batches behind `before` that are not applied, and of the last of them.
+    pub(crate) fn in_hand(&mut self, applied: LogIndex, before: LogIndex) -> (usize, usize) {
+        while self.unapplied.front().is_some_and(|(last, _)| *last <= applied) {
+            self.unapplied.pop_front();
+        }
+        let first = self.unapplied.partition_point(|(last, _)| *last <= before);
+        let mut bytes = self.unapplied.range(first..).map(|(_, bytes)| *bytes);
+        (bytes.clone().sum(), bytes.next_back().unwrap_or_default())
     }
 
     /// Entries are handed to the state machine.
@@ -127,16 +155,27 @@ fn bytes(batches: &[Batch]) -> usize {
     batches.iter().map(Batch::bytes).sum()
 }
 
+/// The bytes of the largest command of a batch.
+fn largest(batch: &Batch) -> usize {
+    let commands = batch.entries().iter().filter(|entry| matches!(entry.body, Body::Command(_)));
+    commands.map(|entry| entry.bytes() - Payload::OVERHEAD_BYTES).max().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use outrigger::engine::{LogId, LogTime, Payload};
+    use outrigger::engine::{LogId, LogTime};
 
     use super::*;
 
     const ONE: NodeId = NodeId(1);
     const TWO: NodeId = NodeId(2);
+
+    /// So many bytes may wait for the disk.
+    fn limited(unflushed_bytes_max: usize) -> Lanes {
+        Lanes::new(&Limits { unflushed_bytes_max, entry_bytes_max: 13, ..Limits::default() })
+    }
 
     fn append(write: u64, entries: &[Payload]) -> Command {
         let batch = Batch::new(LogId::new(1, write), LogTime(0), Arc::from(entries));
@@ -177,13 +216,13 @@ mod tests {
 
     #[test]
     fn writes_follow_each_other_without_a_gap() {
-        let mut lanes = Lanes::new(usize::MAX);
+        let mut lanes = limited(usize::MAX);
         let saved = Command::SaveCommitted { commit: LogIndex(1) };
         assert!(lanes.writes(Some(WriteId(1)), &saved) && lanes.writes(Some(WriteId(2)), &saved));
         assert!(lanes.writes(None, &saved), "what has no number is in nobody's way");
         assert_eq!(refused(&mut lanes), None);
         for wrong in [2, 4, 1] {
-            let mut lanes = Lanes::new(usize::MAX);
+            let mut lanes = limited(usize::MAX);
             assert!(lanes.writes(Some(WriteId(1)), &saved) && lanes.writes(Some(WriteId(2)), &saved));
             assert!(!lanes.writes(Some(WriteId(wrong)), &saved), "write {wrong} behind 2");
             assert_eq!(refused(&mut lanes), Some(Check::Lanes));
@@ -195,19 +234,19 @@ mod tests {
         let one = [command()];
         let first = append(1, &one);
         let bytes = one[0].bytes();
-        let mut lanes = Lanes::new(bytes);
+        let mut lanes = limited(bytes);
         assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
         assert!(lanes.writes(Some(WriteId(3)), &append(3, &[blank()])), "a new leader's first entry asks nobody");
         assert_eq!(refused(&mut lanes), None, "at the limit, which is not beyond it");
         assert!(!lanes.writes(Some(WriteId(4)), &append(4, &one)));
         assert_eq!(refused(&mut lanes), Some(Check::Limits));
-        let mut lanes = Lanes::new(bytes);
+        let mut lanes = limited(bytes);
         assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
         assert!(
             !lanes.writes(Some(WriteId(3)), &append(3, &[blank(), command()])),
             "only a blank entry alone is first"
         );
-        let mut lanes = Lanes::new(bytes);
+        let mut lanes = limited(bytes);
         assert!(lanes.writes(Some(WriteId(1)), &first) && lanes.writes(Some(WriteId(2)), &append(2, &one)));
         lanes.flushed(&[first]);
         assert!(lanes.writes(Some(WriteId(3)), &append(3, &one)), "what is durable takes no room");
@@ -215,9 +254,35 @@ mod tests {
     }
 
     #[test]
+    fn no_command_is_larger_than_an_entry_may_be() {
+        let mut lanes = limited(usize::MAX);
+        assert!(lanes.writes(Some(WriteId(1)), &append(1, &[blank(), command()])));
+        assert_eq!(refused(&mut lanes), None, "13 bytes");
+        let longer = Payload::command(bytes::Bytes::from_static(b"of more bytes."));
+        lanes.writes(Some(WriteId(2)), &append(2, &[command(), longer]));
+        assert_eq!(refused(&mut lanes), Some(Check::Limits));
+    }
+
+    #[test]
+    fn what_was_written_and_is_not_applied_is_in_hand() {
+        let mut lanes = limited(usize::MAX);
+        for write in 1..=4 {
+            assert!(lanes.writes(Some(WriteId(write)), &append(write, &[command()])));
+        }
+        let bytes = command().bytes();
+        let mut in_hand = |applied, before| lanes.in_hand(LogIndex(applied), LogIndex(before));
+        assert_eq!(in_hand(0, 0), (4 * bytes, bytes));
+        assert_eq!(in_hand(0, 1), (3 * bytes, bytes), "what was there before a term is not in its leader's hand");
+        assert_eq!(in_hand(2, 1), (2 * bytes, bytes));
+        assert!(lanes.writes(Some(WriteId(5)), &Command::TruncateLog { write: WriteId(5), after: LogId::new(1, 3) }));
+        assert_eq!(lanes.in_hand(LogIndex(2), LogIndex(0)), (bytes, bytes));
+        assert_eq!(lanes.in_hand(LogIndex(3), LogIndex(0)), (0, 0));
+    }
+
+    #[test]
     fn entries_are_applied_in_order_and_once() {
         let applied = |first, last| {
-            let mut lanes = Lanes::new(0);
+            let mut lanes = limited(0);
             assert!(lanes.applies(LogIndex(1), LogIndex(3)));
             let follows = lanes.applies(LogIndex(first), LogIndex(last));
             assert_eq!(refused(&mut lanes), (!follows).then_some(Check::Lanes));
@@ -230,7 +295,7 @@ mod tests {
     #[test]
     fn a_stream_goes_on_with_later_requests_of_its_epoch_and_term() {
         let sent = |commands: &[Command]| {
-            let mut lanes = Lanes::new(0);
+            let mut lanes = limited(0);
             lanes.rebuild(vec![(TWO, Epoch(7))]);
             let (last, before) = commands.split_last().unwrap();
             assert!(before.iter().all(|command| lanes.sends(command)));

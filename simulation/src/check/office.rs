@@ -7,15 +7,15 @@
 //!
 //! Time is what the leader's own clock shows: it is judged by what it can know.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use outrigger::engine::{
-    AppendEntries, AppendOutcome, Batch, EngineConfig, Instant, Limits, LogIndex, Message, NodeId, Term,
-};
+use outrigger::engine::{AppendEntries, AppendOutcome, EngineConfig, Instant, Limits, LogIndex, Message, NodeId, Term};
 
 use super::{Violation, require};
 use crate::by_node::ByNode;
 use crate::look::Look;
+use crate::runtime::Effect;
 
 /// What the settings of a cluster say about offices.
 #[derive(Clone, Debug)]
@@ -130,30 +130,67 @@ impl Office {
         sent: &AppendEntries,
         terms: &Terms,
     ) -> Result<(), Violation> {
+        let (bytes, entries) = size(sent);
+        let is_within = bytes <= terms.limits.append_bytes_max || entries == 1;
+        require!(is_within, Limits, "node {node} sends {entries} entries of {bytes} bytes to {to} at once");
         let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
         other.requests += 1;
         if other.requests > 1 {
-            let (others, bytes, limits) = (other.requests - 2, other.bytes, &terms.limits);
-            let has_room = others < limits.inflight_requests_max && bytes < limits.inflight_bytes_max;
+            let (others, before, limits) = (other.requests - 2, other.bytes, &terms.limits);
+            let has_room = others < limits.inflight_requests_max && before < limits.inflight_bytes_max;
             require!(
                 has_room,
                 Limits,
-                "node {node} sends to {to} while {others} requests of {bytes} bytes are under way"
+                "node {node} sends to {to} while {others} requests of {before} bytes are under way"
             );
-            other.bytes += sent.batches.iter().map(Batch::bytes).sum::<usize>();
+            other.bytes += bytes;
         }
         Ok(())
     }
 
-    /// After a step: what it took in, was not alone, and is not applied stays within bounds.
-    pub(crate) fn takes_in(&mut self, look: &Look, terms: &Terms) -> Result<(), Violation> {
+    /// After a step: what it took in, was not alone, and is not applied stays within bounds. `in_hand` tells the bytes of
+    /// what stands behind an entry and is not applied, and of what came last.
+    pub(crate) fn takes_in(
+        &mut self,
+        look: &Look,
+        terms: &Terms,
+        in_hand: impl FnOnce(LogIndex) -> (usize, usize),
+    ) -> Result<(), Violation> {
         let last = look.last.index;
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
+        if taken == 0 {
+            return Ok(());
+        }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
-        let may_be = taken == 0 || held <= limit.max(taken);
+        let may_be = held <= limit.max(taken);
         require!(may_be, Limits, "node {} takes in {taken} entries and has {held} in hand", look.node);
+        let (bytes, last_bytes) = in_hand(self.before);
+        let may_hold = bytes <= terms.limits.uncommitted_bytes_max.max(last_bytes);
+        require!(may_hold, Limits, "node {} takes in {last_bytes} bytes and has {bytes} in hand", look.node);
         Ok(())
     }
+}
+
+/// The bytes and the number of the entries of a request.
+fn size(sent: &AppendEntries) -> (usize, usize) {
+    sent.batches.iter().fold((0, 0), |(bytes, entries), batch| (bytes + batch.bytes(), entries + batch.len()))
+}
+
+/// A flush lets what waited for it leave, and of the answers to the heartbeats of one term only the last: there was one more
+/// to wait for with each vote that is durable now.
+pub(crate) fn answers_after_flush(node: NodeId, effects: &[Effect], votes: usize) -> Result<(), Violation> {
+    let mut answers: BTreeMap<(NodeId, Term), usize> = BTreeMap::new();
+    for effect in effects {
+        if let Effect::Send(to, Message::HeartbeatReply(reply)) = effect {
+            *answers.entry((*to, reply.asked)).or_default() += 1;
+        }
+    }
+    let worst = answers.into_iter().max_by_key(|(_, count)| *count);
+    worst.map_or(Ok(()), |((to, term), count)| {
+        let may_be = count <= votes + 1;
+        require!(may_be, Limits, "node {node} has kept {count} answers to the heartbeats of {to} in term {term}");
+        Ok(())
+    })
 }
 
 #[cfg(test)]
@@ -161,8 +198,8 @@ mod tests {
     use std::sync::Arc;
 
     use outrigger::engine::{
-        AppendEntriesReply, Epoch, HeartbeatReply, Incarnation, LogId, LogTime, Payload, Peer, RequestId, RoleKind,
-        Round, Vote,
+        AppendEntriesReply, Batch, Epoch, HeartbeatReply, Incarnation, LogId, LogTime, Payload, Peer, RequestId,
+        RoleKind, Round, Vote,
     };
 
     use super::*;
@@ -270,7 +307,7 @@ mod tests {
                 commit: LogIndex(applied),
                 applied: LogIndex(applied),
             };
-            check(office.takes_in(&look, &terms()))
+            check(office.takes_in(&look, &terms(), |_| (0, 0)))
         };
         let mut office = office();
         assert_eq!(takes_in(&mut office, 14, 3), None, "what was there before is not in hand");
@@ -279,6 +316,60 @@ mod tests {
         assert_eq!(takes_in(&mut office, 16, 12), None, "what is applied is not in hand");
         assert_eq!(takes_in(&mut office, 26, 16), None, "a proposal that is larger by itself, alone");
         assert_eq!(takes_in(&mut office, 36, 25), Some(Check::Limits), "and not alone");
+    }
+
+    #[test]
+    fn a_leader_takes_in_no_more_bytes_than_it_may_have_in_hand() {
+        let mut terms = terms();
+        terms.limits.uncommitted_bytes_max = 100;
+        let takes_in = |taken: u64, bytes: (usize, usize)| {
+            let last = LogIndex(11 + taken);
+            let look = Look {
+                node: ONE,
+                role: RoleKind::Leader,
+                term: TERM,
+                vote: Vote::default(),
+                leader: Some(ONE),
+                last: LogId { term: TERM, index: last },
+                flushed: last,
+                commit: last,
+                applied: last,
+            };
+            check(office().takes_in(&look, &terms, |before| if before == LogIndex(10) { bytes } else { (0, 0) }))
+        };
+        assert_eq!(takes_in(1, (100, 30)), None);
+        assert_eq!(takes_in(1, (101, 30)), Some(Check::Limits));
+        assert_eq!(takes_in(0, (101, 30)), None, "nothing is taken in");
+        assert_eq!(takes_in(1, (500, 500)), None, "a proposal that is larger by itself, alone");
+        assert_eq!(takes_in(1, (501, 500)), Some(Check::Limits), "and not alone");
+    }
+
+    #[test]
+    fn a_request_carries_as_many_bytes_as_it_may_or_one_entry() {
+        let one = request(TERM, 10);
+        let two = AppendEntries { batches: vec![one.batches[0].clone(), request(TERM, 11).batches[0].clone()], ..one };
+        let sends = |sent: &AppendEntries, append_bytes_max| {
+            let mut terms = terms();
+            terms.limits.append_bytes_max = append_bytes_max;
+            check(office().sends(ONE, NodeId(2), sent, &terms))
+        };
+        let bytes = size(&two).0;
+        assert_eq!(sends(&two, bytes), None);
+        assert_eq!(sends(&two, bytes - 1), Some(Check::Limits));
+        assert_eq!(sends(&request(TERM, 5_000), bytes), None, "a single larger entry travels");
+    }
+
+    #[test]
+    fn answers_to_heartbeats_do_not_pile_up_while_a_disk_is_slow() {
+        let answer = |to, term| {
+            let (asked, round, none) = (Term(term), Round(1), LogIndex(0));
+            let reply = HeartbeatReply { term: TERM, asked, round, received: none, matched: none };
+            Effect::Send(NodeId(to), Message::HeartbeatReply(reply))
+        };
+        let kept = |effects: &[Effect], votes| check(answers_after_flush(ONE, effects, votes));
+        assert_eq!(kept(&[answer(2, 3), answer(3, 3), answer(2, 2)], 0), None, "to others, or to an earlier leader");
+        assert_eq!(kept(&[answer(2, 3), answer(3, 3), answer(2, 3)], 0), Some(Check::Limits));
+        assert_eq!(kept(&[answer(2, 3), answer(2, 3)], 1), None, "another vote came between them");
     }
 
     #[test]

@@ -2,18 +2,15 @@
 //! refuse it, or find all that was left; then somebody mends the disk from its mirror.
 //!
 //! Only groups of records are struck that a later header proves to have been synced: in the very last group damage looks
-//! like a tear, which is the known limit of a log without a second copy.
+//! like a tear, which is the known limit of a log without a second copy. A log that has rested has a mark behind that group.
 
 use std::path::PathBuf;
 
-use outrigger_log::{Disk, FaultyDisk};
+use outrigger_log::{Disk, FaultyDisk, Frames};
 
 use crate::rng::Rng;
 
-/// The unit of a disk, in bytes; every group begins on one.
-const SECTOR: usize = 512;
-/// The least that a frame has of fields and their checksum, in bytes.
-const FRAME: u64 = 52;
+const SECTOR: usize = Frames::SECTOR;
 
 /// Sectors as they were.
 #[derive(Debug)]
@@ -28,11 +25,13 @@ pub(super) struct Damage {
 impl Damage {
     /// Damages something on the disk, if something may be.
     pub(super) fn strike(disk: &FaultyDisk, rng: &mut Rng) -> Option<Self> {
-        let files: Vec<_> = disk.files().into_iter().filter(|(_, bytes)| groups(bytes).len() > 3).collect();
+        let files: Vec<_> = disk.files().into_iter().filter(|(_, bytes)| groups(bytes).0.len() > 3).collect();
         let (file, bytes) = files.get(rng.count(0, files.len().max(1) - 1))?;
-        let groups = groups(bytes);
-        // The last two stay whole: they prove what was synced before them.
-        let first = groups[rng.count(0, groups.len() - 3)];
+        let (groups, is_marked) = groups(bytes);
+        // The last two stay whole: they prove what was synced before them. A mark is enough by itself, and what only that
+        // proves is struck as often as all the rest.
+        let is_last = is_marked && rng.chance(500_000);
+        let first = groups[if is_last { groups.len() - 2 } else { rng.count(0, groups.len() - 3) }];
         let piece = |sector: usize| ((sector * SECTOR) as u64, bytes[sector * SECTOR..][..SECTOR].to_vec());
         let mut damage = Self { name: "bit rotten and refused", file: file.clone(), before: vec![piece(first)] };
         match rng.below(3) {
@@ -81,19 +80,15 @@ pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static 
         return disk.remove(file).ok().map(|()| "segment missing and refused");
     }
     let mut frames = vec![0];
-    let trailer = bytes.len().checked_sub(SECTOR)?;
-    if bytes[trailer..].starts_with(b"OUTRTRAI") {
-        // Behind the magic, the segment's number and its generation: where the footer is.
-        let footer = bytes[trailer + 24..][..8].try_into().map(u64::from_le_bytes).ok()?;
-        frames.extend([trailer as u64, footer]);
-    }
-    let offset = *rng.pick(&frames) + rng.below(FRAME);
+    frames.extend(Frames::find(bytes)?.seal.into_iter().flat_map(|seal| [seal.trailer, seal.footer]));
+    let offset = *rng.pick(&frames) + rng.below(Frames::BYTES_MIN);
     let bit = u32::try_from(rng.below(8)).unwrap_or_default();
     disk.flip_bit(file, offset, bit).then_some("frame rotten and refused")
 }
 
-/// The sectors at which the groups of a segment begin.
-fn groups(bytes: &[u8]) -> Vec<usize> {
-    let sectors = bytes.chunks(SECTOR).enumerate();
-    sectors.filter(|(_, sector)| sector.starts_with(b"OUTRGRUP")).map(|(place, _)| place).collect()
+/// The sectors at which the groups of a segment begin, and whether the last is a mark; none, if these are not the bytes of one.
+fn groups(bytes: &[u8]) -> (Vec<usize>, bool) {
+    let Some(Frames { groups, is_marked, .. }) = Frames::find(bytes) else { return (Vec::new(), false) };
+    let sectors = groups.iter().filter_map(|group| usize::try_from(group.start).ok()).map(|start| start / SECTOR);
+    (sectors.collect(), is_marked)
 }

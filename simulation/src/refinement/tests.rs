@@ -7,8 +7,9 @@ use outrigger::engine::{
     AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Message, NodeId, Payload, RoleKind, Round, Term,
     Vote,
 };
+use outrigger_model::{self as model, Entry};
 
-use super::{After, Note, Refinement};
+use super::{After, Note, Refinement, same_log};
 use crate::check::Check;
 use crate::durable::{Stamp, Stamps};
 use crate::history::History;
@@ -109,6 +110,29 @@ fn a_follower_commits_more_than_it_was_told() {
             change(ahead.then_some(&mut after.look.commit), |commit| *commit = commit.next())
         },
         "",
+    );
+}
+
+/// A candidate commits nothing in any step, so that no action of the model could make these true.
+#[test]
+fn a_commit_index_is_one_too_high() {
+    step(
+        |after| {
+            let campaigns = after.look.role == RoleKind::Candidate && after.look.commit < after.look.last.index;
+            change(campaigns.then_some(&mut after.look.commit), |commit| *commit = commit.next())
+        },
+        "has committed",
+    );
+}
+
+#[test]
+fn a_commit_index_is_one_too_low() {
+    step(
+        |after| {
+            let campaigns = after.look.role == RoleKind::Candidate && after.look.commit > LogIndex(0);
+            change(campaigns.then_some(&mut after.look.commit), |commit| *commit = commit.previous())
+        },
+        "has committed",
     );
 }
 
@@ -276,6 +300,30 @@ fn a_heartbeat_tells_more_than_is_committed() {
 }
 
 #[test]
+fn a_request_tells_more_than_is_committed() {
+    message(
+        |message| {
+            let Message::AppendEntries(append) = message else { return false };
+            append.commit = append.commit.next();
+            true
+        },
+        "tells that",
+    );
+}
+
+#[test]
+fn a_leader_tells_by_itself_more_than_is_committed() {
+    message(
+        |message| {
+            let Message::Committed { commit, .. } = message else { return false };
+            *commit = commit.next();
+            true
+        },
+        "tells that",
+    );
+}
+
+#[test]
 fn entries_are_sent_that_are_not_the_leaders() {
     message(
         |message| {
@@ -284,6 +332,20 @@ fn entries_are_sent_that_are_not_the_leaders() {
             let mut entries: Vec<Payload> = batch.entries().to_vec();
             entries[0] = Payload::command(bytes::Bytes::from_static(b"not its own"));
             *batch = Batch::new(batch.first(), batch.log_time(), Arc::from(entries));
+            true
+        },
+        "not of its log",
+    );
+}
+
+#[test]
+fn entries_are_sent_as_of_another_term() {
+    message(
+        |message| {
+            let Message::AppendEntries(AppendEntries { batches, .. }) = message else { return false };
+            let Some(batch) = batches.first_mut() else { return false };
+            let first = LogId { term: batch.term().next(), ..batch.first() };
+            *batch = Batch::new(first, batch.log_time(), Arc::from(batch.entries()));
             true
         },
         "not of its log",
@@ -346,4 +408,20 @@ fn what_a_node_is_and_holds_is_compared_one_by_one() {
     assert!(flushed.contains("is durable on node 1"), "{flushed}");
     let matched = start(|_, _, matched| matched.push((NodeId(2), LogIndex(1))));
     assert!(matched.contains("knows that 2 holds 1"), "{matched}");
+}
+
+#[test]
+fn two_logs_are_the_same_if_they_have_the_same_terms_and_values_and_length() {
+    let stamp = |term, index, digest| Stamp { id: LogId::new(term, index), log_time: LogTime(0), digest };
+    let log = |entries: &[(usize, u64)]| -> model::Log<u64> {
+        entries.iter().map(|(term, value)| Entry { term: model::Term(*term), value: *value }).collect()
+    };
+    let stamps = Stamps(vec![stamp(1, 1, 7), stamp(2, 2, 8)]);
+    assert!(same_log(&log(&[(1, 7), (2, 8)]), &stamps, 0));
+    assert!(!same_log(&log(&[(1, 7), (1, 8)]), &stamps, 0), "a term");
+    assert!(!same_log(&log(&[(1, 7), (2, 9)]), &stamps, 0), "a value");
+    assert!(!same_log(&log(&[(1, 7)]), &stamps, 0), "an entry less");
+    assert!(!same_log(&log(&[(1, 7), (2, 8), (2, 9)]), &stamps, 0), "an entry more");
+    assert!(!same_log(&log(&[(1, 6), (2, 9)]), &stamps, 1), "what is not known");
+    assert!(same_log(&log(&[(1, 6), (2, 8)]), &stamps, 1), "what is known is not looked at");
 }

@@ -14,6 +14,8 @@ pub(crate) enum Happening {
     Arrive { target: NodeId, from: Peer, message: Option<BytesMut> },
     /// The disk has synced.
     FlushEnds { node: NodeId, life: u64 },
+    /// Somebody looks whether the log was not written for so long that it may rest.
+    Rest { node: NodeId, life: u64 },
     /// The state machine has done a piece of work.
     WorkEnds { node: NodeId, life: u64 },
     /// A peer lane has sent what it was given, by its number.
@@ -50,6 +52,7 @@ impl Happening {
             | Self::Request { node, .. }
             | Self::Arrive { target: node, .. }
             | Self::FlushEnds { node, .. }
+            | Self::Rest { node, .. }
             | Self::WorkEnds { node, .. }
             | Self::SendEnds { node, .. } => Some(*node),
             Self::Ask { .. }

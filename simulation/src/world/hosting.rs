@@ -1,6 +1,6 @@
 //! A user's state machine in the world: each node has one in each of its lives.
 
-use outrigger::engine::NodeId;
+use outrigger::engine::{Limits, NodeId};
 
 use super::World;
 use crate::user::{Commands, Subject};
@@ -8,6 +8,8 @@ use crate::user::{Commands, Subject};
 impl World {
     /// The same world, whose entries carry a user's commands as well.
     pub(crate) fn hosting(mut self, subject: Subject, commands: Commands) -> Self {
+        // Whoever writes a machine need not know of an entry's limit; a command beyond it would be refused for ever.
+        self.plan.limits.entry_bytes_max = Limits::default().entry_bytes_max;
         self.hosted = Some(subject);
         self.workload.commands = Some(commands);
         self

@@ -4,12 +4,15 @@
 use std::time::Duration;
 
 use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId, Peer, RoleKind, Term};
+use outrigger::network::Local;
 
 use super::World;
 use super::happening::Happening;
 use crate::check::{Office, Violation, office, require};
 use crate::count::note;
 use crate::look::Look;
+use crate::network::is_let_in;
+use crate::node::CLUSTER;
 use crate::plan::{MILLISECOND, Trouble};
 use crate::runtime::Effect;
 
@@ -18,6 +21,8 @@ use crate::runtime::Effect;
 pub(super) enum Occasion {
     /// A look at the time.
     Look,
+    /// A flush has ended.
+    Flush,
     /// A word of another node, and the term of the leader whom it answers.
     Word(Peer, Option<Term>),
     /// Anything else.
@@ -28,6 +33,7 @@ impl Occasion {
     pub(super) fn of(event: &Event) -> Self {
         match event {
             Event::Timeout => Self::Look,
+            Event::LogFlushed { .. } => Self::Flush,
             Event::Received { from, message } => Self::Word(*from, message.as_ref().and_then(office::answered)),
             Event::Refused { by, .. } => Self::Word(*by, None),
             _ => Self::Other,
@@ -47,6 +53,11 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (disturbed, now) = (node.disturbed_at, self.now);
         let Some(running) = &mut node.running else { return Ok(()) };
+        let runtime = &running.runtime;
+        runtime.waiting.check(id, &self.plan.limits, runtime.has_room())?;
+        if matches!(occasion, Occasion::Flush) {
+            office::answers_after_flush(id, &runtime.effects, runtime.votes_flushed)?;
+        }
         let is_heard = match occasion {
             Occasion::Word(from, _) if look.role != RoleKind::Halted => {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
@@ -72,7 +83,7 @@ impl World {
             let before = running.runtime.accepted.before(look.term);
             Office::begin(look.term, before, self.plan.node_ids().filter(|other| *other != id), own)
         });
-        office.takes_in(look, &self.terms)?;
+        office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),
             Occasion::Word(from, Some(answered)) if is_heard => {
@@ -106,12 +117,14 @@ impl World {
             return Ok(());
         }
         note(&mut self.faults, "stranger refused");
+        call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation)?;
         let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation };
         let event = Event::Received { from, message: message.cloned() };
         let (before, due, effects) =
             (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
         running.runtime.now = now;
         running.runtime.trace.note(now, id, '>', &event);
+        running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let same = Look::at(id, running.driver.engine()) == before && running.driver.poll_timeout() == due;
         let answers: Vec<Effect> = running.runtime.effects.drain(effects..).collect();
@@ -133,4 +146,24 @@ impl World {
         let delay = node.rng.below(40 * MILLISECOND);
         self.after(delay, Happening::Request { node: id, life, event: event.clone() });
     }
+}
+
+/// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
+fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<(), Violation> {
+    let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None };
+    let (local, call) = (fits(me), fits(Peer { node: caller, incarnation }));
+    let calls = [
+        ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),
+        ("began with other members", Local { genesis: 2, ..call.clone() }, me.node),
+        ("calls another node", call.clone(), NodeId(me.node.0 + 1)),
+        ("has the same id", Local { peer: Peer { node: me.node, incarnation }, ..call.clone() }, me.node),
+    ];
+    // A cluster of one node has nobody who could call it.
+    let lets_in = caller == me.node || is_let_in(&local, &call, me.node);
+    require!(lets_in, Acquaintance, "node {} does not let {caller} in, which says all that it must", me.node);
+    for (what, call, target) in calls {
+        let lets_in = is_let_in(&local, &call, target);
+        require!(!lets_in, Acquaintance, "node {} lets {} in, which {what}", me.node, call.peer);
+    }
+    Ok(())
 }

@@ -87,7 +87,7 @@ mod trial {
         let [steps, states, transitions] = ["steps", "states", "transitions"];
         answer(format_args!("{:<34}{:<22}{steps:>6}{states:>10}{transitions:>12}  bounds", "mutant", "found by"))?;
         let all = TRIALS.iter().map(|(.., mutants)| mutants.len()).sum();
-        let (mut tried, mut found) = (0, 0);
+        let (mut tried, mut found) = (0_usize, 0);
         let mut progress = Progress::new("explore");
         let trials =
             TRIALS.into_iter().flat_map(|(name, bounds, mutants)| mutants.iter().map(move |it| (name, bounds, *it)));
