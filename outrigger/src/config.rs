@@ -75,7 +75,7 @@ pub struct Config {
     /// Members of a running cluster that this node is to be added to, by whom it is not named in an initial cluster:
     /// `1=10.0.0.1:7101,2=10.0.0.2:7101`. It starts with an empty log and waits until a leader sends it one. Read until then
     /// only.
-    #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = "", hide_default_value = true, conflicts_with = "initial_cluster"))]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = ""))]
     pub join: BTreeMap<u64, String>,
 
     /// A leader tells the others so often that it leads. Below the election timeouts.

@@ -1,3 +1,5 @@
+//! What each form of a change comes to, and what cannot be.
+
 use super::*;
 
 fn node(id: u64) -> (NodeId, Node) {
