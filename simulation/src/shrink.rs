@@ -22,6 +22,9 @@ use crate::report::Report;
 /// What stands for every kind of trouble.
 const ALL: &str = "all";
 
+/// No history has as many troubles.
+const NUMBER_MAX: u64 = 1_000_000;
+
 /// What of a history is left out.
 ///
 /// ```
@@ -107,6 +110,22 @@ impl Changes {
         plan.clients = self.clients.unwrap_or(plan.clients);
     }
 
+    /// The numbers of single troubles that are left out of a history and that none of its troubles, of which there are so
+    /// many, has; in words, if there are any.
+    ///
+    /// ```
+    /// use outrigger_simulation::Changes;
+    ///
+    /// let changes = Changes::parse("", None, "1-3,7-9").unwrap();
+    /// assert_eq!(changes.beyond(7).as_deref(), Some("8-9"));
+    /// assert_eq!(changes.beyond(9), None);
+    /// ```
+    #[must_use]
+    pub fn beyond(&self, troubles: u64) -> Option<String> {
+        let beyond: BTreeSet<u64> = self.spared.0.range(troubles + 1..).copied().collect();
+        (!beyond.is_empty()).then(|| Numbers(beyond).to_string())
+    }
+
     pub(crate) fn spares(&self, trouble: u64) -> bool {
         self.spared.0.contains(&trouble)
     }
@@ -151,8 +170,11 @@ impl FromStr for Numbers {
         let mut numbers = BTreeSet::new();
         for run in text.split(',').filter(|run| !run.is_empty()) {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
-            let number = |text: &str| text.trim().parse::<u64>().ok().filter(|number| *number <= 1_000_000);
+            let number = |text: &str| text.trim().parse::<u64>().ok();
             match (number(first), number(last)) {
+                (Some(first), Some(last)) if first < 1 || last > NUMBER_MAX => {
+                    return Err(format!("{run:?} names no trouble: they are numbered from 1 to {NUMBER_MAX}"));
+                }
                 (Some(first), Some(last)) if first <= last => numbers.extend(first..=last),
                 _ => return Err(format!("{run:?} is neither a number nor a range such as 3-7")),
             }

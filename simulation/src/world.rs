@@ -215,6 +215,7 @@ impl World {
             written: self.workload.judge.acknowledged(),
             read,
             unknown,
+            troubles: self.troubles,
             is_excused: self.is_excused,
             is_decided: self.is_decided,
             faults,

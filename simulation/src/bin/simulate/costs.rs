@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use outrigger_simulation::{Checks, History};
+use outrigger_simulation::{Changes, Checks};
 
 use crate::output::{answer, say};
 use crate::progress::Progress;
@@ -21,7 +21,7 @@ struct Measured {
 }
 
 /// Measures, and prints a table.
-pub(crate) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
+pub(crate) fn run(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     let choices = [("light", Checks::LIGHT)].into_iter().chain(Checks::EACH).chain([("all", Checks::ALL)]);
     let mut choices: Vec<_> = choices
         .map(|(name, checks)| Measured { name, checks, steps_per_second: Vec::new(), times_real_time: Vec::new() })
@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<ExitCode> {
         let (turn, measured) = (measurement / count + 1, &mut choices[measurement % count]);
         let part = format!("turn {turn} of {TURNS}, checks {}", measured.name);
         progress.begin(format_args!("{part}: measurement {} of {all}", measurement + 1));
-        let history = |seed| History::new(seed).checks(measured.checks);
+        let history = |seed| arguments.history(seed, changes).checks(measured.checks);
         let outcome = campaign::run(seeds.clone(), arguments.jobs(), history, |outcome| {
             let (tried, before) = (outcome.tried(), measurement as u64 * each);
             progress.show(before + tried, all * each, format_args!("{part}: {tried} of {each} seeds"));
