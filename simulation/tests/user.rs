@@ -255,6 +255,37 @@ fn a_clock_that_is_read_in_apply_is_found() {
     is_found::<Clocked>(Check::Determinism, &["Clocked { last_change: ", "no clock"]);
 }
 
+thread_local! {
+    /// How often the machine below has looked at its clock.
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Reads a clock so coarse that it moves once, after the first look.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct WholeSeconds {
+    last_change: u64,
+}
+
+impl StateMachine for WholeSeconds {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, _: Command) {
+        self.last_change = LOOKS.replace(LOOKS.get() + 1).min(1);
+    }
+}
+
+/// Whoever applies the commands once more comes to what the node holds: to show that as the difference would show none.
+#[test]
+fn a_clock_that_stands_still_again_is_not_shown_as_two_states_that_are_the_same() {
+    let failure = failure_of::<WholeSeconds>();
+    assert_eq!(failure.violation.check, Check::Determinism, "{failure}");
+    let said = failure.to_string();
+    assert_eq!(said.matches("WholeSeconds { last_change: 1 }").count(), 1, "{said}");
+    assert!(said.contains("Applied again just now, the same commands lead to the same; at the time, "), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("a replay may go well")), "{said}");
+}
+
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Lottery;
 
