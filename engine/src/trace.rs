@@ -22,6 +22,10 @@ fn entries(batches: &[Batch]) -> String {
     if batches.is_empty() { "none".into() } else { list(batches) }
 }
 
+fn counted(entries: usize) -> String {
+    if entries == 1 { "1 entry".into() } else { format!("{entries} entries") }
+}
+
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| write!(f, "{name} term {} last {}", it.term, it.last);
@@ -54,7 +58,7 @@ impl Display for Message {
             Self::ReadIndex { term, .. } => write!(f, "read_index term {term}"),
             Self::ReadIndexReply { outcome: Ok(index), .. } => write!(f, "read_index_reply {index}"),
             Self::ReadIndexReply { outcome: Err(refusal), .. } => write!(f, "read_index_reply refused: {refusal}"),
-            Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {} entries", entries.len()),
+            Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {}", counted(entries.len())),
             Self::ProposeReply { outcome: Ok(first), .. } => write!(f, "propose_reply first {first}"),
             Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
         }
@@ -66,7 +70,7 @@ impl Display for Event {
         match self {
             Self::Timeout => write!(f, "timeout"),
             Self::Initialize { membership, .. } => write!(f, "initialize {membership}"),
-            Self::Propose { token, entries } => write!(f, "propose #{token}: {} entries", entries.len()),
+            Self::Propose { token, entries } => write!(f, "propose #{token}: {}", counted(entries.len())),
             Self::Read { token } => write!(f, "read #{token}"),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
