@@ -1,6 +1,10 @@
 //! One look at an engine, from outside: what the checks see of a node after a step.
 
+use std::fmt;
+
 use outrigger::engine::{Engine, LogId, LogIndex, NodeId, RoleKind, Term, Vote};
+
+use crate::words::or;
 
 /// What is to be seen of a node. Taken once a step, so it holds nothing that is dear to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,5 +41,19 @@ impl Look {
 
     pub(crate) fn leads(&self) -> bool {
         self.role == RoleKind::Leader
+    }
+}
+
+/// In a sentence about the node.
+impl fmt::Display for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, role, term, leader, last, flushed, commit, applied, .. } = self;
+        let leader = or(leader.map(|leader| format!("node {leader}")), "nobody");
+        write!(
+            f,
+            "node {node} is a {} in term {term} and knows {leader} as its leader; its log ends with ",
+            role.name()
+        )?;
+        write!(f, "{last}, is durable to {flushed}, committed to {commit} and applied to {applied}")
     }
 }

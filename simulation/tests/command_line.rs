@@ -36,6 +36,51 @@ fn what_is_left_out_does_not_happen() {
     assert!(worse > 10, "only {worse} deaths with everything");
 }
 
+/// What a program is told of each kind of fault, and how a person reads it.
+const FAULTS: [(&str, &str); 18] = [
+    ("message lost", " is lost"),
+    ("message cut off", " is cut off"),
+    ("message doubled", " is doubled, and arrives after "),
+    ("request cut short", " is cut short on the way: "),
+    ("sync slow", " ! has a slow sync, of "),
+    ("send slow", " ms to send to "),
+    ("write short", " ! has a disk of which one of the next writes is cut short"),
+    ("completion told twice", " ! will be told again in "),
+    ("crash before a word", " ! dies before it can say to "),
+    ("crash in the middle of a flush", ", in the middle of a flush"),
+    ("power cut of all at once", "world  ! all nodes lose power at once"),
+    ("power cut in a recovery", " ! loses power while it starts"),
+    ("kill", " ! is killed"),
+    ("pause", " ! is paused for "),
+    ("clock adrift", " ! has a clock that shows "),
+    ("clock leaps ahead", " leaps "),
+    ("clock set back", " is set back "),
+    ("start without room", " ! finds no room on its disk to start"),
+];
+
+#[test]
+fn everything_that_strikes_is_in_the_trace() {
+    let directory = directory_of("strikes");
+    let mut struck = [0; FAULTS.len()];
+    for seed in 8..=20 {
+        let (seed, file) = (seed.to_string(), directory.join("figures.json"));
+        let output = simulate(&["--seed", &seed, "--trace", "--json", file.to_str().expect("text")]);
+        let (trace, figures) = (text(&output.stdout), std::fs::read_to_string(&file).unwrap());
+        for ((fault, told), struck) in FAULTS.iter().zip(&mut struck) {
+            let count = figures.split_once(&format!("\"{fault}\":")).expect("every fault is counted").1;
+            let count: usize = count.split([',', '}']).next().and_then(|count| count.parse().ok()).expect("a number");
+            assert_eq!(trace.matches(told).count(), count, "{told:?} for {fault:?} in seed {seed}");
+            *struck += count;
+        }
+        let parts = trace.matches("world  ! links cut: ").count() + trace.matches("world  ! all links work").count();
+        assert!(parts > 0 && trace.contains("world  ! the faults are over; "), "seed {seed}");
+        assert!(trace.contains("! request #1 is answered: "), "seed {seed}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let never = FAULTS.iter().zip(struck).filter(|(_, struck)| *struck == 0).map(|((fault, _), _)| fault);
+    assert_eq!(never.collect::<Vec<_>>(), Vec::<&&str>::new(), "seeds that show everything");
+}
+
 #[test]
 fn mistakes_are_told_with_what_is_possible() {
     for (arguments, told) in [

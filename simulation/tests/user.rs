@@ -691,6 +691,38 @@ fn who_does_not_ask_the_environment_is_told_so() {
     assert!(without.replay().ends_with("--nocapture # once the test takes Seeds::from_env()"), "{without}");
 }
 
+/// What a child process prints that runs the test of the good machine, with nothing else in the environment.
+fn run_the_good_machine(variable: &str, value: &str) -> String {
+    let mut child = Process::new(std::env::current_exe().unwrap());
+    child.args(["store_survives_everything", "--exact", "--nocapture"]);
+    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "DIAGRAM"] {
+        child.env_remove(format!("OUTRIGGER_{variable}"));
+    }
+    String::from_utf8(child.env(variable, value).output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_test_that_passes_says_what_it_lived_through() {
+    let said = run_the_good_machine("OUTRIGGER_SEEDS", "4");
+    let line = said.lines().find(|line| line.contains("4 histories, ")).unwrap_or_else(|| panic!("{said}"));
+    for part in [" s of virtual time, ", " writes, ", " faults (", " kills and ", " s: all as it must be"] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+    assert!(!said.contains("has failed before"), "{said}");
+    // Whoever replays a failure and sees it go well is told what that means.
+    let replayed = run_the_good_machine("OUTRIGGER_SEED", "3");
+    let words =
+        ["1 history, ", "if this history has failed before, something in the state machine is not deterministic"];
+    assert!(words.iter().all(|words| replayed.contains(words)), "{}", &replayed[replayed.len().saturating_sub(2000)..]);
+}
+
+#[test]
+fn a_drawing_that_cannot_be_written_is_told_by_the_variable_that_asks_for_it() {
+    let file = ("OUTRIGGER_DIAGRAM", "/nowhere/at/all.svg");
+    let said = run_the_test_before(&[("OUTRIGGER_SEEDS", "20"), ("OUTRIGGER_SHRINK_SECONDS", "0"), file]);
+    assert!(said.contains("OUTRIGGER_DIAGRAM: /nowhere/at/all.svg cannot be written: "), "{said}");
+}
+
 #[test]
 fn garbage_in_the_environment_is_named() {
     let said = run_the_test_before(&[("OUTRIGGER_SEEDS", "a few")]);
