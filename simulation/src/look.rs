@@ -57,3 +57,34 @@ impl fmt::Display for Look {
         write!(f, "{last}, is durable to {flushed}, committed to {commit} and applied to {applied}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::is_plain;
+
+    #[test]
+    fn a_node_is_told_in_a_sentence() {
+        let mut look = Look {
+            node: NodeId(2),
+            role: RoleKind::Follower,
+            term: Term(3),
+            vote: Vote::default(),
+            leader: Some(NodeId(1)),
+            last: LogId::new(3, 14),
+            flushed: LogIndex(13),
+            commit: LogIndex(12),
+            applied: LogIndex(11),
+        };
+        assert_eq!(
+            look.to_string(),
+            "node 2 is a follower in term 3 and knows node 1 as its leader; its log ends with 3/14, is durable to 13, \
+             committed to 12 and applied to 11"
+        );
+        look.leader = None;
+        assert!(
+            look.to_string().contains(" and knows nobody as its leader; ") && is_plain(&look.to_string()),
+            "{look}"
+        );
+    }
+}

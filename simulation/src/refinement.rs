@@ -224,8 +224,9 @@ impl Refinement {
         require!(
             unfinished == pending,
             Refinement,
-            "node {} has {unfinished} writes of the model pending, its model {pending}; the step began{}",
+            "node {} has {} pending, as the model counts them, and its model {pending}; the step began{}",
             node(i),
+            counted(unfinished as u64, "write", "writes"),
             writes(notes)
         );
         Ok(())

@@ -15,6 +15,7 @@ use outrigger::engine::{
 
 use super::{Violation, require};
 use crate::by_node::ByNode;
+use crate::count::counted;
 use crate::look::Look;
 
 /// What the settings of a cluster say about offices.
@@ -138,7 +139,7 @@ impl Office {
             require!(
                 has_room,
                 Limits,
-                "node {node} sends to {to} while {others} requests of {bytes} bytes are under way"
+                "node {node} sends to {to} while requests are under way: {others}, of {bytes} bytes"
             );
             other.bytes += sent.batches.iter().map(Batch::bytes).sum::<usize>();
         }
@@ -151,7 +152,13 @@ impl Office {
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
         let may_be = taken == 0 || held <= limit.max(taken);
-        require!(may_be, Limits, "node {} takes in {taken} entries and has {held} in hand", look.node);
+        require!(
+            may_be,
+            Limits,
+            "node {} takes in {}, and has {held} in hand",
+            look.node,
+            counted(taken, "entry", "entries")
+        );
         Ok(())
     }
 }

@@ -237,3 +237,22 @@ impl Workload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+    use crate::words::is_plain;
+
+    #[test]
+    fn a_cluster_that_does_not_converge_is_told_a_node_a_line() {
+        let mut world = World::new(&History::new(9));
+        world.run().expect("all is well");
+        let told = world.state_in_words();
+        let nodes = told.lines().skip(1).filter(|line| line.starts_with("node ") && line.contains(" in term "));
+        assert!(nodes.count() == world.nodes.iter().count() && is_plain(&told), "{told}");
+        assert!(told.starts_with("all clients are served:\n"), "{told}");
+        let beginning = World::new(&History::new(9)).state_in_words();
+        assert!(beginning.contains("\nnode 3 does not run") && is_plain(&beginning), "{beginning}");
+    }
+}
