@@ -29,6 +29,10 @@ fn entries(batches: &[Batch]) -> String {
     if batches.is_empty() { "none".into() } else { list(batches) }
 }
 
+fn counted(entries: usize) -> String {
+    if entries == 1 { "1 entry".into() } else { format!("{entries} entries") }
+}
+
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| write!(f, "{name} term {} last {}", it.term, it.last);
@@ -61,7 +65,7 @@ impl Display for Message {
             Self::ReadIndex { term, .. } => write!(f, "read_index term {term}"),
             Self::ReadIndexReply { outcome: Ok(index), .. } => write!(f, "read_index_reply {index}"),
             Self::ReadIndexReply { outcome: Err(refusal), .. } => write!(f, "read_index_reply refused: {refusal}"),
-            Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {} entries", entries.len()),
+            Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {}", counted(entries.len())),
             Self::ProposeReply { outcome: Ok(first), .. } => write!(f, "propose_reply first {first}"),
             Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
             Self::TimeoutNow { term } => write!(f, "timeout_now term {term}"),
@@ -74,7 +78,7 @@ impl Display for Event {
         match self {
             Self::Timeout => write!(f, "timeout"),
             Self::Initialize { membership, .. } => write!(f, "initialize {membership}"),
-            Self::Propose { token, entries } => write!(f, "propose #{token}: {} entries", entries.len()),
+            Self::Propose { token, entries } => write!(f, "propose #{token}: {}", counted(entries.len())),
             Self::ChangeMembers { token, request } => write!(f, "change_members #{token}: {}", request.change),
             Self::Read { token } => write!(f, "read #{token}"),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),

@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use outrigger::engine::{LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, Vote, VoteResult};
+use outrigger::engine::{LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, VoteResult};
 
 use crate::by_node::ByNode;
 use crate::durable::{Durable, Stamp, Stamps};
 use crate::look::Look;
 use crate::machine::Callers;
+use crate::words;
 
 mod choice;
 mod clients;
@@ -296,7 +297,12 @@ impl Judge {
             .at(id)
             .is_some_and(|seen| seen.term == term && (seen.role == role || seen.role != RoleKind::Leader));
         let forgotten = if same { None } else { node.callers.waiting_behind(commit) };
-        require!(forgotten.is_none(), Answers, "the leader of node {id} has changed, and {forgotten:?} is not told");
+        require!(
+            forgotten.is_none(),
+            Answers,
+            "the leader of node {id} has changed, and {} is not told",
+            words::request(forgotten)
+        );
         require!(applied <= commit, Monotonic, "node {id} applied {applied} and committed {commit}");
         if let Some(before) = self.seen.insert(id, now).filter(|before| before.life == node.life) {
             require!(term >= before.term, Monotonic, "the term of node {id} goes from {} to {term}", before.term);
@@ -342,7 +348,7 @@ impl Judge {
     /// Whoever answers in a term must still know of it after a crash.
     fn spoke(&self, from: NodeId, term: Term, disk: &Durable) -> Result<(), Violation> {
         let kept = disk.vote.term >= term;
-        require!(kept, Promise, "node {from} answers in term {term}, and its disk holds {}", of_disk(disk.vote));
+        require!(kept, Promise, "node {from} answers in term {term}, and its disk holds {}", words::vote(disk.vote));
         Ok(())
     }
 
@@ -355,17 +361,9 @@ impl Judge {
             kept,
             Promise,
             "node {from} votes in term {term} for {candidate}, and its disk holds {}",
-            of_disk(vote)
+            words::vote(vote)
         );
         Ok(())
-    }
-}
-
-/// A vote in words.
-fn of_disk(Vote { term, voted_for }: Vote) -> String {
-    match voted_for {
-        Some(candidate) => format!("a vote in term {term} for {candidate}"),
-        None => format!("term {term} without a vote"),
     }
 }
 

@@ -16,3 +16,8 @@ pub(crate) fn add(counts: &mut Counts, others: &Counts) {
         *counts.entry(name).or_default() += count;
     }
 }
+
+/// So many of something, which is called one way for one and another for any other number.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}

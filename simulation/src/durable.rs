@@ -8,6 +8,7 @@ use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, N
 use outrigger::store::{LogReader, StorageError};
 
 use crate::trace::digest;
+use crate::words;
 
 /// One entry as the checks know it: Log Matching makes its id enough, and that is checked by the digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -182,8 +183,9 @@ impl fmt::Display for Left {
 impl fmt::Display for Durable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { vote, log, commit, peers } = self;
-        write!(f, "term {}, vote {:?}, log to {}", vote.term, vote.voted_for.map(|node| node.0), log.last())?;
+        write!(f, "{}, log to {}", words::vote(*vote), log.last())?;
         write!(f, " ({:016x}), commit {commit}, met", digest(&log.0))?;
+        f.write_str(if peers.is_empty() { " nobody" } else { "" })?;
         peers.iter().try_for_each(|(node, life)| write!(f, " {node}:{:04x}/{}", life.id & 0xffff, life.start))
     }
 }

@@ -4,11 +4,13 @@
 //! whole of a history, so that whatever is read tells which write it comes from.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use outrigger::engine::{Body, LogId, LogIndex, Payload, Token};
 
 use crate::user::Replica;
+use crate::words::or;
 
 /// How many bytes a write takes.
 const WRITE_BYTES: usize = 16;
@@ -60,6 +62,12 @@ impl Write {
     fn decode(bytes: &Bytes) -> Self {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         Self { key: word(0), value: word(8) }
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the write of {} to register {}", self.value, self.key)
     }
 }
 
@@ -128,6 +136,17 @@ pub(crate) enum Answer {
     Unknown,
     /// The register's value, in the state after this index.
     Read(LogIndex, Option<u64>),
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Written(first) => write!(f, "written at {first}"),
+            Self::Refused => f.write_str("not done, and never will be"),
+            Self::Unknown => f.write_str("nobody knows whether it is done"),
+            Self::Read(index, value) => write!(f, "after {index} there is {}", or(*value, "nothing")),
+        }
+    }
 }
 
 /// Callers whose entries were accepted and are not applied.

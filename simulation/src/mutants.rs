@@ -147,6 +147,39 @@ pub fn find(name: &str) -> Option<&'static Mutant> {
     MUTANTS.iter().find(|mutant| mutant.name == name)
 }
 
+/// What to say of a name that no mutant has: with the one that may have been meant, if any is like it.
+///
+/// ```
+/// use outrigger_simulation::mutants::unknown;
+///
+/// assert_eq!(unknown("vote_twise"), "no mutant is called vote_twise; did you mean vote_twice? simulate --list-mutants prints all names");
+/// assert_eq!(unknown("fog"), "no mutant is called fog; simulate --list-mutants prints all names");
+/// ```
+#[must_use]
+pub fn unknown(name: &str) -> String {
+    let near = MUTANTS.iter().map(|mutant| (distance(name, mutant.name), mutant.name)).min();
+    // One letter in three may be wrong.
+    let meant = near.filter(|(distance, meant)| distance * 3 <= meant.len().min(name.len()));
+    let meant = meant.map(|(_, meant)| format!(" did you mean {meant}?")).unwrap_or_default();
+    format!("no mutant is called {name};{meant} simulate --list-mutants prints all names")
+}
+
+/// How many letters must be put in, left out or replaced to make one name of another (Levenshtein 1966). A `-` passes for a
+/// `_`.
+fn distance(one: &str, other: &str) -> usize {
+    let one = one.replace('-', "_");
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, letter) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
+        for (place, meant) in other.bytes().enumerate() {
+            let replaced = diagonal + usize::from(letter != meant);
+            diagonal = row[place + 1];
+            row[place + 1] = replaced.min(diagonal + 1).min(row[place] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 /// Whether this build holds the mutants: it was made with `--cfg outrigger_mutants`.
 #[must_use]
 pub const fn are_built_in() -> bool {
@@ -191,11 +224,14 @@ mod rebuild {
                 cargo.env("RUSTFLAGS", format!("{flags} --cfg outrigger_mutants"))
             }
         };
-        say(&format!(
-            "{binary}: this build has no mutants. One that has is built now, in {}, which may take minutes the first time; \
-             then it does what was asked",
-            target.display()
-        ));
+        let built = target.join(if cfg!(debug_assertions) { "debug" } else { "release" });
+        let built = built.join(format!("{binary}{}", env::consts::EXE_SUFFIX));
+        let (doing, takes) = if built.exists() {
+            ("That one is checked for changes", "")
+        } else {
+            ("One is built now", "; that may take minutes")
+        };
+        say(&format!("{binary}: mutants need a build of their own. {doing}, in {}{takes}", target.display()));
         match become_process(cargo) {
             Ok(code) => ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
             Err(error) => {

@@ -24,6 +24,7 @@ use crate::plan::{Plan, SECOND, Trouble};
 use crate::rng::Rng;
 use crate::runtime::Runtime;
 use crate::trace::{Telling, Trace};
+use crate::words;
 
 mod damage;
 
@@ -196,11 +197,12 @@ impl Node {
         assert!(self.running.is_none() && !self.is_lost, "node {} runs already, or cannot", self.id);
         self.life += 1;
         if self.aside.is_none() {
-            self.fail_to_start(plan)?;
+            self.fail_to_start(plan, now)?;
         }
         let store = match self.open(plan) {
             Err(OpenError::DiskFull(_)) if self.is_full => {
                 note(&mut self.faults, "start without room");
+                self.trace.tell(now, Some(self.id), || "finds no room on its disk to start");
                 return Ok(());
             }
             opened => opened.map_err(|error| self.unrecovered(&error))?,
@@ -209,9 +211,10 @@ impl Node {
     }
 
     /// Starts that come to nothing: the power goes, or the disk is damaged and is mended.
-    fn fail_to_start(&mut self, plan: &Plan) -> Result<(), Violation> {
+    fn fail_to_start(&mut self, plan: &Plan, now: u64) -> Result<(), Violation> {
         while self.rng.chance(100_000) {
             note(&mut self.faults, "power cut in a recovery");
+            self.trace.tell(now, Some(self.id), || "loses power while it starts");
             self.home.disk.power_off_after(self.rng.below(12));
             drop(self.open(plan));
             self.tear();
@@ -221,6 +224,8 @@ impl Node {
             if let Some(damage) = Damage::strike(&self.home.disk, &mut self.rng) {
                 let opened = self.open(plan).ok();
                 self.expect_noticed(opened, damage.name)?;
+                self.trace
+                    .tell(now, Some(self.id), || format!("has a damaged disk ({}), which is mended", damage.name));
                 damage.mend(&self.home.disk);
             }
         }
@@ -268,7 +273,7 @@ impl Node {
         let left = &self.home.left;
         left.ends_as(restored).ok_or_else(|| {
             let (vote, last, commit) = (restored.vote, restored.last, restored.commit);
-            let found = format!("{vote:?}, a log to {last} and commit {commit}");
+            let found = format!("{}, a log to {last} and commit {commit}", words::vote(vote));
             Violation { check: Check::Recovery, reason: format!("node {} finds {found}; it left {left}", self.id) }
         })
     }
@@ -384,7 +389,7 @@ impl Node {
         if was_refused {
             let opened = self.open(plan);
             let refuses = matches!(opened, Err(OpenError::Refused(_)));
-            require!(refuses, Recovery, "node {} starts from a disk with which it was refused: {opened:?}", self.id);
+            require!(refuses, Recovery, "node {} starts from a disk with which it was refused", self.id);
         }
         if let Some((_, own)) = self.aside.take() {
             self.home = own;

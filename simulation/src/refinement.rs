@@ -12,14 +12,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, WriteId};
+use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, Vote, WriteId};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
 use crate::check::{Check, Violation, require};
-use crate::count::{Counts, note};
+use crate::count::{Counts, counted, note};
 use crate::durable::{Stamp, Stamps};
 use crate::look::Look;
+use crate::words::{self, of_model, or};
 
 mod claims;
 #[cfg(test)]
@@ -167,7 +168,7 @@ impl Refinement {
 
     fn take(&mut self, action: &Action<u64>) -> Result<(), Violation> {
         let taken = self.system.apply(action);
-        taken.map_err(|error| Violation { check: Check::Refinement, reason: error.to_string() })?;
+        taken.map_err(|error| Violation { check: Check::Refinement, reason: of_model(&error.to_string()) })?;
         note(&mut self.counts, action.name());
         Ok(())
     }
@@ -182,15 +183,18 @@ impl Refinement {
         let Look { node, role, commit, flushed, last, vote, .. } = after.look;
         let vote = (term(vote.term), vote.voted_for.map(server));
         let owned = (own.current_term, own.voted_for);
-        require!(vote == owned, Refinement, "node {node} has term and vote {vote:?}, its model {owned:?}");
+        let (has, owns) = (promise(vote), promise(owned));
+        require!(vote == owned, Refinement, "node {node} has {has}, its model {owns}");
         let expected = match role {
             RoleKind::Leader => Role::Leader,
             RoleKind::Candidate => Role::Candidate,
             _ => Role::Follower,
         };
-        require!(own.role == expected, Refinement, "node {node} is {}, its model {:?}", role.name(), own.role);
+        let is_same = own.role == expected;
+        require!(is_same, Refinement, "node {node} is {}, its model {}", role.name(), role_name(own.role));
         let same = same_log(&own.log, after.log, after.unchanged);
-        require!(same, Refinement, "the log of node {node} ends with {last}, its model's is {}", own.log);
+        let ends = (own.log.last_term(), own.log.len());
+        require!(same, Refinement, "the log of node {node} ends with {last}, its model's with {}/{}", ends.0, ends.1);
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
@@ -200,7 +204,8 @@ impl Refinement {
             require!(
                 held == Some(index(*matched)),
                 Refinement,
-                "node {node} knows that {other} holds {matched}, its model {held:?}"
+                "node {node} knows that {other} holds {matched}, its model that it holds {}",
+                or(held, "nothing")
             );
         }
         Ok(())
@@ -219,7 +224,10 @@ impl Refinement {
         require!(
             unfinished == pending,
             Refinement,
-            "{i} writes {notes:?}; its model has {pending} pending, not {unfinished}"
+            "node {} has {} pending, as the model counts them, and its model {pending}; the step began{}",
+            node(i),
+            counted(unfinished as u64, "write", "writes"),
+            writes(notes)
         );
         Ok(())
     }
@@ -236,6 +244,32 @@ impl Refinement {
         }
         count
     }
+}
+
+/// A term and the vote in it, in words.
+fn promise((term, voted_for): (model::Term, Option<ServerId>)) -> String {
+    words::vote(Vote { term: outrigger::engine::Term(term.0 as u64), voted_for: voted_for.map(node) })
+}
+
+/// The engine's word for a role of the model.
+const fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => RoleKind::Follower.name(),
+        Role::Candidate => RoleKind::Candidate.name(),
+        Role::Leader => RoleKind::Leader.name(),
+    }
+}
+
+/// The writes that a step began, in words.
+fn writes(notes: &[Note]) -> String {
+    let words = notes.iter().filter_map(|note| match note {
+        Note::Vote(write) => Some(format!(" w{write}: a vote")),
+        Note::Entries(write, count) => Some(format!(" w{write}: {}", counted(*count as u64, "entry", "entries"))),
+        Note::Truncation(write) => Some(format!(" w{write}: a truncation")),
+        Note::Other(write) => Some(format!(" w{write}: what the model does not know")),
+        Note::Unheard | Note::Round | Note::Read(_) => None,
+    });
+    or(words.reduce(|all, next| format!("{all},{next}")), " none")
 }
 
 fn server(node: NodeId) -> ServerId {

@@ -1,10 +1,11 @@
 //! What histories came to: one, or many together.
 
+use std::fmt;
 use std::time::Duration;
 
 use outrigger_model::extended::Action;
 
-use crate::count::{Counts, add};
+use crate::count::{Counts, add, counted};
 
 /// What one history came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Report {
     pub read: u64,
     /// How many requests ended in doubt.
     pub unknown: u64,
+    /// How many troubles there were, struck or spared.
+    pub troubles: u64,
     /// Whether so many disks were lost that the rest was no quorum, and could not be asked to converge.
     pub is_excused: bool,
     /// Whether the check of linearizability came to an end; if not, the order of the log was checked alone.
@@ -45,6 +48,18 @@ impl Report {
     #[must_use]
     pub fn crashes(&self) -> u64 {
         ["power cut", "kill"].iter().filter_map(|kind| self.faults.get(kind)).sum()
+    }
+}
+
+/// One line for people.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, nodes, steps, simulated, leaders, written, read, unknown, .. } = self;
+        let (nodes, steps) = (counted(*nodes, "node", "nodes"), counted(*steps, "step", "steps"));
+        let (leaders, crashes) = (counted(*leaders, "term", "terms"), counted(self.crashes(), "crash", "crashes"));
+        let (writes, reads) = (counted(*written, "write", "writes"), counted(*read, "read", "reads"));
+        write!(f, "seed {seed}: {nodes}, {steps} in {:.1} s, {leaders} with a leader, ", simulated.as_secs_f64())?;
+        write!(f, "{crashes}, {writes}, {reads}, {unknown} in doubt: nothing went wrong")
     }
 }
 
@@ -154,6 +169,21 @@ impl Total {
         let counts = self.faults.iter().chain(&self.actions);
         let never = counts.filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
         never.map(|(name, _)| *name).collect()
+    }
+}
+
+/// One line for people.
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seeds, simulated, written, read, faults, .. } = self;
+        let fault = |name: &str| faults.get(name).copied().unwrap_or(0);
+        let histories = counted(*seeds, "history", "histories");
+        let (writes, reads) = (counted(*written, "write", "writes"), counted(*read, "read", "reads"));
+        let kills = counted(fault("kill"), "kill", "kills");
+        let power_cuts = counted(fault("power cut"), "power cut", "power cuts");
+        let all = counted(faults.values().sum(), "fault", "faults");
+        write!(f, "{histories}, {} s of virtual time, {writes}, {reads}, {all} ", simulated.as_secs())?;
+        write!(f, "({kills} and {power_cuts} among them)")
     }
 }
 

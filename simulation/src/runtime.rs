@@ -279,7 +279,9 @@ impl Runtime {
             Err(error) => return Ok(Some(Event::StorageFailed { reason: error.reason })),
         };
         let found = batches.is_some();
-        require!(found == is_held, Lanes, "{prev} to {last} can be sent: {found}; the log holds them: {is_held}");
+        let does = if found { "sends" } else { "cannot send" };
+        let held = if is_held { "its log holds" } else { "its log does not hold" };
+        require!(found == is_held, Lanes, "node {} {does} {prev} to {last}, which {held}", self.me.node);
         let Some(batches) = batches else { return Ok(Some(Event::ReplicateGone { target, epoch, request })) };
         assert_eq!(batches.is_empty(), prev == last, "{prev} to {last} are as many entries as were found");
         let bytes = batches.iter().map(Batch::bytes).sum();

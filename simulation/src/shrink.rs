@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A history that is left with less is another history, for every draw behind the change is another one. It is as good as
-//! the first if the same check fails in it. What is left out is named, so that it can be replayed.
+//! the first if the same check fails in it, and not much later: whoever reads it would rather meet another kind of trouble
+//! than ten times as many lines. What is left out is named, so that it can be replayed.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,6 +22,12 @@ use crate::report::Report;
 
 /// What stands for every kind of trouble.
 const ALL: &str = "all";
+
+/// By this part of the shortest history that is known to fail, one with less trouble in it may be longer.
+const LONGER: u64 = 4;
+
+/// No history has as many troubles.
+const NUMBER_MAX: u64 = 1_000_000;
 
 /// What of a history is left out.
 ///
@@ -107,6 +114,22 @@ impl Changes {
         plan.clients = self.clients.unwrap_or(plan.clients);
     }
 
+    /// The numbers of single troubles that are left out of a history and that none of its troubles, of which there are so
+    /// many, has; in words, if there are any.
+    ///
+    /// ```
+    /// use outrigger_simulation::Changes;
+    ///
+    /// let changes = Changes::parse("", None, "1-3,7-9").unwrap();
+    /// assert_eq!(changes.beyond(7).as_deref(), Some("8-9"));
+    /// assert_eq!(changes.beyond(9), None);
+    /// ```
+    #[must_use]
+    pub fn beyond(&self, troubles: u64) -> Option<String> {
+        let beyond: BTreeSet<u64> = self.spared.0.range(troubles + 1..).copied().collect();
+        (!beyond.is_empty()).then(|| Numbers(beyond).to_string())
+    }
+
     pub(crate) fn spares(&self, trouble: u64) -> bool {
         self.spared.0.contains(&trouble)
     }
@@ -151,8 +174,11 @@ impl FromStr for Numbers {
         let mut numbers = BTreeSet::new();
         for run in text.split(',').filter(|run| !run.is_empty()) {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
-            let number = |text: &str| text.trim().parse::<u64>().ok().filter(|number| *number <= 1_000_000);
+            let number = |text: &str| text.trim().parse::<u64>().ok();
             match (number(first), number(last)) {
+                (Some(first), Some(last)) if first < 1 || last > NUMBER_MAX => {
+                    return Err(format!("{run:?} names no trouble: they are numbered from 1 to {NUMBER_MAX}"));
+                }
                 (Some(first), Some(last)) if first <= last => numbers.extend(first..=last),
                 _ => return Err(format!("{run:?} is neither a number nor a range such as 3-7")),
             }
@@ -167,6 +193,8 @@ struct Shrinking<'a> {
     live: &'a mut dyn FnMut(Changes) -> Result<Report, Failure>,
     /// The smallest so far.
     best: Failure,
+    /// How many steps the shortest had that failed.
+    shortest: u64,
     /// Answers whether to go on, when it is told what is being tried.
     goes_on: &'a mut dyn FnMut(&Failure) -> bool,
     /// Whether it was told to stop.
@@ -174,7 +202,7 @@ struct Shrinking<'a> {
 }
 
 impl Shrinking<'_> {
-    /// Tries the history with these changes, and keeps them if the same check fails.
+    /// Tries the history with these changes, and keeps them if the same check fails, not much later.
     fn keeps(&mut self, changes: Changes) -> bool {
         self.is_over = self.is_over || !(self.goes_on)(&self.best);
         if self.is_over || changes == *self.best.changes {
@@ -182,8 +210,12 @@ impl Shrinking<'_> {
         }
         match (self.live)(changes) {
             Err(failure) if failure.violation.check == self.best.violation.check => {
-                self.best = failure;
-                true
+                self.shortest = self.shortest.min(failure.steps);
+                let is_kept = failure.steps <= self.shortest + self.shortest / LONGER;
+                if is_kept {
+                    self.best = failure;
+                }
+                is_kept
             }
             Ok(_) | Err(_) => false,
         }
@@ -231,7 +263,8 @@ impl Shrinking<'_> {
     }
 }
 
-/// The smallest history that can be found in which the same check fails. `live` lives through the history with these left
+/// The smallest history that can be found in which the same check fails, and which is hardly longer than the shortest that
+/// was met: by a quarter of its steps at most. `live` lives through the history with these left
 /// out of it, and nothing else. `goes_on` is asked before each try, with the smallest so far: whoever has waited long enough
 /// says no.
 ///
@@ -250,7 +283,8 @@ pub fn shrink(
     mut live: impl FnMut(Changes) -> Result<Report, Failure>,
     mut goes_on: impl FnMut(&Failure) -> bool,
 ) -> Failure {
-    let mut shrinking = Shrinking { live: &mut live, best: failure, goes_on: &mut goes_on, is_over: false };
+    let shortest = failure.steps;
+    let mut shrinking = Shrinking { live: &mut live, best: failure, shortest, goes_on: &mut goes_on, is_over: false };
     let left = |failure: &Failure| failure.changes.left(failure.troubles, failure.clients);
     loop {
         let before = left(&shrinking.best);
@@ -258,7 +292,10 @@ pub fn shrink(
         shrinking.leave_out_clients();
         shrinking.leave_out_troubles();
         if shrinking.is_over || left(&shrinking.best) >= before {
-            return shrinking.best;
+            let mut best = shrinking.best;
+            // No trouble of it has these numbers: they are of longer histories.
+            best.changes.spared.0.retain(|number| *number <= best.troubles);
+            return best;
         }
     }
 }
@@ -326,10 +363,34 @@ mod tests {
         for trouble in left {
             let mut changes = Changes::clone(&shrunk.changes);
             changes.spared.0.insert(trouble);
-            assert!(history.clone().changed(changes).live().is_ok(), "it goes wrong without trouble {trouble} too");
+            let later = history.clone().changed(changes).live().map_or_else(|failure| failure.steps, |_| u64::MAX);
+            assert!(later > shrunk.steps * 5 / 4, "it goes wrong without trouble {trouble} as soon");
         }
         let again = history.changed(Changes::clone(&shrunk.changes)).live().unwrap_err();
         assert_eq!(again, shrunk, "it can be replayed");
+    }
+
+    /// Without clocks adrift it fails in half of the steps, and without losses in four times as many, though in whatever
+    /// else is left out.
+    #[test]
+    fn less_trouble_in_a_longer_history_is_not_smaller() {
+        let history = History::new(9).falling_over(3 * SECOND);
+        let failure = history.live().unwrap_err();
+        let (steps, mut shortest) = (failure.steps, failure.steps);
+        let live = |changes: Changes| {
+            let left_out = |trouble| u64::from(changes.without.contains(&trouble));
+            let steps = (steps << (2 * left_out(Trouble::Loss))) >> left_out(Trouble::Drift);
+            // A little longer for each kind: less than a quarter only for the first few.
+            let steps = steps + steps * changes.without.len() as u64 / 16;
+            shortest = shortest.min(steps);
+            Err(Failure { steps, changes: Box::new(changes), ..failure.clone() })
+        };
+        let shrunk = shrink(failure.clone(), live, |_| true);
+        let kinds = &shrunk.changes.without;
+        assert!(kinds.contains(&Trouble::Drift) && !kinds.contains(&Trouble::Loss), "{shrunk}");
+        assert!(kinds.len() > 1 && shrunk.steps <= shortest * 5 / 4, "{} of {shortest} steps", shrunk.steps);
+        let beyond = Changes::clone(&shrunk.changes).beyond(shrunk.troubles);
+        assert_eq!(beyond, None, "numbers of troubles that it does not have");
     }
 
     #[test]

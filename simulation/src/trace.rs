@@ -38,11 +38,33 @@ impl Trace {
         (now, node, sign).hash(&mut self.hash);
         what.hash(&mut self.hash);
         if self.telling == Telling::Print {
-            let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
-            // Whoever reads the beginning only, as `head` does, has seen enough.
-            let _: std::io::Result<()> =
-                writeln!(std::io::stdout(), "{seconds:3}.{micros:06} node {node} {sign} {what}");
+            print(now, format_args!("node {node}"), sign, what);
         }
+    }
+
+    /// Something happened to a node, or to what lies between all of them, that no engine sees. Its words are made only if
+    /// somebody is told.
+    pub(crate) fn tell<T: fmt::Display + Hash>(&mut self, now: u64, node: Option<NodeId>, what: impl FnOnce() -> T) {
+        if self.telling == Telling::Nothing {
+            return;
+        }
+        match node {
+            Some(node) => self.note(Instant(now), node, '!', &what()),
+            None => self.note_of_world(Instant(now), &what()),
+        }
+    }
+
+    fn note_of_world(&mut self, now: Instant, what: &(impl fmt::Display + Hash)) {
+        now.hash(&mut self.hash);
+        what.hash(&mut self.hash);
+        if self.telling == Telling::Print {
+            print(now, "world ", '!', what);
+        }
+    }
+
+    /// Whether anybody is told of anything.
+    pub(crate) fn is_told(&self) -> bool {
+        self.telling != Telling::Nothing
     }
 
     /// The digest of everything so far.
@@ -54,6 +76,12 @@ impl Trace {
     pub(crate) fn join(&mut self, other: &Self) {
         other.digest().hash(&mut self.hash);
     }
+}
+
+fn print(now: Instant, who: impl fmt::Display, sign: char, what: &impl fmt::Display) {
+    let (seconds, micros) = (now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000);
+    // Whoever reads the beginning only, as `head` does, has seen enough.
+    let _: std::io::Result<()> = writeln!(std::io::stdout(), "{seconds:3}.{micros:06} {who} {sign} {what}");
 }
 
 /// A digest of one value, the same on every run.

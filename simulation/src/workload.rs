@@ -176,6 +176,11 @@ impl Workload {
         if self.rng.chance(100_000) { self.rng.count(0, 3000) } else { self.rng.count(0, 40) }
     }
 
+    /// Whether a client waits for the answer to a request.
+    pub(crate) fn waits_for(&self, token: Token) -> bool {
+        self.asked.contains_key(&token)
+    }
+
     /// A client gets its answer. Answers with the client if it was still waiting for it.
     pub(crate) fn answer(&mut self, token: Token, answer: Answer, now: u64) -> Result<Option<u64>, Violation> {
         let Some(Asked { client, wish, floor, .. }) = self.asked.remove(&token) else { return Ok(None) };

@@ -39,6 +39,7 @@ mod hosting;
 mod office;
 mod peace;
 mod queue;
+mod telling;
 mod verdict;
 
 use happening::Happening;
@@ -217,6 +218,7 @@ impl World {
             written: self.workload.judge.acknowledged(),
             read,
             unknown,
+            troubles: self.troubles,
             is_excused: self.is_excused,
             is_decided: self.is_decided,
             faults,
@@ -248,9 +250,12 @@ impl World {
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
             Happening::Ask { client } => self.ask(client),
-            Happening::LoseHope { token } => self.answer(token, Answer::Unknown)?,
+            Happening::LoseHope { token } => self.lose_hope(token)?,
             Happening::Strike => self.strike()?,
-            Happening::MakeRoom { node } => self.nodes.at_mut(node).into_iter().for_each(Node::make_room),
+            Happening::MakeRoom { node } => {
+                self.nodes.at_mut(node).into_iter().for_each(Node::make_room);
+                self.trace.tell(self.now, Some(node), || "has room on its disk again");
+            }
             Happening::Slip => self.slip(),
             Happening::Hunt { node } => self.hunt(node)?,
             Happening::Start { node } => self.start(node)?,
@@ -313,6 +318,9 @@ impl World {
 
     fn arrive(&mut self, target: NodeId, from: Peer, message: Option<BytesMut>) -> Result<(), Violation> {
         let message = message.map(network::decode);
+        if self.trace.is_told() {
+            self.tell_arrival(target, from, message.as_ref());
+        }
         self.speak_strangely(target, message.as_ref())?;
         self.step(target, Event::Received { from, message })
     }
@@ -432,9 +440,13 @@ impl World {
             }
             running.flush_began = Some(self.now);
             let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
+            if slow > 1 {
+                self.trace.tell(self.now, Some(id), || format!("has a slow sync, of {} ms", delay / MILLISECOND));
+            }
             self.queue.put(self.now + delay, Happening::FlushEnds { node: id, life });
             if rng.chance(self.plan.odds(Trouble::ShortWrites)) {
                 node.write_short();
+                self.trace.tell(self.now, Some(id), || "has a disk of which one of the next writes is cut short");
             }
         }
         let (Some(running), rng) = (&mut node.running, &mut node.rng) else { return Ok(()) };
@@ -459,8 +471,9 @@ impl World {
             return Ok(());
         }
         match effect {
-            Effect::Send(_, message) if self.dies_speaking(node, &message) => {
+            Effect::Send(target, message) if self.dies_speaking(node, &message) => {
                 note(&mut self.faults, "crash before a word");
+                self.trace.tell(self.now, Some(node), || format!("dies before it can say to {target}: {message}"));
                 let power = self.rng.chance(500_000);
                 self.crash(node, power)
             }
@@ -473,7 +486,12 @@ impl World {
                     if slow > 1 {
                         note(&mut node.faults, "send slow");
                     }
-                    node.rng.below(MILLISECOND) * slow
+                    let delay = node.rng.below(MILLISECOND) * slow;
+                    if slow > 1 {
+                        let takes = || format!("takes {} ms to send to {target}", delay / MILLISECOND);
+                        self.trace.tell(self.now, Some(node.id), takes);
+                    }
+                    delay
                 });
                 self.after(delay, Happening::SendEnds { node, life, target, number });
                 Ok(())
@@ -527,10 +545,17 @@ impl World {
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
         }
+        if self.trace.is_told() {
+            self.tell_way((from, target), Some(message), delays);
+        }
         if delays.are_none() {
             return Ok(());
         }
         let cut = self.network.cut_short(&self.plan, message);
+        if let Some(cut) = &cut {
+            let arrives = || format!("to {target}: {message} is cut short on the way: {cut} arrives");
+            self.trace.tell(self.now, Some(from), arrives);
+        }
         let mut bytes = Some(self.network.encode(cut.as_ref().unwrap_or(message)));
         let mut delays = delays.into_iter().peekable();
         while let Some(delay) = delays.next() {
@@ -541,7 +566,17 @@ impl World {
         Ok(())
     }
 
+    fn lose_hope(&mut self, token: Token) -> Result<(), Violation> {
+        if self.workload.waits_for(token) {
+            self.trace.tell(self.now, None, || format!("the client waits no longer for request #{token}"));
+        }
+        self.answer(token, Answer::Unknown)
+    }
+
     fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
+        if self.workload.waits_for(token) {
+            self.trace.tell(self.now, None, || format!("request #{token} is answered: {answer}"));
+        }
         if let Some(client) = self.workload.answer(token, answer, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });

@@ -36,6 +36,51 @@ fn what_is_left_out_does_not_happen() {
     assert!(worse > 10, "only {worse} deaths with everything");
 }
 
+/// What a program is told of each kind of fault, and how a person reads it.
+const FAULTS: [(&str, &str); 18] = [
+    ("message lost", " is lost"),
+    ("message cut off", " is cut off"),
+    ("message doubled", " is doubled, and arrives after "),
+    ("request cut short", " is cut short on the way: "),
+    ("sync slow", " ! has a slow sync, of "),
+    ("send slow", " ms to send to "),
+    ("write short", " ! has a disk of which one of the next writes is cut short"),
+    ("completion told twice", " ! will be told again in "),
+    ("crash before a word", " ! dies before it can say to "),
+    ("crash in the middle of a flush", ", in the middle of a flush"),
+    ("power cut of all at once", "world  ! all nodes lose power at once"),
+    ("power cut in a recovery", " ! loses power while it starts"),
+    ("kill", " ! is killed"),
+    ("pause", " ! is paused for "),
+    ("clock adrift", " ! has a clock that shows "),
+    ("clock leaps ahead", " leaps "),
+    ("clock set back", " is set back "),
+    ("start without room", " ! finds no room on its disk to start"),
+];
+
+#[test]
+fn everything_that_strikes_is_in_the_trace() {
+    let directory = directory_of("strikes");
+    let mut struck = [0; FAULTS.len()];
+    for seed in 8..=20 {
+        let (seed, file) = (seed.to_string(), directory.join("figures.json"));
+        let output = simulate(&["--seed", &seed, "--trace", "--json", file.to_str().expect("text")]);
+        let (trace, figures) = (text(&output.stdout), std::fs::read_to_string(&file).unwrap());
+        for ((fault, told), struck) in FAULTS.iter().zip(&mut struck) {
+            let count = figures.split_once(&format!("\"{fault}\":")).expect("every fault is counted").1;
+            let count: usize = count.split([',', '}']).next().and_then(|count| count.parse().ok()).expect("a number");
+            assert_eq!(trace.matches(told).count(), count, "{told:?} for {fault:?} in seed {seed}");
+            *struck += count;
+        }
+        let parts = trace.matches("world  ! links cut: ").count() + trace.matches("world  ! all links work").count();
+        assert!(parts > 0 && trace.contains("world  ! the faults are over; "), "seed {seed}");
+        assert!(trace.contains("! request #1 is answered: "), "seed {seed}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+    let never = FAULTS.iter().zip(struck).filter(|(_, struck)| *struck == 0).map(|((fault, _), _)| fault);
+    assert_eq!(never.collect::<Vec<_>>(), Vec::<&&str>::new(), "seeds that show everything");
+}
+
 #[test]
 fn mistakes_are_told_with_what_is_possible() {
     for (arguments, told) in [
@@ -61,6 +106,88 @@ fn mistakes_are_told_with_what_is_possible() {
     }
 }
 
+#[test]
+fn what_does_not_go_together_is_refused_with_what_to_do_instead() {
+    let directory = directory_of("refused");
+    for (arguments, told) in [
+        ("--seeds 2 --diagram q.svg", "--diagram draws one history: say which with --seed N"),
+        ("--mutants --seed 3 --diagram q.svg", "--diagram draws one history"),
+        ("--mutant vote_twice --seeds 3 --diagram q.svg", "--diagram draws one history"),
+        ("--costs --diagram q.svg", "use --seed N --diagram FILE alone"),
+        ("--seeds 2 --trace", "--trace prints one history: say which with --seed N"),
+        ("--start-seed 3 --trace", "--trace prints one history"),
+        ("--mutant vote_twice --trace", "--trace prints one history"),
+        ("--costs --trace", "use --seed N --trace alone"),
+        ("--seeds 2 --spare 1-3", "which numbers its own: say which with --seed N"),
+        ("--mutant vote_twice --spare 1-3", "say which with --seed N"),
+        ("--costs --spare 1-3", "leave --spare out"),
+        ("--costs --json q.json", "leave --json out"),
+        ("--costs --checks light", "leave --checks out"),
+        ("--mutant vote_twice --json q.json", "leave it out where mutants are tried"),
+        ("--mutant vote_twice --seed 3 --json q.json", "leave it out where mutants are tried"),
+        ("--mutants --json q.json", "leave it out where mutants are tried"),
+        ("--costs --seed 3", "cannot be used with"),
+        ("--mutants --mutant vote_twice", "cannot be used with"),
+        ("--mutants --costs", "cannot be used with"),
+        ("--seed 3 --seeds 2", "cannot be used with"),
+        ("--list-mutants --seeds 2", "cannot be used with"),
+        ("--verbose --seeds 2", "--verbose goes with --list-mutants"),
+        ("--seed 3 --trace --json -", "standard output takes one of --trace, --diagram - and --json -"),
+        ("--seed 3 --diagram - --json -", "standard output takes one of"),
+        ("--seed 3 --diagram q --json q", "name the same file"),
+        ("--seed 3 --spare 1-99999999999", "\"1-99999999999\" names no trouble: they are numbered from 1 to 1000000"),
+        ("--seed 3 --spare 0", "\"0\" names no trouble"),
+        ("--mutant vote_twise", "did you mean vote_twice?"),
+        ("--mutant fog --seed 3", "no mutant is called fog; simulate --list-mutants prints all names"),
+    ] {
+        let arguments: Vec<_> = arguments.split(' ').collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(&arguments).current_dir(&directory).output();
+        let output = output.expect("the binary runs");
+        let said = text(&output.stderr);
+        assert!(output.status.code() == Some(2) && said.contains(told), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", text(&output.stdout));
+    }
+    // What is refused leaves no file behind.
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+    std::fs::remove_dir(&directory).unwrap();
+}
+
+#[test]
+fn files_that_cannot_be_written_are_told_before_any_work() {
+    for flag in ["--diagram", "--json"] {
+        let output = simulate(&["--seed", "9", flag, "/nowhere/at/all"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{flag}: {said}");
+        assert!(said.starts_with("simulate: /nowhere/at/all cannot be written: "), "{flag}: {said}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_are_full_are_told_alike() {
+    for flag in ["--diagram", "--json"] {
+        let output = simulate(&["--seed", "9", flag, "/dev/full"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{flag}: {said}");
+        assert!(said.contains("simulate: /dev/full cannot be written: No space left"), "{flag}: {said}");
+    }
+}
+
+#[test]
+fn a_trouble_that_never_comes_cannot_be_spared() {
+    let told = |numbers: &str| text(&simulate(&["--seed", "9", "--spare", numbers]).stderr);
+    let said = told("1,998-999");
+    assert!(said.contains("simulate: --spare 998-999 spares nothing: the last trouble of this history has "), "{said}");
+    assert!(!told("1").contains("spares nothing"));
+}
+
+/// A directory of this process's own for a test.
+fn directory_of(test: &str) -> std::path::PathBuf {
+    let directory = std::env::temp_dir().join(format!("outrigger-simulate-{}-{test}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
 /// The lines of help about flags that take a number.
 fn numbers(help: &str) -> Vec<&str> {
     let of_numbers = ["<N>", "<SEED>", "<TERM>"];
@@ -83,8 +210,7 @@ fn help_says_what_each_number_may_be_and_shows_examples() {
 
 #[test]
 fn figures_for_programs_are_written() {
-    let directory = std::env::temp_dir().join(format!("outrigger-simulate-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = directory_of("figures");
     let (json, svg) = (directory.join("figures.json"), directory.join("history.svg"));
     let output = simulate(&["--seeds", "3", "--start-seed", "9", "--json", json.to_str().unwrap()]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -97,6 +223,11 @@ fn figures_for_programs_are_written() {
         assert!(figures.contains(key), "{key} is not in {figures}");
     }
     assert!(drawn.starts_with("<svg") && drawn.contains("append_entries"), "{}", &drawn[..200]);
+    // A single history has figures too, and standard output takes either.
+    let one = text(&simulate(&["--seed", "9", "--json", "-"]).stdout);
+    assert!(one.starts_with("{\"seeds\":1,") && one.ends_with("\"failures\":[]}\n"), "{one}");
+    assert!(text(&simulate(&["--seeds", "2", "--json", "-"]).stdout).starts_with("{\"seeds\":2,"));
+    assert!(simulate(&["--seed", "9", "--diagram", "-"]).stdout == drawn.as_bytes());
 }
 
 /// A device that is full, whatever is written to it.

@@ -94,6 +94,12 @@ fn the_names_are_printed_one_a_line_and_an_unknown_one_is_refused() {
     let (succeeds, printed) = simulate(&["--list-mutants"]);
     assert!(succeeds);
     assert_eq!(printed.lines().collect::<Vec<_>>(), MUTANTS.iter().map(|mutant| mutant.name).collect::<Vec<_>>());
+    let (succeeds, printed) = simulate(&["--list-mutants", "--verbose"]);
+    assert!(succeeds);
+    for (line, mutant) in printed.lines().zip(MUTANTS) {
+        assert!(line.starts_with(mutant.name) && line.contains(mutant.breaks), "{line}");
+    }
+    assert_eq!(printed.lines().count(), MUTANTS.len());
     let (succeeds, said) = simulate(&["--mutant", "no_such_mutant"]);
     assert!(!succeeds && said.contains("no mutant is called no_such_mutant"), "{said}");
 }

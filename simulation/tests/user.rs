@@ -255,6 +255,37 @@ fn a_clock_that_is_read_in_apply_is_found() {
     is_found::<Clocked>(Check::Determinism, &["Clocked { last_change: ", "no clock"]);
 }
 
+thread_local! {
+    /// How often the machine below has looked at its clock.
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Reads a clock so coarse that it moves once, after the first look.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct WholeSeconds {
+    last_change: u64,
+}
+
+impl StateMachine for WholeSeconds {
+    type Command = Command;
+    type Response = ();
+
+    fn apply(&mut self, _: Command) {
+        self.last_change = LOOKS.replace(LOOKS.get() + 1).min(1);
+    }
+}
+
+/// Whoever applies the commands once more comes to what the node holds: to show that as the difference would show none.
+#[test]
+fn a_clock_that_stands_still_again_is_not_shown_as_two_states_that_are_the_same() {
+    let failure = failure_of::<WholeSeconds>();
+    assert_eq!(failure.violation.check, Check::Determinism, "{failure}");
+    let said = failure.to_string();
+    assert_eq!(said.matches("WholeSeconds { last_change: 1 }").count(), 1, "{said}");
+    assert!(said.contains("Applied again just now, the same commands lead to the same; at the time, "), "{said}");
+    assert!(said.lines().last().is_some_and(|line| line.starts_with("a replay may go well")), "{said}");
+}
+
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Lottery;
 
@@ -658,6 +689,38 @@ fn a_history_that_goes_well_is_drawn_only_if_it_alone_is_meant() {
 fn who_does_not_ask_the_environment_is_told_so() {
     let without = failure_of::<Touchy>();
     assert!(without.replay().ends_with("--nocapture # once the test takes Seeds::from_env()"), "{without}");
+}
+
+/// What a child process prints that runs the test of the good machine, with nothing else in the environment.
+fn run_the_good_machine(variable: &str, value: &str) -> String {
+    let mut child = Process::new(std::env::current_exe().unwrap());
+    child.args(["store_survives_everything", "--exact", "--nocapture"]);
+    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "DIAGRAM"] {
+        child.env_remove(format!("OUTRIGGER_{variable}"));
+    }
+    String::from_utf8(child.env(variable, value).output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn a_test_that_passes_says_what_it_lived_through() {
+    let said = run_the_good_machine("OUTRIGGER_SEEDS", "4");
+    let line = said.lines().find(|line| line.contains("4 histories, ")).unwrap_or_else(|| panic!("{said}"));
+    for part in [" s of virtual time, ", " writes, ", " faults (", " kills and ", " s: all as it must be"] {
+        assert!(line.contains(part), "{part:?} is not in {line}");
+    }
+    assert!(!said.contains("has failed before"), "{said}");
+    // Whoever replays a failure and sees it go well is told what that means.
+    let replayed = run_the_good_machine("OUTRIGGER_SEED", "3");
+    let words =
+        ["1 history, ", "if this history has failed before, something in the state machine is not deterministic"];
+    assert!(words.iter().all(|words| replayed.contains(words)), "{}", &replayed[replayed.len().saturating_sub(2000)..]);
+}
+
+#[test]
+fn a_drawing_that_cannot_be_written_is_told_by_the_variable_that_asks_for_it() {
+    let file = ("OUTRIGGER_DIAGRAM", "/nowhere/at/all.svg");
+    let said = run_the_test_before(&[("OUTRIGGER_SEEDS", "20"), ("OUTRIGGER_SHRINK_SECONDS", "0"), file]);
+    assert!(said.contains("OUTRIGGER_DIAGRAM: /nowhere/at/all.svg cannot be written: "), "{said}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ What is searched:
                      client-request, advance-commit-index, receive, duplicate, drop
   --script FILE      begin where the actions of FILE lead; a printed counter-example is such a file
   --prefix TEXT      the same with the actions themselves, `;` between them
-  --max-states N     end after N distinct states, exhausted or not
+  --max-states N     end after N distinct states, 1 or more, exhausted or not
 
 Output:
   --output FORMAT    text or json (one object on one line)         [default: text]
@@ -152,7 +152,13 @@ impl Arguments {
             "--max-messages" => self.bounds.messages_max = number(flag, &value()?)?,
             "--max-batch" => self.batch_max = Some(number(flag, &value()?)?),
             "--reads" => self.reads = Some(number(flag, &value()?)?),
-            "--max-states" => self.states_max = Some(number(flag, &value()?)?),
+            "--max-states" => {
+                let states_max = number(flag, &value()?)?;
+                if states_max == 0 {
+                    return Err("--max-states cannot be `0`: a search meets one state at least".into());
+                }
+                self.states_max = Some(states_max);
+            }
             "--without" => self.without.extend(value()?.split(',').map(|name| name.trim().to_owned())),
             "--script" => self.script(ScriptSource::File(value()?))?,
             "--prefix" => self.script(ScriptSource::Text(value()?))?,
@@ -181,7 +187,7 @@ impl Arguments {
         if self.has_symmetry || self.has_histories || (values, messages_max) != (usual.values, usual.messages_max) {
             return Err("--values, --max-messages, --symmetry and --histories do not go with --extended".into());
         }
-        if let Some(other) = self.without.iter().find(|name| *name != "restart") {
+        if let Some(other) = self.without.iter().find(|name| !name.eq_ignore_ascii_case("restart")) {
             return Err(format!("--without cannot be `{other}` with --extended: only `restart`"));
         }
         let restarts = self.without.is_empty();
@@ -256,6 +262,7 @@ mod tests {
             ("--symmetry=yes", "--symmetry takes no value"),
             ("--output xml", "--output cannot be `xml`: text or json"),
             ("--script a --prefix b", "--script and --prefix: a search begins in one place only"),
+            ("--max-states 0", "--max-states cannot be `0`: a search meets one state at least"),
             ("three", "unknown option `three`"),
         ];
         for (line, sentence) in wrong {

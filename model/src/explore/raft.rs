@@ -55,13 +55,23 @@ impl fmt::Display for RaftError {
                 write!(f, "{bound} cannot be {value}: choose from {least} to {most}")
             }
             Self::UnknownAction(name) => {
-                write!(f, "no action is called `{name}`: name one of {}", Action::<u8>::NAMES.join(", "))
+                write!(f, "no action is called `{name}`: name one of {}", Action::<u8>::NAMES.map(spelled).join(", "))
             }
         }
     }
 }
 
 impl std::error::Error for RaftError {}
+
+/// How an action is named to be switched off: `request-vote` for RequestVote, `drop` for DropMessage.
+fn spelled(action: &str) -> String {
+    let name = action.strip_suffix("Message").unwrap_or(action);
+    let letters = name.chars().enumerate().map(|(place, letter)| {
+        let hyphen = if place > 0 && letter.is_ascii_uppercase() { "-" } else { "" };
+        format!("{hyphen}{}", letter.to_ascii_lowercase())
+    });
+    letters.collect()
+}
 
 /// raft.tla within bounds.
 ///

@@ -26,7 +26,7 @@ pub struct Search<T> {
     system: T,
     /// What leads to where the search begins.
     script: Script,
-    /// How many distinct states it meets at most, but for the last state's successors.
+    /// How many distinct states it meets at most.
     states_max: u64,
 }
 
@@ -76,7 +76,7 @@ impl<T: TransitionSystem> Search<T> {
         self
     }
 
-    /// Ends when `states_max` distinct states were met, after the successors of one state; some four billion at most.
+    /// Ends when `states_max` distinct states were met, the first among them; some four billion at most.
     #[must_use]
     pub fn states_max(mut self, states_max: u64) -> Self {
         self.states_max = states_max.min(self.states_max);
@@ -121,7 +121,7 @@ impl<T: TransitionSystem> Search<T> {
         if !self.system.is_within(&start.state) {
             return Err(StartError::OutsideBounds { steps: self.script.len() });
         }
-        let mut run = Run::new(&self.system, &start.state);
+        let mut run = Run::new(&self.system, &start.state, self.states_max);
         loop {
             let is_enough = run.searched.is_multiple_of(PROGRESS_EVERY) && !goes_on(&run.progress());
             if (is_enough || run.seen.len() >= self.states_max) && run.waiting() > 0 {
@@ -207,6 +207,8 @@ struct Successor {
 /// A search that is under way.
 struct Run<'s, T: TransitionSystem> {
     system: &'s T,
+    /// So many states are met at most.
+    states_max: u64,
     /// All states met.
     seen: Seen,
     /// The states that wait, in the order of their numbers; the first one's is `searched`.
@@ -235,11 +237,12 @@ struct Run<'s, T: TransitionSystem> {
 
 impl<'s, T: TransitionSystem> Run<'s, T> {
     /// A search that has met `start` alone.
-    fn new(system: &'s T, start: &T::State) -> Self {
+    fn new(system: &'s T, start: &T::State, states_max: u64) -> Self {
         let mut key = Vec::new();
         let covered = system.key(start, &mut key);
         Self {
             system,
+            states_max,
             seen: Seen::new(Fingerprint::of(&key)),
             queue: VecDeque::from([system.pack(start)]),
             searched: 0,
@@ -298,6 +301,10 @@ impl<'s, T: TransitionSystem> Run<'s, T> {
         self.seen.fetch(self.successors.iter().map(|successor| successor.fingerprint));
         let parent = u32::try_from(self.searched).unwrap_or(u32::MAX);
         for Successor { place, fingerprint, covered } in &self.successors {
+            // The state that made it enough waits, so that nobody takes the search for exhausted.
+            if self.seen.len() >= self.states_max {
+                break;
+            }
             if self.seen.insert(*fingerprint, parent) {
                 self.covered += covered;
                 let action = &self.actions[*place];

@@ -1,7 +1,7 @@
 //! Lives through many histories, and says how to see those again in which something went wrong.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,6 +12,8 @@ use outrigger_simulation::{Changes, Checks, History};
 mod campaign;
 #[path = "simulate/costs.rs"]
 mod costs;
+#[path = "simulate/file.rs"]
+mod file;
 #[path = "console/interrupt.rs"]
 mod interrupt;
 #[path = "simulate/mutation.rs"]
@@ -24,6 +26,8 @@ mod progress;
 mod single;
 #[path = "simulate/table.rs"]
 mod table;
+#[path = "simulate/usage.rs"]
+mod usage;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
@@ -34,8 +38,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// The engine, its driver, the log and the codec are those of production; time, network, disks and the death of processes
 /// are simulated. Every step is held against the extended model.
 ///
-/// Exit code 0 if all went well, 1 if anything went wrong or standard output cannot be written, 2 for wrong usage, 130 after
-/// Ctrl-C (the first ends the work with what was done so far).
+/// Exit code 0 if all went well, 1 if anything went wrong or the answer cannot be written, 2 for wrong usage or a file that
+/// cannot be opened, 130 after Ctrl-C (the first ends the work with what was done so far).
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   simulate --seeds 2000                   # two thousand histories; the table of what struck goes to stderr
@@ -64,38 +68,44 @@ struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..100))]
     clients: Option<u64>,
     /// Leave single troubles out, by their numbers, such as 1-3,7: the line that replays a shrunk failure has them
-    #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true, requires = "seed")]
+    #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true)]
     spare: String,
     /// Show histories that go wrong as they are: do not look for smaller ones
     #[arg(long)]
     no_shrink: bool,
     /// Print everything that happens, to standard output
-    #[arg(long, requires = "seed")]
+    #[arg(long)]
     trace: bool,
-    /// Draw the end of the history into this file, as a sequence diagram (SVG)
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    /// Draw the end of the history into this file, as a sequence diagram (SVG); `-` is standard output
+    #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
-    /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability
-    #[arg(long, value_name = "WHICH", default_value = "all")]
-    checks: Checks,
-    /// Write the figures to this file, as JSON
+    /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability [default: all]
+    #[arg(long, value_name = "WHICH")]
+    checks: Option<Checks>,
+    /// Write the figures to this file, as JSON; `-` is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// How many histories to live through at the same time, 1 to 1024 [default: one for each processor]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
     /// Break the code as this mutant does, and see how soon a check finds it; with --seed, show that history
-    #[arg(long, value_name = "NAME", conflicts_with = "json")]
+    #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
     /// The same with every mutant, one by one; exit code 1 unless all are found
-    #[arg(long, conflicts_with_all = ["mutant", "json", "trace"])]
+    #[arg(long, conflicts_with = "mutant")]
     mutants: bool,
     /// Measure what each of the dearer checks costs, and print a table
-    #[arg(long, conflicts_with_all = ["mutant", "mutants", "seed", "json"])]
+    #[arg(long, conflicts_with_all = ["mutant", "mutants", "seed"])]
     costs: bool,
-    /// Print the names of all mutants, one a line
-    #[arg(long, exclusive = true)]
+    /// Print the names of all mutants, one a line; on a terminal, with what each of them breaks
+    #[arg(long, conflicts_with_all = [
+        "seeds", "start_seed", "seed", "without", "clients", "spare", "no_shrink", "trace", "diagram", "checks", "json",
+        "jobs", "mutant", "mutants", "costs",
+    ])]
     list_mutants: bool,
+    /// With --list-mutants: print what each of them breaks, wherever the list goes
+    #[arg(long)]
+    verbose: bool,
 }
 
 /// So many failures are shrunk; more are shown as they are.
@@ -111,7 +121,7 @@ impl Arguments {
     }
 
     fn history(&self, seed: u64, changes: &Changes) -> History {
-        History::new(seed).checks(self.checks).changed(changes.clone())
+        History::new(seed).checks(self.checks.unwrap_or(Checks::ALL)).changed(changes.clone())
     }
 
     fn jobs(&self) -> usize {
@@ -130,51 +140,36 @@ fn refused(why: impl std::fmt::Display) -> io::Result<ExitCode> {
     Ok(ExitCode::from(2))
 }
 
-/// A file that is no part of the answer, which stands on standard output, cannot be written.
-fn unwritten(file: &Path, error: &io::Error) {
-    say(format_args!("simulate: {} cannot be written: {error}", file.display()));
-}
-
 /// Does what the command line says.
 fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.list_mutants {
-        return mutation::list();
-    }
-    let seeds = arguments.seeds();
-    let (first, there_are) = (seeds.start, seeds.end - seeds.start);
-    if there_are < arguments.seeds.unwrap_or(1) {
-        return refused(format_args!("seeds end at 2^64 - 2: there are only {there_are} from {first} on"));
-    }
-    interrupt::listen();
-    if arguments.mutants || arguments.mutant.is_some() {
-        match mutation::meant(arguments.mutant.as_deref()) {
-            // One history of a mutant is shown as any other is.
-            Ok(mutants) if arguments.seed.is_some() && mutation::become_one(&mutants) => {}
-            Ok(mutants) => return mutation::run(&mutants, arguments.seeds(), arguments.jobs(), arguments.checks),
-            Err(unknown) => return refused(unknown),
-        }
-    }
-    if arguments.costs {
-        return costs::run(arguments);
+        return mutation::list(arguments.verbose);
     }
     if arguments.without == "help" {
         Changes::kinds().try_for_each(|(kind, told)| answer(format_args!("{kind:<16}{told}")))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if arguments.trace && arguments.seed.is_none() {
-        return refused("--trace prints one history: say which with --seed N");
-    }
-    if let Some(file) = &arguments.json
-        && let Err(error) = std::fs::write(file, "")
-    {
-        unwritten(file, &error);
-        return Ok(ExitCode::from(2));
-    }
-    let changes = match Changes::parse(&arguments.without, arguments.clients, &arguments.spare) {
+    let changes = match usage::check(arguments) {
         Ok(changes) => changes,
-        Err(error) => return refused(error),
+        Err(why) => return refused(why),
     };
+    let mutants = match mutation::meant(arguments.mutant.as_deref()) {
+        Ok(mutants) => mutants,
+        Err(unknown) => return refused(unknown),
+    };
+    for file in arguments.json.iter().chain(&arguments.diagram) {
+        if let Err(error) = file::open(file) {
+            return refused(file::unwritten(file, &error));
+        }
+    }
+    interrupt::listen();
+    // One history of a mutant is shown as any other is.
+    let is_one = arguments.mutant.is_some() && arguments.seed.is_some() && mutation::become_one(&mutants);
+    if (arguments.mutants || arguments.mutant.is_some()) && !is_one {
+        return mutation::run(&mutants, arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed, &changes));
+    }
     match arguments.seed {
+        _ if arguments.costs => costs::run(arguments, &changes),
         Some(seed) => single::run(arguments, &arguments.history(seed, &changes)),
         None => many(arguments, &changes),
     }
@@ -208,9 +203,8 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
         answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
     }
     if let Some(file) = &arguments.json
-        && let Err(error) = std::fs::write(file, table::json(&outcome))
+        && !file::write(file, &table::json(&outcome))?
     {
-        unwritten(file, &error);
         return Ok(ExitCode::FAILURE);
     }
     if let Some(interrupted) = interrupt::code() {

@@ -9,6 +9,7 @@ use outrigger::engine::{LogId, LogIndex};
 
 use super::{Values, Violation, require};
 use crate::machine::Write;
+use crate::words::or;
 
 /// Keeps account of what clients were told.
 #[derive(Debug, Default)]
@@ -49,8 +50,8 @@ impl ClientJudge {
     /// A client was told that its write is applied; `floor` is that of when the write began.
     pub(crate) fn written(&mut self, write: Write, id: LogId, floor: LogIndex) -> Result<(), Violation> {
         let found = self.committed.get(&write.value).copied();
-        require!(found == Some(id.index), Acknowledged, "{write:?} was acknowledged at {id} and stands at {found:?}");
-        require!(id.index > floor, Acknowledged, "{write:?} began when {floor} was known and stands at {id}");
+        require!(found == Some(id.index), Acknowledged, "{write} was acknowledged at {id} and stands {}", at(found));
+        require!(id.index > floor, Acknowledged, "{write} began when {floor} was known and stands at {id}");
         self.acknowledged.push((write, id));
         self.floor = self.floor.max(id.index);
         Ok(())
@@ -58,8 +59,8 @@ impl ClientJudge {
 
     /// A client was told that its write is not applied and never will be.
     pub(crate) fn refused(&mut self, write: Write) -> Result<(), Violation> {
-        let at = self.committed.get(&write.value);
-        require!(at.is_none(), AtMostOnce, "{write:?} was refused and is committed at {at:?}");
+        let found = self.committed.get(&write.value).copied();
+        require!(found.is_none(), AtMostOnce, "{write} was refused and is committed {}", at(found));
         self.refused.insert(write.value);
         Ok(())
     }
@@ -76,7 +77,13 @@ impl ClientJudge {
         let values = self.registers.get(&key).map_or(&[][..], Vec::as_slice);
         let before = values.partition_point(|(place, _)| *place <= at);
         let due = before.checked_sub(1).map(|last| values[last].1);
-        require!(found == due, LinearizableRead, "register {key} at {at} holds {found:?}, and {due:?} was written");
+        require!(
+            found == due,
+            LinearizableRead,
+            "register {key} at {at} holds {}, and {} was written",
+            or(found, "nothing"),
+            or(due, "nothing")
+        );
         self.floor = self.floor.max(at);
         Ok(())
     }
@@ -85,7 +92,12 @@ impl ClientJudge {
     pub(crate) fn kept(&self, chain: impl Fn(LogIndex) -> Option<LogId>) -> Result<(), Violation> {
         for (write, id) in &self.acknowledged {
             let found = chain(id.index);
-            require!(found == Some(*id), Acknowledged, "{write:?} was acknowledged at {id}, where {found:?} stands");
+            require!(
+                found == Some(*id),
+                Acknowledged,
+                "{write} was acknowledged at {id}, where {} stands",
+                or(found, "nothing")
+            );
         }
         Ok(())
     }
@@ -95,4 +107,9 @@ impl ClientJudge {
         let last = |(key, values): (&u64, &Vec<(LogIndex, u64)>)| values.last().map(|(_, value)| (*key, *value));
         self.registers.iter().filter_map(last).collect()
     }
+}
+
+/// Where an entry stands, if it does.
+fn at(index: Option<LogIndex>) -> String {
+    or(index.map(|index| format!("at {index}")), "nowhere")
 }

@@ -14,6 +14,7 @@ use outrigger::engine::{AppendEntries, AppendOutcome, EngineConfig, Instant, Lim
 
 use super::{Violation, require};
 use crate::by_node::ByNode;
+use crate::count::counted;
 use crate::look::Look;
 use crate::runtime::Effect;
 
@@ -141,7 +142,7 @@ impl Office {
             require!(
                 has_room,
                 Limits,
-                "node {node} sends to {to} while {others} requests of {before} bytes are under way"
+                "node {node} sends to {to} while requests are under way: {others}, of {before} bytes"
             );
             other.bytes += bytes;
         }
@@ -163,7 +164,8 @@ impl Office {
         }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
         let may_be = held <= limit.max(taken);
-        require!(may_be, Limits, "node {} takes in {taken} entries and has {held} in hand", look.node);
+        let taken = counted(taken, "entry", "entries");
+        require!(may_be, Limits, "node {} takes in {taken}, and has {held} in hand", look.node);
         let (bytes, last_bytes) = in_hand(self.before);
         let may_hold = bytes <= terms.limits.uncommitted_bytes_max.max(last_bytes);
         require!(may_hold, Limits, "node {} takes in {last_bytes} bytes and has {bytes} in hand", look.node);

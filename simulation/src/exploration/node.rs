@@ -21,6 +21,7 @@ use super::Bounds;
 use super::network::Envelope;
 use super::promise;
 use crate::check::{Violation, require};
+use crate::words;
 
 /// The moment at which everything happens: whatever waits for time is brought about.
 pub(super) const NOW: Instant = Instant(1 << 40);
@@ -299,7 +300,7 @@ impl Disk {
                 let Vote { term, voted_for } = self.vote;
                 require!(vote.term >= term, Monotonic, "node {own} writes term {} after {term}", vote.term);
                 let stands = vote.term > term || voted_for.is_none() || vote.voted_for == voted_for;
-                require!(stands, OneVote, "node {own} votes for {voted_for:?} and {:?} in {term}", vote.voted_for);
+                require!(stands, OneVote, "node {own} writes {} over {}", words::vote(vote), words::vote(self.vote));
                 self.vote = vote;
             }
             Write::Peer(peer) => drop(self.peers.insert(peer.node, peer.incarnation)),

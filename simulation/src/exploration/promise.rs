@@ -4,6 +4,7 @@ use outrigger::engine::{AppendOutcome, LogIndex, Message, NodeId, Term, Vote};
 
 use super::node::{Node, place};
 use crate::check::{Violation, require};
+use crate::words;
 
 /// Whether `node` may send this now.
 pub(super) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Violation> {
@@ -39,8 +40,8 @@ fn votes_for(node: &Node, term: Term, candidate: NodeId) -> Result<(), Violation
     if let (true, Some(other)) = (term == durable, voted_for) {
         require!(other == candidate, OneVote, "node {own} votes for {other} and {candidate} in term {term}");
     }
-    let kept = term == durable && voted_for == Some(candidate);
-    require!(kept, Promise, "node {own} votes for {candidate} in term {term}; durable is {voted_for:?} in {durable}");
+    let (kept, written) = (term == durable && voted_for == Some(candidate), words::vote(node.disk.vote));
+    require!(kept, Promise, "node {own} votes for {candidate} in term {term}; durable is {written}");
     Ok(())
 }
 

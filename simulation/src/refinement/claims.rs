@@ -3,9 +3,10 @@
 use outrigger::engine::{AppendEntries, AppendOutcome, Batch, LogIndex, Message, NodeId, Term};
 use outrigger_model::ServerId;
 
-use super::{Question, Refinement, index, server, term};
+use super::{Question, Refinement, index, model, node, server, term};
 use crate::check::{Violation, require};
 use crate::trace::digest;
+use crate::words::or;
 
 impl Refinement {
     /// A node sends a message.
@@ -15,7 +16,11 @@ impl Refinement {
             Message::RequestVote(request) => {
                 let asked = self.system.said.asked.get(&(term(request.term), i)).copied();
                 let says = Some((term(request.last.term), index(request.last.index)));
-                require!(asked == says, Refinement, "node {from} asks with {says:?}, its model with {asked:?}");
+                let last = |ends: Option<_>| {
+                    or(ends.map(|(term, index): (model::Term, model::LogIndex)| format!("{term}/{index}")), "nothing")
+                };
+                let (own, its_model) = (last(says), last(asked));
+                require!(asked == says, Refinement, "node {from} asks with a log to {own}, its model to {its_model}");
             }
             Message::RequestVoteReply(reply) if reply.granted => {
                 let vote = (term(reply.asked), i, j);
@@ -54,7 +59,8 @@ impl Refinement {
                 require!(
                     confirmed.is_some_and(|confirmed| index(*at) >= confirmed),
                     Refinement,
-                    "node {from} confirms a read of {to} at {at}, its model {confirmed:?}"
+                    "node {from} confirms a read of {to} at {at}, its model {}",
+                    or(confirmed.map(|confirmed| format!("not before {confirmed}")), "has not confirmed it")
                 );
             }
             _ => {}
@@ -75,7 +81,14 @@ impl Refinement {
         };
         let has_prev = led.is_some_and(|led| led.term_at(index(append.prev.index)) == term(append.prev.term));
         let is_its_log = has_prev && append.batches.iter().all(holds);
-        require!(is_its_log, Refinement, "{i} sends what is not of its log in term {}: {append:?}", append.term);
+        require!(
+            is_its_log,
+            Refinement,
+            "node {} sends what is not of its log in term {}: {}",
+            node(i),
+            append.term,
+            Message::AppendEntries(append.clone())
+        );
         self.told(i, append.term, append.commit)
     }
 
@@ -83,14 +96,25 @@ impl Refinement {
     fn told(&self, i: ServerId, in_term: Term, commit: LogIndex) -> Result<(), Violation> {
         let told = self.system.said.told.get(&(term(in_term), i)).copied();
         let holds = told.is_some_and(|told| index(commit) <= told);
-        require!(holds, Refinement, "{i} tells that {commit} is committed in term {in_term}, its model {told:?}");
+        require!(
+            holds,
+            Refinement,
+            "node {} tells that {commit} is committed in term {in_term}, its model tells {}",
+            node(i),
+            or(told, "nothing")
+        );
         Ok(())
     }
 
     /// A follower acknowledges no more than it holds durably of its leader's log.
     fn acknowledged(&self, i: ServerId, in_term: Term, matched: LogIndex) -> Result<(), Violation> {
         let held = self.system.said.acknowledged.get(&(term(in_term), i)).copied().unwrap_or_default();
-        require!(index(matched) <= held, Refinement, "{i} acknowledges {matched} in term {in_term}, its model {held}");
+        require!(
+            index(matched) <= held,
+            Refinement,
+            "node {} acknowledges {matched} in term {in_term}, its model {held}",
+            node(i)
+        );
         Ok(())
     }
 }

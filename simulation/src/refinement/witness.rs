@@ -6,6 +6,7 @@ use outrigger_model::extended::{Action, Read, Role};
 
 use super::{After, Note, Question, Refinement, index, server, term};
 use crate::check::{Check, Violation};
+use crate::words::of_model;
 
 impl Refinement {
     /// Takes the actions that a step stands for, in their order.
@@ -237,6 +238,6 @@ impl Refinement {
 
 impl From<outrigger_model::extended::Violation> for Violation {
     fn from(violation: outrigger_model::extended::Violation) -> Self {
-        Self { check: Check::Refinement, reason: format!("in the model, {violation}") }
+        Self { check: Check::Refinement, reason: format!("in the model, {}", of_model(&violation.to_string())) }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn draw(seeds: &Seeds, history: &History, lived: &Result<Report, Fail
     let violated = again.as_ref().err().map(|failure| failure.violation.to_string());
     let shown = path::absolute(file).unwrap_or_else(|_| file.to_owned());
     match fs::write(file, diagram.svg(title.trim_end(), violated.as_deref())) {
-        Err(error) => eprintln!("{} cannot be written: {error}", shown.display()),
+        Err(error) => eprintln!("{}{} cannot be written: {error}", seeds.diagram_from(), shown.display()),
         Ok(()) if failed.is_some() && again.is_ok() => eprintln!(
             "drawn into {}, although nothing went wrong when it was drawn: something is not deterministic",
             shown.display()

@@ -53,6 +53,8 @@ pub struct Seeds {
     pub(super) shrink_for: Duration,
     /// Where a history that goes wrong is drawn, if anywhere.
     pub(super) diagram: Option<PathBuf>,
+    /// Whether the environment says so.
+    is_diagram_from_env: bool,
 }
 
 /// A variable that says what makes no sense.
@@ -124,7 +126,8 @@ impl Seeds {
         if let Some(value) = diagram.as_deref().filter(|value| value.trim().is_empty()) {
             return Err(wrong(DIAGRAM, value, "a file, such as failure.svg"));
         }
-        Ok(Self { is_from_env: true, changes, shrink_for, diagram: diagram.map(PathBuf::from), ..named })
+        let (is_diagram_from_env, diagram) = (diagram.is_some(), diagram.map(PathBuf::from));
+        Ok(Self { is_from_env: true, changes, shrink_for, diagram, is_diagram_from_env, ..named })
     }
 
     /// What these values of `OUTRIGGER_SEEDS` and `OUTRIGGER_SEED` mean. The latter, if it is there, is meant.
@@ -162,7 +165,8 @@ impl Seeds {
         assert!(!seeds.is_empty(), "a test without seeds tests nothing: {seeds:?}");
         let Range { start: first, end } = seeds;
         let changes = Changes::default();
-        Self { first, end, trace: false, is_from_env: false, changes, shrink_for: SHRINK_FOR, diagram: None }
+        let (trace, is_from_env, is_diagram_from_env) = (false, false, false);
+        Self { first, end, trace, is_from_env, changes, shrink_for: SHRINK_FOR, diagram: None, is_diagram_from_env }
     }
 
     /// This seed alone, as it is: everything that happens is printed to standard output, and nothing is shrunk. To have it
@@ -198,7 +202,12 @@ impl Seeds {
     /// seed is drawn whatever comes of it.
     #[must_use]
     pub fn drawn_into(self, file: impl AsRef<Path>) -> Self {
-        Self { diagram: Some(file.as_ref().to_owned()), ..self }
+        Self { diagram: Some(file.as_ref().to_owned()), is_diagram_from_env: false, ..self }
+    }
+
+    /// Who named the file for the diagram, if it was the environment: whoever cannot find the name in the test looks there.
+    pub(super) fn diagram_from(&self) -> String {
+        if self.is_diagram_from_env { format!("{DIAGRAM}: ") } else { String::new() }
     }
 
     pub(super) const fn all(&self) -> Range<u64> {
@@ -289,7 +298,8 @@ mod tests {
         assert_eq!(variables(17, &Changes::default()), "OUTRIGGER_SEED=17 ");
         assert_eq!(from(&[]), Ok(Seeds { is_from_env: true, ..Seeds::count(5) }));
         let drawn = Seeds::count(5).drawn_into("a.svg").shrink_for(Duration::ZERO);
-        assert_eq!(from(&[(DIAGRAM, "a.svg"), (SHRINK_SECONDS, "0")]), Ok(Seeds { is_from_env: true, ..drawn }));
+        let drawn = Seeds { is_from_env: true, is_diagram_from_env: true, ..drawn };
+        assert_eq!(from(&[(DIAGRAM, "a.svg"), (SHRINK_SECONDS, "0")]), Ok(drawn));
     }
 
     #[test]

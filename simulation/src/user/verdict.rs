@@ -60,6 +60,15 @@ pub(super) fn state_differs(reference: &Reference, replica: &Replica) -> Violati
     let at = place(&**state, *last, &reference.due[last].command);
     let found = state.text();
     let due = other_text(reference, *last, &found);
+    if due == found {
+        let shown = cut(&found, 0);
+        let reason = format!(
+            "after {at}, node {node} holds\n  {shown}\nApplied again just now, the same commands lead to the same; at the \
+             time, a state machine that applied them in the same order came to other bytes. So something has changed \
+             meanwhile: a clock, a random number, something read from outside.\n{DETERMINISM}"
+        );
+        return Violation { check: Check::Determinism, reason };
+    }
     let (shown, shown_due) = beside(&found, &due);
     let what = format!(
         "after {at}, node {node} holds\n  {shown}\nand a state machine that has applied the same commands in the same \

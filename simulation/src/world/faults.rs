@@ -76,11 +76,17 @@ impl World {
         let Some(trouble) = trouble.filter(|_| self.strikes()) else { return Ok(()) };
         match trouble {
             Trouble::PowerCuts => {
+                self.trace.tell(self.now, None, || "all nodes lose power at once");
                 note(&mut self.faults, "power cut of all at once");
                 return all.into_iter().try_for_each(|node| self.crash(node, true));
             }
             Trouble::Pauses => self.pause(victim),
-            Trouble::FailingSyncs => self.running(victim).into_iter().for_each(Node::fail_sync),
+            Trouble::FailingSyncs => {
+                if let Some(node) = self.running(victim) {
+                    node.fail_sync();
+                    self.trace.tell(self.now, Some(victim), || "has a disk of which one of the next syncs fails");
+                }
+            }
             Trouble::FullDisks => self.fill(victim),
             Trouble::Disguises => return self.disguise(victim),
             _ => {
@@ -100,7 +106,7 @@ impl World {
         let lasts = self.rng.between(1, self.plan.outage * 3);
         let Some(node) = self.running(id) else { return };
         node.fill();
-        self.trace.note(Instant(self.now), id, '!', &"has a full disk");
+        self.trace.tell(self.now, Some(id), || format!("has a full disk for {} ms", lasts / MILLISECOND));
         self.mark(|| Mark::World { text: format!("the disk of node {id} is full for {} ms", lasts / MILLISECOND) });
         self.after(lasts, Happening::MakeRoom { node: id });
     }
@@ -122,6 +128,7 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return };
         if drift > 0 {
             note(&mut self.faults, "clock adrift");
+            self.trace.tell(self.now, Some(id), || format!("has a clock that shows {rate} \u{b5}s for each second"));
         }
         node.clock.run_at(rate, self.now);
     }
@@ -226,7 +233,7 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.strand(leader, &nodes);
-        self.mark(|| Mark::World { text: self.network.to_string() });
+        self.announce(|world| world.network.to_string());
         let lasts = self.rng.between(1, self.plan.partition_every);
         self.after(lasts, Happening::Join);
         Ok(())
@@ -239,20 +246,22 @@ impl World {
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;
         node.disturbed_at = node.paused_until;
-        self.trace.note(Instant(self.now), id, '!', &"is paused");
+        self.trace.tell(self.now, Some(id), || format!("is paused for {} ms", lasts / MILLISECOND));
         let until = self.now + lasts;
         self.mark(|| Mark::Pause { node: id, until, text: format!("is paused for {} ms", lasts / MILLISECOND) });
     }
 
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.at_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
+        let is_flushing = node.running.as_ref().is_some_and(|running| !running.runtime.in_flight().is_empty());
+        let during = if is_flushing { ", in the middle of a flush" } else { "" };
         node.crash(power);
         if node.disguise().is_some() {
             node.take_off(&self.plan, false)?;
         }
         note(&mut self.faults, if power { "power cut" } else { "kill" });
         let what = if power { "loses power" } else { "is killed" };
-        self.trace.note(Instant(self.now), id, '!', &what);
+        self.trace.tell(self.now, Some(id), || format!("{what}{during}"));
         self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
         let is_long = !self.is_calm() && self.rng.chance(self.plan.odds(Trouble::Outages));
         if is_long {
@@ -302,7 +311,11 @@ impl World {
             self.step(id, Event::Initialize { token: NOBODY, membership })?;
         }
         for target in self.plan.node_ids().filter(|target| *target != id) {
-            for delay in self.network.route(&self.plan, id, target) {
+            let delays = self.network.route(&self.plan, id, target);
+            if self.trace.is_told() {
+                self.tell_way((id, target), None, delays);
+            }
+            for delay in delays {
                 self.after(delay, Happening::Arrive { target, from: me, message: None });
             }
         }
@@ -319,13 +332,13 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.come_apart(&nodes);
-        self.mark(|| Mark::World { text: self.network.to_string() });
+        self.announce(|world| world.network.to_string());
         let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
         self.after(lasts, Happening::Join);
     }
 
     pub(super) fn join(&mut self) {
         self.network.join();
-        self.mark(|| Mark::World { text: self.network.to_string() });
+        self.announce(|world| world.network.to_string());
     }
 }

@@ -131,7 +131,8 @@ impl World {
         running.runtime.notes.clear();
         let is_refused =
             before.role == RoleKind::Halted || matches!(&answers[..], [Effect::RefusePeer(peer, _)] if *peer == from);
-        require!(same && is_refused, Acquaintance, "node {id} listens to {from}, who is no member: {answers:?}");
+        let does = if is_refused { "refuses it, and is not as it was before" } else { "does not refuse it" };
+        require!(same && is_refused, Acquaintance, "node {id} listens to {from}, who is no member: it {does}");
         Ok(())
     }
 
@@ -144,6 +145,7 @@ impl World {
         }
         note(&mut node.faults, "completion told twice");
         let delay = node.rng.below(40 * MILLISECOND);
+        self.trace.tell(self.now, Some(id), || format!("will be told again in {} ms: {event}", delay / MILLISECOND));
         self.after(delay, Happening::Request { node: id, life, event: event.clone() });
     }
 }

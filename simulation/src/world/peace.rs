@@ -21,6 +21,7 @@ use crate::diagram::Mark;
 use crate::look::Look;
 use crate::node::Node;
 use crate::plan::{SECOND, Trouble};
+use crate::words;
 
 /// For so many of the longest election timeouts nothing happens in the end.
 const STILLNESS: u32 = 3;
@@ -78,7 +79,7 @@ impl World {
             }
         }
         self.leave_some_outside()?;
-        self.mark(|| Mark::World { text: format!("the faults are over; {}", self.network) });
+        self.announce(|world| format!("the faults are over; {}", world.network));
         self.workload.become_calm(&self.plan);
         for node in nodes {
             self.start(node)?;
@@ -174,11 +175,13 @@ impl World {
         self.peace = Peace::Still;
         self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
         self.mark(|| Mark::Emptied);
+        self.trace.tell(self.now, None, || "all that is still on its way gets lost");
         let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
         // With one follower less there must still be a quorum.
         if self.plan.pre_vote && followers.len() >= self.plan.majority() {
             let deaf = *self.rng.pick(&followers);
             self.network.cut_links([(leader, deaf)]);
+            self.trace.tell(self.now, None, || self.network.to_string());
         }
     }
 
@@ -188,9 +191,12 @@ impl World {
         require!(
             now == before,
             Convergence,
-            "in {lasts} ms without a cause the leader changed from {before:?} to {now:?}"
+            "in {lasts} ms without a cause the leader changed from {} to {}",
+            words::reign(before),
+            words::reign(now)
         );
         self.network.join();
+        self.trace.tell(self.now, None, || self.network.to_string());
         self.peace = Peace::Over;
         Ok(())
     }

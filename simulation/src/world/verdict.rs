@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, Instant, LogIndex, Message, NodeId, Payload};
+use outrigger::engine::{Event, LogIndex, Message, NodeId, Payload};
 
 use super::World;
 use super::peace::Peace;
@@ -14,6 +14,7 @@ use crate::node::Node;
 use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
 use crate::user::Subject;
+use crate::words;
 use crate::workload::Workload;
 
 /// A leader may wait for its disk for so many of the longest election timeouts: one until it counts as hung, one until that
@@ -134,7 +135,7 @@ impl World {
     /// Looks whether the healed cluster has converged; it is a violation if it takes too long.
     pub(super) fn review(&mut self) -> Result<bool, Violation> {
         if let Some(excuse) = self.excuse() {
-            self.trace.note(Instant(self.now), NodeId(0), '!', &excuse);
+            self.trace.tell(self.now, None, || excuse);
             self.is_excused = true;
             self.check_clients()?;
             return Ok(true);
@@ -169,14 +170,28 @@ impl World {
             patience.until = (self.now + self.plan.calm_lasts).min(patience.at_most);
         }
         let until = patience.until;
-        let shown: Vec<_> = self.nodes.iter().map(Node::look).collect();
-        let (content, lasts) = (self.workload.is_content(), self.plan.calm_lasts / MILLISECOND);
+        let lasts = self.plan.calm_lasts / MILLISECOND;
         require!(
             self.now < until,
             Convergence,
-            "after {lasts} ms of peace without progress, clients content: {content}, nodes: {shown:?}"
+            "after {lasts} ms of peace without progress, {}",
+            self.state_in_words()
         );
         Ok(())
+    }
+
+    /// What clients wait for and what each node is, a node a line.
+    fn state_in_words(&self) -> String {
+        let clients = if self.workload.is_content() { "all clients are served" } else { "some clients are not served" };
+        let node = |node: &Node| {
+            let is_outside =
+                if self.outsiders.contains_key(&node.id) { " (outside of the healed cluster)" } else { "" };
+            match node.look() {
+                Some(look) => format!("\n{look}{is_outside}"),
+                None => format!("\nnode {} does not run{is_outside}", node.id),
+            }
+        };
+        format!("{clients}:{}", self.nodes.iter().map(node).collect::<String>())
     }
 
     /// What must hold in the end, whoever is left.
@@ -195,13 +210,14 @@ impl World {
             let id = node.id;
             let runtime = node.running.as_ref().map(|running| &running.runtime);
             let waiting = runtime.and_then(|runtime| runtime.callers.waiting());
-            require!(waiting.is_none(), Answers, "{waiting:?} of node {id} was never answered");
+            require!(waiting.is_none(), Answers, "{} of node {id} was never answered", words::request(waiting));
             runtime.iter().for_each(|runtime| runtime.machine.look());
             let found = runtime.map(|runtime| runtime.machine.registers());
             require!(
                 found == Some(&expected),
                 StateMachineSafety,
-                "node {id} ends with {found:?}, others with {expected:?}"
+                "in the end node {id} {}",
+                words::registers(found, &expected)
             );
         }
         self.hosted.iter().try_for_each(Subject::check)?;
@@ -219,5 +235,24 @@ impl Workload {
             }
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::History;
+    use crate::words::is_plain;
+
+    #[test]
+    fn a_cluster_that_does_not_converge_is_told_a_node_a_line() {
+        let mut world = World::new(&History::new(9));
+        world.run().expect("all is well");
+        let told = world.state_in_words();
+        let nodes = told.lines().skip(1).filter(|line| line.starts_with("node ") && line.contains(" in term "));
+        assert!(nodes.count() == world.nodes.iter().count() && is_plain(&told), "{told}");
+        assert!(told.starts_with("all clients are served:\n"), "{told}");
+        let beginning = World::new(&History::new(9)).state_in_words();
+        assert!(beginning.contains("\nnode 3 does not run") && is_plain(&beginning), "{beginning}");
     }
 }

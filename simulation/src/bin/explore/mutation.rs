@@ -9,7 +9,7 @@ use crate::output::say;
 /// Makes this process the named mutant. If it cannot be: how the process that can has ended, or why there is none.
 pub(crate) fn choose(name: &str) -> Option<ExitCode> {
     let Some(mutant) = mutants::find(name) else {
-        say(format_args!("explore: no mutant is called {name}; simulate --list-mutants prints all names"));
+        say(format_args!("explore: {}", mutants::unknown(name)));
         return Some(ExitCode::from(2));
     };
     become_mutant(mutant)

@@ -24,6 +24,16 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Of one history.
+    pub(crate) fn of_one(lived: &Result<Report, Failure>, took: Duration) -> Self {
+        let (mut total, mut failures) = (Total::new(), Vec::new());
+        match lived {
+            Ok(report) => total.add(report),
+            Err(failure) => failures.push(failure.clone()),
+        }
+        Self { total, failures, seeds: 1, is_interrupted: false, busy: took }
+    }
+
     /// How many histories were lived through.
     pub(crate) fn tried(&self) -> u64 {
         self.total.seeds + self.failures.len() as u64

@@ -5,24 +5,33 @@
 //!   build of mutants    one mutant at a time, for the choice is the process's; the seeds on all processors
 //! ```
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use outrigger_simulation::mutants::{MUTANTS, Mutant, find};
+use outrigger_simulation::Failure;
+use outrigger_simulation::mutants::{MUTANTS, Mutant, find, unknown};
 
 use crate::output::answer;
 
-/// One name a line.
-pub(crate) fn list() -> io::Result<ExitCode> {
-    MUTANTS.iter().try_for_each(|mutant| answer(mutant.name))?;
+/// One name a line; for people, with what it breaks.
+pub(crate) fn list(is_verbose: bool) -> io::Result<ExitCode> {
+    let is_for_people = is_verbose || io::stdout().is_terminal();
+    for mutant in MUTANTS {
+        let Mutant { name, breaks, source, .. } = mutant;
+        if is_for_people { answer(format_args!("{name:<34}{breaks} ({source})"))? } else { answer(name)? }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A history in which a mutant was found, with the line that replays it.
+pub(crate) fn failure(mutant: &str, failure: &Failure) -> String {
+    failure.to_string().replace("-- --seed ", &format!("-- --mutant {mutant} --seed "))
 }
 
 /// The mutants that are meant: the one of that name, or all.
 pub(crate) fn meant(name: Option<&str>) -> Result<Vec<Mutant>, String> {
     let Some(name) = name else { return Ok(MUTANTS.to_vec()) };
-    let unknown = || format!("no mutant is called {name}; --list-mutants prints all names");
-    find(name).map(|mutant| vec![*mutant]).ok_or_else(unknown)
+    find(name).map(|mutant| vec![*mutant]).ok_or_else(|| unknown(name))
 }
 
 #[cfg(outrigger_mutants)]
@@ -40,7 +49,7 @@ pub(crate) fn run(
     _: &[Mutant],
     _: std::ops::Range<u64>,
     _: usize,
-    _: outrigger_simulation::Checks,
+    _: impl Fn(u64) -> outrigger_simulation::History + Sync,
 ) -> io::Result<ExitCode> {
     Ok(outrigger_simulation::mutants::rebuild("simulate"))
 }
@@ -57,7 +66,7 @@ mod trial {
     use std::time::Instant;
 
     use outrigger_simulation::mutants::{Mutant, choose};
-    use outrigger_simulation::{Check, Checks, Failure, History};
+    use outrigger_simulation::{Check, Failure, History};
 
     use crate::interrupt;
     use crate::output::{answer, say};
@@ -82,14 +91,28 @@ mod trial {
     pub(crate) fn become_one(mutants: &[Mutant]) -> bool {
         let [mutant] = mutants else { return false };
         choose(mutant);
+        introduce(mutant);
         true
     }
 
+    /// Says what is broken.
+    fn introduce(Mutant { name, breaks, source, .. }: &Mutant) {
+        say(format_args!("simulate: mutant {name}: {breaks} ({source})"));
+    }
+
     /// Tries these mutants one by one; success is to find them all.
-    pub(crate) fn run(mutants: &[Mutant], seeds: Range<u64>, jobs: usize, checks: Checks) -> io::Result<ExitCode> {
+    pub(crate) fn run(
+        mutants: &[Mutant],
+        seeds: Range<u64>,
+        jobs: usize,
+        history: impl Fn(u64) -> History + Sync,
+    ) -> io::Result<ExitCode> {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
         let began = Instant::now();
+        if let [only] = mutants {
+            introduce(only);
+        }
         answer(row(["mutant", "found by", "seeds", "steps", "faults", "assertions"]))?;
         let (mut tried, mut found, all) = (0, 0, mutants.len());
         let mut progress = Progress::new("simulate");
@@ -97,7 +120,7 @@ mod trial {
             let part = format!("mutant {} of {all}, {}", tried + 1, mutant.name);
             progress.begin(&part);
             choose(mutant);
-            let trial = try_seeds(seeds.clone(), jobs, checks, |lived| {
+            let trial = try_seeds(seeds.clone(), jobs, &history, |lived| {
                 progress.show(tried as u64, all as u64, format_args!("{part}: {lived} seeds"));
             });
             progress.clear();
@@ -115,7 +138,7 @@ mod trial {
             answer(format_args!("found {found} of {tried}"))?;
             return Ok(interrupt::code().unwrap_or(ExitCode::FAILURE));
         }
-        say(format_args!("simulate: {all} mutants in {took:.0} s"));
+        say(format_args!("simulate: {all} mutant{} in {took:.1} s", if all == 1 { "" } else { "s" }));
         answer(format_args!("found {found} of {all}"))?;
         Ok(if found == all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
@@ -130,9 +153,7 @@ mod trial {
         answer(row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]))?;
         match found {
             None => answer(format_args!("    {} ({})", mutant.breaks, mutant.source))?,
-            Some(Failure { seed, milliseconds, violation, .. }) if is_only => {
-                answer(format_args!("    seed {seed} after {milliseconds} ms: {violation}"))?;
-            }
+            Some(found) if is_only => answer(super::failure(mutant.name, found))?,
             Some(_) => {}
         }
         match said {
@@ -147,7 +168,12 @@ mod trial {
 
     /// Lives through the seeds in their order, until one is found to be wrong, and tells `told` after each how many it
     /// were. The first that is wrong is the same on every run, whatever the number of processors.
-    fn try_seeds(seeds: Range<u64>, jobs: usize, checks: Checks, mut told: impl FnMut(usize)) -> Trial {
+    fn try_seeds(
+        seeds: Range<u64>,
+        jobs: usize,
+        history: &(impl Fn(u64) -> History + Sync),
+        mut told: impl FnMut(usize),
+    ) -> Trial {
         let (next, end) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
         let mut lived = Vec::new();
         let (sender, receiver) = channel();
@@ -160,12 +186,12 @@ mod trial {
                             (seed < end.load(Ordering::SeqCst)).then(|| seed + 1)
                         });
                         let Ok(seed) = taken else { return };
-                        let history = History::new(seed).checks(checks).live();
-                        if history.as_ref().is_err_and(is_find) {
+                        let lived = history(seed).live();
+                        if lived.as_ref().is_err_and(is_find) {
                             end.fetch_min(seed + 1, Ordering::SeqCst);
                         }
-                        let steps = history.as_ref().map_or_else(|failure| failure.steps, |report| report.steps);
-                        let _ = sender.send((seed, steps, history.err()));
+                        let steps = lived.as_ref().map_or_else(|failure| failure.steps, |report| report.steps);
+                        let _ = sender.send((seed, steps, lived.err()));
                     }
                 });
             }

@@ -1,14 +1,14 @@
 //! One history: printed, drawn, and made smaller if something goes wrong in it.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use outrigger_simulation::{Changes, Diagram, Failure, History, Report, shrink};
 
+use crate::campaign::Outcome;
 use crate::output::{answer, say};
-use crate::{Arguments, interrupt, unwritten};
+use crate::{Arguments, file, interrupt, mutation, table};
 
 /// So long a smaller history is looked for.
 const SHRINK_FOR: Duration = Duration::from_secs(20);
@@ -17,18 +17,32 @@ const SHRINK_FOR: Duration = Duration::from_secs(20);
 pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCode> {
     // Who prints a history, or has left something out of it, means this one.
     let is_meant = arguments.no_shrink || arguments.trace || !history.changes().to_string().is_empty();
+    let began = Instant::now();
     let lived = if arguments.trace { history.clone().printed().live() } else { history.live() };
+    let took = began.elapsed();
     let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
+    if let Some(file) = &arguments.json
+        && !file::write(file, &table::json(&Outcome::of_one(&lived, took)))?
+    {
+        return Ok(ExitCode::FAILURE);
+    }
     if let Some(file) = &arguments.diagram {
-        if let Err(error) = draw(arguments, history, &lived, file) {
-            unwritten(file, &error);
+        if !file::write(file, &draw(arguments, history, &lived))? {
             return Ok(ExitCode::FAILURE);
         }
-        say(format_args!("simulate: drawn into {}", file.display()));
+        if !file::is_stdout(file) {
+            say(format_args!("simulate: drawn into {}", file.display()));
+        }
+    }
+    let troubles = lived.as_ref().map_or_else(|failure| failure.troubles, |report| report.troubles);
+    if let Some(numbers) = history.changes().beyond(troubles) {
+        say(format_args!(
+            "simulate: --spare {numbers} spares nothing: the last trouble of this history has number {troubles}"
+        ));
     }
     match lived {
         Ok(report) => {
-            say(told(&report));
+            say(&report);
             if let Some(mutant) = &arguments.mutant {
                 say(format_args!(
                     "the mutant {mutant} was not found in this history; `--mutant {mutant}` alone looks for one"
@@ -37,15 +51,17 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
             Ok(interrupt::code().unwrap_or(ExitCode::SUCCESS))
         }
         Err(failure) => {
-            let mutant = arguments.mutant.iter().map(|mutant| format!("--mutant {mutant} ")).collect::<String>();
-            answer(failure.to_string().replace("-- --seed ", &format!("-- {mutant}--seed ")))?;
+            match &arguments.mutant {
+                Some(mutant) => answer(mutation::failure(mutant, &failure))?,
+                None => answer(failure)?,
+            }
             Ok(interrupt::code().unwrap_or(ExitCode::FAILURE))
         }
     }
 }
 
 /// Draws the history, or the smaller one in which something went wrong.
-fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure>, file: &Path) -> io::Result<()> {
+fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure>) -> String {
     let failure = lived.as_ref().err();
     let changes = failure.map_or_else(|| history.changes().clone(), |failure| Changes::clone(&failure.changes));
     let (diagram, summary) = (Diagram::default(), changes.summary());
@@ -53,7 +69,7 @@ fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure
     let _ = history.clone().changed(changes).drawn(&diagram).live();
     let mutant = arguments.mutant.iter().map(|mutant| format!("mutant {mutant}, ")).collect::<String>();
     let title = format!("{mutant}seed {} {summary}", history.seed());
-    std::fs::write(file, diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref()))
+    diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref())
 }
 
 /// A smaller history in which the same check fails, if one is found soon.
@@ -78,14 +94,4 @@ pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
         let _: io::Result<()> = write!(io::stderr(), "\r\x1b[K");
     }
     shrunk
-}
-
-fn told(report: &Report) -> String {
-    let Report { seed, nodes, steps, simulated, leaders, written, read, unknown, .. } = report;
-    let seconds = simulated.as_secs_f64();
-    let crashes = report.crashes();
-    format!(
-        "seed {seed}: {nodes} nodes, {steps} steps in {seconds:.1} s, {leaders} terms with a leader, {crashes} crashes, \
-         {written} writes, {read} reads, {unknown} in doubt: nothing went wrong"
-    )
 }

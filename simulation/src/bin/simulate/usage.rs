@@ -1,0 +1,72 @@
+//! What goes together on a command line, and what does not: nothing that was asked for is left undone without a word.
+//!
+//! clap takes a flag that `requires` another for satisfied where a third conflicts with that other one (`--seeds 2
+//! --diagram FILE` with `--seed` missing), so this is decided here.
+
+use outrigger_simulation::Changes;
+
+use crate::{Arguments, file};
+
+/// What the histories are changed in, or why what was asked for makes no sense: what to do instead.
+pub(crate) fn check(arguments: &Arguments) -> Result<Changes, String> {
+    let changes = Changes::parse(&arguments.without, arguments.clients, &arguments.spare)?;
+    let seeds = arguments.seeds();
+    let (first, there_are) = (seeds.start, seeds.end - seeds.start);
+    if there_are < arguments.seeds.unwrap_or(1) {
+        return Err(format!("seeds end at 2^64 - 2: there are only {there_are} from {first} on"));
+    }
+    if arguments.verbose {
+        return Err("--verbose goes with --list-mutants".to_owned());
+    }
+    let refusals = [of_costs(arguments), of_many(arguments), of_mutants(arguments), of_output(arguments)];
+    refusals.into_iter().flatten().next().map_or(Ok(changes), |why| Err(why.to_owned()))
+}
+
+/// What has no meaning while costs are measured.
+fn of_costs(arguments: &Arguments) -> Option<&'static str> {
+    let Arguments { costs, diagram, trace, json, checks, spare, .. } = arguments;
+    [
+        (
+            diagram.is_some(),
+            "--diagram draws one history, and --costs measures many: use --seed N --diagram FILE alone",
+        ),
+        (*trace, "--trace prints one history, and --costs measures many: use --seed N --trace alone"),
+        (json.is_some(), "--costs prints a table and no JSON: leave --json out"),
+        (checks.is_some(), "--costs measures every choice of checks: leave --checks out"),
+        (!spare.is_empty(), "--spare names troubles of one history, and --costs measures many: leave --spare out"),
+    ]
+    .into_iter()
+    .find_map(|(is_said, why)| (*costs && is_said).then_some(why))
+}
+
+/// What has no meaning for more histories than one.
+fn of_many(arguments: &Arguments) -> Option<&'static str> {
+    let Arguments { seed, mutants, diagram, trace, spare, .. } = arguments;
+    let is_one = seed.is_some() && !mutants;
+    [
+        (diagram.is_some(), "--diagram draws one history: say which with --seed N"),
+        (*trace, "--trace prints one history: say which with --seed N"),
+        (!spare.is_empty(), "--spare names troubles of one history, which numbers its own: say which with --seed N"),
+    ]
+    .into_iter()
+    .find_map(|(is_said, why)| (!is_one && is_said).then_some(why))
+}
+
+/// What has no meaning while mutants are tried.
+fn of_mutants(arguments: &Arguments) -> Option<&'static str> {
+    let is_trial = arguments.mutants || arguments.mutant.is_some();
+    (is_trial && arguments.json.is_some())
+        .then_some("--json holds the figures of sound code: leave it out where mutants are tried")
+}
+
+/// Two things in one place.
+fn of_output(arguments: &Arguments) -> Option<&'static str> {
+    let Arguments { diagram, json, trace, .. } = arguments;
+    let to_stdout = [diagram, json].map(|file| file.as_deref().is_some_and(file::is_stdout));
+    let count = to_stdout.into_iter().chain([*trace]).filter(|is_said| *is_said).count();
+    if count > 1 {
+        return Some("standard output takes one of --trace, --diagram - and --json -: name a file for the others");
+    }
+    (diagram.is_some() && diagram == json)
+        .then_some("--diagram and --json name the same file: name another for one of them")
+}
