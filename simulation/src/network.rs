@@ -194,16 +194,6 @@ impl Network {
     }
 }
 
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.cut.is_empty() {
-            return f.write_str("all links work");
-        }
-        f.write_str("links cut:")?;
-        self.cut.iter().try_for_each(|(from, target)| write!(f, " {from}\u{2192}{target}"))
-    }
-}
-
 /// The message that was encoded to these bytes.
 pub(crate) fn decode(mut input: BytesMut) -> Message {
     let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");

@@ -17,7 +17,7 @@ use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, P
 use crate::Failure;
 use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
-use crate::diagram::{Diagram, Mark};
+use crate::diagram::{Diagram, Flushed, Mark};
 use crate::history::History;
 use crate::look::Look;
 use crate::machine::Answer;
@@ -38,6 +38,7 @@ mod happening;
 mod hosting;
 mod office;
 mod peace;
+mod picture;
 mod queue;
 mod verdict;
 
@@ -104,6 +105,8 @@ pub(crate) struct World {
     falls_over: (Option<u64>, bool),
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
+    /// Whose doing is looked at now, if it is one node's.
+    acting: Option<NodeId>,
     /// Which of the dearer checks are made.
     checks: Checks,
     /// A user's state machine, if there is one.
@@ -150,6 +153,7 @@ impl World {
             #[cfg(test)]
             falls_over: (history.falls_over, false),
             diagram: history.diagram.clone(),
+            acting: None,
             checks: history.checks,
             hosted: None,
             rng,
@@ -162,12 +166,6 @@ impl World {
         world
     }
 
-    fn mark(&self, mark: impl FnOnce() -> Mark) {
-        if let Some(diagram) = &self.diagram {
-            diagram.mark(self.now, mark());
-        }
-    }
-
     /// Lets everything happen until the healed cluster has converged.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         while !self.happen_next()? {}
@@ -176,7 +174,7 @@ impl World {
 
     /// What went wrong, and what had struck until then.
     pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
-        self.diagram.iter().for_each(|diagram| diagram.end(self.now));
+        self.blame(&violation);
         Failure {
             seed,
             milliseconds: self.now / MILLISECOND,
@@ -230,7 +228,8 @@ impl World {
         #[cfg(test)]
         require!(!self.falls_over.1, Health, "it falls over");
         self.now = at;
-        if let Some(wakes) = happening.process().and_then(|node| self.wakes_at(node)) {
+        self.acting = happening.process();
+        if let Some(wakes) = self.acting.and_then(|node| self.wakes_at(node)) {
             // Whatever reaches a process that does not run waits for it, in its order; its timers are looked at last, as
             // runtimes do, so that it acts on what is old before it learns how late it is.
             let last = u64::from(matches!(happening, Happening::Wake { .. }));
@@ -315,12 +314,15 @@ impl World {
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
+        let is_drawn = self.diagram.is_some();
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.flush_began = None;
+        let writes = is_drawn.then(|| Flushed::of(running.runtime.in_flight()));
         let event = match running.runtime.end_flush() {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
+        self.mark(|| Mark::flush(node, &writes.unwrap_or_default(), &event));
         self.echo(node, life, &event);
         self.step(node, event)
     }
@@ -329,7 +331,11 @@ impl World {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
+        let restored_at = running.runtime.machine.restored_at();
         let (event, was_full) = running.runtime.end_work();
+        if let Some(at) = running.runtime.machine.restored_at().filter(|at| Some(*at) != restored_at) {
+            self.mark(|| Mark::restored(node, at));
+        }
         match event {
             Some(event) => {
                 self.echo(node, life, &event);
@@ -366,13 +372,17 @@ impl World {
         let (now, own) = (Instant(self.now), self.time_at(node));
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
+        self.acting = Some(node);
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', &event);
+        let queued = running.runtime.queued().len();
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
-        running.runtime.order()?;
+        let order = running.runtime.order();
+        self.mark_writes(node, queued);
+        order?;
         self.judge_occasion(node, &look, occasion, own)?;
         match told {
             Some(event) => self.refine(node, &look, &event)?,
@@ -460,7 +470,9 @@ impl World {
         let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
         // Whoever runs there now hears of it, late and wrongly addressed as such words may come. A message that outlived
         // its sender's last life is refused, and rightly so: the present life must not mind.
-        self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })
+        self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })?;
+        self.acting = Some(node);
+        Ok(())
     }
 
     /// A node has stopped for good: its process ends, and whoever runs it sees to what made it stop.
@@ -484,7 +496,8 @@ impl World {
         let delays = self.network.route(&self.plan, from, target);
         self.mark(|| {
             let arrives = delays.into_iter().map(|delay| self.now + delay);
-            Mark::message((from, target), message, arrives, self.network.cuts(from, target))
+            let is_cut = self.network.cuts(from, target);
+            Mark::message((from, target), message, arrives, is_cut, |payload| self.command_text(payload))
         });
         // Nobody listens to a node in disguise, so it may say anything.
         let is_itself = node.disguise().is_none();
@@ -510,6 +523,7 @@ impl World {
     }
 
     fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
+        self.mark_answer(token, &answer);
         if let Some(client) = self.workload.answer(token, answer, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
@@ -532,6 +546,7 @@ impl World {
             Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
             Wish::Read(key) => callers.ask(request.token, *key),
         }
+        self.mark_asked(&request);
         self.after(Workload::patience(), Happening::LoseHope { token: request.token });
         self.after(0, Happening::Request { node: request.node, life, event: request.event });
     }

@@ -78,13 +78,23 @@ impl World {
             }
         }
         self.leave_some_outside()?;
-        self.mark(|| Mark::World { text: format!("the faults are over; {}", self.network) });
+        self.mark(|| Mark::World { text: format!("peace begins: all faults end{}", self.who_is_outside()) });
         self.workload.become_calm(&self.plan);
         for node in nodes {
             self.start(node)?;
         }
         self.after(SECOND / 5, Happening::Review);
         Ok(())
+    }
+
+    /// In words.
+    fn who_is_outside(&self) -> String {
+        let told = self.outsiders.iter().map(|(node, outside)| match outside {
+            Outside::Away => format!(", but node {node} stays away"),
+            Outside::CutOff => format!(", but node {node} stays cut off"),
+            Outside::Deaf => format!(", but node {node} stays deaf"),
+        });
+        told.collect()
     }
 
     fn be_patient(&mut self) {
@@ -163,6 +173,9 @@ impl World {
             self.start(*node)?;
         }
         let victim = *self.rng.pick(&nodes);
+        let text =
+            || format!("all have converged; peace goes on: node {victim} crashes once more, and clients only read");
+        self.mark(|| Mark::World { text: text() });
         self.crash(victim, true)
     }
 
@@ -173,12 +186,14 @@ impl World {
         let Some((_, leader)) = self.reign else { return };
         self.peace = Peace::Still;
         self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
+        self.mark(|| Mark::World { text: "all have converged; the cluster is left alone, and nobody asks".to_owned() });
         self.mark(|| Mark::Emptied);
         let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
         // With one follower less there must still be a quorum.
         if self.plan.pre_vote && followers.len() >= self.plan.majority() {
             let deaf = *self.rng.pick(&followers);
             self.network.cut_links([(leader, deaf)]);
+            self.mark_network();
         }
     }
 
@@ -213,7 +228,7 @@ impl World {
     }
 
     /// The highest term that has a leader, and who it is.
-    fn present_reign(&self) -> Option<(Term, NodeId)> {
+    pub(super) fn present_reign(&self) -> Option<(Term, NodeId)> {
         let itself = self.nodes.iter().filter(|node| node.disguise().is_none());
         let leaders = itself.filter_map(Node::look).filter(Look::leads);
         leaders.map(|Look { term, node, .. }| (term, node)).max()

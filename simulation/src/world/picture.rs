@@ -1,0 +1,86 @@
+//! What of the world is drawn, if it is drawn at all.
+
+use outrigger::engine::{Event, NodeId, Payload, Token};
+
+use super::World;
+use super::peace::Peace;
+use crate::check::{Check, Violation};
+use crate::diagram::{self, Mark, named};
+use crate::machine::{Answer, Write};
+use crate::node::Node;
+use crate::workload::Request;
+
+impl World {
+    pub(super) fn mark(&self, mark: impl FnOnce() -> Mark) {
+        if let Some(diagram) = &self.diagram {
+            diagram.mark(self.now, mark());
+        }
+    }
+
+    /// What a step has told a disk to keep: all that is queued since so many were.
+    pub(super) fn mark_writes(&self, id: NodeId, since: usize) {
+        let Some(diagram) = &self.diagram else { return };
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return };
+        let new = running.runtime.queued().iter().skip(since);
+        new.filter_map(|write| Mark::write(id, write)).for_each(|mark| diagram.mark(self.now, mark));
+    }
+
+    /// Who hears whom from now on.
+    pub(super) fn mark_network(&self) {
+        let nodes = || self.nodes.iter().map(|node| node.id).collect::<Vec<_>>();
+        self.mark(|| Mark::World { text: diagram::network(&nodes(), |from, to| self.network.cuts(from, to)) });
+    }
+
+    pub(super) fn mark_asked(&self, request: &Request) {
+        self.mark(|| {
+            // Our own commands are as their writes.
+            let commands: Vec<String> = match (&request.event, &self.hosted) {
+                (Event::Propose { entries, .. }, Some(_)) => entries.iter().map(|it| self.command_text(it)).collect(),
+                _ => Vec::new(),
+            };
+            Mark::asked(request.node, request.token.0, &request.wish, &commands)
+        });
+    }
+
+    pub(super) fn mark_answer(&self, token: Token, answer: &Answer) {
+        let Some(diagram) = &self.diagram else { return };
+        let Some((node, wish)) = self.workload.asked(token) else { return };
+        diagram.mark(self.now, Mark::answered(node, token.0, wish, answer));
+    }
+
+    /// What an entry holds: a user's command, or a write of our own.
+    pub(super) fn command_text(&self, payload: &Payload) -> String {
+        let of_user = self.hosted.as_ref().and_then(|subject| subject.text(payload));
+        of_user.or_else(|| Write::of(payload).map(|write| format!("write {}", write.value))).unwrap_or_default()
+    }
+
+    /// Notes where something has gone wrong.
+    pub(super) fn blame(&self, violation: &Violation) {
+        let Some(diagram) = &self.diagram else { return };
+        diagram.end(self.now);
+        diagram.blame(match (self.acting, violation.check) {
+            (Some(node), _) => vec![node],
+            (None, Check::Convergence) if self.peace == Peace::Still => self.deposed(),
+            (None, Check::Convergence) => self.behind(),
+            (None, _) => named(&violation.reason).filter(|node| self.nodes.at(*node).is_some()).collect(),
+        });
+    }
+
+    /// Who led when the cluster was left alone, and who leads now.
+    fn deposed(&self) -> Vec<NodeId> {
+        [self.reign, self.present_reign()].into_iter().flatten().map(|(_, leader)| leader).collect()
+    }
+
+    /// The nodes that have not converged; if all have, those whose clients wait; if nobody waits, all that should serve.
+    fn behind(&self) -> Vec<NodeId> {
+        let chain = self.judge.chain();
+        let is_behind = |node: &&Node| {
+            let holds = node.running.as_ref().is_some_and(|running| running.runtime.accepted == *chain);
+            !holds || node.look().is_none_or(|look| look.applied != chain.last().index)
+        };
+        let behind: Vec<NodeId> = self.core().filter(is_behind).map(|node| node.id).collect();
+        let waiting = || self.workload.waited_for().collect::<Vec<_>>();
+        let or = |nodes: Vec<NodeId>, other: &dyn Fn() -> Vec<NodeId>| if nodes.is_empty() { other() } else { nodes };
+        or(or(behind, &waiting), &|| self.core().map(|node| node.id).collect())
+    }
+}
