@@ -17,7 +17,7 @@ use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, P
 use crate::Failure;
 use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
-use crate::diagram::{Diagram, Flushed, Mark};
+use crate::diagram::Diagram;
 use crate::history::History;
 use crate::look::Look;
 use crate::machine::Answer;
@@ -314,15 +314,16 @@ impl World {
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
-        let is_drawn = self.diagram.is_some();
+        let writes = if self.diagram.is_some() { self.writes_under_way(node) } else { None };
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.flush_began = None;
-        let writes = is_drawn.then(|| Flushed::of(running.runtime.in_flight()));
         let event = match running.runtime.end_flush() {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };
-        self.mark(|| Mark::flush(node, &writes.unwrap_or_default(), &event));
+        if let Some(writes) = writes {
+            self.mark_flush(node, &writes, &event);
+        }
         self.echo(node, life, &event);
         self.step(node, event)
     }
@@ -333,8 +334,8 @@ impl World {
         running.working = false;
         let restored_at = running.runtime.machine.restored_at();
         let (event, was_full) = running.runtime.end_work();
-        if let Some(at) = running.runtime.machine.restored_at().filter(|at| Some(*at) != restored_at) {
-            self.mark(|| Mark::restored(node, at));
+        if restored_at != running.runtime.machine.restored_at() {
+            self.mark_restored(node);
         }
         match event {
             Some(event) => {
@@ -380,9 +381,10 @@ impl World {
         let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
-        let order = running.runtime.order();
-        self.mark_writes(node, queued);
-        order?;
+        if let Some(diagram) = &self.diagram {
+            picture::mark_writes(diagram, self.now, &running.runtime, queued);
+        }
+        running.runtime.order()?;
         self.judge_occasion(node, &look, occasion, own)?;
         match told {
             Some(event) => self.refine(node, &look, &event)?,
@@ -494,11 +496,9 @@ impl World {
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
         let delays = self.network.route(&self.plan, from, target);
-        self.mark(|| {
-            let arrives = delays.into_iter().map(|delay| self.now + delay);
-            let is_cut = self.network.cuts(from, target);
-            Mark::message((from, target), message, arrives, is_cut, |payload| self.command_text(payload))
-        });
+        if self.diagram.is_some() {
+            self.mark_message((from, target), message, delays);
+        }
         // Nobody listens to a node in disguise, so it may say anything.
         let is_itself = node.disguise().is_none();
         if is_itself {
@@ -523,7 +523,9 @@ impl World {
     }
 
     fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
-        self.mark_answer(token, &answer);
+        if self.diagram.is_some() {
+            self.mark_answer(token, &answer);
+        }
         if let Some(client) = self.workload.answer(token, answer, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
@@ -546,7 +548,9 @@ impl World {
             Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
             Wish::Read(key) => callers.ask(request.token, *key),
         }
-        self.mark_asked(&request);
+        if self.diagram.is_some() {
+            self.mark_asked(&request);
+        }
         self.after(Workload::patience(), Happening::LoseHope { token: request.token });
         self.after(0, Happening::Request { node: request.node, life, event: request.event });
     }

@@ -6,7 +6,7 @@ use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId};
 
 use super::happening::Happening;
 use super::peace::Outside;
-use super::{NOBODY, Node, World, initial_members};
+use super::{NOBODY, Node, World, initial_members, picture};
 use crate::check::Violation;
 use crate::count::note;
 use crate::diagram::{self, Mark};
@@ -300,7 +300,11 @@ impl World {
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
         self.mark(|| Mark::Process { node: id, lives: true, text: "starts".to_owned() });
-        self.mark_writes(id, 0);
+        if let (Some(diagram), Some(running)) =
+            (&self.diagram, self.nodes.at(id).and_then(|node| node.running.as_ref()))
+        {
+            picture::mark_writes(diagram, self.now, &running.runtime, 0);
+        }
         self.refine_start(id)?;
         self.settle(id)?;
         if is_new {

@@ -1,14 +1,23 @@
 //! What of the world is drawn, if it is drawn at all.
 
-use outrigger::engine::{Event, NodeId, Payload, Token};
+use outrigger::engine::{Event, Message, NodeId, Payload, Token};
 
 use super::World;
 use super::peace::Peace;
 use crate::check::{Check, Violation};
-use crate::diagram::{self, Mark, named};
+use crate::diagram::{self, Diagram, Flushed, Mark, named};
 use crate::machine::{Answer, Write};
+use crate::network::Delays;
 use crate::node::Node;
+use crate::runtime::Runtime;
 use crate::workload::Request;
+
+/// What a step has told a disk to keep: all that is queued since so many were.
+#[cold]
+pub(super) fn mark_writes(diagram: &Diagram, now: u64, runtime: &Runtime, since: usize) {
+    let new = runtime.queued().iter().skip(since);
+    new.filter_map(|write| Mark::write(runtime.me.node, write)).for_each(|mark| diagram.mark(now, mark));
+}
 
 impl World {
     pub(super) fn mark(&self, mark: impl FnOnce() -> Mark) {
@@ -17,12 +26,31 @@ impl World {
         }
     }
 
-    /// What a step has told a disk to keep: all that is queued since so many were.
-    pub(super) fn mark_writes(&self, id: NodeId, since: usize) {
-        let Some(diagram) = &self.diagram else { return };
-        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return };
-        let new = running.runtime.queued().iter().skip(since);
-        new.filter_map(|write| Mark::write(id, write)).for_each(|mark| diagram.mark(self.now, mark));
+    #[cold]
+    pub(super) fn mark_message(&self, (from, target): (NodeId, NodeId), message: &Message, delays: Delays) {
+        self.mark(|| {
+            let arrives = delays.into_iter().map(|delay| self.now + delay);
+            let is_cut = self.network.cuts(from, target);
+            Mark::message((from, target), message, arrives, is_cut, |payload| self.command_text(payload))
+        });
+    }
+
+    /// What the flush that a node's disk is about to end makes durable.
+    #[cold]
+    pub(super) fn writes_under_way(&self, id: NodeId) -> Option<Box<Flushed>> {
+        let running = self.nodes.at(id)?.running.as_ref()?;
+        Some(Box::new(Flushed::of(running.runtime.in_flight())))
+    }
+
+    #[cold]
+    pub(super) fn mark_flush(&self, id: NodeId, writes: &Flushed, event: &Event) {
+        self.mark(|| Mark::flush(id, writes, event));
+    }
+
+    #[cold]
+    pub(super) fn mark_restored(&self, id: NodeId) {
+        let at = self.nodes.at(id).and_then(|node| node.running.as_ref()?.runtime.machine.restored_at());
+        at.into_iter().for_each(|at| self.mark(|| Mark::restored(id, at)));
     }
 
     /// Who hears whom from now on.
@@ -31,6 +59,7 @@ impl World {
         self.mark(|| Mark::World { text: diagram::network(&nodes(), |from, to| self.network.cuts(from, to)) });
     }
 
+    #[cold]
     pub(super) fn mark_asked(&self, request: &Request) {
         self.mark(|| {
             // Our own commands are as their writes.
@@ -42,6 +71,7 @@ impl World {
         });
     }
 
+    #[cold]
     pub(super) fn mark_answer(&self, token: Token, answer: &Answer) {
         let Some(diagram) = &self.diagram else { return };
         let Some((node, wish)) = self.workload.asked(token) else { return };
