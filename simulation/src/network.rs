@@ -103,6 +103,11 @@ impl Network {
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
     }
 
+    /// Whether any link between two nodes carries nothing.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.iter().any(|(from, target)| from != target)
+    }
+
     /// Whether a link carries nothing.
     pub(crate) fn cuts(&self, from: NodeId, target: NodeId) -> bool {
         self.cut.contains(&(from, target))
@@ -182,9 +187,11 @@ impl Network {
         self.cut.extend(links);
     }
 
-    /// Joins what came apart.
-    pub(crate) fn join(&mut self) {
+    /// Joins what came apart. Answers whether anything had.
+    pub(crate) fn join(&mut self) -> bool {
+        let was_cut = self.is_cut();
         self.cut.clear();
+        was_cut
     }
 
     /// From now on every message arrives, once and soon.

@@ -406,7 +406,7 @@ impl Drawing {
     /// The names of the nodes, what they do before the first row, and what their disks hold then. Answers where the rows
     /// begin.
     fn names(&mut self, y: f64) -> f64 {
-        let mut rows = 2.0;
+        let mut end = y + 2.0 * ROW;
         for node in (1..=self.nodes).map(NodeId) {
             let (name, x) = (format!("node {node}"), x(node));
             let wide = wide(&name, 14.0);
@@ -422,14 +422,15 @@ impl Drawing {
             self.text(&Text(x - wide / 2.0, y + 6.0, "name", 14.0), &name);
             let condition = self.conditions.get(&node).cloned().unwrap_or_default();
             self.tag(node, y + ROW, "role", &described(&condition));
-            if let Some(kept) = condition.kept.text() {
-                rows = 3.0;
-                symbol(&mut self.arrows, Kind::Disk, (x, y + 2.0 * ROW));
-                let shown = shortened(&kept, TICK_LETTERS);
-                self.beside((x, y + 2.0 * ROW + 4.0), 17.0, true, "disk", (&shown, ""), &format!("on disk: {kept}"));
+            let mut y = y + 2.0 * ROW;
+            for kept in condition.kept.lines() {
+                symbol(&mut self.arrows, Kind::Disk, (x, y));
+                self.beside((x, y + 4.0), 17.0, true, "disk", (&kept, ""), &format!("on disk: {kept}"));
+                y += LINE;
             }
+            end = end.max(y + ROW - LINE);
         }
-        y + rows * ROW
+        end
     }
 
     fn finish(&mut self, end: f64, marks: &Marks, violated: Option<&str>) {

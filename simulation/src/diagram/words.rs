@@ -171,13 +171,11 @@ impl Flushed {
 }
 
 impl Kept {
-    /// In a few words.
-    pub(super) fn text(&self) -> Option<String> {
-        let vote = self.vote.map(voted);
+    /// In a few words a line.
+    pub(super) fn lines(&self) -> Vec<String> {
         let met: Vec<NodeId> = self.met.iter().copied().collect();
         let met = (!met.is_empty()).then(|| format!("met {}", list(&met)));
-        let parts: Vec<String> = vote.into_iter().chain(met).collect();
-        (!parts.is_empty()).then(|| parts.join(", "))
+        self.vote.map(voted).into_iter().chain(met).collect()
     }
 }
 

@@ -229,7 +229,9 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.strand(leader, &nodes);
-        self.mark_network();
+        if self.network.is_cut() {
+            self.mark_network();
+        }
         let lasts = self.rng.between(1, self.plan.partition_every);
         self.after(lasts, Happening::Join);
         Ok(())
@@ -328,14 +330,19 @@ impl World {
             return;
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        let was_cut = self.network.join();
         self.network.come_apart(&nodes);
-        self.mark_network();
+        // At times all stay on one side.
+        if was_cut || self.network.is_cut() {
+            self.mark_network();
+        }
         let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
         self.after(lasts, Happening::Join);
     }
 
     pub(super) fn join(&mut self) {
-        self.network.join();
-        self.mark_network();
+        if self.network.join() {
+            self.mark_network();
+        }
     }
 }
