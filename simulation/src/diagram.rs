@@ -9,24 +9,30 @@
 //!   ╎┄┄┄┄┄┄ 7 rounds of heartbeats, 350 ms ┄┄┄┄┄┄╎
 //! ```
 //!
-//! It holds the end of a history: what led to a violation is near it. Here is what is kept of a history; `fold` makes rows
-//! of it, and `drawing` draws them.
+//! It holds the end of a history: what led to a violation is near it. Here is what is kept of a history; `words` says it,
+//! `fold` makes rows of it, and `drawing` draws them. Small marks on a node's line are what its disk does and what its
+//! clients ask and are told.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use outrigger::engine::{AppendOutcome, Message, NodeId, RoleKind, Term};
+use outrigger::engine::{NodeId, RoleKind, Term, Vote};
 
 mod drawing;
 mod fold;
+mod style;
+mod words;
 
 use drawing::Drawing;
+pub(crate) use words::{Flushed, network};
 
 /// So many marks are kept. Most of them are heartbeats, and many of those share a row.
 const MARKS_MAX: usize = 4_000;
 /// So many rows are drawn: about what a person can follow.
-const ROWS_MAX: usize = 140;
+const ROWS_MAX: usize = 160;
+/// What a disk does or a client is told may be so long beside others; what is longer has a row to itself.
+const TICK_LETTERS: usize = 31;
 
 /// A message that leaves.
 #[derive(Clone, Debug)]
@@ -35,6 +41,8 @@ pub(crate) struct Sent {
     pub(crate) to: NodeId,
     /// A few words, for a label.
     label: String,
+    /// What it has in common with those that repeat it.
+    shape: String,
     /// All of it, for whoever points at the label.
     text: String,
     /// When its copies arrive; never, if it is lost.
@@ -58,66 +66,58 @@ pub(crate) enum Mark {
     Process { node: NodeId, lives: bool, text: String },
     /// A process stands still until then.
     Pause { node: NodeId, until: u64, text: String },
+    /// A disk writes or has flushed, a client asks or is answered.
+    Tick(Tick),
     /// Something happens to all.
     World { text: String },
     /// All that was on its way gets lost.
     Emptied,
 }
 
-impl Mark {
-    pub(crate) fn message(
-        (from, to): (NodeId, NodeId),
-        message: &Message,
-        arrives: impl Iterator<Item = u64>,
-        is_cut: bool,
-    ) -> Self {
-        let (heartbeat, is_reply) = match message {
-            Message::Heartbeat(it) => (Some(it.term), false),
-            Message::HeartbeatReply(it) => (Some(it.term), true),
-            _ => (None, false),
-        };
-        let (label, text) = (label(message), message.to_string());
-        Self::Message(Sent { from, to, label, text, arrives: arrives.collect(), is_cut, heartbeat, is_reply })
-    }
+/// Who does something small on a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Its disk.
+    Disk,
+    /// A client of it.
+    Client,
+    /// Its state machine.
+    Machine,
 }
 
-/// What of a message there is room for beside an arrow.
-fn label(message: &Message) -> String {
-    let vote = |name, granted| format!("{name} {}", if granted { "granted" } else { "refused" });
-    match message {
-        Message::PreVote(it) => format!("pre_vote, term {}", it.term),
-        Message::PreVoteReply(it) => vote("pre_vote", it.granted),
-        Message::RequestVote(it) => format!("request_vote, term {}", it.term),
-        Message::RequestVoteReply(it) => format!("{}, term {}", vote("vote", it.granted), it.asked),
-        Message::AppendEntries(it) => {
-            let batches: Vec<_> = it.batches.iter().map(ToString::to_string).collect();
-            let entries = if batches.is_empty() { "nothing".to_owned() } else { batches.join(" ") };
-            format!("append_entries {entries}")
-        }
-        Message::AppendEntriesReply(it) => match it.outcome {
-            AppendOutcome::Matched(index) => format!("has entries up to {index}"),
-            AppendOutcome::Conflict { hint } => format!("conflict, hint {hint}"),
-            AppendOutcome::Stale => format!("stale, own term {}", it.term),
-        },
-        Message::Heartbeat(it) => format!("heartbeat, term {}", it.term),
-        Message::HeartbeatReply(it) => format!("heartbeat_reply, term {}", it.term),
-        Message::Committed { commit, .. } => format!("committed {commit}"),
-        other => other.to_string(),
-    }
+/// Something small on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Tick {
+    node: NodeId,
+    kind: Kind,
+    text: String,
+    /// What it has in common with those that repeat it; nothing, if each counts.
+    shape: Option<String>,
+    /// What the disk holds from now on.
+    kept: Kept,
+}
+
+/// What a disk holds beside the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Kept {
+    vote: Option<Vote>,
+    /// The nodes that this one has met.
+    met: BTreeSet<NodeId>,
 }
 
 /// What a node does at some time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Condition {
     role: RoleKind,
     term: Term,
     lives: bool,
     paused_until: u64,
+    kept: Kept,
 }
 
 impl Default for Condition {
     fn default() -> Self {
-        Self { role: RoleKind::Follower, term: Term(0), lives: false, paused_until: 0 }
+        Self { role: RoleKind::Follower, term: Term(0), lives: false, paused_until: 0, kept: Kept::default() }
     }
 }
 
@@ -128,13 +128,18 @@ fn apply(conditions: &mut Conditions, mark: &Mark) {
     match mark {
         Mark::Role { node, role, term } => {
             let condition = conditions.entry(*node).or_default();
-            *condition = Condition { role: *role, term: *term, lives: true, ..*condition };
+            (condition.role, condition.term, condition.lives) = (*role, *term, true);
         }
         Mark::Process { node, lives, .. } => {
             let condition = conditions.entry(*node).or_default();
-            *condition = Condition { role: RoleKind::Follower, lives: *lives, paused_until: 0, ..*condition };
+            (condition.role, condition.lives, condition.paused_until) = (RoleKind::Follower, *lives, 0);
         }
         Mark::Pause { node, until, .. } => conditions.entry(*node).or_default().paused_until = *until,
+        Mark::Tick(Tick { node, kept, .. }) => {
+            let condition = conditions.entry(*node).or_default();
+            condition.kept.vote = kept.vote.or(condition.kept.vote);
+            condition.kept.met.extend(&kept.met);
+        }
         Mark::Message(_) | Mark::World { .. } | Mark::Emptied => {}
     }
 }
@@ -154,6 +159,8 @@ struct Marks {
     is_cut_short: bool,
     /// When the history ended; the last mark may be earlier.
     end: u64,
+    /// Where it went wrong then.
+    culprits: BTreeSet<NodeId>,
 }
 
 impl Diagram {
@@ -178,6 +185,11 @@ impl Diagram {
         self.0.borrow_mut().end = now;
     }
 
+    /// It has gone wrong on these nodes.
+    pub(crate) fn blame(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        self.0.borrow_mut().culprits.extend(nodes);
+    }
+
     /// Draws it as SVG, under a title and with the words of what was violated at its end.
     #[must_use]
     pub fn svg(&self, title: &str, violated: Option<&str>) -> String {
@@ -187,6 +199,30 @@ impl Diagram {
     fn drawing(&self, title: &str, violated: Option<&str>) -> Drawing {
         Drawing::of(&self.0.borrow(), title, violated)
     }
+}
+
+/// All nodes that a violation names.
+pub(crate) fn named(violated: &str) -> impl Iterator<Item = NodeId> {
+    let behind = violated.split("node ").skip(1).chain(violated.split("nodes ").skip(1));
+    behind
+        .flat_map(|behind| {
+            let words = behind.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+            words
+                .map_while(|word| if word == "and" { Some(None) } else { word.parse().ok().map(|id| Some(NodeId(id))) })
+        })
+        .flatten()
+}
+
+/// A time or a while as the trace has times: in seconds.
+fn seconds(nanoseconds: u64) -> String {
+    let (seconds, micros) = (nanoseconds / 1_000_000_000, nanoseconds / 1000 % 1_000_000);
+    format!("{seconds}.{micros:06} s")
+}
+
+/// A while that was drawn in whole milliseconds.
+pub(crate) fn lasts(nanoseconds: u64) -> String {
+    let milliseconds = nanoseconds / 1_000_000;
+    format!("{}.{:03} s", milliseconds / 1000, milliseconds % 1000)
 }
 
 #[cfg(test)]

@@ -106,6 +106,11 @@ impl Machine {
         self.user.iter().for_each(Replica::look);
     }
 
+    /// Where the user's state was restored last.
+    pub(crate) fn restored_at(&self) -> Option<LogIndex> {
+        self.user.as_ref().and_then(Replica::restored_at)
+    }
+
     pub(crate) fn last(&self) -> LogIndex {
         LogIndex(self.applied.len() as u64)
     }

@@ -104,6 +104,11 @@ impl Network {
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
     }
 
+    /// Whether any link between two nodes carries nothing.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.iter().any(|(from, target)| from != target)
+    }
+
     /// Whether a link carries nothing.
     pub(crate) fn cuts(&self, from: NodeId, target: NodeId) -> bool {
         self.cut.contains(&(from, target))
@@ -183,25 +188,17 @@ impl Network {
         self.cut.extend(links);
     }
 
-    /// Joins what came apart.
-    pub(crate) fn join(&mut self) {
+    /// Joins what came apart. Answers whether anything had.
+    pub(crate) fn join(&mut self) -> bool {
+        let was_cut = self.is_cut();
         self.cut.clear();
+        was_cut
     }
 
     /// From now on every message arrives, once and soon.
     pub(crate) fn heal(&mut self) {
         self.join();
         self.healed = true;
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.cut.is_empty() {
-            return f.write_str("all links work");
-        }
-        f.write_str("links cut:")?;
-        self.cut.iter().try_for_each(|(from, target)| write!(f, " {from}\u{2192}{target}"))
     }
 }
 

@@ -195,6 +195,11 @@ impl Runtime {
         &self.in_flight
     }
 
+    /// The writes that no flush has taken up.
+    pub(crate) fn queued(&self) -> &[Command] {
+        &self.queued
+    }
+
     /// What was done out of its order, if anything was.
     pub(crate) fn order(&mut self) -> Result<(), Violation> {
         self.lanes.order()

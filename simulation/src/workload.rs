@@ -130,6 +130,16 @@ impl Workload {
         self.wanted.as_ref().is_some_and(|wanted| wanted.values().all(|left| *left == 0))
     }
 
+    /// What somebody waits for, and of which node.
+    pub(crate) fn asked(&self, token: Token) -> Option<(NodeId, &Wish)> {
+        self.asked.get(&token).map(|asked| (asked.node, &asked.wish))
+    }
+
+    /// The nodes that owe somebody an answer.
+    pub(crate) fn waited_for(&self) -> impl Iterator<Item = NodeId> {
+        self.asked.values().map(|asked| asked.node)
+    }
+
     /// A client asks one of these nodes.
     pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId], now: u64) -> Request {
         let (any, token) = (*self.rng.pick(nodes), Token(self.next_token));

@@ -17,7 +17,7 @@ use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, P
 use crate::Failure;
 use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
-use crate::diagram::{Diagram, Mark};
+use crate::diagram::Diagram;
 use crate::history::History;
 use crate::look::Look;
 use crate::machine::Answer;
@@ -38,6 +38,7 @@ mod happening;
 mod hosting;
 mod office;
 mod peace;
+mod picture;
 mod queue;
 mod telling;
 mod verdict;
@@ -107,6 +108,8 @@ pub(crate) struct World {
     falls_over: (Option<u64>, bool),
     /// What is drawn of it, if anything.
     diagram: Option<Diagram>,
+    /// Whose doing is looked at now, if it is one node's.
+    acting: Option<NodeId>,
     /// Which of the dearer checks are made.
     checks: Checks,
     /// A user's state machine, if there is one.
@@ -153,6 +156,7 @@ impl World {
             #[cfg(test)]
             falls_over: (history.falls_over, false),
             diagram: history.diagram.clone(),
+            acting: None,
             checks: history.checks,
             hosted: None,
             rng,
@@ -165,12 +169,6 @@ impl World {
         world
     }
 
-    fn mark(&self, mark: impl FnOnce() -> Mark) {
-        if let Some(diagram) = &self.diagram {
-            diagram.mark(self.now, mark());
-        }
-    }
-
     /// Lets everything happen until the healed cluster has converged.
     pub(crate) fn run(&mut self) -> Result<(), Violation> {
         while !self.happen_next()? {}
@@ -179,7 +177,7 @@ impl World {
 
     /// What went wrong, and what had struck until then.
     pub(crate) fn failure(&self, seed: u64, violation: Violation) -> Failure {
-        self.diagram.iter().for_each(|diagram| diagram.end(self.now));
+        self.blame(&violation);
         Failure {
             seed,
             milliseconds: self.now / MILLISECOND,
@@ -234,7 +232,8 @@ impl World {
         #[cfg(test)]
         require!(!self.falls_over.1, Health, "it falls over");
         self.now = at;
-        if let Some(wakes) = happening.process().and_then(|node| self.wakes_at(node)) {
+        self.acting = happening.process();
+        if let Some(wakes) = self.acting.and_then(|node| self.wakes_at(node)) {
             // Whatever reaches a process that does not run waits for it, in its order; its timers are looked at last, as
             // runtimes do, so that it acts on what is old before it learns how late it is.
             let last = u64::from(matches!(happening, Happening::Wake { .. }));
@@ -327,6 +326,7 @@ impl World {
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
         let (now, patience) = (self.now, self.rest_after());
+        let writes = if self.diagram.is_some() { self.writes_under_way(node) } else { None };
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.flush_began = None;
         running.wrote_at = now;
@@ -337,6 +337,9 @@ impl World {
         };
         if rested {
             self.queue.put(now + patience, Happening::Rest { node, life });
+        }
+        if let Some(writes) = writes {
+            self.mark_flush(node, &writes, &event);
         }
         self.echo(node, life, &event);
         self.step(node, event)
@@ -368,7 +371,11 @@ impl World {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
+        let restored_at = running.runtime.machine.restored_at();
         let (event, was_full) = running.runtime.end_work();
+        if restored_at != running.runtime.machine.restored_at() {
+            self.mark_restored(node);
+        }
         match event {
             Some(event) => {
                 self.echo(node, life, &event);
@@ -405,13 +412,18 @@ impl World {
         let (now, own) = (Instant(self.now), self.time_at(node));
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
+        self.acting = Some(node);
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', &event);
+        let queued = running.runtime.queued().len();
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
         running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
+        if let Some(diagram) = &self.diagram {
+            picture::mark_writes(diagram, self.now, &running.runtime, queued);
+        }
         running.runtime.order()?;
         self.judge_occasion(node, &look, occasion, own)?;
         match told {
@@ -510,7 +522,9 @@ impl World {
         let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
         // Whoever runs there now hears of it, late and wrongly addressed as such words may come. A message that outlived
         // its sender's last life is refused, and rightly so: the present life must not mind.
-        self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })
+        self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })?;
+        self.acting = Some(node);
+        Ok(())
     }
 
     /// A node has stopped for good: its process ends, and whoever runs it sees to what made it stop.
@@ -532,10 +546,9 @@ impl World {
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
         let delays = self.network.route(&self.plan, from, target);
-        self.mark(|| {
-            let arrives = delays.into_iter().map(|delay| self.now + delay);
-            Mark::message((from, target), message, arrives, self.network.cuts(from, target))
-        });
+        if self.diagram.is_some() {
+            self.mark_message((from, target), message, delays);
+        }
         // Nobody listens to a node in disguise, so it may say anything.
         let is_itself = node.disguise().is_none();
         if is_itself {
@@ -577,6 +590,9 @@ impl World {
         if self.workload.waits_for(token) {
             self.trace.tell(self.now, None, || format!("request #{token} is answered: {answer}"));
         }
+        if self.diagram.is_some() {
+            self.mark_answer(token, &answer);
+        }
         if let Some(client) = self.workload.answer(token, answer, self.now)? {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
@@ -598,6 +614,9 @@ impl World {
         match &request.wish {
             Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
             Wish::Read(key) => callers.ask(request.token, *key),
+        }
+        if self.diagram.is_some() {
+            self.mark_asked(&request);
         }
         self.after(Workload::patience(), Happening::LoseHope { token: request.token });
         self.after(0, Happening::Request { node: request.node, life, event: request.event });

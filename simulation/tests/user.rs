@@ -329,6 +329,24 @@ fn a_field_that_matters_and_is_not_serialised_is_found() {
     is_found::<Forgetful>(Check::Snapshot, &["had been restored from a snapshot", "#[serde(skip)]"]);
 }
 
+#[test]
+fn a_diagram_shows_commands_and_restores_and_where_it_goes_wrong() {
+    let file = std::env::temp_dir().join(format!("outrigger-user-{}.svg", std::process::id()));
+    let found = try_run::<Forgetful>(unshrunk(SEEDS).drawn_into(&file), |sim| {
+        sim.cluster(3).clients(4, command);
+    });
+    let (failure, svg) = (found.expect_err("it is broken"), std::fs::read_to_string(&file).unwrap());
+    std::fs::remove_file(&file).unwrap();
+    let asked_of_a_leader_and_of_another = [" asked: Put(", ">propose Put("];
+    let at_its_node = [">restored from snapshot at ", "<circle class='fatal'", ">here it goes wrong</text>"];
+    for words in asked_of_a_leader_and_of_another.iter().chain(&at_its_node) {
+        assert!(svg.contains(words), "{words} is missing; {failure}\n{svg}");
+    }
+    for line in failure.violation.reason.lines().skip(1).filter(|line| line.len() < 80) {
+        assert!(svg.contains(&format!(">{line}</text>")), "the line is broken elsewhere: {line}\n{svg}");
+    }
+}
+
 /// Knows whether it is the first that its node has.
 #[derive(Clone, Serialize, Deserialize)]
 struct Reborn(bool);

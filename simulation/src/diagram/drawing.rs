@@ -1,14 +1,16 @@
 //! How rows are drawn. Nothing is told by colour alone: each kind of line has a shape of its own, which the legend shows.
 //!
-//! Every text stands in a row that no other shares, or above all rows, or in the margin for times: so that none covers
-//! another. Their boxes are kept, and a test compares them.
+//! Every text stands in a row that no other shares, or in a column of a row, or above all rows, or in the margin for times:
+//! so that none covers another. Their boxes are kept, and a test compares them. Grounds lie below all arrows, so that none
+//! breaks one; a text that lines cross has a halo in the colour of its ground.
 
 use std::fmt::Write;
 
 use outrigger::engine::{NodeId, RoleKind};
 
 use super::fold::{Fate, Row, rows};
-use super::{Condition, Conditions, Mark, Marks, ROWS_MAX, Sent, apply};
+use super::style::{LEGEND, SMALL, STYLE, letters, place, shortened, wide, wrapped};
+use super::{Condition, Conditions, Kind, Mark, Marks, ROWS_MAX, Sent, TICK_LETTERS, Tick, apply, named, seconds};
 
 /// Pixels from one row to the next.
 const ROW: f64 = 26.0;
@@ -18,13 +20,12 @@ const COLUMN: f64 = 250.0;
 const LEFT: f64 = 120.0;
 /// Pixels right of the last node, for what is said of it.
 const RIGHT: f64 = 260.0;
+/// From one line of a band to the next.
+const LINE: f64 = 15.0;
+/// So long an arrow stays with its label before it goes its own way.
+const STEM: f64 = 40.0;
 /// The least width, for the legend.
 const WIDTH_MIN: f64 = 980.0;
-/// The width of a letter, as a part of its size: some programs draw letters of 6.6 pixels 7 wide.
-const LETTER: f64 = 0.64;
-/// The size of most letters.
-const SMALL: f64 = 11.0;
-
 /// Where a text stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Space {
@@ -37,12 +38,14 @@ pub(super) struct Space {
 /// A text to be drawn: where its line stands, its class, and the size of its letters.
 struct Text<'a>(f64, f64, &'a str, f64);
 
-/// A diagram while it is drawn. What is drawn later covers what is drawn earlier, so that labels come last.
+/// A diagram while it is drawn. What is drawn later covers what is drawn earlier: grounds come before arrows, labels last.
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
     nodes: u64,
+    grounds: String,
     lifelines: String,
     arrows: String,
+    halos: String,
     labels: String,
     /// Of every text.
     pub(super) spaces: Vec<Space>,
@@ -61,8 +64,13 @@ impl Drawing {
         let left_out = rows.len().saturating_sub(ROWS_MAX);
         let mut conditions = marks.before.clone();
         for (_, row) in rows.drain(..left_out) {
-            if let Row::Mark(mark) = row {
-                apply(&mut conditions, mark);
+            match row {
+                Row::Mark(mark) => apply(&mut conditions, mark),
+                Row::Ticks { ticks, .. } => {
+                    ticks.into_iter().for_each(|tick| apply(&mut conditions, &Mark::Tick(tick.clone())));
+                }
+                // What a disk keeps is never among it.
+                Row::Repeated { .. } => {}
             }
         }
         let nodes = marks.nodes;
@@ -73,39 +81,48 @@ impl Drawing {
             drawing.text(&Text(8.0, y, "note", SMALL), "earlier events are left out");
             y += ROW;
         }
-        drawing.names(y);
-        y += 2.0 * ROW;
-        drawing.since = vec![y - ROW; usize::try_from(nodes).unwrap_or_default()];
-        for (place, (now, row)) in rows.iter().enumerate() {
-            let until = if let Row::Heartbeats { until, .. } = row { *until } else { *now };
-            drawing.scale.push((*now, until, y + self::place(place as u64) * ROW));
+        let from = y + ROW;
+        y = drawing.names(y);
+        drawing.since = vec![from; usize::try_from(nodes).unwrap_or_default()];
+        for (now, row) in &rows {
+            let until = match row {
+                Row::Repeated { until, .. } | Row::Ticks { until, .. } => *until,
+                Row::Mark(_) => *now,
+            };
+            drawing.scale.push((*now, until, y));
+            y += drawing.tall(row);
         }
-        let end = y + place(rows.len() as u64) * ROW;
-        drawing.scale.push((marks.end.max(drawing.scale.last().map_or(0, |row| row.1)), u64::MAX, end));
+        drawing.scale.push((marks.end.max(drawing.scale.last().map_or(0, |row| row.1)), u64::MAX, y));
         let mut told = String::new();
         for (place, (now, row)) in rows.iter().enumerate() {
             let y = drawing.scale[place].2;
-            let time = format!("{:.3} ms", milliseconds(*now));
+            let time = seconds(*now);
             if time != told {
                 drawing.text(&Text(8.0, y, "time", SMALL), &time);
                 told = time;
             }
             drawing.row(marks, y, *now, row);
         }
-        drawing.finish(end, marks.end, violated);
+        drawing.finish(y, marks, violated);
         drawing
     }
 
     // ---- rows ------------------------------------------------------------------------------------------------
 
+    /// How high a row is.
+    fn tall(&self, row: &Row<'_>) -> f64 {
+        let lines = match row {
+            Row::Repeated { text, .. } | Row::Mark(Mark::World { text }) => self.band_lines(text).len(),
+            _ => 1,
+        };
+        ROW + place(lines.saturating_sub(1) as u64) * LINE
+    }
+
     fn row(&mut self, marks: &Marks, y: f64, now: u64, row: &Row<'_>) {
         match row {
-            Row::Heartbeats { until, term, rounds, messages, lost } => {
-                let lasts = milliseconds(until - now);
-                let lost = if *lost > 0 { format!("; {lost} of {messages} messages lost") } else { String::new() };
-                let text = format!("{rounds} rounds of heartbeats, {lasts:.0} ms, term {term}{lost}");
-                self.band(y, "beats", &text);
-            }
+            Row::Repeated { text, .. } => self.band(y, "repeated", text),
+            Row::Ticks { ticks, .. } => self.ticks(y, ticks),
+            Row::Mark(Mark::Tick(tick)) => self.ticks(y, &[tick]),
             Row::Mark(Mark::Message(sent)) => self.message(marks, y, now, sent),
             Row::Mark(Mark::World { text }) => self.band(y, "world", text),
             Row::Mark(Mark::Emptied) => self.band(y, "world", "all that is still on its way gets lost"),
@@ -121,7 +138,9 @@ impl Drawing {
                 } else {
                     cross(&mut self.arrows, x, y, 8.0);
                 }
-                self.tag(*node, y, if *lives { "role" } else { "fault" }, text);
+                let (class, text) =
+                    if *lives { ("role", text.clone()) } else { ("fault", format!("{text} \u{b7} {}", seconds(now))) };
+                self.tag(*node, y, class, &text);
             }
             Row::Mark(mark @ Mark::Pause { node, until, text }) => {
                 self.turn(*node, y, mark);
@@ -141,42 +160,74 @@ impl Drawing {
         let along = |part: f64| x1 + (x2 - x1) * part;
         let mut said = "";
         for fate in marks.fates(now, sent) {
-            let arrows = &mut self.arrows;
             match fate {
                 Fate::Lost => {
                     let end = (along(0.6), y + 8.0);
-                    line(arrows, "lost", (x1, y), end);
-                    cross(arrows, end.0, end.1, 5.0);
+                    arrow(&mut self.arrows, "lost", (x1, y), end);
+                    cross(&mut self.arrows, end.0, end.1, 5.0);
                     said = " \u{b7} lost";
                 }
                 Fate::Cut => {
                     let end = (along(0.5), y + 6.0);
-                    line(arrows, "lost", (x1, y), end);
-                    line(arrows, "wall", (end.0, end.1 - 8.0), (end.0, end.1 + 8.0));
+                    arrow(&mut self.arrows, "lost", (x1, y), end);
+                    line(&mut self.arrows, "wall", (end.0, end.1 - 8.0), (end.0, end.1 + 8.0));
                     said = " \u{b7} cut off";
                 }
                 Fate::OnItsWay => {
                     let end = (along(0.85), self.scale.last().map_or(y, |row| row.2));
-                    line(&mut self.arrows, "way", (x1, y), end);
+                    arrow(&mut self.arrows, "way", (x1, y), end);
                     self.circle(end);
                 }
                 Fate::Arrives(at) => {
                     let end = (x2, self.height_at(at).max(y + 5.0));
-                    line(&mut self.arrows, "sent", (x1, y), end);
+                    arrow(&mut self.arrows, "sent", (x1, y), end);
                 }
                 Fate::Dead(at) => {
                     let end = (x2, self.height_at(at).max(y + 5.0));
-                    line(&mut self.arrows, "lost", (x1, y), end);
+                    arrow(&mut self.arrows, "lost", (x1, y), end);
                     cross(&mut self.arrows, end.0, end.1, 5.0);
                     said = " \u{b7} nobody there";
                 }
             }
         }
-        let room = letters(COLUMN - 26.0) - said.chars().count();
-        let label = format!("{}{said}", shortened(&sent.label, room));
-        let wide = wide(&label, SMALL);
-        let left = if x1 < x2 { x1 + 12.0 } else { x1 - 12.0 - wide };
-        self.boxed((left, y - 5.0), "said", &label, &format!("{} \u{2192} {}: {}", sent.from, sent.to, sent.text));
+        let told = format!("{} \u{2192} {}: {}", sent.from, sent.to, sent.text);
+        self.beside((x1, y - 5.0), 12.0, x1 < x2, "said", (&sent.label, said), &told);
+    }
+
+    /// What disks do, and what clients ask and are told.
+    fn ticks(&mut self, y: f64, ticks: &[&Tick]) {
+        for node in (1..=self.nodes).map(NodeId) {
+            let own: Vec<&Tick> = ticks.iter().copied().filter(|tick| tick.node == node).collect();
+            let Some(first) = own.first() else { continue };
+            for (number, tick) in own.iter().enumerate() {
+                symbol(&mut self.arrows, tick.kind, (x(node) + place(number as u64) * 9.0, y));
+            }
+            let text = own.iter().map(|tick| &tick.text[..]).collect::<Vec<_>>().join("; ");
+            let is_long = text.chars().count() > TICK_LETTERS;
+            let right = self.width - x(node);
+            let goes_right = !is_long || wide(&text, SMALL) + 32.0 < right || right > self.width / 2.0;
+            let apart = 8.0 + place(own.len() as u64) * 9.0;
+            self.beside((x(node), y + 4.0), apart, goes_right, kind_class(first.kind), (&text, ""), &text);
+        }
+    }
+
+    /// A text right or left of a lifeline, as far from it as is said: all the row is its own if it is long.
+    fn beside(
+        &mut self,
+        (x, y): (f64, f64),
+        apart: f64,
+        goes_right: bool,
+        class: &str,
+        (text, end): (&str, &str),
+        told: &str,
+    ) {
+        let asked = wide(text, SMALL) + wide(end, SMALL);
+        let left = if goes_right { x + apart } else { (x - apart - asked).max(LEFT) };
+        let room = letters(self.width - left - 12.0).saturating_sub(end.chars().count());
+        let text = format!("{}{end}", shortened(text, room));
+        push(&mut self.labels, format_args!("<g><title>{}</title>", escaped(told)));
+        self.haloed(&Text(left, y, class, SMALL), "white", &text);
+        push(&mut self.labels, format_args!("</g>"));
     }
 
     /// A node turns to something else: what it did until now is drawn.
@@ -191,7 +242,7 @@ impl Drawing {
     }
 
     fn segment(&mut self, node: NodeId, from: f64, to: f64) {
-        let class = class(&self.conditions.get(&node).copied().unwrap_or_default());
+        let class = class(&self.conditions.get(&node).cloned().unwrap_or_default());
         line(&mut self.lifelines, class, (x(node), from), (x(node), to));
     }
 
@@ -219,18 +270,32 @@ impl Drawing {
         );
     }
 
-    /// A text on a ground of its own, which covers lines; `told` is shown to whoever points at it.
+    /// A text that keeps a narrow margin free of lines.
+    fn haloed(&mut self, at: &Text<'_>, ground: &str, text: &str) {
+        let number = self.spaces.len();
+        push(
+            &mut self.halos,
+            format_args!("<use class='halo' stroke='{ground}' href='#t{number}' xlink:href='#t{number}'/>"),
+        );
+        push(&mut self.labels, format_args!("<g id='t{number}'>"));
+        self.text(at, text);
+        push(&mut self.labels, format_args!("</g>"));
+    }
+
+    /// A text on a ground of its own; `told` is shown to whoever points at it.
     fn boxed(&mut self, (left, y): (f64, f64), class: &str, text: &str, told: &str) {
         let (width, told) = (wide(text, SMALL) + 8.0, escaped(told));
-        let corner = (left - 4.0, y - 10.0);
         push(
-            &mut self.labels,
+            &mut self.grounds,
             format_args!(
-                "<g><title>{told}</title><rect class='{class}-ground' x='{:.1}' y='{:.1}' width='{width:.1}' height='14' rx='3'/>",
-                corner.0, corner.1
+                "<rect class='{class}-ground' x='{:.1}' y='{:.1}' width='{width:.1}' height='14' rx='3'/>",
+                left - 4.0,
+                y - 10.0
             ),
         );
-        self.text(&Text(left, y, class, SMALL), text);
+        push(&mut self.labels, format_args!("<g><title>{told}</title>"));
+        let ground = if class == "fault" { "#fff0f0" } else { "#effaf3" };
+        self.haloed(&Text(left, y, class, SMALL), ground, text);
         push(&mut self.labels, format_args!("</g>"));
     }
 
@@ -241,21 +306,29 @@ impl Drawing {
         self.boxed((left, y + 4.0), class, &shown, text);
     }
 
+    fn band_lines(&self, text: &str) -> Vec<String> {
+        wrapped(text, letters(self.width - LEFT - 20.0))
+    }
+
     /// What happens to all, across all lifelines.
     fn band(&mut self, y: f64, class: &str, text: &str) {
+        let lines = self.band_lines(text);
+        let longest = lines.iter().map(|line| wide(line, SMALL)).fold(0.0, f64::max);
         let (left, right) = (LEFT - 20.0, x(NodeId(self.nodes.max(1))) + 20.0);
-        let right = right.max(left + wide(text, SMALL) + 40.0).min(self.width - 8.0);
-        let width = right - left;
+        let width = right.max(left + longest + 20.0).min(self.width - 8.0) - left;
+        let height = 18.0 + place(lines.len().saturating_sub(1) as u64) * LINE;
         push(
-            &mut self.labels,
+            &mut self.grounds,
             format_args!(
-                "<rect class='{class}-band' x='{left:.1}' y='{:.1}' width='{width:.1}' height='18' rx='4'/>",
+                "<rect class='{class}-band' x='{left:.1}' y='{:.1}' width='{width:.1}' height='{height:.1}' rx='4'/>",
                 y - 9.0
             ),
         );
-        let shown = shortened(text, letters(width - 20.0));
-        let middle = left + (width - wide(&shown, SMALL)) / 2.0;
-        self.text(&Text(middle, y + 4.0, class, SMALL), &shown);
+        let ground = if class == "world" { "#fff6dd" } else { "#f5f5f8" };
+        for (number, line) in lines.iter().enumerate() {
+            let middle = left + (width - wide(line, SMALL)) / 2.0;
+            self.haloed(&Text(middle, y + 4.0 + place(number as u64) * LINE, class, SMALL), ground, line);
+        }
     }
 
     fn circle(&mut self, (x, y): (f64, f64)) {
@@ -272,7 +345,8 @@ impl Drawing {
         if let Some(violated) = violated {
             y = self.alarm(y, violated);
         }
-        let how = "Time runs downwards. Each column is a node, each arrow a message from where it leaves to where it arrives.";
+        let how = "Time runs downwards, in seconds. Each column is a node, each arrow a message from where it leaves to where it \
+                   arrives.";
         self.text(&Text(12.0, y + 8.0, "note", 12.0), how);
         self.legend(y + 32.0) + 12.0
     }
@@ -306,7 +380,7 @@ impl Drawing {
             }
             let end = (x + SAMPLE - 10.0, y - 4.0);
             let drawn = if matches!(class, "dead" | "cut") { "lost" } else { class };
-            if !matches!(class, "crash" | "beats") {
+            if !matches!(class, "crash" | "disk" | "client" | "machine") {
                 line(&mut self.arrows, drawn, (x, y - 4.0), end);
             }
             match class {
@@ -318,6 +392,9 @@ impl Drawing {
                 }
                 "way" => self.circle(end),
                 "crash" => cross(&mut self.arrows, x + 16.0, end.1, 8.0),
+                "disk" => symbol(&mut self.arrows, Kind::Disk, (x + 20.0, end.1)),
+                "client" => symbol(&mut self.arrows, Kind::Client, (x + 20.0, end.1)),
+                "machine" => symbol(&mut self.arrows, Kind::Machine, (x + 20.0, end.1)),
                 _ => {}
             }
             self.text(&Text(x + SAMPLE, y, "note", SMALL), words);
@@ -326,8 +403,10 @@ impl Drawing {
         y + 20.0
     }
 
-    /// The names of the nodes, and what they do before the first row.
-    fn names(&mut self, y: f64) {
+    /// The names of the nodes, what they do before the first row, and what their disks hold then. Answers where the rows
+    /// begin.
+    fn names(&mut self, y: f64) -> f64 {
+        let mut end = y + 2.0 * ROW;
         for node in (1..=self.nodes).map(NodeId) {
             let (name, x) = (format!("node {node}"), x(node));
             let wide = wide(&name, 14.0);
@@ -341,26 +420,36 @@ impl Drawing {
                 ),
             );
             self.text(&Text(x - wide / 2.0, y + 6.0, "name", 14.0), &name);
-            let condition = self.conditions.get(&node).copied().unwrap_or_default();
+            let condition = self.conditions.get(&node).cloned().unwrap_or_default();
             self.tag(node, y + ROW, "role", &described(&condition));
+            let mut y = y + 2.0 * ROW;
+            for kept in condition.kept.lines() {
+                symbol(&mut self.arrows, Kind::Disk, (x, y));
+                self.beside((x, y + 4.0), 17.0, true, "disk", (&kept, ""), &format!("on disk: {kept}"));
+                y += LINE;
+            }
+            end = end.max(y + ROW - LINE);
         }
+        end
     }
 
-    fn finish(&mut self, end: f64, time: u64, violated: Option<&str>) {
+    fn finish(&mut self, end: f64, marks: &Marks, violated: Option<&str>) {
+        let last = if violated.is_some() { end + 2.0 * ROW } else { end + ROW };
         for node in (1..=self.nodes).map(NodeId) {
             let since = index(node).and_then(|node| self.since.get(node)).copied().unwrap_or(end);
-            self.segment(node, since, end + ROW);
-            let condition = self.conditions.get(&node).copied().unwrap_or_default();
-            self.tag(node, end + ROW, "role", &format!("node {node}: {}", described(&condition)));
+            self.segment(node, since, last);
+            let condition = self.conditions.get(&node).cloned().unwrap_or_default();
+            self.tag(node, last, "role", &format!("node {node}: {}", described(&condition)));
         }
-        self.text(&Text(8.0, end, "time", SMALL), &format!("{:.3} ms", milliseconds(time)));
-        let mut y = end + 2.5 * ROW;
+        self.text(&Text(8.0, end, "time", SMALL), &seconds(marks.end));
+        let mut y = last + 1.5 * ROW;
         if let Some(violated) = violated {
             let right = self.width - 12.0;
-            line(&mut self.labels, "fatal", (LEFT - 20.0, end + 2.0), (right, end + 2.0));
-            if let Some(node) = named(violated, self.nodes) {
+            line(&mut self.arrows, "fatal", (LEFT - 20.0, end + 2.0), (right, end + 2.0));
+            for node in marks.guilty(violated) {
                 let x = x(node);
                 push(&mut self.arrows, format_args!("<circle class='fatal' cx='{x:.1}' cy='{end:.1}' r='11'/>"));
+                self.tag(node, end + ROW, "fault", "here it goes wrong");
             }
             y = self.alarm(y, violated);
         }
@@ -368,42 +457,16 @@ impl Drawing {
     }
 
     pub(super) fn svg(&self) -> String {
-        let Self { lifelines, arrows, labels, width, height, .. } = self;
+        let Self { grounds, lifelines, arrows, halos, labels, width, height, .. } = self;
         format!(
-            "<svg xmlns='http://www.w3.org/2000/svg' width='{width:.0}' height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
+            "<svg xmlns='http://www.w3.org/2000/svg' xmlns:xlink='http://www.w3.org/1999/xlink' \
+             width='{width:.0}' height='{height:.0}' viewBox='0 0 {width:.0} {height:.0}'>\n\
              <style>{STYLE}</style>\n<defs><marker id='head' markerWidth='9' markerHeight='9' refX='9' refY='4.5' orient='auto' \
              markerUnits='userSpaceOnUse'><path d='M0,0 L9,4.5 L0,9 z' fill='#225'/></marker></defs>\n\
-             <rect width='{width:.0}' height='{height:.0}' fill='white'/>\n{lifelines}{arrows}{labels}</svg>\n"
+             <rect width='{width:.0}' height='{height:.0}' fill='white'/>\n{lifelines}{grounds}{arrows}{halos}{labels}</svg>\n"
         )
     }
 }
-
-const LEGEND: [(&str, &str); 11] = [
-    ("leader", "leads"),
-    ("candidate", "asks for votes"),
-    ("follower", "follows"),
-    ("down", "does not run"),
-    ("paused", "stands still"),
-    ("crash", "its process dies"),
-    ("sent", "message"),
-    ("lost", "lost on its way"),
-    ("cut", "its link is cut"),
-    ("dead", "arrives where nobody runs"),
-    ("way", "still on its way in the end"),
-];
-
-const STYLE: &str = "text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#333} \
-    .name{font-weight:bold;fill:#111} .time{fill:#888} .note{fill:#555} .role{fill:#143} .fault{fill:#900;font-weight:bold} \
-    .violated{fill:#900;font-weight:bold} .said{fill:#225} .world{fill:#640;font-weight:bold} .beats{fill:#555} \
-    line{fill:none} .leader{stroke:#197a4b;stroke-width:9} .candidate{stroke:#d9730d;stroke-width:8;stroke-dasharray:4 3} \
-    .follower{stroke:#999;stroke-width:2} .down{stroke:#c33;stroke-width:1.5;stroke-dasharray:1 7} \
-    .paused{stroke:#57a;stroke-width:3;stroke-dasharray:8 6} .born{stroke:#333;stroke-width:3} \
-    .sent{stroke:#225;stroke-width:1.2;marker-end:url(#head)} .way{stroke:#225;stroke-width:1;stroke-dasharray:10 4} \
-    .lost{stroke:#a00;stroke-width:1.2;stroke-dasharray:5 3} .wall{stroke:#a00;stroke-width:3} .cross{stroke:#a00;stroke-width:2.5} \
-    .end{fill:white;stroke:#225} .fatal{fill:none;stroke:#c00;stroke-width:3} .alarm{fill:#fff0f0;stroke:#c00;stroke-width:2} \
-    .head{fill:#eef;stroke:#88a} .said-ground{fill:white;fill-opacity:.88} .role-ground{fill:#effaf3;stroke:#9cb} \
-    .fault-ground{fill:#fff0f0;stroke:#d99} .world-band{fill:#fff6dd;stroke:#c93} \
-    .beats-band{fill:#f5f5f8;stroke:#aab;stroke-dasharray:3 3}";
 
 /// What the lifeline of a node looks like.
 fn class(condition: &Condition) -> &'static str {
@@ -425,11 +488,14 @@ fn described(condition: &Condition) -> String {
     }
 }
 
-/// The first node that is named.
-fn named(violated: &str, nodes: u64) -> Option<NodeId> {
-    let (_, behind) = violated.split_once("node ")?;
-    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
-    digits.parse().ok().filter(|node| (1..=nodes).contains(node)).map(NodeId)
+impl Marks {
+    /// Where it went wrong: where the world says, or else on the nodes that are named.
+    fn guilty(&self, violated: &str) -> Vec<NodeId> {
+        if !self.culprits.is_empty() {
+            return self.culprits.iter().copied().collect();
+        }
+        named(violated).filter(|node| (1..=self.nodes).contains(&node.0)).collect()
+    }
 }
 
 fn index(node: NodeId) -> Option<usize> {
@@ -440,52 +506,37 @@ fn x(node: NodeId) -> f64 {
     LEFT + place(node.0.saturating_sub(1)) * COLUMN
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a few hundred rows and nine nodes")]
-const fn place(number: u64) -> f64 {
-    number as f64
-}
-
 #[expect(clippy::cast_precision_loss, reason = "histories last minutes")]
 fn milliseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e6
 }
 
-fn wide(text: &str, size: f64) -> f64 {
-    place(text.chars().count() as u64) * size * LETTER
+/// The way of a message. It begins level, below its label, so that the two are not mistaken where many cross.
+fn arrow(into: &mut String, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+    let stem = x1 + if x1 < x2 { STEM } else { -STEM };
+    push(into, format_args!("<path class='{class}' d='M{x1:.1},{y1:.1} L{stem:.1},{y1:.1} L{x2:.1},{y2:.1}'/>"));
 }
 
-/// How many small letters fit.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "widths are a few thousand pixels")]
-fn letters(width: f64) -> usize {
-    (width / (SMALL * LETTER)).max(4.0) as usize
-}
-
-fn shortened(text: &str, letters: usize) -> String {
-    if text.chars().count() <= letters {
-        return text.to_owned();
-    }
-    text.chars().take(letters.saturating_sub(1)).chain(['\u{2026}']).collect()
-}
-
-/// Lines of so many letters at most, broken at spaces where there are some.
-fn wrapped(text: &str, letters: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut rest = word;
-        while !rest.is_empty() {
-            let cut = rest.char_indices().nth(letters).map_or(rest.len(), |(at, _)| at);
-            let (part, behind) = rest.split_at(cut);
-            let line = lines.last_mut().filter(|line| line.chars().count() + 1 + part.chars().count() <= letters);
-            match line {
-                Some(line) if line.is_empty() => line.push_str(part),
-                Some(line) => line.extend([" ", part]),
-                None => lines.push(part.to_owned()),
-            }
-            rest = behind;
+/// The mark of whoever does something small.
+fn symbol(into: &mut String, kind: Kind, (x, y): (f64, f64)) {
+    match kind {
+        Kind::Disk => push(
+            into,
+            format_args!("<rect class='mark-disk' x='{:.1}' y='{:.1}' width='8' height='8'/>", x - 4.0, y - 4.0),
+        ),
+        Kind::Client => {
+            push(into, format_args!("<path class='mark-client' d='M{x:.1},{:.1} l5,5 l-5,5 l-5,-5 z'/>", y - 5.0));
         }
+        Kind::Machine => push(into, format_args!("<circle class='mark-machine' cx='{x:.1}' cy='{y:.1}' r='4.5'/>")),
     }
-    lines.retain(|line| !line.is_empty());
-    lines
+}
+
+const fn kind_class(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Disk => "disk",
+        Kind::Client => "client",
+        Kind::Machine => "machine",
+    }
 }
 
 fn line(into: &mut String, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {

@@ -1,7 +1,14 @@
 //! What a diagram shows, and that nothing in it covers anything else.
 
+use outrigger::engine::{
+    Body, Command, Event, Incarnation, LogIndex, Message, Payload, Peer, Refusal, RequestId, WriteId,
+};
+
 use super::*;
 use crate::History;
+use crate::check::Check;
+use crate::refinement::Falsify;
+use crate::world::World;
 
 const MS: u64 = 1_000_000;
 
@@ -16,6 +23,7 @@ fn sent(from: u64, to: u64, text: &str, arrives: &[u64]) -> Mark {
         from,
         to,
         label: text.clone(),
+        shape: text.clone(),
         text,
         arrives,
         is_cut: false,
@@ -96,7 +104,7 @@ fn rounds_of_heartbeats_share_a_row_until_something_else_happens() {
     round(70 * MS);
     diagram.end(100 * MS);
     let svg = diagram.svg("", None);
-    assert!(svg.contains("5 rounds of heartbeats, 41 ms, term 3<"), "{svg}");
+    assert!(svg.contains("within 0.041000 s: 5 rounds of heartbeats, term 3<"), "{svg}");
     assert_eq!(svg.matches(">beat<").count(), 2, "a single round is drawn as it is");
 }
 
@@ -142,6 +150,270 @@ fn only_the_end_of_a_long_history_is_drawn() {
     assert!(svg.contains("earlier events are left out"));
     assert_eq!(svg.matches("leader, term 1</text>").count(), 2, "its role is remembered, at the top and at the bottom");
     assert!(!svg.contains("event 1<") && svg.contains(&format!("event {last}<")));
+}
+
+/// A mark and a client's or a disk's own words.
+fn tick(id: u64, kind: Kind, text: &str) -> Mark {
+    Mark::tick(node(id), kind, text.to_owned())
+}
+
+fn drawn(diagram: &Diagram) -> String {
+    diagram.svg("", None)
+}
+
+fn count(svg: &str, text: &str) -> usize {
+    svg.matches(text).count()
+}
+
+#[test]
+fn every_node_where_it_goes_wrong_is_marked_whatever_the_message_names() {
+    let violated = Some("Refinement is violated: ServeRead(s2, read 3) is not allowed");
+    let (diagram, other) = (pair(true), pair(true));
+    assert_eq!(count(&diagram.svg("", violated), "here it goes wrong"), 0, "nobody knows where");
+    diagram.blame([node(2)]);
+    let svg = diagram.svg("", violated);
+    assert_eq!((count(&svg, "<circle class='fatal'"), count(&svg, "here it goes wrong</text>")), (1, 1), "{svg}");
+    assert!(svg.contains(&format!("<circle class='fatal' cx='{:.1}'", 120.0 + 250.0)), "it is node 2: {svg}");
+    assert_eq!(count(&drawn(&diagram), "here it goes wrong"), 0, "nothing went wrong");
+    let svg = other.svg("", Some("ElectionSafety is violated: nodes 1 and 2 both lead in term 3"));
+    assert_eq!(count(&svg, "<circle class='fatal'"), 2, "both are named: {svg}");
+}
+
+#[test]
+fn the_world_says_where_it_went_wrong() {
+    let diagram = Diagram::default();
+    let history = History::new(9).drawn(&diagram);
+    let mut world = World::new(&history);
+    world.falsify = Some(Falsify::Step(|after| {
+        let is_it = after.look.node == NodeId(2) && after.look.commit.0 > 2;
+        after.look.commit = if is_it { after.look.commit.next() } else { after.look.commit };
+        is_it
+    }));
+    let failure = history.live_in(world).expect_err("a falsehood is not believed");
+    assert_eq!(failure.violation.check, Check::Refinement);
+    assert_eq!(diagram.0.borrow().culprits, BTreeSet::from([node(2)]), "{}", failure.violation);
+}
+
+#[test]
+fn a_history_shows_its_reads_and_writes_and_disks() {
+    let diagram = Diagram::default();
+    History::new(3).drawn(&diagram).live().expect("nothing goes wrong");
+    let marks = diagram.0.borrow();
+    let ticks =
+        || marks.marks.iter().filter_map(|(_, mark)| if let Mark::Tick(tick) = mark { Some(tick) } else { None });
+    let kinds = [(Kind::Client, "begins"), (Kind::Client, "sees"), (Kind::Client, "asked"), (Kind::Client, "done at")];
+    let disks = [(Kind::Disk, "writes entr"), (Kind::Disk, "flushed: "), (Kind::Disk, "saves that it met")];
+    for (kind, words) in kinds.into_iter().chain(disks) {
+        assert!(ticks().any(|tick| tick.kind == kind && tick.text.contains(words)), "nobody tells what {words}");
+    }
+    // Whatever a client is told it has asked for before, at the same node.
+    for answer in ticks().filter(|tick| tick.text.contains(" sees ")) {
+        let asked = format!("{} begins", answer.text.split(" sees").next().expect("a word"));
+        let is_cut_off = marks.is_cut_short && !ticks().any(|tick| tick.text == asked);
+        assert!(is_cut_off || ticks().any(|tick| tick.node == answer.node && tick.text == asked), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_clients_ask_and_what_disks_do_stands_at_their_nodes() {
+    let diagram = pair(true);
+    diagram.mark(MS, tick(1, Kind::Client, "read 3 begins"));
+    diagram.mark(MS, tick(2, Kind::Disk, "saves vote for 2 in term 3"));
+    diagram.mark(3 * MS, tick(2, Kind::Disk, "flushed: vote for 2 in term 3"));
+    diagram.mark(9 * MS, tick(1, Kind::Client, "read 3 sees 5 at 7"));
+    let svg = drawn(&diagram);
+    let texts = ["read 3 begins", "saves vote for 2 in term 3", "flushed: vote for 2 in term 3", "read 3 sees 5 at 7"];
+    texts.iter().for_each(|text| assert!(svg.contains(&format!(">{text}</text>")), "{text} is missing in {svg}"));
+    let legend = 1;
+    assert_eq!(
+        ["client", "disk", "machine"].map(|who| count(&svg, &format!("class='mark-{who}'")) - legend),
+        [2, 2, 0]
+    );
+    let height = |text: &str| {
+        let before = &svg[..svg.find(&format!(">{text}</text>")).expect("it is drawn")];
+        before[before.rfind(" y='").expect("it stands somewhere")..].to_owned()
+    };
+    assert_eq!(height(texts[0]), height(texts[1]), "what happens at once shares a row");
+    assert_ne!(height(texts[1]), height(texts[2]));
+}
+
+#[test]
+fn what_a_disk_holds_is_known_when_its_flush_is_no_longer_drawn() {
+    let diagram = pair(true);
+    let peer = Peer { node: node(1), incarnation: Incarnation::default() };
+    let vote = Vote { term: Term(3), voted_for: Some(node(1)) };
+    let writes = [Command::SavePeer { write: WriteId(1), peer }, Command::SaveVote { write: WriteId(2), vote }];
+    writes.iter().filter_map(|write| Mark::write(node(2), write)).for_each(|mark| diagram.mark(MS, mark));
+    let flushed = Event::LogFlushed { write: WriteId(2) };
+    diagram.mark(2 * MS, Mark::flush(node(2), &Flushed::of(&writes), &flushed));
+    let svg = drawn(&diagram);
+    for text in ["saves that it met 1", "saves vote for 1 in term 3", "flushed: met 1, vote for 1 in term 3"] {
+        assert!(svg.contains(text), "{text} is missing in {svg}");
+    }
+    for (at, is_kept) in [(ROWS_MAX, "some rows are left out"), (MARKS_MAX, "some marks are dropped")] {
+        (0..at as u64).for_each(|now| diagram.mark(3 * MS + now, Mark::World { text: "something".to_owned() }));
+        let svg = drawn(&diagram);
+        assert_eq!(
+            ["flushed:", ">vote for 1 in term 3</text>", ">met 1</text>"].map(|text| count(&svg, text)),
+            [0, 1, 1],
+            "{is_kept}"
+        );
+    }
+    let failed = Event::StorageFailed { reason: "no space".to_owned() };
+    let mark = Mark::flush(node(2), &Flushed::of(&writes), &failed);
+    assert!(matches!(&mark, Mark::Tick(tick) if tick.text == "flush fails: no space" && tick.kept == Kept::default()));
+}
+
+#[test]
+fn what_all_are_told_at_once_is_no_repetition() {
+    let diagram = Diagram::default();
+    diagram.set_nodes(9);
+    (2..=9).for_each(|other| diagram.mark(MS, sent(1, other, "pre_vote, term 3", &[2 * MS])));
+    (0..20).for_each(|now| diagram.mark(3 * MS + now, Mark::World { text: "something".to_owned() }));
+    assert_eq!(count(&drawn(&diagram), ">pre_vote, term 3 \u{b7} nobody there</text>"), 8);
+}
+
+#[test]
+fn whatever_is_repeated_shares_a_row_and_what_leads_to_the_end_does_not() {
+    let diagram = pair(true);
+    let ask = |at: u64| {
+        let refused = Message::ReadIndexReply { request: RequestId(at), outcome: Err(Refusal::NotLeader) };
+        let asked = Message::ReadIndex { term: Term(2), request: RequestId(at) };
+        let message = |link, message: &Message, at| {
+            Mark::message(link, message, std::iter::once(at * MS), false, |_| String::new())
+        };
+        diagram.mark(at * MS, tick(1, Kind::Client, &format!("read {at} begins")));
+        diagram.mark(at * MS, message((node(1), node(2)), &asked, at + 1));
+        diagram.mark((at + 1) * MS, message((node(2), node(1)), &refused, at + 2));
+        diagram.mark((at + 2) * MS, tick(1, Kind::Client, &format!("read {at} refused")));
+    };
+    (1..=30).for_each(|time| ask(time * 10));
+    diagram.end(400 * MS);
+    let svg = drawn(&diagram);
+    let refused = "read_index_reply refused: the node that was asked does not lead; try again (2\u{2192}1)";
+    for folded in ["read begins", "read_index term 2 (1\u{2192}2)", refused, "read refused"] {
+        assert!(svg.contains(&format!("27 times {folded}</text>")), "{folded} is missing in {svg}");
+    }
+    assert_eq!(
+        (count(&svg, ">read 280 begins</text>"), count(&svg, ">read_index term 2<")),
+        (1, 3),
+        "the last ones are drawn"
+    );
+}
+
+#[test]
+fn a_reason_is_shown_whole_where_there_is_room() {
+    let diagram = pair(true);
+    let reason = "read_index_reply refused: leadership changed before the read was confirmed";
+    diagram.mark(MS, sent(2, 1, reason, &[2 * MS]));
+    diagram.mark(3 * MS, sent(1, 2, reason, &[4 * MS]));
+    diagram.end(9 * MS);
+    assert_eq!(count(&drawn(&diagram), &format!(">{reason}</text>")), 2);
+}
+
+#[test]
+fn a_network_that_comes_apart_is_told_by_its_sides() {
+    let nodes: Vec<NodeId> = (1..=5).map(node).collect();
+    let told = |cut: &[(u64, u64)]| network(&nodes, |from, to| cut.contains(&(from.0, to.0)));
+    let both = |one: &[u64], other: &[u64]| -> Vec<(u64, u64)> {
+        one.iter().flat_map(|one| other.iter().flat_map(move |other| [(*one, *other), (*other, *one)])).collect()
+    };
+    assert_eq!(told(&[]), "all links work");
+    assert_eq!(told(&both(&[1, 3], &[2, 4, 5])), "the network comes apart: [1 3] | [2 4 5]");
+    assert_eq!(told(&both(&[4], &[1, 2, 3, 5])), "the network comes apart: [1 2 3 5] | [4]");
+    let bridged = "the network comes apart: [1] | [2 4 5], and node 3 bridges them";
+    assert_eq!(told(&both(&[1], &[2, 4, 5])), bridged);
+    assert_eq!(told(&[(2, 1), (2, 3), (2, 4), (2, 5)]), "nobody hears node 2");
+    assert_eq!(told(&[(1, 2), (3, 2), (4, 2), (5, 2)]), "node 2 hears nobody");
+    assert_eq!(told(&[(1, 2), (3, 2), (4, 1)]), "node 2 does not hear 1 3; node 1 does not hear 4");
+    assert_eq!(told(&[(1, 2), (1, 4)]), "nodes 2 4 do not hear 1");
+}
+
+#[test]
+fn peace_says_that_it_begins_and_who_crashes_once_more() {
+    let diagram = Diagram::default();
+    History::new(9).drawn(&diagram).live().expect("nothing goes wrong");
+    let marks = diagram.0.borrow();
+    let told: Vec<&str> = marks
+        .marks
+        .iter()
+        .filter_map(|(_, mark)| if let Mark::World { text } = mark { Some(&text[..]) } else { None })
+        .collect();
+    let expected = ["peace begins: all faults end", "peace goes on: node 3 crashes once more"];
+    expected.iter().for_each(|words| assert!(told.iter().any(|text| text.contains(words)), "{words}: {told:?}"));
+}
+
+#[test]
+fn times_are_the_traces_and_a_crash_has_its_own() {
+    let diagram = pair(true);
+    diagram.mark(1_234_567_891, Mark::Process { node: node(2), lives: false, text: "loses power".to_owned() });
+    let svg = drawn(&diagram);
+    assert!(svg.contains("loses power \u{b7} 1.234567 s</text>") && svg.contains(">1.234567 s</text>"), "{svg}");
+    assert!(!svg.contains(" ms<"), "{svg}");
+}
+
+#[test]
+fn links_that_were_whole_are_not_told_to_work_again() {
+    for seed in 1..8 {
+        let diagram = Diagram::default();
+        History::new(seed).drawn(&diagram).live().expect("nothing goes wrong");
+        let marks = diagram.0.borrow();
+        // What was cut before the first mark that is kept is not known.
+        let mut is_whole = !marks.is_cut_short;
+        for (_, mark) in &marks.marks {
+            let Mark::World { text } = mark else { continue };
+            assert!(!is_whole || text != "all links work", "seed {seed}");
+            let is_cut = ["apart", "hear", "peace begins"].iter().any(|word| text.contains(word));
+            is_whole = if text == "all links work" { true } else { is_whole && !is_cut };
+        }
+    }
+}
+
+#[test]
+fn a_proposal_carries_its_commands_and_a_banner_keeps_its_lines() {
+    let proposal = Message::Propose {
+        term: Term(2),
+        request: RequestId(1),
+        entries: [Payload::command(b"pay".to_vec().into())].into(),
+    };
+    let diagram = pair(true);
+    let words = |payload: &Payload| match &payload.body {
+        Body::Command(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    diagram.mark(MS, Mark::message((node(1), node(2)), &proposal, std::iter::once(2 * MS), false, words));
+    diagram.mark(3 * MS, Mark::restored(node(2), LogIndex(7)));
+    diagram.end(9 * MS);
+    let svg = diagram.svg("", Some("Determinism is violated: node 1 holds\n  {a: 1}\nand another\n  {a: 2}"));
+    assert!(svg.contains(">propose pay</text>") && svg.contains(">restored from snapshot at 7</text>"), "{svg}");
+    for line in ["Determinism is violated: node 1 holds", "  {a: 1}", "and another", "  {a: 2}"] {
+        assert_eq!(count(&svg, &format!(">{line}</text>")), 2, "at the top and at the bottom: {line} in {svg}");
+    }
+}
+
+#[test]
+fn no_ground_covers_an_arrow_and_an_arrow_begins_below_its_label() {
+    let diagram = pair(true);
+    diagram.mark(MS, Mark::Role { node: node(1), role: RoleKind::Leader, term: Term(3) });
+    diagram.mark(2 * MS, sent(1, 2, "one", &[30 * MS]));
+    diagram.mark(3 * MS, Mark::World { text: "something".to_owned() });
+    diagram.end(40 * MS);
+    let svg = drawn(&diagram);
+    let last_ground = svg.rfind("-ground'").max(svg.rfind("-band'")).expect("there are grounds");
+    let arrow = svg.find("<path class='sent'").expect("there is an arrow");
+    assert!(last_ground < arrow, "{svg}");
+    let way: Vec<&str> = svg[arrow..].split('\'').nth(3).expect("its way").split([' ', ',']).collect();
+    assert_eq!((way[0], way[1], way[3]), ("M120.0", way[3], way[1]), "it is level at first: {way:?}");
+}
+
+#[test]
+fn a_history_is_drawn_the_same_again() {
+    let drawn = || {
+        let diagram = Diagram::default();
+        let _ = History::new(5).falling_over(2_000 * MS).drawn(&diagram).live();
+        diagram.svg("seed 5", Some("Health is violated: it falls over"))
+    };
+    assert_eq!(drawn(), drawn());
 }
 
 #[test]

@@ -121,6 +121,11 @@ impl Subject {
         self.0.borrow_mut().committed(index, command)
     }
 
+    /// The command that an entry carries, if it carries one.
+    pub(crate) fn text(&self, payload: &Payload) -> Option<String> {
+        Write::behind(payload).map(|command| self.0.borrow().state.command_text(&command))
+    }
+
     /// Something went wrong where nobody could be told.
     pub(crate) fn violate(&self, violation: Violation) {
         self.0.borrow_mut().violate(violation);
@@ -196,6 +201,11 @@ impl Replica {
             self.snapshot(reference, &bytes)?;
         }
         Ok(())
+    }
+
+    /// Where the state was restored last, if it was.
+    pub(crate) const fn restored_at(&self) -> Option<LogIndex> {
+        self.restored_at
     }
 
     /// A linearizable read runs on this state, or the history is over: it must be what the reference had come to, if that

@@ -6,10 +6,10 @@ use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId};
 
 use super::happening::Happening;
 use super::peace::Outside;
-use super::{NOBODY, Node, World, initial_members};
+use super::{NOBODY, Node, World, initial_members, picture};
 use crate::check::Violation;
 use crate::count::note;
-use crate::diagram::Mark;
+use crate::diagram::{self, Mark};
 use crate::node::Disguise;
 use crate::plan::{MILLISECOND, SECOND, STRIKES, Trouble};
 
@@ -107,7 +107,7 @@ impl World {
         let Some(node) = self.running(id) else { return };
         node.fill();
         self.trace.tell(self.now, Some(id), || format!("has a full disk for {} ms", lasts / MILLISECOND));
-        self.mark(|| Mark::World { text: format!("the disk of node {id} is full for {} ms", lasts / MILLISECOND) });
+        self.mark(|| Mark::World { text: format!("the disk of node {id} is full for {}", diagram::lasts(lasts)) });
         self.after(lasts, Happening::MakeRoom { node: id });
     }
 
@@ -148,7 +148,10 @@ impl World {
         let text =
             format!("the clock of node {id} {} {} ms", if ahead { "leaps" } else { "is set back" }, by / MILLISECOND);
         self.trace.note(Instant(now), id, '!', &text);
-        self.mark(|| Mark::World { text });
+        self.mark(|| {
+            let how = if ahead { "leaps" } else { "is set back" };
+            Mark::World { text: format!("the clock of node {id} {how} by {}", diagram::lasts(by)) }
+        });
         let Some(node) = self.nodes.at_mut(id) else { return };
         if ahead {
             node.clock.leap(by, now);
@@ -233,7 +236,9 @@ impl World {
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
         self.network.strand(leader, &nodes);
-        self.announce(|world| world.network.to_string());
+        if self.network.is_cut() {
+            self.announce_network();
+        }
         let lasts = self.rng.between(1, self.plan.partition_every);
         self.after(lasts, Happening::Join);
         Ok(())
@@ -248,13 +253,14 @@ impl World {
         node.disturbed_at = node.paused_until;
         self.trace.tell(self.now, Some(id), || format!("is paused for {} ms", lasts / MILLISECOND));
         let until = self.now + lasts;
-        self.mark(|| Mark::Pause { node: id, until, text: format!("is paused for {} ms", lasts / MILLISECOND) });
+        self.mark(|| Mark::Pause { node: id, until, text: format!("is paused for {}", diagram::lasts(lasts)) });
     }
 
     pub(super) fn crash(&mut self, id: NodeId, power: bool) -> Result<(), Violation> {
         let Some(node) = self.nodes.at_mut(id).filter(|node| node.running.is_some()) else { return Ok(()) };
         let is_flushing = node.running.as_ref().is_some_and(|running| !running.runtime.in_flight().is_empty());
         let during = if is_flushing { ", in the middle of a flush" } else { "" };
+        self.acting = Some(id);
         node.crash(power);
         if node.disguise().is_some() {
             node.take_off(&self.plan, false)?;
@@ -294,6 +300,7 @@ impl World {
         }
         let is_away = |node: &&mut Node| node.running.is_none() && !node.is_lost;
         let Some(node) = self.nodes.at_mut(id).filter(is_away) else { return Ok(()) };
+        self.acting = Some(id);
         node.start(&self.plan, self.checks, self.now)?;
         self.host(id);
         let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else {
@@ -304,6 +311,11 @@ impl World {
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
         self.mark(|| Mark::Process { node: id, lives: true, text: "starts".to_owned() });
+        if let (Some(diagram), Some(running)) =
+            (&self.diagram, self.nodes.at(id).and_then(|node| node.running.as_ref()))
+        {
+            picture::mark_writes(diagram, self.now, &running.runtime, 0);
+        }
         self.refine_start(id)?;
         self.settle(id)?;
         if is_new {
@@ -331,14 +343,19 @@ impl World {
             return;
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
+        let was_cut = self.network.join();
         self.network.come_apart(&nodes);
-        self.announce(|world| world.network.to_string());
+        // At times all stay on one side.
+        if was_cut || self.network.is_cut() {
+            self.announce_network();
+        }
         let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
         self.after(lasts, Happening::Join);
     }
 
     pub(super) fn join(&mut self) {
-        self.network.join();
-        self.announce(|world| world.network.to_string());
+        if self.network.join() {
+            self.announce_network();
+        }
     }
 }

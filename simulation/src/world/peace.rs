@@ -79,13 +79,23 @@ impl World {
             }
         }
         self.leave_some_outside()?;
-        self.announce(|world| format!("the faults are over; {}", world.network));
+        self.announce(|world| format!("peace begins: all faults end{}", world.who_is_outside()));
         self.workload.become_calm(&self.plan);
         for node in nodes {
             self.start(node)?;
         }
         self.after(SECOND / 5, Happening::Review);
         Ok(())
+    }
+
+    /// In words.
+    fn who_is_outside(&self) -> String {
+        let told = self.outsiders.iter().map(|(node, outside)| match outside {
+            Outside::Away => format!(", but node {node} stays away"),
+            Outside::CutOff => format!(", but node {node} stays cut off"),
+            Outside::Deaf => format!(", but node {node} stays deaf"),
+        });
+        told.collect()
     }
 
     fn be_patient(&mut self) {
@@ -164,6 +174,9 @@ impl World {
             self.start(*node)?;
         }
         let victim = *self.rng.pick(&nodes);
+        let text =
+            || format!("all have converged; peace goes on: node {victim} crashes once more, and clients only read");
+        self.mark(|| Mark::World { text: text() });
         self.crash(victim, true)
     }
 
@@ -174,6 +187,7 @@ impl World {
         let Some((_, leader)) = self.reign else { return };
         self.peace = Peace::Still;
         self.queue.keep(|happening| !matches!(happening, Happening::Arrive { .. }));
+        self.mark(|| Mark::World { text: "all have converged; the cluster is left alone, and nobody asks".to_owned() });
         self.mark(|| Mark::Emptied);
         self.trace.tell(self.now, None, || "all that is still on its way gets lost");
         let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
@@ -181,7 +195,7 @@ impl World {
         if self.plan.pre_vote && followers.len() >= self.plan.majority() {
             let deaf = *self.rng.pick(&followers);
             self.network.cut_links([(leader, deaf)]);
-            self.trace.tell(self.now, None, || self.network.to_string());
+            self.announce_network();
         }
     }
 
@@ -195,8 +209,9 @@ impl World {
             words::reign(before),
             words::reign(now)
         );
-        self.network.join();
-        self.trace.tell(self.now, None, || self.network.to_string());
+        if self.network.join() {
+            self.announce_network();
+        }
         self.peace = Peace::Over;
         Ok(())
     }
@@ -219,7 +234,7 @@ impl World {
     }
 
     /// The highest term that has a leader, and who it is.
-    fn present_reign(&self) -> Option<(Term, NodeId)> {
+    pub(super) fn present_reign(&self) -> Option<(Term, NodeId)> {
         let itself = self.nodes.iter().filter(|node| node.disguise().is_none());
         let leaders = itself.filter_map(Node::look).filter(Look::leads);
         leaders.map(|Look { term, node, .. }| (term, node)).max()
