@@ -147,7 +147,7 @@ impl Engine {
     }
 
     /// Whether a leader was heard from within the shortest election timeout, or is this very node.
-    fn has_live_leader(&self, now: Instant) -> bool {
+    pub(crate) fn has_live_leader(&self, now: Instant) -> bool {
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {

@@ -244,6 +244,12 @@ impl Engine {
         self.memberships.effective()
     }
 
+    /// The entry that the membership stands in; [`LogId::ZERO`] before there is one.
+    #[must_use]
+    pub fn membership_at(&self) -> LogId {
+        self.membership_id()
+    }
+
     /// What a leader knows of the others' durable logs, in the order of their ids; nothing on any other node.
     pub fn matched(&self) -> impl Iterator<Item = (NodeId, LogIndex)> + '_ {
         let progress = match &self.role {
@@ -397,7 +403,7 @@ impl Engine {
     }
 
     fn handle_received(&mut self, from: Peer, message: Option<Message>, now: Instant) {
-        if let Err(reason) = self.meet(from) {
+        if let Err(reason) = self.meet(from, message.as_ref(), now) {
             return self.push(Command::RefusePeer { peer: from, reason });
         }
         let Some(message) = message else { return };

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::message::Message;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal, outranks};
 use crate::types::{Incarnation, Instant, NodeId, Peer};
 
@@ -51,15 +52,19 @@ impl Refusals {
 
 impl Engine {
     /// Who speaks must live in the highest life that was met under its id.
-    pub(crate) fn meet(&mut self, from: Peer) -> Result<(), PeerRefusal> {
+    pub(crate) fn meet(&mut self, from: Peer, message: Option<&Message>, now: Instant) -> Result<(), PeerRefusal> {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
-        // As long as memberships do not change, nobody else has anything to say to a cluster.
         let is_known = self.memberships.may_hold(from.node);
         mutate!(stranger_heard, is_known = true);
         if !is_known {
-            return Err(PeerRefusal::NotMember);
+            match message {
+                // Nothing was said yet; as what it comes to depends on what it says, nothing is remembered either.
+                None => return Ok(()),
+                Some(message) if self.may_be_unknown(message, now) => {}
+                Some(_) => return Err(PeerRefusal::NotMember),
+            }
         }
         let life = from.incarnation;
         let met = self.peers.get(&from.node).copied();
@@ -84,6 +89,28 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether somebody may say this who is no member as far as this node knows. It may have missed how the members changed:
+    /// then a leader tells it, or a candidate needs its vote (thesis, section 4.1). Where a leader is at work, who asks for votes
+    /// is one that was removed (section 4.2.3).
+    fn may_be_unknown(&self, message: &Message, now: Instant) -> bool {
+        mutate!(unknown_leader_not_heard, return false);
+        match message {
+            Message::AppendEntries(_)
+            | Message::Heartbeat(_)
+            | Message::Committed { .. }
+            | Message::TimeoutNow { .. } => true,
+            Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
+            Message::PreVoteReply(_)
+            | Message::RequestVoteReply(_)
+            | Message::AppendEntriesReply(_)
+            | Message::HeartbeatReply(_)
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexReply { .. }
+            | Message::Propose { .. }
+            | Message::ProposeReply { .. } => false,
+        }
+    }
+
     /// A peer that was listened to contradicts what Raft guarantees.
     pub(crate) fn refuse_inconsistent(&mut self, peer: Peer, inconsistency: Inconsistency, now: Instant) {
         self.refusals.of.insert(peer.node, (inconsistency, now));
@@ -92,11 +119,11 @@ impl Engine {
 
     /// A peer does not listen to this node. It is believed only if this node would listen to it, and knows it as a member.
     pub(crate) fn handle_refused(&mut self, by: Peer, met: Option<Incarnation>, reason: String, now: Instant) {
-        if let Err(reason) = self.meet(by) {
-            return self.push(Command::RefusePeer { peer: by, reason });
-        }
-        if self.membership().nodes().is_empty() {
+        if self.membership().nodes().is_empty() || !self.memberships.may_hold(by.node) {
             return;
+        }
+        if let Err(reason) = self.meet(by, None, now) {
+            return self.push(Command::RefusePeer { peer: by, reason });
         }
         self.refusals.by.insert(by.node, (reason, now));
         let own = self.config.node.incarnation;

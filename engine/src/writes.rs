@@ -186,7 +186,9 @@ impl Writes {
         let place = self.promises.partition_point(|(other, _)| *other <= write);
         let of_write = self.promises.iter_mut().rev().skip_while(|(other, _)| *other > write);
         let mut of_write = of_write.take_while(|(other, _)| *other == write);
-        match of_write.find(|(_, earlier)| promise.supersedes(earlier)) {
+        match of_write.find(|(_, earlier)| promise.supersedes(earlier) || earlier.supersedes(&promise)) {
+            // It was overtaken on its way by what asked for more.
+            Some((_, earlier)) if earlier.supersedes(&promise) => {}
             // While a disk hangs, promises must not pile up.
             Some((_, earlier)) => *earlier = promise,
             None => self.promises.insert(place, (write, promise)),

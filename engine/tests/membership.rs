@@ -117,6 +117,43 @@ fn s4_1_one_change_at_a_time() {
     assert_eq!(members(&cluster, 2), "voters {1 2} learners {4}");
 }
 
+/// Node 3 of the voters 1, 2 and 3 was cut off while they became 1, 3 and 4, and then 3, 4 and 5.
+fn node_3_has_missed_all() -> Cluster {
+    let mut cluster = led(&[1, 2, 3], &[4, 5]);
+    cluster.cut = vec![3];
+    cluster.change(1, 7, replace(&[2], &[4]));
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 4), "voters {1 3 4}");
+    cluster.change(1, 8, ChangeMembers::AddVoters(nodes(&[5])));
+    cluster.stabilize();
+    cluster.change(1, 9, ChangeMembers::RemoveVoters(ids(&[1])));
+    cluster.stabilize();
+    assert_eq!((members(&cluster, 5).as_str(), members(&cluster, 3).as_str()), ("voters {3 4 5}", "voters {1 2 3}"));
+    cluster
+}
+
+#[test]
+fn s4_1_a_server_hears_a_leader_that_is_not_in_its_configuration() {
+    let mut cluster = node_3_has_missed_all();
+    cluster.cut = Vec::new();
+    for _ in 0..3 {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+    assert_eq!(members(&cluster, 3), "voters {3 4 5}");
+}
+
+#[test]
+fn s4_1_a_server_votes_for_a_candidate_that_is_not_in_its_configuration() {
+    let mut cluster = node_3_has_missed_all();
+    let leader = [4, 5].into_iter().find(|id| cluster.role(*id) == RoleKind::Leader).expect("one of them leads");
+    cluster.crash(leader);
+    cluster.cut = vec![1, 2];
+    cluster.elapse(Duration::from_secs(5));
+    cluster.stabilize();
+    cluster.elect(9 - leader);
+}
+
 // ---- 4.2.1 catching up new servers ----------------------------------------------------------------------------------
 
 #[test]

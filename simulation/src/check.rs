@@ -57,6 +57,8 @@ pub enum Check {
     Monotonic,
     /// A restart finds what was flushed, and nothing that was never written.
     Recovery,
+    /// Whoever asked for other members is told what became of it: what is done is committed, and is what was asked for.
+    Membership,
     /// What a client was told is done is done, in the order that it could observe, and stays.
     Acknowledged,
     /// What a client was told is not done never happens, and nothing happens twice.
@@ -162,7 +164,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) may_halt: bool,
     pub(crate) look: &'a Look,
     /// By whose word it counts quorums.
-    pub(crate) membership: &'a Membership,
+    /// The membership that counts, and the one before it: what is committed in a step may be followed by a change in the same.
+    pub(crate) memberships: [&'a Membership; 2],
     /// Its log, flushed or not.
     pub(crate) log: &'a Stamps,
     /// How much of the log was seen before, and did not change since.
@@ -283,7 +286,7 @@ impl Judge {
     fn observe_quorum(node: &Observed<'_>, commit: LogIndex) -> Result<(), Violation> {
         let committed = node.log.at(commit).map_or(LogId::ZERO, |stamp| stamp.id);
         let holds = |other: NodeId| Some((node.disks)(other).is_some_and(|disk| disk.log.has(committed)));
-        let won = node.membership.quorum().vote_result(holds) == VoteResult::Won;
+        let won = node.memberships.iter().any(|it| it.quorum().vote_result(holds) == VoteResult::Won);
         let id = node.look.node;
         require!(won, CommittedOnQuorum, "node {id} commits {committed}, which no quorum holds on its disks");
         Ok(())

@@ -142,8 +142,12 @@ impl Odds {
 /// The conditions of one history. Times are in nanoseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    /// How many nodes there are, all of them voters.
+    /// How many nodes the cluster begins with, all of them voters.
     pub(crate) nodes: u64,
+    /// How many more wait to be added. Where there are none, the members do not change.
+    pub(crate) spares: u64,
+    /// From one change of the members to the next, about.
+    pub(crate) change_every: u64,
     /// By how much elections and faults come more often than in production: more terms fit in one history.
     pub(crate) hurry: u32,
     /// How long there are faults.
@@ -196,10 +200,14 @@ impl Plan {
         let slow = if hurry == 1 && rng.chance(300_000) { 10 } else { 1 };
         let (slowest_flush, slowest_message) = (8 * slow * MILLISECOND, 10 * slow * MILLISECOND);
         let mut between = |low: u64, high: u64| rng.between(low, high) / u64::from(hurry);
+        let change_every = between(SECOND / 4, 3 * SECOND);
         let (strike_every, partition_every) = (between(SECOND, 8 * SECOND), between(SECOND / 2, 8 * SECOND));
         let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
-        Self {
+        let spares = if rng.chance(250_000) { rng.between(1, 3) } else { 0 };
+        let mut plan = Self {
+            spares,
+            change_every,
             nodes: *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]),
             hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
@@ -220,7 +228,14 @@ impl Plan {
             apply_lane: rng.count(1, 8),
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
+        };
+        if plan.spares > 0 {
+            // Whether the rest can be a quorum would depend on when a disk is lost; and where one node was a quorum at some
+            // time, an older copy of it is one again, before anybody can refuse it.
+            plan.spare(Trouble::Losses);
+            plan.spare(Trouble::Disguises);
         }
+        plan
     }
 
     /// How likely this trouble is, in parts per million.
@@ -246,6 +261,7 @@ impl Plan {
         config.election_timeout_max /= self.hurry;
         config.pre_vote = self.pre_vote;
         config.limits = self.limits.clone();
+        config.change_patience /= self.hurry;
         config
     }
 
@@ -257,10 +273,15 @@ impl Plan {
 
     /// The ids of all nodes.
     pub(crate) fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (1..=self.nodes + self.spares).map(NodeId)
+    }
+
+    /// The ids of the nodes that the cluster begins with.
+    pub(crate) fn founders(&self) -> impl Iterator<Item = NodeId> + use<> {
         (1..=self.nodes).map(NodeId)
     }
 
-    /// How many nodes are a majority.
+    /// How many of the nodes that a cluster begins with are a majority.
     pub(crate) fn majority(&self) -> usize {
         usize::try_from(self.nodes / 2 + 1).expect("a small cluster")
     }

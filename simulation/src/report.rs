@@ -92,8 +92,10 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 42] = [
+const FAULTS: [&str; 46] = [
     "bit rotten and refused",
+    "change given up",
+    "change refused",
     "clock adrift",
     "clock leaps ahead",
     "clock set back",
@@ -108,6 +110,8 @@ const FAULTS: [&str; 42] = [
     "leader stranded",
     "links cut one by one",
     "long outage",
+    "members changed",
+    "members to change",
     "message cut off",
     "message doubled",
     "message lost",

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 use std::mem;
 
 use outrigger::engine::{
-    AppendEntries, Batch, Command, Event, Fault, Instant, LogIndex, Message, NodeId, Payload, Peer, PeerRefusal,
-    StateMachineRequest, Token, WriteId,
+    AppendEntries, Batch, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Message, NodeId, Payload, Peer,
+    PeerRefusal, Refusal, StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
@@ -28,6 +28,7 @@ use crate::plan::Plan;
 use crate::reading::LogView;
 use crate::refinement::Note;
 use crate::trace::Trace;
+use crate::world::members::is_stewards;
 
 /// What the world must bring about.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) enum Effect {
     SendBulk(NodeId, u64),
     /// A caller gets its answer.
     Answer(Token, Answer),
+    /// Who wants other members gets an answer.
+    Changed(Token, Result<LogId, Refusal>),
     /// The engine refuses a peer.
     RefusePeer(Peer, PeerRefusal),
     /// The engine stops.
@@ -251,7 +254,7 @@ impl Runtime {
     fn apply(&mut self, batches: &[Batch]) -> Event {
         for batch in batches {
             for (index, payload) in (batch.first().index.0..).zip(batch.entries()) {
-                let id = outrigger::engine::LogId { term: batch.term(), index: LogIndex(index) };
+                let id = LogId { term: batch.term(), index: LogIndex(index) };
                 self.machine.apply(id, payload);
                 let answer = self.callers.applied(id);
                 self.answer(answer);
@@ -378,7 +381,15 @@ impl RaftRuntime for Runtime {
                 return Ok(self.replicate(target, command));
             }
             Command::RebuildReplicationStreams { targets } => {
-                self.ended.extend(mem::take(&mut self.sending).into_values());
+                for (number, command) in mem::take(&mut self.sending).into_values() {
+                    let goes_on = |target: NodeId| targets.iter().any(|(node, _)| *node == target);
+                    match command.lane() {
+                        Some(Lane::Peer(target)) if goes_on(target) => {
+                            self.sending.insert(target, (number, command));
+                        }
+                        _ => self.ended.push((number, command)),
+                    }
+                }
                 self.lanes.rebuild(targets);
             }
             Command::BroadcastHeartbeat { targets, heartbeat } => {
@@ -396,8 +407,12 @@ impl RaftRuntime for Runtime {
                 let answer = self.callers.accepted(token, first, &self.machine);
                 self.answer(answer);
             }
-            // Every node reaches every other here, and nobody asks for other members yet.
-            Command::SetPeers { .. } | Command::Changed { .. } => {}
+            // Every node reaches every other here.
+            Command::SetPeers { .. } => {}
+            Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
+            Command::Refused { token, refusal } if is_stewards(token) => {
+                self.effects.push(Effect::Changed(token, Err(refusal)));
+            }
             Command::Refused { token, refusal } => {
                 let answer = self.callers.refused(token, refusal.is_certain());
                 self.answer(answer);

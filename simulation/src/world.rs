@@ -36,6 +36,7 @@ use crate::workload::{Wish, Workload};
 mod faults;
 mod happening;
 mod hosting;
+pub(crate) mod members;
 mod office;
 mod peace;
 mod picture;
@@ -44,6 +45,7 @@ mod telling;
 mod verdict;
 
 use happening::Happening;
+use members::{Members, node_at};
 use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use queue::Queue;
@@ -114,6 +116,10 @@ pub(crate) struct World {
     checks: Checks,
     /// A user's state machine, if there is one.
     hosted: Option<Subject>,
+    /// Who belongs to the cluster, and who changes that.
+    members: Members,
+    /// Whether somebody is being told that it is refused.
+    is_refusing: bool,
 }
 
 impl World {
@@ -159,11 +165,13 @@ impl World {
             acting: None,
             checks: history.checks,
             hosted: None,
+            members: Members::new(initial_members(&plan)),
+            is_refusing: false,
             rng,
             plan,
         };
         if let Some(diagram) = &world.diagram {
-            diagram.set_nodes(world.plan.nodes);
+            diagram.set_nodes(world.plan.nodes + world.plan.spares);
         }
         world.schedule_beginning();
         world
@@ -262,6 +270,7 @@ impl World {
             Happening::Join => self.join(),
             Happening::Calm => self.become_calm()?,
             Happening::Review => return self.review(),
+            Happening::Change => self.change_members(),
         }
         Ok(false)
     }
@@ -490,6 +499,7 @@ impl World {
                 self.crash(node, power)
             }
             Effect::Send(target, message) => self.send(node, target, &message),
+            Effect::Changed(token, outcome) => self.told_of_change(node, token, outcome),
             Effect::SendBulk(target, number) => {
                 // What is drawn for every message is not drawn from where faults are: one that is left out shifts few others.
                 let odds = self.plan.odds(Trouble::SlowSends);
@@ -517,9 +527,22 @@ impl World {
     /// A node does not listen to a peer.
     fn refuse(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
         let (Some(own), Some(refused)) = (self.nodes.at(node), self.nodes.at(peer.node)) else { return Ok(()) };
-        let is_present = refused.incarnation() == peer.incarnation;
+        let is_member = |running: &Running| running.driver.engine().membership().nodes().contains_key(&peer.node);
+        let is_stranger = matches!(reason, PeerRefusal::NotMember) && !own.running.as_ref().is_some_and(is_member);
+        let is_present = refused.incarnation() == peer.incarnation && !is_stranger;
         require!(!is_present, Health, "node {node} refuses {peer}: {reason}");
-        let Some(by) = own.running.as_ref().map(|running| running.runtime.me) else { return Ok(()) };
+        // Who is refused by those that it refuses itself is told nothing: the connection is closed already.
+        if std::mem::replace(&mut self.is_refusing, true) {
+            return Ok(());
+        }
+        let told = self.tell_refused(node, peer, reason);
+        self.is_refusing = false;
+        told
+    }
+
+    fn tell_refused(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
+        let running = self.nodes.at(node).and_then(|own| own.running.as_ref());
+        let Some(by) = running.map(|running| running.runtime.me) else { return Ok(()) };
         // Whoever runs there now hears of it, late and wrongly addressed as such words may come. A message that outlived
         // its sender's last life is refused, and rightly so: the present life must not mind.
         self.step(peer.node, Event::Refused { by, met: reason.met(), reason: reason.to_string() })?;
@@ -555,7 +578,7 @@ impl World {
             self.judge.said((from, term), target, message, node.durable())?;
             self.judge_request(from, target, message)?;
         }
-        if is_itself && self.checks.model {
+        if is_itself && self.checks.model && !self.changes_members() {
             self.refine_message(from, target, message)?;
         }
         if self.trace.is_told() {
@@ -625,6 +648,5 @@ impl World {
 
 /// The members that every cluster begins with.
 fn initial_members(plan: &Plan) -> Membership {
-    let node = |id: NodeId| (id, outrigger::engine::Node { address: format!("node-{id}:7101") });
-    Membership::new(plan.node_ids().map(node), [])
+    Membership::new(plan.founders().map(node_at), [])
 }

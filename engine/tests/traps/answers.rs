@@ -190,7 +190,8 @@ fn initialize_makes_the_same_first_entry_everywhere_and_only_once() {
     let first = |id| {
         let mut desk = Desk::restored(EngineConfig::new(peer(id, 1), id), Restored::default());
         let commands = desk.feed(Event::Initialize { token: Token(9), membership: voters(&[3, 1, 2]) });
-        let [Command::AppendInputEntries { batches, .. }, Command::Accepted { token, first }] = &commands[..] else {
+        let [Command::AppendInputEntries { batches, .. }, Command::Accepted { token, first }, ..] = &commands[..]
+        else {
             panic!("{}", said(&commands))
         };
         assert_eq!((*token, *first), (Token(9), LogId::new(0, 1)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use outrigger_engine::{Command, Engine, Event, Instant, Lane};
+use outrigger_engine::{Command, Engine, Epoch, Event, Instant, Lane, NodeId};
 
 use super::RaftRuntime;
 
@@ -89,11 +89,8 @@ impl Driver {
 
     fn run_commands(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
         while let Some(command) = self.engine.poll_command() {
-            let ends_streams = matches!(command, Command::RebuildReplicationStreams { .. });
-            mutate!(driver_keeps_ended_streams, ends_streams = false);
-            if ends_streams {
-                // What an ended stream did not get to send is of no use to its successor.
-                self.parked.retain(|lane, _| !matches!(lane, Lane::Peer(_)));
+            if let Command::RebuildReplicationStreams { targets } = &command {
+                self.end_streams(targets);
             }
             let lane = command.lane();
             if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
@@ -104,6 +101,17 @@ impl Driver {
                 self.parked.insert(lane, VecDeque::from([command]));
             }
         }
+    }
+
+    /// What a stream that has ended did not get to send is of no use to its successor. Others go on: of each that has, all ended
+    /// before, with the leadership or when its target was no member.
+    fn end_streams(&mut self, targets: &[(NodeId, Epoch)]) {
+        mutate!(driver_keeps_ended_streams, return);
+        mutate!(driver_ends_all_streams, targets = &[]);
+        self.parked.retain(|lane, _| match lane {
+            Lane::Peer(node) => targets.iter().any(|(target, _)| target == node),
+            Lane::Log | Lane::Apply | Lane::Client => true,
+        });
     }
 
     /// Starts one command; gives it back if its lane is full.

@@ -87,9 +87,9 @@ impl Lanes {
         self.require(largest <= at_most, Check::Limits, || format!("a command of {largest} bytes is in {command}"));
         let (held, limit) = (self.unflushed_bytes, self.unflushed_bytes_max);
         self.unflushed_bytes += bytes(batches);
-        // A new leader's first entry asks nobody.
-        let is_first = batches.iter().all(|batch| batch.len() == 1 && batch.entries()[0].body == Body::Blank);
-        self.require(held <= limit || is_first, Check::Limits, || {
+        // A new leader's first entry asks nobody, and neither does a step of a change of the members.
+        let is_own = |batch: &Batch| batch.len() == 1 && !matches!(batch.entries()[0].body, Body::Command(_));
+        self.require(held <= limit || batches.iter().all(is_own), Check::Limits, || {
             format!("{command} is written while {held} bytes are not flushed; the limit is {limit}")
         })
     }
@@ -123,8 +123,11 @@ impl Lanes {
 
     /// These are the streams from now on.
     pub(crate) fn rebuild(&mut self, targets: Vec<(NodeId, Epoch)>) {
-        let stream = |(node, epoch)| (node, Stream { epoch, request: RequestId(0), term: None });
-        self.streams = targets.into_iter().map(stream).collect();
+        let mut before = std::mem::take(&mut self.streams);
+        for (node, epoch) in targets {
+            let same = before.remove(node).filter(|stream| stream.epoch == epoch);
+            self.streams.insert(node, same.unwrap_or(Stream { epoch, request: RequestId(0), term: None }));
+        }
     }
 
     /// A command goes to a peer. Answers whether it may.

@@ -65,7 +65,7 @@ impl Seen3 {
             life: 1,
             may_halt: false,
             look: &self.look,
-            membership: &membership,
+            memberships: [&membership; 2],
             log: &self.log,
             checked: 0,
             callers: &callers,

@@ -90,6 +90,7 @@ impl Conditions {
     /// Puts what is fixed into a plan that a seed has drawn.
     pub(crate) fn put_into(&self, plan: &mut Plan) {
         put(self.nodes, &mut plan.nodes);
+        plan.spares = 0;
         put(self.clients, &mut plan.clients);
         put(self.faults_last, &mut plan.faults_last);
         self.odds.iter().for_each(|(trouble, odds)| plan.set_odds(*trouble, *odds));

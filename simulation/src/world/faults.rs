@@ -30,6 +30,7 @@ impl World {
         self.schedule_strike();
         self.schedule_slip();
         self.schedule_partition();
+        self.schedule_steward();
         self.after(self.plan.faults_last, Happening::Calm);
     }
 
@@ -318,7 +319,7 @@ impl World {
         }
         self.refine_start(id)?;
         self.settle(id)?;
-        if is_new {
+        if is_new && self.plan.founders().any(|founder| founder == id) {
             let membership = Arc::new(initial_members(&self.plan));
             self.step(id, Event::Initialize { token: NOBODY, membership })?;
         }

@@ -42,6 +42,8 @@ pub(crate) enum Happening {
     Calm,
     /// Somebody looks whether the cluster has converged.
     Review,
+    /// Somebody wants other members.
+    Change,
 }
 
 impl Happening {
@@ -60,6 +62,7 @@ impl Happening {
             | Self::Strike
             | Self::MakeRoom { .. }
             | Self::Slip
+            | Self::Change
             | Self::Hunt { .. }
             | Self::Start { .. }
             | Self::ComeApart

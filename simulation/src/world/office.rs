@@ -62,7 +62,9 @@ impl World {
             Occasion::Word(from, _) if look.role != RoleKind::Halted => {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
                 let is_heard = !running.runtime.effects.iter().any(refuses);
-                let remembers = !is_heard || running.runtime.remembers(from);
+                // The greeting of somebody who is no member says nothing.
+                let is_member = running.driver.engine().membership().nodes().contains_key(&from.node);
+                let remembers = !is_heard || !is_member || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
                 is_heard
             }
@@ -76,7 +78,8 @@ impl World {
             let hangs = Duration::from_nanos(if is_excused { u64::MAX } else { hangs });
             office.gives_up(id, &self.terms, own, hangs)?;
         }
-        if !look.leads() {
+        // How long an office lasts is judged where its quorum stays the same.
+        if !look.leads() || self.plan.spares > 0 {
             return Ok(());
         }
         let office = running.office.get_or_insert_with(|| {
@@ -104,7 +107,7 @@ impl World {
     /// At times somebody who is no member says what was just said, or the node's own name speaks to it: it must change nothing.
     pub(super) fn speak_strangely(&mut self, id: NodeId, message: Option<&Message>) -> Result<(), Violation> {
         let (own, now) = (self.time_at(id), Instant(self.now));
-        let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes);
+        let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes + self.plan.spares);
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         if !node.rng.chance(odds) {
             return Ok(());
@@ -114,6 +117,25 @@ impl World {
         let Some(running) = &mut node.running else { return Ok(()) };
         // Who does not know the members yet listens to anybody.
         if running.runtime.accepted.0.is_empty() {
+            return Ok(());
+        }
+        // A node that missed how the members changed cannot know who leads, or who needs its vote.
+        let may_be_unknown = matches!(
+            message,
+            None | Some(
+                Message::AppendEntries(_)
+                    | Message::Heartbeat(_)
+                    | Message::Committed { .. }
+                    | Message::TimeoutNow { .. }
+                    | Message::PreVote(_)
+                    | Message::RequestVote(_)
+            )
+        );
+        if may_be_unknown && !is_namesake {
+            return Ok(());
+        }
+        // A leader may be about to take a step of a change because time has passed, whoever speaks.
+        if running.driver.engine().membership().goal().is_some() {
             return Ok(());
         }
         note(&mut self.faults, "stranger refused");

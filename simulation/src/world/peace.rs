@@ -113,7 +113,8 @@ impl World {
     /// Draws who does not belong to the healed cluster yet. Those who do are a quorum.
     fn leave_some_outside(&mut self) -> Result<(), Violation> {
         let mut intact: Vec<NodeId> = self.nodes.iter().filter(|node| !node.is_lost).map(|node| node.id).collect();
-        let spare = intact.len().saturating_sub(self.plan.majority());
+        let spare =
+            if self.changes_members() { intact.len() - 1 } else { intact.len().saturating_sub(self.plan.majority()) };
         if spare == 0 || !self.rng.chance(self.plan.odds(Trouble::Outsiders)) || !self.strikes() {
             return Ok(());
         }
@@ -121,7 +122,11 @@ impl World {
             let any = *self.rng.pick(&intact);
             let leader = self.present_leader().filter(|leader| intact.contains(leader));
             let node = leader.filter(|_| self.rng.chance(300_000)).unwrap_or(any);
-            intact.retain(|other| *other != node);
+            let rest: Vec<NodeId> = intact.iter().copied().filter(|other| *other != node).collect();
+            if !self.members.have_quorum(&rest) {
+                continue;
+            }
+            intact = rest;
             let may_be_deaf = self.plan.pre_vote && !self.outsiders.values().any(|outside| *outside == Outside::Deaf);
             let outside = match self.rng.below(4) {
                 0 => Outside::Away,
@@ -158,7 +163,8 @@ impl World {
 
     /// The nodes that must converge.
     pub(super) fn core(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(|node| !node.is_lost && !self.outsiders.contains_key(&node.id))
+        let belongs = |node: &&Node| !self.outsiders.contains_key(&node.id) && self.members.hold(node.id);
+        self.nodes.iter().filter(|node| !node.is_lost).filter(belongs)
     }
 
     /// The healed quorum has converged, and nobody writes any more. Now all come back, and one is restarted: it must catch
@@ -192,8 +198,14 @@ impl World {
         self.trace.tell(self.now, None, || "all that is still on its way gets lost");
         let followers: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != leader).collect();
         // With one follower less there must still be a quorum.
-        if self.plan.pre_vote && followers.len() >= self.plan.majority() {
-            let deaf = *self.rng.pick(&followers);
+        let all: Vec<NodeId> = self.core().map(|node| node.id).collect();
+        let may_miss = |deaf: &NodeId| {
+            let rest: Vec<NodeId> = all.iter().copied().filter(|node| node != deaf).collect();
+            self.members.have_quorum(&rest)
+        };
+        let candidates: Vec<NodeId> = followers.into_iter().filter(may_miss).collect();
+        if self.plan.pre_vote && !candidates.is_empty() {
+            let deaf = *self.rng.pick(&candidates);
             self.network.cut_links([(leader, deaf)]);
             self.announce_network();
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, LogIndex, Message, NodeId, Payload};
+use outrigger::engine::{Body, Event, LogIndex, Message, NodeId, Payload};
 
 use super::World;
 use super::peace::Peace;
@@ -30,12 +30,14 @@ impl World {
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
+        let (at, membership) = (running.driver.engine().membership_at(), running.driver.engine().membership());
+        let before = (self.plan.spares > 0).then(|| self.members.see(at, membership)).flatten();
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
             may_halt: node.is_failing || node.is_full,
             look,
-            membership: running.driver.engine().membership(),
+            memberships: [membership, before.as_deref().unwrap_or(membership)],
             log: &runtime.accepted,
             checked: runtime.checked,
             callers: &runtime.callers,
@@ -50,6 +52,9 @@ impl World {
         let is_elected = self.judge.leaders() > leaders;
         for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
             self.workload.committed(index, &payload)?;
+            if let Body::Membership(membership) = &payload.body {
+                self.members.commit(index, membership);
+            }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }
         self.hosted.iter().try_for_each(Subject::check)?;
@@ -107,7 +112,8 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
-        if !self.checks.model || !is_itself {
+        // The model knows a fixed set of voters.
+        if !self.checks.model || !is_itself || self.plan.spares > 0 {
             running.runtime.notes.clear();
             return Ok(());
         }
@@ -145,7 +151,11 @@ impl World {
         }
         let states: Option<Vec<_>> = self.core().map(|node| Some((node.look()?, node.running.as_ref()?))).collect();
         let nodes = states.iter().flatten().map(|(look, running)| (look, &running.runtime.accepted));
-        if self.workload.is_content() && states.is_some() && check::converged(nodes, self.judge.chain()) {
+        if self.workload.is_content()
+            && states.is_some()
+            && self.members_are_settled()
+            && check::converged(nodes, self.judge.chain())
+        {
             match self.peace {
                 Peace::Calm => self.become_idle()?,
                 // A flush that was slow already when the faults ended may still be under way: then its leader steps down, and
@@ -206,7 +216,7 @@ impl World {
         self.check_clients()?;
         let expected = self.workload.judge.last_values();
         self.hosted.iter().try_for_each(Subject::finish)?;
-        for node in self.nodes.iter().filter(|node| !node.is_lost) {
+        for node in self.core() {
             let id = node.id;
             let runtime = node.running.as_ref().map(|running| &running.runtime);
             let waiting = runtime.and_then(|runtime| runtime.callers.waiting());

@@ -1,0 +1,181 @@
+//! Members that come and go: in some worlds nodes wait to be added, and somebody keeps changing who belongs to the cluster.
+//!
+//! ```text
+//!   every now and then ──► a leader, or anybody ──► other voters, another learner, a demotion ──► done, refused, unknown
+//!                                                                                           │
+//!                                        what it was told must be what the committed entry says
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use outrigger::engine::{
+    ChangeMembers, ChangeRequest, Event, LogId, LogIndex, Membership, Node, NodeId, Preconditions, Refusal, Token,
+    VoteResult,
+};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::{Violation, require};
+use crate::count::note;
+use crate::plan::SECOND;
+
+/// Tokens from here on are the steward's; no client comes that far.
+const FIRST_TOKEN: u64 = 1 << 60;
+
+/// Who changes the members, and what is known of them.
+#[derive(Debug)]
+pub(crate) struct Members {
+    /// Every membership that any node has held, by its entry.
+    seen: BTreeMap<(LogIndex, LogId), Arc<Membership>>,
+    /// The last committed one, and its index.
+    committed: (LogIndex, Arc<Membership>),
+    /// The voters that were asked for, by the token of who asked.
+    asked: BTreeMap<Token, BTreeSet<NodeId>>,
+    /// How often something was asked.
+    count: u64,
+}
+
+/// Where a node is reached.
+pub(super) fn node_at(id: NodeId) -> (NodeId, Node) {
+    (id, Node { address: format!("node-{id}:7101") })
+}
+
+/// Whether a token is the steward's.
+pub(crate) const fn is_stewards(token: Token) -> bool {
+    token.0 >= FIRST_TOKEN
+}
+
+impl Members {
+    pub(super) fn new(initial: Membership) -> Self {
+        let committed = (LogIndex(0), Arc::new(initial));
+        Self { seen: BTreeMap::new(), committed, asked: BTreeMap::new(), count: 0 }
+    }
+
+    /// A node holds this membership; answers the last one of an earlier entry.
+    pub(super) fn see(&mut self, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
+        self.seen.entry((at.index, at)).or_insert_with(|| Arc::new(membership.clone()));
+        self.seen.range(..(at.index, LogId::ZERO)).next_back().map(|(_, before)| Arc::clone(before))
+    }
+
+    /// An entry with a membership was committed.
+    pub(super) fn commit(&mut self, index: LogIndex, membership: &Arc<Membership>) {
+        self.committed = (index, Arc::clone(membership));
+    }
+
+    /// Whether a node is a member by the last committed entry that says so.
+    pub(super) fn hold(&self, node: NodeId) -> bool {
+        self.committed.1.nodes().contains_key(&node)
+    }
+
+    /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
+    pub(super) fn have_quorum(&self, nodes: &[NodeId]) -> bool {
+        let later = self.seen.range((self.committed.0, LogId::ZERO)..).map(|(_, membership)| membership);
+        let is_there = |node: NodeId| Some(nodes.contains(&node));
+        later.chain([&self.committed.1]).all(|it| it.quorum().vote_result(is_there) == VoteResult::Won)
+    }
+}
+
+impl World {
+    /// Whether members come and go.
+    pub(super) const fn changes_members(&self) -> bool {
+        self.plan.spares > 0
+    }
+
+    pub(super) fn schedule_steward(&mut self) {
+        if self.changes_members() {
+            let delay = self.rng.between(self.plan.change_every / 4, self.plan.change_every * 2);
+            self.after(delay, Happening::Change);
+        }
+    }
+
+    /// Somebody wants other members.
+    pub(super) fn change_members(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        self.schedule_steward();
+        let all: Vec<NodeId> = self.plan.node_ids().collect();
+        let alive: Vec<NodeId> = self.nodes.iter().filter(|node| node.running.is_some()).map(|node| node.id).collect();
+        if alive.is_empty() {
+            return;
+        }
+        let any = *self.rng.pick(&alive);
+        let asked = self.present_leader().filter(|leader| alive.contains(leader)).unwrap_or(any);
+        let size = self.rng.count(1, all.len().min(5));
+        let mut voters: BTreeSet<NodeId> = BTreeSet::new();
+        while voters.len() < size {
+            voters.insert(*self.rng.pick(&all));
+        }
+        let learner = *self.rng.pick(&all);
+        let change = match self.rng.below(8) {
+            0 => ChangeMembers::AddNodes([node_at(learner)].into()),
+            1 => ChangeMembers::RemoveNodes([learner].into()),
+            2 => ChangeMembers::AddVoters([node_at(learner)].into()),
+            3 => ChangeMembers::RemoveVoters([learner].into()),
+            _ => ChangeMembers::Batch(vec![
+                ChangeMembers::AddVoters(voters.iter().copied().map(node_at).collect()),
+                ChangeMembers::ReplaceAllVoters(voters.clone()),
+            ]),
+        };
+        let is_whole = matches!(change, ChangeMembers::Batch(_));
+        let patience = Duration::from_nanos(self.rng.between(0, 2 * SECOND));
+        let request = ChangeRequest {
+            change,
+            retain: self.rng.chance(500_000),
+            patience,
+            preconditions: Preconditions::default(),
+        };
+        self.members.count += 1;
+        let token = Token(FIRST_TOKEN + self.members.count);
+        if is_whole {
+            self.members.asked.insert(token, voters);
+        }
+        note(&mut self.faults, "members to change");
+        let life = self.nodes.at(asked).map_or(0, |node| node.life);
+        let event = Event::ChangeMembers { token, request: Arc::new(request) };
+        self.after(0, Happening::Request { node: asked, life, event });
+    }
+
+    /// The steward is told what has come of it.
+    pub(super) fn told_of_change(
+        &mut self,
+        from: NodeId,
+        token: Token,
+        outcome: Result<LogId, Refusal>,
+    ) -> Result<(), Violation> {
+        let wanted = self.members.asked.remove(&token);
+        let Ok(at) = outcome else {
+            let lags = matches!(outcome, Err(Refusal::Lagging { .. }));
+            note(&mut self.faults, if lags { "change given up" } else { "change refused" });
+            return Ok(());
+        };
+        note(&mut self.faults, "members changed");
+        let is_committed = self.judge.chain().at(at.index).is_some_and(|stamp| stamp.id == at);
+        require!(
+            is_committed,
+            Membership,
+            "node {from} says that the members are those of {at}, which is not committed"
+        );
+        let said = self.members.seen.get(&(at.index, at)).cloned();
+        let is_stable = said.as_ref().is_some_and(|said| said.goal().is_none());
+        require!(is_stable, Membership, "node {from} says that the change at {at} is over, and it is not");
+        let (Some(said), Some(wanted)) = (said, wanted) else { return Ok(()) };
+        require!(
+            *said.voters() == wanted,
+            Membership,
+            "node {from} was asked for the voters {wanted:?} and says that they are so by {at}, where it is {said}"
+        );
+        Ok(())
+    }
+
+    /// Whether no node of the healed cluster has a change of the members under way.
+    pub(super) fn members_are_settled(&self) -> bool {
+        let mut running = self.core().filter_map(|node| node.running.as_ref());
+        running.all(|running| {
+            let membership = running.driver.engine().membership();
+            membership.goal().is_none() && *membership == *self.members.committed.1
+        })
+    }
+}
