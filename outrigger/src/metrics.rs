@@ -66,10 +66,31 @@ impl Metrics {
         }
     }
 
-    /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else who refuses it,
-    /// else whom it refuses. `None` when all is well, as far as it knows.
+    /// Whether this node has no log yet and waits until a leader adds it to the members.
+    #[must_use]
+    pub fn waits_to_be_added(&self) -> bool {
+        self.membership.nodes().is_empty()
+    }
+
+    /// Whether this node was removed from the members: its log says so, and so do others. Its log alone does not: one that has
+    /// just been added reads of its past before it reads of itself.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        let is_member = self.waits_to_be_added() || self.membership.nodes().contains_key(&self.node);
+        !is_member && self.membership_at.index <= self.committed && !self.refused_by.is_empty()
+    }
+
+    /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else that it was removed, else
+    /// who refuses it, else whom it refuses. `None` when all is well, as far as it knows.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
+        if self.fault.is_none() && self.is_removed() {
+            return Some(format!(
+                "this node was removed from the members (entry {}): stop it, or add it again; under its id it can come back with \
+                 this data directory only",
+                self.membership_at
+            ));
+        }
         let refused = self.refused_by.iter().map(|(by, reason)| format!("node {by} refuses this node: {reason}"));
         let refuses = self.refuses.iter().map(|(of, reason)| format!("this node refuses node {of}: {reason}"));
         let all: Vec<String> = self.fault.iter().cloned().chain(refused).chain(refuses).collect();

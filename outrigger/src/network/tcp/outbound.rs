@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Who was refused, here or there, waits the longest backoff, and nothing cuts it short: the reason will not go away by
-//! asking at once, and two nodes that refuse each other would call for ever as fast as they can.
+//! asking at once, and two nodes that refuse each other would call for ever as fast as they can. But who was refused as no member
+//! and is called then may have become one, and calls back at once; if it is refused again, it waits.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,10 +92,13 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let nonce = shared.local.peer.incarnation.nonce;
     let mut random = Random::new(nonce ^ link.node.0.rotate_left(32));
     let mut backoff = settings.backoff_min;
+    // Whether this node, refused as no member, calls back at once when it is called; not twice without a whole pause between.
+    let mut calls_back = true;
     loop {
         let start = Instant::now();
         let ended = converse(&link, &shared).await;
         shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
+        let is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
         if is_refusal {
             backoff = settings.backoff_max;
@@ -105,11 +109,12 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
         let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX / 2);
         let pause = Duration::from_micros(half + random.below(half + 1));
         backoff = (backoff * 2).min(settings.backoff_max);
-        tokio::select! {
+        let is_nudged = tokio::select! {
             biased;
-            () = link.nudged.notified(), if !is_refusal => {}
-            () = sleep(pause) => {}
-        }
+            () = link.nudged.notified(), if !is_refusal || (is_stranger && calls_back) => true,
+            () = sleep(pause) => false,
+        };
+        calls_back = !(is_stranger && is_nudged);
     }
 }
 
@@ -131,13 +136,17 @@ async fn converse(link: &Link, shared: &Shared) -> Ended {
     let progress = Progress::new();
     let ended = tokio::select! {
         biased;
-        reason = link.refused() => Ended::Refused(reason.into()),
+        reason = link.refused() => Ended::Refused(Rejection::of_peer(link.node, reason)),
         ended = listen(read, input, shared, &progress) => ended,
         ended = send(link, write, shared, &progress) => ended,
     };
     drop(closing);
-    if let Ended::Rejected(Rejection::Peer { reason, met }) = &ended {
-        shared.receive.refused(hello.peer, *met, reason.clone());
+    match &ended {
+        Ended::Rejected(Rejection::Peer { reason, met }) => shared.receive.refused(hello.peer, *met, reason.clone()),
+        Ended::Rejected(rejection @ Rejection::NotMember { .. }) => {
+            shared.receive.refused(hello.peer, None, rejection.to_string());
+        }
+        _ => {}
     }
     shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));
     ended
