@@ -181,6 +181,29 @@ fn members_are_added_and_removed_while_keys_are_written() {
 }
 
 #[test]
+fn who_was_removed_says_so_after_a_restart_and_can_be_added_again() {
+    let mut cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    let leader = cluster.leader();
+    let other = (leader + 1) % 3;
+    let removed = cluster.nodes[other].id.to_string();
+    changed(&cluster, &["remove", &removed]);
+    let says_so = |cluster: &Cluster| {
+        wait_until("who was removed says so in its status", || {
+            let error = cluster.status()[other]["error"].clone();
+            error.as_str().is_some_and(|error| error.contains("was removed") && error.contains("stop it"))
+        });
+    };
+    says_so(&cluster);
+    cluster.nodes[other].kill();
+    cluster.nodes[other].start();
+    says_so(&cluster);
+    changed(&cluster, &["add", &place(&cluster.nodes[other])]);
+    wait_until("it is a member again", || cluster.status()[other]["error"].is_null());
+    assert_eq!(list(&cluster)["voters"], json!([1, 2, 3]));
+}
+
+#[test]
 fn a_change_goes_on_when_its_leader_is_killed() {
     let mut cluster = Cluster::started(3);
     cluster.done(&["put", "city", "Oslo"]);
@@ -265,7 +288,6 @@ fn each_error_has_its_code_and_says_what_to_do() {
     let ran = waits.join().unwrap();
     assert_refused(&ran, 3, "node 4 did not catch up");
     assert!(ran.stderr.contains("node 4 catches up: 0 of "), "progress: {ran:?}");
-    assert_refused(&member(&cluster, &["add", &nobody, "--timeout", "1ms"]), 3, "not applied within");
 
     let leader = cluster.leader();
     for place in [leader, (leader + 1) % 3] {
@@ -283,4 +305,5 @@ fn each_error_has_its_code_and_says_what_to_do() {
     assert_eq!((&listed["leader"], &listed["voters"]), (&Value::Null, &json!([1, 2, 3])));
     cluster.nodes[(leader + 2) % 3].kill();
     assert_refused(&member(&cluster, &["list", "--timeout", "300ms"]), 3, "none of 3 endpoints answered");
+    assert_refused(&member(&cluster, &["remove", "4", "--timeout", "300ms"]), 3, "not applied within");
 }

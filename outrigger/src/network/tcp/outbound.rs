@@ -94,11 +94,12 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let mut backoff = settings.backoff_min;
     // Whether this node, refused as no member, calls back at once when it is called; not twice without a whole pause between.
     let mut calls_back = true;
+    let mut is_stranger = false;
     loop {
         let start = Instant::now();
-        let ended = converse(&link, &shared).await;
+        let ended = converse(&link, &shared, is_stranger).await;
         shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
-        let is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
+        is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
         if is_refusal {
             backoff = settings.backoff_max;
@@ -118,8 +119,9 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     }
 }
 
-/// Dials, shakes hands, and sends until the connection ends.
-async fn converse(link: &Link, shared: &Shared) -> Ended {
+/// Dials, shakes hands, and sends until the connection ends. Of whom this node was a stranger to the log hears little: it will
+/// most likely be refused again, every second.
+async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
     let settings = shared.settings;
     let dialled = timeout(settings.connect_timeout, dial(link, shared)).await;
     let (mut stream, input, hello) = match dialled {
@@ -131,7 +133,9 @@ async fn converse(link: &Link, shared: &Shared) -> Ended {
     link.lanes.open();
     let closing = Closing(link);
     shared.met(&hello);
-    shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+    if !is_stranger {
+        shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+    }
     let (read, write) = stream.split();
     let progress = Progress::new();
     let ended = tokio::select! {
@@ -145,6 +149,7 @@ async fn converse(link: &Link, shared: &Shared) -> Ended {
         Ended::Rejected(Rejection::Peer { reason, met }) => shared.receive.refused(hello.peer, *met, reason.clone()),
         Ended::Rejected(rejection @ Rejection::NotMember { .. }) => {
             shared.receive.refused(hello.peer, None, rejection.to_string());
+            return ended;
         }
         _ => {}
     }
