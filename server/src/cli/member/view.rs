@@ -49,7 +49,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_said_with_a_reason() {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let error = view(&[gone.clone()], Duration::from_millis(300)).await.unwrap_err();
+        let error = view(std::slice::from_ref(&gone), Duration::from_millis(300)).await.unwrap_err();
         assert!(error.contains("none of 1 endpoints") && error.contains(&gone), "{error}");
     }
 }
