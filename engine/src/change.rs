@@ -148,7 +148,6 @@ impl Engine {
 
     /// The step that follows when all new voters have caught up, or have not for too long.
     fn catch_up(&mut self, membership: &Membership, now: Instant) -> Option<Membership> {
-        mutate!(learner_promoted_at_once, return Some(membership.joint()));
         let last = self.log.last().index;
         let timeout = self.config.election_timeout_min;
         let new: BTreeSet<NodeId> = self.new_voters(membership).collect();

@@ -73,8 +73,8 @@ pub struct Config {
     pub initial_cluster: BTreeMap<u64, String>,
 
     /// Members of a running cluster that this node is to be added to, by whom it is not named in an initial cluster:
-    /// `1=10.0.0.1:7101,2=10.0.0.2:7101`. It starts with an empty log and waits until a leader sends it one. Read until then
-    /// only.
+    /// `1=10.0.0.1:7101,2=10.0.0.2:7101`. It starts with an empty log and waits until a leader sends it one, once it is added
+    /// there. Read until then only; other nodes need not be named.
     #[cfg_attr(feature = "clap", arg(long, value_name = "ID=ADDR,...", value_parser = text::parse_cluster, default_value = ""))]
     pub join: BTreeMap<u64, String>,
 

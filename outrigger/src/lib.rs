@@ -105,7 +105,7 @@ pub use state_machine::{Query, StateMachine};
 #[cfg(feature = "tokio")]
 pub use builder::Builder;
 #[cfg(feature = "tokio")]
-pub use client::{Answered, Client, ClientError, NodeStatus};
+pub use client::{Answered, Client, ClientError, MembersChanged, NodeStatus};
 #[cfg(feature = "tokio")]
 pub use metrics::{Metrics, MetricsReceiver};
 #[cfg(feature = "tokio")]

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Whether this node has been a member at any time since it started.
+    pub was_member: bool,
     /// Which peers have lately refused to listen to this node, and why.
     pub refused_by: BTreeMap<NodeId, String>,
     /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.
@@ -56,6 +58,7 @@ impl Metrics {
             flushed: status.flushed,
             committed: status.commit,
             applied: status.applied,
+            was_member: status.membership.nodes().contains_key(&status.node),
             membership: status.membership,
             membership_at: status.membership_at,
             matched: status.matched,
@@ -66,10 +69,42 @@ impl Metrics {
         }
     }
 
-    /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else who refuses it,
-    /// else whom it refuses. `None` when all is well, as far as it knows.
+    /// Whether this node has no log yet and waits until a leader adds it to the members.
+    #[must_use]
+    pub fn waits_to_be_added(&self) -> bool {
+        self.membership.nodes().is_empty()
+    }
+
+    /// Whether this node was removed from the members: it was one and is none by what is committed, or a majority tells it so.
+    ///
+    /// That it is none by its log is not enough: one that has just been added reads of the past before it reads of itself. And who
+    /// was removed may never hear that this is committed.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        let is_member = self.waits_to_be_added() || self.membership.nodes().contains_key(&self.node);
+        let is_settled = self.was_member && self.membership_at.index <= self.committed;
+        !is_member && (is_settled || self.is_told_to_be_a_stranger())
+    }
+
+    /// Whether most voters refuse this node, and its leader does, as far as it has one: others may know less than the leader.
+    fn is_told_to_be_a_stranger(&self) -> bool {
+        let voters = self.membership.voters();
+        let refusing = voters.iter().filter(|voter| self.refused_by.contains_key(voter)).count();
+        let leader = self.leader.filter(|leader| voters.contains(leader));
+        2 * refusing > voters.len() && leader.is_none_or(|leader| self.refused_by.contains_key(&leader))
+    }
+
+    /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else that it was removed, else
+    /// who refuses it, else whom it refuses. `None` when all is well, as far as it knows.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
+        if self.fault.is_none() && self.is_removed() {
+            return Some(format!(
+                "this node was removed from the members (entry {}): stop it, or add it again; under its id it can come back with \
+                 this data directory only",
+                self.membership_at
+            ));
+        }
         let refused = self.refused_by.iter().map(|(by, reason)| format!("node {by} refuses this node: {reason}"));
         let refuses = self.refuses.iter().map(|(of, reason)| format!("this node refuses node {of}: {reason}"));
         let all: Vec<String> = self.fault.iter().cloned().chain(refused).chain(refuses).collect();
@@ -117,5 +152,50 @@ impl MetricsReceiver {
     /// When the node has stopped before they did.
     pub async fn wait_for(&mut self, mut condition: impl FnMut(&Metrics) -> bool) -> Result<Arc<Metrics>, Stopped> {
         self.0.wait_for(|metrics| condition(metrics)).await.map_err(|_| Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_engine::Node;
+
+    use super::*;
+
+    /// Node 3, by whose log 1, 2 and 4 are the members.
+    fn outsider(was_member: bool, committed: u64, leader: Option<u64>, refused_by: &[u64]) -> Metrics {
+        let nodes = [1, 2, 4].map(|id| (NodeId(id), Node::default()));
+        Metrics {
+            node: NodeId(3),
+            role: RoleKind::Learner,
+            term: Term(2),
+            leader: leader.map(NodeId),
+            last: LogId::new(2, 9),
+            flushed: LogIndex(9),
+            committed: LogIndex(committed),
+            applied: LogIndex(0),
+            membership: Arc::new(Membership::new(nodes, [])),
+            membership_at: LogId::new(2, 7),
+            matched: BTreeMap::new(),
+            was_member,
+            refused_by: refused_by.iter().map(|id| (NodeId(*id), "no member".to_owned())).collect(),
+            refuses: BTreeMap::new(),
+            fault: None,
+            client_addresses: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn who_is_removed_is_told_from_who_is_not_there_yet() {
+        let removed = outsider(true, 7, Some(1), &[]);
+        assert!(removed.is_removed() && removed.trouble().is_some_and(|trouble| trouble.contains("entry 2/7")));
+        assert!(!outsider(true, 6, Some(1), &[]).is_removed(), "it may still be rolled back");
+        assert!(!outsider(false, 7, Some(1), &[2, 4]).is_removed(), "the leader sends it the log");
+        assert!(!outsider(false, 7, None, &[2]).is_removed(), "one may lag");
+        assert!(outsider(false, 6, Some(1), &[1, 2]).is_removed(), "nobody told it that this is committed");
+        assert!(outsider(false, 7, None, &[2, 4]).is_removed(), "it has been restarted");
+        assert!(outsider(false, 7, Some(3), &[2, 4]).is_removed(), "its leader has left too");
+        let waits = Metrics { membership: Arc::default(), ..outsider(false, 0, None, &[1, 2, 4]) };
+        assert!(waits.waits_to_be_added() && !waits.is_removed());
+        assert_eq!(outsider(false, 7, Some(1), &[]).trouble(), None);
     }
 }

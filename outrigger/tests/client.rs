@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use outrigger::client::{Client, ClientError};
-use outrigger::engine::RoleKind;
+use outrigger::engine::{ChangeMembers, ChangeRequest, LogIndex, Node, NodeId, Refusal, RoleKind};
 use outrigger::network::InProcessNetwork;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, FrameBuffer, kind};
 use outrigger::network::handshake::Rejection;
@@ -161,7 +161,7 @@ async fn every_operation_works_through_every_node() {
         let local = client.query_local(get("x")).await.unwrap();
         assert!(local.answer <= so_far + 1 && local.applied.0 > 0);
         let status = client.status().await.unwrap();
-        assert_eq!((status.node.0, status.voters.len()), (so_far + 1, 3));
+        assert_eq!((status.node.0, status.membership.voters().len()), (so_far + 1, 3));
         assert_eq!(status.client_addresses[&status.node], cluster.endpoints[node]);
     }
     let leader = cluster.leader().await;
@@ -255,7 +255,7 @@ async fn without_a_majority_every_request_ends_in_time() {
     let cluster = Cluster::start(3).await;
     let client = cluster.client().await;
     assert_eq!(client.write(add("x", 1)).await, Ok(1));
-    (1..=3).for_each(|node| cluster.network.isolate(outrigger::engine::NodeId(node)));
+    (1..=3).for_each(|node| cluster.network.isolate(NodeId(node)));
     let client = client.with_timeout(Duration::from_secs(1));
     let start = Instant::now();
     let (write, query) = tokio::join!(client.write(add("x", 1)), client.query(get("x")));
@@ -275,7 +275,7 @@ async fn without_a_leader_a_write_is_certainly_not_applied_however_short_the_pat
     let cluster = Cluster::start(3).await;
     let client = cluster.client().await;
     assert_eq!(client.write(add("x", 1)).await, Ok(1));
-    (1..=3).for_each(|node| cluster.network.isolate(outrigger::engine::NodeId(node)));
+    (1..=3).for_each(|node| cluster.network.isolate(NodeId(node)));
     for node in &cluster.nodes {
         node.metrics().wait_for(|metrics| metrics.leader.is_none()).await.unwrap();
     }
@@ -302,7 +302,7 @@ async fn a_node_that_is_cut_off_does_not_use_up_the_patience_of_clients() {
     let cluster = Cluster::start(3).await;
     assert_eq!(cluster.client().await.write(add("x", 1)).await, Ok(1));
     let leader = cluster.nodes[0].metrics().wait_for(|metrics| metrics.leader.is_some()).await.unwrap().leader;
-    let outsider = (1..=3).map(outrigger::engine::NodeId).find(|node| Some(*node) != leader).unwrap();
+    let outsider = (1..=3).map(NodeId).find(|node| Some(*node) != leader).unwrap();
     cluster.network.isolate(outsider);
     let alone = cluster.nodes.iter().find(|node| node.metrics().latest().node == outsider).unwrap();
     alone.metrics().wait_for(|metrics| metrics.leader.is_none()).await.unwrap();
@@ -460,5 +460,66 @@ async fn a_client_that_takes_nothing_in_harms_nobody() {
         assert!(taken < 1000, "two million answers are in hand for one connection");
     }
     assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    cluster.stop().await;
+}
+
+fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+    ids.iter().map(|id| (NodeId(*id), Node { address: format!("127.0.0.1:{id}") })).collect()
+}
+
+/// A new voter that never answers, and for how long it may.
+fn add_silent(patience: Duration) -> ChangeRequest {
+    ChangeRequest { patience, ..ChangeMembers::AddVoters(nodes(&[9])).into() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_members_change_through_every_node_and_a_refusal_says_why() {
+    let cluster = Cluster::start(3).await;
+    cluster.leader().await;
+    for (node, id) in [(0, 4), (1, 5), (2, 6)] {
+        let changed =
+            cluster.client_of(node).await.change_members(ChangeMembers::AddNodes(nodes(&[id]))).await.unwrap();
+        assert!(changed.membership.learners().any(|learner| learner.0 == id), "{}", changed.membership);
+    }
+    let client = cluster.client_of((cluster.leader().await + 1) % 3).await;
+    let refused = |refusal| Err(ClientError::MembersNotChanged { refusal });
+    let unknown = ChangeMembers::AddVoterIds([NodeId(8)].into());
+    assert_eq!(client.change_members(unknown).await, refused(Refusal::UnknownNode { node: NodeId(8) }));
+    let error = client.change_members(add_silent(Duration::from_millis(100))).await.unwrap_err();
+    let ClientError::MembersNotChanged { refusal: Refusal::Lagging { node, matched, .. } } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        (node, matched, error.is_retryable(), error.outcome()),
+        (NodeId(9), LogIndex(0), true, Outcome::NotApplied)
+    );
+
+    let leader = cluster.client_of(cluster.leader().await).await;
+    let status = leader.status().await.unwrap();
+    assert_eq!(status.membership.to_string(), "voters {1 2 3} learners {4 5 6}");
+    let mut others = status.membership.nodes().keys().filter(|id| **id != status.node);
+    assert!(others.all(|id| status.matched.contains_key(id)), "how far each other member is: {:?}", status.matched);
+    let endless = ChangeMembers::AddNodes([(NodeId(7), Node { address: "x".repeat(70_000) })].into());
+    let Err(ClientError::Refused { reason }) = leader.change_members(endless).await else { panic!("it is too long") };
+    assert!(reason.contains("limit of 65536 bytes"), "{reason}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_whose_leader_is_gone_is_unknown_and_not_repeated() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let client = cluster.client().await;
+    let change = tokio::spawn({
+        let client = client.clone().with_timeout(Duration::from_secs(60));
+        async move { client.change_members(add_silent(Duration::from_secs(60))).await }
+    });
+    let begun = cluster.nodes[leader].metrics().wait_for(|metrics| metrics.membership.goal().is_some()).await.unwrap();
+    let other = client.change_members(ChangeMembers::AddNodes(nodes(&[4]))).await;
+    let in_progress = Refusal::ChangeInProgress { at: begun.membership_at.index };
+    assert_eq!(other, Err(ClientError::MembersNotChanged { refusal: in_progress }));
+    cluster.nodes[leader].shutdown().await.unwrap();
+    let outcome = change.await.unwrap();
+    assert!(matches!(outcome, Err(ClientError::Unknown { .. })), "{outcome:?}");
     cluster.stop().await;
 }

@@ -247,6 +247,9 @@ fn a_life_that_the_engine_refuses_hears_why() {
     node.transport.refuse(local(2).peer, PeerRefusal::SecondCopy { met: MET });
     let reason = PeerRefusal::SecondCopy { met: MET }.to_string();
     assert_eq!(friend.hear_rejection(), Rejection::Peer { reason, met: Some(MET) });
+    let mut stranger = node.befriend(4);
+    node.transport.refuse(local(4).peer, PeerRefusal::NotMember);
+    assert_eq!(stranger.hear_rejection(), Rejection::NotMember { node: NodeId(4) });
     other.say(|output| codec::encode(&message(4), 0, BODY_BYTES_MAX, output).unwrap());
     assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(3).peer, Some(message(4)))));
 }
@@ -299,6 +302,40 @@ fn a_peer_that_refuses_is_not_called_again_at_once_even_if_it_calls() {
         caller.say(|output| Rejection::Peer { reason, met: None }.encode(output).unwrap());
         drop(node.befriend(2));
     }
+}
+
+/// Lets a node call, refuses it as no member, and calls it, as who has added it does.
+fn refuse_and_call(node: &Node1, listener: &TcpListener) {
+    let mut caller = accept(listener);
+    assert_eq!(caller.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    caller.say(|output| Rejection::NotMember { node: NodeId(1) }.encode(output).unwrap());
+    drop(node.befriend(2));
+}
+
+#[test]
+fn who_was_no_member_and_is_called_calls_back_at_once() {
+    let backoff_max = Duration::from_secs(40);
+    let node = Node1::start(TcpSettings { backoff_max, ..TcpSettings::default() });
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    refuse_and_call(&node, &listener);
+    let called_at = Instant::now();
+    accept(&listener);
+    assert!(called_at.elapsed() < backoff_max / 2, "called back after {:?}", called_at.elapsed());
+}
+
+#[test]
+fn strangers_to_each_other_do_not_call_for_ever_as_fast_as_they_can() {
+    let backoff_max = Duration::from_millis(200);
+    let node = Node1::start(TcpSettings { backoff_max, ..TcpSettings::default() });
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let began = Instant::now();
+    for _ in 0..10 {
+        refuse_and_call(&node, &listener);
+    }
+    // Of ten calls, every second one came after a whole pause.
+    assert!(began.elapsed() >= 4 * backoff_max / 2, "ten calls within {:?}", began.elapsed());
 }
 
 #[test]

@@ -255,6 +255,7 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
         Rejection::Full { limit: 9 },
         Rejection::Peer { reason: "wiped".to_owned(), met: None },
         Rejection::Peer { reason: "copied".to_owned(), met: Some(incarnation) },
+        Rejection::NotMember { node: NodeId(4) },
     ];
     for (at, rejection) in rejections.iter().enumerate() {
         let mut output = FrameBuffer::default();
@@ -280,19 +281,21 @@ fn client_frames() -> Seeds {
         seed("never", 67, &[&numbers(&[5]), &[2], &text("too large")]),
         seed("unknown", 67, &[&numbers(&[5]), &[3], &text("lost")]),
     ]);
-    for operation in 1..=4 {
+    for operation in 1..=5 {
         seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
     }
+    // Two voters, by the envelope of an entry without its kind.
+    let member = [1, 2].map(|id| [&numbers(&[id])[..], &[1], &text("a:1")].concat()).concat();
     let status = [
         &numbers(&[2])[..],
         &[1],
         &numbers(&[3]),
         &[1],
-        &numbers(&[1, 3, 9, 8, 7, 6]),
-        &2_u32.to_le_bytes(),
-        &numbers(&[1, 2]),
+        &numbers(&[1, 3, 9, 8, 7, 6, 3, 7]),
+        &32_u32.to_le_bytes(),
+        &member,
         &1_u32.to_le_bytes(),
-        &numbers(&[5]),
+        &numbers(&[5, 4]),
         &1_u32.to_le_bytes(),
         &numbers(&[2]),
         &text("a:1"),
@@ -300,6 +303,14 @@ fn client_frames() -> Seeds {
         &text("the disk is full"),
     ]
     .concat();
-    seeds.extend([seed("status", 0, &[&status])]);
+    let batch = [&[9][..], &2_u32.to_le_bytes(), &[2], &1_u32.to_le_bytes(), &numbers(&[4]), &text("a:4")].concat();
+    let change = [&batch[..], &[3], &1_u32.to_le_bytes(), &numbers(&[1])].concat();
+    let head = [&[1][..], &numbers(&[10_000]), &[1], &numbers(&[3]), &[0, 1], &numbers(&[3, 7])].concat();
+    seeds.extend([
+        seed("status", 0, &[&status]),
+        seed("change", 1, &[&head, &change]),
+        seed("changed", 2, &[&[0], &numbers(&[3, 9]), &member]),
+        seed("lagging", 2, &[&[16], &numbers(&[4, 3, 10])]),
+    ]);
     seeds
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::members;
 use super::protocol::{
     HELLO, LEADER, Leader, Outcome, REPLY, REQUEST, Request, WELCOME, hello, put_hello, put_welcome, welcome,
 };
@@ -35,4 +36,18 @@ pub fn frame_again(frame: Frame) -> Option<Vec<u8>> {
 #[must_use]
 pub fn status_again(body: Bytes) -> Option<Bytes> {
     NodeStatus::decode(body).ok().map(|status| status.encode())
+}
+
+/// The same for what a client asks to change of the members.
+#[doc(hidden)]
+#[must_use]
+pub fn change_again(body: Bytes) -> Option<Bytes> {
+    members::decode_request(body).ok().map(|request| members::encode_request(&request))
+}
+
+/// The same for what comes of that.
+#[doc(hidden)]
+#[must_use]
+pub fn answer_again(body: Bytes) -> Option<Bytes> {
+    members::decode_answer(body).ok().map(|answer| members::encode_answer(&answer))
 }

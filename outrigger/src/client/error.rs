@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outrigger_engine::Refusal;
+
 use crate::Outcome;
 
 /// Why a request of a [`Client`](super::Client) has no answer.
@@ -14,7 +16,7 @@ pub enum ClientError {
         /// What was named; empty when nothing was.
         endpoint: String,
     },
-    /// The time was over before any endpoint took the write and did it. Nothing was done.
+    /// The time was over before any endpoint took the write or the change and did it. Nothing was done.
     #[error("not applied within {waited:?}: {reason}")]
     NotApplied {
         /// How long it was tried; not up to the last moment: its answer could come too late.
@@ -35,6 +37,12 @@ pub enum ClientError {
     Refused {
         /// Why.
         reason: String,
+    },
+    /// The leader refuses to change the members, for good or for now. Nothing has changed.
+    #[error("the members are not changed: {refusal}")]
+    MembersNotChanged {
+        /// Why.
+        refusal: Refusal,
     },
     /// It may be done already, or soon, or never.
     #[error("it is not known whether the request is applied: {reason}")]
@@ -65,6 +73,7 @@ impl ClientError {
             | Self::NotApplied { .. }
             | Self::NotAnswered { .. }
             | Self::Refused { .. }
+            | Self::MembersNotChanged { .. }
             | Self::Encode { .. } => Outcome::NotApplied,
             // Its effect is there; that it must not be tried again is what counts.
             Self::Unknown { .. } | Self::Decode { .. } => Outcome::Unknown,
@@ -74,6 +83,9 @@ impl ClientError {
     /// Whether trying again is safe and may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::NotApplied { .. } | Self::NotAnswered { .. })
+        let Self::MembersNotChanged { refusal } = self else {
+            return matches!(self, Self::NotApplied { .. } | Self::NotAnswered { .. });
+        };
+        matches!(refusal, Refusal::ChangeInProgress { .. } | Refusal::Lagging { .. } | Refusal::Overloaded { .. })
     }
 }

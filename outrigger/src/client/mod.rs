@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use outrigger_engine::LogIndex;
+use outrigger_engine::{ChangeRequest, LogIndex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -38,13 +38,15 @@ mod again;
 mod endpoints;
 mod error;
 mod link;
+mod members;
 mod protocol;
 mod service;
 mod status;
 
 #[doc(hidden)]
-pub use again::{frame_again, status_again};
+pub use again::{answer_again, change_again, frame_again, status_again};
 pub use error::ClientError;
+pub use members::MembersChanged;
 pub use status::NodeStatus;
 
 /// How long a request is tried when nothing else is said.
@@ -201,6 +203,22 @@ impl<S: Query> Client<S> {
         NodeStatus::decode(status).map_err(|error| ClientError::Decode { reason: error.to_string() })
     }
 
+    /// Changes the members of the cluster; see [`Raft::change_members`](crate::Raft::change_members). Answers who they are when
+    /// that is committed. New voters receive the log first: grant it [time](Client::with_timeout).
+    ///
+    /// What has certainly not begun, as nobody leads, is tried again until the time is over. A change that has begun goes on
+    /// when this future is dropped, when its time is over, and when the leader dies: the next one ends it.
+    ///
+    /// # Errors
+    /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost: then
+    /// [`NodeStatus::membership`] of the leader tells. The others as for a write.
+    pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<MembersChanged, ClientError> {
+        let (_, answer) = self.ask(Operation::ChangeMembers, members::encode_request(&request.into())).await?;
+        let answer = members::decode_answer(answer);
+        let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
+        answer.map_err(|refusal| ClientError::MembersNotChanged { refusal })
+    }
+
     async fn ask(&self, operation: Operation, body: Bytes) -> Result<(LogIndex, Bytes), ClientError> {
         self.shared.ask(operation, body, self.patience).await
     }
@@ -240,7 +258,7 @@ impl Shared {
         let start = Instant::now();
         let deadline = start + patience;
         // A write that certainly is not applied yet is not put at stake by an attempt whose answer might come too late.
-        let margin = if operation == Operation::Write { (patience / 5).max(ANSWER_MARGIN_MIN) } else { Duration::ZERO };
+        let margin = if operation.changes() { (patience / 5).max(ANSWER_MARGIN_MIN) } else { Duration::ZERO };
         let mut attempts = 0;
         // A node that says why tells more than one that cannot be reached.
         let mut told: Option<String> = None;
@@ -256,11 +274,10 @@ impl Shared {
             if operation == Operation::Status || next + margin >= deadline {
                 // Whole milliseconds: more is of no use to anybody.
                 let waited = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-                return Err(match operation {
-                    Operation::Write => ClientError::NotApplied { waited, reason },
-                    Operation::Query | Operation::QueryLocal | Operation::Status => {
-                        ClientError::NotAnswered { waited, reason }
-                    }
+                return Err(if operation.changes() {
+                    ClientError::NotApplied { waited, reason }
+                } else {
+                    ClientError::NotAnswered { waited, reason }
                 });
             }
             sleep_until(next).await;
@@ -269,8 +286,7 @@ impl Shared {
     }
 
     async fn attempt(&self, operation: Operation, body: Bytes, deadline: Instant) -> Attempt {
-        let named = matches!(operation, Operation::QueryLocal | Operation::Status);
-        let (endpoint, link) = match self.link(named, deadline).await {
+        let (endpoint, link) = match self.link(operation.is_local(), deadline).await {
             Ok(found) => found,
             Err(reason) => return Attempt::Again { reason, by_node: false },
         };
@@ -284,9 +300,7 @@ impl Shared {
             Ok(Outcome::Done { applied, body }) => Attempt::Done(applied, body),
             Ok(Outcome::Never { reason }) => Attempt::Failed(ClientError::Refused { reason }),
             Ok(Outcome::NotNow { reason }) => Attempt::Again { reason, by_node: true },
-            Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason })
-                if operation == Operation::Write =>
-            {
+            Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason }) if operation.changes() => {
                 Attempt::Failed(ClientError::Unknown { reason })
             }
             Ok(Outcome::Unknown { reason }) => Attempt::Again { reason, by_node: true },

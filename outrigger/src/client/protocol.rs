@@ -9,7 +9,8 @@
 //!     │ ◄────────── 67 reply: id, outcome, … ─── │   in any order
 //! ```
 //!
-//! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts.
+//! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts, those of
+//! changes of the members and of a status in [`members`](super::members) and [`status`](super::status).
 
 use std::time::Duration;
 
@@ -44,6 +45,20 @@ pub(super) enum Operation {
     QueryLocal,
     /// Tell how this node is.
     Status,
+    /// Change the members as the request that follows says.
+    ChangeMembers,
+}
+
+impl Operation {
+    /// Whether it changes something, so that it must not be repeated unless it was certainly not done.
+    pub(super) const fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::ChangeMembers)
+    }
+
+    /// Whether it is asked of an endpoint for itself, not of the cluster.
+    pub(super) const fn is_local(self) -> bool {
+        matches!(self, Self::QueryLocal | Self::Status)
+    }
 }
 
 /// One request.
@@ -55,18 +70,19 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What to do.
     pub(super) operation: Operation,
-    /// The command or the query; empty for a status.
+    /// The command, the query or the change; empty for a status.
     pub(super) body: Bytes,
 }
 
 /// What came of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It was done. The response, answer or status follows; `applied` says at which index a local query was answered.
+    /// It was done. The response, answer or status follows; `applied` says at which index a local query was answered. Of a
+    /// change of the members this is the last word, which may be that it is refused.
     Done {
         /// 0 for all but local queries.
         applied: LogIndex,
-        /// The response, answer or status.
+        /// The response, answer or status, or what came of a change of the members.
         body: Bytes,
     },
     /// Certainly nothing was done, and trying again may help.
@@ -141,6 +157,7 @@ impl Request {
                 Operation::Query => 2,
                 Operation::QueryLocal => 3,
                 Operation::Status => 4,
+                Operation::ChangeMembers => 5,
             });
             body.put_shared(&self.body);
         })
@@ -154,6 +171,7 @@ impl Request {
             2 => Operation::Query,
             3 => Operation::QueryLocal,
             4 => Operation::Status,
+            5 => Operation::ChangeMembers,
             value => return Err(DecodeError::Invalid { what: "operation", value: value.into() }),
         };
         Ok(Self { id, patience, operation, body: fields.rest() })

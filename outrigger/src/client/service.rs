@@ -4,6 +4,7 @@
 //!   ══ read ══► split into requests ─┬─ writes of this read ──► one task: write_encoded ──┐
 //!                                    ├─ queries of this read ─► one task: read ───────────┤
 //!                                    ├─ local queries ────────► one task: read_local ─────┤
+//!                                    ├─ changes of members ───► a task each ──────────────┤
 //!                                    └─ status ───────────────────────────────────────────┤
 //!   ◄═ write ══ everything that has gathered ◄── output ◄── replies, encoded ◄────────────┘
 //! ```
@@ -36,6 +37,7 @@ use holdings::{FREE_BYTES, Holdings};
 mod batch;
 mod desk;
 mod holdings;
+mod members;
 mod queries;
 
 /// Connections that clients may have open to this node.

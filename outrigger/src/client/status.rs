@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use outrigger_engine::{LogId, LogIndex, NodeId, RoleKind, Term};
+use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Term};
 
 use crate::network::DecodeError;
+use crate::network::codec;
 use crate::network::fields::Fields;
 use crate::network::frame::FrameBuffer;
+use crate::store::envelope;
 
 /// A node at one moment, as [`Client::status`](super::Client::status) tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +31,16 @@ pub struct NodeStatus {
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
     pub applied: LogIndex,
-    /// Who votes.
-    pub voters: Vec<NodeId>,
-    /// Members that do not vote.
-    pub learners: Vec<NodeId>,
+    /// The members as this node has them: who votes, who only learns, and where a change leads that is under way. Without any
+    /// on a node that waits to be added.
+    pub membership: Membership,
+    /// The entry that it stands in.
+    pub membership_at: LogId,
+    /// On a leader: up to which index each other member's log is known to be durable and equal.
+    pub matched: BTreeMap<NodeId, LogIndex>,
     /// Where clients reach each node whose address is known.
     pub client_addresses: BTreeMap<NodeId, String>,
-    /// Why the node has stopped, if it did so by a fault; else who refuses whom, if anybody does.
+    /// What is wrong, in a line for people: see [`Metrics::trouble`](crate::Metrics::trouble).
     pub fault: Option<String>,
 }
 
@@ -60,9 +65,15 @@ impl NodeStatus {
         for number in [self.last.term.0, self.last.index.0, self.flushed.0, self.committed.0, self.applied.0] {
             out.put_u64(number);
         }
-        for nodes in [&self.voters, &self.learners] {
-            out.put_length(nodes.len());
-            nodes.iter().for_each(|node| out.put_u64(node.0));
+        out.put_u64(self.membership_at.term.0);
+        out.put_u64(self.membership_at.index.0);
+        let mut membership = Vec::new();
+        envelope::encode_membership(&self.membership, &mut membership);
+        out.put_bytes(&membership.into());
+        out.put_length(self.matched.len());
+        for (node, index) in &self.matched {
+            out.put_u64(node.0);
+            out.put_u64(index.0);
         }
         out.put_length(self.client_addresses.len());
         for (node, address) in &self.client_addresses {
@@ -80,9 +91,13 @@ impl NodeStatus {
         let role = ROLES.get(usize::from(role)).ok_or(DecodeError::Invalid { what: "role", value: role.into() })?;
         let term = Term(fields.u64()?);
         let (leads, leader) = (fields.bool("leader")?, NodeId(fields.u64()?));
-        let last = LogId { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) };
+        let last = codec::log_id(&mut fields)?;
         let [flushed, committed, applied] = [LogIndex(fields.u64()?), LogIndex(fields.u64()?), LogIndex(fields.u64()?)];
-        let (voters, learners) = (nodes(&mut fields)?, nodes(&mut fields)?);
+        let membership_at = codec::log_id(&mut fields)?;
+        let membership = envelope::decode_membership(fields.bytes()?)?;
+        let count = fields.count(8 + 8)?;
+        let place = |fields: &mut Fields| Ok((NodeId(fields.u64()?), LogIndex(fields.u64()?)));
+        let matched = (0..count).map(|_| place(&mut fields)).collect::<Result<_, DecodeError>>()?;
         let count = fields.count(8 + 4)?;
         let address = |fields: &mut Fields| Ok((NodeId(fields.u64()?), fields.text()?));
         let client_addresses = (0..count).map(|_| address(&mut fields)).collect::<Result<_, DecodeError>>()?;
@@ -98,22 +113,27 @@ impl NodeStatus {
             flushed,
             committed,
             applied,
-            voters,
-            learners,
+            membership,
+            membership_at,
+            matched,
             client_addresses,
             fault,
         })
     }
 }
 
-fn nodes(fields: &mut Fields) -> Result<Vec<NodeId>, DecodeError> {
-    let count = fields.count(8)?;
-    (0..count).map(|_| fields.u64().map(NodeId)).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use outrigger_engine::{Goal, Node};
+
     use super::*;
+
+    fn joint() -> Membership {
+        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<std::collections::BTreeSet<_>>();
+        let nodes = [0, 2, 5].map(|id| (NodeId(id), Node { address: format!("n{id}:1") }));
+        let goal = Goal { voters: ids(&[0, 2]), members: ids(&[0, 2, 5]), added: ids(&[0]) };
+        Membership::from_parts(ids(&[0, 2]), ids(&[2, 5]), nodes.into(), Some(goal)).unwrap()
+    }
 
     fn status() -> NodeStatus {
         NodeStatus {
@@ -125,8 +145,9 @@ mod tests {
             flushed: LogIndex(8),
             committed: LogIndex(7),
             applied: LogIndex(6),
-            voters: vec![NodeId(0), NodeId(2)],
-            learners: vec![NodeId(5)],
+            membership: joint(),
+            membership_at: LogId::new(3, 7),
+            matched: [(NodeId(0), LogIndex(4)), (NodeId(5), LogIndex(0))].into(),
             client_addresses: [(NodeId(0), "a:1".to_owned()), (NodeId(2), "[::1]:2".to_owned())].into(),
             fault: Some("the disk is full".to_owned()),
         }

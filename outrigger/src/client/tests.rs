@@ -424,8 +424,9 @@ async fn a_status_is_that_of_the_endpoint() {
         flushed: LogIndex(9),
         committed: LogIndex(8),
         applied: LogIndex(7),
-        voters: vec![],
-        learners: vec![NodeId(4)],
+        membership: outrigger_engine::Membership::default(),
+        membership_at: outrigger_engine::LogId::ZERO,
+        matched: BTreeMap::new(),
         client_addresses: BTreeMap::new(),
         fault: None,
     };

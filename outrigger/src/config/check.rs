@@ -99,6 +99,12 @@ pub enum ConfigError {
     /// A node would begin a new cluster and join a running one.
     #[error("both initial_cluster and join are set; a node begins a new cluster or joins a running one")]
     BeginsAndJoins,
+    /// A node would join itself alone.
+    #[error("join names no node but {id}, which is this one; name members of the running cluster")]
+    JoinsItself {
+        /// This node.
+        id: u64,
+    },
     /// A node would tell another address than the initial cluster names.
     #[error("advertise_peer is {advertised}, but the initial cluster names {named} for node {id}; they must be equal")]
     OtherAddress {
@@ -133,7 +139,22 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     if !config.initial_cluster.is_empty() && !config.join.is_empty() {
         return Err(ConfigError::BeginsAndJoins);
     }
+    join(config)?;
     initial_cluster(config)
+}
+
+/// The members of the cluster that this node is to be added to.
+fn join(config: &Config) -> Result<(), ConfigError> {
+    for (id, address) in &config.join {
+        place(&format!("the address of node {id} in join"), address)?;
+    }
+    if !config.join.is_empty() && config.advertise_peer.is_none() {
+        // Nobody has an address for this node yet: whoever adds it goes by what it says.
+        reachable("listen_peer", &config.listen_peer, "advertise_peer")?;
+    }
+    let id = config.id;
+    let is_alone = !config.join.is_empty() && config.join.keys().all(|other| *other == id);
+    if is_alone { Err(ConfigError::JoinsItself { id }) } else { Ok(()) }
 }
 
 /// Whether what the limits let in can be sent.
@@ -186,12 +207,7 @@ fn initial_cluster(config: &Config) -> Result<(), ConfigError> {
     let cluster = &config.initial_cluster;
     let mut owners = BTreeMap::new();
     for (id, address) in cluster {
-        let name = format!("the address of node {id} in initial_cluster");
-        reachable(&name, address, "it")?;
-        if address.ends_with(":0") {
-            let reason = "port 0 is no place to find a node";
-            return Err(ConfigError::BadAddress { name, address: address.clone(), reason });
-        }
+        place(&format!("the address of node {id} in initial_cluster"), address)?;
         if let Some(first) = owners.insert(address, *id) {
             return Err(ConfigError::DuplicateAddress { address: address.clone(), first, second: *id });
         }
@@ -206,6 +222,16 @@ fn initial_cluster(config: &Config) -> Result<(), ConfigError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether others can find a node at an address.
+fn place(name: &str, address: &str) -> Result<(), ConfigError> {
+    reachable(name, address, "it")?;
+    if address.ends_with(":0") {
+        let reason = "port 0 is no place to find a node";
+        return Err(ConfigError::BadAddress { name: name.to_owned(), address: address.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// Whether an address is `HOST:PORT`, where the host may be a name, and an IPv6 address stands in brackets.

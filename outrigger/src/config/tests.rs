@@ -99,6 +99,22 @@ fn an_address_that_nobody_can_use_is_refused() {
 }
 
 #[test]
+fn who_joins_names_others_and_can_be_named_itself() {
+    let join = |addresses: &[(u64, &str)], listen: &str| {
+        refused(|config| {
+            config.initial_cluster.clear();
+            config.join = addresses.iter().map(|(id, address)| (*id, (*address).to_owned())).collect();
+            config.listen_peer = listen.to_owned();
+        })
+    };
+    assert!(join(&[(2, "10.0.0.2")], "10.0.0.1:7101").contains("node 2 in join"));
+    assert!(join(&[(2, "10.0.0.2:0")], "10.0.0.1:7101").contains("port 0 is no place"));
+    assert!(join(&[(1, "10.0.0.1:7101")], "10.0.0.1:7101").contains("no node but 1"));
+    assert!(join(&[(2, "10.0.0.2:7101")], "0.0.0.0:7101").contains("set advertise_peer"));
+    assert!(refused(|config| config.join = config.initial_cluster.clone()).contains("begins a new cluster or joins"));
+}
+
+#[test]
 fn the_initial_cluster_is_read_or_refused_in_words() {
     assert_eq!(Config::parse_cluster("").unwrap(), BTreeMap::new());
     assert_eq!(Config::parse_cluster("4=[::1]:7101").unwrap()[&4], "[::1]:7101");

@@ -17,7 +17,7 @@
 //!
 //!   batch    id of first, log time, entries
 //!   entries  count u32, then for each: length u32, envelope (see store::envelope)
-//!   refusal  1u8 no leader .. 9u8 halted; 4u8 and 5u8 with two u64 more
+//!   refusal  1u8 no leader .. 17u8 precondition failed; some with numbers more
 //! ```
 //!
 //! Commands come out of [`decode`] as slices of the frame: nothing is copied. What a hostile body can make [`decode`]
@@ -28,7 +28,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, LogId, LogIndex,
-    LogTime, Message, Payload, Refusal, RequestId, Round, Term, VoteReply, VoteRequest,
+    LogTime, Message, NodeId, Payload, Precondition, Refusal, RequestId, Round, Term, VoteReply, VoteRequest,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -197,7 +197,12 @@ fn put_entries(entries: &[Payload], out: &mut FrameBuffer) {
     }
 }
 
-fn put_outcome<T>(out: &mut FrameBuffer, outcome: &Result<T, Refusal>, put: impl FnOnce(&mut FrameBuffer, &T)) {
+/// Puts an answer, or why there is none.
+pub(crate) fn put_outcome<T>(
+    out: &mut FrameBuffer,
+    outcome: &Result<T, Refusal>,
+    put: impl FnOnce(&mut FrameBuffer, &T),
+) {
     match outcome {
         Ok(value) => {
             out.put_u8(TAKEN);
@@ -212,20 +217,37 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::NoLeader => out.put_u8(1),
         Refusal::NotLeader => out.put_u8(2),
         Refusal::LeadershipLost => out.put_u8(3),
-        Refusal::Overloaded { current, limit } => {
-            out.put_u8(4);
-            put_numbers(out, &[current as u64, limit as u64]);
-        }
-        Refusal::EntryTooLarge { bytes, limit } => {
-            out.put_u8(5);
-            put_numbers(out, &[bytes as u64, limit as u64]);
-        }
+        Refusal::Overloaded { current, limit } => put_numbered(out, 4, &[current as u64, limit as u64]),
+        Refusal::EntryTooLarge { bytes, limit } => put_numbered(out, 5, &[bytes as u64, limit as u64]),
         Refusal::AlreadyInitialized => out.put_u8(6),
         Refusal::NoVoters => out.put_u8(7),
         Refusal::Halted => out.put_u8(9),
         Refusal::Undecodable => out.put_u8(10),
+        Refusal::UnknownNode { node } => put_numbered(out, 11, &[node.0]),
+        Refusal::AddressDiffers { node } => put_numbered(out, 12, &[node.0]),
+        Refusal::StillVoter { node } => put_numbered(out, 13, &[node.0]),
+        Refusal::ChangeInProgress { at } => put_numbered(out, 14, &[at.0]),
+        Refusal::NotReady => out.put_u8(15),
+        Refusal::Lagging { node, matched, last } => put_numbered(out, 16, &[node.0, matched.0, last.0]),
+        Refusal::PreconditionFailed { actual } => {
+            out.put_u8(17);
+            put_precondition(out, actual);
+        }
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
+    }
+}
+
+fn put_numbered(out: &mut FrameBuffer, tag: u8, numbers: &[u64]) {
+    out.put_u8(tag);
+    put_numbers(out, numbers);
+}
+
+fn put_precondition(out: &mut FrameBuffer, actual: Precondition) {
+    match actual {
+        Precondition::Term(term) => put_numbered(out, 1, &[term.0]),
+        Precondition::Last(last) => put_numbered(out, 2, &[last.term.0, last.index.0]),
+        Precondition::Membership(at) => put_numbered(out, 3, &[at.term.0, at.index.0]),
     }
 }
 
@@ -275,7 +297,7 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
     Ok(message)
 }
 
-fn log_id(fields: &mut Fields) -> Result<LogId, DecodeError> {
+pub(crate) fn log_id(fields: &mut Fields) -> Result<LogId, DecodeError> {
     Ok(LogId { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) })
 }
 
@@ -331,12 +353,19 @@ fn entries(fields: &mut Fields) -> Result<Arc<[Payload]>, DecodeError> {
     Ok(entries.into())
 }
 
-fn outcome<T>(
+/// Reads what [`put_outcome`] put.
+pub(crate) fn outcome<T>(
     fields: &mut Fields,
     taken: impl FnOnce(&mut Fields) -> Result<T, DecodeError>,
 ) -> Result<Result<T, Refusal>, DecodeError> {
-    let refusal = match fields.u8()? {
-        TAKEN => return taken(fields).map(Ok),
+    match fields.u8()? {
+        TAKEN => taken(fields).map(Ok),
+        tag => refusal(fields, tag).map(Err),
+    }
+}
+
+fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
+    Ok(match tag {
         1 => Refusal::NoLeader,
         2 => Refusal::NotLeader,
         3 => Refusal::LeadershipLost,
@@ -347,9 +376,28 @@ fn outcome<T>(
         8 => Refusal::Unknown,
         9 => Refusal::Halted,
         10 => Refusal::Undecodable,
-        value => return Err(DecodeError::Invalid { what: "refusal", value: value.into() }),
-    };
-    Ok(Err(refusal))
+        11 => Refusal::UnknownNode { node: NodeId(fields.u64()?) },
+        12 => Refusal::AddressDiffers { node: NodeId(fields.u64()?) },
+        13 => Refusal::StillVoter { node: NodeId(fields.u64()?) },
+        14 => Refusal::ChangeInProgress { at: LogIndex(fields.u64()?) },
+        15 => Refusal::NotReady,
+        16 => Refusal::Lagging {
+            node: NodeId(fields.u64()?),
+            matched: LogIndex(fields.u64()?),
+            last: LogIndex(fields.u64()?),
+        },
+        17 => Refusal::PreconditionFailed { actual: precondition(fields)? },
+        tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
+    })
+}
+
+fn precondition(fields: &mut Fields) -> Result<Precondition, DecodeError> {
+    match fields.u8()? {
+        1 => fields.u64().map(Term).map(Precondition::Term),
+        2 => log_id(fields).map(Precondition::Last),
+        3 => log_id(fields).map(Precondition::Membership),
+        tag => Err(DecodeError::Invalid { what: "precondition", value: tag.into() }),
+    }
 }
 
 #[cfg(test)]

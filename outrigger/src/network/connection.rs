@@ -16,6 +16,9 @@ use super::log_limit::LogLimit;
 /// How long a farewell may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// A node that waits to be added calls every second, as it should: it is told of once in so long.
+const STRANGERS_INTERVAL: Duration = Duration::from_secs(600);
+
 /// How a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
@@ -44,11 +47,20 @@ pub(crate) enum Ended {
 
 impl Ended {
     /// Tells the log how `what` ended: of usual ends hardly, of refusals and nonsense at most once in a while for each
-    /// origin and reason.
+    /// origin and reason, and of who is no member hardly ever.
     pub(crate) fn report(&self, limit: &LogLimit, node: NodeId, origin: &str, what: &str) {
         let reason = match self {
             Self::Lost(_) | Self::Silent(_) | Self::Replaced => {
                 tracing::debug!(node = node.0, "{what} ended: {self}");
+                return;
+            }
+            Self::Refused(rejection @ Rejection::NotMember { .. })
+            | Self::Rejected(rejection @ Rejection::NotMember { .. }) => {
+                let origin = format!("{origin} {rejection}");
+                let now = std::time::Instant::now();
+                if limit.admit_every(STRANGERS_INTERVAL, &origin, rejection.name(), now).is_some() {
+                    tracing::info!(node = node.0, "{what} ended: {self}");
+                }
                 return;
             }
             Self::Garbage(_) => "garbage",

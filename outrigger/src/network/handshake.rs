@@ -95,6 +95,12 @@ pub enum Rejection {
         /// The limit.
         limit: usize,
     },
+    /// The node that is refused is none of the members, as far as the node that refuses knows.
+    #[error("node {node} is no member of this cluster: add it, or stop it if it was removed")]
+    NotMember {
+        /// Who is refused.
+        node: NodeId,
+    },
     /// The engine does not listen to this life of the node.
     #[error("{reason}")]
     Peer {
@@ -106,13 +112,16 @@ pub enum Rejection {
     },
 }
 
-impl From<PeerRefusal> for Rejection {
-    fn from(reason: PeerRefusal) -> Self {
-        Self::Peer { reason: reason.to_string(), met: reason.met() }
-    }
-}
-
 impl Rejection {
+    /// What a node hears that the engine does not listen to.
+    #[must_use]
+    pub fn of_peer(node: NodeId, reason: PeerRefusal) -> Self {
+        match reason {
+            PeerRefusal::NotMember => Self::NotMember { node },
+            reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
+        }
+    }
+
     /// A word for the kind of rejection: lines of the same kind are limited together in the log.
     #[cfg(feature = "tokio")]
     pub(crate) const fn name(&self) -> &'static str {
@@ -124,6 +133,7 @@ impl Rejection {
             Self::OwnId { .. } => "own id",
             Self::Genesis { .. } => "genesis",
             Self::Full { .. } => "full",
+            Self::NotMember { .. } => "no member",
             Self::Peer { .. } => "peer",
         }
     }
@@ -139,6 +149,7 @@ impl Rejection {
             Self::Full { limit } => (7, *limit as u64, 0),
             Self::Peer { met: None, .. } => (8, 0, 0),
             Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
+            Self::NotMember { node } => (10, node.0, 0),
         }
     }
 
@@ -183,6 +194,7 @@ impl Rejection {
                 let met = Some(Incarnation { id: first, start: second, nonce });
                 Self::Peer { reason: cut(&text).to_owned(), met }
             }
+            10 => Self::NotMember { node: NodeId(first) },
             _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
         })
     }

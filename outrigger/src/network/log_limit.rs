@@ -31,6 +31,17 @@ struct Line {
 impl LogLimit {
     /// Whether to write a line now: then how many like it were left out since the last one.
     pub(crate) fn admit(&self, origin: &str, reason: &'static str, now: Instant) -> Option<u64> {
+        self.admit_every(INTERVAL, origin, reason, now)
+    }
+
+    /// As [`admit`](Self::admit), with another time between two lines.
+    pub(crate) fn admit_every(
+        &self,
+        interval: Duration,
+        origin: &str,
+        reason: &'static str,
+        now: Instant,
+    ) -> Option<u64> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut key = (origin.to_owned(), reason);
         if !lines.contains_key(&key) && lines.len() >= KEYS_MAX {
@@ -43,7 +54,7 @@ impl LogLimit {
             lines.insert(key, Line { last: now, suppressed: 0 });
             return Some(0);
         };
-        if now.duration_since(line.last) < INTERVAL {
+        if now.duration_since(line.last) < interval {
             line.suppressed += 1;
             return None;
         }
@@ -67,6 +78,10 @@ mod tests {
         assert_eq!(limit.admit("b", "garbage", at(9)), Some(0));
         assert_eq!(limit.admit("a", "garbage", at(10)), Some(2));
         assert_eq!(limit.admit("a", "garbage", at(11)), None);
+        let minute = Duration::from_secs(60);
+        assert_eq!(limit.admit_every(minute, "c", "no member", at(0)), Some(0));
+        assert_eq!(limit.admit_every(minute, "c", "no member", at(59)), None);
+        assert_eq!(limit.admit_every(minute, "c", "no member", at(60)), Some(1));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Ended;
 use super::frame::BODY_BYTES_MAX;
-use super::handshake::Hello;
+use super::handshake::{Hello, Rejection};
 use super::log_limit::LogLimit;
 use super::{Local, Receive, Transport};
 use inbound::InboundTable;
@@ -191,7 +191,7 @@ impl Transport for TcpTransport {
     fn refuse(&self, peer: Peer, reason: PeerRefusal) {
         self.link(peer.node, |link| link.refuse(peer, reason));
         if let Some(shared) = self.shared.get() {
-            let why = || Ended::Refused(reason.into());
+            let why = || Ended::Refused(Rejection::of_peer(peer.node, reason));
             shared.inbound.lock().unwrap_or_else(PoisonError::into_inner).end(peer, why);
         }
     }

@@ -100,8 +100,9 @@ impl Publisher {
         self.send(Metrics::new(status, fault, addresses));
     }
 
-    fn send(&self, metrics: Metrics) {
+    fn send(&self, mut metrics: Metrics) {
         self.sender.send_if_modified(|latest| {
+            metrics.was_member |= latest.was_member;
             let is_new = **latest != metrics;
             if is_new {
                 *latest = Arc::new(metrics);

@@ -6,14 +6,21 @@ use outrigger::network::frame::{Frame, HEADER_BYTES};
 
 use crate::hostile::split_one;
 
-/// The kind that stands for the body of a status, which has no frame of its own.
+/// The kinds that stand for bodies that have no frame of their own: a status, a change of the members, what comes of one.
 const STATUS: u8 = 0;
+const CHANGE: u8 = 1;
+const ANSWER: u8 = 2;
 
-/// Reads the body of a frame between clients and nodes, or of a status; the first byte is its kind.
+/// Reads the body of a frame between clients and nodes, or one of those within; the first byte is its kind.
 pub fn body(input: &[u8]) -> bool {
     let Some((kind, body)) = input.split_first() else { return false };
     let body = Bytes::copy_from_slice(body);
-    if *kind == STATUS { status(body) } else { frame(Frame { kind: *kind, group: 0, body }) }
+    match *kind {
+        STATUS => within(body, client::status_again),
+        CHANGE => within(body, client::change_again),
+        ANSWER => within(body, client::answer_again),
+        kind => frame(Frame { kind, group: 0, body }),
+    }
 }
 
 fn frame(found: Frame) -> bool {
@@ -26,10 +33,10 @@ fn frame(found: Frame) -> bool {
     true
 }
 
-fn status(body: Bytes) -> bool {
+fn within(body: Bytes, again: fn(Bytes) -> Option<Bytes>) -> bool {
     let length = body.len();
-    let Some(once) = client::status_again(body) else { return false };
+    let Some(once) = again(body) else { return false };
     assert!(once.len() <= length, "{} bytes are written of {length} that were read", once.len());
-    assert_eq!(client::status_again(once.clone()), Some(once));
+    assert_eq!(again(once.clone()), Some(once));
     true
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   0  done                      3  not applied, or not answered: safe to try again
 //!   1  absent or not equal;      4  unknown: it may have been applied, or may be yet
+//!      for member: refused;
 //!      for serve and demo:
 //!      failed
 //!   2  usage: the command itself is wrong
@@ -21,6 +22,7 @@ use outrigger_server::store::Store;
 use crate::demo::Demo;
 
 mod kv;
+mod member;
 pub(crate) mod serve;
 mod status;
 
@@ -37,8 +39,9 @@ Examples:
   outrigger get city
   outrigger cas city Oslo Bergen
   outrigger status
+  outrigger member list
 
-Exit codes: 0 done, 1 absent or not equal, 2 usage, 3 not applied or not answered (safe to try again),
+Exit codes: 0 done, 1 absent, not equal or refused, 2 usage, 3 not applied or not answered (safe to try again),
 4 unknown (the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
 
 /// A replicated key-value store: a node, its client, and a demonstration in one program.
@@ -59,6 +62,7 @@ enum Verb {
     Del(kv::Delete),
     Cas(kv::CompareAndSwap),
     Status(status::Status),
+    Member(member::Member),
     Demo(Demo),
 }
 
@@ -68,7 +72,7 @@ struct Reach {
     /// Client addresses of some nodes of the cluster; any that answers will do [env: OUTRIGGER_ENDPOINTS]
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
-    /// How long to try before giving up [default: 5s]
+    /// How long to try before giving up [default: 5s, and 60s to change members]
     #[arg(long, value_name = "DURATION", value_parser = patience)]
     timeout: Option<Duration>,
 }
@@ -205,6 +209,7 @@ async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {
         Verb::Del(delete) => delete.run(reach).await,
         Verb::Cas(swap) => swap.run(reach).await,
         Verb::Status(status) => status.run(reach).await,
+        Verb::Member(member) => member.run(reach).await,
         Verb::Demo(demo) => demo.run().await,
     }
 }

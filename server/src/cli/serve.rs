@@ -23,6 +23,8 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::Failure;
 
+mod standing;
+
 /// What a parent writes to the standard input of a node that may outlive it.
 pub(crate) const RELEASE: &[u8] = b"r";
 
@@ -34,6 +36,9 @@ Examples:
       --listen-peer 0.0.0.0:7101 --advertise-peer 10.0.0.2:7101 \\
       --listen-client 0.0.0.0:7201 --advertise-client 10.0.0.2:7201 \\
       --initial-cluster 1=10.0.0.1:7101,2=10.0.0.2:7101,3=10.0.0.3:7101
+  outrigger serve --id 4 --data-dir n4 --listen-peer 127.0.0.1:7104 --listen-client 127.0.0.1:7204 \\
+      --join 1=127.0.0.1:7101,2=127.0.0.1:7102,3=127.0.0.1:7103
+  outrigger --endpoints 127.0.0.1:7201 member add 4=127.0.0.1:7104      # then it is one of them
 
 The first start with an empty directory creates the node's data; later starts recover from it. A node whose directory
 was wiped, or is an older copy, is refused by the others: it stops with exit code 1, and never starts from that
@@ -92,7 +97,7 @@ async fn start(mut config: Config) -> Result<Serving, Failure> {
     let bound = listener.local_addr().map_err(|error| cannot_listen(&config, &address, &error))?;
     // Port 0 was a wish; the other nodes and the clients need to know what became of it.
     let client = config.advertise_client.get_or_insert_with(|| bound.to_string()).clone();
-    let id = config.id;
+    let (id, joins) = (config.id, !config.join.is_empty());
     let peer = config.advertise_peer.clone().unwrap_or_else(|| config.listen_peer.clone());
     let raft = Raft::start(config, Store::default()).await;
     let raft = raft.map_err(|error| match error {
@@ -102,6 +107,7 @@ async fn start(mut config: Config) -> Result<Serving, Failure> {
         error => Failure::plain(format_args!("node {id} did not start: {error}")),
     })?;
     raft.serve_clients(listener).await;
+    tokio::spawn(standing::tell(raft.metrics(), joins, peer.clone()));
     Ok(Serving { raft, id, peer, client })
 }
 
@@ -147,7 +153,8 @@ fn settled(config: Config, plaintext: bool) -> Result<Config, Failure> {
         ("--advertise-client", config.advertise_client.as_ref()),
     ];
     let members = config.initial_cluster.values().map(|address| ("--initial-cluster", Some(address)));
-    let exposed = own.into_iter().chain(told).chain(members).find_map(|(flag, address)| {
+    let joined = config.join.values().map(|address| ("--join", Some(address)));
+    let exposed = own.into_iter().chain(told).chain(members).chain(joined).find_map(|(flag, address)| {
         let address = address?;
         (!is_loopback(address)).then_some((flag, address))
     });
@@ -261,6 +268,7 @@ mod tests {
             ("--listen-client", Config { listen_client: Some(outside()), ..inner.clone() }),
             ("--advertise-client", Config { advertise_client: Some(outside()), ..inner.clone() }),
             ("--initial-cluster", Config { initial_cluster: [(1, outside())].into(), ..inner.clone() }),
+            ("--join", Config { initial_cluster: [].into(), join: [(2, outside())].into(), ..inner.clone() }),
         ] {
             let message = format!("{:?}", settled(exposed.clone(), false).unwrap_err());
             assert!(message.contains(flag) && message.contains("--plaintext"), "{message}");

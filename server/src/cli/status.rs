@@ -7,15 +7,21 @@
 //!   -     127.0.0.1:7203  -         -     -       -     -          -        -                 cannot be reached: ...
 //! ```
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
+use outrigger::engine::RoleKind;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
+use super::member::Members;
 use super::{Failure, Reach, print};
 use crate::observe::{Observed, observe};
 use crate::table::Table;
 
 /// Show each endpoint's role, term, log and state
+///
+/// As JSON also the members as each node has them, and on the leader how far each one's log reaches; see `member list`.
 ///
 /// Exits with 3 when no endpoint answers.
 #[derive(Args)]
@@ -31,7 +37,7 @@ pub(super) struct Status {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Output {
+pub(super) enum Output {
     Table,
     Json,
 }
@@ -47,6 +53,10 @@ struct Row {
     last_index: Option<u64>,
     committed: Option<u64>,
     applied: Option<u64>,
+    /// The members as this node has them; null on one that waits to be added.
+    members: Option<Members>,
+    /// On a leader: up to which index each other member's log is known to be durable and equal.
+    matched: Option<BTreeMap<u64, u64>>,
     /// Taken at `applied`. Text, because many readers of JSON round numbers of 64 bits.
     state_hash: Option<String>,
     /// Why it cannot be asked, or what it says is wrong.
@@ -92,6 +102,8 @@ async fn rows(reach: &Reach) -> Result<Vec<Row>, Failure> {
 impl Row {
     fn new(observed: Observed) -> Self {
         let Observed { status, applied, summary } = observed;
+        let is_member_of_any = !status.membership.nodes().is_empty();
+        let matched = status.matched.iter().map(|(node, index)| (node.0, index.0)).collect();
         Self {
             node: Some(status.node.0),
             role: Some(status.role.name().to_owned()),
@@ -101,9 +113,19 @@ impl Row {
             committed: Some(status.committed.0),
             applied: Some(applied),
             state_hash: Some(format!("{:016x}", summary.hash)),
+            members: is_member_of_any.then(|| Members::new(&status.membership, status.membership_at)),
+            matched: (status.role == RoleKind::Leader).then_some(matched),
             error: status.fault,
             ..Self::default()
         }
+    }
+}
+
+impl Row {
+    /// What is wrong, or worth a word.
+    fn note(&self) -> String {
+        let waits = self.node.is_some() && self.members.is_none();
+        self.error.clone().or_else(|| waits.then(|| "waits to be added".to_owned())).unwrap_or_default()
     }
 }
 
@@ -123,7 +145,7 @@ fn table(rows: &[Row]) -> Table {
             number(row.committed),
             number(row.applied),
             text(&row.state_hash),
-            row.error.clone().unwrap_or_default(),
+            row.note(),
         ]);
     }
     table
@@ -140,7 +162,7 @@ mod tests {
             serde_json::to_string(&[row]).unwrap(),
             concat!(
                 r#"[{"node":null,"endpoint":"a:1","role":null,"term":null,"leader":null,"last_index":null,"#,
-                r#""committed":null,"applied":null,"state_hash":null,"error":"away"}]"#
+                r#""committed":null,"applied":null,"members":null,"matched":null,"state_hash":null,"error":"away"}]"#
             )
         );
     }

@@ -110,6 +110,10 @@ impl Node {
         format!("127.0.0.1:{}", self.client)
     }
 
+    pub(crate) fn peer_address(&self) -> String {
+        format!("127.0.0.1:{}", self.peer)
+    }
+
     pub(crate) const fn is_running(&self) -> bool {
         self.process.is_some()
     }
@@ -212,8 +216,20 @@ impl Cluster {
         for (id, peer, _) in &ports {
             write!(members, "{}{id}=127.0.0.1:{peer}", if members.is_empty() { "" } else { "," }).unwrap();
         }
-        let nodes = ports.iter().map(|&(id, peer, client)| node(dir.path(), id, peer, client, &members)).collect();
+        let begins = ("--initial-cluster", members.as_str());
+        let nodes = ports.iter().map(|&(id, peer, client)| node(dir.path(), id, peer, client, begins)).collect();
         Self { nodes, dir }
+    }
+
+    /// Starts the next node, which waits to be added.
+    pub(crate) fn join(&mut self) -> &mut Node {
+        let place = |node: &Node| format!("{}={}", node.id, node.peer_address());
+        let members = self.nodes.iter().map(place).collect::<Vec<_>>().join(",");
+        let id = self.nodes.last().map_or(1, |node| node.id + 1);
+        self.nodes.push(node(self.dir.path(), id, free_port(), free_port(), ("--join", &members)));
+        let node = self.nodes.last_mut().unwrap();
+        assert!(!node.start().is_empty());
+        node
     }
 
     /// Nodes that serve.
@@ -264,14 +280,14 @@ impl Cluster {
     }
 }
 
-fn node(root: &Path, id: u64, peer: u16, client: u16, members: &str) -> Node {
+fn node(root: &Path, id: u64, peer: u16, client: u16, (begins, members): (&str, &str)) -> Node {
     let data_dir = root.join(format!("node-{id}"));
     let arguments = [
         ("--id", id.to_string()),
         ("--data-dir", data_dir.display().to_string()),
         ("--listen-peer", format!("127.0.0.1:{peer}")),
         ("--listen-client", format!("127.0.0.1:{client}")),
-        ("--initial-cluster", members.to_owned()),
+        (begins, members.to_owned()),
         // Many nodes on one disk would have it busy with nothing but zeros.
         ("--segment-bytes", (4 << 20).to_string()),
     ];

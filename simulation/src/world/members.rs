@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger::engine::{
-    ChangeMembers, ChangeRequest, Event, LogId, LogIndex, Membership, Node, NodeId, Preconditions, Refusal, Token,
-    VoteResult,
+    ChangeMembers, ChangeRequest, Event, LogId, LogIndex, Majority, Membership, Node, NodeId, Preconditions, Refusal,
+    Token, VoteResult,
 };
 
 use super::World;
@@ -73,7 +73,10 @@ impl Members {
     pub(super) fn have_quorum(&self, nodes: &[NodeId]) -> bool {
         let later = self.seen.range((self.committed.0, LogId::ZERO)..).map(|(_, membership)| membership);
         let is_there = |node: NodeId| Some(nodes.contains(&node));
-        later.chain([&self.committed.1]).all(|it| it.quorum().vote_result(is_there) == VoteResult::Won)
+        later.chain([&self.committed.1]).all(|it| {
+            let will_be = it.goal().is_none_or(|goal| Majority(&goal.voters).vote_result(is_there) == VoteResult::Won);
+            will_be && it.quorum().vote_result(is_there) == VoteResult::Won
+        })
     }
 }
 

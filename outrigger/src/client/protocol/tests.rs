@@ -48,8 +48,12 @@ fn what_is_no_hello_of_this_version_is_refused() {
 
 #[test]
 fn requests_come_back() {
-    let operations = [Operation::Write, Operation::Query, Operation::QueryLocal, Operation::Status];
-    for request in operations.map(|operation| request(operation, b"body")) {
+    let reads = [Operation::Query, Operation::QueryLocal, Operation::Status];
+    for request in reads
+        .into_iter()
+        .chain([Operation::Write, Operation::ChangeMembers])
+        .map(|operation| request(operation, b"body"))
+    {
         let frame = framed(|output| request.encode(1 << 20, output).unwrap());
         assert_eq!((frame.kind, Request::decode(frame.body)), (REQUEST, Ok(request)));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::LogIndex;
+use outrigger_engine::{ChangeRequest, LogIndex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::desk::Desk;
 use super::holdings::Reserved;
-use super::queries;
+use super::{members, queries};
 use crate::client::protocol::{Operation, Outcome, Request};
 use crate::error::WriteError;
 use crate::{Config, Query};
@@ -44,6 +44,8 @@ pub(super) struct Batch<S: Query> {
     queries: Group<S::Query>,
     /// Queries of the state as this node has it.
     local_queries: Group<S::Query>,
+    /// Changes of the members, and for how long their clients wait.
+    changes: Vec<(Ticket, Duration, ChangeRequest)>,
     /// The bytes of all of them.
     bytes: usize,
 }
@@ -87,7 +89,8 @@ impl<T> Group<T> {
 
 impl<S: Query> Default for Batch<S> {
     fn default() -> Self {
-        Self { writes: Group::default(), queries: Group::default(), local_queries: Group::default(), bytes: 0 }
+        let (queries, local_queries) = (Group::default(), Group::default());
+        Self { writes: Group::default(), queries, local_queries, changes: Vec::new(), bytes: 0 }
     }
 }
 
@@ -109,6 +112,10 @@ impl<S: Query> Batch<S> {
                 Ok(query) if operation == Operation::Query => return self.queries.add(ticket, patience, query),
                 Ok(query) => return self.local_queries.add(ticket, patience, query),
                 Err(reason) => format!("the query does not decode: {reason}"),
+            },
+            Operation::ChangeMembers => match members::judge(body) {
+                Ok(request) => return self.changes.push((ticket, patience, request)),
+                Err(reason) => reason,
             },
         };
         desk.answer(|answers| answers.put(ticket, &Outcome::Never { reason: refused }));
@@ -135,6 +142,9 @@ impl<S: Query> Batch<S> {
         }
         if let Some(group) = self.local_queries.take() {
             tasks.spawn(queries::run(Arc::clone(desk), Operation::QueryLocal, group));
+        }
+        for (ticket, patience, request) in self.changes.drain(..) {
+            tasks.spawn(members::change(Arc::clone(desk), ticket, patience, request));
         }
     }
 }

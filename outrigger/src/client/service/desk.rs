@@ -204,8 +204,9 @@ fn status(metrics: &Metrics) -> NodeStatus {
         flushed: metrics.flushed,
         committed: metrics.committed,
         applied: metrics.applied,
-        voters: metrics.membership.voters().iter().copied().collect(),
-        learners: metrics.membership.learners().collect(),
+        membership: metrics.membership.as_ref().clone(),
+        membership_at: metrics.membership_at,
+        matched: metrics.matched.clone(),
         client_addresses: metrics.client_addresses.clone(),
         fault: metrics.trouble(),
     }

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use outrigger_engine::{ChangeRequest, NodeId, Refusal};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::client::Client;
 use crate::client::protocol::{Operation, Outcome, Request};
+use crate::client::{Client, ClientError};
 use crate::{Limits, StateMachine};
 
 /// What one query answers, about.
@@ -284,4 +285,23 @@ async fn parts_of_large_requests_are_bounded_over_all_connections() {
     assert!(most < 20 * bytes.len() / 3, "{most} bytes were held");
     assert_eq!(client.write(1).await, Ok(2));
     node.wait_below(limit, "what is gone holds nothing", || held() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_the_members_takes_as_long_as_the_client_grants_it() {
+    let node = Node::start(Limits::default(), Duration::from_millis(50)).await;
+    let client = node.client().await;
+    assert_eq!(client.write(1).await, Ok(1));
+    let silent = outrigger_engine::Node { address: "127.0.0.1:9".to_owned() };
+    let change = outrigger_engine::ChangeMembers::AddVoters([(NodeId(2), silent)].into());
+    let request = |patience| ChangeRequest { patience, ..change.clone().into() };
+    // Far beyond what a write may take; the leader's own word comes all the same.
+    let outcome = client.change_members(request(Duration::from_secs(1))).await;
+    let is_lagging = matches!(&outcome, Err(ClientError::MembersNotChanged { refusal: Refusal::Lagging { .. } }));
+    assert!(is_lagging, "{outcome:?}");
+    let impatient = client.clone().with_timeout(Duration::from_millis(200));
+    let outcome = impatient.change_members(request(Duration::from_secs(60))).await;
+    let Err(ClientError::Unknown { reason }) = outcome else { panic!("nobody knows yet, not {outcome:?}") };
+    assert!(reason.contains("may go on"), "{reason}");
+    node.service.raft.shutdown().await.unwrap();
 }

@@ -73,7 +73,8 @@ impl Cases {
 
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
-        match self.0.below(10) {
+        let node = NodeId(self.number());
+        match self.0.below(19) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -83,6 +84,15 @@ impl Cases {
             6 => Refusal::NoVoters,
             7 => Refusal::Unknown,
             8 => Refusal::Undecodable,
+            9 => Refusal::UnknownNode { node },
+            10 => Refusal::AddressDiffers { node },
+            11 => Refusal::StillVoter { node },
+            12 => Refusal::ChangeInProgress { at: LogIndex(self.number()) },
+            13 => Refusal::NotReady,
+            14 => Refusal::Lagging { node, matched: LogIndex(self.number()), last: LogIndex(self.number()) },
+            15 => Refusal::PreconditionFailed { actual: Precondition::Term(Term(self.number())) },
+            16 => Refusal::PreconditionFailed { actual: Precondition::Last(self.id()) },
+            17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
         }
     }

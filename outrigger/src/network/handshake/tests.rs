@@ -87,6 +87,7 @@ fn every_rejection_comes_back() {
         Rejection::OwnId { node: NodeId(7) },
         Rejection::Genesis { ours: 8, theirs: 9 },
         Rejection::Full { limit: 10 },
+        Rejection::NotMember { node: NodeId(4) },
         Rejection::Peer { reason: "wiped".to_owned(), met: None },
         Rejection::Peer { reason: "old".to_owned(), met: Some(Incarnation { id: 1, start: 2, nonce: 3 }) },
     ];

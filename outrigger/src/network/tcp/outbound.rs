@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Who was refused, here or there, waits the longest backoff, and nothing cuts it short: the reason will not go away by
-//! asking at once, and two nodes that refuse each other would call for ever as fast as they can.
+//! asking at once, and two nodes that refuse each other would call for ever as fast as they can. But who was refused as no member
+//! and is called then may have become one, and calls back at once; if it is refused again, it waits.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -91,10 +92,14 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let nonce = shared.local.peer.incarnation.nonce;
     let mut random = Random::new(nonce ^ link.node.0.rotate_left(32));
     let mut backoff = settings.backoff_min;
+    // Whether this node, refused as no member, calls back at once when it is called; not twice without a whole pause between.
+    let mut calls_back = true;
+    let mut is_stranger = false;
     loop {
         let start = Instant::now();
-        let ended = converse(&link, &shared).await;
+        let ended = converse(&link, &shared, is_stranger).await;
         shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
+        is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
         if is_refusal {
             backoff = settings.backoff_max;
@@ -105,16 +110,18 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
         let half = u64::try_from(backoff.as_micros() / 2).unwrap_or(u64::MAX / 2);
         let pause = Duration::from_micros(half + random.below(half + 1));
         backoff = (backoff * 2).min(settings.backoff_max);
-        tokio::select! {
+        let is_nudged = tokio::select! {
             biased;
-            () = link.nudged.notified(), if !is_refusal => {}
-            () = sleep(pause) => {}
-        }
+            () = link.nudged.notified(), if !is_refusal || (is_stranger && calls_back) => true,
+            () = sleep(pause) => false,
+        };
+        calls_back = !(is_stranger && is_nudged);
     }
 }
 
-/// Dials, shakes hands, and sends until the connection ends.
-async fn converse(link: &Link, shared: &Shared) -> Ended {
+/// Dials, shakes hands, and sends until the connection ends. Of whom this node was a stranger to the log hears little: it will
+/// most likely be refused again, every second.
+async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
     let settings = shared.settings;
     let dialled = timeout(settings.connect_timeout, dial(link, shared)).await;
     let (mut stream, input, hello) = match dialled {
@@ -126,18 +133,25 @@ async fn converse(link: &Link, shared: &Shared) -> Ended {
     link.lanes.open();
     let closing = Closing(link);
     shared.met(&hello);
-    shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+    if !is_stranger {
+        shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+    }
     let (read, write) = stream.split();
     let progress = Progress::new();
     let ended = tokio::select! {
         biased;
-        reason = link.refused() => Ended::Refused(reason.into()),
+        reason = link.refused() => Ended::Refused(Rejection::of_peer(link.node, reason)),
         ended = listen(read, input, shared, &progress) => ended,
         ended = send(link, write, shared, &progress) => ended,
     };
     drop(closing);
-    if let Ended::Rejected(Rejection::Peer { reason, met }) = &ended {
-        shared.receive.refused(hello.peer, *met, reason.clone());
+    match &ended {
+        Ended::Rejected(Rejection::Peer { reason, met }) => shared.receive.refused(hello.peer, *met, reason.clone()),
+        Ended::Rejected(rejection @ Rejection::NotMember { .. }) => {
+            shared.receive.refused(hello.peer, None, rejection.to_string());
+            return ended;
+        }
+        _ => {}
     }
     shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));
     ended

@@ -1,0 +1,213 @@
+//! `outrigger member list`, and the members as JSON.
+//!
+//! ```text
+//!   node  role     address         client          log
+//!   1     voter    127.0.0.1:7101  127.0.0.1:7201  3400          leads
+//!   2     voter    127.0.0.1:7102  127.0.0.1:7202  3400 of 3400
+//!   4     learner  127.0.0.1:7104  -               1200 of 3400  becomes a voter
+//! ```
+
+use clap::Args;
+use outrigger::engine::{LogId, Membership, NodeId, RoleKind};
+use outrigger::{MembersChanged, NodeStatus};
+use serde::Serialize;
+
+use super::super::status::Output;
+use super::super::{Failure, Reach, print};
+use super::view::view;
+use crate::table::Table;
+
+/// Show the members, and how far each one's log reaches
+///
+/// As the leader has them; without a leader, as the node that has the newest.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  outrigger member list
+  outrigger member list --output json      # for programs")]
+pub(super) struct List {
+    /// A table for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+impl List {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let reach = self.reach.within(outer);
+        let status = view(&reach.endpoints()?, reach.timeout()).await.map_err(Failure::not_applied)?;
+        let listing = Listing::new(&status);
+        match self.output {
+            Output::Table => print(|out| write!(out, "{}", listing.table())),
+            Output::Json => {
+                let json = serde_json::to_string(&listing).map_err(Failure::plain)?;
+                print(|out| writeln!(out, "{json}"))
+            }
+        }
+    }
+}
+
+/// An entry of the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Entry {
+    term: u64,
+    index: u64,
+}
+
+impl From<LogId> for Entry {
+    fn from(id: LogId) -> Self {
+        Self { term: id.term.0, index: id.index.0 }
+    }
+}
+
+/// The members by an entry of the log.
+#[derive(Debug, Serialize)]
+pub(crate) struct Members {
+    entry: Entry,
+    voters: Vec<u64>,
+    /// Who voted before the change that is under way; empty when there is none.
+    outgoing: Vec<u64>,
+    learners: Vec<u64>,
+    /// Where the change leads that is under way.
+    goal: Option<Goal>,
+}
+
+#[derive(Debug, Serialize)]
+struct Goal {
+    voters: Vec<u64>,
+    members: Vec<u64>,
+}
+
+impl Members {
+    pub(crate) fn new(membership: &Membership, at: LogId) -> Self {
+        let list = |ids: &std::collections::BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect();
+        Self {
+            entry: at.into(),
+            voters: list(membership.voters()),
+            outgoing: list(membership.outgoing()),
+            learners: membership.learners().map(|id| id.0).collect(),
+            goal: membership.goal().map(|goal| Goal { voters: list(&goal.voters), members: list(&goal.members) }),
+        }
+    }
+}
+
+/// What came of a change.
+#[derive(Debug, Serialize)]
+pub(super) struct Changed {
+    #[serde(flatten)]
+    members: Members,
+}
+
+impl Changed {
+    pub(super) fn new(changed: &MembersChanged) -> Self {
+        Self { members: Members::new(&changed.membership, changed.at) }
+    }
+}
+
+/// The members, and how far each is.
+#[derive(Debug, Serialize)]
+struct Listing {
+    /// Which node says so, and in which term.
+    seen_by: u64,
+    term: u64,
+    /// Null when nobody leads, as far as it knows.
+    leader: Option<u64>,
+    #[serde(flatten)]
+    by_role: Members,
+    members: Vec<Member>,
+}
+
+#[derive(Debug, Serialize)]
+struct Member {
+    id: u64,
+    address: String,
+    client: Option<String>,
+    /// `voter` or `learner`, as it counts now.
+    role: &'static str,
+    /// Where the change leads that is under way: `voter`, `learner` or `none`; null if it stays what it is.
+    becomes: Option<&'static str>,
+    leads: bool,
+    /// Up to which index its log is known to be durable and equal; null on who does not lead.
+    matched: Option<u64>,
+    /// The last index of the log of who says so.
+    last: u64,
+}
+
+impl Listing {
+    fn new(status: &NodeStatus) -> Self {
+        let leads = status.role == RoleKind::Leader;
+        let members = status.membership.nodes().iter().map(|(id, node)| {
+            let own = (leads && *id == status.node).then_some(status.flushed);
+            Member {
+                id: id.0,
+                address: node.address.clone(),
+                client: status.client_addresses.get(id).cloned(),
+                role: if status.membership.is_voter(*id) { "voter" } else { "learner" },
+                becomes: becomes(&status.membership, *id),
+                leads: status.leader == Some(*id),
+                matched: own.or_else(|| status.matched.get(id).copied()).map(|index| index.0),
+                last: status.last.index.0,
+            }
+        });
+        Self {
+            seen_by: status.node.0,
+            term: status.term.0,
+            leader: status.leader.map(|leader| leader.0),
+            members: members.collect(),
+            by_role: Members::new(&status.membership, status.membership_at),
+        }
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["node", "role", "address", "client", "log", ""]);
+        for member in &self.members {
+            let becomes = match member.becomes {
+                Some("none") => Some("leaves".to_owned()),
+                becomes => becomes.map(|role| format!("becomes a {role}")),
+            };
+            let leads = member.leads.then(|| "leads".to_owned());
+            table.push([
+                member.id.to_string(),
+                member.role.to_owned(),
+                member.address.clone(),
+                member.client.clone().unwrap_or_else(|| "-".to_owned()),
+                member.matched.map_or_else(|| "-".to_owned(), |matched| format!("{matched} of {}", member.last)),
+                [leads, becomes].into_iter().flatten().collect::<Vec<_>>().join(", "),
+            ]);
+        }
+        table
+    }
+}
+
+/// What a member becomes by the change that is under way, if that is something else.
+fn becomes(membership: &Membership, id: NodeId) -> Option<&'static str> {
+    let goal = membership.goal()?;
+    match (goal.voters.contains(&id), goal.members.contains(&id)) {
+        (true, _) => (!membership.is_voter(id)).then_some("voter"),
+        (false, true) => membership.is_voter(id).then_some("learner"),
+        (false, false) => Some("none"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{ChangeMembers, Node};
+
+    use super::*;
+
+    #[test]
+    fn what_a_member_becomes_is_said_while_it_is_something_else() {
+        let nodes = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), Node::default())).collect::<Vec<_>>();
+        let stable = Membership::new(nodes(&[1, 2]), nodes(&[5]));
+        let swap = ChangeMembers::Batch(vec![
+            ChangeMembers::AddVoters(nodes(&[3, 5]).into_iter().collect()),
+            ChangeMembers::RemoveVoters([NodeId(2)].into()),
+        ]);
+        let of = |membership: &Membership| [1, 2, 3, 5].map(|id| becomes(membership, NodeId(id)));
+        let catching_up = stable.changed(&swap, false).unwrap();
+        assert_eq!(of(&stable), [None; 4]);
+        assert_eq!(of(&catching_up), [None, Some("none"), Some("voter"), Some("voter")]);
+        assert_eq!(of(&catching_up.joint()), [None, Some("none"), None, None]);
+        assert_eq!(of(&stable.changed(&swap, true).unwrap())[1], Some("learner"));
+    }
+}

@@ -1,0 +1,47 @@
+//! How far a change is, on standard error, for whoever waits for it.
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::time::Duration;
+
+use outrigger::NodeStatus;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::view::view;
+
+/// How often the leader is asked.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Tells how far the change is that is under way, whenever that is something new, for as long as it is polled.
+pub(super) async fn tell(endpoints: &[String]) -> Infallible {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = String::new();
+    // A change that is done at once needs no words.
+    ticks.tick().await;
+    loop {
+        ticks.tick().await;
+        let Ok(status) = view(endpoints, INTERVAL * 2).await else { continue };
+        let line = describe(&status);
+        if !line.is_empty() && line != told {
+            // The change does not depend on anybody listening.
+            let _ = writeln!(std::io::stderr(), "{line}");
+            told = line;
+        }
+    }
+}
+
+/// What is under way, in a line; empty if nothing is.
+fn describe(status: &NodeStatus) -> String {
+    let membership = &status.membership;
+    let Some(goal) = membership.goal() else { return String::new() };
+    if membership.is_joint() {
+        return format!("the voters change: {membership}");
+    }
+    let last = status.last.index.0;
+    let new = goal.voters.difference(membership.voters()).map(|node| match status.matched.get(node) {
+        Some(matched) => format!("node {node} catches up: {} of {last} entries", matched.0),
+        None => format!("node {node} catches up"),
+    });
+    new.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,55 @@
+//! The cluster as its leader sees it, or who comes closest.
+
+use std::time::Duration;
+
+use outrigger::engine::RoleKind;
+use outrigger::{Client, NodeStatus};
+use outrigger_server::store::Store;
+use tokio::task::JoinSet;
+
+/// What one endpoint says of itself.
+async fn ask(endpoint: String, timeout: Duration) -> Result<NodeStatus, String> {
+    let client = Client::<Store>::connect([endpoint]).await.map_err(|error| error.to_string())?;
+    client.with_timeout(timeout).status().await.map_err(|error| error.to_string())
+}
+
+/// The status of the leader, wherever it is; without one, that of the node that knows the newest members.
+pub(super) async fn view(endpoints: &[String], timeout: Duration) -> Result<NodeStatus, String> {
+    let asked: JoinSet<_> = endpoints.iter().map(|endpoint| ask(endpoint.clone(), timeout)).collect();
+    let (mut found, mut reason) = (Vec::new(), String::new());
+    for answer in asked.join_all().await {
+        match answer {
+            Ok(status) => found.push(status),
+            Err(error) => reason = error,
+        }
+    }
+    let Some(newest) = found.iter().max_by_key(|status| rank(status)) else {
+        return Err(format!("none of {} endpoints answered: {reason}", endpoints.len()));
+    };
+    if newest.role != RoleKind::Leader
+        && let Some(leader) = newest.leader.and_then(|leader| newest.client_addresses.get(&leader))
+        && let Ok(status) = ask(leader.clone(), timeout).await
+        && rank(&status) > rank(newest)
+    {
+        return Ok(status);
+    }
+    Ok(newest.clone())
+}
+
+/// Whom to believe: a leader of the highest term, else who has the newest entry that says who the members are.
+fn rank(status: &NodeStatus) -> impl Ord + use<> {
+    let leads = status.role == RoleKind::Leader;
+    (leads.then_some(status.term), status.membership_at, status.committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_there_is_said_with_a_reason() {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let error = view(std::slice::from_ref(&gone), Duration::from_millis(300)).await.unwrap_err();
+        assert!(error.contains("none of 1 endpoints") && error.contains(&gone), "{error}");
+    }
+}
