@@ -74,11 +74,9 @@ impl Engine {
             return Err(if self.leader().is_some() { Refusal::NotLeader } else { Refusal::NoLeader });
         };
         let (at, membership) = self.memberships.last();
-        mutate!(changes_before_own_entry, return membership.changed(&request.change, request.retain).map(Some));
         if self.commit_index < leader.term_start {
             return Err(Refusal::NotReady);
         }
-        mutate!(two_changes_at_once, return membership.changed(&request.change, request.retain).map(Some));
         if *at > self.commit_index || membership.goal().is_some() {
             return Err(Refusal::ChangeInProgress { at: *at });
         }

@@ -68,8 +68,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("late_applied_rewinds", "what is said late to be applied takes back what was applied since", "TRAPS 35"),
     mutant("late_sent_counts", "a request that is told late to be sent is taken for the one that is being sent", "TRAPS 15"),
     mutant("truncated_write_counts", "a write that a truncation overtook counts for what took its place", "TRAPS 20"),
-    mutant("changes_before_own_entry", "a leader changes the members before it has committed an entry of its own", "thesis 4.1, erratum"),
-    mutant("two_changes_at_once", "a change of the members begins while another is under way", "thesis 4.1"),
     mutant("settles_before_commit", "the old voters go before two majorities have decided so", "thesis 4.3"),
     mutant("predecessors_change_left", "a new leader does not end the change that another one began", "thesis 4.3"),
     mutant("removed_leader_leads_on", "a leader that was removed stays in office", "thesis 4.2.2"),
