@@ -348,7 +348,7 @@ mod tests {
     /// A history goes wrong, as far as shrinking can tell, when any trouble strikes after some time.
     #[test]
     fn a_failure_is_shrunk_to_what_it_takes() {
-        let history = History::new(9).falling_over(3 * SECOND);
+        let history = History::new(1).falling_over(3 * SECOND);
         let failure = history.live().unwrap_err();
         assert_eq!(failure.violation.check, Check::Health, "{failure}");
         let mut tries = 0;

@@ -202,8 +202,9 @@ mod tests {
     #[test]
     fn whoever_fixes_nothing_gets_what_the_seed_draws() {
         for seed in 0..50 {
-            let (drawn, mut same) = (plan(seed), plan(seed));
+            let (mut drawn, mut same) = (plan(seed), plan(seed));
             Conditions::default().put_into(&mut same);
+            drawn.spares = 0; // a user says how many nodes there are
             assert_eq!(format!("{same:?}"), format!("{drawn:?}"));
         }
     }
