@@ -295,20 +295,17 @@ mod tests {
         assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits), "as many bytes as may be");
     }
 
+    /// Node 1 leads; its log is durable, and committed as far as it is applied.
+    fn leading(last: LogIndex, applied: LogIndex) -> Look {
+        let (last, flushed) = (LogId { term: TERM, index: last }, last);
+        let (role, leader, vote) = (RoleKind::Leader, Some(ONE), Vote::default());
+        Look { node: ONE, role, term: TERM, vote, leader, last, flushed, commit: applied, applied }
+    }
+
     #[test]
     fn a_leader_takes_in_no_more_than_it_may_have_in_hand() {
         let takes_in = |office: &mut Office, last: u64, applied: u64| {
-            let look = Look {
-                node: ONE,
-                role: RoleKind::Leader,
-                term: TERM,
-                vote: Vote::default(),
-                leader: Some(ONE),
-                last: LogId::new(3, last),
-                flushed: LogIndex(last),
-                commit: LogIndex(applied),
-                applied: LogIndex(applied),
-            };
+            let look = leading(LogIndex(last), LogIndex(applied));
             check(office.takes_in(&look, &terms(), |_| (0, 0)))
         };
         let mut office = office();
@@ -326,17 +323,7 @@ mod tests {
         terms.limits.uncommitted_bytes_max = 100;
         let takes_in = |taken: u64, bytes: (usize, usize)| {
             let last = LogIndex(11 + taken);
-            let look = Look {
-                node: ONE,
-                role: RoleKind::Leader,
-                term: TERM,
-                vote: Vote::default(),
-                leader: Some(ONE),
-                last: LogId { term: TERM, index: last },
-                flushed: last,
-                commit: last,
-                applied: last,
-            };
+            let look = leading(last, last);
             check(office().takes_in(&look, &terms, |before| if before == LogIndex(10) { bytes } else { (0, 0) }))
         };
         assert_eq!(takes_in(1, (100, 30)), None);
