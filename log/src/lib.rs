@@ -73,6 +73,7 @@ mod recovery;
 mod refused;
 mod segment;
 mod shared;
+mod snapshot;
 mod state;
 mod writer;
 
@@ -90,6 +91,10 @@ pub use reader::{LogReader, Run};
 pub use record::Record;
 pub use recovery::Cut;
 pub use refused::Refused;
+pub use snapshot::{
+    SNAPSHOT_HEAD_BYTES_MAX, Snapshot, SnapshotBody, SnapshotBuilder, SnapshotError, SnapshotId, SnapshotReader,
+    SnapshotReceiver, Snapshots,
+};
 pub use state::{GroupId, GroupState, LogPosition, PeerIdentity, Vote};
 pub use writer::Log;
 

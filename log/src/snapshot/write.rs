@@ -1,0 +1,112 @@
+//! Writing the file of a snapshot, front to back; what builds and receptions have in common.
+
+use std::mem;
+use std::path::PathBuf;
+
+use super::layout::{BLOCK_BYTES, Blocks, HEADER_BYTES, Header, STORED_BLOCK_BYTES};
+use crate::disk::DiskFile;
+use crate::error::{DiskError, During};
+
+/// A file that is being written. After a failure it must not be used any more: whether a block is there is unknown.
+pub(super) struct FileWriter<F> {
+    file: F,
+    path: PathBuf,
+    blocks: Blocks,
+    /// How many blocks are written.
+    written: u64,
+    /// The bytes of the next block that have come so far; fewer than a whole one.
+    pending: Vec<u8>,
+    /// Of the head and of all bytes taken.
+    checksum: u32,
+    /// How many bytes of the body were taken.
+    bytes: u64,
+}
+
+impl<F: DiskFile> FileWriter<F> {
+    /// Begins to write into an empty file. The header comes with [`write_header`](Self::write_header).
+    pub(super) fn begin(file: F, path: PathBuf, blocks: Blocks, head: &[u8]) -> Result<Self, DiskError> {
+        file.write_all_at(head, HEADER_BYTES as u64).during("write", &path)?;
+        Ok(Self::resume(file, path, blocks, head))
+    }
+
+    /// Goes on with a file whose head is there. Its blocks are taken in by [`adopt`](Self::adopt).
+    pub(super) fn resume(file: F, path: PathBuf, blocks: Blocks, head: &[u8]) -> Self {
+        let pending = Vec::with_capacity(STORED_BLOCK_BYTES);
+        Self { file, path, blocks, written: 0, pending, checksum: crc32c::crc32c(head), bytes: 0 }
+    }
+
+    pub(super) fn file(&self) -> &F {
+        &self.file
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.checksum
+    }
+
+    /// How many blocks are in the file.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Counts a block that is in the file already, and verifies.
+    pub(super) fn adopt(&mut self, block: &[u8]) {
+        assert!(self.pending.is_empty(), "{} bytes are not written, and another block follows", self.pending.len());
+        self.count(block);
+        self.written += 1;
+    }
+
+    /// Takes the next bytes of the body.
+    pub(super) fn append(&mut self, mut bytes: &[u8]) -> Result<(), DiskError> {
+        while !bytes.is_empty() {
+            let (fitting, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.pending.len()));
+            self.pending.extend_from_slice(fitting);
+            self.count(fitting);
+            if self.pending.len() == BLOCK_BYTES {
+                self.write_block()?;
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes the last block, if it is not whole.
+    pub(super) fn end_body(&mut self) -> Result<(), DiskError> {
+        if self.pending.is_empty() { Ok(()) } else { self.write_block() }
+    }
+
+    pub(super) fn write_header(&self, header: &Header) -> Result<(), DiskError> {
+        self.file.write_all_at(&header.encode(), 0).during("write", &self.path)
+    }
+
+    /// Writes the end, and makes all of the file durable.
+    pub(super) fn complete(&self, header: &Header) -> Result<(), DiskError> {
+        assert!(self.pending.is_empty(), "{} bytes are not written", self.pending.len());
+        assert_eq!(self.bytes, header.id.bytes, "the length of {}", self.path.display());
+        assert_eq!(self.checksum, header.id.checksum, "the checksum of {}", self.path.display());
+        self.file.write_all_at(&header.encode_end(), header.end_offset()).during("write", &self.path)?;
+        self.file.sync_all().during("sync", &self.path)
+    }
+
+    pub(super) fn into_file(self) -> F {
+        self.file
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.checksum = crc32c::crc32c_append(self.checksum, bytes);
+        self.bytes += bytes.len() as u64;
+    }
+
+    fn write_block(&mut self) -> Result<(), DiskError> {
+        let mut block = mem::take(&mut self.pending);
+        self.blocks.seal(self.written, &mut block);
+        self.file.write_all_at(&block, self.blocks.offset(self.written)).during("write", &self.path)?;
+        self.written += 1;
+        block.clear();
+        self.pending = block;
+        Ok(())
+    }
+}
