@@ -11,8 +11,9 @@
 //! it say.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, Vote, WriteId};
+use outrigger::engine::{Event, LogIndex, Membership, NodeId, RequestId, RoleKind, Round, Token, Vote, WriteId};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
@@ -25,18 +26,22 @@ use crate::words::{self, of_model, or};
 mod claims;
 #[cfg(test)]
 mod tests;
+mod value;
 mod witness;
 
 #[cfg(test)]
 pub(crate) use tests::Falsify;
+use value::{Value, same_configuration};
 
 /// What of a step's commands the model knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     /// A vote is on its way to the disk.
     Vote(WriteId),
     /// So many entries are.
     Entries(WriteId, usize),
+    /// One of the entries sets the members.
+    Membership(LogIndex, Arc<Membership>),
     /// A truncation is.
     Truncation(WriteId),
     /// Something is that the model does not know.
@@ -44,7 +49,7 @@ pub(crate) enum Note {
     /// It does not listen to who sent the message.
     Unheard,
     /// A round of heartbeats begins.
-    Round,
+    Round(Round),
     /// The state machine answers a read.
     Read(Token),
 }
@@ -52,7 +57,9 @@ pub(crate) enum Note {
 /// A node as a step leaves it.
 pub(crate) struct After<'a> {
     pub(crate) look: Look,
-    /// What it knows of the others' logs, while it leads.
+    /// The members by the last entry that says who they are.
+    pub(crate) membership: &'a Membership,
+    /// What it knows of the others' logs, while it leads: an entry for every other member.
     pub(crate) matched: Vec<(NodeId, LogIndex)>,
     pub(crate) log: &'a Stamps,
     /// How much of the log has not changed since the step before.
@@ -73,7 +80,7 @@ enum Question {
 /// The model beside the world.
 #[derive(Debug)]
 pub(crate) struct Refinement {
-    system: System<u64>,
+    system: System<Value>,
     /// For each write that a node's disk has not finished, in order: how many writes of the model it stands for.
     unfinished: BTreeMap<NodeId, VecDeque<(WriteId, usize)>>,
     /// The reads that the model knows and that were not served.
@@ -166,14 +173,14 @@ impl Refinement {
         Ok(())
     }
 
-    fn take(&mut self, action: &Action<u64>) -> Result<(), Violation> {
+    fn take(&mut self, action: &Action<Value>) -> Result<(), Violation> {
         let taken = self.system.apply(action);
         taken.map_err(|error| Violation { check: Check::Refinement, reason: of_model(&error.to_string()) })?;
         note(&mut self.counts, action.name());
         Ok(())
     }
 
-    fn at(&self, i: ServerId) -> &Server<u64> {
+    fn at(&self, i: ServerId) -> &Server<Value> {
         self.system.servers.at(i).expect("the model has every node")
     }
 
@@ -195,6 +202,12 @@ impl Refinement {
         let same = same_log(&own.log, after.log, after.unchanged);
         let ends = (own.log.last_term(), own.log.len());
         require!(same, Refinement, "the log of node {node} ends with {last}, its model's with {}/{}", ends.0, ends.1);
+        let (members, configuration) = (after.membership, own.configuration());
+        require!(
+            same_configuration(configuration, members),
+            Refinement,
+            "node {node} counts by {members}, its model by {configuration:?}"
+        );
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
@@ -218,7 +231,7 @@ impl Refinement {
             Note::Vote(write) | Note::Truncation(write) => Some((*write, 1)),
             Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),
-            Note::Unheard | Note::Round | Note::Read(_) => None,
+            Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) => None,
         }));
         let (unfinished, pending) = (queue.iter().map(|(_, count)| count).sum::<usize>(), self.at(i).pending.len());
         require!(
@@ -267,7 +280,7 @@ fn writes(notes: &[Note]) -> String {
         Note::Entries(write, count) => Some(format!(" w{write}: {}", counted(*count as u64, "entry", "entries"))),
         Note::Truncation(write) => Some(format!(" w{write}: a truncation")),
         Note::Other(write) => Some(format!(" w{write}: what the model does not know")),
-        Note::Unheard | Note::Round | Note::Read(_) => None,
+        Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) => None,
     });
     or(words.reduce(|all, next| format!("{all},{next}")), " none")
 }
@@ -293,9 +306,9 @@ fn number(number: u64) -> usize {
 }
 
 /// Whether a log of the model is a log of the world; the first `known` entries are known to be.
-fn same_log(log: &model::Log<u64>, stamps: &Stamps, known: usize) -> bool {
-    let same = |((_, entry), stamp): ((model::LogIndex, &model::Entry<u64>), &Stamp)| {
-        entry.term == term(stamp.id.term) && entry.value == stamp.digest
+fn same_log(log: &model::Log<Value>, stamps: &Stamps, known: usize) -> bool {
+    let same = |((_, entry), stamp): ((model::LogIndex, &model::Entry<Value>), &Stamp)| {
+        entry.term == term(stamp.id.term) && entry.value.digest == stamp.digest
     };
     log.len().0 == stamps.0.len() && log.iter().zip(&stamps.0).skip(known).all(same)
 }

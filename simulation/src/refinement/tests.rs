@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use outrigger::engine::{
-    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Message, NodeId, Payload, RoleKind, Round, Term,
-    Vote,
+    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Membership, Message, NodeId, Payload, RoleKind,
+    Round, Term, Vote,
 };
 use outrigger_model::{self as model, Entry};
 
-use super::{After, Note, Refinement, same_log};
+use super::{After, Note, Refinement, Value, same_log};
 use crate::check::Check;
 use crate::durable::{Stamp, Stamps};
 use crate::history::History;
@@ -393,7 +393,8 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex
     };
     let (mut log, mut matched) = (Stamps::default(), Vec::new());
     falsify(&mut look, &mut log, &mut matched);
-    let after = After { look, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let membership = Membership::default();
+    let after = After { look, membership: &membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }
@@ -414,8 +415,8 @@ fn what_a_node_is_and_holds_is_compared_one_by_one() {
 #[test]
 fn two_logs_are_the_same_if_they_have_the_same_terms_and_values_and_length() {
     let stamp = |term, index, digest| Stamp { id: LogId::new(term, index), log_time: LogTime(0), digest };
-    let log = |entries: &[(usize, u64)]| -> model::Log<u64> {
-        entries.iter().map(|(term, value)| Entry { term: model::Term(*term), value: *value }).collect()
+    let log = |entries: &[(usize, u64)]| -> model::Log<Value> {
+        entries.iter().map(|(term, value)| Entry { term: model::Term(*term), value: Value::plain(*value) }).collect()
     };
     let stamps = Stamps(vec![stamp(1, 1, 7), stamp(2, 2, 8)]);
     assert!(same_log(&log(&[(1, 7), (2, 8)]), &stamps, 0));

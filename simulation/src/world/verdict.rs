@@ -118,10 +118,11 @@ impl World {
             return Ok(());
         }
         let notes = std::mem::take(&mut running.runtime.notes);
-        let matched = running.driver.engine().matched().collect();
+        let engine = running.driver.engine();
+        let (matched, membership) = (engine.matched().collect(), engine.membership());
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, matched, log, unchanged, notes };
+        let mut after = After { look: *look, membership, matched, log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);
