@@ -59,6 +59,8 @@ pub(crate) struct After<'a> {
     pub(crate) look: Look,
     /// The members by the last entry that says who they are.
     pub(crate) membership: &'a Membership,
+    /// Where that entry stands.
+    pub(crate) membership_at: LogIndex,
     /// What it knows of the others' logs, while it leads: an entry for every other member.
     pub(crate) matched: Vec<(NodeId, LogIndex)>,
     pub(crate) log: &'a Stamps,
@@ -202,12 +204,7 @@ impl Refinement {
         let same = same_log(&own.log, after.log, after.unchanged);
         let ends = (own.log.last_term(), own.log.len());
         require!(same, Refinement, "the log of node {node} ends with {last}, its model's with {}/{}", ends.0, ends.1);
-        let (members, configuration) = (after.membership, own.configuration());
-        require!(
-            same_configuration(configuration, members),
-            Refinement,
-            "node {node} counts by {members}, its model by {configuration:?}"
-        );
+        self.compare_members(i, after)?;
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
@@ -221,6 +218,22 @@ impl Refinement {
                 or(held, "nothing")
             );
         }
+        Ok(())
+    }
+
+    /// Whether both count by the same voters, and by the same entry.
+    fn compare_members(&self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let (own, node) = (self.at(i), after.look.node);
+        let (configuration, members) = (own.configuration(), after.membership);
+        require!(
+            same_configuration(configuration, members),
+            Refinement,
+            "node {node} counts by {members}, its model by {}",
+            or(configuration.map(|configuration| of_model(&configuration.to_string())), "nobody")
+        );
+        let (at, configured_at) = (after.membership_at, own.configured_at());
+        let is_there = index(at) == configured_at;
+        require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
         Ok(())
     }
 

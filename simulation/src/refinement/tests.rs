@@ -17,6 +17,8 @@ use crate::look::Look;
 use crate::words::is_plain;
 use crate::world::World;
 
+mod members;
+
 /// One falsehood; each answers whether it found something to falsify.
 pub(crate) enum Falsify {
     /// About the state that a step leaves.
@@ -55,8 +57,17 @@ impl Falsify {
 
 /// The first history in which there is something to falsify is refused, and for this reason.
 fn is_refused(falsify: impl Fn() -> Falsify, reason: &str) {
-    for seed in 9..19 {
-        let mut world = World::new(&History::new(seed));
+    is_refused_in(|seed| World::new(&History::new(seed)), 9..19, falsify, reason);
+}
+
+fn is_refused_in(
+    world: impl Fn(u64) -> World,
+    seeds: std::ops::Range<u64>,
+    falsify: impl Fn() -> Falsify,
+    reason: &str,
+) {
+    for seed in seeds {
+        let mut world = world(seed);
         world.falsify = Some(falsify());
         let lived = world.run();
         if !matches!(world.falsify, Some(Falsify::Told)) {
@@ -394,7 +405,8 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex
     let (mut log, mut matched) = (Stamps::default(), Vec::new());
     falsify(&mut look, &mut log, &mut matched);
     let membership = Membership::default();
-    let after = After { look, membership: &membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let (membership, membership_at) = (&membership, LogIndex(0));
+    let after = After { look, membership, membership_at, matched, log: &log, unchanged: 0, notes: Vec::new() };
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }

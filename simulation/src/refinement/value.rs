@@ -1,5 +1,6 @@
 //! What the logs of the model hold: digests, and of memberships what decides anything.
 
+use std::fmt;
 use std::sync::Arc;
 
 use outrigger::engine::{Event, Membership, NodeId, Payload};
@@ -10,7 +11,7 @@ use super::{After, Note, server};
 use crate::trace::digest;
 
 /// An entry's payload, as far as the model can tell.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Value {
     pub(super) digest: u64,
     /// Who votes from here on. Learners, addresses and where a change leads decide nothing in the model.
@@ -31,6 +32,16 @@ impl Value {
     pub(super) fn first(event: &Event) -> Option<Self> {
         let Event::Initialize { membership, .. } = event else { return None };
         Some(Self::membership(membership))
+    }
+}
+
+/// In a sentence about an action.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.configuration {
+            Some(configuration) => write!(f, "{configuration}"),
+            None => write!(f, "{}", self.digest),
+        }
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) struct Members {
 }
 
 /// Where a node is reached.
-pub(super) fn node_at(id: NodeId) -> (NodeId, Node) {
+pub(crate) fn node_at(id: NodeId) -> (NodeId, Node) {
     (id, Node { address: format!("node-{id}:7101") })
 }
 

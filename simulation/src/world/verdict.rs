@@ -112,17 +112,17 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
-        // The model knows a fixed set of voters.
-        if !self.checks.model || !is_itself || self.plan.spares > 0 {
+        if !self.checks.model || !is_itself {
             running.runtime.notes.clear();
             return Ok(());
         }
         let notes = std::mem::take(&mut running.runtime.notes);
         let engine = running.driver.engine();
         let (matched, membership) = (engine.matched().collect(), engine.membership());
+        let membership_at = engine.membership_at().index;
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, membership, matched, log, unchanged, notes };
+        let mut after = After { look: *look, membership, membership_at, matched, log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);
