@@ -93,6 +93,9 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return };
         let own = self.id();
         let matched = |node: NodeId| {
+            mutate!(removed_leader_counts_itself
+                if !self.membership().is_voter(own) && self.membership().voters().first() == Some(&node),
+                return self.writes.flushed_index());
             if node == own {
                 mutate!(counts_unflushed, return self.log.last().index);
                 self.writes.flushed_index()
@@ -101,6 +104,10 @@ impl Engine {
             }
         };
         let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
+        mutate!(
+            learners_count_as_voters,
+            held = crate::Majority(&self.membership().nodes().keys().copied().collect()).committed_index(matched)
+        );
         mutate!(commits_older_term, return self.set_commit(held.max(self.commit_index)));
         if held > self.commit_index && self.log.term_at(held) == Some(self.vote.term) {
             assert!(held >= leader.term_start, "{held} is of this term, which begins at {}", leader.term_start);
