@@ -146,7 +146,9 @@ impl Engine {
             mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
             Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };
-        if disk_works && self.membership().quorum().vote_result(heard) == VoteResult::Won {
+        let result = self.membership().quorum().vote_result(heard);
+        mutate!(joint_office_by_new_voters, result = self.membership().quorum().incoming.vote_result(heard));
+        if disk_works && result == VoteResult::Won {
             // Look again well before another whole timeout, so that silence is noticed soon after it is long enough.
             self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval);
         } else {

@@ -73,6 +73,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("joint_elects_by_new_voters", "a majority of the new voters elects, while two must", "thesis 4.3"),
     mutant("joint_elects_by_old_voters", "a majority of the old voters elects, while two must", "thesis 4.3"),
     mutant("joint_reads_by_new_voters", "a majority of the new voters confirms a read, while two must", "thesis 4.3, 6.4"),
+    mutant("joint_office_by_new_voters", "answers of the new voters alone keep a leader in office", "thesis 4.3, 6.2"),
     mutant("members_count_once_committed", "members count once their entry is committed, not once it is appended", "thesis 4.1"),
     mutant("members_not_rolled_back", "members count on when their entry is truncated", "thesis 4.1"),
     mutant("change_beside_another", "a change begins before the last one is committed", "thesis 4.1"),

@@ -59,8 +59,6 @@ pub(crate) struct After<'a> {
     pub(crate) look: Look,
     /// The members by the last entry that says who they are.
     pub(crate) membership: &'a Membership,
-    /// Where that entry stands.
-    pub(crate) membership_at: LogIndex,
     /// What it knows of the others' logs, while it leads: an entry for every other member.
     pub(crate) matched: Vec<(NodeId, LogIndex)>,
     pub(crate) log: &'a Stamps,
@@ -231,7 +229,7 @@ impl Refinement {
             "node {node} counts by {members}, its model by {}",
             or(configuration.map(|configuration| of_model(&configuration.to_string())), "nobody")
         );
-        let (at, configured_at) = (after.membership_at, own.configured_at());
+        let (at, configured_at) = (after.look.membership_at.index, own.configured_at());
         let is_there = index(at) == configured_at;
         require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
         Ok(())

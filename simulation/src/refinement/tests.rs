@@ -401,12 +401,12 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex
         flushed: LogIndex(0),
         commit: LogIndex(0),
         applied: LogIndex(0),
+        membership_at: LogId::ZERO,
     };
     let (mut log, mut matched) = (Stamps::default(), Vec::new());
     falsify(&mut look, &mut log, &mut matched);
     let membership = Membership::default();
-    let (membership, membership_at) = (&membership, LogIndex(0));
-    let after = After { look, membership, membership_at, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let after = After { look, membership: &membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }

@@ -30,7 +30,7 @@ impl World {
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
-        let (at, membership) = (running.driver.engine().membership_at(), running.driver.engine().membership());
+        let (at, membership) = (look.membership_at, running.driver.engine().membership());
         let before = (self.plan.spares > 0).then(|| self.members.see(at, membership)).flatten();
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
@@ -119,10 +119,9 @@ impl World {
         let notes = std::mem::take(&mut running.runtime.notes);
         let engine = running.driver.engine();
         let (matched, membership) = (engine.matched().collect(), engine.membership());
-        let membership_at = engine.membership_at().index;
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, membership, membership_at, matched, log, unchanged, notes };
+        let mut after = After { look: *look, membership, matched, log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);

@@ -55,8 +55,10 @@ fn held_by(voters: &BTreeSet<NodeId>, after: &After<'_>) -> LogIndex {
 
 /// A leader commits its joint entry as soon as a majority of these voters holds it.
 fn commit_joint_entry(after: &mut After<'_>, by: fn(&Membership) -> &BTreeSet<NodeId>) -> bool {
-    let is_open = after.membership.is_joint() && after.membership_at > after.look.commit && after.look.leads();
-    let held = is_open.then(|| held_by(by(after.membership), after)).filter(|held| *held >= after.membership_at);
+    let is_open =
+        after.membership.is_joint() && after.look.membership_at.index > after.look.commit && after.look.leads();
+    let held =
+        is_open.then(|| held_by(by(after.membership), after)).filter(|held| *held >= after.look.membership_at.index);
     change(held, |held| after.look.commit = held)
 }
 
@@ -82,7 +84,7 @@ fn claim(after: &mut After<'_>, next: &Membership) -> bool {
     let is_ordinary = after.memberships().next().is_none() && after.notes.iter().any(takes_in);
     let last = after.look.last.index;
     let note = Note::Membership(last, Arc::new(next.clone()));
-    let may_be = is_ordinary && after.look.leads() && last > after.look.commit && last > after.membership_at;
+    let may_be = is_ordinary && after.look.leads() && last > after.look.commit && last > after.look.membership_at.index;
     change(may_be.then_some(&mut after.notes), |notes| notes.push(note))
 }
 
@@ -90,7 +92,7 @@ fn claim(after: &mut After<'_>, next: &Membership) -> bool {
 fn the_new_voters_alone_decide_before_the_joint_entry_is_committed() {
     step(
         |after| {
-            let is_open = after.membership.is_joint() && after.membership_at > after.look.commit;
+            let is_open = after.membership.is_joint() && after.look.membership_at.index > after.look.commit;
             is_open && claim(after, &after.membership.settled())
         },
         "the last configuration is committed",
@@ -101,7 +103,7 @@ fn the_new_voters_alone_decide_before_the_joint_entry_is_committed() {
 fn another_change_begins_while_one_is_under_way() {
     step(
         |after| {
-            let is_open = !after.membership.is_joint() && after.membership_at > after.look.commit;
+            let is_open = !after.membership.is_joint() && after.look.membership_at.index > after.look.commit;
             let own: Vec<u64> = after.membership.voters().iter().map(|node| node.0).collect();
             is_open && has_begun(after) && claim(after, &joint(&[1], &own))
         },
@@ -113,7 +115,7 @@ fn another_change_begins_while_one_is_under_way() {
 fn other_voters_decide_without_a_joint_entry() {
     step(
         |after| {
-            let is_settled = !after.membership.is_joint() && after.membership_at <= after.look.commit;
+            let is_settled = !after.membership.is_joint() && after.look.membership_at.index <= after.look.commit;
             let others = (1..=3).map(NodeId).find(|node| !after.membership.voters().iter().eq([node]));
             is_settled && has_begun(after) && claim(after, &Membership::new(others.map(node_at), []))
         },
@@ -149,8 +151,8 @@ fn a_node_counts_by_other_voters_than_its_log_says() {
 fn a_node_has_its_members_from_another_entry() {
     step(
         |after| {
-            let has_more = after.membership_at < after.look.last.index;
-            change(has_more.then_some(()), |()| after.membership_at = after.look.last.index)
+            let has_more = after.look.membership_at.index < after.look.last.index;
+            change(has_more.then_some(()), |()| after.look.membership_at = after.look.last)
         },
         "has its members from entry",
     );
@@ -180,10 +182,11 @@ fn takes_office(membership: &Membership, votes: &[u64]) -> Result<(), String> {
     let vote = Vote { term, voted_for: Some(node) };
     let (last, flushed, none) = (first, LogIndex(1), LogIndex(0));
     let role = RoleKind::Leader;
-    let look = Look { node, role, term, vote, leader: Some(node), last, flushed, commit: none, applied: none };
+    let (leader, commit, applied) = (Some(node), none, none);
+    let look = Look { node, role, term, vote, leader, last, flushed, commit, applied, membership_at: first };
     let log = Stamps(vec![Stamp { id: first, log_time: LogTime(0), digest }]);
-    let (membership, membership_at, matched) = (&*membership, first.index, Vec::new());
-    let after = After { look, membership, membership_at, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let (membership, matched) = (&*membership, Vec::new());
+    let after = After { look, membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
     refinement.step(&Event::LogFlushed { write: WriteId(0) }, &after).map_err(|violation| violation.reason)
 }
 
