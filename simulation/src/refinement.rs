@@ -13,10 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, Membership, NodeId, RequestId, RoleKind, Round, Token, Vote, WriteId};
+use outrigger::engine::{Event, LogId, LogIndex, Membership, NodeId, RequestId, RoleKind, Round, Token, Vote, WriteId};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
+use crate::by_node::ByNode;
 use crate::check::{Check, Violation, require};
 use crate::count::{Counts, counted, note};
 use crate::durable::{Stamp, Stamps};
@@ -85,6 +86,8 @@ pub(crate) struct Refinement {
     unfinished: BTreeMap<NodeId, VecDeque<(WriteId, usize)>>,
     /// The reads that the model knows and that were not served.
     reads: BTreeMap<Question, ReadId>,
+    /// The entry by which each node was last seen to count by the voters that its model counts by.
+    members: ByNode<LogId>,
     /// Those that a leader has begun and not confirmed.
     open: BTreeSet<ReadId>,
     /// How many reads were asked for.
@@ -105,6 +108,7 @@ impl Refinement {
             system: System::new(&servers),
             unfinished: BTreeMap::new(),
             reads: BTreeMap::new(),
+            members: ByNode::default(),
             open: BTreeSet::new(),
             asked: 0,
             counts: Counts::new(),
@@ -121,7 +125,8 @@ impl Refinement {
     pub(crate) fn step(&mut self, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         let i = server(after.look.node);
         let holds = self.witness(i, event, after);
-        let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.note_writes(i, &after.notes));
+        let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.compare_members(i, after));
+        let holds = holds.and_then(|()| self.note_writes(i, &after.notes));
         holds.map_err(|Violation { check, reason }| Violation { check, reason: format!("{reason}; at {event}") })?;
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS_PER_CHECK) { self.check() } else { Ok(()) }
@@ -132,9 +137,11 @@ impl Refinement {
         let node = after.look.node;
         let i = server(node);
         self.unfinished.insert(node, VecDeque::new());
+        self.members.remove(node);
         let (kept, votes) = self.survivors(i, after);
         self.take(&Action::Restart { server: i, kept, votes, commit: index(after.look.commit) })?;
-        self.compare(i, after)
+        self.compare(i, after)?;
+        self.compare_members(i, after)
     }
 
     /// How many of the writes that were under way a restart has found, and whether votes had overtaken the others.
@@ -202,7 +209,9 @@ impl Refinement {
         let same = same_log(&own.log, after.log, after.unchanged);
         let ends = (own.log.last_term(), own.log.len());
         require!(same, Refinement, "the log of node {node} ends with {last}, its model's with {}/{}", ends.0, ends.1);
-        self.compare_members(i, after)?;
+        let (at, configured_at) = (after.look.membership_at.index, own.configured_at());
+        let is_there = index(at) == configured_at;
+        require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
@@ -219,19 +228,20 @@ impl Refinement {
         Ok(())
     }
 
-    /// Whether both count by the same voters, and by the same entry.
-    fn compare_members(&self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        let (own, node) = (self.at(i), after.look.node);
-        let (configuration, members) = (own.configuration(), after.membership);
+    /// Whether both count by the same voters. Which entry says so is compared after every step; what that says does not change.
+    fn compare_members(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let Look { node, membership_at, .. } = after.look;
+        if self.members.at(node) == Some(&membership_at) {
+            return Ok(());
+        }
+        let (configuration, members) = (self.at(i).configuration(), after.membership);
         require!(
             same_configuration(configuration, members),
             Refinement,
             "node {node} counts by {members}, its model by {}",
             or(configuration.map(|configuration| of_model(&configuration.to_string())), "nobody")
         );
-        let (at, configured_at) = (after.look.membership_at.index, own.configured_at());
-        let is_there = index(at) == configured_at;
-        require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
+        self.members.insert(node, membership_at);
         Ok(())
     }
 

@@ -369,7 +369,9 @@ impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
         self.notes.extend(note(&command));
-        self.notes.extend(memberships(&command));
+        if let Command::AppendInputEntries { batches, .. } = &command {
+            self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
+        }
         self.waiting.ends(&command);
         match command {
             Command::SaveVote { .. }
@@ -443,14 +445,10 @@ pub(crate) fn note(command: &Command) -> Option<Note> {
     })
 }
 
-/// The memberships that a command puts into the log.
-pub(crate) fn memberships(command: &Command) -> impl Iterator<Item = Note> + '_ {
-    let appended = if let Command::AppendInputEntries { batches, .. } = command { &batches[..] } else { &[] };
-    let entries = appended.iter().filter(|batch| batch.has_membership()).flat_map(|batch| {
-        let indexes = (batch.first().index.0..).map(LogIndex);
-        indexes.zip(batch.entries())
-    });
-    entries.filter_map(|(index, entry)| match &entry.body {
+/// The memberships that a batch puts into the log.
+fn memberships(batch: &Batch) -> impl Iterator<Item = Note> + '_ {
+    let indexes = (batch.first().index.0..).map(LogIndex);
+    indexes.zip(batch.entries()).filter_map(|(index, entry)| match &entry.body {
         Body::Membership(membership) => Some(Note::Membership(index, Arc::clone(membership))),
         Body::Blank | Body::Command(_) => None,
     })

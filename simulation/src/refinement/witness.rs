@@ -14,8 +14,18 @@ impl Refinement {
         self.cause(i, event, after)?;
         self.last_commit(i, event, after)?;
         self.change_of_role(i, after)?;
+        if self.at(i).role == Role::Leader {
+            self.office(i, event, after)?;
+        } else if let Event::Read { token } = event {
+            self.ask(Question::Caller(after.look.node, *token))?;
+        }
+        self.serve_reads(i, after)
+    }
+
+    /// What a leader does in its office.
+    fn office(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         let mut new = after.memberships().map(|(at, _)| at);
-        let first_new = new.find(|at| *at > self.at(i).log.len().0).filter(|_| self.at(i).role == Role::Leader);
+        let first_new = new.find(|at| *at > self.at(i).log.len().0);
         self.proposals(i, after, first_new.unwrap_or(usize::MAX))?;
         self.acknowledgements(i, after)?;
         match first_new {
@@ -23,10 +33,7 @@ impl Refinement {
             Some(_) => self.advance_commit_as_held(i, after)?,
         }
         self.rounds_and_reads(i, event, after)?;
-        if let Some(first_new) = first_new {
-            self.changes(i, after, first_new)?;
-        }
-        self.serve_reads(i, after)
+        first_new.map_or(Ok(()), |first_new| self.changes(i, after, first_new))
     }
 
     /// What the event itself brings about.

@@ -82,11 +82,14 @@ impl World {
             return Ok(());
         }
         let (engine, at) = (running.driver.engine(), look.membership_at);
+        let is_new = running.office.is_none();
         let office = running.office.get_or_insert_with(|| {
             let before = running.runtime.accepted.before(look.term);
             Office::begin(look.term, before, engine.membership(), at, own)
         });
-        office.follow(engine.membership(), at, || engine.matched().map(|(other, _)| other), own);
+        if is_new || self.plan.spares > 0 {
+            office.follow(engine.membership(), at, || engine.matched().map(|(other, _)| other), own);
+        }
         office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),
