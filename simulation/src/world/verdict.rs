@@ -31,7 +31,7 @@ impl World {
             self.judge.truncated(look)?;
         }
         let (at, membership) = (look.membership_at, running.driver.engine().membership());
-        let before = (self.plan.spares > 0).then(|| self.members.see(at, membership)).flatten();
+        let before = (self.plan.spares > 0).then(|| self.members.see(id, at, membership)).flatten();
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
