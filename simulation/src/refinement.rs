@@ -53,6 +53,8 @@ pub(crate) enum Note {
     Round(Round),
     /// The state machine answers a read.
     Read(Token),
+    /// Somebody is told that nothing comes of what was asked.
+    Refused(Token),
 }
 
 /// A node as a step leaves it.
@@ -252,7 +254,7 @@ impl Refinement {
             Note::Vote(write) | Note::Truncation(write) => Some((*write, 1)),
             Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),
-            Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) => None,
+            Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
         }));
         let (unfinished, pending) = (queue.iter().map(|(_, count)| count).sum::<usize>(), self.at(i).pending.len());
         require!(
@@ -301,7 +303,7 @@ fn writes(notes: &[Note]) -> String {
         Note::Entries(write, count) => Some(format!(" w{write}: {}", counted(*count as u64, "entry", "entries"))),
         Note::Truncation(write) => Some(format!(" w{write}: a truncation")),
         Note::Other(write) => Some(format!(" w{write}: what the model does not know")),
-        Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) => None,
+        Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
     });
     or(words.reduce(|all, next| format!("{all},{next}")), " none")
 }

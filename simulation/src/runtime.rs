@@ -441,6 +441,7 @@ pub(crate) fn note(command: &Command) -> Option<Note> {
         Command::BroadcastHeartbeat { heartbeat, .. } => Note::Round(heartbeat.round),
         Command::RefusePeer { .. } => Note::Unheard,
         Command::StateMachine(StateMachineRequest::Read { token }) => Note::Read(*token),
+        Command::Refused { token, .. } => Note::Refused(*token),
         _ => return None,
     })
 }

@@ -245,8 +245,12 @@ impl Refinement {
             }
             _ => {}
         }
-        // The rounds of a leader without others are not to be seen.
-        if matches!(event, Event::Read { .. }) && after.matched.is_empty() && self.at(i).role == Role::Leader {
+        // The rounds of a leader without others are not to be seen: each read that it takes in begins one.
+        if let Event::Read { token } = event
+            && after.matched.is_empty()
+            && self.at(i).role == Role::Leader
+            && !after.notes.contains(&Note::Refused(*token))
+        {
             self.take(&Action::BeginRound(i))?;
         }
         self.begin_rounds(i, after)?;

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, RoleKind, Term, Vote, VoteResult, WriteId,
+    Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, RoleKind, Term, Token, Vote, VoteResult,
+    WriteId,
 };
 use outrigger_model::ServerId;
 use outrigger_model::extended::{Action, System};
@@ -179,13 +180,8 @@ fn takes_office(membership: &Membership, votes: &[u64]) -> Result<(), String> {
         }
         refinement.take(&Action::CountVote(one, voter)).expect("it has voted for node 1");
     }
-    let (node, term, first) = (NodeId(1), Term(1), LogId::new(0, 1));
-    let vote = Vote { term, voted_for: Some(node) };
-    let (last, flushed, none) = (first, LogIndex(1), LogIndex(0));
-    let role = RoleKind::Leader;
-    let (leader, commit, applied) = (Some(node), none, none);
-    let look = Look { node, role, term, vote, leader, last, flushed, commit, applied, membership_at: first };
-    let log = Stamps(vec![Stamp { id: first, log_time: LogTime(0), digest }]);
+    let look = leading(NodeId(1));
+    let log = Stamps(vec![Stamp { id: look.last, log_time: LogTime(0), digest }]);
     let (membership, matched) = (&*membership, Vec::new());
     let after = After { look, membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
     refinement.step(&Event::LogFlushed { write: WriteId(0) }, &after).map_err(|violation| violation.reason)
@@ -206,6 +202,38 @@ fn an_election_is_won_by_one_majority_of_two() {
     assert_eq!(takes_office(&shrinks, &[1, 3]), Ok(()));
     assert_eq!(takes_office(&grows, &[1, 2]), Ok(()));
     assert_eq!(takes_office(&joint(&[2, 3], &[1]), &[1, 2, 3]), Ok(()));
+}
+
+/// A leader that was alone had begun fewer rounds than its model, which began one for a read that was refused: when another
+/// member came, the model waited for a round that was never begun (seed 402771).
+#[test]
+fn a_leader_alone_begins_no_round_for_a_read_that_it_refuses() {
+    let (one, node, token) = (ServerId(1), NodeId(1), Token(5));
+    let membership = Membership::new([node_at(node)], []);
+    let value = Value::membership(&Arc::new(membership.clone()));
+    let begun = |notes: Vec<Note>| {
+        let mut refinement = Refinement::new([node].into_iter());
+        refinement.system = System::configured(&[one].into_iter().collect(), &value);
+        for action in
+            [Action::Timeout(one), Action::Flush(one, 1), Action::CountVote(one, one), Action::BecomeLeader(one)]
+        {
+            refinement.take(&action).expect("node 1 leads");
+        }
+        let look = leading(node);
+        let log = Stamps(vec![Stamp { id: look.last, log_time: LogTime(0), digest: value.digest }]);
+        let after = After { look, membership: &membership, matched: Vec::new(), log: &log, unchanged: 0, notes };
+        refinement.step(&Event::Read { token }, &after).expect("all is well");
+        refinement.counts().get("BeginRound").copied().unwrap_or_default()
+    };
+    assert_eq!([begun(vec![Note::Refused(token)]), begun(vec![Note::Refused(Token(6))]), begun(Vec::new())], [0, 1, 1]);
+}
+
+/// A node that leads in term 1; its log is the first entry.
+fn leading(node: NodeId) -> Look {
+    let (role, term, first, none) = (RoleKind::Leader, Term(1), LogId::new(0, 1), LogIndex(0));
+    let (vote, leader) = (Vote { term, voted_for: Some(node) }, Some(node));
+    let (last, flushed, commit, applied) = (first, LogIndex(1), none, none);
+    Look { node, role, term, vote, leader, last, flushed, commit, applied, membership_at: first }
 }
 
 /// The mapping says of the whole of a membership what the engine says of it.
