@@ -74,10 +74,13 @@ impl Engine {
             return Err(if self.leader().is_some() { Refusal::NotLeader } else { Refusal::NoLeader });
         };
         let (at, membership) = self.memberships.last();
-        if self.commit_index < leader.term_start {
+        let (has_own_commit, is_settled) = (self.commit_index >= leader.term_start, *at <= self.commit_index);
+        mutate!(change_before_own_entry, has_own_commit = true);
+        mutate!(change_beside_another, is_settled = true);
+        if !has_own_commit {
             return Err(Refusal::NotReady);
         }
-        if *at > self.commit_index || membership.goal().is_some() {
+        if !is_settled || membership.goal().is_some() {
             return Err(Refusal::ChangeInProgress { at: *at });
         }
         self.require(request.preconditions)?;
@@ -127,6 +130,7 @@ impl Engine {
         mutate!(settles_before_commit if membership.is_joint(), return Some(membership.settled()));
         mutate!(predecessors_change_left if leader.change.is_none(), return None);
         let is_settled = *at <= self.commit_index && leader.term_start <= self.commit_index;
+        mutate!(change_before_own_entry, is_settled = *at <= self.commit_index);
         if !is_settled || (leader.change.is_none() && membership.goal().is_none()) {
             return None;
         }

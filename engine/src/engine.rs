@@ -110,8 +110,10 @@ impl Engine {
             config,
         };
         mutate!(request_ids_used_again, engine.next_id = 0);
-        engine.follow_memberships(now);
         engine.set_commit(restored.commit);
+        // What is committed settles who the members are: the first event has nothing of it left to do.
+        engine.memberships.take_changed();
+        engine.follow_memberships(now);
         engine.check();
         engine
     }

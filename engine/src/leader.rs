@@ -93,6 +93,9 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return };
         let own = self.id();
         let matched = |node: NodeId| {
+            mutate!(removed_leader_counts_itself
+                if !self.membership().is_voter(own) && self.membership().voters().first() == Some(&node),
+                return self.writes.flushed_index());
             if node == own {
                 mutate!(counts_unflushed, return self.log.last().index);
                 self.writes.flushed_index()
@@ -101,6 +104,10 @@ impl Engine {
             }
         };
         let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
+        mutate!(
+            learners_count_as_voters,
+            held = crate::Majority(&self.membership().nodes().keys().copied().collect()).committed_index(matched)
+        );
         mutate!(commits_older_term, return self.set_commit(held.max(self.commit_index)));
         if held > self.commit_index && self.log.term_at(held) == Some(self.vote.term) {
             assert!(held >= leader.term_start, "{held} is of this term, which begins at {}", leader.term_start);
@@ -139,7 +146,9 @@ impl Engine {
             mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
             Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };
-        if disk_works && self.membership().quorum().vote_result(heard) == VoteResult::Won {
+        let result = self.membership().quorum().vote_result(heard);
+        mutate!(joint_office_by_new_voters, result = self.membership().quorum().incoming.vote_result(heard));
+        if disk_works && result == VoteResult::Won {
             // Look again well before another whole timeout, so that silence is noticed soon after it is long enough.
             self.timers.set(Timer::CheckQuorum, now + self.config.heartbeat_interval);
         } else {

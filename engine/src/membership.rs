@@ -222,11 +222,13 @@ impl Memberships {
     /// the same: its log may be the only one that others can be elected without, until that entry is committed (thesis, section
     /// 4.2.2).
     pub(crate) fn may_vote(&self, node: NodeId) -> bool {
+        mutate!(learner_campaigns, return true);
         mutate!(removed_voter_never_campaigns, return self.effective().is_voter(node));
         self.known.iter().any(|(_, membership)| membership.is_voter(node))
     }
 
     pub(crate) fn effective(&self) -> &Arc<Membership> {
+        mutate!(members_count_once_committed if !self.known[0].1.voters().is_empty(), return &self.known[0].1);
         &self.last().1
     }
 
@@ -238,6 +240,7 @@ impl Memberships {
 
     pub(crate) fn truncate(&mut self, after: LogId) {
         assert!(after.index >= self.known[0].0, "truncating to {after} drops the membership at {}", self.known[0].0);
+        mutate!(members_not_rolled_back, return);
         let before = self.known.len();
         self.known.retain(|(index, _)| *index <= after.index);
         self.changed |= self.known.len() < before;

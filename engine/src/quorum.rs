@@ -122,12 +122,16 @@ impl Joint<'_> {
     /// The highest index that a majority of each half holds durably.
     #[must_use]
     pub fn committed_index(&self, matched: impl Fn(NodeId) -> LogIndex) -> LogIndex {
+        mutate!(joint_commits_by_new_voters, return self.incoming.committed_index(&matched));
+        mutate!(joint_commits_by_old_voters if !self.outgoing.0.is_empty(), return self.outgoing.committed_index(matched));
         self.incoming.committed_index(&matched).min(self.outgoing.committed_index(&matched))
     }
 
     /// Won when each half has won it, lost when either has lost it.
     #[must_use]
     pub fn vote_result(&self, votes: impl Fn(NodeId) -> Option<bool>) -> VoteResult {
+        mutate!(joint_elects_by_new_voters, return self.incoming.vote_result(&votes));
+        mutate!(joint_elects_by_old_voters if !self.outgoing.0.is_empty(), return self.outgoing.vote_result(votes));
         self.incoming.vote_result(&votes).min(self.outgoing.vote_result(&votes))
     }
 

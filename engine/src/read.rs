@@ -169,6 +169,10 @@ impl Engine {
                 LogIndex(if node == own { leader.round.0 } else { round.0 })
             };
             let confirmed = Round(self.membership().quorum().committed_index(answered).0);
+            mutate!(
+                joint_reads_by_new_voters,
+                confirmed = Round(self.membership().quorum().incoming.committed_index(answered).0)
+            );
             if waits_for > confirmed {
                 return;
             }

@@ -2,6 +2,8 @@
 
 mod cluster;
 
+use std::sync::Arc;
+
 use cluster::Cluster;
 use outrigger_engine::*;
 
@@ -88,4 +90,30 @@ fn questions_of_a_node_whose_disk_hangs_do_not_pile_up() {
     cluster.flush(3);
     let asked = cluster.network.iter().filter(|it| matches!(it.message, Message::PreVote(_))).count();
     assert_eq!(asked, 2, "each of the other voters once");
+}
+
+/// A node that started from a log with a change that is over spoke to those who had left until its first event, whatever
+/// that was: a word of a stranger, which must change nothing, put its election off.
+#[test]
+fn a_start_knows_at_once_who_has_left() {
+    let members = |ids: &[u64]| Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []));
+    let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } }, 1);
+    let restored = Restored {
+        vote: Vote { term: Term(1), voted_for: None },
+        terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
+        last: LogId::new(1, 5),
+        commit: LogIndex(5),
+        memberships: vec![(LogIndex(1), members(&[1, 2, 3])), (LogIndex(5), members(&[1, 2]))],
+        ..Restored::default()
+    };
+    let mut engine = Engine::new(config, restored, Instant(0));
+    let peers: Vec<_> = std::iter::from_fn(|| engine.poll_command())
+        .filter_map(|command| if let Command::SetPeers { peers } = command { Some(peers) } else { None })
+        .collect();
+    assert_eq!(peers.iter().map(|peers| peers.keys().copied().collect::<Vec<_>>()).collect::<Vec<_>>(), [[NodeId(2)]]);
+    let due = engine.poll_timeout();
+    assert!(due.is_some());
+    let namesake = Peer { node: NodeId(1), incarnation: Incarnation { id: 8, start: 1, nonce: 2 } };
+    engine.handle_event(Event::Received { from: namesake, message: Some(beat(1, 1)) }, Instant(1_000));
+    assert_eq!(engine.poll_timeout(), due, "a stranger changes nothing");
 }

@@ -8,6 +8,7 @@
 //! | `commitIndex` and `matchIndex` may go down | they only grow, but for a restart |
 //! | no way out of leadership but a later term | [`Action::StepDown`]: check-quorum, or a pre-vote that begins |
 //! | no reads | read index: asked, begun on the leader, confirmed by a round of heartbeats, served |
+//! | a fixed set of voters | configurations in the log, changed by joint consensus: [`Configuration`] |
 //!
 //! # The network is what was said
 //! A network that loses, doubles, delays and reorders may deliver anything that was ever said, at any time, or never. So
@@ -48,6 +49,7 @@
 //! # Ok::<(), outrigger_model::extended::NotEnabled>(())
 //! ```
 
+mod configuration;
 mod enabled;
 mod invariant;
 mod said;
@@ -55,6 +57,7 @@ mod search;
 mod server;
 mod step;
 
+pub use configuration::{Command, Configuration, Value};
 pub use enabled::Bounds;
 pub use invariant::{Violation, check_state, check_step};
 pub use said::{Read, Said};
@@ -75,7 +78,7 @@ pub struct System<V> {
     pub said: Said<V>,
 }
 
-impl<V: Ord + Clone> System<V> {
+impl<V: Value> System<V> {
     /// The initial state of the cluster `servers`: followers in term 0 with empty logs.
     #[must_use]
     pub fn new(servers: &ServerSet) -> Self {
@@ -119,6 +122,8 @@ pub enum Action<V> {
     BecomeLeader(ServerId),
     /// A leader appends what clients want, in one batch.
     ClientRequest(ServerId, Vec<V>),
+    /// A leader appends a configuration; it counts there at once.
+    ChangeConfiguration(ServerId, V),
     /// A follower takes in the entries behind `prev` up to `last` of the log of the leader of its term.
     HandleAppendEntries {
         /// The follower.
@@ -132,6 +137,8 @@ pub enum Action<V> {
     },
     /// A leader, the first, hears that the second holds its log durably up to an index.
     HandleAcknowledgement(ServerId, ServerId, LogIndex),
+    /// A leader, the first, forgets how much of its log the second holds.
+    ForgetMatch(ServerId, ServerId),
     /// A leader commits up to an index that a quorum holds durably.
     AdvanceCommitIndex(ServerId, LogIndex),
     /// A follower, the first, learns from its leader, the second, that entries up to an index are committed.
@@ -165,8 +172,10 @@ impl<V> Action<V> {
             Self::CountVote(..) => "CountVote",
             Self::BecomeLeader(_) => "BecomeLeader",
             Self::ClientRequest(..) => "ClientRequest",
+            Self::ChangeConfiguration(..) => "ChangeConfiguration",
             Self::HandleAppendEntries { .. } => "HandleAppendEntries",
             Self::HandleAcknowledgement(..) => "HandleAcknowledgement",
+            Self::ForgetMatch(..) => "ForgetMatch",
             Self::AdvanceCommitIndex(..) => "AdvanceCommitIndex",
             Self::HandleCommit(..) => "HandleCommit",
             Self::BeginRound(_) => "BeginRound",
@@ -179,7 +188,7 @@ impl<V> Action<V> {
     }
 
     /// The names of all actions, in their order.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 22] = [
         "Initialize",
         "Restart",
         "Flush",
@@ -190,8 +199,10 @@ impl<V> Action<V> {
         "CountVote",
         "BecomeLeader",
         "ClientRequest",
+        "ChangeConfiguration",
         "HandleAppendEntries",
         "HandleAcknowledgement",
+        "ForgetMatch",
         "AdvanceCommitIndex",
         "HandleCommit",
         "BeginRound",
@@ -207,7 +218,7 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.name();
         match self {
-            Self::Initialize(i, value) => write!(f, "{name}({i}, {value:?})"),
+            Self::Initialize(i, value) | Self::ChangeConfiguration(i, value) => write!(f, "{name}({i}, {value:?})"),
             Self::Restart { server, kept, votes, commit } => {
                 let votes = if *votes { " and later votes" } else { "" };
                 write!(f, "{name}({server}, {kept} writes{votes} survive, commit {commit})")
@@ -217,7 +228,7 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
             Self::StepDown(i) | Self::Timeout(i) | Self::BecomeLeader(i) | Self::BeginRound(i) => {
                 write!(f, "{name}({i})")
             }
-            Self::GrantVote(i, j) | Self::CountVote(i, j) => write!(f, "{name}({i}, {j})"),
+            Self::GrantVote(i, j) | Self::CountVote(i, j) | Self::ForgetMatch(i, j) => write!(f, "{name}({i}, {j})"),
             Self::ClientRequest(i, values) => write!(f, "{name}({i}, {values:?})"),
             Self::HandleAppendEntries { server, leader, prev, last } => {
                 write!(f, "{name}({server}, from {leader}, behind {prev} up to {last})")

@@ -149,6 +149,11 @@ impl<T> ServerMap<T> {
         self.pairs.iter().map(|(id, value)| (*id, value))
     }
 
+    /// The servers and their values, to be changed, ascending by server.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (ServerId, &mut T)> {
+        self.pairs.iter_mut().map(|(id, value)| (*id, value))
+    }
+
     /// The domain, ascending.
     pub fn ids(&self) -> impl Iterator<Item = ServerId> + '_ {
         self.pairs.iter().map(|(id, _)| *id)

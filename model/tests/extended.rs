@@ -8,7 +8,7 @@ const S1: ServerId = ServerId(1);
 const S2: ServerId = ServerId(2);
 
 fn bounds([term_max, log_max, batch_max]: [usize; 3], reads: u64, restarts: bool) -> Bounds {
-    Bounds { term_max, log_max, batch_max, reads, restarts }
+    Bounds { term_max, log_max, batch_max, reads, restarts, is_instant: false }
 }
 
 fn explore<S: TransitionSystem>(system: S) -> Report<S::Action, S::Violation> {
@@ -149,7 +149,7 @@ fn a_leader_that_counts_what_its_own_disk_lacks_is_noticed() {
             server.commit_index = server.log.len();
             let (index, entry, term) =
                 (server.log.len(), *server.log.entry(server.log.len()).unwrap(), server.current_term);
-            next.said.committed.insert((index, entry), term);
+            next.said.committed.insert((index, entry), (term, LogIndex::ZERO));
         }
     });
     assert_eq!(found.0, "CommittedOnQuorum");

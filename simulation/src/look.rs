@@ -21,6 +21,8 @@ pub(crate) struct Look {
     pub(crate) flushed: LogIndex,
     pub(crate) commit: LogIndex,
     pub(crate) applied: LogIndex,
+    /// The entry that says who the members are.
+    pub(crate) membership_at: LogId,
 }
 
 impl Look {
@@ -36,6 +38,7 @@ impl Look {
             flushed: engine.flushed_index(),
             commit: engine.commit_index(),
             applied: engine.applied(),
+            membership_at: engine.membership_at(),
         }
     }
 
@@ -75,6 +78,7 @@ mod tests {
             flushed: LogIndex(13),
             commit: LogIndex(12),
             applied: LogIndex(11),
+            membership_at: LogId::ZERO,
         };
         assert_eq!(
             look.to_string(),

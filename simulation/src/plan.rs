@@ -268,7 +268,7 @@ impl Plan {
     /// What the settings say about leaders.
     pub(crate) fn terms(&self) -> Terms {
         let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
-        Terms::new(self.engine(anybody, 0), self.majority())
+        Terms::new(self.engine(anybody, 0))
     }
 
     /// The ids of all nodes.

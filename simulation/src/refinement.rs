@@ -11,11 +11,13 @@
 //! it say.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, NodeId, RequestId, RoleKind, Token, Vote, WriteId};
+use outrigger::engine::{Event, LogId, LogIndex, Membership, NodeId, RequestId, RoleKind, Round, Token, Vote, WriteId};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
+use crate::by_node::ByNode;
 use crate::check::{Check, Violation, require};
 use crate::count::{Counts, counted, note};
 use crate::durable::{Stamp, Stamps};
@@ -25,18 +27,22 @@ use crate::words::{self, of_model, or};
 mod claims;
 #[cfg(test)]
 mod tests;
+mod value;
 mod witness;
 
 #[cfg(test)]
 pub(crate) use tests::Falsify;
+use value::{Value, same_configuration};
 
 /// What of a step's commands the model knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     /// A vote is on its way to the disk.
     Vote(WriteId),
     /// So many entries are.
     Entries(WriteId, usize),
+    /// One of the entries sets the members.
+    Membership(LogIndex, Arc<Membership>),
     /// A truncation is.
     Truncation(WriteId),
     /// Something is that the model does not know.
@@ -44,15 +50,19 @@ pub(crate) enum Note {
     /// It does not listen to who sent the message.
     Unheard,
     /// A round of heartbeats begins.
-    Round,
+    Round(Round),
     /// The state machine answers a read.
     Read(Token),
+    /// Somebody is told that nothing comes of what was asked.
+    Refused(Token),
 }
 
 /// A node as a step leaves it.
 pub(crate) struct After<'a> {
     pub(crate) look: Look,
-    /// What it knows of the others' logs, while it leads.
+    /// The members by the last entry that says who they are.
+    pub(crate) membership: &'a Membership,
+    /// What it knows of the others' logs, while it leads: an entry for every other member.
     pub(crate) matched: Vec<(NodeId, LogIndex)>,
     pub(crate) log: &'a Stamps,
     /// How much of the log has not changed since the step before.
@@ -73,11 +83,13 @@ enum Question {
 /// The model beside the world.
 #[derive(Debug)]
 pub(crate) struct Refinement {
-    system: System<u64>,
+    system: System<Value>,
     /// For each write that a node's disk has not finished, in order: how many writes of the model it stands for.
     unfinished: BTreeMap<NodeId, VecDeque<(WriteId, usize)>>,
     /// The reads that the model knows and that were not served.
     reads: BTreeMap<Question, ReadId>,
+    /// The entry by which each node was last seen to count by the voters that its model counts by.
+    members: ByNode<LogId>,
     /// Those that a leader has begun and not confirmed.
     open: BTreeSet<ReadId>,
     /// How many reads were asked for.
@@ -98,6 +110,7 @@ impl Refinement {
             system: System::new(&servers),
             unfinished: BTreeMap::new(),
             reads: BTreeMap::new(),
+            members: ByNode::default(),
             open: BTreeSet::new(),
             asked: 0,
             counts: Counts::new(),
@@ -114,7 +127,8 @@ impl Refinement {
     pub(crate) fn step(&mut self, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         let i = server(after.look.node);
         let holds = self.witness(i, event, after);
-        let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.note_writes(i, &after.notes));
+        let holds = holds.and_then(|()| self.compare(i, after)).and_then(|()| self.compare_members(i, after));
+        let holds = holds.and_then(|()| self.note_writes(i, &after.notes));
         holds.map_err(|Violation { check, reason }| Violation { check, reason: format!("{reason}; at {event}") })?;
         self.steps += 1;
         if self.steps.is_multiple_of(STEPS_PER_CHECK) { self.check() } else { Ok(()) }
@@ -125,9 +139,11 @@ impl Refinement {
         let node = after.look.node;
         let i = server(node);
         self.unfinished.insert(node, VecDeque::new());
+        self.members.remove(node);
         let (kept, votes) = self.survivors(i, after);
         self.take(&Action::Restart { server: i, kept, votes, commit: index(after.look.commit) })?;
-        self.compare(i, after)
+        self.compare(i, after)?;
+        self.compare_members(i, after)
     }
 
     /// How many of the writes that were under way a restart has found, and whether votes had overtaken the others.
@@ -166,14 +182,14 @@ impl Refinement {
         Ok(())
     }
 
-    fn take(&mut self, action: &Action<u64>) -> Result<(), Violation> {
+    fn take(&mut self, action: &Action<Value>) -> Result<(), Violation> {
         let taken = self.system.apply(action);
         taken.map_err(|error| Violation { check: Check::Refinement, reason: of_model(&error.to_string()) })?;
         note(&mut self.counts, action.name());
         Ok(())
     }
 
-    fn at(&self, i: ServerId) -> &Server<u64> {
+    fn at(&self, i: ServerId) -> &Server<Value> {
         self.system.servers.at(i).expect("the model has every node")
     }
 
@@ -195,6 +211,9 @@ impl Refinement {
         let same = same_log(&own.log, after.log, after.unchanged);
         let ends = (own.log.last_term(), own.log.len());
         require!(same, Refinement, "the log of node {node} ends with {last}, its model's with {}/{}", ends.0, ends.1);
+        let (at, configured_at) = (after.look.membership_at.index, own.configured_at());
+        let is_there = index(at) == configured_at;
+        require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
@@ -211,6 +230,23 @@ impl Refinement {
         Ok(())
     }
 
+    /// Whether both count by the same voters. Which entry says so is compared after every step; what that says does not change.
+    fn compare_members(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let Look { node, membership_at, .. } = after.look;
+        if self.members.at(node) == Some(&membership_at) {
+            return Ok(());
+        }
+        let (configuration, members) = (self.at(i).configuration(), after.membership);
+        require!(
+            same_configuration(configuration, members),
+            Refinement,
+            "node {node} counts by {members}, its model by {}",
+            or(configuration.map(|configuration| of_model(&configuration.to_string())), "nobody")
+        );
+        self.members.insert(node, membership_at);
+        Ok(())
+    }
+
     /// Notes how many writes of the model each write of the engine stands for.
     fn note_writes(&mut self, i: ServerId, notes: &[Note]) -> Result<(), Violation> {
         let queue = self.unfinished.entry(node(i)).or_default();
@@ -218,7 +254,7 @@ impl Refinement {
             Note::Vote(write) | Note::Truncation(write) => Some((*write, 1)),
             Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),
-            Note::Unheard | Note::Round | Note::Read(_) => None,
+            Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
         }));
         let (unfinished, pending) = (queue.iter().map(|(_, count)| count).sum::<usize>(), self.at(i).pending.len());
         require!(
@@ -267,7 +303,7 @@ fn writes(notes: &[Note]) -> String {
         Note::Entries(write, count) => Some(format!(" w{write}: {}", counted(*count as u64, "entry", "entries"))),
         Note::Truncation(write) => Some(format!(" w{write}: a truncation")),
         Note::Other(write) => Some(format!(" w{write}: what the model does not know")),
-        Note::Unheard | Note::Round | Note::Read(_) => None,
+        Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
     });
     or(words.reduce(|all, next| format!("{all},{next}")), " none")
 }
@@ -293,9 +329,9 @@ fn number(number: u64) -> usize {
 }
 
 /// Whether a log of the model is a log of the world; the first `known` entries are known to be.
-fn same_log(log: &model::Log<u64>, stamps: &Stamps, known: usize) -> bool {
-    let same = |((_, entry), stamp): ((model::LogIndex, &model::Entry<u64>), &Stamp)| {
-        entry.term == term(stamp.id.term) && entry.value == stamp.digest
+fn same_log(log: &model::Log<Value>, stamps: &Stamps, known: usize) -> bool {
+    let same = |((_, entry), stamp): ((model::LogIndex, &model::Entry<Value>), &Stamp)| {
+        entry.term == term(stamp.id.term) && entry.value.digest == stamp.digest
     };
     log.len().0 == stamps.0.len() && log.iter().zip(&stamps.0).skip(known).all(same)
 }

@@ -149,7 +149,7 @@ impl Total {
     #[must_use]
     pub fn new() -> Self {
         let zeros = |names: &[&'static str]| names.iter().map(|name| (*name, 0)).collect();
-        Self { faults: zeros(&FAULTS), actions: zeros(&Action::<u64>::NAMES), ..Self::default() }
+        Self { faults: zeros(&FAULTS), actions: zeros(&Action::<u8>::NAMES), ..Self::default() }
     }
 
     /// Adds one history.
@@ -200,7 +200,7 @@ mod tests {
         let mut total = Total::new();
         assert_eq!(total.missing(), Vec::<&str>::new());
         total.seeds = SEEDS_THAT_SHOW_ALL;
-        assert_eq!(total.missing().len(), FAULTS.len() + Action::<u64>::NAMES.len());
+        assert_eq!(total.missing().len(), FAULTS.len() + Action::<u8>::NAMES.len());
         total.faults.values_mut().chain(total.actions.values_mut()).for_each(|count| *count = 1);
         assert_eq!(total.missing(), Vec::<&str>::new());
     }

@@ -11,9 +11,10 @@
 
 use std::collections::VecDeque;
 use std::mem;
+use std::sync::Arc;
 
 use outrigger::engine::{
-    AppendEntries, Batch, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Message, NodeId, Payload, Peer,
+    AppendEntries, Batch, Body, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Message, NodeId, Payload, Peer,
     PeerRefusal, Refusal, StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
@@ -368,6 +369,9 @@ impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
         self.notes.extend(note(&command));
+        if let Command::AppendInputEntries { batches, .. } = &command {
+            self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
+        }
         self.waiting.ends(&command);
         match command {
             Command::SaveVote { .. }
@@ -428,16 +432,26 @@ impl RaftRuntime for Runtime {
 }
 
 /// What the model knows of a command. A read that is handed back is noted when it is tried again, too.
-fn note(command: &Command) -> Option<Note> {
+pub(crate) fn note(command: &Command) -> Option<Note> {
     Some(match command {
         Command::SaveVote { write, .. } => Note::Vote(*write),
         Command::AppendInputEntries { write, batches } => Note::Entries(*write, batches.iter().map(Batch::len).sum()),
         Command::TruncateLog { write, .. } => Note::Truncation(*write),
         Command::SavePeer { write, .. } => Note::Other(*write),
-        Command::BroadcastHeartbeat { .. } => Note::Round,
+        Command::BroadcastHeartbeat { heartbeat, .. } => Note::Round(heartbeat.round),
         Command::RefusePeer { .. } => Note::Unheard,
         Command::StateMachine(StateMachineRequest::Read { token }) => Note::Read(*token),
+        Command::Refused { token, .. } => Note::Refused(*token),
         _ => return None,
+    })
+}
+
+/// The memberships that a batch puts into the log.
+fn memberships(batch: &Batch) -> impl Iterator<Item = Note> + '_ {
+    let indexes = (batch.first().index.0..).map(LogIndex);
+    indexes.zip(batch.entries()).filter_map(|(index, entry)| match &entry.body {
+        Body::Membership(membership) => Some(Note::Membership(index, Arc::clone(membership))),
+        Body::Blank | Body::Command(_) => None,
     })
 }
 

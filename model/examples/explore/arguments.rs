@@ -1,12 +1,12 @@
 //! The command line, read by hand: the model depends on nothing, not even to parse flags.
 
 use outrigger_model::explore::Bounds;
-use outrigger_model::extended;
+use outrigger_model::{ServerId, ServerSet, extended};
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Visits every state that raft.tla can reach within bounds, and prints a shortest way to a violated invariant. With
---extended the same for the extended model: batches, writes that are not durable at once, step-down, reads.
+--extended the same for the extended model: batches, writes that are not durable at once, step-down, reads, configurations.
 
 Usage: cargo run --release -p outrigger-model --example explore -- [OPTIONS]
 
@@ -22,6 +22,10 @@ Of the extended model:
                      servers begin in term 0, and of LIST below there is `restart` alone
   --max-batch N      entries that a client asks for at once        [default: 1]
   --reads N          reads that clients ask for                    [default: 0]
+  --configurations PATH  voters, and what they are changed to, by two majorities: `1:1,2` begins with server 1 as the only
+                     voter, and server 2 may join it; `1,2:2,3:1` goes further
+  --instant          writes are durable at once, and what is heard is counted at once; no less is found by it if servers do
+                     not crash
 
 What is searched:
   --symmetry         take states for one that differ in the names of servers only (up to 6 servers)
@@ -43,6 +47,7 @@ Examples:
   explore --servers 3 --max-term 3 --without restart,duplicate --prefix 'Timeout(s1); RequestVote(s1, s2)'
   explore --servers 3 --max-term 5 --without restart,duplicate,drop --script model/tests/scripts/figure_8.txt
   explore --extended --servers 2 --max-term 2 --max-log 2 --max-batch 2 --without restart
+  explore --extended --servers 3 --max-term 2 --max-log 4 --configurations 1,2:2,3 --instant --without restart
 
 The last line counts as TLC counts: generated=12861 distinct=1645 depth=28 violations=0
 
@@ -59,6 +64,9 @@ pub(crate) struct Arguments {
     /// The bounds that only the extended model has, as far as they were given.
     pub(crate) batch_max: Option<usize>,
     pub(crate) reads: Option<u64>,
+    /// Voters, and what they are changed to.
+    pub(crate) configurations: Option<Vec<ServerSet>>,
+    pub(crate) is_instant: bool,
     pub(crate) has_symmetry: bool,
     pub(crate) has_histories: bool,
     /// Names of actions, as they were written.
@@ -92,6 +100,8 @@ impl Default for Arguments {
             is_extended: false,
             batch_max: None,
             reads: None,
+            configurations: None,
+            is_instant: false,
             has_symmetry: false,
             has_histories: false,
             without: Vec::new(),
@@ -137,6 +147,7 @@ impl Arguments {
             "--symmetry" => self.has_symmetry = true,
             "--histories" => self.has_histories = true,
             "--quiet" => self.is_quiet = true,
+            "--instant" => self.is_instant = true,
             _ => return false,
         }
         true
@@ -152,6 +163,7 @@ impl Arguments {
             "--max-messages" => self.bounds.messages_max = number(flag, &value()?)?,
             "--max-batch" => self.batch_max = Some(number(flag, &value()?)?),
             "--reads" => self.reads = Some(number(flag, &value()?)?),
+            "--configurations" => self.configurations = Some(path(flag, &value()?)?),
             "--max-states" => {
                 let states_max = number(flag, &value()?)?;
                 if states_max == 0 {
@@ -190,17 +202,21 @@ impl Arguments {
         if let Some(other) = self.without.iter().find(|name| !name.eq_ignore_ascii_case("restart")) {
             return Err(format!("--without cannot be `{other}` with --extended: only `restart`"));
         }
+        let outside = |voters: &ServerSet| voters.iter().any(|voter| !(1..=servers).contains(&voter.0));
+        if self.configurations.iter().flatten().any(outside) {
+            return Err(format!("--configurations cannot name others than the servers 1 to {servers}"));
+        }
         let restarts = self.without.is_empty();
         let (batch_max, reads) = (self.batch_max.unwrap_or(1), self.reads.unwrap_or(0));
-        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts })
+        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts, is_instant: self.is_instant })
     }
 
     /// # Errors
     /// If something was asked for that only the extended model has.
     pub(crate) fn refuse_extended(&self) -> Result<(), String> {
-        match (self.batch_max, self.reads) {
-            (None, None) => Ok(()),
-            _ => Err("--max-batch and --reads go with --extended only".into()),
+        match (self.batch_max, self.reads, &self.configurations, self.is_instant) {
+            (None, None, None, false) => Ok(()),
+            _ => Err("--max-batch, --reads, --configurations and --instant go with --extended only".into()),
         }
     }
 
@@ -210,6 +226,12 @@ impl Arguments {
             Some(_) => Err("--script and --prefix: a search begins in one place only".into()),
         }
     }
+}
+
+/// Sets of voters, none of them empty: `1,2:2,3`.
+fn path(flag: &str, value: &str) -> Result<Vec<ServerSet>, String> {
+    let voters = |set: &str| set.split(',').map(|id| number(flag, id.trim()).map(ServerId)).collect();
+    value.split(':').map(voters).collect()
 }
 
 fn number<N: std::str::FromStr>(flag: &str, value: &str) -> Result<N, String> {
@@ -228,12 +250,14 @@ mod tests {
     fn every_option_is_heard() {
         let line = "--servers 3 --values=2 --max-term 4 --max-log 5 --max-messages 6 --max-states 1_000 --symmetry \
                     --histories --quiet --without restart,duplicate --without drop --script story.txt --output json \
-                    --extended --max-batch 7 --reads 8";
+                    --extended --max-batch 7 --reads 8 --instant --configurations 1,2:3";
         let expected = Arguments {
             bounds: Bounds { servers: 3, values: 2, term_max: 4, log_max: 5, messages_max: 6 },
             is_extended: true,
             batch_max: Some(7),
             reads: Some(8),
+            configurations: Some(vec![ServerSet::first(2), [ServerId(3)].into_iter().collect()]),
+            is_instant: true,
             has_symmetry: true,
             has_histories: true,
             without: ["restart", "duplicate", "drop"].map(String::from).to_vec(),
@@ -260,6 +284,7 @@ mod tests {
             ("--servers three", "--servers cannot be `three`: a number is needed"),
             ("--max-term -1", "--max-term cannot be `-1`: a number is needed"),
             ("--symmetry=yes", "--symmetry takes no value"),
+            ("--configurations 1:", "--configurations cannot be ``: a number is needed"),
             ("--output xml", "--output cannot be `xml`: text or json"),
             ("--script a --prefix b", "--script and --prefix: a search begins in one place only"),
             ("--max-states 0", "--max-states cannot be `0`: a search meets one state at least"),

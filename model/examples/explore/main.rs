@@ -47,10 +47,7 @@ fn run(words: impl IntoIterator<Item = String>, out: &mut impl Write, err: &mut 
             write!(out, "{HELP}")?;
             return Ok(End::Exhausted);
         }
-        Ok(Request::Explore(arguments)) if arguments.is_extended => arguments
-            .extended_bounds()
-            .and_then(|bounds| explore(Explored::new(arguments.bounds.servers, bounds), &arguments, err))
-            .map(|report| tell(&report, &arguments, out)),
+        Ok(Request::Explore(arguments)) if arguments.is_extended => extended(&arguments, out, err),
         Ok(Request::Explore(arguments)) => {
             let report = raft(&arguments).and_then(|raft| explore(raft, &arguments, err));
             report.map(|report| tell(&report, &arguments, out))
@@ -60,6 +57,17 @@ fn run(words: impl IntoIterator<Item = String>, out: &mut impl Write, err: &mut 
     told.unwrap_or_else(|problem| {
         writeln!(err, "explore: {problem}\nTry `--help`.")?;
         Ok(End::Usage)
+    })
+}
+
+/// Searches the extended model and tells what was found.
+fn extended(arguments: &Arguments, out: &mut impl Write, err: &mut impl Write) -> Result<io::Result<End>, String> {
+    let (servers, bounds) = (arguments.bounds.servers, arguments.extended_bounds()?);
+    Ok(match &arguments.configurations {
+        Some(path) => {
+            tell(&explore(Explored::with_configurations(servers, path, bounds), arguments, err)?, arguments, out)
+        }
+        None => tell(&explore(Explored::new(servers, bounds), arguments, err)?, arguments, out),
     })
 }
 
@@ -169,6 +177,7 @@ mod tests {
         let lasting = count(&["--without", "restart"]);
         assert!(lasting < usual);
         assert!(count(&["--reads", "1"]) > usual);
+        assert!(count(&["--instant"]) < usual);
         assert!(count(&["--max-log", "2", "--max-batch", "2"]) > count(&["--max-log", "2"]));
         let words = ["--without", "restart", "--prefix", "Timeout(s1)"];
         assert!(count(&words) < lasting, "what was before is not counted");
@@ -197,8 +206,10 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_two_and_says_why() {
-        let wrong: [&[&str]; 10] = [
+        let wrong: [&[&str]; 12] = [
             &["--reads", "1"],
+            &["--configurations", "1:1,2"],
+            &["--extended", "--configurations", "1:1,3"],
             &["--extended", "--symmetry"],
             &["--extended", "--without", "drop"],
             &["--extended", "--servers", "9"],

@@ -1,10 +1,10 @@
 //! Which steps are possible, for a search: within bounds, all of them.
 
+use super::configuration::Value;
 use super::server::{Role, Write};
-use super::{Action, ReadId, System};
+use super::{Action, NotEnabled, ReadId, System};
 use crate::log::{LogIndex, Term};
 use crate::server_set::ServerId;
-use std::fmt;
 
 /// How far a search goes. What leads beyond is not enabled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,15 +19,22 @@ pub struct Bounds {
     pub reads: ReadId,
     /// Whether servers crash.
     pub restarts: bool,
+    /// Whether what only adds to what a server may do happens at once: its writes are durable, and what it hears of votes and
+    /// acknowledgements is counted. Without crashes no state is missed by it that could contradict an invariant, since nothing
+    /// that may be said, decided or committed has to be.
+    pub is_instant: bool,
 }
 
-impl<V: Ord + Clone + fmt::Debug> System<V> {
-    /// Every step that is possible within `bounds` and changes something, clients asking for `value`.
+impl<V: Value> System<V> {
+    /// Every step that is possible within `bounds` and changes something, clients asking for `value`, and operators for
+    /// `configurations`. That leaders forget what they know is left out: they can do nothing by it that they cannot without.
     #[must_use]
-    pub fn enabled(&self, value: &V, bounds: &Bounds) -> Vec<Action<V>> {
+    pub fn enabled(&self, value: &V, configurations: &[V], bounds: &Bounds) -> Vec<Action<V>> {
         let mut candidates = Vec::new();
         for i in self.servers.ids() {
             self.own_steps(i, value, bounds, &mut candidates);
+            let changes = configurations.iter().cloned();
+            candidates.extend(changes.map(|value| Action::ChangeConfiguration(i, value)));
             for j in self.servers.ids() {
                 self.steps_between(i, j, &mut candidates);
             }
@@ -35,9 +42,40 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         candidates.extend((1..=bounds.reads).map(Action::AskRead));
         candidates.retain(|action| {
             let mut next = self.clone();
-            next.apply(action).is_ok() && next != *self && next.is_within(bounds)
+            next.take(action, bounds).is_ok() && next != *self && next.is_within(bounds)
         });
         candidates
+    }
+
+    /// Takes a step of a search.
+    ///
+    /// # Errors
+    /// As [`System::apply`].
+    pub fn take(&mut self, action: &Action<V>, bounds: &Bounds) -> Result<(), NotEnabled> {
+        self.apply(action)?;
+        if bounds.is_instant { self.hurry() } else { Ok(()) }
+    }
+
+    /// Takes all steps that only add to what a server may do.
+    fn hurry(&mut self) -> Result<(), NotEnabled> {
+        let ids: Vec<_> = self.servers.ids().collect();
+        for i in &ids {
+            let count = self.servers.at(*i).map_or(0, |server| server.pending.len());
+            self.apply(&Action::Flush(*i, count))?;
+        }
+        for (i, j) in ids.iter().flat_map(|i| ids.iter().map(|j| (*i, *j))) {
+            let Some(server) = self.servers.at(i) else { continue };
+            let term = server.current_term;
+            let acknowledged = self.said.acknowledged.get(&(term, j)).copied();
+            match (server.role, acknowledged) {
+                (Role::Candidate, _) if self.said.granted.contains(&(term, j, i)) => {
+                    self.apply(&Action::CountVote(i, j))?;
+                }
+                (Role::Leader, Some(index)) => self.apply(&Action::HandleAcknowledgement(i, j, index))?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether a state is within bounds.

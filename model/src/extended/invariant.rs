@@ -1,9 +1,10 @@
 //! What must hold in every state of the extended model, and over every step of it.
 
 use super::System;
+use super::configuration::{Configuration, Value};
 use super::server::{Role, Server};
 use crate::log::{Log, LogIndex};
-use crate::server_set::ServerId;
+use crate::server_set::{ServerId, ServerSet};
 use std::fmt;
 
 /// An invariant that does not hold.
@@ -31,7 +32,7 @@ fn require(holds: bool, invariant: &'static str, reason: impl FnOnce() -> String
 ///
 /// # Errors
 /// The first that does not.
-pub fn check_state<V: Ord + Clone + fmt::Debug>(system: &System<V>) -> Result<(), Violation> {
+pub fn check_state<V: Value>(system: &System<V>) -> Result<(), Violation> {
     one_vote(system)?;
     election_safety(system)?;
     log_matching(system)?;
@@ -47,7 +48,7 @@ pub fn check_state<V: Ord + Clone + fmt::Debug>(system: &System<V>) -> Result<()
 ///
 /// # Errors
 /// The first invariant that does not hold.
-pub fn check_step<V: Ord + Clone + fmt::Debug>(before: &System<V>, after: &System<V>) -> Result<(), Violation> {
+pub fn check_step<V: Value>(before: &System<V>, after: &System<V>) -> Result<(), Violation> {
     for ((id, old), (_, new)) in before.servers.iter().zip(after.servers.iter()) {
         let is_same_office =
             |server: &Server<V>| server.role == Role::Leader && server.current_term == old.current_term;
@@ -80,7 +81,7 @@ fn election_safety<V>(system: &System<V>) -> Result<(), Violation> {
 }
 
 /// Logs that hold an entry of the same index and term are equal up to it (5.3).
-fn log_matching<V: Ord + Clone + fmt::Debug>(system: &System<V>) -> Result<(), Violation> {
+fn log_matching<V: Value>(system: &System<V>) -> Result<(), Violation> {
     let own = system.servers.iter().flat_map(|(_, server)| [&server.log, &server.disk.log]);
     let logs: Vec<&Log<V>> = own.chain(system.said.led.values()).collect();
     for (position, one) in logs.iter().enumerate() {
@@ -97,7 +98,7 @@ fn log_matching<V: Ord + Clone + fmt::Debug>(system: &System<V>) -> Result<(), V
 }
 
 /// No two different entries are committed at one index (5.4.3).
-fn state_machine_safety<V: fmt::Debug>(system: &System<V>) -> Result<(), Violation> {
+fn state_machine_safety<V: Value>(system: &System<V>) -> Result<(), Violation> {
     let committed: Vec<_> = system.said.committed.keys().collect();
     committed.windows(2).try_for_each(|pair| {
         let ((index, first), (other, second)) = (pair[0], pair[1]);
@@ -108,8 +109,8 @@ fn state_machine_safety<V: fmt::Debug>(system: &System<V>) -> Result<(), Violati
 }
 
 /// What is committed in a term is in the log of every leader of a later term (5.4).
-fn leader_completeness<V: Ord + fmt::Debug>(system: &System<V>) -> Result<(), Violation> {
-    for ((index, entry), committed_in) in &system.said.committed {
+fn leader_completeness<V: Value>(system: &System<V>) -> Result<(), Violation> {
+    for ((index, entry), (committed_in, _)) in &system.said.committed {
         for ((term, leader), log) in system.said.led.iter().filter(|((term, _), _)| term > committed_in) {
             require(log.entry(*index) == Some(entry), "LeaderCompleteness", || {
                 format!("{leader} leads in term {term} without {entry:?} at {index}, committed in term {committed_in}")
@@ -120,7 +121,7 @@ fn leader_completeness<V: Ord + fmt::Debug>(system: &System<V>) -> Result<(), Vi
 }
 
 /// What was said is on the disk of who said it, until a later term.
-fn promises_kept<V: Ord + Clone>(system: &System<V>) -> Result<(), Violation> {
+fn promises_kept<V: Value>(system: &System<V>) -> Result<(), Violation> {
     for (term, voter, candidate) in &system.said.granted {
         let Some(server) = system.servers.at(*voter) else { continue };
         let disk = &server.disk;
@@ -135,12 +136,16 @@ fn promises_kept<V: Ord + Clone>(system: &System<V>) -> Result<(), Violation> {
     Ok(())
 }
 
-/// What is committed is on the disks of a quorum.
-fn committed_on_quorum<V: Ord + fmt::Debug>(system: &System<V>) -> Result<(), Violation> {
-    for (index, entry) in system.said.committed.keys() {
-        let holders = system.servers.iter().filter(|(_, server)| server.disk.log.entry(*index) == Some(entry)).count();
-        require(holders * 2 > system.servers.len(), "CommittedOnQuorum", || {
-            format!("{entry:?} is committed at {index} and on the disks of {holders}")
+/// What is committed is on the disks of a quorum, by the configuration that it was committed by.
+fn committed_on_quorum<V: Value>(system: &System<V>) -> Result<(), Violation> {
+    let everybody = Configuration::stable(system.servers.ids().collect());
+    for ((index, entry), (term, configured_at)) in &system.said.committed {
+        let log = system.said.led_in(*term).and_then(|log| log.entry(*configured_at));
+        let configuration = log.and_then(|entry| entry.value.configuration()).unwrap_or(&everybody);
+        let holds = |i: ServerId| system.servers.at(i).is_some_and(|it| it.disk.log.entry(*index) == Some(entry));
+        require(configuration.is_quorum(holds), "CommittedOnQuorum", || {
+            let holders: ServerSet = system.servers.ids().filter(|i| holds(*i)).collect();
+            format!("{entry:?} is committed at {index} by {configuration} and on the disks of {holders}")
         })?;
     }
     Ok(())
@@ -157,7 +162,7 @@ fn linearizable_reads<V>(system: &System<V>) -> Result<(), Violation> {
 }
 
 /// What is true of every server by itself.
-fn well_formed<V: Ord + Clone + fmt::Debug>(id: ServerId, server: &Server<V>) -> Result<(), Violation> {
+fn well_formed<V: Value>(id: ServerId, server: &Server<V>) -> Result<(), Violation> {
     let Server { current_term, commit_index, log, .. } = server;
     let ends = || format!("{id} in term {current_term} has committed {commit_index} of {log}");
     require(*commit_index <= log.len(), "CommitInLog", ends)?;

@@ -37,8 +37,9 @@ pub struct Said<V> {
     pub begun: BTreeMap<(Term, ServerId), usize>,
     /// The last round of the leader, the first, that the follower has answered.
     pub answered: BTreeMap<(Term, ServerId, ServerId), usize>,
-    /// Every entry that was ever committed, and the first term in which it was. For invariants only.
-    pub committed: BTreeMap<(LogIndex, Entry<V>), Term>,
+    /// Every entry that was ever committed, the first term in which it was, and where the configuration that it was committed
+    /// by stands in the log of that term's leader; 0 for none. For invariants only.
+    pub committed: BTreeMap<(LogIndex, Entry<V>), (Term, LogIndex)>,
     /// Every read. Its floor is for invariants only.
     pub reads: BTreeMap<ReadId, Read>,
 }
@@ -65,6 +66,13 @@ impl<V: Ord> Said<V> {
     #[must_use]
     pub fn last_committed(&self) -> LogIndex {
         self.committed.last_key_value().map_or(LogIndex::ZERO, |((index, _), _)| *index)
+    }
+
+    /// The log of the leader of a term.
+    #[must_use]
+    pub fn led_in(&self, term: Term) -> Option<&Log<V>> {
+        let led = self.led.range((term, ServerId(0))..).next();
+        led.filter(|((of, _), _)| *of == term).map(|(_, log)| log)
     }
 
     /// Whether a leader was ever known by this name in this term.

@@ -1,5 +1,6 @@
 //! One server: what it has accepted, what of that is on its disk, and what lies between.
 
+use super::configuration::Value;
 use crate::log::{Entry, Log, LogIndex, Term};
 use crate::server_set::{ServerId, ServerMap, ServerSet};
 use std::collections::VecDeque;
@@ -79,9 +80,11 @@ pub struct Server<V> {
     pub verified_before: Vec<(Term, LogIndex)>,
     /// Up to here the log on the disk is the log.
     pub(crate) on_disk: LogIndex,
+    /// Where configurations stand in the log, in its order.
+    pub(crate) configured: Vec<LogIndex>,
 }
 
-impl<V: Ord + Clone> Server<V> {
+impl<V: Value> Server<V> {
     pub(crate) fn new(servers: &ServerSet) -> Self {
         Self {
             current_term: Term::ZERO,
@@ -97,6 +100,7 @@ impl<V: Ord + Clone> Server<V> {
             verified: LogIndex::ZERO,
             verified_before: Vec::new(),
             on_disk: LogIndex::ZERO,
+            configured: Vec::new(),
         }
     }
 
@@ -140,12 +144,16 @@ impl<V: Ord + Clone> Server<V> {
 
     pub(crate) fn append(&mut self, entry: Entry<V>) {
         self.log.push(entry.clone());
+        if entry.value.configuration().is_some() {
+            self.configured.push(self.log.len());
+        }
         self.pending.push_back(Write::Append(entry));
     }
 
     pub(crate) fn truncate(&mut self, after: LogIndex) {
         truncate(&mut self.log, after);
         self.on_disk = self.on_disk.min(after);
+        self.configured.retain(|index| *index <= after);
         self.pending.push_back(Write::Truncate(after));
     }
 
@@ -181,6 +189,8 @@ impl<V: Ord + Clone> Server<V> {
         (self.current_term, self.voted_for) = (self.disk.current_term, self.disk.voted_for);
         self.log = self.disk.log.clone();
         self.on_disk = self.log.len();
+        let configurations = self.log.iter().filter(|(_, entry)| entry.value.configuration().is_some());
+        self.configured = configurations.map(|(index, _)| index).collect();
         self.commit_index = commit;
     }
 }

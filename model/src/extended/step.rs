@@ -1,5 +1,6 @@
 //! What each action needs and does.
 
+use super::configuration::{Configuration, Value};
 use super::server::{Role, Server, Write};
 use super::{Action, Read, ReadId, System};
 use crate::log::{Entry, LogIndex, Term};
@@ -31,7 +32,7 @@ fn need(holds: bool, needs: &'static str) -> Guard {
     if holds { Ok(()) } else { Err(needs) }
 }
 
-impl<V: Ord + Clone + fmt::Debug> System<V> {
+impl<V: Value> System<V> {
     /// Takes one step.
     ///
     /// # Errors
@@ -48,10 +49,12 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
             Action::CountVote(i, j) => self.count_vote(*i, *j),
             Action::BecomeLeader(i) => self.become_leader(*i),
             Action::ClientRequest(i, values) => self.client_request(*i, values),
+            Action::ChangeConfiguration(i, value) => self.change_configuration(*i, value),
             Action::HandleAppendEntries { server, leader, prev, last } => {
                 self.handle_append_entries(*server, *leader, *prev, *last)
             }
             Action::HandleAcknowledgement(i, j, index) => self.handle_acknowledgement(*i, *j, *index),
+            Action::ForgetMatch(i, j) => self.forget_match(*i, *j),
             Action::AdvanceCommitIndex(i, index) => self.advance_commit_index(*i, *index),
             Action::HandleCommit(i, j, index) => self.handle_commit(*i, *j, *index),
             Action::BeginRound(i) => self.begin_round(*i),
@@ -77,11 +80,6 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         let server = self.server_mut(i)?;
         need(server.role == role, needs)?;
         Ok(server)
-    }
-
-    /// Whether so many are more than half of the servers.
-    fn is_quorum(&self, count: usize) -> bool {
-        count * 2 > self.servers.len()
     }
 
     // ---- disks and terms ---------------------------------------------------------------------------------------
@@ -136,8 +134,7 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
             server.verified.min(server.durable_index())
         } else {
             let before = server.verified_before.iter().find(|(before, _)| *before == term);
-            let led = said.led.range((term, ServerId(0))..).next().filter(|((of, _), _)| *of == term);
-            let (verified, led) = (before.map(|(_, index)| *index), led.map(|(_, log)| log));
+            let (verified, led) = (before.map(|(_, index)| *index), said.led_in(term));
             verified.zip(led).map_or(LogIndex::ZERO, |(index, led)| index.min(led.common_prefix(&server.disk.log)))
         };
         if held > LogIndex::ZERO {
@@ -169,8 +166,10 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
     // ---- elections ---------------------------------------------------------------------------------------------
 
     fn timeout(&mut self, i: ServerId) -> Guard {
-        let server = self.server_mut(i)?;
+        let server = self.server(i)?;
         need(server.role != Role::Leader, "it does not lead")?;
+        need(self.may_campaign(i, server), "it votes by a configuration that may come to count")?;
+        let server = self.server_mut(i)?;
         let term = server.current_term.next().ok_or("there is a later term")?;
         server.enter(term, Some(i));
         server.role = Role::Candidate;
@@ -197,7 +196,8 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
     }
 
     fn become_leader(&mut self, i: ServerId) -> Guard {
-        let is_won = self.is_quorum(self.server(i)?.votes_granted.len());
+        let server = self.server(i)?;
+        let is_won = self.is_quorum(server, |voter| server.votes_granted.contains(voter));
         need(is_won, "a quorum has voted for it")?;
         let server = self.in_role(i, Role::Candidate, "it is a candidate")?;
         server.role = Role::Leader;
@@ -213,7 +213,14 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
     // ---- replication -------------------------------------------------------------------------------------------
 
     fn client_request(&mut self, i: ServerId, values: &[V]) -> Guard {
-        let server = self.in_role(i, Role::Leader, "it leads")?;
+        need(values.iter().all(|value| value.configuration().is_none()), "clients change no configuration")?;
+        self.in_role(i, Role::Leader, "it leads")?;
+        self.lead(i, values)
+    }
+
+    /// A leader appends entries, and may say them.
+    fn lead(&mut self, i: ServerId, values: &[V]) -> Guard {
+        let server = self.server_mut(i)?;
         let term = server.current_term;
         for value in values {
             server.append(Entry { term, value: value.clone() });
@@ -222,6 +229,22 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
             values.iter().for_each(|value| led.push(Entry { term, value: value.clone() }));
         }
         Ok(())
+    }
+
+    /// One change at a time, by a leader that has committed an entry of its own term (thesis, section 4.1), and each step once
+    /// the one before is committed (section 4.3).
+    fn change_configuration(&mut self, i: ServerId, value: &V) -> Guard {
+        let next = value.configuration().ok_or("it is a configuration")?;
+        let server = self.server(i)?;
+        need(server.role == Role::Leader, "it leads")?;
+        need(server.commit_index >= server.term_start, "it has committed an entry of its own term")?;
+        need(server.commit_index >= server.configured_at(), "the last configuration is committed")?;
+        let leads_there = match server.configuration() {
+            Some(last) => last.leads_to(next),
+            None => Configuration::stable(self.servers.ids().collect()).leads_to(next),
+        };
+        need(leads_there, "the last configuration leads there in one step")?;
+        self.lead(i, std::slice::from_ref(value))
     }
 
     fn handle_append_entries(&mut self, i: ServerId, leader: ServerId, prev: LogIndex, last: LogIndex) -> Guard {
@@ -257,14 +280,32 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         Ok(())
     }
 
-    fn advance_commit_index(&mut self, i: ServerId, index: LogIndex) -> Guard {
-        let server = self.server(i)?;
-        let others = server.match_index.iter().filter(|(j, matched)| *j != i && **matched >= index).count();
-        let own = usize::from(server.durable_index() >= index);
-        need(self.is_quorum(others + own), "a quorum holds it durably")?;
+    /// A leader forgets how much a server holds, as one that left the cluster and came back may have lost it.
+    fn forget_match(&mut self, i: ServerId, other: ServerId) -> Guard {
         let server = self.in_role(i, Role::Leader, "it leads")?;
+        *server.match_index.at_mut(other).ok_or("it names a server of the system")? = LogIndex::ZERO;
+        Ok(())
+    }
+
+    /// Whether a leader may commit up to an index now; not when it did already.
+    #[must_use]
+    pub fn can_advance_commit_index(&self, i: ServerId, index: LogIndex) -> bool {
+        self.commitment(i, index).is_ok()
+    }
+
+    fn commitment(&self, i: ServerId, index: LogIndex) -> Guard {
+        let server = self.server(i)?;
+        let own = server.durable_index();
+        let held = |j: ServerId| if j == i { Some(&own) } else { server.match_index.at(j) };
+        let is_held = self.is_quorum(server, |j| held(j).is_some_and(|held| *held >= index));
+        need(is_held, "a quorum holds it durably")?;
+        need(server.role == Role::Leader, "it leads")?;
         need(server.log.term_at(index) == server.current_term, "the entry is of the leader's own term")?;
-        need(index > server.commit_index, "it is not committed yet")?;
+        need(index > server.commit_index, "it is not committed yet")
+    }
+
+    fn advance_commit_index(&mut self, i: ServerId, index: LogIndex) -> Guard {
+        self.commitment(i, index)?;
         self.commit(i, index)?;
         self.tell(i);
         Ok(())
@@ -291,9 +332,12 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
         let Self { servers, said } = self;
         let server = servers.at_mut(i).ok_or("it names a server of the system")?;
         need(index <= server.log.len(), "it is in the log")?;
+        let by = (server.current_term, server.configured_at());
         for (at, entry) in server.log.iter().skip(server.commit_index.0).take(index.0 - server.commit_index.0) {
-            let term = said.committed.entry((at, entry.clone())).or_insert(server.current_term);
-            *term = server.current_term.min(*term);
+            let first = said.committed.entry((at, entry.clone())).or_insert(by);
+            if by.0 < first.0 {
+                *first = by;
+            }
         }
         server.commit_index = index;
         Ok(())
@@ -352,8 +396,7 @@ impl<V: Ord + Clone + fmt::Debug> System<V> {
             let own = (j == i).then(|| self.said.begun.get(&(term, i))).flatten();
             own.or_else(|| self.said.answered.get(&(term, i, j))).is_some_and(|answered| *answered >= round)
         };
-        let count = self.servers.ids().filter(|j| answered(*j)).count();
-        need(self.is_quorum(count), "a quorum has answered its round")?;
+        need(self.is_quorum(server, answered), "a quorum has answered its round")?;
         Ok(index)
     }
 

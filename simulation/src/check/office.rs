@@ -7,10 +7,13 @@
 //!
 //! Time is what the leader's own clock shows: it is judged by what it can know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use outrigger::engine::{AppendEntries, AppendOutcome, EngineConfig, Instant, Limits, LogIndex, Message, NodeId, Term};
+use outrigger::engine::{
+    AppendEntries, AppendOutcome, EngineConfig, Epoch, Instant, Limits, LogId, LogIndex, Membership, Message, NodeId,
+    Term,
+};
 
 use super::{Violation, require};
 use crate::by_node::ByNode;
@@ -26,14 +29,12 @@ pub(crate) struct Terms {
     /// So often a leader looks at least.
     look_every: Duration,
     limits: Limits,
-    /// How many nodes are a quorum.
-    majority: usize,
 }
 
 impl Terms {
-    pub(crate) fn new(config: EngineConfig, majority: usize) -> Self {
+    pub(crate) fn new(config: EngineConfig) -> Self {
         let (silence_max, look_every) = (config.election_timeout_max, config.heartbeat_interval);
-        Self { silence_max, look_every, limits: config.limits, majority }
+        Self { silence_max, look_every, limits: config.limits }
     }
 }
 
@@ -44,12 +45,14 @@ impl Terms {
     }
 }
 
-/// The term of the leader whom a message answers.
-pub(crate) fn answered(message: &Message) -> Option<Term> {
+/// The term of the leader whom a message answers, and the stream whose request it answers, if it is one's.
+pub(crate) fn answered(message: &Message) -> Option<(Term, Option<Epoch>)> {
     match message {
         // What is stale answers a request of an earlier term, though it may tell of this one.
-        Message::AppendEntriesReply(reply) if reply.outcome != AppendOutcome::Stale => Some(reply.term),
-        Message::HeartbeatReply(reply) => Some(reply.asked),
+        Message::AppendEntriesReply(reply) if reply.outcome != AppendOutcome::Stale => {
+            Some((reply.term, Some(reply.epoch)))
+        }
+        Message::HeartbeatReply(reply) => Some((reply.asked, None)),
         _ => None,
     }
 }
@@ -57,8 +60,10 @@ pub(crate) fn answered(message: &Message) -> Option<Term> {
 /// Another node, as a leader sees it.
 #[derive(Debug)]
 struct Other {
-    /// When it answered last; in the beginning, when the office began.
+    /// When it answered last; in the beginning, when the office began or the node was added.
     heard: Instant,
+    /// The stream that leads to it, once a request has left.
+    epoch: Option<Epoch>,
     /// How many requests went to it since.
     requests: usize,
     /// The bytes of their entries, without the first one's: that may have been on its way when the answer came.
@@ -73,50 +78,89 @@ pub(crate) struct Office {
     before: LogIndex,
     /// The last entry when it was looked at last.
     last: LogIndex,
+    /// Who votes, the entry that says so, and since when it counts.
+    membership: Membership,
+    membership_at: LogId,
+    counts_since: Instant,
+    /// Every other member, by any entry that may come to count.
     others: ByNode<Other>,
+    /// How many those are.
+    size: usize,
 }
 
 impl Office {
     /// A node leads from now on; `before` is the last entry that is not its own.
-    pub(crate) fn begin(term: Term, before: LogIndex, others: impl Iterator<Item = NodeId>, now: Instant) -> Self {
-        let other = |node| (node, Other { heard: now, requests: 0, bytes: 0 });
-        Self { term, before, last: before.next(), others: others.map(other).collect() }
+    pub(crate) fn begin(term: Term, before: LogIndex, membership: &Membership, at: LogId, now: Instant) -> Self {
+        let (last, membership) = (before.next(), membership.clone());
+        let (membership_at, counts_since) = (at, now);
+        Self { term, before, last, membership, membership_at, counts_since, others: ByNode::default(), size: 0 }
+    }
+
+    /// The members after a step, and whom the leader speaks to: those who join begin as if they had just been heard.
+    pub(crate) fn follow<I: Iterator<Item = NodeId>>(
+        &mut self,
+        membership: &Membership,
+        at: LogId,
+        others: impl Fn() -> I,
+        now: Instant,
+    ) {
+        if self.membership_at != at {
+            (self.membership, self.membership_at, self.counts_since) = (membership.clone(), at, now);
+        } else if others().count() == self.size {
+            return;
+        }
+        let mut known = std::mem::take(&mut self.others);
+        let mut other = |node| known.remove(node).unwrap_or(Other { heard: now, epoch: None, requests: 0, bytes: 0 });
+        self.others = others().map(|node| (node, other(node))).collect();
+        self.size = self.others.values().count();
     }
 
     pub(crate) const fn term(&self) -> Term {
         self.term
     }
 
-    /// An answer came; only one to this leader in this term counts.
-    pub(crate) fn hear(&mut self, from: NodeId, answered: Term, now: Instant) {
-        if let Some(other) = self.others.at_mut(from).filter(|_| answered == self.term) {
-            *other = Other { heard: other.heard.max(now), requests: 0, bytes: 0 };
+    /// An answer came; only one to this leader in this term counts, and only by the stream that leads there now.
+    pub(crate) fn hear(&mut self, from: NodeId, (term, epoch): (Term, Option<Epoch>), now: Instant) {
+        let Some(other) = self.others.at_mut(from).filter(|_| term == self.term) else { return };
+        if epoch.is_none() || epoch == other.epoch {
+            *other = Other { heard: other.heard.max(now), requests: 0, bytes: 0, ..*other };
         }
     }
 
-    /// For how long the leader has had no quorum.
-    fn silence(&self, terms: &Terms, now: Instant) -> Duration {
-        let mut heard: Vec<Instant> = self.others.values().map(|other| other.heard).collect();
-        heard.sort_unstable();
-        // The leader itself is one of the quorum, and needs no answer.
-        let needed = terms.majority - 1;
-        needed.checked_sub(1).map_or(Duration::ZERO, |_| now.since(heard[heard.len() - needed]))
+    /// For how long the leader `node` has had no quorum: while two majorities decide, one of them is enough to be silent.
+    fn silence(&self, node: NodeId, now: Instant) -> Duration {
+        let of = |voters: &BTreeSet<NodeId>| {
+            let heard_at = |voter: &NodeId| self.others.at(*voter).map(|other| other.heard);
+            let mut heard: Vec<Instant> = voters.iter().filter_map(heard_at).collect();
+            heard.sort_unstable();
+            // A leader that votes is one of the quorum, and needs no answer.
+            let needed = (voters.len() / 2 + 1).saturating_sub(usize::from(voters.contains(&node)));
+            if voters.is_empty() || needed == 0 {
+                return Duration::ZERO;
+            }
+            heard.iter().rev().nth(needed - 1).map_or(Duration::MAX, |heard| now.since(*heard))
+        };
+        of(self.membership.voters()).max(of(self.membership.outgoing()))
     }
 
     /// It has looked at the time, and goes on.
     pub(crate) fn goes_on(&self, node: NodeId, terms: &Terms, now: Instant) -> Result<(), Violation> {
-        let (silence, at_most) = (self.silence(terms, now), terms.silence_max + terms.look_every);
+        // Who has just become a voter may have been silent for long: that is seen at the next look.
+        let silence = self.silence(node, now).min(now.since(self.counts_since));
+        let at_most = terms.silence_max + terms.look_every;
         require!(silence <= at_most, Office, "node {node} leads, and no quorum has answered for {silence:?}");
         Ok(())
     }
 
-    /// It has looked at the time, and gives up; `hangs` says for how long its disk has not finished a write.
+    /// It has looked at the time, and gives up; `hangs` says for how long its disk has not finished a write. One that is no
+    /// voter any more may go at any time.
     pub(crate) fn gives_up(&self, node: NodeId, terms: &Terms, now: Instant, hangs: Duration) -> Result<(), Violation> {
-        let silence = self.silence(terms, now);
+        let silence = self.silence(node, now);
         // That the disk has nothing to do is seen at a look only.
         let hangs_long = hangs + terms.look_every * 2 >= terms.silence_max;
+        let is_removed = !self.membership.is_voter(node);
         require!(
-            silence >= terms.silence_max || hangs_long,
+            silence >= terms.silence_max || hangs_long || is_removed,
             Office,
             "node {node} leads no more, although a quorum answered {silence:?} ago and its disk hangs for {hangs:?}"
         );
@@ -135,6 +179,7 @@ impl Office {
         let is_within = bytes <= terms.limits.append_bytes_max || entries == 1;
         require!(is_within, Limits, "node {node} sends {entries} entries of {bytes} bytes to {to} at once");
         let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
+        other.epoch = other.epoch.max(Some(sent.epoch));
         other.requests += 1;
         if other.requests > 1 {
             let (others, before, limits) = (other.requests - 2, other.bytes, &terms.limits);
@@ -149,8 +194,8 @@ impl Office {
         Ok(())
     }
 
-    /// After a step: what it took in, was not alone, and is not applied stays within bounds. `in_hand` tells the bytes of
-    /// what stands behind an entry and is not applied, and of what came last.
+    /// After a step: what it took in, was not alone, and is not applied stays within bounds; only memberships are never
+    /// turned away. `in_hand` tells the bytes of what stands behind an entry and is not applied, and of what came last.
     pub(crate) fn takes_in(
         &mut self,
         look: &Look,
@@ -159,7 +204,7 @@ impl Office {
     ) -> Result<(), Violation> {
         let last = look.last.index;
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
-        if taken == 0 {
+        if taken == 0 || self.membership_at.index.0 > last.0 - taken {
             return Ok(());
         }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
@@ -200,7 +245,7 @@ mod tests {
     use std::sync::Arc;
 
     use outrigger::engine::{
-        AppendEntriesReply, Batch, Epoch, HeartbeatReply, Incarnation, LogId, LogTime, Payload, Peer, RequestId,
+        AppendEntriesReply, Batch, Goal, HeartbeatReply, Incarnation, LogTime, Node, Payload, Peer, RequestId,
         RoleKind, Round, Vote,
     };
 
@@ -220,17 +265,38 @@ mod tests {
         config.limits.inflight_requests_max = 2;
         config.limits.inflight_bytes_max = 1_000;
         config.limits.uncommitted_entries_max = 4;
-        Terms::new(config, 3)
+        Terms::new(config)
     }
 
     fn at(milliseconds: u64) -> Instant {
         Instant(0) + Duration::from_millis(milliseconds)
     }
 
-    /// Node 1 leads five from moment 0 on; its log ended with entry 10.
-    fn office() -> Office {
-        Office::begin(TERM, LogIndex(10), (2..=5).map(NodeId), at(0))
+    /// Where the members stand in the log.
+    const MEMBERS_AT: LogId = LogId { term: Term(0), index: LogIndex(1) };
+
+    fn voters(ids: impl IntoIterator<Item = u64>) -> Membership {
+        Membership::new(ids.into_iter().map(|id| (NodeId(id), Node::default())), [])
     }
+
+    fn others(membership: &Membership) -> impl Iterator<Item = NodeId> {
+        membership.nodes().keys().copied().filter(|node| *node != ONE)
+    }
+
+    /// Node 1 leads these from moment 0 on; its log ended with entry 10.
+    fn office_of(membership: &Membership) -> Office {
+        let mut office = Office::begin(TERM, LogIndex(10), membership, MEMBERS_AT, at(0));
+        office.follow(membership, MEMBERS_AT, || others(membership), at(0));
+        office
+    }
+
+    /// It leads five.
+    fn office() -> Office {
+        office_of(&voters(1..=5))
+    }
+
+    /// An answer that belongs to no stream.
+    const BEAT: (Term, Option<Epoch>) = (TERM, None);
 
     fn check(outcome: Result<(), Violation>) -> Option<Check> {
         outcome.err().map(|violation| violation.check)
@@ -242,12 +308,12 @@ mod tests {
         let goes_on = |office: &Office, now| check(office.goes_on(ONE, &terms(), at(now)));
         assert_eq!(goes_on(&office, SILENCE + LOOK), None);
         assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office));
-        office.hear(NodeId(2), TERM, at(500));
+        office.hear(NodeId(2), BEAT, at(500));
         assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office), "two of five are no quorum");
-        office.hear(NodeId(3), Term(2), at(500));
+        office.hear(NodeId(3), (Term(2), None), at(500));
         assert_eq!(goes_on(&office, SILENCE + LOOK + 1), Some(Check::Office), "an answer to another leader");
-        office.hear(NodeId(3), TERM, at(600));
-        office.hear(NodeId(3), TERM, at(400));
+        office.hear(NodeId(3), BEAT, at(600));
+        office.hear(NodeId(3), BEAT, at(400));
         assert_eq!(goes_on(&office, 500 + SILENCE + LOOK), None);
         assert_eq!(goes_on(&office, 500 + SILENCE + LOOK + 1), Some(Check::Office));
     }
@@ -263,11 +329,77 @@ mod tests {
 
     #[test]
     fn a_leader_alone_is_its_own_quorum() {
-        let mut terms = terms();
-        terms.majority = 1;
-        let office = Office::begin(TERM, LogIndex(0), std::iter::empty(), at(0));
-        assert_eq!(check(office.goes_on(ONE, &terms, at(100 * SILENCE))), None);
-        assert_eq!(check(office.gives_up(ONE, &terms, at(100 * SILENCE), Duration::ZERO)), Some(Check::Office));
+        let office = office_of(&voters([1]));
+        assert_eq!(check(office.goes_on(ONE, &terms(), at(100 * SILENCE))), None);
+        assert_eq!(check(office.gives_up(ONE, &terms(), at(100 * SILENCE), Duration::ZERO)), Some(Check::Office));
+    }
+
+    /// The voters change from 1, 2 and 3 to 1, 4 and 5.
+    fn joint() -> Membership {
+        let set = |ids: [u64; 3]| ids.map(NodeId).into_iter().collect::<BTreeSet<_>>();
+        let goal = Goal { voters: set([1, 4, 5]), members: set([1, 4, 5]), added: BTreeSet::new() };
+        let nodes = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
+        Membership::from_parts(set([1, 4, 5]), set([1, 2, 3]), nodes, Some(goal)).expect("a sound membership")
+    }
+
+    #[test]
+    fn while_two_majorities_decide_both_must_answer() {
+        let heard = |nodes: &[u64]| {
+            let mut office = office_of(&joint());
+            nodes.iter().for_each(|node| office.hear(NodeId(*node), BEAT, at(500)));
+            let goes_on = check(office.goes_on(ONE, &terms(), at(SILENCE + LOOK + 1)));
+            (goes_on, check(office.gives_up(ONE, &terms(), at(SILENCE), Duration::ZERO)))
+        };
+        assert_eq!(heard(&[2, 4]), (None, Some(Check::Office)));
+        assert_eq!(heard(&[4, 5]), (Some(Check::Office), None), "nobody of those who voted before");
+        assert_eq!(heard(&[2, 3]), (Some(Check::Office), None), "nobody of those who will");
+    }
+
+    #[test]
+    fn a_change_of_the_voters_gives_a_leader_until_the_look_after_it() {
+        let mut office = office_of(&voters([1, 2, 3, 4]));
+        let (later, next) = (voters([1, 4]), LogId { term: TERM, index: LogIndex(12) });
+        office.hear(NodeId(2), BEAT, at(900));
+        office.hear(NodeId(3), BEAT, at(900));
+        let goes_on = |office: &Office, now| check(office.goes_on(ONE, &terms(), at(now)));
+        assert_eq!(goes_on(&office, SILENCE + LOOK + 1), None);
+        office.follow(&later, next, || others(&later), at(1_200));
+        assert_eq!(goes_on(&office, 1_200 + SILENCE + LOOK), None);
+        assert_eq!(goes_on(&office, 1_200 + SILENCE + LOOK + 1), Some(Check::Office), "node 4 never answered");
+        assert_eq!(check(office.gives_up(ONE, &terms(), at(1_200), Duration::ZERO)), None, "it may give up at once");
+    }
+
+    #[test]
+    fn who_was_removed_needs_the_others_and_may_go() {
+        let mut office = office_of(&voters([1, 2, 3]));
+        let (later, next) = (voters([2, 3]), LogId { term: TERM, index: LogIndex(12) });
+        office.follow(&later, next, || others(&later), at(0));
+        office.hear(NodeId(2), BEAT, at(500));
+        let goes_on = check(office.goes_on(ONE, &terms(), at(SILENCE + LOOK + 1)));
+        assert_eq!(goes_on, Some(Check::Office), "one of two is no quorum, and it does not count itself");
+        assert_eq!(check(office.gives_up(ONE, &terms(), at(501), Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn who_comes_back_begins_anew() {
+        let (all, less) = (voters([1, 2, 3]), voters([1, 3]));
+        let mut office = office_of(&all);
+        let sends = |office: &mut Office| check(office.sends(ONE, NodeId(2), &request(TERM, 1), &terms()));
+        for _ in 0..3 {
+            assert_eq!(sends(&mut office), None);
+        }
+        let at_index = |index| LogId { term: TERM, index: LogIndex(index) };
+        office.follow(&less, at_index(12), || others(&less), at(10));
+        office.follow(&all, at_index(13), || others(&all), at(20));
+        assert_eq!(sends(&mut office), None, "what was under way went with its stream");
+        let mut office = office_of(&all);
+        for _ in 0..3 {
+            assert_eq!(sends(&mut office), None);
+        }
+        office.hear(NodeId(2), (TERM, Some(Epoch(7))), at(30));
+        assert_eq!(sends(&mut office), Some(Check::Limits), "an answer to another stream");
+        office.hear(NodeId(2), (TERM, Some(Epoch(1))), at(30));
+        assert_eq!(sends(&mut office), None);
     }
 
     fn request(term: Term, bytes: usize) -> AppendEntries {
@@ -287,9 +419,9 @@ mod tests {
         }
         assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits));
         assert_eq!(sends(&mut office, &request(Term(2), 1)), None, "what an earlier office sent is not of this one");
-        office.hear(NodeId(3), TERM, at(1));
+        office.hear(NodeId(3), BEAT, at(1));
         assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits), "another node answered");
-        office.hear(NodeId(2), TERM, at(1));
+        office.hear(NodeId(2), BEAT, at(1));
         assert_eq!(sends(&mut office, &request(TERM, 5_000)), None);
         assert_eq!(sends(&mut office, &request(TERM, 1_000)), None, "what the first carries does not count");
         assert_eq!(sends(&mut office, &request(TERM, 1)), Some(Check::Limits), "as many bytes as may be");
@@ -299,7 +431,8 @@ mod tests {
     fn leading(last: LogIndex, applied: LogIndex) -> Look {
         let (last, flushed) = (LogId { term: TERM, index: last }, last);
         let (role, leader, vote) = (RoleKind::Leader, Some(ONE), Vote::default());
-        Look { node: ONE, role, term: TERM, vote, leader, last, flushed, commit: applied, applied }
+        let (commit, membership_at) = (applied, MEMBERS_AT);
+        Look { node: ONE, role, term: TERM, vote, leader, last, flushed, commit, applied, membership_at }
     }
 
     #[test]
@@ -315,6 +448,10 @@ mod tests {
         assert_eq!(takes_in(&mut office, 16, 12), None, "what is applied is not in hand");
         assert_eq!(takes_in(&mut office, 26, 16), None, "a proposal that is larger by itself, alone");
         assert_eq!(takes_in(&mut office, 36, 25), Some(Check::Limits), "and not alone");
+        let (later, next) = (voters(1..=3), LogId { term: TERM, index: LogIndex(37) });
+        office.follow(&later, next, || others(&later), at(0));
+        assert_eq!(takes_in(&mut office, 37, 25), None, "a membership is never turned away");
+        assert_eq!(takes_in(&mut office, 38, 25), Some(Check::Limits), "what comes after it is");
     }
 
     #[test]
@@ -367,11 +504,11 @@ mod tests {
             let reply = AppendEntriesReply { term: TERM, epoch: Epoch(1), request: RequestId(1), outcome };
             answered(&Message::AppendEntriesReply(reply))
         };
-        assert_eq!(reply(AppendOutcome::Matched(LogIndex(1))), Some(TERM));
+        assert_eq!(reply(AppendOutcome::Matched(LogIndex(1))), Some((TERM, Some(Epoch(1)))));
         assert_eq!(reply(AppendOutcome::Stale), None);
         let none = LogIndex(0);
         let beat = HeartbeatReply { term: TERM, asked: Term(2), round: Round(1), received: none, matched: none };
-        assert_eq!(answered(&Message::HeartbeatReply(beat)), Some(Term(2)), "the term of the one who asked");
+        assert_eq!(answered(&Message::HeartbeatReply(beat)), Some((Term(2), None)), "the term of the one who asked");
         assert_eq!(answered(&Message::Committed { term: TERM, commit: none }), None);
     }
 }

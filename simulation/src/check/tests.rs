@@ -50,6 +50,7 @@ fn seen(node: NodeId, role: RoleKind, term: u64, terms: &[u64], commit: u64) -> 
         flushed: log.last().index,
         commit: LogIndex(commit),
         applied: LogIndex(0),
+        membership_at: LogId::ZERO,
     };
     let disks = [1, 2, 3].map(|id| (NodeId(id), disk(terms, Vote::default()))).into();
     Seen3 { look, log, disks }

@@ -183,7 +183,7 @@ fn every_node_where_it_goes_wrong_is_marked_whatever_the_message_names() {
 fn the_world_says_where_it_went_wrong() {
     let diagram = Diagram::default();
     let history = History::new(9).drawn(&diagram);
-    let mut world = World::under(&history, |plan| plan.spares = 0); // where members change there is no model beside
+    let mut world = World::new(&history);
     world.falsify = Some(Falsify::Step(|after| {
         let is_it = after.look.node == NodeId(2) && after.look.commit.0 > 2;
         after.look.commit = if is_it { after.look.commit.next() } else { after.look.commit };

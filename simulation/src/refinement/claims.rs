@@ -76,7 +76,7 @@ impl Refinement {
             batch.entries().iter().enumerate().all(|(offset, payload)| {
                 let at = outrigger_model::LogIndex(first + offset);
                 let held = led.and_then(|led| led.entry(at));
-                held.is_some_and(|held| held.term == term(batch.term()) && held.value == digest(payload))
+                held.is_some_and(|held| held.term == term(batch.term()) && held.value.digest == digest(payload))
             })
         };
         let has_prev = led.is_some_and(|led| led.term_at(index(append.prev.index)) == term(append.prev.term));

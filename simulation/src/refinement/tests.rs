@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use outrigger::engine::{
-    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Message, NodeId, Payload, RoleKind, Round, Term,
-    Vote,
+    AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Membership, Message, NodeId, Payload, RoleKind,
+    Round, Term, Vote,
 };
 use outrigger_model::{self as model, Entry};
 
-use super::{After, Note, Refinement, same_log};
+use super::{After, Note, Refinement, Value, same_log};
 use crate::check::Check;
 use crate::durable::{Stamp, Stamps};
 use crate::history::History;
 use crate::look::Look;
 use crate::words::is_plain;
 use crate::world::World;
+
+mod members;
 
 /// One falsehood; each answers whether it found something to falsify.
 pub(crate) enum Falsify {
@@ -55,8 +57,17 @@ impl Falsify {
 
 /// The first history in which there is something to falsify is refused, and for this reason.
 fn is_refused(falsify: impl Fn() -> Falsify, reason: &str) {
-    for seed in 9..19 {
-        let mut world = World::new(&History::new(seed));
+    is_refused_in(|seed| World::new(&History::new(seed)), 9..19, falsify, reason);
+}
+
+fn is_refused_in(
+    world: impl Fn(u64) -> World,
+    seeds: std::ops::Range<u64>,
+    falsify: impl Fn() -> Falsify,
+    reason: &str,
+) {
+    for seed in seeds {
+        let mut world = world(seed);
         world.falsify = Some(falsify());
         let lived = world.run();
         if !matches!(world.falsify, Some(Falsify::Told)) {
@@ -390,10 +401,12 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex
         flushed: LogIndex(0),
         commit: LogIndex(0),
         applied: LogIndex(0),
+        membership_at: LogId::ZERO,
     };
     let (mut log, mut matched) = (Stamps::default(), Vec::new());
     falsify(&mut look, &mut log, &mut matched);
-    let after = After { look, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let membership = Membership::default();
+    let after = After { look, membership: &membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }
@@ -414,8 +427,8 @@ fn what_a_node_is_and_holds_is_compared_one_by_one() {
 #[test]
 fn two_logs_are_the_same_if_they_have_the_same_terms_and_values_and_length() {
     let stamp = |term, index, digest| Stamp { id: LogId::new(term, index), log_time: LogTime(0), digest };
-    let log = |entries: &[(usize, u64)]| -> model::Log<u64> {
-        entries.iter().map(|(term, value)| Entry { term: model::Term(*term), value: *value }).collect()
+    let log = |entries: &[(usize, u64)]| -> model::Log<Value> {
+        entries.iter().map(|(term, value)| Entry { term: model::Term(*term), value: Value::plain(*value) }).collect()
     };
     let stamps = Stamps(vec![stamp(1, 1, 7), stamp(2, 2, 8)]);
     assert!(same_log(&log(&[(1, 7), (2, 8)]), &stamps, 0));

@@ -1,10 +1,10 @@
 //! The witness of a step: the actions of the model that it stands for.
 
-use outrigger::engine::{AppendEntries, Event, Message, NodeId, RoleKind};
-use outrigger_model::ServerId;
+use outrigger::engine::{AppendEntries, AppendOutcome, Event, Message, NodeId, RoleKind};
 use outrigger_model::extended::{Action, Read, Role};
+use outrigger_model::{LogIndex, ServerId};
 
-use super::{After, Note, Question, Refinement, index, server, term};
+use super::{After, Note, Question, Refinement, Value, index, server, term};
 use crate::check::{Check, Violation};
 use crate::words::of_model;
 
@@ -12,19 +12,36 @@ impl Refinement {
     /// Takes the actions that a step stands for, in their order.
     pub(super) fn witness(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         self.cause(i, event, after)?;
+        self.last_commit(i, event, after)?;
         self.change_of_role(i, after)?;
-        self.proposals(i, after)?;
+        if self.at(i).role == Role::Leader {
+            self.office(i, event, after)?;
+        } else if let Event::Read { token } = event {
+            self.ask(Question::Caller(after.look.node, *token))?;
+        }
+        self.serve_reads(i, after)
+    }
+
+    /// What a leader does in its office.
+    fn office(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
+        let mut new = after.memberships().map(|(at, _)| at);
+        let first_new = new.find(|at| *at > self.at(i).log.len().0);
+        self.proposals(i, after, first_new.unwrap_or(usize::MAX))?;
         self.acknowledgements(i, after)?;
-        self.rounds_and_reads(i, event, after)
+        match first_new {
+            None => self.advance_commit(i, after)?,
+            Some(_) => self.advance_commit_as_held(i, after)?,
+        }
+        self.rounds_and_reads(i, event, after)?;
+        first_new.map_or(Ok(()), |first_new| self.changes(i, after, first_new))
     }
 
     /// What the event itself brings about.
     fn cause(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         match event {
-            Event::Initialize { .. } if self.at(i).log.is_empty() => match after.log.0.first() {
-                Some(first) => self.take(&Action::Initialize(i, first.digest)),
-                None => Ok(()),
-            },
+            Event::Initialize { .. } if self.at(i).log.is_empty() && !after.log.0.is_empty() => {
+                Value::first(event).map_or(Ok(()), |first| self.take(&Action::Initialize(i, first)))
+            }
             Event::LogFlushed { write } => {
                 let count = self.finish(after.look.node, *write);
                 self.take(&Action::Flush(i, count))?;
@@ -125,18 +142,56 @@ impl Refinement {
         }
     }
 
-    /// What a leader has appended of its own.
-    fn proposals(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+    /// A leader that is no voter any more steps down as soon as that is committed (thesis, section 4.2.2): what it commits, and
+    /// hears last, it does not know any more after the step.
+    fn last_commit(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         let own = self.at(i);
-        let held = own.log.len().0;
-        if own.role != Role::Leader || after.log.0.len() <= held {
+        let commits = index(after.look.commit) > own.commit_index;
+        if own.role != Role::Leader || after.look.role == RoleKind::Leader || !commits {
             return Ok(());
         }
-        let values = after.log.0[held..].iter().map(|stamp| stamp.digest).collect();
+        if let Event::Received { from, message: Some(message) } = event {
+            let matched = match message {
+                Message::AppendEntriesReply(reply) => match reply.outcome {
+                    AppendOutcome::Matched(matched) => Some(matched),
+                    _ => None,
+                },
+                Message::HeartbeatReply(reply) => Some(reply.matched),
+                _ => None,
+            };
+            if let Some(matched) = matched {
+                self.take(&Action::HandleAcknowledgement(i, server(from.node), index(matched)))?;
+            }
+        }
+        self.advance_commit(i, after)?;
+        self.begin_rounds(i, after)?;
+        self.confirm(i)
+    }
+
+    /// What a leader has appended of its own, up to the first membership.
+    fn proposals(&mut self, i: ServerId, after: &After<'_>, membership: usize) -> Result<(), Violation> {
+        let own = self.at(i);
+        let (held, end) = (own.log.len().0, after.log.0.len().min(membership - 1));
+        if own.role != Role::Leader || end <= held {
+            return Ok(());
+        }
+        let values = after.log.0[held..end].iter().map(|stamp| Value::plain(stamp.digest)).collect();
         self.take(&Action::ClientRequest(i, values))
     }
 
-    /// What a leader has learned of the others, and committed for it.
+    /// The memberships that a leader has appended, and what is committed by the majorities that count from then on.
+    fn changes(&mut self, i: ServerId, after: &After<'_>, first: usize) -> Result<(), Violation> {
+        for (at, membership) in after.memberships().filter(|(at, _)| *at >= first) {
+            self.proposals(i, after, at)?;
+            self.take(&Action::ChangeConfiguration(i, Value::membership(membership)))?;
+            self.advance_commit_as_held(i, after)?;
+        }
+        self.proposals(i, after, usize::MAX)?;
+        self.advance_commit(i, after)?;
+        self.confirm(i)
+    }
+
+    /// What a leader has learned of the others.
     fn acknowledgements(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
         for (other, matched) in &after.matched {
             let (j, matched) = (server(*other), index(*matched));
@@ -144,11 +199,35 @@ impl Refinement {
                 self.take(&Action::HandleAcknowledgement(i, j, matched))?;
             }
         }
+        if self.at(i).role == Role::Leader && after.matched.len() + 1 < self.system.servers.len() {
+            self.forget_who_left(i, after)?;
+        }
+        Ok(())
+    }
+
+    /// A leader knows nothing of who is no member; one that comes back begins anew.
+    fn forget_who_left(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let is_member = |j: ServerId| after.matched.iter().any(|(other, _)| server(*other) == j);
+        let known = self.at(i).match_index.iter().filter(|(_, matched)| **matched > LogIndex::ZERO);
+        let left: Vec<_> = known.map(|(j, _)| j).filter(|j| !is_member(*j)).collect();
+        left.into_iter().try_for_each(|j| self.take(&Action::ForgetMatch(i, j)))
+    }
+
+    /// A leader commits what the engine says that it has.
+    fn advance_commit(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
         let commit = index(after.look.commit);
         if self.at(i).role == Role::Leader && commit > self.at(i).commit_index {
             self.take(&Action::AdvanceCommitIndex(i, commit))?;
         }
         Ok(())
+    }
+
+    /// The same, as far as the majorities allow that count now: others do before and after a membership.
+    fn advance_commit_as_held(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
+        let committed = self.at(i).commit_index.0;
+        let mut more = (committed + 1..=index(after.look.commit).0).rev().map(LogIndex);
+        let held = more.find(|at| self.system.can_advance_commit_index(i, *at));
+        held.map_or(Ok(()), |held| self.take(&Action::AdvanceCommitIndex(i, held)))
     }
 
     // ---- reads -------------------------------------------------------------------------------------------------
@@ -166,12 +245,19 @@ impl Refinement {
             }
             _ => {}
         }
-        // The rounds of a leader without others are not to be seen.
-        if matches!(event, Event::Read { .. }) && self.system.servers.len() == 1 && self.at(i).role == Role::Leader {
+        // The rounds of a leader without others are not to be seen: each read that it takes in begins one.
+        if let Event::Read { token } = event
+            && after.matched.is_empty()
+            && self.at(i).role == Role::Leader
+            && !after.notes.contains(&Note::Refused(*token))
+        {
             self.take(&Action::BeginRound(i))?;
         }
         self.begin_rounds(i, after)?;
-        self.confirm(i)?;
+        self.confirm(i)
+    }
+
+    fn serve_reads(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
         for note in &after.notes {
             if let Note::Read(token) = note {
                 self.serve(i, Question::Caller(after.look.node, *token))?;
@@ -182,9 +268,14 @@ impl Refinement {
 
     /// The rounds of a leader; one that steps down in the same step has begun them before.
     fn begin_rounds(&mut self, i: ServerId, after: &After<'_>) -> Result<(), Violation> {
-        if self.at(i).role == Role::Leader {
-            let rounds = after.notes.iter().filter(|note| **note == Note::Round);
-            rounds.map(|_| Action::BeginRound(i)).try_for_each(|round| self.take(&round))?;
+        let own = self.at(i);
+        let (place, leads) = ((own.current_term, i), own.role == Role::Leader);
+        for note in after.notes.iter().filter(|_| leads) {
+            let Note::Round(round) = note else { continue };
+            // Those of a leader without others are not to be seen: it may have begun some before this one.
+            while self.system.said.begun.get(&place).is_none_or(|begun| *begun < super::number(round.0)) {
+                self.take(&Action::BeginRound(i))?;
+            }
         }
         Ok(())
     }

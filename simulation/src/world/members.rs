@@ -17,6 +17,7 @@ use outrigger::engine::{
 
 use super::World;
 use super::happening::Happening;
+use crate::by_node::ByNode;
 use crate::check::{Violation, require};
 use crate::count::note;
 use crate::plan::SECOND;
@@ -29,6 +30,8 @@ const FIRST_TOKEN: u64 = 1 << 60;
 pub(crate) struct Members {
     /// Every membership that any node has held, by its entry.
     seen: BTreeMap<(LogIndex, LogId), Arc<Membership>>,
+    /// The entry by which each node counted when it was looked at last.
+    counted_by: ByNode<LogId>,
     /// The last committed one, and its index.
     committed: (LogIndex, Arc<Membership>),
     /// The voters that were asked for, by the token of who asked.
@@ -38,7 +41,7 @@ pub(crate) struct Members {
 }
 
 /// Where a node is reached.
-pub(super) fn node_at(id: NodeId) -> (NodeId, Node) {
+pub(crate) fn node_at(id: NodeId) -> (NodeId, Node) {
     (id, Node { address: format!("node-{id}:7101") })
 }
 
@@ -50,13 +53,14 @@ pub(crate) const fn is_stewards(token: Token) -> bool {
 impl Members {
     pub(super) fn new(initial: Membership) -> Self {
         let committed = (LogIndex(0), Arc::new(initial));
-        Self { seen: BTreeMap::new(), committed, asked: BTreeMap::new(), count: 0 }
+        Self { seen: BTreeMap::new(), counted_by: ByNode::default(), committed, asked: BTreeMap::new(), count: 0 }
     }
 
-    /// A node holds this membership; answers the last one of an earlier entry.
-    pub(super) fn see(&mut self, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
+    /// A node holds this membership; answers the one by which it counted until now, if that was another.
+    pub(super) fn see(&mut self, node: NodeId, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
         self.seen.entry((at.index, at)).or_insert_with(|| Arc::new(membership.clone()));
-        self.seen.range(..(at.index, LogId::ZERO)).next_back().map(|(_, before)| Arc::clone(before))
+        let before = self.counted_by.insert(node, at).filter(|before| *before != at)?;
+        self.seen.get(&(before.index, before)).cloned()
     }
 
     /// An entry with a membership was committed.
@@ -180,5 +184,28 @@ impl World {
             let membership = running.driver.engine().membership();
             membership.goal().is_none() && *membership == *self.members.committed.1
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voters(ids: &[u64]) -> Membership {
+        Membership::new(ids.iter().map(|id| node_at(NodeId(*id))), [])
+    }
+
+    /// What was before an entry on another branch of the log is not what its leader counted by: a commitment that was right was
+    /// taken for one without a quorum.
+    #[test]
+    fn a_node_counted_by_what_it_held_itself() {
+        let mut members = Members::new(voters(&[1, 2, 3]));
+        let (one, two) = (NodeId(1), NodeId(2));
+        let (begin, lost, next) = (LogId::new(0, 1), LogId::new(2, 5), LogId::new(3, 6));
+        assert_eq!(members.see(one, begin, &voters(&[1, 2, 3])), None);
+        assert_eq!(members.see(two, begin, &voters(&[1, 2, 3])), None);
+        assert_eq!(members.see(two, lost, &voters(&[2])).as_deref(), Some(&voters(&[1, 2, 3])));
+        assert_eq!(members.see(one, next, &voters(&[1, 3])).as_deref(), Some(&voters(&[1, 2, 3])), "not {{2}}");
+        assert_eq!(members.see(one, next, &voters(&[1, 3])), None, "from then on it counts by that alone");
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId, Peer, RoleKind, Term};
+use outrigger::engine::{Epoch, Event, Incarnation, Instant, Message, NodeId, Peer, RoleKind, Term};
 use outrigger::network::Local;
 
 use super::World;
@@ -23,8 +23,8 @@ pub(super) enum Occasion {
     Look,
     /// A flush has ended.
     Flush,
-    /// A word of another node, and the term of the leader whom it answers.
-    Word(Peer, Option<Term>),
+    /// A word of another node, and the term of the leader whom it answers, with the stream of the request.
+    Word(Peer, Option<(Term, Option<Epoch>)>),
     /// Anything else.
     Other,
 }
@@ -78,14 +78,18 @@ impl World {
             let hangs = Duration::from_nanos(if is_excused { u64::MAX } else { hangs });
             office.gives_up(id, &self.terms, own, hangs)?;
         }
-        // How long an office lasts is judged where its quorum stays the same.
-        if !look.leads() || self.plan.spares > 0 {
+        if !look.leads() {
             return Ok(());
         }
+        let (engine, at) = (running.driver.engine(), look.membership_at);
+        let is_new = running.office.is_none();
         let office = running.office.get_or_insert_with(|| {
             let before = running.runtime.accepted.before(look.term);
-            Office::begin(look.term, before, self.plan.node_ids().filter(|other| *other != id), own)
+            Office::begin(look.term, before, engine.membership(), at, own)
         });
+        if is_new || self.plan.spares > 0 {
+            office.follow(engine.membership(), at, || engine.matched().map(|(other, _)| other), own);
+        }
         office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),

@@ -153,7 +153,10 @@ impl World {
             }
             Outside::Deaf => {
                 note(&mut self.faults, "node deaf in the healed cluster");
-                let friend = Some(*self.rng.pick(&nodes)).filter(|_| nodes.len() > 3);
+                // With whom it hears it must not be a quorum: it would lead, and nobody else could ask it for anything. Where
+                // members change, those two may become one.
+                let is_minority = nodes.len() > 3 && !self.changes_members();
+                let friend = Some(*self.rng.pick(&nodes)).filter(|_| is_minority);
                 let others = nodes.into_iter().filter(|other| *other != node && Some(*other) != friend);
                 self.network.cut_links(others.map(|other| (other, node)));
             }

@@ -30,8 +30,8 @@ impl World {
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
-        let (at, membership) = (running.driver.engine().membership_at(), running.driver.engine().membership());
-        let before = (self.plan.spares > 0).then(|| self.members.see(at, membership)).flatten();
+        let (at, membership) = (look.membership_at, running.driver.engine().membership());
+        let before = (self.plan.spares > 0).then(|| self.members.see(id, at, membership)).flatten();
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
@@ -112,16 +112,16 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
-        // The model knows a fixed set of voters.
-        if !self.checks.model || !is_itself || self.plan.spares > 0 {
+        if !self.checks.model || !is_itself {
             running.runtime.notes.clear();
             return Ok(());
         }
         let notes = std::mem::take(&mut running.runtime.notes);
-        let matched = running.driver.engine().matched().collect();
+        let engine = running.driver.engine();
+        let (matched, membership) = (engine.matched().collect(), engine.membership());
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, matched, log, unchanged, notes };
+        let mut after = After { look: *look, membership, matched, log, unchanged, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);
