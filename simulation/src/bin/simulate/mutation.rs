@@ -8,7 +8,6 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use outrigger_simulation::Failure;
 use outrigger_simulation::mutants::{MUTANTS, Mutant, find, unknown};
 
 use crate::output::answer;
@@ -21,11 +20,6 @@ pub(crate) fn list(is_verbose: bool) -> io::Result<ExitCode> {
         if is_for_people { answer(format_args!("{name:<34}{breaks} ({source})"))? } else { answer(name)? }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A history in which a mutant was found, with the line that replays it.
-pub(crate) fn failure(mutant: &str, failure: &Failure) -> String {
-    failure.to_string().replace("-- --seed ", &format!("-- --mutant {mutant} --seed "))
 }
 
 /// The mutants that are meant: the one of that name, or all.
@@ -153,7 +147,7 @@ mod trial {
         answer(row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]))?;
         match found {
             None => answer(format_args!("    {} ({})", mutant.breaks, mutant.source))?,
-            Some(found) if is_only => answer(super::failure(mutant.name, found))?,
+            Some(found) if is_only => answer(found)?,
             Some(_) => {}
         }
         match said {
