@@ -107,10 +107,9 @@
 //! A seed decides all that the simulation does, and nothing that your machine takes from elsewhere. What hangs on hash order
 //! or on a clock mostly fails again with its seed, though perhaps at another command, and sometimes does not; a smaller
 //! history is only told of if it has failed twice. When the line that replays a failure goes well, the machine is not
-//! deterministic all the same. Run the line some times; run it without `OUTRIGGER_WITHOUT`, `OUTRIGGER_CLIENTS`,
-//! `OUTRIGGER_SPARE` and `OUTRIGGER_ONLY`, which is the history that failed first; or read `apply`, and everything that it calls, for a `HashMap`
-//! or `HashSet` that is iterated, for `now()`, for random numbers, for statics, files and the environment. The failure names
-//! the command to begin with.
+//! deterministic all the same. Run the line some times; run it with `OUTRIGGER_SEED` alone, which is the history that failed
+//! first; or read `apply`, and everything that it calls, for a `HashMap` or `HashSet` that is iterated, for `now()`, for random
+//! numbers, for statics, files and the environment. The failure names the command to begin with.
 //!
 //! ## How long it takes
 //!

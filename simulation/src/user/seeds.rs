@@ -88,7 +88,7 @@ impl Seeds {
     /// | `OUTRIGGER_WITHOUT=loss,drift` | these kinds of trouble are left out, or `all`; `simulate --without help` names all |
     /// | `OUTRIGGER_CLIENTS=2` | how many clients there are, whatever the test says |
     /// | `OUTRIGGER_SPARE=1-3,7` | single troubles that are left out, by their numbers; only with `OUTRIGGER_SEED` |
-    /// | `OUTRIGGER_ONLY=4-6,9` | all single troubles are left out but these, or `none`; only with `OUTRIGGER_SEED`, and without `OUTRIGGER_SPARE` |
+    /// | `OUTRIGGER_ONLY=4-6,9` | the only single troubles that strike, or `none`; only with `OUTRIGGER_SEED` |
     ///
     /// The last four are for replays: the line that a failure prints has what it needs of them. A relative file is looked
     /// for where the test runs, which with `cargo test` is the directory of its package.
