@@ -61,7 +61,7 @@
 //! variables):
 //!
 //! ```text
-//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
+//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at index 57, Put("key-4", "ab"), with
 //!   ...
 //! left out of its history: 23 of 24 kinds of trouble (all but crashes), 8 of 9 single troubles, all clients but 1
 //! no kind, client or single trouble more can be left out (71 histories tried)
@@ -222,7 +222,11 @@ impl fmt::Display for Failure {
             writeln!(f, "left out of its history: {left_out}")?;
         }
         if let Some(shrunk) = &self.shrunk {
-            writeln!(f, "{shrunk}")?;
+            // Of our own histories only whoever interrupts ends the search for a smaller one before that.
+            let is_short_of_time =
+                self.again.command.is_some() && !shrunk.is_minimal && shrunk.tries < shrink::TRIES_MAX;
+            let more = if is_short_of_time { "; OUTRIGGER_SHRINK_SECONDS=120 gives it more time" } else { "" };
+            writeln!(f, "{shrunk}{more}")?;
         }
         let replay = self.replay();
         if self.again.command.is_none() {

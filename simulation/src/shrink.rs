@@ -231,9 +231,9 @@ pub fn shrink(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::History;
     use crate::check::{Check, Checks};
     use crate::plan::SECOND;
+    use crate::{Again, History};
 
     #[test]
     fn what_is_left_out_does_not_strike_and_the_rest_does() {
@@ -359,5 +359,10 @@ mod tests {
         assert_eq!(shrunk.violation.check, failure.violation.check);
         assert!(left < 0, "it was asked");
         assert!(shrunk.to_string().contains("looking for less ended after 3 histories\n"), "{shrunk}");
+        // In a user's test it is the time that ends it.
+        let again = Again { command: Some("cargo test".to_owned()), ..*shrunk.again.clone() };
+        let of_a_user = Failure { again: Box::new(again), ..shrunk };
+        let said = "after 3 histories; OUTRIGGER_SHRINK_SECONDS=120 gives it more time\nreplay it with: cargo test\n";
+        assert!(of_a_user.to_string().contains(said), "{of_a_user}");
     }
 }

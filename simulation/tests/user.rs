@@ -232,7 +232,7 @@ impl StateMachine for FirstKey {
 fn an_answer_in_hash_order_is_found() {
     is_found::<FirstKey>(
         Check::Determinism,
-        &["answers the command at ", "Some(\"key-", "apply must be deterministic"],
+        &["answers the command at index ", "Some(\"key-", "apply must be deterministic"],
     );
 }
 
@@ -300,7 +300,7 @@ impl StateMachine for Lottery {
 
 #[test]
 fn a_random_number_in_apply_is_found() {
-    is_found::<Lottery>(Check::Determinism, &["answers the command at ", "no random number"]);
+    is_found::<Lottery>(Check::Determinism, &["answers the command at index ", "no random number"]);
 }
 
 /// Counts in a field that no snapshot holds.
@@ -487,7 +487,7 @@ impl StateMachine for Touchy {
 fn a_panic_in_apply_is_reported_with_its_command() {
     is_found::<Touchy>(
         Check::Apply,
-        &["apply panics on the command at ", "Delete(\"key-", "there is no key-", "every node"],
+        &["apply panics on the command at index ", "Delete(\"key-", "there is no key-", "every node"],
     );
 }
 
