@@ -140,7 +140,7 @@ mod trial {
     /// Prints what became of a mutant; more of it if it is the only one, or was not found.
     fn tell(mutant: &Mutant, trial: &Trial, is_only: bool) -> io::Result<()> {
         let Trial { found, seeds, steps, assertions, said } = trial;
-        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| it.violation.check.to_string());
         let kinds = found.as_ref().map_or(0, |failure| failure.faults.len());
         let [seeds, steps, kinds, assertions] =
             [*seeds, *steps, kinds as u64, *assertions].map(|count| count.to_string());
