@@ -42,7 +42,7 @@ pub(crate) struct Change {
 }
 
 impl Change {
-    /// Moments are left out; whether they are long past is the explorer's choice.
+    /// Moments are left out. No [`Lapse`](crate::Lapse) makes them long past yet: whoever explores changes needs one for each.
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
         let Self { token, patience: _, got_on: (acknowledged, _), round: (end, _), given_up } = self;
         out.tokens(token.as_slice());

@@ -11,17 +11,27 @@
 //! Three things make an engine's state grow without end or change without sense, and none of them is in its fingerprint:
 //!
 //! - *Moments.* Whatever waits for time can come at any time: an explorer brings it about by a [`Lapse`](crate::Lapse) just
-//!   before it asks. So a deadline counts as running or not, and when somebody was heard from counts not at all. Every real
-//!   clock is one of those choices, whatever its speed; clocks that contradict themselves are choices too.
+//!   before it asks. So a deadline counts as running or not, and when somebody was heard from, or a disk was done, counts not
+//!   at all. What has lapsed stays so in the engine, until the peer is heard or the disk is done: of two engines that are equal
+//!   in what counts, one may answer "silent" where the other answers "not yet". That is harmless for whoever loses messages and
+//!   keeps either of them: all that a leader who was heard lately brings about is the refusal of a pre-vote, which counts like
+//!   silence, and a leader whose followers or disk were silent resigns at once when it looks. For how long a change of the
+//!   members has not got on is not among the lapses yet: nobody explores such changes.
 //! - *Chance.* It decides nothing but deadlines.
 //! - *Names* that increase for ever: epochs, requests, rounds. An engine asks of them only which are equal, and of some
-//!   which came first; a new one differs from all that there are, and comes after them. So only that counts, among all
-//!   that engines and messages still hold: [`Fingerprint::canonical`] numbers those of a whole system anew, by where they
-//!   are met first, or by their order. Writes are counted from the last durable one: what lies before it is past.
+//!   which came first; a new one differs from all that there are, and comes after them, but for the next round, which is the
+//!   one that reads wait for already. So only that counts, among all that engines and messages still hold:
+//!   [`Fingerprint::canonical`] numbers those of a whole system anew, by where they are met first, or by their order. Writes
+//!   are counted from the last durable one: what lies before it is past.
 //!
-//! Settings, refusals and log time decide nothing that an explorer asks for, a vote that was refused counts like none, and an
-//! acknowledgement whichever request it answers: these are left out too. All else counts. Each type is taken apart field by
-//! field: one that is added later does not compile until it is decided what it counts.
+//! Left out besides, as they decide nothing that an explorer asks for: whom this node refuses or is refused by, which a status
+//! shows; log time, which entries carry for the state machine; why a node has halted, since it stays so; which refusal a
+//! caller gets, as long as it is as certain; a vote that was refused, for a campaign that is lost ends like one that is
+//! pending; which request an acknowledgement answers, for what is acknowledged counts by its index; and where members are
+//! reached. Settings decide much: a search gives all engines of a node the same, and compares no others.
+//!
+//! All else counts. Types are taken apart field by field, so that a field that is added later does not compile until it is
+//! decided what it counts; batches and memberships alone are read by their methods, and want care by hand.
 
 use std::sync::Arc;
 

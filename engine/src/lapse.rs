@@ -6,11 +6,11 @@
 //! ```
 //!
 //! Whatever an engine compares with the time is one of a few questions: is this deadline over, was that node heard from
-//! lately, does the disk still work. An explorer keeps `now` as it is for ever, so that each is answered with "not yet",
-//! and brings about a lapse just before it hands in an event for which the answer is to be the other. As it may do so at
-//! any moment and on each node by itself, every run under real clocks is among what it tries: a lapse per question that a
-//! real clock answered with "yes". Timers that fall due at the same moment fire as if one by one, for nothing is done
-//! between.
+//! lately, does the disk still work. (How a change of the members gets on is one too, and has no lapse yet.) An explorer keeps
+//! `now` as it is for ever, so that each is answered with "not yet", and brings about a lapse just before it hands in an event
+//! for which the answer is to be the other. As it may do so at any moment and on each node by itself, every run under real
+//! clocks is among what it can try: a lapse per question that a real clock answered with "yes". Timers that fall due at the
+//! same moment fire as if one by one, for nothing is done between.
 
 use crate::engine::Engine;
 use crate::role::Role;

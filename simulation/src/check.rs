@@ -95,6 +95,13 @@ pub enum Check {
     Assertion,
 }
 
+/// Its name, as tables and failures have it.
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// A property that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -106,7 +113,7 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is violated: {}", self.check, self.reason)
+        write!(f, "{} is violated: {}", self.check, self.reason)
     }
 }
 

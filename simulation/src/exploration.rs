@@ -19,8 +19,8 @@
 //! which is the same to everybody as later; so what is on its way does arrive, or the rest of the story happens before. A
 //! node that is down is one to which nothing happens until it is started again, so a crash and the start are one step.
 //!
-//! What is *not* explored: a state machine or a connection that holds its lane up, failing disks, changes of membership,
-//! and everything beyond the bounds.
+//! What is *not* explored: a state machine or a connection that holds its lane up, disks that fail, changes of membership,
+//! and everything beyond the bounds. A disk that hangs makes its leader resign, as a silent quorum does, which is explored.
 //!
 //! # What is checked
 //! After every step: one leader a term, one vote a node and term, logs that match, leaders that have all that was committed

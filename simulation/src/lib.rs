@@ -61,10 +61,11 @@
 //! variables):
 //!
 //! ```text
-//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at 57, Put("key-4", "ab"), with
+//! seed 17 after 2904 ms: Determinism is violated: node 3 answers the command at index 57, Put("key-4", "ab"), with
 //!   ...
 //! left out of its history: 23 of 24 kinds of trouble (all but crashes), 8 of 9 single troubles, all clients but 1
-//! replay it with: OUTRIGGER_SEED=17 OUTRIGGER_WITHOUT=.. OUTRIGGER_CLIENTS=1 OUTRIGGER_SPARE=2-9 cargo test -p shop --test store ...
+//! no kind, client or single trouble more can be left out (71 histories tried)
+//! replay it with: OUTRIGGER_SEED=17 OUTRIGGER_WITHOUT=.. OUTRIGGER_CLIENTS=1 OUTRIGGER_ONLY=4 cargo test -p shop --test store ...
 //! draw it with the same, behind OUTRIGGER_DIAGRAM=FILE.svg
 //! a replay may go well, for the seed does not decide what is not deterministic: repeat it some times, or look ...
 //! ```
@@ -106,10 +107,9 @@
 //! A seed decides all that the simulation does, and nothing that your machine takes from elsewhere. What hangs on hash order
 //! or on a clock mostly fails again with its seed, though perhaps at another command, and sometimes does not; a smaller
 //! history is only told of if it has failed twice. When the line that replays a failure goes well, the machine is not
-//! deterministic all the same. Run the line some times; run it without `OUTRIGGER_WITHOUT`, `OUTRIGGER_CLIENTS` and
-//! `OUTRIGGER_SPARE`, which is the history that failed first; or read `apply`, and everything that it calls, for a `HashMap`
-//! or `HashSet` that is iterated, for `now()`, for random numbers, for statics, files and the environment. The failure names
-//! the command to begin with.
+//! deterministic all the same. Run the line some times; run it with `OUTRIGGER_SEED` alone, which is the history that failed
+//! first; or read `apply`, and everything that it calls, for a `HashMap` or `HashSet` that is iterated, for `now()`, for random
+//! numbers, for statics, files and the environment. The failure names the command to begin with.
 //!
 //! ## How long it takes
 //!
@@ -176,7 +176,7 @@ pub use count::Counts;
 pub use diagram::Diagram;
 pub use history::History;
 pub use report::{Report, Total};
-pub use shrink::{Changes, shrink};
+pub use shrink::{Changes, Shrunk, shrink};
 pub use user::{Rng, Seeds, SeedsError, Sim, run, run_with, try_run_with};
 
 /// A history in which something went wrong.
@@ -198,8 +198,19 @@ pub struct Failure {
     pub troubles: u64,
     /// What was left out of the history that the seed means.
     pub changes: Box<Changes>,
-    /// The command that replays it, if it is not this crate's own.
-    pub(crate) replayed_by: Option<Box<str>>,
+    /// How far it was shrunk, if anybody tried.
+    pub shrunk: Option<Shrunk>,
+    /// How it is lived through again.
+    pub(crate) again: Box<Again>,
+}
+
+/// What says, beside the seed and the changes, how a history is lived through again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Again {
+    /// Which of the dearer checks were made.
+    pub(crate) checks: Checks,
+    /// The command, if it is not this crate's own.
+    pub(crate) command: Option<String>,
 }
 
 impl fmt::Display for Failure {
@@ -210,8 +221,15 @@ impl fmt::Display for Failure {
         if !left_out.is_empty() {
             writeln!(f, "left out of its history: {left_out}")?;
         }
+        if let Some(shrunk) = &self.shrunk {
+            // Of our own histories only whoever interrupts ends the search for a smaller one before that.
+            let is_short_of_time =
+                self.again.command.is_some() && !shrunk.is_minimal && shrunk.tries < shrink::TRIES_MAX;
+            let more = if is_short_of_time { "; OUTRIGGER_SHRINK_SECONDS=120 gives it more time" } else { "" };
+            writeln!(f, "{shrunk}{more}")?;
+        }
         let replay = self.replay();
-        if self.replayed_by.is_none() {
+        if self.again.command.is_none() {
             return write!(f, "replay it with: {replay} --trace");
         }
         writeln!(f, "replay it with: {replay}")?;
@@ -234,11 +252,20 @@ impl Failure {
     /// `OUTRIGGER_DIAGRAM=FILE.svg ` before it draws it.
     #[must_use]
     pub fn replay(&self) -> String {
-        let (seed, changes) = (self.seed, self.changes.to_string());
-        let space = if changes.is_empty() { "" } else { " " };
-        let own =
-            || format!("cargo run --release -p outrigger-simulation --bin simulate -- --seed {seed}{space}{changes}");
-        self.replayed_by.as_deref().map_or_else(own, str::to_owned)
+        let own = || {
+            let mutant = mutants::chosen().map(|name| format!(" --mutant {name}"));
+            let changes = Some(self.changes.to_string()).filter(|changes| !changes.is_empty());
+            let checks = (self.again.checks != Checks::ALL).then(|| format!(" --checks {}", self.again.checks));
+            [
+                "cargo run --release -p outrigger-simulation --bin simulate --".to_owned(),
+                mutant.unwrap_or_default(),
+                format!(" --seed {}", self.seed),
+                changes.map(|changes| format!(" {changes}")).unwrap_or_default(),
+                checks.unwrap_or_default(),
+            ]
+            .concat()
+        };
+        self.again.command.clone().unwrap_or_else(own)
     }
 }
 

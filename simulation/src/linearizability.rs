@@ -134,6 +134,17 @@ pub trait Specification {
     fn effect(&self, _operation: &Self::Operation) -> Effect {
         Effect::Depends
     }
+
+    /// An operation and its outcome as people read them; `None` if nobody knows it. As their `Debug` shows them, unless
+    /// this says otherwise.
+    fn operation_text(&self, operation: &Self::Operation, outcome: Option<&Self::Outcome>) -> String {
+        outcome.map_or_else(|| format!("{operation:?}: ?"), |outcome| format!("{operation:?}: {outcome:?}"))
+    }
+
+    /// What a key holds, as people read it. As its `Debug` shows it, unless this says otherwise.
+    fn state_text(&self, state: &Self::State) -> String {
+        format!("{state:?}")
+    }
 }
 
 /// The history that a specification speaks about.

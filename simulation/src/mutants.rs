@@ -210,6 +210,23 @@ pub const fn are_built_in() -> bool {
 pub fn choose(mutant: &Mutant) {
     outrigger_engine::choose_mutant(mutant.name);
     outrigger_log::choose_mutant(mutant.name);
+    *CHOSEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(mutant.name);
+}
+
+/// The name of the mutant that this process is.
+#[cfg(outrigger_mutants)]
+static CHOSEN: std::sync::Mutex<Option<&str>> = std::sync::Mutex::new(None);
+
+/// The name of the mutant that this process is, if it is one: the line that replays a failure has it.
+#[cfg(outrigger_mutants)]
+pub(crate) fn chosen() -> Option<&'static str> {
+    *CHOSEN.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// This build cannot be a mutant.
+#[cfg(not(outrigger_mutants))]
+pub(crate) const fn chosen() -> Option<&'static str> {
+    None
 }
 
 #[cfg(not(outrigger_mutants))]

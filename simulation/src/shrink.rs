@@ -1,189 +1,59 @@
 //! Shrinking: what of a history is not needed for what went wrong in it.
 //!
 //! ```text
-//!   kinds of trouble     without losses? without drift? ...      each by itself
-//!   clients              one? half of them?
-//!   single troubles      without the first half? the second? quarters, ... each by itself
+//!   kinds of trouble     without all? without losses? without drift? ...      each by itself
+//!   clients              one? half of them? one less?
+//!   single troubles      without all? the first half? the second? quarters, ... each by itself
 //!        ▲                     │
-//!        └── again, as long as something could be left out, and for as long as anybody cares to wait
+//!        └── again, until nothing can be left out any more
 //! ```
 //!
 //! A history that is left with less is another history, for every draw behind the change is another one. It is as good as
-//! the first if the same check fails in it, and not much later: whoever reads it would rather meet another kind of trouble
-//! than ten times as many lines. What is left out is named, so that it can be replayed.
+//! the first if the same check fails in it. In the end each kind, client and trouble that is left is one that it takes. On
+//! the way there, what makes the history hardly longer is left out first: whoever reads it wants few lines too, and short
+//! histories are tried quickly. While single troubles are left out, none strikes in their place: of all that could strike,
+//! those that are left do, and no others.
 
-use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::Failure;
-use crate::plan::{Plan, Trouble, UnknownTrouble};
+use crate::count::counted;
+use crate::plan::Trouble;
 use crate::report::Report;
 
-/// What stands for every kind of trouble.
-const ALL: &str = "all";
+mod changes;
 
-/// By this part of the shortest history that is known to fail, one with less trouble in it may be longer.
+pub use changes::Changes;
+
+use changes::{Numbers, Singles};
+
+/// By this part a history with less in it may be longer before another one is looked for.
 const LONGER: u64 = 4;
 
-/// No history has as many troubles.
-const NUMBER_MAX: u64 = 1_000_000;
+/// So many histories are lived through at most to find a smaller one.
+pub(crate) const TRIES_MAX: u32 = 1000;
 
-/// What of a history is left out.
-///
-/// ```
-/// use outrigger_simulation::Changes;
-///
-/// let changes = Changes::parse("loss,drift", Some(2), "1-3,7").unwrap();
-/// assert_eq!(changes.to_string(), "--without loss,drift --clients 2 --spare 1-3,7");
-/// assert_eq!(Changes::default().to_string(), "");
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// Kinds of trouble that never come.
-    without: BTreeSet<Trouble>,
-    /// How many clients there are, if not as many as the seed says.
-    clients: Option<u64>,
-    /// Single troubles that do not strike, by their numbers.
-    spared: Numbers,
+/// How far a failure was shrunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shrunk {
+    /// How many histories were lived through for it.
+    pub tries: u32,
+    /// Whether the same check fails in none that has one kind of trouble, client or single trouble less; else it was ended
+    /// before that was known.
+    pub is_minimal: bool,
 }
 
-impl Changes {
-    /// From the words of a command line: names of troubles with commas between them, or `all`; how many clients; and numbers
-    /// of single troubles (`1-3,7`).
-    ///
-    /// # Errors
-    /// A name that no trouble has, or numbers that are none.
-    pub fn parse(without: &str, clients: Option<u64>, spared: &str) -> Result<Self, String> {
-        let names = without.split(',').filter(|name| !name.is_empty());
-        let without: Result<BTreeSet<Trouble>, UnknownTrouble> = match without.trim() {
-            ALL => Ok(Trouble::ALL.map(|(trouble, ..)| trouble).into()),
-            _ => names.map(Trouble::from_str).collect(),
-        };
-        Ok(Self { without: without.map_err(|error| error.to_string())?, clients, spared: spared.parse()? })
-    }
-
-    /// In a few words, for a title; nothing for no changes.
-    ///
-    /// ```
-    /// use outrigger_simulation::Changes;
-    ///
-    /// let changes = Changes::parse("loss,drift", Some(1), "1-3,7").unwrap();
-    /// assert_eq!(changes.summary(), "without 2 of 24 kinds of trouble, without 4 single troubles, with 1 client");
-    /// ```
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let (kinds, singles) = (self.without.len(), self.spared.0.len());
-        let without = (kinds > 0).then(|| format!("without {kinds} of {} kinds of trouble", Trouble::ALL.len()));
-        let spared = (singles > 0).then(|| format!("without {singles} single troubles"));
-        let clients = self.clients.map(|count| format!("with {count} client{}", if count == 1 { "" } else { "s" }));
-        [without, spared, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-
-    /// What is left out of a history in which there were so many troubles, in words; nothing for no changes.
-    pub(crate) fn told(&self, troubles: u64) -> String {
-        let all = Trouble::ALL.len();
-        let left: Vec<_> = Trouble::ALL.iter().filter(|(it, ..)| !self.without.contains(it)).map(|it| it.1).collect();
-        let but = if left.is_empty() { String::new() } else { format!(" (all but {})", left.join(", ")) };
-        let kinds =
-            (!self.without.is_empty()).then(|| format!("{} of {all} kinds of trouble{but}", self.without.len()));
-        let spared = self.spared.0.range(..=troubles).count();
-        let singles = (spared > 0).then(|| format!("{spared} of {troubles} single troubles"));
-        let clients = self.clients.map(|clients| format!("all clients but {clients}"));
-        [kinds, singles, clients].into_iter().flatten().collect::<Vec<_>>().join(", ")
-    }
-
-    /// Each part that is not empty: its name, and its words, which hold no blank.
-    pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let names: Vec<_> = self.without.iter().map(|trouble| trouble.name()).collect();
-        let is_all = names.len() == Trouble::ALL.len();
-        let names = if is_all { ALL.to_owned() } else { names.join(",") };
-        let without = (!names.is_empty()).then_some(("without", names));
-        let clients = self.clients.map(|clients| ("clients", clients.to_string()));
-        let spared = (!self.spared.0.is_empty()).then(|| ("spare", self.spared.to_string()));
-        [without, clients, spared].into_iter().flatten()
-    }
-
-    /// The kinds of trouble that can be left out, each with a few words on what it is.
-    pub fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
-        Trouble::ALL.into_iter().map(|(_, name, .., told)| (name, told))
-    }
-
-    pub(crate) fn apply(&self, plan: &mut Plan) {
-        self.without.iter().for_each(|trouble| plan.spare(*trouble));
-        plan.clients = self.clients.unwrap_or(plan.clients);
-    }
-
-    /// The numbers of single troubles that are left out of a history and that none of its troubles, of which there are so
-    /// many, has; in words, if there are any.
-    ///
-    /// ```
-    /// use outrigger_simulation::Changes;
-    ///
-    /// let changes = Changes::parse("", None, "1-3,7-9").unwrap();
-    /// assert_eq!(changes.beyond(7).as_deref(), Some("8-9"));
-    /// assert_eq!(changes.beyond(9), None);
-    /// ```
-    #[must_use]
-    pub fn beyond(&self, troubles: u64) -> Option<String> {
-        let beyond: BTreeSet<u64> = self.spared.0.range(troubles + 1..).copied().collect();
-        (!beyond.is_empty()).then(|| Numbers(beyond).to_string())
-    }
-
-    pub(crate) fn spares(&self, trouble: u64) -> bool {
-        self.spared.0.contains(&trouble)
-    }
-
-    /// How much is left of a history with so many troubles and clients: what shrinking makes smaller.
-    fn left(&self, troubles: u64, clients: u64) -> (usize, u64, u64) {
-        let kinds = Trouble::ALL.len() - self.without.len();
-        (kinds, self.clients.unwrap_or(clients), troubles.saturating_sub(self.spared.0.len() as u64))
-    }
-}
-
-/// As the flags of a command line.
-impl fmt::Display for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags: Vec<_> = self.parts().map(|(name, words)| format!("--{name} {words}")).collect();
-        f.write_str(&flags.join(" "))
-    }
-}
-
-/// Numbers, as `1-3,7`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Numbers(BTreeSet<u64>);
-
-impl fmt::Display for Numbers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut runs: Vec<(u64, u64)> = Vec::new();
-        for &number in &self.0 {
-            match runs.last_mut() {
-                Some((_, last)) if *last + 1 == number => *last = number,
-                _ => runs.push((number, number)),
-            }
+/// In words, for whoever reads the failure.
+impl std::fmt::Display for Shrunk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tries = counted(u64::from(self.tries), "history", "histories");
+        if self.is_minimal {
+            return write!(f, "no kind, client or single trouble more can be left out ({tries} tried)");
         }
-        let run = |(first, last): (u64, u64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
-        f.write_str(&runs.into_iter().map(run).collect::<Vec<_>>().join(","))
-    }
-}
-
-impl FromStr for Numbers {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut numbers = BTreeSet::new();
-        for run in text.split(',').filter(|run| !run.is_empty()) {
-            let (first, last) = run.split_once('-').unwrap_or((run, run));
-            let number = |text: &str| text.trim().parse::<u64>().ok();
-            match (number(first), number(last)) {
-                (Some(first), Some(last)) if first < 1 || last > NUMBER_MAX => {
-                    return Err(format!("{run:?} names no trouble: they are numbered from 1 to {NUMBER_MAX}"));
-                }
-                (Some(first), Some(last)) if first <= last => numbers.extend(first..=last),
-                _ => return Err(format!("{run:?} is neither a number nor a range such as 3-7")),
-            }
-        }
-        Ok(Self(numbers))
+        let limit = if self.tries < TRIES_MAX { "" } else { ", which is the limit" };
+        write!(f, "some of the rest may not be needed either: looking for less ended after {tries}{limit}")
     }
 }
 
@@ -193,67 +63,120 @@ struct Shrinking<'a> {
     live: &'a mut dyn FnMut(Changes) -> Result<Report, Failure>,
     /// The smallest so far.
     best: Failure,
-    /// How many steps the shortest had that failed.
-    shortest: u64,
+    /// How many steps a history may have until the check fails in it.
+    steps_max: u64,
+    /// Of the histories that were tried and not kept since this was last set: the fewest steps after which one failed.
+    next_shortest: Option<u64>,
+    /// What became of each history: how the check failed in it, if it did.
+    tried: BTreeMap<Changes, Option<Failure>>,
     /// Answers whether to go on, when it is told what is being tried.
     goes_on: &'a mut dyn FnMut(&Failure) -> bool,
-    /// Whether it was told to stop.
+    /// Whether it was told to stop, or has tried enough.
     is_over: bool,
 }
 
 impl Shrinking<'_> {
-    /// Tries the history with these changes, and keeps them if the same check fails, not much later.
+    /// Tries the history with these changes, and keeps them if the same check fails, not too late.
     fn keeps(&mut self, changes: Changes) -> bool {
-        self.is_over = self.is_over || !(self.goes_on)(&self.best);
         if self.is_over || changes == *self.best.changes {
             return false;
         }
-        match (self.live)(changes) {
-            Err(failure) if failure.violation.check == self.best.violation.check => {
-                self.shortest = self.shortest.min(failure.steps);
-                let is_kept = failure.steps <= self.shortest + self.shortest / LONGER;
-                if is_kept {
-                    self.best = failure;
+        let tries = self.tries();
+        let failed = match self.tried.entry(changes) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                self.is_over = tries == TRIES_MAX || !(self.goes_on)(&self.best);
+                if self.is_over {
+                    return false;
                 }
-                is_kept
+                let failed = (self.live)(new.key().clone()).err();
+                new.insert(failed.filter(|failure| failure.violation.check == self.best.violation.check))
             }
-            Ok(_) | Err(_) => false,
+        };
+        let Some(failure) = failed else { return false };
+        let is_kept = failure.steps <= self.steps_max;
+        if is_kept {
+            self.best = failure.clone();
+            self.steps_max = self.steps_max.min(longest(self.best.steps));
+        } else {
+            self.next_shortest = Some(self.next_shortest.map_or(failure.steps, |steps| steps.min(failure.steps)));
+        }
+        is_kept
+    }
+
+    fn tries(&self) -> u32 {
+        u32::try_from(self.tried.len()).expect("no more than the limit")
+    }
+
+    /// Leaves out what can be, until nothing more can be: first where that makes the history hardly longer, and then where
+    /// it does so least.
+    fn leave_out_all(&mut self) {
+        loop {
+            let before = self.left();
+            self.next_shortest = None;
+            self.leave_out_kinds();
+            self.leave_out_clients();
+            self.leave_out_troubles();
+            if self.is_over {
+                return;
+            }
+            if self.left() == before {
+                let Some(steps) = self.next_shortest else { return };
+                self.steps_max = longest(steps);
+            }
         }
     }
 
+    fn left(&self) -> (usize, u64, usize) {
+        self.best.changes.left(self.best.troubles, self.best.clients)
+    }
+
     fn leave_out_kinds(&mut self) {
-        for (trouble, ..) in Trouble::ALL {
-            let mut changes = Changes::clone(&self.best.changes);
-            changes.without.insert(trouble);
-            self.keeps(changes);
+        let all = Trouble::ALL.map(|(trouble, ..)| trouble);
+        self.keeps_in_any(|changes| changes.without.extend(all));
+        for trouble in all {
+            self.keeps_in_any(|changes| changes.without.extend([trouble]));
         }
     }
 
     fn leave_out_clients(&mut self) {
         let now = self.best.clients;
         for clients in [1, now / 2, now.saturating_sub(1)].into_iter().filter(|fewer| (1..now).contains(fewer)) {
-            if self.keeps(Changes { clients: Some(clients), ..Changes::clone(&self.best.changes) }) {
+            if self.keeps_in_any(|changes| changes.clients = Some(clients)) {
                 return;
             }
         }
     }
 
+    /// Tries a change behind which other troubles have the numbers: with those numbers alone that are left, and without those
+    /// alone that were left out.
+    fn keeps_in_any(&mut self, change: impl Fn(&mut Changes)) -> bool {
+        let mut changes = Changes::clone(&self.best.changes);
+        change(&mut changes);
+        if changes == *self.best.changes {
+            return false;
+        }
+        let left = self.best.changes.singles.left(self.best.troubles);
+        let spared = (1..=self.best.troubles).filter(|trouble| !left.contains(trouble)).collect();
+        let (only, spared) = (Singles::Only(Numbers(left)), Singles::Spared(spared));
+        self.keeps(Changes { singles: only, ..changes.clone() }) || self.keeps(Changes { singles: spared, ..changes })
+    }
+
     /// Leaves out troubles by halves, quarters, and so on (delta debugging; Zeller, Hildebrandt 2002).
     fn leave_out_troubles(&mut self) {
-        let left = |failure: &Failure| -> Vec<u64> {
-            (1..=failure.troubles).filter(|trouble| !failure.changes.spares(*trouble)).collect()
-        };
+        let left =
+            |failure: &Failure| -> Vec<u64> { failure.changes.singles.left(failure.troubles).into_iter().collect() };
         let mut piece = left(&self.best).len();
         while piece > 0 && !self.is_over {
             let mut from = 0;
             loop {
                 let numbers = left(&self.best);
-                let Some(tried) = numbers.get(from..) else { break };
-                if tried.is_empty() || self.is_over {
+                if from >= numbers.len() || self.is_over {
                     break;
                 }
-                let mut changes = Changes::clone(&self.best.changes);
-                changes.spared.0.extend(&tried[..tried.len().min(piece)]);
+                let behind = numbers.len().min(from + piece);
+                let kept = numbers[..from].iter().chain(&numbers[behind..]).copied().collect();
+                let changes = Changes { singles: Singles::Only(kept), ..Changes::clone(&self.best.changes) };
                 if !self.keeps(changes) {
                     from += piece;
                 }
@@ -263,10 +186,14 @@ impl Shrinking<'_> {
     }
 }
 
-/// The smallest history that can be found in which the same check fails, and which is hardly longer than the shortest that
-/// was met: by a quarter of its steps at most. `live` lives through the history with these left
+/// How many steps a history may have beside the shortest, as long as that counts.
+const fn longest(shortest: u64) -> u64 {
+    shortest + shortest / LONGER
+}
+
+/// The smallest history that can be found in which the same check fails. `live` lives through the history with these left
 /// out of it, and nothing else. `goes_on` is asked before each try, with the smallest so far: whoever has waited long enough
-/// says no.
+/// says no. [`Failure::shrunk`] says whether anything more could be left out; after 1000 tries that stays open.
 ///
 /// ```
 /// use outrigger_simulation::{History, shrink};
@@ -283,52 +210,30 @@ pub fn shrink(
     mut live: impl FnMut(Changes) -> Result<Report, Failure>,
     mut goes_on: impl FnMut(&Failure) -> bool,
 ) -> Failure {
-    let shortest = failure.steps;
-    let mut shrinking = Shrinking { live: &mut live, best: failure, shortest, goes_on: &mut goes_on, is_over: false };
-    let left = |failure: &Failure| failure.changes.left(failure.troubles, failure.clients);
-    loop {
-        let before = left(&shrinking.best);
-        shrinking.leave_out_kinds();
-        shrinking.leave_out_clients();
-        shrinking.leave_out_troubles();
-        if shrinking.is_over || left(&shrinking.best) >= before {
-            let mut best = shrinking.best;
-            // No trouble of it has these numbers: they are of longer histories.
-            best.changes.spared.0.retain(|number| *number <= best.troubles);
-            return best;
-        }
-    }
+    let steps_max = longest(failure.steps);
+    let mut shrinking = Shrinking {
+        live: &mut live,
+        best: failure,
+        steps_max,
+        next_shortest: None,
+        tried: BTreeMap::new(),
+        goes_on: &mut goes_on,
+        is_over: false,
+    };
+    shrinking.leave_out_all();
+    let (tries, is_minimal) = (shrinking.tries(), !shrinking.is_over);
+    let mut best = shrinking.best;
+    best.changes.singles = best.changes.singles.shortest(best.troubles);
+    best.shrunk = (tries > 0).then_some(Shrunk { tries, is_minimal });
+    best
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::History;
-    use crate::check::Check;
+    use crate::check::{Check, Checks};
     use crate::plan::SECOND;
-
-    #[test]
-    fn numbers_are_written_as_ranges_and_read_again() {
-        let numbers: Numbers = "7,1-3,2,10".parse().unwrap();
-        assert_eq!(numbers.to_string(), "1-3,7,10");
-        assert_eq!(numbers.to_string().parse(), Ok(numbers));
-        assert!("3-1".parse::<Numbers>().unwrap_err().contains("\"3-1\""));
-        assert!("1,x".parse::<Numbers>().unwrap_err().contains("\"x\""));
-        assert!(Changes::parse("fog", None, "").unwrap_err().contains("no trouble is called \"fog\""));
-    }
-
-    #[test]
-    fn what_is_left_out_is_told() {
-        let told = |without: &str, clients, spared: &str| Changes::parse(without, clients, spared).unwrap().told(7);
-        assert_eq!(told("", None, ""), "");
-        let all = Trouble::ALL.map(|(_, name, ..)| name).join(",");
-        assert_eq!(Changes::parse(&all, None, "").unwrap().to_string(), "--without all");
-        assert_eq!(told("all", None, "9"), "24 of 24 kinds of trouble", "no trouble has the number 9");
-        assert_eq!(
-            told(&all.replace("loss,", "").replace("drift,", ""), Some(2), "1-3,6-9"),
-            "22 of 24 kinds of trouble (all but loss, drift), 5 of 7 single troubles, all clients but 2"
-        );
-    }
+    use crate::{Again, History};
 
     #[test]
     fn what_is_left_out_does_not_strike_and_the_rest_does() {
@@ -345,53 +250,100 @@ mod tests {
         );
     }
 
+    /// Whether the check of a failure fails too with these changes.
+    fn fails(history: &History, failure: &Failure, changes: Changes) -> bool {
+        history.clone().changed(changes).live().is_err_and(|other| other.violation.check == failure.violation.check)
+    }
+
+    /// All that has one kind of trouble, client or single trouble less than a failure.
+    fn with_one_less(failure: &Failure) -> Vec<Changes> {
+        let changes = || Changes::clone(&failure.changes);
+        let kinds = Trouble::ALL.into_iter().filter(|(trouble, ..)| !failure.changes.without.contains(trouble));
+        let kinds = kinds.map(|(trouble, ..)| {
+            let mut changes = changes();
+            changes.without.insert(trouble);
+            changes
+        });
+        let clients = (failure.clients > 1).then(|| Changes { clients: Some(failure.clients - 1), ..changes() });
+        let left = failure.changes.singles.left(failure.troubles);
+        let singles = left.iter().map(|trouble| {
+            let kept = left.iter().filter(|other| *other != trouble).copied().collect();
+            Changes { singles: Singles::Only(kept), ..changes() }
+        });
+        kinds.chain(clients).chain(singles).collect()
+    }
+
     /// A history goes wrong, as far as shrinking can tell, when any trouble strikes after some time.
     #[test]
     fn a_failure_is_shrunk_to_what_it_takes() {
-        let history = History::new(1).falling_over(3 * SECOND);
-        let failure = history.live().unwrap_err();
-        assert_eq!(failure.violation.check, Check::Health, "{failure}");
-        let mut tries = 0;
-        let live = |changes| history.clone().changed(changes).live();
-        let shrunk = shrink(failure, live, |_| {
-            tries += 1;
-            true
-        });
-        assert_eq!(shrunk.violation.check, Check::Health);
-        let left: Vec<u64> = (1..=shrunk.troubles).filter(|trouble| !shrunk.changes.spares(*trouble)).collect();
-        let is_shrunk = !left.is_empty() && (left.len() as u64) < shrunk.troubles;
-        assert!(is_shrunk && tries < 1_000, "{} troubles are left after {tries} tries: {shrunk}", left.len());
-        for trouble in left {
-            let mut changes = Changes::clone(&shrunk.changes);
-            changes.spared.0.insert(trouble);
-            let later = history.clone().changed(changes).live().map_or_else(|failure| failure.steps, |_| u64::MAX);
-            assert!(later > shrunk.steps * 5 / 4, "it goes wrong without trouble {trouble} as soon");
+        for seed in 1..=3 {
+            let history = History::new(seed).falling_over(3 * SECOND);
+            let failure = history.live().unwrap_err();
+            assert_eq!(failure.violation.check, Check::Health, "{failure}");
+            let shrunk = shrink(failure, |changes| history.clone().changed(changes).live(), |_| true);
+            assert_eq!(shrunk.violation.check, Check::Health);
+            let how = shrunk.shrunk.expect("it was shrunk");
+            assert!(how.is_minimal && (1..TRIES_MAX).contains(&how.tries), "{shrunk}");
+            let left = shrunk.changes.singles.left(shrunk.troubles).len() as u64;
+            assert!((1..=shrunk.troubles).contains(&left), "{left} troubles are left: {shrunk}");
+            for less in with_one_less(&shrunk) {
+                assert!(!fails(&history, &shrunk, less.clone()), "it takes no more than {less}: {shrunk}");
+            }
+            let again = history.changed(Changes::clone(&shrunk.changes)).live().unwrap_err();
+            assert_eq!(Failure { shrunk: shrunk.shrunk, ..again }, shrunk, "it can be replayed");
         }
-        let again = history.changed(Changes::clone(&shrunk.changes)).live().unwrap_err();
-        assert_eq!(again, shrunk, "it can be replayed");
     }
 
-    /// Without clocks adrift it fails in half of the steps, and without losses in four times as many, though in whatever
-    /// else is left out.
     #[test]
-    fn less_trouble_in_a_longer_history_is_not_smaller() {
+    fn the_line_that_replays_a_failure_says_what_was_checked() {
         let history = History::new(9).falling_over(3 * SECOND);
-        let failure = history.live().unwrap_err();
-        let (steps, mut shortest) = (failure.steps, failure.steps);
+        let replay = |checks: Checks| history.clone().checks(checks).live().unwrap_err().replay();
+        let all = "cargo run --release -p outrigger-simulation --bin simulate -- --seed 9";
+        assert_eq!(replay(Checks::ALL), all);
+        assert_eq!(replay("model,recovery".parse().unwrap()), format!("{all} --checks model,recovery"));
+        let changed = history.clone().changed(Changes::default().only("1-40").unwrap()).checks(Checks::LIGHT);
+        assert_eq!(changed.live().unwrap_err().replay(), format!("{all} --only 1-40 --checks light"));
+    }
+
+    /// It takes losses or clocks adrift, and one of four clients; with losses it is ten times as short.
+    #[test]
+    fn what_makes_a_history_longer_is_left_out_last() {
+        let history = History::new(9).falling_over(3 * SECOND);
+        let failure = Failure { clients: 4, troubles: 0, ..history.live().unwrap_err() };
         let live = |changes: Changes| {
-            let left_out = |trouble| u64::from(changes.without.contains(&trouble));
-            let steps = (steps << (2 * left_out(Trouble::Loss))) >> left_out(Trouble::Drift);
-            // A little longer for each kind: less than a quarter only for the first few.
-            let steps = steps + steps * changes.without.len() as u64 / 16;
-            shortest = shortest.min(steps);
-            Err(Failure { steps, changes: Box::new(changes), ..failure.clone() })
+            let is_there = |trouble| !changes.without.contains(&trouble);
+            let steps = match (is_there(Trouble::Loss), is_there(Trouble::Drift)) {
+                (false, false) => return Ok(History::new(9).live().unwrap()),
+                (false, true) => failure.steps * 10,
+                (true, _) => failure.steps,
+            };
+            let clients = changes.clients.unwrap_or(failure.clients);
+            // Each client that is left out makes it longer by half.
+            let steps = steps + (failure.clients - clients) * steps / 2;
+            Err(Failure { steps, clients, changes: Box::new(changes), ..failure.clone() })
         };
         let shrunk = shrink(failure.clone(), live, |_| true);
-        let kinds = &shrunk.changes.without;
-        assert!(kinds.contains(&Trouble::Drift) && !kinds.contains(&Trouble::Loss), "{shrunk}");
-        assert!(kinds.len() > 1 && shrunk.steps <= shortest * 5 / 4, "{} of {shortest} steps", shrunk.steps);
-        let beyond = Changes::clone(&shrunk.changes).beyond(shrunk.troubles);
-        assert_eq!(beyond, None, "numbers of troubles that it does not have");
+        let left: Vec<_> = Trouble::ALL.into_iter().filter(|it| !shrunk.changes.without.contains(&it.0)).collect();
+        assert!(matches!(left[..], [(Trouble::Loss, ..)]), "{shrunk}");
+        assert_eq!((shrunk.clients, shrunk.steps), (1, failure.steps * 5 / 2), "{shrunk}");
+        assert!(shrunk.to_string().contains("\nno kind, client or single trouble more can be left out ("), "{shrunk}");
+    }
+
+    #[test]
+    fn looking_for_less_ends_after_so_many_tries_and_says_so() {
+        let history = History::new(9).falling_over(3 * SECOND);
+        let failure = Failure { troubles: 5000, ..history.live().unwrap_err() };
+        let sound = History::new(9).changed(Changes::parse("all", Some(1), "").unwrap()).live().unwrap();
+        let mut lived = 0;
+        let live = |_| {
+            lived += 1;
+            Ok(sound.clone())
+        };
+        let shrunk = shrink(failure.clone(), live, |_| true);
+        assert_eq!(shrunk.shrunk, Some(Shrunk { tries: TRIES_MAX, is_minimal: false }));
+        assert_eq!((lived, &shrunk.changes), (TRIES_MAX, &failure.changes));
+        let said = "\nsome of the rest may not be needed either: looking for less ended after 1000 histories, which is the limit\n";
+        assert!(shrunk.to_string().contains(said), "{shrunk}");
     }
 
     #[test]
@@ -406,5 +358,11 @@ mod tests {
         });
         assert_eq!(shrunk.violation.check, failure.violation.check);
         assert!(left < 0, "it was asked");
+        assert!(shrunk.to_string().contains("looking for less ended after 3 histories\n"), "{shrunk}");
+        // In a user's test it is the time that ends it.
+        let again = Again { command: Some("cargo test".to_owned()), ..*shrunk.again.clone() };
+        let of_a_user = Failure { again: Box::new(again), ..shrunk };
+        let said = "after 3 histories; OUTRIGGER_SHRINK_SECONDS=120 gives it more time\nreplay it with: cargo test\n";
+        assert!(of_a_user.to_string().contains(said), "{of_a_user}");
     }
 }

@@ -44,11 +44,11 @@ use subject::Maker;
 /// What is checked, and what a failure looks like, is on the front page of this [crate](crate). If nothing goes wrong, a line
 /// says what was lived through; `cargo test -- --nocapture` shows it.
 ///
-/// A history that goes wrong is shrunk: for 20 s, or as long as [`Seeds::shrink_for`] says, a smaller one is looked for in
-/// which the same check fails, without kinds of trouble, clients and single troubles that it does not take. For that
-/// `describe` is called again for each try, and must say the same each time. The failure names what could be left out, and
-/// the line that replays what is left. `OUTRIGGER_DIAGRAM=FILE.svg` before that line draws it; [`Seeds::from_env`] has all
-/// variables.
+/// A history that goes wrong is shrunk: for 20 s, or as long as [`Seeds::shrink_for`] says, and 1000 tries at most, a smaller
+/// one is looked for in which the same check fails, until no kind of trouble, client or single trouble more can be left out.
+/// For that `describe` is called again for each try, and must say the same each time. The failure names what could be left
+/// out, says whether that is all, and names the line that replays what is left. `OUTRIGGER_DIAGRAM=FILE.svg` before that line
+/// draws it; [`Seeds::from_env`] has all variables.
 ///
 /// # Panics
 /// With the [`Failure`] of the first seed in which something goes wrong, shrunk, and when `describe` names no clients.

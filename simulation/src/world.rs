@@ -14,7 +14,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
-use crate::Failure;
 use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
@@ -32,6 +31,7 @@ use crate::shrink::Changes;
 use crate::trace::Trace;
 use crate::user::Subject;
 use crate::workload::{Wish, Workload};
+use crate::{Again, Failure};
 
 mod faults;
 mod happening;
@@ -195,7 +195,8 @@ impl World {
             clients: self.plan.clients,
             troubles: self.troubles,
             changes: Box::new(self.changes.clone()),
-            replayed_by: None,
+            shrunk: None,
+            again: Box::new(Again { checks: self.checks, command: None }),
         }
     }
 

@@ -122,6 +122,11 @@ fn what_does_not_go_together_is_refused_with_what_to_do_instead() {
         ("--seeds 2 --spare 1-3", "which numbers its own: say which with --seed N"),
         ("--mutant vote_twice --spare 1-3", "say which with --seed N"),
         ("--costs --spare 1-3", "leave --spare out"),
+        ("--seeds 2 --only 1-3", "which numbers its own: say which with --seed N"),
+        ("--mutant vote_twice --only 1-3", "say which with --seed N"),
+        ("--costs --only none", "leave --only out"),
+        ("--seed 3 --only 1 --spare 2", "cannot be used with"),
+        ("--seed 3 --only some", "\"some\" is neither a number nor a range"),
         ("--costs --json q.json", "leave --json out"),
         ("--costs --checks light", "leave --checks out"),
         ("--mutant vote_twice --json q.json", "leave it out where mutants are tried"),
@@ -180,6 +185,11 @@ fn a_trouble_that_never_comes_cannot_be_spared() {
     let said = told("1,998-999");
     assert!(said.contains("simulate: --spare 998-999 spares nothing: the last trouble of this history has "), "{said}");
     assert!(!told("1").contains("spares nothing"));
+    let only = |numbers: &str| text(&simulate(&["--seed", "9", "--trace", "--only", numbers]).stderr);
+    assert!(
+        only("1,998-999").contains("simulate: --only 998-999 keeps nothing: the last trouble of this history has ")
+    );
+    assert!(!only("1").contains("keeps nothing") && !only("none").contains("keeps nothing"));
 }
 
 /// A directory of this process's own for a test.

@@ -334,15 +334,16 @@ fn the_verdict_names_what_got_stuck_and_draws_it() {
     let violation = rejected(&lines);
     assert_eq!(violation.prefix.iter().map(|id| id.index()).collect::<Vec<_>>(), [0, 2, 3, 4, 6]);
     let expected = "\
-not linearizable: on key 'x', no order of operations explains the answer of #5
-     1st  #0      client 0   Put { key: 'x', value: 1 } = Written { revision: None }    ├───┤
-     2nd  #2      client 2   Get { key: 'x' } = Got { value: Some(1), revision: None }        ├─┤
-     3rd  #3      client 3   Put { key: 'x', value: 2 } = Written { revision: None }              ├───┤
-     4th  #4      client 4   Get { key: 'x' } = Got { value: Some(2), revision: None }              ├───┤
-     5th  #6      client 6   Put { key: 'x', value: 4 } = Written { revision: None }                      ├───┤
-   stuck  #5      client 5   Get { key: 'x' } = Got { value: Some(1), revision: None }                    ├─┤
-    left  #1      client 1   Put { key: 'x', value: 3 } = ?                               ├──────────────────────
-the longest order has 5 operations and ends in Register { value: Some(4), revision: After(0) }";
+not linearizable: no order of the operations on key 'x' explains what client 5 was told
+by #5, get 'x': 1
+     1st  #0      client 0   put 1 into 'x': done  ├───┤
+     2nd  #2      client 2   get 'x': 1                  ├─┤
+     3rd  #3      client 3   put 2 into 'x': done            ├───┤
+     4th  #4      client 4   get 'x': 2                        ├───┤
+     5th  #6      client 6   put 4 into 'x': done                    ├───┤
+   stuck  #5      client 5   get 'x': 1                              ├─┤
+    left  #1      client 1   put 3 into 'x': ?       ├──────────────────────
+the longest order before #5 has 5 operations, and leaves 4 in 'x'; others that come as far leave 3, or 2";
     assert_eq!(violation.to_string(), expected, "\n{violation}");
 }
 

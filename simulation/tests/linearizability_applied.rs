@@ -140,9 +140,9 @@ fn a_wrong_answer_is_found() {
     let mut story = story();
     let operation = story.get((41, 50), Some(1), 8);
     let Err(violation) = story.check() else { panic!("a value that was overwritten") };
-    let text =
-        format!("{operation} at index 8 says Get {{ key: 'x' }} = Got {{ value: Some(1), revision: None }}, and");
-    assert!(violation.to_string().starts_with(&text), "{violation}");
+    let text = "get 'x': 1, and at its place, index 8, there was ";
+    let begins = violation.to_string().starts_with("client ");
+    assert!(begins && violation.to_string().contains(&format!(" was told by {operation}, {text}")), "{violation}");
     assert!(matches!(violation, AppliedViolation::Answer { index: 8, .. }), "{violation}");
 }
 

@@ -103,3 +103,96 @@ fn the_names_are_printed_one_a_line_and_an_unknown_one_is_refused() {
     let (succeeds, said) = simulate(&["--mutant", "no_such_mutant"]);
     assert!(!succeeds && said.contains("no mutant is called no_such_mutant"), "{said}");
 }
+
+/// What only a build of mutants can show: `.ci/run` runs this there.
+#[cfg(outrigger_mutants)]
+mod found {
+    use outrigger_simulation::mutants::{choose, find};
+    use outrigger_simulation::{Changes, Failure, History, shrink};
+
+    use super::{BTreeMap, BTreeSet, simulate};
+
+    /// Mutants and the seeds that find them, with what is said of checks: some of these histories take several troubles.
+    const FOUND: [(&str, u64, &str); 5] = [
+        ("vote_twice", 19, "light"),
+        ("read_before_own_entry", 2, "all"),
+        ("hint_counts_as_match", 1, "recovery"),
+        ("log_tail_not_written_again", 18, "recovery,linearizability"),
+        ("read_from_anywhere", 1, "linearizability"),
+    ];
+
+    /// The flags of the line that replays a failure.
+    fn flags(replay: &str) -> BTreeMap<String, String> {
+        let words: Vec<_> = replay.split_once(" -- ").expect("flags").1.split(' ').collect();
+        words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
+    }
+
+    /// The history that these flags mean.
+    fn history(flags: &BTreeMap<String, String>) -> History {
+        let said = |flag: &str| flags.get(flag).map(String::as_str);
+        let clients = said("--clients").map(|clients| clients.parse().unwrap());
+        let changes =
+            Changes::parse(said("--without").unwrap_or_default(), clients, said("--spare").unwrap_or_default());
+        let changes = said("--only").map_or(changes.clone(), |only| changes.unwrap().only(only)).unwrap();
+        let checks = said("--checks").unwrap_or("all").parse().unwrap();
+        History::new(said("--seed").unwrap().parse().unwrap()).checks(checks).changed(changes)
+    }
+
+    /// The flags of every history that has one kind of trouble, client or single trouble less.
+    fn with_one_less(flags: &BTreeMap<String, String>, failure: &Failure) -> Vec<BTreeMap<String, String>> {
+        let with = |flag: &str, words: String| {
+            let mut flags = flags.clone();
+            flags.insert(flag.to_owned(), words);
+            flags
+        };
+        let without = flags.get("--without").map_or("", String::as_str);
+        let out: BTreeSet<&str> = without.split(',').collect();
+        let kinds = Changes::kinds().filter(|(kind, _)| without != "all" && !out.contains(kind));
+        let kinds = kinds.map(|(kind, _)| with("--without", format!("{without},{kind}")));
+        let clients = (failure.clients > 1).then(|| with("--clients", (failure.clients - 1).to_string()));
+        let numbers = |flag: &str| -> Option<BTreeSet<u64>> {
+            let runs = flags.get(flag)?.split(',').filter(|run| *run != "none");
+            let ends = runs.map(|run| run.split_once('-').unwrap_or((run, run)));
+            Some(ends.flat_map(|(first, last)| first.parse::<u64>().unwrap()..=last.parse().unwrap()).collect())
+        };
+        let spared = numbers("--spare").unwrap_or_default();
+        let left =
+            numbers("--only").unwrap_or_else(|| (1..=failure.troubles).filter(|it| !spared.contains(it)).collect());
+        let singles = left.iter().map(|trouble| {
+            let others: Vec<_> = left.iter().filter(|other| *other != trouble).map(u64::to_string).collect();
+            let mut flags = with("--only", if others.is_empty() { "none".to_owned() } else { others.join(",") });
+            flags.remove("--spare");
+            flags
+        });
+        kinds.chain(clients).chain(singles).collect()
+    }
+
+    #[test]
+    fn a_mutant_that_is_found_is_replayed_and_takes_all_that_is_left() {
+        let mut singles = 0;
+        for (name, seed, checks) in FOUND {
+            choose(find(name).unwrap());
+            let first = History::new(seed).checks(checks.parse().unwrap());
+            let failure = first.live().expect_err(name);
+            let shrunk = shrink(failure, |changes| first.clone().changed(changes).live(), |_| true);
+            assert!(shrunk.shrunk.is_some_and(|shrunk| shrunk.is_minimal), "{shrunk}");
+            let flags = flags(&shrunk.replay());
+            assert_eq!(flags.get("--mutant").map(String::as_str), Some(name));
+            assert_eq!(flags.get("--checks").map_or("all", String::as_str), checks);
+            let mut again = history(&flags).live().expect_err("it can be replayed");
+            again.shrunk = shrunk.shrunk;
+            assert_eq!(again, shrunk, "the same check, at the same step");
+            for less in with_one_less(&flags, &shrunk) {
+                singles += usize::from(less.contains_key("--only"));
+                let lived = history(&less).live();
+                assert!(!lived.is_err_and(|it| it.violation.check == shrunk.violation.check), "{less:?}: {shrunk}");
+            }
+            // The binary takes the line as it is.
+            let arguments: Vec<_> = flags.iter().flat_map(|(flag, words)| [flag.as_str(), words]).collect();
+            let (succeeds, said) = simulate(&[&arguments[..], &["--no-shrink"]].concat());
+            let said_first = shrunk.to_string().split("left out").next().unwrap().to_owned();
+            assert!(!succeeds && said.starts_with(&said_first), "{arguments:?}: {said}\n{shrunk}");
+        }
+        assert!(singles > FOUND.len(), "several of them take single troubles");
+    }
+}

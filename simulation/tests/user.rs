@@ -232,7 +232,7 @@ impl StateMachine for FirstKey {
 fn an_answer_in_hash_order_is_found() {
     is_found::<FirstKey>(
         Check::Determinism,
-        &["answers the command at ", "Some(\"key-", "apply must be deterministic"],
+        &["answers the command at index ", "Some(\"key-", "apply must be deterministic"],
     );
 }
 
@@ -300,7 +300,7 @@ impl StateMachine for Lottery {
 
 #[test]
 fn a_random_number_in_apply_is_found() {
-    is_found::<Lottery>(Check::Determinism, &["answers the command at ", "no random number"]);
+    is_found::<Lottery>(Check::Determinism, &["answers the command at index ", "no random number"]);
 }
 
 /// Counts in a field that no snapshot holds.
@@ -487,7 +487,7 @@ impl StateMachine for Touchy {
 fn a_panic_in_apply_is_reported_with_its_command() {
     is_found::<Touchy>(
         Check::Apply,
-        &["apply panics on the command at ", "Delete(\"key-", "there is no key-", "every node"],
+        &["apply panics on the command at index ", "Delete(\"key-", "there is no key-", "every node"],
     );
 }
 
@@ -566,7 +566,7 @@ fn run_the_test_before(variables: &[(&str, &str)]) -> String {
     let test = "does_nothing_unless_the_next_test_runs_it";
     let mut child = Process::new(std::env::current_exe().unwrap());
     child.args([test, "--exact", "--nocapture"]);
-    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "DIAGRAM", "SHRINK_SECONDS"] {
+    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "ONLY", "DIAGRAM", "SHRINK_SECONDS"] {
         child.env_remove(format!("OUTRIGGER_{variable}"));
     }
     let output = child.env(BREAK, "1").envs(variables.iter().copied()).output().unwrap();
@@ -574,15 +574,21 @@ fn run_the_test_before(variables: &[(&str, &str)]) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// How a failure begins to say that all that is left of it is needed.
+const MINIMAL: &str = "no kind, client or single trouble more can be left out (";
+
 #[test]
 fn the_line_that_a_failing_test_prints_replays_it() {
     let first = run_the_test_before(&[("OUTRIGGER_SEEDS", "40"), ("OUTRIGGER_SHRINK_SECONDS", "600")]);
     let said = |output: &str| {
         let from = output.rfind("\nseed ").unwrap_or_else(|| panic!("no failure in {output}"));
         let to = output[from..].find("\ndraw it").expect("how to draw it") + from;
-        output[from..to].to_owned()
+        let lines = output[from..to].split('\n').filter(|line| !line.starts_with(MINIMAL));
+        lines.collect::<Vec<_>>().join("\n")
     };
     let failure = said(&first);
+    // Only who has looked for less knows.
+    assert!(first.contains(&format!("\n{MINIMAL}")), "{first}");
     let line = failure.split_once("replay it with: ").expect("the line that replays it").1;
     let (variables, command) = line.split_once("cargo ").expect("a command of cargo");
     let wanted =
@@ -646,6 +652,7 @@ fn a_failure_is_shrunk_to_what_it_takes_and_drawn() {
     let left_out = said.split_once("\nleft out of its history: ").expect("what was left out").1;
     let clients = format!("single troubles, all clients but {}\n", failure.clients);
     assert!(left_out.contains(" of 24 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
+    assert!(left_out.contains(&format!("\n{MINIMAL}")), "{said}");
 
     assert!(
         drawn_first.contains(&format!("seed {seed}")) && !drawn_first.contains("without"),
@@ -653,12 +660,16 @@ fn a_failure_is_shrunk_to_what_it_takes_and_drawn() {
         &drawn_first[..2000]
     );
     assert!(
-        drawn.contains("kinds of trouble, without ") && drawn.contains("Determinism is violated"),
+        drawn.contains("kinds of trouble, with")
+            && drawn.contains(" single trouble")
+            && drawn.contains("Determinism is violated"),
         "{}",
         &drawn[..2000]
     );
     let again = run_what_two_restarts_break(Seeds::one(seed).changed((*failure.changes).clone()));
-    assert_eq!(again.unwrap_err(), failure, "it can be replayed");
+    let mut again = again.unwrap_err();
+    again.shrunk = failure.shrunk;
+    assert_eq!(again, failure, "it can be replayed");
 }
 
 #[test]
@@ -674,7 +685,7 @@ fn a_smaller_history_that_does_not_fail_again_is_not_told_of() {
     let (lived, is_made) = (Rc::clone(&histories), Rc::clone(&made));
     let make = move || {
         made.set(made.get() + 1);
-        Reborn(made.get() > 1 && lived.get() <= 5)
+        Reborn(made.get() > 1 && lived.get() <= 3)
     };
     let file = file_of("luck");
     let seeds = Seeds::range(1..2).shrink_for(Duration::from_secs(600)).drawn_into(&file);
@@ -686,7 +697,7 @@ fn a_smaller_history_that_does_not_fail_again_is_not_told_of() {
     let drawn = std::fs::read_to_string(&file).unwrap();
     std::fs::remove_file(&file).unwrap();
     let failure = failure.unwrap_err();
-    assert!(histories.get() > 5, "it was tried");
+    assert!(histories.get() > 3, "it was tried");
     assert_eq!((failure.changes.to_string().as_str(), failure.clients), ("", 4), "{failure}");
     assert!(!drawn.contains("is violated"), "nothing is: it went well when it was drawn");
 }
@@ -713,7 +724,7 @@ fn who_does_not_ask_the_environment_is_told_so() {
 fn run_the_good_machine(variable: &str, value: &str) -> String {
     let mut child = Process::new(std::env::current_exe().unwrap());
     child.args(["store_survives_everything", "--exact", "--nocapture"]);
-    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "DIAGRAM"] {
+    for variable in ["SEED", "SEEDS", "WITHOUT", "CLIENTS", "SPARE", "ONLY", "DIAGRAM"] {
         child.env_remove(format!("OUTRIGGER_{variable}"));
     }
     String::from_utf8(child.env(variable, value).output().unwrap().stdout).unwrap()

@@ -70,6 +70,9 @@ struct Arguments {
     /// Leave single troubles out, by their numbers, such as 1-3,7: the line that replays a shrunk failure has them
     #[arg(long, value_name = "NUMBERS", default_value = "", hide_default_value = true)]
     spare: String,
+    /// Leave all single troubles out but these, or `none`: that line has what is shorter
+    #[arg(long, value_name = "NUMBERS", conflicts_with = "spare")]
+    only: Option<String>,
     /// Show histories that go wrong as they are: do not look for smaller ones
     #[arg(long)]
     no_shrink: bool,
@@ -99,8 +102,8 @@ struct Arguments {
     costs: bool,
     /// Print the names of all mutants, one a line; on a terminal, with what each of them breaks
     #[arg(long, conflicts_with_all = [
-        "seeds", "start_seed", "seed", "without", "clients", "spare", "no_shrink", "trace", "diagram", "checks", "json",
-        "jobs", "mutant", "mutants", "costs",
+        "seeds", "start_seed", "seed", "without", "clients", "spare", "only", "no_shrink", "trace", "diagram", "checks",
+        "json", "jobs", "mutant", "mutants", "costs",
     ])]
     list_mutants: bool,
     /// With --list-mutants: print what each of them breaks, wherever the list goes

@@ -52,6 +52,21 @@ impl FromStr for Checks {
     }
 }
 
+/// As [`Checks::from_str`] reads it.
+impl fmt::Display for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ALL => f.write_str("all"),
+            Self::LIGHT => f.write_str("light"),
+            some => {
+                let names: Vec<_> =
+                    Self::EACH.iter().filter(|(_, each)| some.and(*each) == some).map(|it| it.0).collect();
+                f.write_str(&names.join(","))
+            }
+        }
+    }
+}
+
 /// A name that no check has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownCheck(String);
@@ -74,6 +89,9 @@ mod tests {
         assert_eq!("all".parse(), Ok(Checks::ALL));
         assert_eq!("light".parse(), Ok(Checks::LIGHT));
         assert_eq!("model, recovery".parse(), Ok(Checks { linearizability: false, ..Checks::ALL }));
+        for said in ["all", "light", "model", "model,recovery", "recovery,linearizability"] {
+            assert_eq!(said.parse::<Checks>().map(|checks| checks.to_string()).as_deref(), Ok(said));
+        }
         let refused = "model,speed".parse::<Checks>().unwrap_err().to_string();
         assert_eq!(refused, "no check is called \"speed\"; say all, light, or some of model,recovery,linearizability");
     }

@@ -9,6 +9,7 @@ use super::{Check, Violation};
 use crate::linearizability::key_value::{KeyValue, Operation, Outcome};
 use crate::linearizability::{History, Limits, OperationId, Verdict, check, check_applied};
 use crate::machine::{Answer, Write};
+use crate::words;
 use crate::workload::Wish;
 
 /// So many steps for each register: a history of a simulation takes some thousand.
@@ -18,6 +19,8 @@ const STEPS_MAX: u64 = 1_000_000;
 #[derive(Debug, Default)]
 pub(crate) struct ClientHistory {
     history: History<Operation<u64, u64>, Outcome<u64>>,
+    /// The request of each operation: what the trace knows it by.
+    requests: Vec<Token>,
     /// The operations of each wish that is not settled, in order.
     open: BTreeMap<Token, Vec<OperationId>>,
     /// The write of each value.
@@ -35,6 +38,7 @@ impl ClientHistory {
             Wish::Read(key) => vec![self.history.call(client, now, Operation::Get { key: *key })],
             Wish::Write(writes) => writes.iter().map(|write| self.write(client, *write, now)).collect(),
         };
+        self.requests.extend(operations.iter().map(|_| token));
         self.open.insert(token, operations);
     }
 
@@ -71,16 +75,55 @@ impl ClientHistory {
     /// Checks all of it along the log and, if it is to be searched, by the answers alone. Answers whether the search came to
     /// its end.
     pub(crate) fn check(&self, searches: bool) -> Result<bool, Violation> {
-        let violated = |reason| Violation { check: Check::Linearizability, reason };
+        let violated = |reason: String, operations: &[OperationId]| {
+            let named = operations.iter().map(|id| format!("{id} is {} in the trace", self.request(*id)));
+            let reason = [reason].into_iter().chain(named).collect::<Vec<_>>().join("\n");
+            Violation { check: Check::Linearizability, reason }
+        };
         check_applied(&KeyValue::new(), &self.history, &self.applied, &self.reads)
-            .map_err(|violation| violated(violation.to_string()))?;
+            .map_err(|violation| violated(violation.to_string(), &violation.operations()))?;
         if !searches {
             return Ok(false);
         }
         match check(&KeyValue::new(), &self.history, Limits::steps(STEPS_MAX)) {
             Verdict::Linearizable { .. } => Ok(true),
             Verdict::Undecided(_) => Ok(false),
-            Verdict::Violated(violation) => Err(violated(violation.to_string())),
+            Verdict::Violated(violation) => Err(violated(violation.to_string(), &[violation.stuck])),
         }
+    }
+
+    fn request(&self, operation: OperationId) -> String {
+        words::request(self.requests.get(operation.index()).copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::LogId;
+
+    use super::*;
+    use crate::words::is_plain;
+
+    /// What is said of a client's read of register 4 that was answered with another value than was written there.
+    fn said_of_a_wrong_read() -> String {
+        let mut history = ClientHistory::default();
+        let write = Write { key: 4, value: 70 };
+        history.called(1, Token(35), &Wish::Write(vec![write]), 10);
+        history.answered(Token(35), &Answer::Written(LogId::new(2, 9)), 20);
+        history.committed(write, LogIndex(9));
+        history.called(2, Token(36), &Wish::Read(4), 30);
+        history.answered(Token(36), &Answer::Read(LogIndex(9), None), 40);
+        history.check(false).expect_err("a read that misses what was written").reason
+    }
+
+    #[test]
+    fn what_a_client_was_told_is_said_in_words_that_lead_to_the_trace() {
+        let said = said_of_a_wrong_read();
+        assert_eq!(
+            said,
+            "client 2 was told by #1, get 4: nothing, and at its place, index 9, there was 70 of revision 9\n\
+             #1 is request #36 in the trace"
+        );
+        assert!(is_plain(&said), "{said}");
     }
 }

@@ -72,13 +72,31 @@ pub enum AppliedViolation {
     Answer {
         /// The operation.
         operation: OperationId,
+        /// Whose it is.
+        client: u64,
         /// Its place in the log.
         index: u64,
-        /// What it is and how it was answered, as their `Debug` shows them.
+        /// What it is and how it was answered, in [words](Specification::operation_text).
         said: String,
-        /// The state before it, as its `Debug` shows it.
+        /// The state before it, in [words](Specification::state_text).
         state: String,
     },
+}
+
+impl AppliedViolation {
+    /// The operations that it is about.
+    #[must_use]
+    pub fn operations(&self) -> Vec<OperationId> {
+        match *self {
+            Self::NeverCalled { operation, .. }
+            | Self::OutOfOrder { operation, .. }
+            | Self::Twice { operation, .. }
+            | Self::Refused { operation, .. }
+            | Self::Lost { operation }
+            | Self::Answer { operation, .. } => vec![operation],
+            Self::RealTime { first, second, .. } => vec![first, second],
+        }
+    }
 }
 
 impl fmt::Display for AppliedViolation {
@@ -100,8 +118,11 @@ impl fmt::Display for AppliedViolation {
                 "{first} comes before {second} in the log, and was called at {called}, after {second} had returned at \
                  {returned}"
             ),
-            Self::Answer { operation, index, said, state } => {
-                write!(f, "{operation} at index {index} says {said}, and the state there is {state}")
+            Self::Answer { operation, client, index, said, state } => {
+                write!(
+                    f,
+                    "client {client} was told by {operation}, {said}, and at its place, index {index}, there was {state}"
+                )
             }
         }
     }
@@ -228,9 +249,9 @@ impl<'a, S: Specification> Replay<'a, S> {
             // An effect that the state does not allow is none.
             None if invocation.outcome().is_none() => {}
             None => {
-                let answer = invocation.outcome().map_or_else(|| "?".to_owned(), |outcome| format!("{outcome:?}"));
-                let said = format!("{:?} = {answer}", invocation.operation);
-                return Err(AppliedViolation::Answer { operation, index, said, state: format!("{state:?}") });
+                let said = self.specification.operation_text(&invocation.operation, invocation.outcome());
+                let (client, state) = (invocation.client, self.specification.state_text(state));
+                return Err(AppliedViolation::Answer { operation, client, index, said, state });
             }
         }
         Ok(())

@@ -245,6 +245,57 @@ impl<K: Clone + Ord + Debug, V: Clone + Eq + Hash + Debug> Specification for Key
             Operation::Delete { .. } | Operation::Cas { .. } => Effect::Depends,
         }
     }
+
+    /// ```
+    /// use outrigger_simulation::linearizability::Specification;
+    /// use outrigger_simulation::linearizability::key_value::{KeyValue, Operation, Outcome};
+    ///
+    /// let (get, got) = (Operation::Get { key: 4 }, Outcome::Got { value: Some(7), revision: Some(12) });
+    /// assert_eq!(KeyValue::new().operation_text(&get, Some(&got)), "get 4: 7 of revision 12");
+    /// let put = Operation::Put { key: 4, value: 8 };
+    /// assert_eq!(KeyValue::new().operation_text(&put, None), "put 8 into 4: ?");
+    /// ```
+    fn operation_text(&self, operation: &Operation<K, V>, outcome: Option<&Outcome<V>>) -> String {
+        let asked = match operation {
+            Operation::Get { key } => format!("get {key:?}"),
+            Operation::Put { key, value } => format!("put {value:?} into {key:?}"),
+            Operation::Delete { key } => format!("delete {key:?}"),
+            Operation::Cas { key, expect, value } => {
+                let expected = match expect {
+                    Expect::Absent => "nothing is there".to_owned(),
+                    Expect::Value(value) => format!("{value:?} is there"),
+                    Expect::Revision(revision) => format!("revision {revision} is there"),
+                };
+                format!("put {value:?} into {key:?} if {expected}")
+            }
+        };
+        let of = |revision: &Option<u64>| revision.map(|it| format!(" of revision {it}")).unwrap_or_default();
+        let told = match outcome {
+            None => "?".to_owned(),
+            Some(Outcome::Got { value: None, .. }) => "nothing".to_owned(),
+            Some(Outcome::Got { value: Some(value), revision }) => format!("{value:?}{}", of(revision)),
+            Some(Outcome::Written { revision: None }) => "done".to_owned(),
+            Some(Outcome::Written { revision: Some(revision) }) => format!("done, as revision {revision}"),
+            Some(Outcome::Deleted { existed: true, revision }) => {
+                format!(
+                    "something was there{}",
+                    revision.map(|it| format!(", gone as revision {it}")).unwrap_or_default()
+                )
+            }
+            Some(Outcome::Deleted { existed: false, .. }) => "nothing was there".to_owned(),
+            Some(Outcome::Mismatch) => "something else is there".to_owned(),
+        };
+        format!("{asked}: {told}")
+    }
+
+    fn state_text(&self, Register { value, revision }: &Register<V>) -> String {
+        let Some(value) = value else { return "nothing".to_owned() };
+        match revision {
+            Revision::Known(revision) => format!("{value:?} of revision {revision}"),
+            Revision::After(0) => format!("{value:?}"),
+            Revision::After(floor) => format!("{value:?} of a revision above {floor}"),
+        }
+    }
 }
 
 /// Where nothing was, nothing changes.

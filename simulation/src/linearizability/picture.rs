@@ -1,10 +1,10 @@
 //! Operations drawn as intervals, for people.
 //!
 //! ```text
-//!     1st  #0  client 1  Put { key: 'x', value: 1 } = Written   ├─┤
-//!     2nd  #2  client 3  Get { key: 'x' } = Got 1                   ├─┤
-//!   stuck  #3  client 3  Get { key: 'x' } = Got 2                       ├─┤
-//!    left  #1  client 2  Put { key: 'x', value: 3 } = ?           ├──────────
+//!     1st  #0  client 1  put 1 into 'x': done   ├─┤
+//!     2nd  #2  client 3  get 'x': 1                 ├─┤
+//!   stuck  #3  client 3  get 'x': 2                     ├─┤
+//!    left  #1  client 2  put 3 into 'x': ?        ├──────────
 //! ```
 //!
 //! The columns are the times at which anything shown happens, not to scale.

@@ -32,6 +32,9 @@ const SHOWN_PLACED: usize = 8;
 /// How many operations that are not placed a picture shows, besides the one that is stuck.
 const SHOWN_LEFT: usize = 12;
 
+/// How many of the states in which an operation gets stuck are told.
+const STATES_MAX: usize = 8;
+
 /// How a search ends.
 pub(super) enum Outlook {
     /// This order explains every answer.
@@ -78,9 +81,10 @@ struct Cursor {
 }
 
 /// The order that got furthest: past the most returns, and then with the most answers explained.
-#[derive(Default)]
-struct Furthest {
+struct Furthest<T> {
     barrier: Place,
+    /// What such an order can lead to, this one and others that get past as many returns; no more than are told.
+    states: Vec<T>,
     explained: usize,
     order: Vec<usize>,
     /// How many operations at the start of `order` are also those that are placed now.
@@ -105,7 +109,7 @@ pub(super) struct Search<'a, S: Specification> {
     /// How many answered operations there are, and how many of them are not placed.
     total: usize,
     left: usize,
-    furthest: Furthest,
+    furthest: Furthest<S::State>,
     steps: u64,
 }
 
@@ -150,7 +154,13 @@ impl<'a, S: Specification> Search<'a, S> {
             placed: Vec::new(),
             total,
             left: total,
-            furthest: Furthest::default(),
+            furthest: Furthest {
+                barrier: Place::default(),
+                states: Vec::new(),
+                explained: 0,
+                order: Vec::new(),
+                shared: 0,
+            },
             steps: 0,
         }
     }
@@ -255,6 +265,13 @@ impl<'a, S: Specification> Search<'a, S> {
     fn note_dead_end(&mut self, barrier: Place) {
         let explained = self.total - self.left;
         let furthest = &mut self.furthest;
+        if barrier > furthest.barrier {
+            furthest.states.clear();
+        }
+        let is_new = barrier >= furthest.barrier && furthest.states.len() < STATES_MAX;
+        if is_new && !furthest.states.contains(&self.state) {
+            furthest.states.push(self.state.clone());
+        }
         if (barrier, explained) <= (furthest.barrier, furthest.explained) {
             return;
         }
@@ -269,15 +286,25 @@ impl<'a, S: Specification> Search<'a, S> {
             panic!("the search of key {key} is not stuck");
         };
         let order = &self.furthest.order;
-        let state = order.iter().fold(self.initial.clone(), |state, number| {
+        let end = order.iter().fold(self.initial.clone(), |state, number| {
             let Candidate { id, operation, outcome, .. } = self.candidates[*number];
             let next = self.specification.step(&state, operation, outcome);
             next.unwrap_or_else(|| panic!("the specification changed its mind on {id} in state {state:?}"))
         });
+        let text = |state: &S::State| self.specification.state_text(state);
+        let others = self.furthest.states.iter().filter(|state| **state != end).map(text).collect();
         let prefix: Vec<OperationId> = order.iter().map(|number| self.candidates[*number].id).collect();
         let stuck = self.candidates[stuck].id;
         let picture = self.picture(stuck, &prefix).to_string();
-        Violation { key, stuck, prefix, state: format!("{state:?}"), picture }
+        let invocation = self.history.known(stuck);
+        let (client, said) = (invocation.client, self.says(stuck));
+        Violation { key, stuck, client, said, prefix, state: text(&end), others, picture }
+    }
+
+    /// An operation and how it was answered.
+    fn says(&self, id: OperationId) -> String {
+        let invocation = self.history.known(id);
+        self.specification.operation_text(&invocation.operation, invocation.outcome())
     }
 
     /// The end of the longest order, the operation that is stuck, and all else that was under way.
@@ -298,12 +325,11 @@ impl<'a, S: Specification> Search<'a, S> {
 
     fn row(&self, id: OperationId, rank: Rank) -> Row {
         let invocation = self.history.known(id);
-        let answer = invocation.outcome().map_or_else(|| "?".to_owned(), |outcome| format!("{outcome:?}"));
         Row {
             rank,
             id,
             client: invocation.client,
-            says: format!("{:?} = {answer}", invocation.operation),
+            says: self.says(id),
             called: invocation.called,
             returned: invocation.outcome().map(|_| invocation.returned()),
         }

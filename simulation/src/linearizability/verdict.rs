@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::OperationId;
+use crate::count::counted;
 
 /// How many steps pass between two questions to the caller.
 const STEPS_PER_QUESTION: u64 = 1024;
@@ -129,20 +130,35 @@ pub struct Violation {
     pub key: String,
     /// The operation that no order gets past: of all answers that stopped an order, the one that arrived last.
     pub stuck: OperationId,
+    /// Whose it is.
+    pub client: u64,
+    /// What it is and how it was answered, in [words](super::Specification::operation_text).
+    pub said: String,
     /// The longest order up to the answer of [`stuck`](Self::stuck).
     pub prefix: Vec<OperationId>,
-    /// The state after that order, as its `Debug` shows it.
+    /// The state after that order, in [words](super::Specification::state_text).
     pub state: String,
+    /// Some of the other states to which orders lead that come as far, in words: in none of them could it be answered so.
+    pub others: Vec<String>,
     /// The operations around it as intervals, one a line, in lines of about 150 columns.
     pub picture: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, stuck, prefix, state, picture } = self;
-        writeln!(f, "not linearizable: on key {key}, no order of operations explains the answer of {stuck}")?;
+        let Self { key, stuck, client, said, prefix, state, others, picture } = self;
+        writeln!(
+            f,
+            "not linearizable: no order of the operations on key {key} explains what client {client} was told"
+        )?;
+        writeln!(f, "by {stuck}, {said}")?;
         f.write_str(picture)?;
-        write!(f, "the longest order has {} operations and ends in {state}", prefix.len())
+        let operations = counted(prefix.len() as u64, "operation", "operations");
+        write!(f, "the longest order before {stuck} has {operations}, and leaves {state} in {key}")?;
+        if !others.is_empty() {
+            write!(f, "; others that come as far leave {}", others.join(", or "))?;
+        }
+        Ok(())
     }
 }
 

@@ -29,10 +29,10 @@ pub(super) fn shrunk(seeds: &Seeds, history: &History, failure: Failure, live: &
     let began = Instant::now();
     let smaller = shrink(failure.clone(), &mut live, |_| began.elapsed() < seeds.shrink_for);
     if smaller.changes == failure.changes {
-        return failure;
+        return smaller;
     }
     match live(Changes::clone(&smaller.changes)) {
-        Err(again) if again.violation.check == failure.violation.check => again,
+        Err(again) if again.violation.check == failure.violation.check => Failure { shrunk: smaller.shrunk, ..again },
         // It failed by luck.
         Ok(_) | Err(_) => failure,
     }

@@ -7,7 +7,7 @@ use std::thread;
 
 use super::Seeds;
 use super::seeds::variables;
-use crate::Failure;
+use crate::{Again, Failure};
 
 /// The failure with what to type to see it again, in whatever runs now.
 pub(super) fn replayed(failure: Failure, seeds: &Seeds) -> Failure {
@@ -23,7 +23,8 @@ pub(super) fn replayed(failure: Failure, seeds: &Seeds) -> Failure {
     };
     let deaf = if seeds.is_from_env { "" } else { " # once the test takes Seeds::from_env()" };
     let command = format!("{}{}{deaf}", variables(failure.seed, &failure.changes), place.command());
-    Failure { replayed_by: Some(command.into()), ..failure }
+    let again = Again { command: Some(command), ..*failure.again };
+    Failure { again: Box::new(again), ..failure }
 }
 
 /// The program that rustdoc makes of an example in documentation.

@@ -16,6 +16,7 @@ const SEED: &str = "OUTRIGGER_SEED";
 const WITHOUT: &str = "OUTRIGGER_WITHOUT";
 const CLIENTS: &str = "OUTRIGGER_CLIENTS";
 const SPARE: &str = "OUTRIGGER_SPARE";
+const ONLY: &str = "OUTRIGGER_ONLY";
 /// The variable that names the file into which a history is drawn.
 const DIAGRAM: &str = "OUTRIGGER_DIAGRAM";
 /// The variable that says how long a smaller history is looked for.
@@ -87,8 +88,9 @@ impl Seeds {
     /// | `OUTRIGGER_WITHOUT=loss,drift` | these kinds of trouble are left out, or `all`; `simulate --without help` names all |
     /// | `OUTRIGGER_CLIENTS=2` | how many clients there are, whatever the test says |
     /// | `OUTRIGGER_SPARE=1-3,7` | single troubles that are left out, by their numbers; only with `OUTRIGGER_SEED` |
+    /// | `OUTRIGGER_ONLY=4-6,9` | the only single troubles that strike, or `none`; only with `OUTRIGGER_SEED` |
     ///
-    /// The last three are for replays: the line that a failure prints has what it needs of them. A relative file is looked
+    /// The last four are for replays: the line that a failure prints has what it needs of them. A relative file is looked
     /// for where the test runs, which with `cargo test` is the directory of its package.
     ///
     /// # Panics
@@ -112,11 +114,28 @@ impl Seeds {
         let (seeds, seed) = (variable(SEEDS), variable(SEED));
         let none_is_named = seeds.is_none() && seed.is_none();
         let named = if none_is_named { Self::count(count) } else { Self::parse(seeds.as_deref(), seed.as_deref())? };
-        let spare = variable(SPARE);
-        if let (Some(value), None) = (&spare, &seed) {
-            return Err(wrong(SPARE, value, "left out without OUTRIGGER_SEED: each history numbers its own troubles"));
+        let (spare, only) = (variable(SPARE), variable(ONLY));
+        for (name, value) in [(SPARE, &spare), (ONLY, &only)] {
+            if let (Some(value), None) = (value, &seed) {
+                return Err(wrong(
+                    name,
+                    value,
+                    "left out without OUTRIGGER_SEED: each history numbers its own troubles",
+                ));
+            }
         }
-        let changes = changes(variable(WITHOUT).as_deref(), variable(CLIENTS).as_deref(), spare.as_deref())?;
+        if let (Some(_), Some(value)) = (&spare, &only) {
+            return Err(wrong(
+                ONLY,
+                value,
+                "left out beside OUTRIGGER_SPARE: either says which single troubles strike",
+            ));
+        }
+        let mut changes = changes(variable(WITHOUT).as_deref(), variable(CLIENTS).as_deref(), spare.as_deref())?;
+        if let Some(value) = only {
+            let kept = changes.only(&value);
+            changes = kept.map_err(|_| wrong(ONLY, &value, "numbers of troubles, such as 4-6,9, or none"))?;
+        }
         let shrink_for = variable(SHRINK_SECONDS).map_or(Ok(SHRINK_FOR), |value| {
             let seconds = number(&value).filter(|seconds| *seconds <= SHRINK_SECONDS_MAX);
             let wanted = "a number of seconds from 0, for not at all, to 3600";
@@ -278,6 +297,7 @@ mod tests {
             (WITHOUT, "loss,fog", "all, or some of these with commas between them: loss, duplicates, "),
             (CLIENTS, "0", "how many clients there are, such as 2, and not none"),
             (SPARE, "3-1", "numbers of troubles, such as 1-3,7"),
+            (ONLY, "", "numbers of troubles, such as 4-6,9, or none"),
             (SHRINK_SECONDS, "3601", "a number of seconds from 0, for not at all, to 3600"),
             (DIAGRAM, " ", "a file, such as failure.svg"),
         ] {
@@ -286,6 +306,10 @@ mod tests {
         }
         let error = from(&[(SEEDS, "3"), (SPARE, "7")]).unwrap_err();
         assert!(error.contains("OUTRIGGER_SPARE is \"7\"") && error.contains("OUTRIGGER_SEED"), "{error}");
+        let error = from(&[(SEEDS, "3"), (ONLY, "7")]).unwrap_err();
+        assert!(error.contains("OUTRIGGER_ONLY is \"7\"") && error.contains("OUTRIGGER_SEED"), "{error}");
+        let error = from(&[(SEED, "3"), (ONLY, "7"), (SPARE, "8")]).unwrap_err();
+        assert!(error.contains("OUTRIGGER_ONLY is \"7\"") && error.contains("OUTRIGGER_SPARE"), "{error}");
     }
 
     #[test]
@@ -295,6 +319,9 @@ mod tests {
         assert_eq!(said, "OUTRIGGER_SEED=17 OUTRIGGER_WITHOUT=loss,drift OUTRIGGER_CLIENTS=2 OUTRIGGER_SPARE=1-3,7 ");
         let pairs: Vec<_> = said.split_whitespace().filter_map(|pair| pair.split_once('=')).collect();
         assert_eq!(from(&pairs), Ok(Seeds { is_from_env: true, ..Seeds::one(17).changed(changes) }));
+        let kept = Changes::default().only("4-6,9").unwrap();
+        assert_eq!(variables(17, &kept), "OUTRIGGER_SEED=17 OUTRIGGER_ONLY=4-6,9 ");
+        assert_eq!(from(&[(SEED, "17"), (ONLY, "4-6,9")]).map(|seeds| seeds.changes), Ok(kept));
         assert_eq!(variables(17, &Changes::default()), "OUTRIGGER_SEED=17 ");
         assert_eq!(from(&[]), Ok(Seeds { is_from_env: true, ..Seeds::count(5) }));
         let drawn = Seeds::count(5).drawn_into("a.svg").shrink_for(Duration::ZERO);

@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 16;
 
 /// A command and its place.
 pub(super) fn place(state: &dyn State, index: LogIndex, command: &[u8]) -> String {
-    format!("the command at {index}, {}", cut(&state.command_text(command), 0))
+    format!("the command at index {index}, {}", cut(&state.command_text(command), 0))
 }
 
 /// What somebody's code could not do with a command.
@@ -36,7 +36,7 @@ pub(super) fn fault(at: &str, fault: Fault) -> Violation {
 /// What a snapshot could not do.
 pub(super) fn snapshot_fault(node: NodeId, at: LogIndex, fault: Fault) -> Violation {
     let (Fault::Panicked(reason) | Fault::Encoding(reason)) = fault;
-    let reason = format!("node {node} takes a snapshot after {at} and cannot use it: {reason}");
+    let reason = format!("node {node} takes a snapshot after index {at} and cannot use it: {reason}");
     Violation { check: Check::Snapshot, reason }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn restored_differs(reference: &Reference, replica: &Replica, restore
     let (shown, shown_restored) = beside(&was, &is);
     let hint = if is_reordered(&was, &is) { HASH_ORDER } else { "Serialize and Deserialize must fit together." };
     let reason = format!(
-        "node {node} takes a snapshot after {last}; restored from its bytes and serialised again it is another. It was\n  \
+        "node {node} takes a snapshot after index {last}; restored from its bytes and serialised again it is another. It was\n  \
          {shown}\nand becomes\n  {shown_restored}\n{hint}"
     );
     let check = if is_deterministic(reference, *last) { Check::Snapshot } else { Check::Determinism };
@@ -96,7 +96,7 @@ pub(super) fn clone_differs(replica: &Replica, cloned_at: LogIndex, clone: &dyn 
     let Replica { node, state, last, .. } = replica;
     let (at, now) = (place(&**state, *last, command), cut(&clone.text(), 0));
     let reason = format!(
-        "node {node} clones the state after {cloned_at}, as a snapshot does, and applies {at}. That changes the clone, \
+        "node {node} clones the state after index {cloned_at}, as a snapshot does, and applies {at}. That changes the clone, \
          which is now\n  {now}\nDo both share something, such as an Arc<Mutex<..>>? A clone must stay as it was."
     );
     Violation { check: Check::Snapshot, reason }
@@ -112,7 +112,7 @@ fn blame(reference: &Reference, replica: &Replica, what: &str, is_reordered: boo
     if let Some(at) = replica.restored_at.filter(|_| !is_reordered && is_deterministic(reference, replica.last)) {
         let node = replica.node;
         let hint = format!(
-            "Node {node} had been restored from a snapshot of its state after {at}, and no other way leads to this: \
+            "Node {node} had been restored from a snapshot of its state after index {at}, and no other way leads to this: \
              something that matters is not in the serialised state, such as a field with #[serde(skip)]."
         );
         return Violation { check: Check::Snapshot, reason: format!("{what}\n{hint}") };

@@ -19,7 +19,7 @@ impl World {
 
     /// What becomes of a message, or of a handshake, unless it arrives once and in time.
     pub(super) fn tell_way(&mut self, (from, target): (NodeId, NodeId), message: Option<&Message>, delays: Delays) {
-        let what = message.map_or_else(|| "its handshake".to_owned(), ToString::to_string);
+        let what = said(message);
         let arrivals: Vec<u64> = delays.into_iter().collect();
         let late = |delay: &u64| format!("after {} ms", delay / MILLISECOND);
         let becomes = match &arrivals[..] {
@@ -37,8 +37,13 @@ impl World {
     /// A message reaches nobody, if nobody is there.
     pub(super) fn tell_arrival(&mut self, target: NodeId, from: Peer, message: Option<&Message>) {
         if self.nodes.at(target).is_none_or(|node| node.running.is_none()) {
-            let what = message.map_or_else(|| "its handshake".to_owned(), ToString::to_string);
+            let what = said(message);
             self.trace.tell(self.now, Some(target), || format!("does not run, and misses from {}: {what}", from.node));
         }
     }
+}
+
+/// What is on its way, of which a handshake is no message.
+fn said(message: Option<&Message>) -> String {
+    message.map_or_else(|| "its handshake".to_owned(), ToString::to_string)
 }

@@ -119,7 +119,7 @@ mod trial {
     fn tell(mutant: &str, report: &Report, name: &str) -> io::Result<bool> {
         let Report { states, transitions, .. } = report;
         let found = report.counter_example();
-        let check = found.map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let check = found.map_or_else(|| "nothing".to_owned(), |it| it.violation.check.to_string());
         let steps = found.map_or(0, |it| it.actions.len());
         answer(format_args!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}"))?;
         Ok(found.is_some_and(|it| it.violation.check != Check::Assertion))

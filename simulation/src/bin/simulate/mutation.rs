@@ -8,7 +8,6 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use outrigger_simulation::Failure;
 use outrigger_simulation::mutants::{MUTANTS, Mutant, find, unknown};
 
 use crate::output::answer;
@@ -21,11 +20,6 @@ pub(crate) fn list(is_verbose: bool) -> io::Result<ExitCode> {
         if is_for_people { answer(format_args!("{name:<34}{breaks} ({source})"))? } else { answer(name)? }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A history in which a mutant was found, with the line that replays it.
-pub(crate) fn failure(mutant: &str, failure: &Failure) -> String {
-    failure.to_string().replace("-- --seed ", &format!("-- --mutant {mutant} --seed "))
 }
 
 /// The mutants that are meant: the one of that name, or all.
@@ -146,14 +140,14 @@ mod trial {
     /// Prints what became of a mutant; more of it if it is the only one, or was not found.
     fn tell(mutant: &Mutant, trial: &Trial, is_only: bool) -> io::Result<()> {
         let Trial { found, seeds, steps, assertions, said } = trial;
-        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| format!("{:?}", it.violation.check));
+        let check = found.as_ref().map_or_else(|| "nothing".to_owned(), |it| it.violation.check.to_string());
         let kinds = found.as_ref().map_or(0, |failure| failure.faults.len());
         let [seeds, steps, kinds, assertions] =
             [*seeds, *steps, kinds as u64, *assertions].map(|count| count.to_string());
         answer(row([mutant.name, &check, &seeds, &steps, &kinds, &assertions]))?;
         match found {
             None => answer(format_args!("    {} ({})", mutant.breaks, mutant.source))?,
-            Some(found) if is_only => answer(super::failure(mutant.name, found))?,
+            Some(found) if is_only => answer(found)?,
             Some(_) => {}
         }
         match said {

@@ -2,16 +2,13 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use outrigger_simulation::{Changes, Diagram, Failure, History, Report, shrink};
 
 use crate::campaign::Outcome;
 use crate::output::{answer, say};
-use crate::{Arguments, file, interrupt, mutation, table};
-
-/// So long a smaller history is looked for.
-const SHRINK_FOR: Duration = Duration::from_secs(20);
+use crate::{Arguments, file, interrupt, table};
 
 /// Lives through one history, and shows what it was asked to show.
 pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCode> {
@@ -35,10 +32,8 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
         }
     }
     let troubles = lived.as_ref().map_or_else(|failure| failure.troubles, |report| report.troubles);
-    if let Some(numbers) = history.changes().beyond(troubles) {
-        say(format_args!(
-            "simulate: --spare {numbers} spares nothing: the last trouble of this history has number {troubles}"
-        ));
+    if let Some(told) = history.changes().beyond(troubles) {
+        say(format_args!("simulate: {told}"));
     }
     match lived {
         Ok(report) => {
@@ -51,10 +46,7 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
             Ok(interrupt::code().unwrap_or(ExitCode::SUCCESS))
         }
         Err(failure) => {
-            match &arguments.mutant {
-                Some(mutant) => answer(mutation::failure(mutant, &failure))?,
-                None => answer(failure)?,
-            }
+            answer(failure)?;
             Ok(interrupt::code().unwrap_or(ExitCode::FAILURE))
         }
     }
@@ -72,9 +64,9 @@ fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure
     diagram.svg(title.trim_end(), failure.map(|it| it.violation.to_string()).as_deref())
 }
 
-/// A smaller history in which the same check fails, if one is found soon.
+/// The smallest history in which the same check fails that is found before somebody interrupts.
 pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
-    let (began, is_watched) = (Instant::now(), io::stderr().is_terminal());
+    let is_watched = io::stderr().is_terminal();
     let mut tries = 0;
     let shrunk = shrink(
         failure,
@@ -87,7 +79,7 @@ pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
                 let _: io::Result<()> =
                     write!(io::stderr(), "\r\x1b[Kshrinking seed {}: {tries} tries {shown}", best.seed);
             }
-            began.elapsed() < SHRINK_FOR && !interrupt::came()
+            !interrupt::came()
         },
     );
     if is_watched {

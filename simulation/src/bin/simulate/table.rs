@@ -39,7 +39,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
 pub(crate) fn json(outcome: &Outcome) -> String {
     let total = &outcome.total;
     let failures = outcome.failures.iter().map(|failure| {
-        let check = format!("{:?}", failure.violation.check);
+        let check = failure.violation.check.to_string();
         format!(r#"{{"seed":{},"check":{},"replay":{}}}"#, failure.seed, quoted(&check), quoted(&failure.replay()))
     });
     format!(

@@ -9,7 +9,10 @@ use crate::{Arguments, file};
 
 /// What the histories are changed in, or why what was asked for makes no sense: what to do instead.
 pub(crate) fn check(arguments: &Arguments) -> Result<Changes, String> {
-    let changes = Changes::parse(&arguments.without, arguments.clients, &arguments.spare)?;
+    let mut changes = Changes::parse(&arguments.without, arguments.clients, &arguments.spare)?;
+    if let Some(only) = &arguments.only {
+        changes = changes.only(only)?;
+    }
     let seeds = arguments.seeds();
     let (first, there_are) = (seeds.start, seeds.end - seeds.start);
     if there_are < arguments.seeds.unwrap_or(1) {
@@ -24,7 +27,7 @@ pub(crate) fn check(arguments: &Arguments) -> Result<Changes, String> {
 
 /// What has no meaning while costs are measured.
 fn of_costs(arguments: &Arguments) -> Option<&'static str> {
-    let Arguments { costs, diagram, trace, json, checks, spare, .. } = arguments;
+    let Arguments { costs, diagram, trace, json, checks, spare, only, .. } = arguments;
     [
         (
             diagram.is_some(),
@@ -34,6 +37,7 @@ fn of_costs(arguments: &Arguments) -> Option<&'static str> {
         (json.is_some(), "--costs prints a table and no JSON: leave --json out"),
         (checks.is_some(), "--costs measures every choice of checks: leave --checks out"),
         (!spare.is_empty(), "--spare names troubles of one history, and --costs measures many: leave --spare out"),
+        (only.is_some(), "--only names troubles of one history, and --costs measures many: leave --only out"),
     ]
     .into_iter()
     .find_map(|(is_said, why)| (*costs && is_said).then_some(why))
@@ -41,12 +45,13 @@ fn of_costs(arguments: &Arguments) -> Option<&'static str> {
 
 /// What has no meaning for more histories than one.
 fn of_many(arguments: &Arguments) -> Option<&'static str> {
-    let Arguments { seed, mutants, diagram, trace, spare, .. } = arguments;
+    let Arguments { seed, mutants, diagram, trace, spare, only, .. } = arguments;
     let is_one = seed.is_some() && !mutants;
     [
         (diagram.is_some(), "--diagram draws one history: say which with --seed N"),
         (*trace, "--trace prints one history: say which with --seed N"),
         (!spare.is_empty(), "--spare names troubles of one history, which numbers its own: say which with --seed N"),
+        (only.is_some(), "--only names troubles of one history, which numbers its own: say which with --seed N"),
     ]
     .into_iter()
     .find_map(|(is_said, why)| (!is_one && is_said).then_some(why))
