@@ -74,14 +74,14 @@ impl Engine {
             return Err(if self.leader().is_some() { Refusal::NotLeader } else { Refusal::NoLeader });
         };
         let (at, membership) = self.memberships.last();
-        let (has_own_commit, is_settled) = (self.commit_index >= leader.term_start, *at <= self.commit_index);
+        let (has_own_commit, is_settled) = (self.commit_index >= leader.term_start, at.index <= self.commit_index);
         mutate!(change_before_own_entry, has_own_commit = true);
         mutate!(change_beside_another, is_settled = true);
         if !has_own_commit {
             return Err(Refusal::NotReady);
         }
         if !is_settled || membership.goal().is_some() {
-            return Err(Refusal::ChangeInProgress { at: *at });
+            return Err(Refusal::ChangeInProgress { at: at.index });
         }
         self.require(request.preconditions)?;
         let changed = membership.changed(&request.change, request.retain)?;
@@ -108,7 +108,7 @@ impl Engine {
 
     /// The entry that the membership that counts stands in.
     pub(crate) fn membership_id(&self) -> LogId {
-        self.log.id_at(self.memberships.last().0).expect("a membership stands in the log")
+        self.memberships.last().0
     }
 
     fn begin_change(&mut self, token: Option<Token>, patience: Duration, now: Instant) {
@@ -129,8 +129,8 @@ impl Engine {
         let (at, membership) = self.memberships.last();
         mutate!(settles_before_commit if membership.is_joint(), return Some(membership.settled()));
         mutate!(predecessors_change_left if leader.change.is_none(), return None);
-        let is_settled = *at <= self.commit_index && leader.term_start <= self.commit_index;
-        mutate!(change_before_own_entry, is_settled = *at <= self.commit_index);
+        let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
+        mutate!(change_before_own_entry, is_settled = at.index <= self.commit_index);
         if !is_settled || (leader.change.is_none() && membership.goal().is_none()) {
             return None;
         }
@@ -248,7 +248,7 @@ impl Engine {
     pub(crate) fn leave_office(&mut self, now: Instant) {
         let Role::Leader(leader) = &self.role else { return };
         let (at, membership) = self.memberships.last();
-        if *at > self.commit_index || membership.is_voter(self.id()) || leader.change.is_some() {
+        if at.index > self.commit_index || membership.is_voter(self.id()) || leader.change.is_some() {
             return;
         }
         mutate!(removed_leader_leads_on, return);

@@ -5,20 +5,24 @@
 //!
 //! | lane | commands | hands back |
 //! |---|---|---|
-//! | log | `SaveVote`, `SavePeer`, `AppendInputEntries`, `TruncateLog`, `SaveCommitted`, `SaveRefusal` | never: that would block votes |
+//! | log | `Save*`, `AppendInputEntries`, `TruncateLog`, `PurgeLog` | never: that would block votes |
 //! | apply | `Apply`, `StateMachine` | when the state machine lags |
-//! | peer, one each | `Replicate`, `ReplicateCommitted` | when the connection is full |
-//! | client | `Accepted`, `Changed`, `Refused`, `Abandoned` | never |
+//! | peer, one each | `Replicate`, `ReplicateCommitted`, `SendSnapshot` | when the connection is full |
+//! | client | `Accepted`, `Changed`, `SnapshotTaken`, `Refused`, `Abandoned` | never |
 //! | none | all others | never |
 //!
 //! The log lane needs no back-pressure from below: the engine itself bounds the bytes that are not flushed.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::entry::Batch;
-use crate::membership::Node;
+use crate::membership::{Membership, Node};
 use crate::message::{Heartbeat, Message, VoteRequest};
 use crate::refusal::{Fault, PeerRefusal, Refusal};
+use crate::snapshot::Snapshot;
 use crate::types::{Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
 
 /// One thing to do, taken from [`Engine::poll_command`](crate::Engine::poll_command).
@@ -52,6 +56,14 @@ pub enum Command {
         write: WriteId,
         /// The last entry that stays.
         after: LogId,
+    },
+    /// Drop every entry up to this one, durably: a durable snapshot covers them. If the log does not hold this entry, drop all
+    /// entries: the log goes on right behind it. Answer with [`Event::LogFlushed`](crate::Event::LogFlushed).
+    PurgeLog {
+        /// Names the write.
+        write: WriteId,
+        /// The last entry that goes; all before it is committed, and it too.
+        through: LogId,
     },
     /// Remember the commit index. Nothing waits for it: it may reach the disk with whatever is written next.
     SaveCommitted {
@@ -104,6 +116,36 @@ pub enum Command {
         term: Term,
         /// Its commit index.
         commit: LogIndex,
+    },
+    /// Send a piece of a snapshot to a peer as [`Message::InstallSnapshot`]; answer with
+    /// [`Event::SnapshotSent`](crate::Event::SnapshotSent), or with [`Event::ReplicateGone`](crate::Event::ReplicateGone) if the
+    /// snapshot is not there any more. At most one of these and `Replicate` per target is not yet answered.
+    SendSnapshot {
+        /// To whom.
+        target: NodeId,
+        /// The replication stream.
+        epoch: Epoch,
+        /// Matches the answers.
+        request: RequestId,
+        /// The leader's term.
+        term: Term,
+        /// Which one.
+        snapshot: Arc<Snapshot>,
+        /// From which byte of its content on.
+        offset: u64,
+        /// How many bytes at most; 0 to ask how much of it is there.
+        bytes_max: usize,
+    },
+    /// Keep a piece of a snapshot that is being received, if what is there of this very snapshot reaches up to it; answer with
+    /// [`Event::SnapshotReceived`](crate::Event::SnapshotReceived) or [`Event::SnapshotSpoiled`](crate::Event::SnapshotSpoiled).
+    /// What is there of another snapshot is thrown away. One at a time.
+    ReceiveSnapshot {
+        /// Which one.
+        snapshot: Arc<Snapshot>,
+        /// Where the piece stands in its content.
+        offset: u64,
+        /// The piece; it may be empty.
+        chunk: Bytes,
     },
     /// From now on there is one replication stream to each of these and to nobody else; others end.
     RebuildReplicationStreams {
@@ -160,6 +202,13 @@ pub enum Command {
         /// The entry that says who they are.
         at: LogId,
     },
+    /// A snapshot that covers all that was committed when it was asked for is durable.
+    SnapshotTaken {
+        /// Who asked.
+        token: Token,
+        /// The last entry that it covers.
+        last: LogId,
+    },
     /// The answer to whoever asked is no.
     Refused {
         /// Who asked.
@@ -188,6 +237,23 @@ pub enum StateMachineRequest {
         /// Who asked.
         token: Token,
     },
+    /// Take a snapshot of the state as it is here: after `last`. Answer with
+    /// [`Event::SnapshotBuilt`](crate::Event::SnapshotBuilt) once it is durable, or with
+    /// [`Event::SnapshotFailed`](crate::Event::SnapshotFailed); the entries behind need not wait for that.
+    BuildSnapshot {
+        /// The last entry that it covers.
+        last: LogId,
+        /// The entry that says who the members are.
+        membership_at: LogId,
+        /// The members.
+        membership: Arc<Membership>,
+    },
+    /// Take in this snapshot, which is durable, in the place of the state. Answer with
+    /// [`Event::Applied`](crate::Event::Applied).
+    InstallSnapshot {
+        /// Which one.
+        snapshot: Arc<Snapshot>,
+    },
 }
 
 /// The lane in which a command travels; within a lane, order is kept.
@@ -212,15 +278,21 @@ impl Command {
             | Self::SavePeer { .. }
             | Self::AppendInputEntries { .. }
             | Self::TruncateLog { .. }
+            | Self::PurgeLog { .. }
             | Self::SaveCommitted { .. }
             | Self::SaveRefusal { .. } => Some(Lane::Log),
             Self::Apply { .. } | Self::StateMachine(_) => Some(Lane::Apply),
-            Self::Replicate { target, .. } | Self::ReplicateCommitted { target, .. } => Some(Lane::Peer(*target)),
-            Self::Accepted { .. } | Self::Changed { .. } | Self::Refused { .. } | Self::Abandoned { .. } => {
-                Some(Lane::Client)
-            }
+            Self::Replicate { target, .. }
+            | Self::ReplicateCommitted { target, .. }
+            | Self::SendSnapshot { target, .. } => Some(Lane::Peer(*target)),
+            Self::Accepted { .. }
+            | Self::Changed { .. }
+            | Self::SnapshotTaken { .. }
+            | Self::Refused { .. }
+            | Self::Abandoned { .. } => Some(Lane::Client),
             Self::RebuildReplicationStreams { .. }
             | Self::SetPeers { .. }
+            | Self::ReceiveSnapshot { .. }
             | Self::BroadcastHeartbeat { .. }
             | Self::SendVote { .. }
             | Self::SendMessage { .. }

@@ -28,8 +28,36 @@ pub struct EngineConfig {
     /// When a leader ends a change of the members that another one began: for how long new voters may acknowledge nothing while
     /// they catch up. See [`ChangeRequest::patience`](crate::ChangeRequest::patience).
     pub change_patience: Duration,
+    /// When a snapshot is taken, and what of the log it lets go.
+    pub snapshots: SnapshotPolicy,
     /// How much is held at once.
     pub limits: Limits,
+}
+
+/// When a snapshot is taken: as soon as any of these says so. Nothing is purged that no snapshot covers, so a node that takes
+/// none keeps its whole log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SnapshotPolicy {
+    /// Once so many entries were committed since the last one.
+    pub entries: Option<u64>,
+    /// Once the log took in so many bytes since the last one, or as many as that one had, if those are more.
+    pub bytes: Option<u64>,
+    /// Once so much time has passed since the last one, if anything was committed since.
+    pub interval: Option<Duration>,
+    /// So many entries that a snapshot covers stay in the log, for followers that are a little behind.
+    pub keep_entries: u64,
+}
+
+impl SnapshotPolicy {
+    /// Only when somebody asks for one.
+    pub const BY_HAND: Self = Self { entries: None, bytes: None, interval: None, keep_entries: 0 };
+}
+
+/// Every 64 MiB of log, or as much as the last snapshot had if that is more; 10,000 entries stay.
+impl Default for SnapshotPolicy {
+    fn default() -> Self {
+        Self { bytes: Some(64 << 20), keep_entries: 10_000, ..Self::BY_HAND }
+    }
 }
 
 /// Limits, in bytes and in counts; each at least 1.
@@ -51,6 +79,8 @@ pub struct Limits {
     pub unflushed_bytes_max: usize,
     /// Writes and reads of this node's callers that are on their way to the leader.
     pub forwards_max: usize,
+    /// Bytes of one piece of a snapshot.
+    pub snapshot_chunk_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -65,6 +95,7 @@ impl Default for Limits {
             uncommitted_entries_max: 1 << 20,
             unflushed_bytes_max: 64 * MIB,
             forwards_max: 1 << 16,
+            snapshot_chunk_bytes_max: MIB,
         }
     }
 }
@@ -88,6 +119,7 @@ impl EngineConfig {
             pre_vote: true,
             check_quorum: true,
             change_patience: Duration::from_secs(10),
+            snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
         }
     }
@@ -111,6 +143,13 @@ impl EngineConfig {
         if min >= max {
             return Err(ConfigError::NoSpread { min, max });
         }
+        let SnapshotPolicy { entries, bytes, interval, keep_entries: _ } = self.snapshots;
+        let amounts = [("snapshots.entries", entries), ("snapshots.bytes", bytes)];
+        let is_zero = |(name, amount): (&'static str, Option<u64>)| (amount == Some(0)).then_some(name);
+        let zero = amounts.into_iter().find_map(is_zero);
+        if let Some(name) = zero.or((interval == Some(Duration::ZERO)).then_some("snapshots.interval")) {
+            return Err(ConfigError::Zero { name });
+        }
         self.limits.validate()
     }
 }
@@ -126,6 +165,7 @@ impl Limits {
             ("uncommitted_entries_max", self.uncommitted_entries_max),
             ("unflushed_bytes_max", self.unflushed_bytes_max),
             ("forwards_max", self.forwards_max),
+            ("snapshot_chunk_bytes_max", self.snapshot_chunk_bytes_max),
         ];
         match all.into_iter().find(|(_, value)| *value == 0) {
             Some((name, _)) => Err(ConfigError::Zero { name }),

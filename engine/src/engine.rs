@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::command::Command;
+use crate::command::{Command, StateMachineRequest};
 use crate::config::EngineConfig;
 use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
@@ -15,6 +15,7 @@ use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
 use crate::role::{Follower, Role};
+use crate::snapshot::Snapshots;
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
 use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
@@ -43,6 +44,8 @@ pub struct Engine {
     pub(crate) applied: LogIndex,
     /// The members.
     pub(crate) memberships: Memberships,
+    /// What of the log is in a snapshot, here and elsewhere.
+    pub(crate) snapshots: Snapshots,
     /// The highest life of each peer that was met.
     pub(crate) peers: BTreeMap<NodeId, Incarnation>,
     /// Who refuses whom, lately.
@@ -82,9 +85,19 @@ impl Engine {
         }
         mutate!(vote_forgotten, restored = Restored { vote: Vote { voted_for: None, ..restored.vote }, ..restored });
         mutate!(commit_restored_too_far, restored = Restored { commit: restored.last.index, ..restored });
-        let log = LogIds::restore(restored.terms, restored.last);
-        assert!(restored.commit <= log.last().index, "commit {} beyond the log's {}", restored.commit, log.last());
+        let log = LogIds::restore(restored.terms, restored.last, restored.purged);
+        let covered = restored.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last());
+        let purged = log.purged();
+        assert!(
+            log.has(covered),
+            "the snapshot ends at {covered}; the log, from {purged} to {}, does not hold that",
+            log.last()
+        );
+        let commit = restored.commit.max(covered.index);
+        assert!(commit <= log.last().index, "commit {commit} beyond the log's {}", log.last());
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
+        let members_of = restored.snapshot.clone();
+        mutate!(restart_forgets_snapshot_members, members_of = None);
         let start = config.node.incarnation.start;
         assert!(start < 1 << (64 - ID_BITS), "{start} starts use up the numbers of requests");
         let mut engine = Self {
@@ -92,9 +105,10 @@ impl Engine {
             vote: restored.vote,
             writes: Writes::restore(log.last().index),
             log,
-            commit_index: LogIndex::ZERO,
+            commit_index: covered.index,
             applied: LogIndex::ZERO,
-            memberships: Memberships::restore(&restored.memberships),
+            memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
+            snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
             peers: restored.peers,
             refusals: Refusals::default(),
             role: Role::Follower(Follower::default()),
@@ -110,7 +124,10 @@ impl Engine {
             config,
         };
         mutate!(request_ids_used_again, engine.next_id = 0);
-        engine.set_commit(restored.commit);
+        if let Some(snapshot) = restored.snapshot {
+            engine.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
+        }
+        engine.set_commit(commit);
         // What is committed settles who the members are: the first event has nothing of it left to do.
         engine.memberships.take_changed();
         engine.follow_memberships(now);
@@ -142,7 +159,13 @@ impl Engine {
                 self.handle_sent(target, epoch, request, last, bytes);
             }
             Event::ReplicateGone { target, epoch, request } => self.handle_replicate_gone(target, epoch, request),
-            Event::Applied { last } => self.handle_applied(last),
+            Event::Applied { last } => self.handle_applied(last, now),
+            Event::TakeSnapshot { token } => self.handle_take_snapshot(token),
+            Event::SnapshotBuilt { snapshot } => self.handle_snapshot_built(snapshot, now),
+            Event::SnapshotFailed { .. } => self.handle_snapshot_failed(now),
+            Event::SnapshotReceived { id, held } => self.handle_snapshot_received(id, held, now),
+            Event::SnapshotSpoiled { id, .. } => self.handle_snapshot_spoiled(id),
+            Event::SnapshotSent { target, epoch, request } => self.handle_snapshot_sent(target, epoch, request),
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }
         self.advance_change(now);
@@ -150,6 +173,7 @@ impl Engine {
             self.follow_memberships(now);
             self.leave_office(now);
         }
+        self.snapshot_by_policy(now);
         self.replicate();
         self.check();
     }
@@ -175,6 +199,8 @@ impl Engine {
             leader: self.leader(),
             last: self.log.last(),
             flushed: self.writes.flushed_index(),
+            purged: self.log.purged(),
+            snapshot: self.snapshots.last(),
             commit: self.commit_index,
             applied: self.applied,
             membership: Arc::clone(self.memberships.effective()),
@@ -210,7 +236,7 @@ impl Engine {
         self.commit_index
     }
 
-    /// The id of the entry at `index` as accepted; `None` beyond the log.
+    /// The id of the entry at `index` as accepted; `None` beyond the log, and before the last entry that was purged.
     #[must_use]
     pub fn log_id(&self, index: LogIndex) -> Option<LogId> {
         self.log.id_at(index)
@@ -232,6 +258,18 @@ impl Engine {
     #[must_use]
     pub const fn last_log_id(&self) -> LogId {
         self.log.last()
+    }
+
+    /// What stands before the first entry of the log: it and all before it is in a snapshot only.
+    #[must_use]
+    pub const fn purged(&self) -> LogId {
+        self.log.purged()
+    }
+
+    /// The last entry that the newest durable snapshot covers; [`LogId::ZERO`] before there is one.
+    #[must_use]
+    pub fn snapshot(&self) -> LogId {
+        self.snapshots.last()
     }
 
     /// Up to here the log is durable.
@@ -340,6 +378,7 @@ impl Engine {
     pub(crate) fn append(&mut self, batches: Vec<Batch>, now: Instant) {
         let Some(last) = batches.last().map(Batch::last) else { return };
         let bytes = batches.iter().map(Batch::bytes).sum();
+        self.snapshots.count(bytes);
         for batch in &batches {
             self.log.append(batch.first(), batch.last());
             self.adopt_memberships(batch);
@@ -433,6 +472,8 @@ impl Engine {
             Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
             Message::TimeoutNow { term } => self.handle_timeout_now(node, term, now),
+            Message::InstallSnapshot(request) => self.handle_install_snapshot(node, request, now),
+            Message::InstallSnapshotReply(reply) => self.handle_install_snapshot_reply(node, reply, now),
         };
         if let Err(inconsistency) = handled {
             self.refuse_inconsistent(from, inconsistency, now);
@@ -457,7 +498,7 @@ impl Engine {
         }
     }
 
-    fn handle_applied(&mut self, last: LogIndex) {
+    fn handle_applied(&mut self, last: LogIndex, now: Instant) {
         assert!(last <= self.commit_index, "applied {last}, but only {} is committed", self.commit_index);
         mutate!(late_applied_rewinds if last < self.applied, self.applied = last; return);
         self.applied = self.applied.max(last);
@@ -465,6 +506,7 @@ impl Engine {
             mutate!(in_hand_never_freed, return);
             leader.in_hand.remove_through(self.applied);
         }
+        self.install_when_idle(now);
     }
 
     pub(crate) fn halt(&mut self, fault: Fault) {
@@ -481,6 +523,7 @@ impl Engine {
         if let Event::Propose { token, .. }
         | Event::Read { token }
         | Event::Initialize { token, .. }
+        | Event::TakeSnapshot { token }
         | Event::ChangeMembers { token, .. } = event
         {
             self.refuse(*token, Refusal::Halted);

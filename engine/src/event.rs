@@ -6,6 +6,7 @@ use crate::change_members::ChangeRequest;
 use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
+use crate::snapshot::{Snapshot, SnapshotId};
 use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, Token, WriteId};
 
 /// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
@@ -93,7 +94,48 @@ pub enum Event {
         /// The command's.
         request: RequestId,
     },
-    /// The state machine has applied everything up to this index.
+    /// Somebody wants a snapshot of what is committed now, whatever the policy says. Answered with
+    /// [`Command::SnapshotTaken`](crate::Command::SnapshotTaken) once it is durable.
+    TakeSnapshot {
+        /// Who is asking.
+        token: Token,
+    },
+    /// What a [`StateMachineRequest::BuildSnapshot`](crate::StateMachineRequest::BuildSnapshot) asked for is durable.
+    SnapshotBuilt {
+        /// The snapshot.
+        snapshot: Arc<Snapshot>,
+    },
+    /// What a [`StateMachineRequest::BuildSnapshot`](crate::StateMachineRequest::BuildSnapshot) asked for could not be kept.
+    /// Nothing is lost by it; it is tried again later.
+    SnapshotFailed {
+        /// What went wrong, for people.
+        reason: String,
+    },
+    /// A [`Command::ReceiveSnapshot`](crate::Command::ReceiveSnapshot) was executed.
+    SnapshotReceived {
+        /// The command's.
+        id: SnapshotId,
+        /// How many bytes are there, from the beginning. All of them only once they are durable and match the checksum.
+        held: u64,
+    },
+    /// What was received of a snapshot is not what was sent, or there is no room for it. It was removed.
+    SnapshotSpoiled {
+        /// The command's.
+        id: SnapshotId,
+        /// What went wrong, for people.
+        reason: String,
+    },
+    /// A [`Command::SendSnapshot`](crate::Command::SendSnapshot) has been handed to the network. One that could not be
+    /// executed, because the snapshot is not there any more, is a [`Event::ReplicateGone`].
+    SnapshotSent {
+        /// The command's.
+        target: crate::NodeId,
+        /// The command's.
+        epoch: Epoch,
+        /// The command's.
+        request: RequestId,
+    },
+    /// The state machine has applied everything up to this index, or has taken in a snapshot of it.
     Applied {
         /// The last applied entry.
         last: LogIndex,

@@ -40,9 +40,10 @@ use crate::engine::Engine;
 use crate::entry::{Body, Payload};
 use crate::membership::Membership;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
-use crate::message::{VoteReply, VoteRequest};
+use crate::message::{InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest};
 use crate::refusal::Refusal;
 use crate::role::{Follower, Forward, Leader, Role, Votes};
+use crate::snapshot::{Snapshot, SnapshotId};
 use crate::types::{Epoch, Incarnation, LogId, NodeId, Peer, RequestId, Round, Term, Token, Vote};
 use crate::writes::Promise;
 
@@ -283,6 +284,8 @@ impl Fingerprint {
             Message::Propose { .. } => 11,
             Message::ProposeReply { .. } => 12,
             Message::TimeoutNow { .. } => 13,
+            Message::InstallSnapshot(_) => 14,
+            Message::InstallSnapshotReply(_) => 15,
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
@@ -313,7 +316,38 @@ impl Fingerprint {
                 self.outcome(*outcome);
             }
             Message::TimeoutNow { term } => self.number(term.0),
+            Message::InstallSnapshot(request) => self.install_snapshot(from.node, request),
+            Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, held }) => {
+                self.number(term.0);
+                self.epoch(to, *epoch);
+                self.append(to, *request);
+                self.number(*held);
+            }
         }
+    }
+
+    fn install_snapshot(&mut self, from: NodeId, it: &InstallSnapshot) {
+        let InstallSnapshot { term, epoch, request, snapshot, offset, chunk } = it;
+        self.number(term.0);
+        self.epoch(from, *epoch);
+        self.append(from, *request);
+        self.snapshot(snapshot);
+        self.number(*offset);
+        self.size(chunk.len());
+    }
+
+    /// Log time and what the runtime knows the cluster by decide nothing; what a snapshot holds is known by its id.
+    pub(crate) fn snapshot(&mut self, it: &Snapshot) {
+        let Snapshot { id, log_time: _, membership, membership_at, genesis: _ } = it;
+        self.snapshot_id(*id);
+        self.membership(membership);
+        self.log_id(*membership_at);
+    }
+
+    pub(crate) fn snapshot_id(&mut self, SnapshotId { last, bytes, checksum }: SnapshotId) {
+        self.log_id(last);
+        self.number(bytes);
+        self.number(u64::from(checksum));
     }
 
     fn append_entries(&mut self, from: NodeId, it: &AppendEntries) {
@@ -460,6 +494,7 @@ impl Engine {
             commit_index,
             applied,
             memberships,
+            snapshots,
             peers,
             refusals: _,
             role,
@@ -486,6 +521,7 @@ impl Engine {
         writes.fingerprint(own, &mut out);
         [commit_index.0, applied.0].into_iter().for_each(|number| out.number(number));
         memberships.fingerprint(&mut out);
+        snapshots.fingerprint(&mut out);
         out.size(peers.len());
         for (node, life) in peers {
             out.number(node.0);

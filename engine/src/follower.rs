@@ -22,6 +22,7 @@ impl Engine {
         }
         check_contiguous(prev, &batches, term)?;
         self.hear_leader(from, now)?;
+        let (prev, batches) = self.without_purged(prev, batches)?;
         mutate!(no_prev_check, prev = self.log.id_at(prev.index).unwrap_or(prev));
         if !self.log.has(prev) {
             if prev.index <= self.commit_index {
@@ -47,6 +48,23 @@ impl Engine {
         mutate!(acknowledges_unflushed, self.send(from, message); return Ok(()));
         self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
         Ok(())
+    }
+
+    /// The part of a late request that reaches beyond what was purged. All that was purged is committed, so the leader's log
+    /// has the same; only its last entry can be compared.
+    fn without_purged(&self, prev: LogId, batches: Vec<Batch>) -> Result<(LogId, Vec<Batch>), Inconsistency> {
+        let purged = self.log.purged();
+        if prev.index >= purged.index {
+            return Ok((prev, batches));
+        }
+        mutate!(late_request_before_purged_refused, return Err(self.committed_conflict(prev)));
+        let meets = batches.iter().find(|batch| batch.last().index >= purged.index);
+        match meets {
+            Some(batch) if batch.term() != purged.term => {
+                Err(self.committed_conflict(LogId { term: batch.term(), index: purged.index }))
+            }
+            _ => Ok((purged, batches.iter().filter_map(|batch| batch.after(purged.index)).collect())),
+        }
     }
 
     /// Skips the prefix that is there already; truncates only where an entry really differs, never because entries are
@@ -77,7 +95,7 @@ impl Engine {
         Ok(())
     }
 
-    fn truncate(&mut self, after: LogIndex) {
+    pub(crate) fn truncate(&mut self, after: LogIndex) {
         assert!(after >= self.commit_index, "committed entries stay: {after} < {}", self.commit_index);
         let after = self.log.id_at(after).expect("truncation leaves an entry of the log, or none");
         self.log.truncate(after);
@@ -87,7 +105,7 @@ impl Engine {
     }
 
     /// The log is known to be the leader's up to `end`; of what the leader has committed, that much is committed here.
-    fn verify(&mut self, end: LogIndex, commit: LogIndex) {
+    pub(crate) fn verify(&mut self, end: LogIndex, commit: LogIndex) {
         if let Role::Follower(follower) = &mut self.role {
             follower.verified = follower.verified.max(end);
         }

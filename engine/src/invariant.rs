@@ -12,6 +12,11 @@ impl Engine {
         mutate!(short_request_truncates, return);
         let last = self.log.last();
         assert!(self.commit_index <= last.index, "commit {} beyond the log's {last}", self.commit_index);
+        mutate!(purges_beyond_snapshot, return);
+        mutate!(stale_snapshot_installed, return);
+        let (purged, covered) = (self.log.purged().index, self.snapshots.last().index);
+        assert!(purged <= covered, "purged up to {purged}, but the newest snapshot covers {covered}");
+        assert!(covered <= self.commit_index, "a snapshot of {covered} beyond commit {}", self.commit_index);
         assert!(self.applied() <= self.commit_index, "applied {} beyond commit {}", self.applied(), self.commit_index);
         assert!(self.writes.flushed_index() <= last.index, "more is durable than the log's {last}");
         assert!(last.term <= self.vote.term, "an entry {last} of a term after {}", self.vote.term);

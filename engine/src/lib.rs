@@ -20,8 +20,8 @@
 //!
 //! The files follow the protocol: `election` (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), `leader`,
 //! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `change`, `change_members` and `membership` (thesis,
-//! chapter 4), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage writes). `engine` dispatches; `role`
-//! holds what only one role needs; `invariant` is checked after every event.
+//! chapter 4), `snapshot` (Raft paper, section 7), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage
+//! writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after every event.
 //!
 //! # A single node, step by step
 //! ```
@@ -76,6 +76,7 @@ mod refusal;
 mod replication;
 mod restored;
 mod role;
+mod snapshot;
 mod status;
 mod timer;
 mod trace;
@@ -84,7 +85,7 @@ mod writes;
 
 pub use change_members::{ChangeMembers, ChangeRequest, Precondition, Preconditions};
 pub use command::{Command, Lane, StateMachineRequest};
-pub use config::{ConfigError, EngineConfig, Limits};
+pub use config::{ConfigError, EngineConfig, Limits, SnapshotPolicy};
 pub use engine::Engine;
 pub use entry::{Batch, Body, Payload};
 pub use event::Event;
@@ -92,11 +93,13 @@ pub use fingerprint::Fingerprint;
 pub use lapse::Lapse;
 pub use membership::{Goal, Membership, Node};
 pub use message::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message, VoteReply, VoteRequest,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, InstallSnapshot, InstallSnapshotReply,
+    Message, VoteReply, VoteRequest,
 };
 pub use quorum::{Joint, Majority, VoteResult};
 pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 pub use restored::Restored;
+pub use snapshot::{Snapshot, SnapshotId};
 pub use status::{RoleKind, Status};
 pub use types::{
     Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, Term, Token,

@@ -98,12 +98,14 @@ impl Engine {
             Message::AppendEntries(_)
             | Message::Heartbeat(_)
             | Message::Committed { .. }
+            | Message::InstallSnapshot(_)
             | Message::TimeoutNow { .. } => true,
             Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
             Message::PreVoteReply(_)
             | Message::RequestVoteReply(_)
             | Message::AppendEntriesReply(_)
             | Message::HeartbeatReply(_)
+            | Message::InstallSnapshotReply(_)
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Propose { .. }

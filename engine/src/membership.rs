@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::fingerprint::Fingerprint;
 use crate::quorum::{Joint, Majority};
+use crate::snapshot::Snapshot;
 use crate::types::{LogId, LogIndex, NodeId};
 
 /// What a cluster knows of one of its nodes.
@@ -172,18 +173,22 @@ impl fmt::Display for Membership {
 /// one change under way at a time, but a follower may receive several before it learns that they are committed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Memberships {
-    /// With their indexes, which increase. Never empty; all but the first may still be truncated.
-    known: Vec<(LogIndex, Arc<Membership>)>,
+    /// With the entries that they stand in, whose indexes increase. Never empty; all but the first may still be truncated.
+    known: Vec<(LogId, Arc<Membership>)>,
     /// Whether they are others than when that was last [asked](Memberships::take_changed).
     changed: bool,
 }
 
 impl Memberships {
-    /// From what the log holds, oldest first. Before the first entry of a log nobody is a member.
-    pub(crate) fn restore(found: &[(LogIndex, Arc<Membership>)]) -> Self {
-        let mut known = vec![(LogIndex::ZERO, Arc::new(Membership::default()))];
-        known.extend_from_slice(found);
-        assert!(known.windows(2).all(|pair| pair[0].0 < pair[1].0), "memberships in the order of the log");
+    /// From what a snapshot says and the log holds, oldest first. Before the first entry of a log nobody is a member.
+    pub(crate) fn restore(snapshot: Option<&Snapshot>, mut found: Vec<(LogId, Arc<Membership>)>) -> Self {
+        let nobody = || (LogId::ZERO, Arc::new(Membership::default()));
+        let first = snapshot.map_or_else(nobody, |it| (it.membership_at, Arc::clone(&it.membership)));
+        found.retain(|(at, _)| at.index > first.0.index);
+        let mut known = vec![first];
+        known.append(&mut found);
+        let in_order = |pair: &[(LogId, Arc<Membership>)]| pair[0].0.index < pair[1].0.index;
+        assert!(known.windows(2).all(in_order), "memberships in the order of the log");
         Self { known, changed: false }
     }
 
@@ -201,15 +206,27 @@ impl Memberships {
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
         let Self { known, changed: _ } = self;
         out.size(known.len());
-        for (index, membership) in known {
-            out.number(index.0);
+        for (at, membership) in known {
+            out.log_id(*at);
             out.membership(membership);
         }
     }
 
-    /// The membership that counts, and its index.
-    pub(crate) fn last(&self) -> &(LogIndex, Arc<Membership>) {
+    /// The membership that counts, and the entry that it stands in.
+    pub(crate) fn last(&self) -> &(LogId, Arc<Membership>) {
         self.known.last().expect("the first one is never dropped")
+    }
+
+    /// The membership of the state at the commit index, and the entry that it stands in.
+    pub(crate) fn committed(&self) -> &(LogId, Arc<Membership>) {
+        self.known.first().expect("the first one is never dropped")
+    }
+
+    /// A snapshot takes the place of the whole log: what it says about the members counts, and nothing else does.
+    pub(crate) fn install(&mut self, at: LogId, membership: Arc<Membership>) {
+        mutate!(snapshot_keeps_members, return);
+        self.changed |= *self.last() != (at, Arc::clone(&membership));
+        self.known = vec![(at, membership)];
     }
 
     /// Whether a node is a member by any entry that may come to count, or no member is known at all.
@@ -233,22 +250,23 @@ impl Memberships {
     }
 
     pub(crate) fn append(&mut self, at: LogId, membership: Arc<Membership>) {
-        assert!(at.index > self.last().0, "a membership at {at} behind the one at {}", self.last().0);
-        self.known.push((at.index, membership));
+        assert!(at.index > self.last().0.index, "a membership at {at} behind the one at {}", self.last().0);
+        self.known.push((at, membership));
         self.changed = true;
     }
 
     pub(crate) fn truncate(&mut self, after: LogId) {
-        assert!(after.index >= self.known[0].0, "truncating to {after} drops the membership at {}", self.known[0].0);
+        let (first, _) = self.committed();
+        assert!(after.index >= first.index, "truncating to {after} drops the membership at {first}");
         mutate!(members_not_rolled_back, return);
         let before = self.known.len();
-        self.known.retain(|(index, _)| *index <= after.index);
+        self.known.retain(|(at, _)| at.index <= after.index);
         self.changed |= self.known.len() < before;
     }
 
     /// What is committed cannot be truncated any more: nobody falls back to what was before it.
     pub(crate) fn commit(&mut self, commit: LogIndex) {
-        let settled = self.known.partition_point(|(index, _)| *index <= commit);
+        let settled = self.known.partition_point(|(at, _)| at.index <= commit);
         self.changed |= settled > 1;
         self.known.drain(..settled.saturating_sub(1));
     }
@@ -264,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_membership_counts_when_appended_and_falls_back_when_truncated() {
-        let mut all = Memberships::restore(&[(LogIndex(1), voters(&[1, 2, 3]))]);
+        let mut all = Memberships::restore(None, vec![(LogId::new(0, 1), voters(&[1, 2, 3]))]);
         all.commit(LogIndex(1));
         all.append(LogId::new(2, 5), voters(&[1, 2]));
         assert_eq!(all.effective(), &voters(&[1, 2]));

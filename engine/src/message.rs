@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::entry::{Batch, Payload};
 use crate::refusal::{Inconsistency, Refusal};
+use crate::snapshot::Snapshot;
 use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, Term};
 
 /// One message from one node to another.
@@ -66,6 +69,11 @@ pub enum Message {
         /// The id that the first entry got in the leader's log (the others follow it); or why they were not taken in.
         outcome: Result<LogId, Refusal>,
     },
+    /// A piece of a snapshot, for a follower that lacks what the log no longer holds (Raft paper, section 7). Once the follower
+    /// has installed all of it, it answers like to [`Message::AppendEntries`].
+    InstallSnapshot(InstallSnapshot),
+    /// The answer to [`Message::InstallSnapshot`] while the snapshot is not installed.
+    InstallSnapshotReply(InstallSnapshotReply),
     /// Campaign at once: the leader is about to lead no more (thesis, section 3.10). Wants no answer.
     TimeoutNow {
         /// The leader's term.
@@ -138,6 +146,36 @@ pub enum AppendOutcome {
     Stale,
 }
 
+/// [`Message::InstallSnapshot`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InstallSnapshot {
+    /// The leader's term.
+    pub term: Term,
+    /// The replication stream that this is part of.
+    pub epoch: Epoch,
+    /// Matches the answer.
+    pub request: RequestId,
+    /// Which snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Where in its content the piece stands, in bytes.
+    pub offset: u64,
+    /// The piece; empty to ask how much of the snapshot is there already.
+    pub chunk: Bytes,
+}
+
+/// [`Message::InstallSnapshotReply`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InstallSnapshotReply {
+    /// The follower's term when it took the piece in.
+    pub term: Term,
+    /// The question's.
+    pub epoch: Epoch,
+    /// The question's.
+    pub request: RequestId,
+    /// How many bytes of the snapshot are there, from its beginning.
+    pub held: u64,
+}
+
 /// [`Message::Heartbeat`]: the same for all followers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Heartbeat {
@@ -184,6 +222,11 @@ impl Message {
                 AppendOutcome::Conflict { hint } => [hint.term.0, hint.index.0, 0],
                 AppendOutcome::Stale => [0; 3],
             },
+            Self::InstallSnapshot(it) => {
+                let Snapshot { id, membership_at, .. } = &*it.snapshot;
+                let at = membership_at.term.0.max(membership_at.index.0);
+                [id.last.term.0.max(at), id.last.index.0, id.bytes.max(it.offset)]
+            }
             Self::ProposeReply { outcome: Ok(first), .. } => [first.term.0, first.index.0, 0],
             Self::ReadIndexReply { outcome: Ok(index), .. } => [index.0, 0, 0],
             Self::Heartbeat(_)
@@ -193,11 +236,16 @@ impl Message {
             | Self::ReadIndexReply { .. }
             | Self::Propose { .. }
             | Self::ProposeReply { .. }
+            | Self::InstallSnapshotReply(_)
             | Self::TimeoutNow { .. } => [0; 3],
         };
         let from_leader = matches!(
             self,
-            Self::AppendEntries(_) | Self::Heartbeat(_) | Self::Committed { .. } | Self::TimeoutNow { .. }
+            Self::AppendEntries(_)
+                | Self::Heartbeat(_)
+                | Self::Committed { .. }
+                | Self::InstallSnapshot(_)
+                | Self::TimeoutNow { .. }
         );
         if from_leader && term == 0 {
             return Err(Inconsistency::OutOfRange { number: term });
@@ -218,6 +266,8 @@ impl Message {
             Self::PreVoteReply(reply) | Self::RequestVoteReply(reply) => Some(reply.term),
             Self::AppendEntries(request) => Some(request.term),
             Self::AppendEntriesReply(reply) => Some(reply.term),
+            Self::InstallSnapshot(request) => Some(request.term),
+            Self::InstallSnapshotReply(reply) => Some(reply.term),
             Self::Heartbeat(request) => Some(request.term),
             Self::HeartbeatReply(reply) => Some(reply.term),
             Self::Committed { term, .. }

@@ -5,12 +5,15 @@
 //!     │  ▲
 //!     ▼  │ a conflict, or a request that was lost
 //!   Pipeline   many requests at once, each following the one before, bounded in count and bytes
+//!
+//!   Snapshot   the log does not reach back to what the follower lacks: one piece of a snapshot at a time, until it has it
 //! ```
 
 use std::collections::VecDeque;
 
 use crate::config::Limits;
 use crate::fingerprint::Fingerprint;
+use crate::snapshot::SnapshotId;
 use crate::types::{Epoch, Instant, LogIndex, NodeId, RequestId, Round, Term};
 
 /// How entries are sent.
@@ -20,7 +23,23 @@ pub(crate) enum Mode {
     Probe,
     /// The follower follows: requests do not wait for each other's answers.
     Pipeline,
+    /// The follower is brought a snapshot.
+    Snapshot,
 }
+
+/// A snapshot on its way to a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Bringing {
+    id: SnapshotId,
+    /// How many of its bytes the follower has; `None` before it was asked.
+    held: Option<u64>,
+    /// A piece that is not answered after so many rounds of heartbeats is lost: twice as many each time, so that what is only
+    /// slow is not sent again and again.
+    patience: u64,
+}
+
+/// The longest time that a piece is waited for, in rounds of heartbeats.
+const PATIENCE_MAX: u64 = 64;
 
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +64,8 @@ pub(crate) struct Progress {
     /// The next entry to send. `next_index > match_index`.
     next_index: LogIndex,
     mode: Mode,
+    /// There in `Snapshot`.
+    bringing: Option<Bringing>,
     /// What is on its way, oldest first; requests and last indexes increase. At most one in `Probe`.
     window: VecDeque<Inflight>,
     /// The sum of the window's bytes.
@@ -68,6 +89,7 @@ impl Progress {
             match_index: LogIndex::ZERO,
             next_index: LogIndex(last.0 + 1),
             mode: Mode::Probe,
+            bringing: None,
             window: VecDeque::new(),
             window_bytes: 0,
             issued: None,
@@ -84,6 +106,7 @@ impl Progress {
             match_index,
             next_index,
             mode,
+            bringing,
             window,
             window_bytes,
             issued,
@@ -94,7 +117,13 @@ impl Progress {
         } = self;
         out.epoch(own, *epoch);
         [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
-        out.flag(*mode == Mode::Pipeline);
+        out.size(*mode as usize);
+        out.flag(bringing.is_some());
+        if let Some(Bringing { id, held, patience }) = bringing {
+            out.snapshot_id(*id);
+            out.number(held.map_or(0, |held| held + 1));
+            out.number(*patience);
+        }
         out.flag(*paused);
         out.size(*window_bytes);
         out.size(window.len());
@@ -147,7 +176,7 @@ impl Progress {
         self.issued.is_none()
             && !self.paused
             && match self.mode {
-                Mode::Probe => self.window.is_empty(),
+                Mode::Probe | Mode::Snapshot => self.window.is_empty(),
                 Mode::Pipeline => {
                     mutate!(window_ignores_requests, return self.window_bytes < limits.inflight_bytes_max);
                     mutate!(window_ignores_bytes, return self.window.len() < limits.inflight_requests_max);
@@ -158,11 +187,55 @@ impl Progress {
 
     /// Whether the follower wants a request: there are entries for it, or where the logs agree is not known.
     pub(crate) fn wants(&self, last: LogIndex) -> bool {
-        self.next_index <= last || self.mode == Mode::Probe
+        self.next_index <= last || self.mode != Mode::Pipeline
+    }
+
+    pub(crate) fn is_brought_snapshot(&self) -> bool {
+        self.mode == Mode::Snapshot
+    }
+
+    /// A piece of this snapshot is about to be sent. Answers how much of it the follower has, if that is known.
+    pub(crate) fn issue_piece(&mut self, id: SnapshotId, request: RequestId) -> Option<u64> {
+        assert!(self.issued.is_none(), "request {request} while {:?} is not reported sent", self.issued);
+        self.issued = Some((request, true));
+        self.mode = Mode::Snapshot;
+        match self.bringing.filter(|bringing| bringing.id == id) {
+            Some(bringing) => bringing.held,
+            None => {
+                self.bringing = Some(Bringing { id, held: None, patience: 1 });
+                self.clear_window();
+                None
+            }
+        }
+    }
+
+    /// The runtime sent the issued piece.
+    pub(crate) fn piece_sent(&mut self, request: RequestId, round: Round) {
+        let Some((_, is_on_matched)) = self.issued.take_if(|(issued, _)| *issued == request) else { return };
+        if self.mode == Mode::Snapshot {
+            self.window.push_back(Inflight { request, is_on_matched, last: self.match_index, bytes: 0, round });
+        }
+    }
+
+    /// The follower has so much of the snapshot. An answer to a piece that is not under way any more says nothing.
+    pub(crate) fn piece_held(&mut self, request: RequestId, held: u64) {
+        let is_unreported = self.issued.take_if(|(issued, _)| *issued == request).is_some();
+        let is_awaited = is_unreported || self.window.front().is_some_and(|sent| sent.request == request);
+        let Some(bringing) = self.bringing.as_mut().filter(|bringing| is_awaited && held <= bringing.id.bytes) else {
+            return;
+        };
+        (bringing.held, bringing.patience) = (Some(held), 1);
+        // All of it is there and being installed: with the next heartbeat it is asked whether that is done.
+        self.paused = held == bringing.id.bytes;
+        self.clear_window();
     }
 
     pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {
         assert!(self.issued.is_none(), "request {request} while {:?} is not reported sent", self.issued);
+        if self.mode == Mode::Snapshot {
+            // It has come so far that the log reaches back to it.
+            self.probe_from(self.match_index);
+        }
         self.issued = Some((request, self.next_index.previous() <= self.match_index));
         self.commit_sent = self.commit_sent.max(commit);
     }
@@ -208,8 +281,10 @@ impl Progress {
             self.window_bytes -= sent.bytes;
             self.window.pop_front();
         }
-        if self.mode == Mode::Probe && matched.next() >= self.next_index {
+        let is_brought = self.bringing.is_some_and(|bringing| bringing.id.last.index <= self.match_index);
+        if is_brought || (self.mode == Mode::Probe && matched.next() >= self.next_index) {
             self.mode = Mode::Pipeline;
+            self.bringing = None;
             self.clear_window();
         }
         self.next_index = self.next_index.max(self.match_index.next());
@@ -248,12 +323,23 @@ impl Progress {
             }
             // Where to probe is still right; only the question was lost, or its answer.
             Mode::Probe if self.window.front().is_some_and(|sent| sent.round < round) => self.clear_window(),
+            Mode::Snapshot => self.piece_may_be_lost(round),
             Mode::Probe | Mode::Pipeline => {}
+        }
+    }
+
+    fn piece_may_be_lost(&mut self, round: Round) {
+        mutate!(lost_piece_not_sent_again, return);
+        let Some(bringing) = &mut self.bringing else { return };
+        if self.window.front().is_some_and(|sent| sent.round.0 + bringing.patience <= round.0) {
+            bringing.patience = (bringing.patience * 2).min(PATIENCE_MAX);
+            self.clear_window();
         }
     }
 
     fn probe_from(&mut self, agree: LogIndex) {
         self.mode = Mode::Probe;
+        self.bringing = None;
         self.clear_window();
         self.next_index = agree.max(self.match_index).next();
     }
@@ -267,6 +353,7 @@ impl Progress {
         assert!(self.match_index < self.next_index, "0 <= match < next: {self:?}");
         assert!(self.next_index <= last.next(), "next is at most one beyond the log's {last}: {self:?}");
         assert!(self.mode == Mode::Pipeline || self.window.len() <= 1, "one probe at a time: {self:?}");
+        assert_eq!(self.mode == Mode::Snapshot, self.bringing.is_some(), "a snapshot is brought: {self:?}");
     }
 }
 

@@ -72,6 +72,10 @@ pub enum Refusal {
         /// The last entry of the leader's log.
         last: LogIndex,
     },
+    /// Nothing is committed here yet: there is nothing to take a snapshot of.
+    NothingToSnapshot,
+    /// A snapshot could not be kept; the node's log says why. Nothing is lost by it; try again when that is mended.
+    SnapshotFailed,
     /// A precondition of a change does not hold. Nothing was done.
     PreconditionFailed {
         /// How it is instead.
@@ -129,6 +133,8 @@ impl fmt::Display for Refusal {
                      is it running, and reachable? nothing has changed"
                 )
             }
+            Self::NothingToSnapshot => f.write_str("nothing is committed yet; there is nothing to take a snapshot of"),
+            Self::SnapshotFailed => f.write_str("the snapshot could not be kept; the node's log says why"),
             Self::PreconditionFailed { actual } => write!(f, "a precondition does not hold: {actual}"),
             Self::Undecodable => {
                 f.write_str("the leader cannot decode the command; update all nodes before a new command is used")

@@ -13,10 +13,14 @@ impl Engine {
     pub(crate) fn replicate(&mut self) {
         let Role::Leader(leader) = &mut self.role else { return };
         let (limits, term, commit, last) = (&self.config.limits, self.vote.term, self.commit_index, self.log.last());
+        let mut lacking = Vec::new();
         for (&target, progress) in &mut leader.progress {
             if progress.wants(last.index) && progress.has_room(limits) {
                 let prev = progress.next_index().previous();
-                let prev = self.log.id_at(prev).expect("next_index is at most one beyond the log");
+                let Some(prev) = self.log.id_at(prev) else {
+                    lacking.push(target);
+                    continue;
+                };
                 self.next_id += 1;
                 let (epoch, request, bytes_max) = (progress.epoch(), RequestId(self.next_id), limits.append_bytes_max);
                 mutate!(requests_of_any_size, bytes_max = usize::MAX);
@@ -27,6 +31,7 @@ impl Engine {
                 self.commands.push_back(Command::ReplicateCommitted { target, term, commit });
             }
         }
+        lacking.into_iter().for_each(|target| self.bring_snapshot(target));
     }
 
     pub(crate) fn handle_sent(
@@ -112,7 +117,7 @@ impl Engine {
 }
 
 /// The follower's progress, if the answer belongs to the stream that leads to it now.
-fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
+pub(crate) fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
     mutate!(stale_epoch_counts, return leader.progress.get_mut(&target));
     leader.progress.get_mut(&target).filter(|progress| progress.epoch() == epoch)
 }

@@ -53,6 +53,10 @@ pub struct Status {
     pub last: LogId,
     /// The last durable index of its log.
     pub flushed: LogIndex,
+    /// What stands before the first entry of its log: it and all before it is in a snapshot only.
+    pub purged: LogId,
+    /// The last entry that its newest durable snapshot covers.
+    pub snapshot: LogId,
     /// Its commit index.
     pub commit: LogIndex,
     /// The last index that the state machine reported as applied.

@@ -68,6 +68,11 @@ impl Display for Message {
             Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {}", counted(entries.len())),
             Self::ProposeReply { outcome: Ok(first), .. } => write!(f, "propose_reply first {first}"),
             Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
+            Self::InstallSnapshot(it) => {
+                let end = it.offset + it.chunk.len() as u64;
+                write!(f, "install_snapshot term {} {}: bytes {}..{end}", it.term, it.snapshot.id, it.offset)
+            }
+            Self::InstallSnapshotReply(it) => write!(f, "install_snapshot_reply term {} held {}", it.term, it.held),
             Self::TimeoutNow { term } => write!(f, "timeout_now term {term}"),
         }
     }
@@ -88,6 +93,12 @@ impl Display for Event {
             Self::StorageFailed { reason } => write!(f, "storage_failed: {reason}"),
             Self::Sent { target, last, .. } => write!(f, "sent to {target} up to {last}"),
             Self::ReplicateGone { target, .. } => write!(f, "replicate_gone to {target}"),
+            Self::TakeSnapshot { token } => write!(f, "take_snapshot #{token}"),
+            Self::SnapshotBuilt { snapshot } => write!(f, "snapshot_built {}", snapshot.id),
+            Self::SnapshotFailed { reason } => write!(f, "snapshot_failed: {reason}"),
+            Self::SnapshotReceived { id, held } => write!(f, "snapshot_received {id}: {held}"),
+            Self::SnapshotSpoiled { id, reason } => write!(f, "snapshot_spoiled {id}: {reason}"),
+            Self::SnapshotSent { target, .. } => write!(f, "snapshot piece sent to {target}"),
             Self::Applied { last } => write!(f, "applied {last}"),
             Self::StateMachineFailed { at, reason } => write!(f, "state_machine_failed at {at}: {reason}"),
         }
@@ -128,10 +139,23 @@ impl Display for Command {
                 write!(f, "append_input_entries w{write}: {}", entries(batches))
             }
             Self::TruncateLog { write, after } => write!(f, "truncate_log w{write}: after {after}"),
+            Self::PurgeLog { write, through } => write!(f, "purge_log w{write}: through {through}"),
             Self::SaveRefusal { by, met } => write!(f, "save_refusal by {by}, which met start {}", met.start),
             Self::SaveCommitted { commit } => write!(f, "save_committed {commit}"),
             Self::Apply { first, last } => write!(f, "apply {first}..{last}"),
             Self::StateMachine(StateMachineRequest::Read { token }) => write!(f, "state_machine: read #{token}"),
+            Self::StateMachine(StateMachineRequest::BuildSnapshot { last, .. }) => {
+                write!(f, "state_machine: build snapshot of {last}")
+            }
+            Self::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }) => {
+                write!(f, "state_machine: install snapshot {}", snapshot.id)
+            }
+            Self::SendSnapshot { target, snapshot, offset, bytes_max, .. } => {
+                write!(f, "send_snapshot to {target}: {} from byte {offset}, at most {bytes_max}", snapshot.id)
+            }
+            Self::ReceiveSnapshot { snapshot, offset, chunk } => {
+                write!(f, "receive_snapshot {}: {} bytes from {offset}", snapshot.id, chunk.len())
+            }
             Self::Replicate { target, prev, last, commit, .. } => {
                 write!(f, "replicate to {target}: prev {prev} last {last} commit {commit}")
             }
@@ -151,6 +175,7 @@ impl Display for Command {
             Self::SendMessage { target, message } => write!(f, "send_message to {target}: {message}"),
             Self::RefusePeer { peer, reason } => write!(f, "refuse_peer {peer}: {reason}"),
             Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
+            Self::SnapshotTaken { token, last } => write!(f, "snapshot_taken #{token}: {last}"),
             Self::Changed { token, at } => write!(f, "changed #{token}: {at}"),
             Self::Refused { token, refusal } => write!(f, "refused #{token}: {refusal}"),
             Self::Abandoned { from } => write!(f, "abandoned from {from}"),

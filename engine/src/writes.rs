@@ -157,6 +157,12 @@ impl Writes {
         self.accept()
     }
 
+    /// A snapshot takes the place of a log that ended before `last`: what it covers counts as durable once it is written that
+    /// the log begins behind it.
+    pub(crate) fn accept_snapshot(&mut self, last: LogIndex) -> WriteId {
+        self.accept_entries(last, 0)
+    }
+
     /// The last write of a vote: what a message waits for that speaks for a term but for no entry.
     pub(crate) const fn of_vote(&self) -> WriteId {
         self.vote

@@ -92,6 +92,31 @@ fn questions_of_a_node_whose_disk_hangs_do_not_pile_up() {
     assert_eq!(asked, 2, "each of the other voters once");
 }
 
+/// A follower's log and its leader's differed at the very entry that the leader's log begins behind. The leader took the last
+/// purged entry for the place where the two can agree, asked again from there, and was told the same, for ever.
+#[test]
+fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.snapshots = SnapshotPolicy::BY_HAND);
+    cluster.elect(3);
+    cluster.cut = vec![3];
+    cluster.propose(3, 1, "nobody else hears of it");
+    cluster.flush(3);
+    cluster.elapse(std::time::Duration::from_secs(2));
+    cluster.stabilize();
+    let leader = if cluster.role(1) == RoleKind::Leader { 1 } else { 2 };
+    cluster.elect(leader);
+    cluster.snapshot(leader);
+    let purged = cluster.engine(leader).purged();
+    let there = cluster.engine(3).log_id(purged.index);
+    assert!(there.is_some_and(|id| id != purged), "node 3 has {there:?} where {purged} was purged");
+    cluster.cut = Vec::new();
+    for _ in 0..6 {
+        cluster.elapse(std::time::Duration::from_millis(100));
+        cluster.stabilize();
+    }
+    assert_eq!(cluster.engine(3).last_log_id(), cluster.engine(leader).last_log_id(), "{}", cluster.trace);
+}
+
 /// A node that started from a log with a change that is over spoke to those who had left until its first event, whatever
 /// that was: a word of a stranger, which must change nothing, put its election off.
 #[test]
@@ -103,7 +128,7 @@ fn a_start_knows_at_once_who_has_left() {
         terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
         last: LogId::new(1, 5),
         commit: LogIndex(5),
-        memberships: vec![(LogIndex(1), members(&[1, 2, 3])), (LogIndex(5), members(&[1, 2]))],
+        memberships: vec![(LogId::new(0, 1), members(&[1, 2, 3])), (LogId::new(1, 5), members(&[1, 2]))],
         ..Restored::default()
     };
     let mut engine = Engine::new(config, restored, Instant(0));

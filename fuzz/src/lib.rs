@@ -54,10 +54,11 @@ pub fn run(input: &[u8], allowance: Allowance, decode: Decode) -> bool {
 }
 
 /// Every fuzzer: its name, which is that of its corpus, what it drives, and what that may allocate.
-pub const FUZZERS: [(&str, Decode, Allowance); 8] = [
+pub const FUZZERS: [(&str, Decode, Allowance); 9] = [
     ("log_segment", log::segment, LOG),
     ("log_records", log::records, LOG),
     ("log_identity", log::identity, LOG),
+    ("log_snapshot", log::snapshot, LOG),
     ("wire_frames", hostile::frames, WIRE),
     ("wire_message", hostile::message, WIRE),
     ("wire_handshake", hostile::handshake, WIRE),

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::refused::Refused;
+use crate::snapshot::SnapshotError;
 use crate::state::{GroupId, LogPosition};
 
 /// A failure of the disk, with what was being done to which file.
@@ -148,6 +149,8 @@ pub enum OpenError {
     },
     /// Something that had been synced is corrupt.
     Corrupt(Corruption),
+    /// The snapshots beside the log cannot be opened.
+    Snapshots(SnapshotError),
     /// There is no room to record this start; free some and open again.
     DiskFull(DiskError),
     /// The disk failed.
@@ -183,6 +186,7 @@ impl fmt::Display for OpenError {
             }
             Self::SegmentMissing { path, group: None } => write!(f, "{} is missing", path.display()),
             Self::Corrupt(corruption) => corruption.fmt(f),
+            Self::Snapshots(error) => error.fmt(f),
             Self::DiskFull(error) => write!(f, "the disk is full, free some space: {error}"),
             Self::Disk(error) => error.fmt(f),
         }
@@ -193,6 +197,7 @@ impl Error for OpenError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             Self::NotWritable(error) | Self::DiskFull(error) | Self::Disk(error) => Some(&error.source),
+            Self::Snapshots(error) => error.source(),
             _ => None,
         }
     }
@@ -206,6 +211,16 @@ impl From<DiskError> for OpenError {
             Self::NotWritable(error)
         } else {
             Self::Disk(error)
+        }
+    }
+}
+
+impl From<SnapshotError> for OpenError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Disk(error) | SnapshotError::DiskFull(error) => error.into(),
+            SnapshotError::Corrupt(corruption) => Self::Corrupt(corruption),
+            other => Self::Snapshots(other),
         }
     }
 }

@@ -66,7 +66,10 @@ impl GroupIndex {
         let mut next = self.state.purged.index.saturating_add(1);
         for (place, run) in self.runs.iter().enumerate() {
             let joined = if place == 0 { run.first <= next } else { run.first == next };
-            if !joined || run.last() < next || self.state.term_at(next) != Some(run.term) {
+            // Terms never go back along a log: where both ends have the run's term, all between have it. An older run that a
+            // missing segment had shortened, and rewritten behind that, has another one at its end.
+            let is_of_term = |index| self.state.term_at(index) == Some(run.term);
+            if !joined || run.last() < next || !is_of_term(next) || !is_of_term(run.last()) {
                 return false;
             }
             next = run.last().saturating_add(1);
@@ -235,4 +238,32 @@ fn pop_back_if(runs: &mut VecDeque<RunPlace>, goes: impl Fn(&RunPlace) -> bool) 
 
 fn pop_front_if(runs: &mut VecDeque<RunPlace>, goes: impl Fn(&RunPlace) -> bool) -> Option<RunPlace> {
     if runs.front().is_some_and(goes) { runs.pop_front() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(term: u64, index: u64) -> LogPosition {
+        LogPosition { term, index }
+    }
+
+    fn run(term: u64, first: u64, count: u32) -> RunPlace {
+        RunPlace { segment: 1, term, first, count, offset: 0, length: 0 }
+    }
+
+    /// Found by the simulator: a segment was missing that had shortened an older run and written other entries in the place of its
+    /// last ones. The older run's indexes closed the gap, and a start took the entries that had been truncated for the log's.
+    #[test]
+    fn a_run_that_a_missing_segment_had_shortened_does_not_stand_in_for_what_was_written_behind_it() {
+        let state = GroupState {
+            last: position(38, 60),
+            terms: vec![position(30, 1), position(38, 54)],
+            ..GroupState::default()
+        };
+        let index = |runs: &[RunPlace]| GroupIndex { state: state.clone(), runs: runs.iter().copied().collect() };
+        assert!(index(&[run(30, 1, 53), run(38, 54, 7)]).is_covered());
+        assert!(!index(&[run(30, 1, 54), run(38, 55, 6)]).is_covered(), "entry 54 is of term 38");
+        assert!(!index(&[run(30, 1, 53), run(38, 55, 6)]).is_covered(), "a gap");
+    }
 }

@@ -1,4 +1,4 @@
-//! A durable write-ahead log for one or many Raft groups.
+//! A durable write-ahead log for one or many Raft groups, and the files of [`Snapshots`].
 //!
 //! One directory holds one ordered stream of records: votes, entries, truncations, purges, committed indexes. All that
 //! has queued up becomes durable with one write and one `fdatasync`.
@@ -17,6 +17,8 @@
 //!   index, never skipped.
 //! - After one failed write or sync the log is poisoned: it never tries a sync again (a retry may lie).
 //! - When the disk is full, reads go on and votes can still be saved.
+//! - A snapshot that was finished survives a power cut, until a newer one has been finished; one that was received is
+//!   what was announced, and none that is cut or damaged is ever taken for complete.
 //! - A directory belongs to one cluster, one node and one process at a time; once [refused](Log::refuse), to nobody.
 //!
 //! The log has no thread, no clock and no randomness of its own: who hosts it decides when it flushes, and hands it the

@@ -16,7 +16,7 @@ use crate::index::RunPlace;
 use crate::record::{self, Summary, Verified};
 use crate::segment::{SegmentHeader, size};
 use crate::shared::Shared;
-use crate::state::GroupId;
+use crate::state::{GroupId, LogPosition};
 
 /// The most bytes that one read fetches, unless a single run is larger.
 const SPAN_BYTES_MAX: u64 = 1 << 20;
@@ -104,6 +104,18 @@ impl<D: Disk> LogReader<D> {
             }
             answer => answer,
         }
+    }
+
+    /// What stands before the first entry of a group, as far as that is flushed: it and all before it was purged.
+    pub fn purged(&self, group: GroupId) -> LogPosition {
+        self.shared.index().groups.get(&group).map_or(LogPosition::default(), |known| known.state.purged)
+    }
+
+    /// How many bytes the records of a group's entries take in the files, those that are purged less.
+    pub fn bytes(&self, group: GroupId) -> u64 {
+        let index = self.shared.index();
+        let runs = index.groups.get(&group).map(|known| known.runs.iter().map(|run| u64::from(run.length)).sum());
+        runs.unwrap_or(0)
     }
 
     /// Reads and verifies everything that is flushed and not purged, of all groups. Answers how many entries that is.

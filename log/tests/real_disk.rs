@@ -1,10 +1,13 @@
-//! The log on real files: threads that write, prepare and read at once, and the kernel's lock.
+//! The log and snapshots on real files: threads that write, prepare and read at once, and the kernel's lock.
 
+use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use outrigger_log::{GroupId, Log, LogPosition, OpenError, OpenOptions, RealDisk, Record};
+use outrigger_log::{
+    GroupId, Log, LogPosition, OpenError, OpenOptions, RealDisk, Record, Snapshot, SnapshotError, SnapshotId, Snapshots,
+};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -86,4 +89,73 @@ fn a_second_log_in_the_same_directory_is_refused_until_the_first_is_gone() {
     assert!(matches!(error, OpenError::Locked { .. }), "{error}");
     drop(log);
     assert_eq!(Log::open(RealDisk, scratch.path(), options()).unwrap().identity().start, 2);
+}
+
+#[test]
+fn snapshots_are_built_received_and_read_at_once_and_the_newest_stays() {
+    let scratch = tempfile::tempdir().unwrap();
+    let body = |index: u64| Bytes::from(index.to_le_bytes().repeat(10_000 + usize::try_from(index).unwrap()));
+    let at = |index| LogPosition { term: 1, index };
+    let open = || Snapshots::open(RealDisk, scratch.path(), 7).unwrap();
+    let (snapshots, last, done) = (open(), 40, AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for index in (2..=last).step_by(2) {
+                let Ok(mut build) = snapshots.build(at(index), Bytes::new()) else { continue };
+                build.write_all(&body(index)).unwrap();
+                let finished = build.finish();
+                assert!(matches!(finished, Ok(_) | Err(SnapshotError::Older { .. })), "{finished:?}");
+            }
+        });
+        let receptions = scope.spawn(|| {
+            let mut ends = Vec::new();
+            for index in (1..=last + 1).step_by(2) {
+                let (body, position) = (body(index), at(index));
+                let id = SnapshotId { position, bytes: body.len() as u64, checksum: crc32c::crc32c(&body) };
+                let Ok(mut receiver) = snapshots.receive(Snapshot { id, head: Bytes::new() }) else { continue };
+                ends.push(receiver.write(0, &body).and_then(|_| receiver.finish()));
+            }
+            done.store(true, Ordering::Relaxed);
+            ends
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let Some(newest) = snapshots.newest() else { continue };
+                    assert!(newest.id.position.index >= seen, "the newest has become older");
+                    seen = newest.id.position.index;
+                    let Ok(reader) = snapshots.reader(newest.id) else { continue };
+                    assert_eq!(reader.read_at(0, usize::MAX).unwrap(), body(seen));
+                }
+            });
+        }
+        // A build may overtake any of them but the last.
+        let is_legal =
+            |end: &Result<_, _>| matches!(end, Ok(_) | Err(SnapshotError::Older { .. } | SnapshotError::Ended { .. }));
+        let ends = receptions.join().unwrap();
+        assert!(ends.iter().all(is_legal) && ends.last().is_some_and(Result::is_ok), "{ends:?}");
+    });
+    assert_eq!(snapshots.newest().map(|newest| newest.id.position), Some(at(last + 1)));
+    let files = std::fs::read_dir(scratch.path().join("snapshots")).unwrap().count();
+    assert_eq!(files, 2, "the lock and the newest");
+    assert!(matches!(Snapshots::open(RealDisk, scratch.path(), 7), Err(SnapshotError::Locked { .. })));
+    drop(snapshots);
+    let snapshots = open();
+    let newest = snapshots.newest().unwrap();
+    let mut read = Vec::new();
+    snapshots.reader(newest.id).unwrap().body().read_to_end(&mut read).unwrap();
+    assert_eq!(read, body(last + 1));
+}
+
+#[test]
+fn a_log_and_its_snapshots_share_a_directory() {
+    let scratch = tempfile::tempdir().unwrap();
+    for start in 1..=2 {
+        let log = Log::open(RealDisk, scratch.path(), options()).unwrap();
+        let snapshots = Snapshots::open(RealDisk, scratch.path(), 7).unwrap();
+        let position = LogPosition { term: 1, index: start };
+        snapshots.build(position, Bytes::new()).unwrap().finish().unwrap();
+        assert_eq!(log.identity().start, start);
+    }
 }

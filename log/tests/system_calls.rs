@@ -5,6 +5,7 @@
 //!   mkdir(a)  fsync(parent of a)  mkdir(a/b)  fsync(a)      a directory outlives a power cut with its parent
 //!   pwrite64(N.segment.new)  fsync(N.segment.new)  rename  fsync(directory)
 //!   pwrite64(N.segment)  fdatasync(N.segment)  write(stdout, "acknowledged")
+//!   pwrite64(building)  fsync(building)  rename  fsync(snapshots)  unlink(the older one)
 //! ```
 //!
 //! The traced process is this very test program. Without strace, or where it may not trace, the test says so and ends.
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bytes::Bytes;
-use outrigger_log::{GroupId, Log, OpenOptions, PeerIdentity, RealDisk, Record};
+use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, PeerIdentity, RealDisk, Record, Snapshots};
 
 /// Tells the traced process where its log is.
 const DIRECTORY: &str = "OUTRIGGER_LOG_TRACED_DIRECTORY";
@@ -28,7 +29,7 @@ fn can_trace() -> bool {
 
 /// The process that is traced; without a tracer it only shows that it works.
 #[test]
-fn a_log_is_made_written_and_refused() {
+fn a_log_is_made_written_and_refused_and_snapshots_are_built() {
     let scratch = tempfile::tempdir().unwrap();
     let directory = std::env::var_os(DIRECTORY).map_or_else(|| scratch.path().join("made/now"), PathBuf::from);
     let options = OpenOptions { segment_bytes: 32 << 10, ..OpenOptions::new(7, 1, 0xfeed, 0xbeef) };
@@ -41,6 +42,12 @@ fn a_log_is_made_written_and_refused() {
         // Past the capture of the test's output: the tracer must see it.
         std::io::stdout().write_all(format!("acknowledged {first}\n").as_bytes()).unwrap();
     }
+    let snapshots = Snapshots::open(RealDisk, &directory, 7).unwrap();
+    for index in 1..=2 {
+        let mut build = snapshots.build(LogPosition { term: 1, index }, Bytes::from_static(b"head")).unwrap();
+        build.write_all(b"body").unwrap();
+        build.finish().unwrap();
+    }
     log.refuse(2, PeerIdentity { incarnation: 1, start: 2, nonce: 3 }).unwrap();
     assert_eq!(log.reader().verify().unwrap(), FLUSHES);
 }
@@ -49,9 +56,11 @@ fn a_log_is_made_written_and_refused() {
 fn trace(scratch: &Path, directory: &Path) -> Vec<String> {
     let output = scratch.join("trace");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-y", "-s", "4096", "-e", "trace=mkdir,pwrite64,fsync,fdatasync,rename,write", "-o"]);
+    traced.args(["-f", "-y", "-s", "4096", "-e", "trace=mkdir,pwrite64,fsync,fdatasync,rename,unlink,write", "-o"]);
     traced.arg(&output).arg(std::env::current_exe().unwrap());
-    traced.args(["--exact", "a_log_is_made_written_and_refused", "--nocapture"]).env(DIRECTORY, directory);
+    traced
+        .args(["--exact", "a_log_is_made_written_and_refused_and_snapshots_are_built", "--nocapture"])
+        .env(DIRECTORY, directory);
     let ended = traced.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     assert!(ended.success(), "the traced process failed: {ended}");
     let trace = std::fs::read_to_string(output).unwrap();
@@ -87,6 +96,14 @@ fn every_sync_of_the_real_disk_reaches_the_kernel_before_what_relies_on_it() {
         let new = descriptor(&new);
         assert_in_order(&calls, &[("pwrite64", &new), ("fsync", &new), ("rename", &target), ("fsync", &here)]);
     }
+    let snapshots = directory.join("snapshots");
+    let (building, here) = (descriptor(&snapshots.join("building")), descriptor(&snapshots));
+    let name = |index| named(&snapshots.join(format!("snapshot-{index:020}-{:020}", 1)));
+    let (older, newer) = (name(1), name(2));
+    // The second, whose calls are those behind the first one's end.
+    let first = calls.iter().position(|line| line.contains(" rename(") && line.contains(&older)).unwrap();
+    let built = [("pwrite64", &building[..]), ("fsync", &building), ("rename", &newer), ("fsync", &here)];
+    assert_in_order(&calls[first + 1..], &[&built[..], &[("unlink", &older)]].concat());
     let segment = descriptor(&directory.join("00000000000000000001.segment"));
     for flush in 1..=FLUSHES {
         // Between the write of a payload and the word that it is durable there is a sync of that very file.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger::engine::{
     AppendEntries, Batch, Body, Command, Engine, EngineConfig, Event, Incarnation, Instant, LogId, Membership, Message,
-    Node, NodeId, Payload, Peer, Restored, RoleKind, Token,
+    Node, NodeId, Payload, Peer, Restored, RoleKind, SnapshotPolicy, Token,
 };
 use outrigger::runtime::{Driver, Held, RaftRuntime, Tail};
 use outrigger::store::{LogStore, MemoryStore, StorageError};
@@ -106,6 +106,11 @@ impl RaftRuntime for Doer {
             Command::SendMessage { target, message } => self.said.push((target, message)),
             Command::SaveRefusal { by, met } => self.store.save_refusal(by, met)?,
             Command::Halt { fault } => println!("node {} has stopped: {fault}", self.name.node),
+            // Nobody here takes snapshots: the engine was told to wait until somebody asks for one.
+            Command::PurgeLog { .. }
+            | Command::SendSnapshot { .. }
+            | Command::ReceiveSnapshot { .. }
+            | Command::SnapshotTaken { .. } => {}
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
@@ -123,7 +128,8 @@ impl RaftRuntime for Doer {
 /// A node that is alone with its thoughts until somebody steps it.
 fn node(id: u64) -> (Driver, Doer) {
     let name = Peer { node: NodeId(id), incarnation: Incarnation { id, start: 1, nonce: 0 } };
-    let engine = Engine::new(EngineConfig::new(name, id), Restored::default(), Instant(0));
+    let config = EngineConfig { snapshots: SnapshotPolicy::BY_HAND, ..EngineConfig::new(name, id) };
+    let engine = Engine::new(config, Restored::default(), Instant(0));
     let (tail, store) = (Tail::new(LogId::ZERO, usize::MAX), MemoryStore::new());
     let doer = Doer { name, store, tail, state: BTreeMap::new(), completed: VecDeque::new(), said: Vec::new() };
     (Driver::new(engine), doer)

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{Body, Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored};
+use outrigger_engine::{Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 
 use crate::StateMachine;
@@ -26,10 +26,11 @@ use crate::runtime::environment::{Machine, blocking, task};
 use crate::runtime::log_writer::{self, LogAccess, LogWriter, WriteQueue};
 use crate::runtime::preparer;
 use crate::runtime::publish::Publisher;
+use crate::runtime::snapshot::SnapshotAccess;
 use crate::runtime::supervise::{Hosted, Supervisor, Threads};
 use crate::runtime::tail::Tail;
 use crate::runtime::{Driver, Environment};
-use crate::store::{DurableStore, LogStore, MemoryStore, StorageError, envelope};
+use crate::store::{self, DurableStore, LogStore, MemoryStore, StorageError};
 use crate::watch;
 
 /// Starts a node with parts of one's own; see [`Raft::builder`].
@@ -135,7 +136,9 @@ impl<S: StateMachine> Builder<S> {
         }
         let begins = is_first && config.join.is_empty();
         let initial = begins.then(|| Arc::new(config.initial_membership()));
-        let members = initial.as_ref().or_else(|| opened.restored.memberships.last().map(|(_, members)| members));
+        let in_snapshot = opened.restored.snapshot.as_ref().map(|snapshot| &snapshot.membership);
+        let in_log = opened.restored.memberships.last().map(|(_, members)| members);
+        let members = initial.as_ref().or(in_log).or(in_snapshot);
         if let Some(members) = members.filter(|_| calls_by_address) {
             warn_if_out_of_reach(&config, members);
         }
@@ -219,22 +222,13 @@ fn refused_before(directory: &Path, refused: &Refused) -> StartError {
 }
 
 /// The checksum of the membership that the cluster began with; 0 if the log does not say.
-fn genesis(initial: Option<&Membership>, log: &LogAccess, last: LogId) -> Result<u64, StorageError> {
-    let stored = match initial {
-        Some(_) => Vec::new(),
-        None if last == LogId::ZERO => return Ok(0),
-        None => log.reader.batches(LogIndex(1), LogIndex(1), 0)?,
-    };
-    let stored = stored.first().and_then(|batch| batch.entries().first()).map(|entry| &entry.body);
-    let membership = match (initial, stored) {
-        (Some(membership), _) => membership,
-        (None, Some(Body::Membership(membership))) => membership.as_ref(),
-        (None, _) => return Ok(0),
-    };
-    let mut encoded = Vec::new();
-    envelope::encode_membership(membership, &mut encoded);
-    // Never 0, which stands for unknown.
-    Ok(u64::from(crc32c::crc32c(&encoded)) | 1 << 32)
+fn genesis(initial: Option<&Membership>, log: &LogAccess, restored: &Restored) -> Result<u64, StorageError> {
+    match (initial, &restored.snapshot) {
+        (Some(membership), _) => Ok(store::genesis_of(membership)),
+        (None, Some(snapshot)) => Ok(snapshot.genesis),
+        (None, None) if restored.last == LogId::ZERO => Ok(0),
+        (None, None) => Ok(log.reader.batches(LogIndex(1), LogIndex(1), 0)?.first().map_or(0, store::genesis)),
+    }
 }
 
 /// What an operator wants to see of every start.
@@ -272,7 +266,8 @@ fn assemble<S: StateMachine>(
     let inbox = Arc::new(Inbox::<S>::new(config.limits.clone()));
     let jobs = Arc::new(Jobs::<S>::new());
     let log = LogAccess { reader: store.reader(), environment: store.blocks().then(|| Arc::clone(environment)) };
-    let genesis = genesis(initial.as_deref(), &log, restored.last)?;
+    let (snapshots, snapshots_end) = SnapshotAccess::new(store.snapshots(), Arc::clone(environment));
+    let genesis = genesis(initial.as_deref(), &log, &restored)?;
     let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
     tell_of_start(&config, &restored);
     let engine = Engine::new(config.engine(peer, environment.random()), restored, clock.now());
@@ -292,8 +287,9 @@ fn assemble<S: StateMachine>(
     let (metrics, watched) = watch::channel(metrics);
     let metrics = Arc::new(metrics);
     let publisher = Publisher::new(Arc::clone(&metrics), client_address);
-    let worker = Worker::new(state, Arc::clone(&jobs), Arc::clone(&inbox), log.clone(), clock);
-    let parts = (tail, writer, log);
+    let mailboxes = (Arc::clone(&jobs), Arc::clone(&inbox));
+    let worker = Worker::new(state, mailboxes, (log.clone(), snapshots.clone()), clock);
+    let parts = (tail, writer, log, snapshots);
     let limits = &config.limits;
     let runtime = TokioRuntime::new(
         parts,
@@ -309,6 +305,7 @@ fn assemble<S: StateMachine>(
         core: environment.spawn(Box::pin(core.run())),
         worker: environment.spawn(task(worker.run())),
         threads,
+        snapshots: snapshots_end,
         inbox: Arc::clone(&inbox),
         jobs: Arc::clone(&jobs),
         transport,

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer};
+use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
 mod check;
@@ -26,6 +26,11 @@ mod text;
 
 pub use check::ConfigError;
 pub use limits::Limits;
+
+/// The default of [`Config::snapshot_bytes`].
+const SNAPSHOT_BYTES: u64 = 64 << 20;
+/// The default of [`Config::snapshot_keep_entries`].
+const SNAPSHOT_KEEP_ENTRIES: u64 = 10_000;
 
 /// The settings of one node. [`Config::validate`] says whether they fit together; [`Raft::start`](crate::Raft::start)
 /// calls it.
@@ -99,6 +104,24 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "5s"))]
     pub request_timeout: Duration,
 
+    /// A snapshot is taken once the log has grown by so many bytes, or by as many as the last snapshot has, if those are more;
+    /// 0 for never. What it covers leaves the log.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES))]
+    pub snapshot_bytes: u64,
+
+    /// A snapshot is taken once so many entries were committed since the last one; 0 for never.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "COUNT", default_value_t = 0))]
+    pub snapshot_entries: u64,
+
+    /// A snapshot is taken once so much time has passed since the last one, if anything was committed since; 0s for never.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "0s"))]
+    pub snapshot_interval: Duration,
+
+    /// So many entries that a snapshot covers stay in the log, for followers that are a little behind: they need no snapshot.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "COUNT", default_value_t = SNAPSHOT_KEEP_ENTRIES))]
+    pub snapshot_keep_entries: u64,
+
     /// How much is held at once.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub limits: Limits,
@@ -120,6 +143,10 @@ impl Default for Config {
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
             request_timeout: Duration::from_secs(5),
+            snapshot_bytes: SNAPSHOT_BYTES,
+            snapshot_entries: 0,
+            snapshot_interval: Duration::ZERO,
+            snapshot_keep_entries: SNAPSHOT_KEEP_ENTRIES,
             limits: Limits::default(),
         }
     }
@@ -195,6 +222,16 @@ impl Config {
         self.advertise_client.as_deref().or(self.listen_client.as_deref())
     }
 
+    fn snapshot_policy(&self) -> SnapshotPolicy {
+        let some = |value: u64| (value > 0).then_some(value);
+        SnapshotPolicy {
+            entries: some(self.snapshot_entries),
+            bytes: some(self.snapshot_bytes),
+            interval: Some(self.snapshot_interval).filter(|interval| !interval.is_zero()),
+            keep_entries: self.snapshot_keep_entries,
+        }
+    }
+
     /// The engine's settings for this node in this life.
     #[must_use]
     pub fn engine(&self, node: Peer, seed: u64) -> EngineConfig {
@@ -202,6 +239,7 @@ impl Config {
         engine.heartbeat_interval = self.heartbeat_interval;
         engine.election_timeout_min = self.election_timeout_min;
         engine.election_timeout_max = self.election_timeout_max;
+        engine.snapshots = self.snapshot_policy();
         engine.limits = self.limits.engine();
         engine
     }

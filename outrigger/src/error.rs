@@ -153,6 +153,21 @@ pub enum ChangeError {
     Stopped,
 }
 
+/// Why no snapshot was taken. Nothing is lost by it: the log holds what it would have covered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// There is nothing to take one of, or it could not be kept. [`Refusal`] says which.
+    #[error("no snapshot was taken: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The node has stopped.
+    #[error("no snapshot was taken: this node has stopped")]
+    Stopped,
+}
+
 /// Why a read has no answer. A read changes nothing, so that trying again is always safe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

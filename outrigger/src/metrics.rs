@@ -23,6 +23,10 @@ pub struct Metrics {
     pub last: LogId,
     /// The last durable index of its log.
     pub flushed: LogIndex,
+    /// The last entry that its newest durable snapshot covers; [`LogId::ZERO`] if it has none.
+    pub snapshot: LogId,
+    /// What stands before the first entry of its log: it and all before it is in the snapshot only.
+    pub purged: LogId,
     /// Up to which index it knows entries to be committed.
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
@@ -56,6 +60,8 @@ impl Metrics {
             leader: status.leader,
             last: status.last,
             flushed: status.flushed,
+            snapshot: status.snapshot,
+            purged: status.purged,
             committed: status.commit,
             applied: status.applied,
             was_member: status.membership.nodes().contains_key(&status.node),
@@ -171,6 +177,8 @@ mod tests {
             leader: leader.map(NodeId),
             last: LogId::new(2, 9),
             flushed: LogIndex(9),
+            snapshot: LogId::ZERO,
+            purged: LogId::ZERO,
             committed: LogIndex(committed),
             applied: LogIndex(0),
             membership: Arc::new(Membership::new(nodes, [])),

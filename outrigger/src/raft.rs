@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use crate::StateMachine;
 use crate::builder::Builder;
 use crate::config::Config;
-use crate::error::{ChangeError, Error, ReadError, StartError, WriteError};
+use crate::error::{ChangeError, Error, ReadError, SnapshotError, StartError, WriteError};
 use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
@@ -298,6 +298,31 @@ impl<S: StateMachine> Raft<S> {
             Ok(Err(Failure::Refused(refusal))) => Err(ChangeError::Refused { refusal }),
             Ok(Err(Failure::Unknown(doubt))) => Err(ChangeError::Unknown { reason: doubt.to_string() }),
             Ok(Err(Failure::Stopped)) | Err(_) => Err(ChangeError::Stopped),
+        }
+    }
+
+    /// Takes a snapshot of all that is committed here now, whatever the policy says, and drops what it covers from the log, but
+    /// for [`Config::snapshot_keep_entries`](crate::Config::snapshot_keep_entries). Answers the last entry that it covers, once it
+    /// is durable. Every node takes its own; on the leader it is what followers are sent that lack more than the log holds.
+    /// Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]. Nothing is lost by any of them.
+    ///
+    /// ```no_run
+    /// # async fn take<S: outrigger::StateMachine>(raft: outrigger::Raft<S>) -> Result<(), outrigger::SnapshotError> {
+    /// let last = raft.snapshot().await?;
+    /// println!("a snapshot covers all up to {last}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
+        let (slot, answer) = oneshot::channel();
+        self.0.inbox.notice(Notice::Snapshot(slot));
+        match answer.await {
+            Ok(Ok(last)) => Ok(last),
+            Ok(Err(Failure::Refused(refusal))) => Err(SnapshotError::Refused { refusal }),
+            Ok(Err(Failure::Unknown(_) | Failure::Stopped)) | Err(_) => Err(SnapshotError::Stopped),
         }
     }
 

@@ -30,10 +30,11 @@ pub trait StateMachine: Clone + Serialize + DeserializeOwned + Send + 'static {
     /// What changes the state. Travels through the log, encoded by [postcard](https://docs.rs/postcard), which writes
     /// values in their order and no names.
     ///
-    /// The log outlives your program's version: a start applies every command that it holds again. So a new version may
-    /// **append** variants to an enum, and nothing else: never remove, reorder or change one, nor a field of a struct. A
-    /// command that no longer decodes stops each node that meets it, until a version runs that knows it; one that decodes
-    /// to something else would change the state's history.
+    /// The log outlives your program's version: a start applies every command again that it holds behind the newest snapshot.
+    /// So a new version may **append** variants to an enum, and nothing else: never remove, reorder or change one, nor a field
+    /// of a struct. A command that no longer decodes stops each node that meets it, until a version runs that knows it; one that
+    /// decodes to something else would change the state's history. The same holds of the state itself: a snapshot is the state
+    /// in postcard, read again by later versions, and by other nodes, which may run another one.
     type Command: Serialize + DeserializeOwned + Send + 'static;
     /// What the caller of a change gets back.
     type Response: Serialize + DeserializeOwned + Send + 'static;

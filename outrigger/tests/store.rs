@@ -106,10 +106,33 @@ fn rot_in_the_last_write_is_refused_once_the_log_has_rested() {
     }
 }
 
+/// Nothing can stand for what is gone: the node must not begin anew in the middle of its log.
+#[test]
+fn a_log_whose_snapshots_are_gone_is_refused() {
+    let purged = |store: &mut dyn LogStore| {
+        let entries: [Payload; 3] = std::array::from_fn(|_| Payload::blank());
+        store.append(&[Batch::new(LogId::new(1, 1), LogTime(0), entries.into())]).unwrap();
+        store.purge(LogId::new(1, 2)).unwrap();
+        store.flush().unwrap();
+    };
+    let mut store = MemoryStore::new();
+    purged(&mut store);
+    let error = store.restore().unwrap_err();
+    assert_eq!(error.reason, "the log begins behind 1/2, but its snapshot covers no more than 0/0");
+    let disk = FaultyDisk::new();
+    purged(&mut DurableStore::open(disk.clone(), Path::new("/data"), options()).unwrap());
+    let error = DurableStore::open(disk, Path::new("/data"), options()).unwrap().restore().unwrap_err();
+    let expected = "the log of node 1 begins behind 1/2, but its snapshots cover no more than 0/0: were files removed?";
+    assert!(error.reason.starts_with(expected), "{error}");
+}
+
 /// Flips a bit in the first file that holds these bytes.
 fn flip(directory: &Path, wanted: &[u8]) -> bool {
     for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // Snapshots, of which there are none.
+        }
         let mut bytes = std::fs::read(&path).unwrap();
         if let Some(at) = bytes.windows(wanted.len()).position(|window| window == wanted) {
             bytes[at] ^= 1;

@@ -44,10 +44,17 @@ fn replace(node: &mut Node, flag: &str, value: &str) {
     node.arguments[place + 1] = value.to_owned();
 }
 
-/// Every file below a directory, with its bytes.
+/// Every file below a directory, that of the snapshots included, with its bytes.
 fn contents(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
-    entries.map(|entry| (entry.path().display().to_string(), fs::read(entry.path()).unwrap())).collect()
+    let mut found = BTreeMap::new();
+    for path in fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()) {
+        if path.is_dir() {
+            found.extend(contents(&path));
+        } else {
+            found.insert(path.display().to_string(), fs::read(path).unwrap());
+        }
+    }
+    found
 }
 
 /// A stopped node whose data holds a few synced writes.
@@ -287,7 +294,9 @@ fn refused_for_good(node: &Node, said: &str) {
 fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for (path, bytes) in contents(from) {
-        fs::write(to.join(Path::new(&path).file_name().unwrap()), bytes).unwrap();
+        let path = to.join(Path::new(&path).strip_prefix(from).unwrap());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
     }
 }
 

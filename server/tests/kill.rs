@@ -136,8 +136,26 @@ fn play_round(cluster: &mut Cluster, account: &Account, round: u64) {
 #[test]
 fn nothing_acknowledged_is_lost_by_kill_9() {
     let rounds = std::env::var("OUTRIGGER_KILL_ROUNDS").map_or(6, |rounds| rounds.parse().unwrap());
+    lose_nothing(Cluster::started(3), rounds);
+}
+
+/// Snapshots come so often, and leave so little in the log, that nodes are killed while they take, send and receive them.
+#[test]
+fn nothing_acknowledged_is_lost_by_kill_9_while_snapshots_are_taken() {
+    let rounds = std::env::var("OUTRIGGER_KILL_ROUNDS").map_or(10, |rounds| rounds.parse().unwrap());
+    let often = ["--snapshot-entries", "20", "--snapshot-keep-entries", "5"];
+    let cluster = lose_nothing(Cluster::started_with(3, &often), rounds);
+    for row in cluster.status() {
+        let index = |name: &str| row[name].as_u64().unwrap();
+        assert!(index("snapshot") > 0 && index("purged") > 0, "nothing was ever purged: {row}");
+    }
+    let taken_in = cluster.nodes.iter().filter(|node| node.logged().contains("a snapshot has come from the leader"));
+    println!("{} of 3 nodes were sent a snapshot", taken_in.count());
+}
+
+/// Kills nodes round after round while keys are written, and settles the account after each.
+fn lose_nothing(mut cluster: Cluster, rounds: u64) -> Cluster {
     let runtime = Runtime::new().unwrap();
-    let mut cluster = Cluster::started(3);
     let account = Arc::new(Account::default());
     let client = runtime.block_on(Client::<Store>::connect(cluster.endpoints())).unwrap();
     // The impatient ones give up while there is no leader: what they are told must be true as well.
@@ -176,6 +194,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     cluster.nodes.iter_mut().for_each(Node::spawn);
     cluster.nodes.iter_mut().for_each(|node| assert!(!node.ready().is_empty()));
     assert_eq!(runtime.block_on(read_all(&patient)), found, "a clean restart of all changes nothing");
+    cluster
 }
 
 /// All three state machines are the same once they have applied the same.

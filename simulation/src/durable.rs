@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, NodeId, Restored, Term, Vote};
 use outrigger::store::{LogReader, StorageError};
@@ -70,25 +71,72 @@ pub(crate) struct Durable {
     commit: LogIndex,
     /// Whom the node met.
     peers: BTreeMap<NodeId, Incarnation>,
+    /// What was purged: `log` has it all the same, for what was once committed stays known.
+    purged: LogId,
+    /// What the newest snapshot covers.
+    pub(crate) snapshot: Option<Arc<Stamps>>,
 }
 
 impl Durable {
     /// What a store found when it was opened, its whole log included; and that log.
-    pub(crate) fn found(restored: &Restored, reader: &dyn LogReader) -> Result<(Self, Vec<Batch>), StorageError> {
-        let (mut log, mut entries) = (Stamps::default(), Vec::new());
+    pub(crate) fn found(
+        restored: &Restored,
+        snapshot: Option<Arc<Stamps>>,
+        reader: &dyn LogReader,
+    ) -> Result<(Self, Vec<Batch>), StorageError> {
+        let (mut log, mut entries) = (snapshot.as_deref().cloned().unwrap_or_default(), Vec::new());
+        log.truncate(restored.purged.index);
         while log.last() != restored.last {
             let batches = reader.batches(log.last().index.next(), restored.last.index, 1 << 20)?;
             batches.iter().for_each(|batch| log.append(batch));
             entries.extend(batches);
         }
-        Ok((Self { vote: restored.vote, log, commit: restored.commit, peers: restored.peers.clone() }, entries))
+        let covered = snapshot.as_deref().map_or(LogId::ZERO, Stamps::last);
+        if restored.purged.index > covered.index || !log.0.starts_with(snapshot.as_deref().map_or(&[], |it| &it.0)) {
+            return Err(StorageError::new(format!("the log does not continue the snapshot of {covered}")));
+        }
+        let (vote, commit, purged, peers) = (restored.vote, restored.commit, restored.purged, restored.peers.clone());
+        Ok((Self { vote, log, commit, peers, purged, snapshot }, entries))
+    }
+
+    /// A snapshot of these entries is complete.
+    pub(crate) fn keep(&mut self, covered: Stamps) {
+        if self.snapshot.as_ref().is_none_or(|newest| newest.last() < covered.last()) {
+            self.snapshot = Some(Arc::new(covered));
+        }
+    }
+
+    /// What a start does: a log that does not hold the last entry of the snapshot is made to begin behind it.
+    fn begin_behind(&mut self) {
+        let last = self.snapshot.as_deref().map_or(LogId::ZERO, Stamps::last);
+        if !self.log.has(last) {
+            self.purge(last);
+            if self.vote.term < last.term {
+                self.vote = Vote { term: last.term, voted_for: None };
+            }
+        }
+    }
+
+    fn purge(&mut self, through: LogId) {
+        if !self.log.has(through) {
+            let covered = self.snapshot.as_deref().filter(|covered| covered.last() == through);
+            self.log = covered.expect("a snapshot takes the place of the log").clone();
+        }
+        self.purged = through;
+        self.commit = self.commit.max(through.index);
     }
 
     /// Whether a store found this, as far as can be told without reading its log.
     fn ends_as(&self, restored: &Restored) -> bool {
         let same_time = self.log_time() == restored.log_time;
-        let same_end = same_time && self.log.last() == restored.last && self.commit == restored.commit;
+        let same_ids = self.log.last() == restored.last && self.purged == restored.purged;
+        let same_end = same_time && same_ids && self.commit == restored.commit;
         same_end && self.vote == restored.vote && self.peers == restored.peers
+    }
+
+    /// What was purged.
+    pub(crate) const fn purged(&self) -> LogId {
+        self.purged
     }
 
     /// The log time of the last entry.
@@ -110,6 +158,7 @@ impl Durable {
             }
             Command::AppendInputEntries { batches, .. } => batches.iter().for_each(|batch| self.log.append(batch)),
             Command::TruncateLog { after, .. } => self.log.truncate(after.index),
+            Command::PurgeLog { through, .. } => self.purge(*through),
             Command::SaveCommitted { commit } => self.commit = *commit,
             other => panic!("{other:?} does not stand in the log lane"),
         }
@@ -123,6 +172,8 @@ pub(crate) struct Left {
     pub(crate) certain: Durable,
     /// The writes that were under way when it ended: all up to one of them may be there, and nothing of those behind it.
     pub(crate) maybe: Vec<Command>,
+    /// The last entries of the snapshots that may be complete, although it was never said that they are.
+    pub(crate) maybe_covers: Vec<LogId>,
     /// Whether the disk was full: then the votes among those writes may have overtaken the others, for a log keeps a
     /// reserve for them.
     pub(crate) was_full: bool,
@@ -131,39 +182,46 @@ pub(crate) struct Left {
 impl Left {
     /// Whether a start may find this.
     pub(crate) fn may_be(&self, found: &Durable) -> bool {
-        self.find(|expected| expected == found).is_some()
+        self.find(found.snapshot.as_ref(), |expected| expected == found).is_some()
     }
 
-    /// What a start found, by how it ends.
-    pub(crate) fn ends_as(&self, restored: &Restored) -> Option<Durable> {
-        self.find(|expected| expected.ends_as(restored))
+    /// What a start found, by how it ends and what its newest snapshot covers.
+    pub(crate) fn ends_as(&self, restored: &Restored, snapshot: Option<&Arc<Stamps>>) -> Option<Durable> {
+        self.find(snapshot, |expected| expected.ends_as(restored) && expected.snapshot.as_ref() == snapshot)
     }
 
     /// The first of the states that may be there that is as it must be.
-    fn find(&self, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
-        let mut expected = self.certain.clone();
+    fn find(&self, snapshot: Option<&Arc<Stamps>>, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
+        let mut certain = self.certain.clone();
+        if let Some(snapshot) = snapshot.filter(|it| self.maybe_covers.contains(&it.last())) {
+            certain.snapshot = Some(Arc::clone(snapshot));
+        }
+        // A start acts on what it finds before anybody can look.
+        let begun = |found: &Durable| {
+            let mut found = found.clone();
+            found.begin_behind();
+            is_found(&found).then_some(found)
+        };
+        let mut expected = certain.clone();
         for step in self.maybe.iter().flat_map(pieces) {
-            if is_found(&expected) {
-                return Some(expected);
+            if let Some(found) = begun(&expected) {
+                return Some(found);
             }
             expected.write(&step);
         }
-        if is_found(&expected) {
-            return Some(expected);
-        }
-        self.find_overtaken(is_found)
+        begun(&expected).or_else(|| self.find_overtaken(certain, begun))
     }
 
     /// The same with the last vote in front.
-    fn find_overtaken(&self, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
+    fn find_overtaken(&self, certain: Durable, begun: impl Fn(&Durable) -> Option<Durable>) -> Option<Durable> {
         let is_vote = |write: &&Command| self.was_full && matches!(write, Command::SaveVote { .. });
         let vote = self.maybe.iter().rev().find(is_vote)?;
-        let mut expected = self.certain.clone();
+        let mut expected = certain;
         for step in self.maybe.iter().flat_map(pieces) {
             let mut overtaken = expected.clone();
             overtaken.write(vote);
-            if is_found(&overtaken) {
-                return Some(overtaken);
+            if let Some(found) = begun(&overtaken) {
+                return Some(found);
             }
             expected.write(&step);
         }
@@ -182,10 +240,13 @@ impl fmt::Display for Left {
 /// What matters of it to who compares two by eye.
 impl fmt::Display for Durable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { vote, log, commit, peers } = self;
+        let Self { vote, log, commit, peers, purged, snapshot } = self;
         write!(f, "{}, log to {}", words::vote(*vote), log.last())?;
         write!(f, " ({:016x}), commit {commit}, met", digest(&log.0))?;
         f.write_str(if peers.is_empty() { " nobody" } else { "" })?;
+        if let Some(snapshot) = snapshot {
+            write!(f, ", purged to {purged}, a snapshot of {}", snapshot.last())?;
+        }
         peers.iter().try_for_each(|(node, life)| write!(f, " {node}:{:04x}/{}", life.id & 0xffff, life.start))
     }
 }

@@ -147,6 +147,7 @@ use std::fmt;
 mod by_node;
 mod check;
 mod clock;
+mod content;
 mod count;
 mod diagram;
 mod durable;

@@ -95,6 +95,13 @@ impl Machine {
         self.applied.push(id);
     }
 
+    /// From now on it is as a snapshot says.
+    pub(crate) fn restore(&mut self, registers: BTreeMap<u64, u64>, applied: Vec<LogId>) {
+        assert!(applied.len() > self.applied.len(), "a snapshot takes back what was applied");
+        assert!(self.user.is_none(), "a user's machine takes in no snapshot yet");
+        (self.registers, self.applied) = (registers, applied);
+    }
+
     /// From now on a user's state machine applies the same entries.
     pub(crate) fn host(&mut self, user: Replica) {
         assert!(self.applied.is_empty(), "it would miss what was applied before");

@@ -8,21 +8,23 @@
 
 use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
 use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored};
 use outrigger::runtime::Driver;
-use outrigger::store::{DurableStore, LogStore};
+use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
 use crate::check::{Check, Checks, Office, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
-use crate::durable::{Durable, Left};
+use crate::durable::{Durable, Left, Stamps};
 use crate::look::Look;
 use crate::plan::{Plan, SECOND, Trouble};
 use crate::rng::Rng;
 use crate::runtime::Runtime;
+use crate::runtime::snapshot::read_content;
 use crate::trace::{Telling, Trace};
 use crate::words;
 
@@ -250,7 +252,9 @@ impl Node {
         damage: &'static str,
     ) -> Result<(), Violation> {
         let found = opened.and_then(|mut store| {
-            store.restore().and_then(|restored| Durable::found(&restored, &*store.reader())).ok()
+            let restored = store.restore().ok()?;
+            let snapshot = covered(&restored, &store).ok()?;
+            Durable::found(&restored, snapshot, &*store.reader()).ok()
         });
         match &found {
             Some((found, _)) => self.expect_left(found),
@@ -269,9 +273,9 @@ impl Node {
     }
 
     /// What a start finds must end as the last life has left it.
-    fn expect_end(&self, restored: &Restored) -> Result<Durable, Violation> {
+    fn expect_end(&self, restored: &Restored, snapshot: Option<&Arc<Stamps>>) -> Result<Durable, Violation> {
         let left = &self.home.left;
-        left.ends_as(restored).ok_or_else(|| {
+        left.ends_as(restored, snapshot).ok_or_else(|| {
             let (vote, last, commit) = (restored.vote, restored.last, restored.commit);
             let found = format!("{}, a log to {last} and commit {commit}", words::vote(vote));
             Violation { check: Check::Recovery, reason: format!("node {} finds {found}; it left {left}", self.id) }
@@ -286,8 +290,10 @@ impl Node {
         mut store: DurableStore<FaultyDisk>,
     ) -> Result<(), Violation> {
         let restored = store.restore().map_err(|error| self.unrecovered(&error))?;
+        let snapshot = covered(&restored, &store).map_err(|error| self.unrecovered(&error))?;
         let found = if checks.recovery {
-            let found = Durable::found(&restored, &*store.reader()).map_err(|error| self.unrecovered(&error))?;
+            let found = Durable::found(&restored, snapshot, &*store.reader());
+            let found = found.map_err(|error| self.unrecovered(&error))?;
             self.expect_left(&found.0)?;
             let (told, read) = (restored.log_time, found.0.log_time());
             require!(
@@ -298,7 +304,7 @@ impl Node {
             );
             found
         } else {
-            (self.expect_end(&restored)?, Vec::new())
+            (self.expect_end(&restored, snapshot.as_ref())?, Vec::new())
         };
         let (me, own) = (store.identity(), self.clock.at(now));
         self.home.incarnation = me.incarnation;
@@ -419,8 +425,13 @@ impl Node {
             // Whether it succeeded before the lights went out is what the recovery is asked.
             let _ = runtime.write_in_flight();
         }
+        if runtime.is_keeping() {
+            note(&mut self.faults, "crash while a snapshot is kept");
+            self.home.disk.power_off_after(self.rng.below(12));
+        }
+        let maybe_covers = runtime.die_keeping();
         let (certain, maybe) = (runtime.durable.clone(), runtime.in_flight().to_vec());
-        self.home.left = Left { certain, maybe, was_full: self.is_full };
+        self.home.left = Left { certain, maybe, maybe_covers, was_full: self.is_full };
         self.trace = runtime.trace.clone();
         drop(runtime);
         if power {
@@ -437,6 +448,12 @@ impl Node {
     fn tear(&mut self) {
         self.home.disk.crash(self.rng.next());
     }
+}
+
+/// What the newest snapshot of a store covers.
+fn covered(restored: &Restored, store: &DurableStore<FaultyDisk>) -> Result<Option<Arc<Stamps>>, StorageError> {
+    let Some(snapshot) = &restored.snapshot else { return Ok(None) };
+    read_content(&*store.snapshots(), snapshot.id).map(|content| Some(Arc::new(content.stamps)))
 }
 
 impl Running {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
-use outrigger_engine::{EngineConfig, Incarnation, Limits, NodeId, Peer};
+use outrigger_engine::{EngineConfig, Incarnation, Limits, NodeId, Peer, SnapshotPolicy};
 
 use crate::check::Terms;
 use crate::rng::Rng;
@@ -185,6 +186,8 @@ pub(crate) struct Plan {
     pub(crate) pre_vote: bool,
     /// Engine limits that the seed draws.
     pub(crate) limits: Limits,
+    /// When snapshots are taken; never in some worlds.
+    pub(crate) snapshots: SnapshotPolicy,
 }
 
 /// A millisecond in nanoseconds.
@@ -228,7 +231,11 @@ impl Plan {
             apply_lane: rng.count(1, 8),
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
+            snapshots: draw_snapshots(rng),
         };
+        if plan.takes_snapshots() {
+            plan.limits.snapshot_chunk_bytes_max = rng.count(50, 4_000);
+        }
         if plan.spares > 0 {
             // Whether the rest can be a quorum would depend on when a disk is lost; and where one node was a quorum at some
             // time, an older copy of it is one again, before anybody can refuse it.
@@ -253,6 +260,11 @@ impl Plan {
         self.odds.0[trouble as usize] = odds;
     }
 
+    /// Whether nodes take snapshots in this world.
+    pub(crate) fn takes_snapshots(&self) -> bool {
+        self.snapshots != SnapshotPolicy::BY_HAND
+    }
+
     /// The engine's settings of one node in one life.
     pub(crate) fn engine(&self, node: Peer, seed: u64) -> EngineConfig {
         let mut config = EngineConfig::new(node, seed);
@@ -261,6 +273,7 @@ impl Plan {
         config.election_timeout_max /= self.hurry;
         config.pre_vote = self.pre_vote;
         config.limits = self.limits.clone();
+        config.snapshots = self.snapshots.clone();
         config.change_patience /= self.hurry;
         config
     }
@@ -284,6 +297,20 @@ impl Plan {
     /// How many of the nodes that a cluster begins with are a majority.
     pub(crate) fn majority(&self) -> usize {
         usize::try_from(self.nodes / 2 + 1).expect("a small cluster")
+    }
+}
+
+/// Often enough that most nodes start from one, and small enough that they travel in pieces.
+fn draw_snapshots(rng: &mut Rng) -> SnapshotPolicy {
+    if rng.chance(700_000) {
+        return SnapshotPolicy::BY_HAND;
+    }
+    let by_bytes = rng.chance(300_000);
+    SnapshotPolicy {
+        entries: (!by_bytes).then(|| rng.between(10, 120)),
+        bytes: by_bytes.then(|| rng.between(500, 8_000)),
+        interval: rng.chance(200_000).then(|| Duration::from_millis(rng.between(200, 2_000))),
+        keep_entries: if rng.chance(500_000) { 0 } else { rng.between(1, 60) },
     }
 }
 

@@ -35,6 +35,14 @@ impl LogView {
         }
     }
 
+    /// The log lets go of what stands before this entry, and of it.
+    pub(crate) fn purge(&mut self, through: LogId) {
+        self.tail.purge(through);
+        if self.restored.front().is_some_and(|batch| batch.first().index <= through.index) {
+            self.restored.clear();
+        }
+    }
+
     /// Entries up to this one are flushed and applied: memory need not hold them.
     pub(crate) fn evict(&mut self, through: LogIndex) {
         self.tail.evict(through);
@@ -58,9 +66,19 @@ impl LogView {
         }
     }
 
-    /// The entries from `first` to `last`, all of them, for the state machine, which takes each once.
-    pub(crate) fn ending(&mut self, first: LogIndex, last: LogId) -> Result<Vec<Batch>, StorageError> {
-        let held = self.tail.ending(first, last);
+    /// What memory holds of the entries from `first` to `last`: the end of them.
+    pub(crate) fn held(&self, first: LogIndex, last: LogId) -> Vec<Batch> {
+        self.tail.ending(first, last)
+    }
+
+    /// The entries from `first` up to `last`, of which memory held these, for the state machine, which takes each once: what is
+    /// before them is on the disk.
+    pub(crate) fn ending(
+        &mut self,
+        first: LogIndex,
+        last: LogId,
+        held: Vec<Batch>,
+    ) -> Result<Vec<Batch>, StorageError> {
         let mut found = Vec::new();
         let (mut next, stop) = (first, held.first().map_or(last.index.next(), |batch| batch.first().index));
         while next < stop

@@ -92,7 +92,7 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 46] = [
+const FAULTS: [&str; 51] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -102,6 +102,7 @@ const FAULTS: [&str; 46] = [
     "completion told twice",
     "crash before a word",
     "crash in the middle of a flush",
+    "crash while a snapshot is kept",
     "disk full",
     "disk lost for good",
     "entries gone before they were sent",
@@ -125,12 +126,16 @@ const FAULTS: [&str; 46] = [
     "partition in two",
     "partition with a bridge",
     "pause",
+    "piece of a snapshot received",
     "power cut in a recovery",
     "power cut of all at once",
     "power cut",
     "request cut short",
     "segment missing and refused",
     "send slow",
+    "snapshot not kept",
+    "snapshot received",
+    "snapshot taken",
     "start without room",
     "stranger refused",
     "sync failed",

@@ -14,8 +14,8 @@ use std::mem;
 use std::sync::Arc;
 
 use outrigger::engine::{
-    AppendEntries, Batch, Body, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Message, NodeId, Payload, Peer,
-    PeerRefusal, Refusal, StateMachineRequest, Token, WriteId,
+    AppendEntries, Batch, Body, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Membership, Message, NodeId,
+    Payload, Peer, PeerRefusal, Refusal, Snapshot, StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
@@ -31,6 +31,10 @@ use crate::refinement::Note;
 use crate::trace::Trace;
 use crate::world::members::is_stewards;
 
+pub(crate) mod snapshot;
+
+use snapshot::Keeping;
+
 /// What the world must bring about.
 #[derive(Debug)]
 pub(crate) enum Effect {
@@ -40,6 +44,8 @@ pub(crate) enum Effect {
     SendBulk(NodeId, u64),
     /// A caller gets its answer.
     Answer(Token, Answer),
+    /// Something of a snapshot is on its way to the disk, by its number.
+    Keep(u64),
     /// Who wants other members gets an answer.
     Changed(Token, Result<LogId, Refusal>),
     /// The engine refuses a peer.
@@ -51,8 +57,11 @@ pub(crate) enum Effect {
 /// A piece of the state machine's work.
 #[derive(Debug)]
 enum Work {
-    Apply(Vec<Batch>),
+    /// From the first entry to the last one; what memory held of them then.
+    Apply(LogIndex, LogId, Vec<Batch>),
     Read(Token),
+    Build(LogId, LogId, Arc<Membership>),
+    Install(Arc<Snapshot>),
 }
 
 /// One node, in one life, without its engine.
@@ -71,6 +80,8 @@ pub(crate) struct Runtime {
     pub(crate) accepted: Stamps,
     /// How much of `accepted` was checked; a truncation takes it back.
     pub(crate) checked: usize,
+    /// What was purged of `log`.
+    purged: LogId,
     /// Whether entries were dropped since the last check.
     pub(crate) truncated: bool,
     /// What must be on the disk.
@@ -97,6 +108,12 @@ pub(crate) struct Runtime {
     sending: ByNode<(u64, Command)>,
     /// What streams were sending when they ended: nobody can call it back.
     ended: Vec<(u64, Command)>,
+    /// What of snapshots is on its way to the disk, by its number.
+    keeping: Vec<(u64, Keeping)>,
+    /// The last entries of snapshots that may be on the disk, although it said that they are not.
+    maybe_covers: Vec<LogId>,
+    /// How much of that there ever was.
+    keepings: u64,
     /// How many commands the peer lanes were given.
     sends: u64,
     /// The order of all lanes.
@@ -111,10 +128,10 @@ impl Runtime {
     pub(crate) fn new(
         plan: &Plan,
         store: DurableStore<FaultyDisk>,
-        (durable, restored): (Durable, Vec<Batch>),
+        (durable, batches): (Durable, Vec<Batch>),
         trace: Trace,
     ) -> Self {
-        let log = LogView::new(durable.log.last(), restored, store.reader(), plan.tail_bytes);
+        let log = LogView::new(durable.log.last(), batches, store.reader(), plan.tail_bytes);
         Self {
             now: Instant(0),
             me: store.identity(),
@@ -122,6 +139,7 @@ impl Runtime {
             effects: Vec::new(),
             notes: Vec::new(),
             accepted: durable.log.clone(),
+            purged: durable.purged(),
             checked: 0,
             truncated: false,
             durable,
@@ -136,6 +154,9 @@ impl Runtime {
             work_max: plan.apply_lane,
             sending: ByNode::default(),
             ended: Vec::new(),
+            keeping: Vec::new(),
+            keepings: 0,
+            maybe_covers: Vec::new(),
             sends: 0,
             lanes: Lanes::new(&plan.limits),
             waiting: Waiting::default(),
@@ -174,6 +195,7 @@ impl Runtime {
                 Command::SavePeer { peer, .. } => store.save_peer(*peer)?,
                 Command::AppendInputEntries { batches, .. } => store.append(batches)?,
                 Command::TruncateLog { after, .. } => store.truncate(*after)?,
+                Command::PurgeLog { through, .. } => store.purge(*through)?,
                 Command::SaveCommitted { commit } => store.save_committed(*commit)?,
                 Command::SaveRefusal { by, met } => store.save_refusal(*by, *met)?,
                 other => panic!("{other:?} does not stand in the log lane"),
@@ -240,20 +262,30 @@ impl Runtime {
     pub(crate) fn end_work(&mut self) -> (Option<Event>, bool) {
         let work = self.work.pop_front().expect("work was under way");
         let event = match work {
-            Work::Apply(batches) => Some(self.apply(&batches)),
+            Work::Apply(first, last, held) => Some(self.apply(first, last, held)),
             Work::Read(token) => {
                 self.machine.look();
                 let answer = self.callers.read(token, &self.machine);
                 self.answer(answer);
                 None
             }
+            Work::Build(last, membership_at, membership) => {
+                self.begin_build(last, membership_at, membership);
+                None
+            }
+            Work::Install(snapshot) => Some(self.install(&snapshot)),
         };
         self.evict();
         (event, mem::take(&mut self.apply_waits))
     }
 
-    fn apply(&mut self, batches: &[Batch]) -> Event {
-        for batch in batches {
+    fn apply(&mut self, first: LogIndex, last: LogId, held: Vec<Batch>) -> Event {
+        let batches = match self.log.ending(first, last, held) {
+            Ok(batches) => batches,
+            Err(StorageError { reason }) => return Event::StateMachineFailed { at: first, reason },
+        };
+        assert_eq!(batches.last().map(Batch::last), Some(last), "the entries to apply are the log's");
+        for batch in &batches {
             for (index, payload) in (batch.first().index.0..).zip(batch.entries()) {
                 let id = LogId { term: batch.term(), index: LogIndex(index) };
                 self.machine.apply(id, payload);
@@ -278,9 +310,13 @@ impl Runtime {
                     self.effects.push(Effect::Send(target, Message::Committed { term, commit }));
                     return Ok(None);
                 }
+                Some((_, piece @ Command::SendSnapshot { .. })) => return Ok(self.end_sending_piece(piece)),
                 Some((_, other)) => panic!("{other:?} does not stand in a peer lane"),
                 None => return Ok(None),
             };
+        if prev.index < self.purged.index {
+            return Ok(Some(Event::ReplicateGone { target, epoch, request }));
+        }
         let is_held = self.accepted.has(prev) && self.accepted.has(last);
         require!(is_held || !present, Lanes, "node {} leads, and its log lost {prev} or {last}", self.me.node);
         let batches = match self.log.between(prev, last, bytes_max, is_held) {
@@ -328,6 +364,7 @@ impl Runtime {
                 self.checked = self.checked.min(self.accepted.0.len());
                 self.truncated = true;
             }
+            Command::PurgeLog { through, .. } => self.purge(*through),
             _ => {}
         }
         self.queued.push(command);
@@ -341,12 +378,18 @@ impl Runtime {
         match command {
             Command::Apply { first, last } if !self.lanes.applies(first, last.index) => {}
             Command::Apply { first, last } => {
-                let batches = self.log.ending(first, last)?;
-                let end = batches.last().map(Batch::last);
-                assert_eq!(end, Some(last), "the entries to apply are the log's");
-                self.work.push_back(Work::Apply(batches));
+                let held = self.log.held(first, last);
+                self.work.push_back(Work::Apply(first, last, held));
             }
             Command::StateMachine(StateMachineRequest::Read { token }) => self.work.push_back(Work::Read(token)),
+            Command::StateMachine(StateMachineRequest::BuildSnapshot { last, membership_at, membership }) => {
+                self.work.push_back(Work::Build(last, membership_at, membership));
+            }
+            Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }) => {
+                if self.lanes.installs(snapshot.last().index) {
+                    self.work.push_back(Work::Install(snapshot));
+                }
+            }
             other => panic!("{other:?} does not stand in the apply lane"),
         }
         Ok(None)
@@ -378,10 +421,13 @@ impl RaftRuntime for Runtime {
             | Command::SavePeer { .. }
             | Command::AppendInputEntries { .. }
             | Command::TruncateLog { .. }
+            | Command::PurgeLog { .. }
             | Command::SaveCommitted { .. }
             | Command::SaveRefusal { .. } => self.queue_write(command),
             Command::Apply { .. } | Command::StateMachine(_) => return self.queue_work(command),
-            Command::Replicate { target, .. } | Command::ReplicateCommitted { target, .. } => {
+            Command::Replicate { target, .. }
+            | Command::ReplicateCommitted { target, .. }
+            | Command::SendSnapshot { target, .. } => {
                 return Ok(self.replicate(target, command));
             }
             Command::RebuildReplicationStreams { targets } => {
@@ -411,9 +457,15 @@ impl RaftRuntime for Runtime {
                 let answer = self.callers.accepted(token, first, &self.machine);
                 self.answer(answer);
             }
+            Command::ReceiveSnapshot { snapshot, offset, chunk } => {
+                self.keep(Keeping::Piece(snapshot, offset, chunk));
+            }
             // Every node reaches every other here.
             Command::SetPeers { .. } => {}
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
+            Command::SnapshotTaken { token, last } => {
+                panic!("nobody asked for the snapshot of {last}, but #{token} is told")
+            }
             Command::Refused { token, refusal } if is_stewards(token) => {
                 self.effects.push(Effect::Changed(token, Err(refusal)));
             }
@@ -437,7 +489,7 @@ pub(crate) fn note(command: &Command) -> Option<Note> {
         Command::SaveVote { write, .. } => Note::Vote(*write),
         Command::AppendInputEntries { write, batches } => Note::Entries(*write, batches.iter().map(Batch::len).sum()),
         Command::TruncateLog { write, .. } => Note::Truncation(*write),
-        Command::SavePeer { write, .. } => Note::Other(*write),
+        Command::SavePeer { write, .. } | Command::PurgeLog { write, .. } => Note::Other(*write),
         Command::BroadcastHeartbeat { heartbeat, .. } => Note::Round(heartbeat.round),
         Command::RefusePeer { .. } => Note::Unheard,
         Command::StateMachine(StateMachineRequest::Read { token }) => Note::Read(*token),
@@ -461,7 +513,8 @@ const fn write_id(command: &Command) -> Option<WriteId> {
         Command::SaveVote { write, .. }
         | Command::SavePeer { write, .. }
         | Command::AppendInputEntries { write, .. }
-        | Command::TruncateLog { write, .. } => Some(*write),
+        | Command::TruncateLog { write, .. }
+        | Command::PurgeLog { write, .. } => Some(*write),
         _ => None,
     }
 }

@@ -255,6 +255,7 @@ impl World {
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::Rest { node, life } => self.rest(node, life)?,
+            Happening::KeepEnds { node, life, number } => self.end_keeping(node, life, number)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
             Happening::Ask { client } => self.ask(client),
@@ -398,6 +399,19 @@ impl World {
         self.settle(node)
     }
 
+    fn end_keeping(&mut self, node: NodeId, life: u64, number: u64) -> Result<(), Violation> {
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
+        let Some(event) = running.runtime.end_keeping(number) else { return Ok(()) };
+        let what = match &event {
+            Event::SnapshotBuilt { .. } => "snapshot taken",
+            Event::SnapshotReceived { id, held } if *held == id.bytes => "snapshot received",
+            Event::SnapshotReceived { .. } => "piece of a snapshot received",
+            _ => "snapshot not kept",
+        };
+        note(&mut self.faults, what);
+        self.step(node, event)
+    }
+
     fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, number: u64) -> Result<(), Violation> {
         let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
@@ -520,6 +534,12 @@ impl World {
                 Ok(())
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
+            Effect::Keep(number) => {
+                let (low, high) = self.plan.flush;
+                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
+                self.after(delay, Happening::KeepEnds { node, life, number });
+                Ok(())
+            }
             Effect::RefusePeer(peer, reason) => self.refuse(node, peer, &reason),
             Effect::Halt(fault) => self.halt(node, &fault),
         }
@@ -579,7 +599,7 @@ impl World {
             self.judge.said((from, term), target, message, node.durable())?;
             self.judge_request(from, target, message)?;
         }
-        if is_itself && self.checks.model {
+        if is_itself && self.checks.model && !self.plan.takes_snapshots() {
             self.refine_message(from, target, message)?;
         }
         if self.trace.is_told() {

@@ -34,6 +34,12 @@ pub(crate) struct Disk {
     pub(crate) log: Vec<(LogId, Payload)>,
     pub(crate) peers: BTreeMap<NodeId, Incarnation>,
     pub(crate) starts: u64,
+    /// What stands before the first entry of `log`.
+    pub(crate) purged: LogId,
+    /// The newest snapshot, with its content: what was applied, a line an entry.
+    pub(crate) snapshot: Option<(Arc<Snapshot>, String)>,
+    /// What was received of another one.
+    pub(crate) received: Option<(SnapshotId, Vec<u8>)>,
 }
 
 /// A message on its way.
@@ -78,13 +84,15 @@ fn restored(disk: &Disk) -> Restored {
         }
     }
     let membership = |(id, payload): &(LogId, Payload)| match &payload.body {
-        Body::Membership(membership) => Some((id.index, Arc::clone(membership))),
+        Body::Membership(membership) => Some((*id, Arc::clone(membership))),
         Body::Blank | Body::Command(_) => None,
     };
     Restored {
         vote: disk.vote,
         terms,
-        last: disk.log.last().map_or(LogId::ZERO, |(id, _)| *id),
+        last: disk.log.last().map_or(disk.purged, |(id, _)| *id),
+        purged: disk.purged,
+        snapshot: disk.snapshot.as_ref().map(|(snapshot, _)| Arc::clone(snapshot)),
         memberships: disk.log.iter().filter_map(membership).collect(),
         peers: disk.peers.clone(),
         ..Restored::default()
@@ -145,7 +153,8 @@ impl Cluster {
         cluster
     }
 
-    fn start(&mut self, id: u64, mut config: EngineConfig, disk: Disk) {
+    pub(crate) fn start(&mut self, id: u64, mut config: EngineConfig, mut disk: Disk) {
+        repair(&mut disk);
         config.node = peer(id, disk.starts);
         config.seed = id + 1000 * disk.starts;
         let engine = Engine::new(config.clone(), restored(&disk), self.now);
@@ -227,6 +236,12 @@ impl Cluster {
 
     pub(crate) fn propose(&mut self, id: u64, token: u64, value: &str) {
         self.handle(id, Event::Propose { token: Token(token), entries: Arc::new([command(value)]) });
+    }
+
+    /// Lets a node take a snapshot.
+    pub(crate) fn snapshot(&mut self, id: u64) {
+        self.handle(id, Event::TakeSnapshot { token: Token(99) });
+        self.flush(id);
     }
 
     pub(crate) fn read(&mut self, id: u64, token: u64) {
@@ -363,6 +378,10 @@ impl Cluster {
                 node.log.retain(|(id, _)| id.index <= after.index);
                 node.queued.push_back(command);
             }
+            Command::PurgeLog { through, .. } => {
+                purge(&mut node.log, through);
+                node.queued.push_back(command);
+            }
             Command::Apply { first, last } => {
                 let entries = node.log.iter().filter(|(id, _)| id.index >= first && id.index <= last.index);
                 node.applied.extend(entries.map(|(id, payload)| (*id, text(payload))));
@@ -374,7 +393,17 @@ impl Cluster {
                 let sees = node.applied.last().map_or(LogIndex::ZERO, |(id, _)| id.index);
                 node.answers.push(format!("read #{token} sees {sees}"));
             }
+            Command::StateMachine(
+                StateMachineRequest::BuildSnapshot { .. } | StateMachineRequest::InstallSnapshot { .. },
+            )
+            | Command::SendSnapshot { .. }
+            | Command::ReceiveSnapshot { .. } => {
+                let event = self.run_snapshot(id, command);
+                let now = self.now;
+                self.nodes.get_mut(&id).expect("a node").engine.handle_event(event, now);
+            }
             Command::Accepted { .. }
+            | Command::SnapshotTaken { .. }
             | Command::Changed { .. }
             | Command::Refused { .. }
             | Command::Abandoned { .. }
@@ -404,6 +433,40 @@ impl Cluster {
             | Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
             | Command::RefusePeer { .. } => {}
+        }
+    }
+
+    /// What snapshots need happens at once.
+    fn run_snapshot(&mut self, id: u64, command: Command) -> Event {
+        let node = self.nodes.get_mut(&id).expect("a node");
+        match command {
+            Command::StateMachine(StateMachineRequest::BuildSnapshot { last, membership_at, membership }) => {
+                assert_eq!(node.applied.last().map(|(id, _)| *id), Some(last), "all before it is applied, and no more");
+                Event::SnapshotBuilt { snapshot: node.disk.take_snapshot(&node.applied, membership_at, membership) }
+            }
+            Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }) => {
+                let (there, content) = node.disk.snapshot.as_ref().expect("what is installed is durable");
+                assert_eq!(there.id, snapshot.id, "the newest is installed");
+                node.applied = content.lines().map(entry_from_line).collect();
+                Event::Applied { last: snapshot.last().index }
+            }
+            Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max } => {
+                let content = node.disk.snapshot.as_ref().filter(|(there, _)| there.id == snapshot.id);
+                let Some((_, content)) = content else { return Event::ReplicateGone { target, epoch, request } };
+                let (content, from) = (content.as_bytes(), usize::try_from(offset).expect("small"));
+                let chunk = Bytes::copy_from_slice(&content[from..content.len().min(from + bytes_max)]);
+                let (own, piece) =
+                    (node.config.node, InstallSnapshot { term, epoch, request, snapshot, offset, chunk });
+                self.send(own, target, Message::InstallSnapshot(piece));
+                Event::SnapshotSent { target, epoch, request }
+            }
+            Command::ReceiveSnapshot { snapshot, offset, chunk } => {
+                match node.disk.receive(&snapshot, offset, &chunk) {
+                    Some(held) => Event::SnapshotReceived { id: snapshot.id, held },
+                    None => Event::SnapshotSpoiled { id: snapshot.id, reason: "it is another".into() },
+                }
+            }
+            other => panic!("{other} has to do with no snapshot"),
         }
     }
 
@@ -448,9 +511,74 @@ impl Disk {
                 self.log.retain(|(id, _)| id.index <= after.index);
                 Some(write)
             }
+            Command::PurgeLog { write, through } => {
+                purge(&mut self.log, through);
+                self.purged = through;
+                Some(write)
+            }
             other => panic!("{other} is not for the disk"),
         }
     }
+
+    fn take_snapshot(
+        &mut self,
+        applied: &[(LogId, String)],
+        membership_at: LogId,
+        membership: Arc<Membership>,
+    ) -> Arc<Snapshot> {
+        let line = |(id, text): &(LogId, String)| format!("{} {} {text}\n", id.term, id.index);
+        let content: String = applied.iter().map(line).collect();
+        let last = applied.last().map_or(LogId::ZERO, |(id, _)| *id);
+        let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(content.as_bytes()) };
+        let snapshot = Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at, genesis: 0 });
+        self.snapshot = Some((Arc::clone(&snapshot), content));
+        snapshot
+    }
+
+    /// How much is there of a snapshot, this piece included; `None` if it is not the one that it should be.
+    fn receive(&mut self, snapshot: &Arc<Snapshot>, offset: u64, chunk: &[u8]) -> Option<u64> {
+        let mut received = self.received.take().filter(|(id, _)| *id == snapshot.id).map_or(Vec::new(), |(_, it)| it);
+        if received.len() as u64 == offset {
+            received.extend_from_slice(chunk);
+        }
+        let held = received.len() as u64;
+        if held < snapshot.id.bytes {
+            self.received = Some((snapshot.id, received));
+            return Some(held);
+        }
+        if checksum(&received) != snapshot.id.checksum {
+            return None;
+        }
+        self.snapshot = Some((Arc::clone(snapshot), String::from_utf8(received).expect("text")));
+        Some(held)
+    }
+}
+
+/// What a start does to a log that ends before its snapshot, or holds something else.
+fn repair(disk: &mut Disk) {
+    let Some((snapshot, _)) = &disk.snapshot else { return };
+    let last = snapshot.last();
+    if last != disk.purged && !disk.log.iter().any(|(id, _)| *id == last) {
+        purge(&mut disk.log, last);
+        disk.purged = last;
+    }
+}
+
+fn purge(log: &mut Vec<(LogId, Payload)>, through: LogId) {
+    let holds = log.iter().any(|(id, _)| *id == through);
+    log.retain(|(id, _)| holds && id.index > through.index);
+}
+
+/// FNV-1a.
+fn checksum(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |sum, byte| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+fn entry_from_line(line: &str) -> (LogId, String) {
+    let mut parts = line.splitn(3, ' ');
+    let mut number = || parts.next().and_then(|part| part.parse().ok()).expect("a number");
+    let id = LogId::new(number(), number());
+    (id, parts.next().unwrap_or_default().to_owned())
 }
 
 fn entries_of(batch: &Batch) -> Vec<(LogId, Payload)> {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
 use outrigger::network::handshake::{Hello, Rejection};
 use outrigger::store::envelope;
-use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record};
+use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record, Snapshots};
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
@@ -28,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("log_segment", segments),
         ("log_records", records),
         ("log_identity", identities),
+        ("log_snapshot", snapshots()?),
         ("wire_frames", frames),
         ("wire_message", messages),
         ("wire_handshake", handshakes()?),
@@ -72,6 +74,29 @@ fn log_files() -> Result<[Seeds; 3], Box<dyn Error>> {
         }
     }
     Ok([segments, records, identities])
+}
+
+/// Whole snapshots and receptions, as they are and to be mended.
+fn snapshots() -> Result<Seeds, Box<dyn Error>> {
+    let (directory, position) = (Path::new("/log"), LogPosition { term: 2, index: 9 });
+    let mut seeds = Seeds::new();
+    for (name, head, length) in [("empty", 0, 0), ("small", 5, 90), ("head", 300, 1), ("blocks", 9, (64 << 10) + 7)] {
+        let disk = FaultyDisk::new();
+        let snapshots = Snapshots::open(disk.clone(), directory, 7)?;
+        let mut build = snapshots.build(position, Bytes::from(vec![3; head]))?;
+        build.write_all(&vec![7; length])?;
+        build.finish()?;
+        let path = directory.join("snapshots/snapshot-00000000000000000009-00000000000000000002");
+        let file = disk.bytes_of(&path).ok_or("no snapshot")?;
+        // A large one once, and of an empty one nothing is ever held.
+        let choices: &[u8] = if length > 1_000 { &[1] } else { &[0, 1, 2, 3, 4, 5] };
+        for choice in choices {
+            let is_held = choice & 1 == 0 || length > 0;
+            let prefix = if is_held { "valid" } else { "nothing" };
+            seeds.insert(format!("{prefix}-{choice}-{name}"), [&[*choice][..], &file].concat());
+        }
+    }
+    Ok(seeds)
 }
 
 type Workload = fn(&mut Log<FaultyDisk>) -> Result<(), Box<dyn Error>>;
@@ -281,7 +306,7 @@ fn client_frames() -> Seeds {
         seed("never", 67, &[&numbers(&[5]), &[2], &text("too large")]),
         seed("unknown", 67, &[&numbers(&[5]), &[3], &text("lost")]),
     ]);
-    for operation in 1..=5 {
+    for operation in 1..=6 {
         seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
     }
     // Two voters, by the envelope of an entry without its kind.
@@ -291,7 +316,7 @@ fn client_frames() -> Seeds {
         &[1],
         &numbers(&[3]),
         &[1],
-        &numbers(&[1, 3, 9, 8, 7, 6, 3, 7]),
+        &numbers(&[1, 3, 9, 8, 7, 6, 2, 5, 2, 4, 3, 7]),
         &32_u32.to_le_bytes(),
         &member,
         &1_u32.to_le_bytes(),

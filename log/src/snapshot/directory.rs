@@ -15,11 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::layout::{HEADER_BYTES, Header, file_name, parse_file_name};
-use super::read::{Complete, first_bytes};
+use super::layout::{Header, file_name, parse_file_name};
+use super::read::{Complete, read_header};
 use super::{Snapshot, SnapshotBuilder, SnapshotError, SnapshotId, SnapshotReader, SnapshotReceiver, is_older};
 use crate::disk::{Access, Disk, DiskFile};
-use crate::error::During;
+use crate::error::{DiskError, During};
 use crate::state::LogPosition;
 
 const DIRECTORY: &str = "snapshots";
@@ -197,11 +197,10 @@ impl<F: DiskFile> Found<F> {
 /// The position of what is being received, if the beginning of the file can be told.
 fn received<D: Disk>(disk: &D, path: &Path, cluster: u64) -> Result<Option<LogPosition>, SnapshotError> {
     let file = disk.open(path, Access::Read).during("open", path)?;
-    let Some(first) = first_bytes(&file, HEADER_BYTES, path)? else { return Ok(None) };
-    match Header::decode(&first, cluster, path) {
-        Ok(header) => Ok(Some(header.id.position)),
-        Err(error @ SnapshotError::OtherCluster { .. }) => Err(error),
-        Err(_) => Ok(None),
+    match read_header(&file, path, cluster) {
+        Ok((header, _)) => Ok(Some(header.id.position)),
+        Err(SnapshotError::Corrupt(_) | SnapshotError::NewerFormat { .. }) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -280,7 +279,7 @@ impl<D: Disk> Shared<D> {
         self.check_order(header.id.position)?;
         let (from, path) = (self.path(from), self.path(&file_name(header.id.position)));
         self.disk.rename(&from, &path).during("rename", &from)?;
-        if let Err(error) = self.disk.sync_directory(&self.directory).during("sync", &self.directory) {
+        if let Err(error) = self.sync_names() {
             installation.poisoned = Some(error.to_string());
             return Err(error.into());
         }
@@ -295,6 +294,11 @@ impl<D: Disk> Shared<D> {
             removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
         });
         Ok(snapshot)
+    }
+
+    fn sync_names(&self) -> Result<(), DiskError> {
+        mutate!(log_snapshot_name_unsynced, return Ok(()));
+        self.disk.sync_directory(&self.directory).during("sync", &self.directory)
     }
 
     /// Throws away what is held of a snapshot that is older than the newest: it could never come into force.

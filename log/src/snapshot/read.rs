@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::layout::{BLOCK_BYTES, CHECKSUM_BYTES, END_BYTES, HEADER_BYTES, Header, corruption};
 use super::{Snapshot, SnapshotError, SnapshotId};
 use crate::disk::{Access, Disk, DiskFile};
-use crate::error::{Corruption, DiskError, During};
+use crate::error::{Corruption, During};
 use crate::segment::size;
 use crate::state::LogPosition;
 
@@ -33,9 +33,7 @@ impl<F: DiskFile> Complete<F> {
         position: LogPosition,
     ) -> Result<Self, SnapshotError> {
         let file = disk.open(&path, Access::Read).during("open", &path)?;
-        let length = file.length().during("measure", &path)?;
-        let first = file.read_exact_at(size(length.min(HEADER_BYTES as u64)), 0).during("read", &path)?;
-        let header = Header::decode(&first, cluster, &path)?;
+        let (header, length) = read_header(&file, &path, cluster)?;
         let corrupt = |offset, what| corruption(&path, offset, Some(position), what);
         if header.id.position != position {
             return Err(corrupt(0, "its name says another position than its header").into());
@@ -77,6 +75,13 @@ impl<F: DiskFile> Complete<F> {
         let verified = blocks.open(block, stored);
         Ok(verified.ok_or_else(|| self.corrupt(offset, "a block's checksum does not match"))?)
     }
+}
+
+/// The header of a file, whatever its name, and the file's length.
+pub(super) fn read_header<F: DiskFile>(file: &F, path: &Path, cluster: u64) -> Result<(Header, u64), SnapshotError> {
+    let length = file.length().during("measure", path)?;
+    let first = file.read_exact_at(size(length.min(HEADER_BYTES as u64)), 0).during("read", path)?;
+    Ok((Header::decode(&first, cluster, path)?, length))
 }
 
 /// Reads a complete snapshot. Cheap to clone; goes on when a newer one has replaced it.
@@ -178,13 +183,5 @@ impl<D: Disk> fmt::Debug for SnapshotBody<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let id: SnapshotId = self.complete.snapshot.id;
         f.debug_struct("SnapshotBody").field("id", &id).field("next", &self.next).finish_non_exhaustive()
-    }
-}
-
-/// The header that a file begins with, whatever its name; `None` if the file is too short for one.
-pub(super) fn first_bytes<F: DiskFile>(file: &F, length: usize, path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
-    match file.read_exact_at(length, 0) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        bytes => bytes.during("read", path).map(Some),
     }
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, MutexGuard};
 
 use super::directory::{RECEIVING, Reception, Shared, lock};
 use super::layout::{CHECKSUM_BYTES, HEADER_BYTES, Header};
-use super::read::first_bytes;
 use super::write::FileWriter;
 use super::{Snapshot, SnapshotError};
 use crate::disk::{Access, Disk, DiskFile};
@@ -144,15 +143,19 @@ fn resume<D: Disk>(shared: &Shared<D>, header: &Header, snapshot: &Snapshot) -> 
     let path = shared.path(RECEIVING);
     let file = shared.disk.open(&path, Access::ReadWrite).ok()?;
     let expected = [&header.encode()[..], &snapshot.head].concat();
-    let found = first_bytes(&file, expected.len(), &path).ok()?;
-    if found? != expected || file.length().ok()? > header.file_bytes() {
+    let length = file.length().ok()?;
+    // A longer one would end behind its end.
+    if length > header.file_bytes() || file.read_exact_at(expected.len(), 0).ok()? != expected {
         return None;
     }
-    let mut writer = FileWriter::resume(file, path, header.blocks(), &snapshot.head);
+    let (blocks, mut writer) = (header.blocks(), FileWriter::resume(file, path, header.blocks(), &snapshot.head));
     while writer.written() < header.block_count() {
-        let (block, blocks) = (writer.written(), header.blocks());
-        let length = header.block_bytes(block) + CHECKSUM_BYTES;
-        let stored = writer.file().read_exact_at(length, blocks.offset(block));
+        let (block, stored_bytes) = (writer.written(), header.block_bytes(writer.written()) + CHECKSUM_BYTES);
+        // A short file makes nobody ask for more than it has.
+        if blocks.offset(block) + stored_bytes as u64 > length {
+            break;
+        }
+        let stored = writer.file().read_exact_at(stored_bytes, blocks.offset(block));
         let Some(verified) = stored.ok().and_then(|stored| blocks.open(block, stored)) else { break };
         writer.adopt(&verified);
     }

@@ -4,20 +4,21 @@
 //!   segment   the bytes are the whole file of a segment
 //!   records   the bytes are groups, records and footers; all checksums are mended, so that their content is believed
 //!   identity  the bytes are the file `identity`, or the mark of a refusal
+//!   snapshot  the bytes are the file of a snapshot, or of a reception that is to be resumed
 //! ```
 //!
 //! Shared by the fuzzers and by the test of their corpus. Nothing is asserted of *what* is answered to garbage but that
 //! it is the same again after the next start, that nothing panics, and that no file makes the log ask for more memory
 //! than the file has bytes.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bytes::Bytes;
 use outrigger_log::{
-    Access, Disk, DiskFile, FaultyDisk, FaultyFile, FaultyLock, GroupId, GroupState, Log, OpenError, OpenOptions,
-    Record,
+    Access, Disk, DiskFile, FaultyDisk, FaultyFile, FaultyLock, GroupId, GroupState, Log, LogPosition, OpenError,
+    OpenOptions, Record, Snapshot, SnapshotError, SnapshotId, Snapshots,
 };
 
 /// More is cut off: every layout has room within.
@@ -34,6 +35,15 @@ const GENERATION: u64 = 0;
 /// Behind this no index is appended: a log may end at the last number that there is.
 const INDEX_MAX: u64 = u64::MAX - 8;
 
+const CLUSTER: u64 = 7;
+/// More of a snapshot is cut off: two blocks, and a part of a third.
+const SNAPSHOT_BYTES_MAX: usize = 160 << 10;
+const POSITION: LogPosition = LogPosition { term: 2, index: 9 };
+const SNAPSHOT_NAME: &str = "snapshot-00000000000000000009-00000000000000000002";
+const HEADER: usize = 64;
+const BLOCK: usize = 64 << 10;
+const END: usize = 40;
+
 fn directory() -> &'static Path {
     Path::new("/log")
 }
@@ -43,7 +53,7 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn options() -> OpenOptions {
-    OpenOptions { segment_bytes: 4_096, ..OpenOptions::new(7, 1, INCARNATION, 0xbeef) }
+    OpenOptions { segment_bytes: 4_096, ..OpenOptions::new(CLUSTER, 1, INCARNATION, 0xbeef) }
 }
 
 /// A disk that lets nobody ask for more bytes than a file has: who asks has allocated them.
@@ -174,6 +184,139 @@ pub fn identity(input: &[u8]) -> bool {
         bytes[end..].copy_from_slice(&checksum.to_le_bytes());
     }
     open_and_use(&planted(if choice & 1 == 0 { "identity" } else { "refused" }, &bytes))
+}
+
+/// The first byte chooses the file, and how much of it is mended; the others are its bytes. Answers whether the snapshot was
+/// opened, or something of the reception is held.
+pub fn snapshot(input: &[u8]) -> bool {
+    let Some((choice, bytes)) = input.get(..SNAPSHOT_BYTES_MAX).unwrap_or(input).split_first() else { return false };
+    let mut bytes = bytes.to_vec();
+    if choice & 2 != 0 {
+        mend_snapshot(&mut bytes);
+    }
+    if choice & 4 != 0 && bytes.len() >= HEADER + END {
+        let end = bytes.len() - END;
+        mend_checksum(&mut bytes[..HEADER]);
+        mend_checksum(&mut bytes[end..]);
+    }
+    let disk = FaultyDisk::new();
+    drop(Snapshots::open(disk.clone(), directory(), CLUSTER).expect("a new directory"));
+    let name = if choice & 1 == 0 { SNAPSHOT_NAME } else { "receiving" };
+    let planted = disk.create(&file("snapshots").join(name)).expect("a disk without faults");
+    planted.write_all_at(&bytes, 0).expect("a disk without faults");
+    if choice & 1 == 0 { read_snapshot(&disk) } else { resume_reception(&disk, &bytes) }
+}
+
+fn open_snapshots(disk: &FaultyDisk) -> Result<Snapshots<Sparing>, SnapshotError> {
+    Snapshots::open(Sparing(disk.clone()), directory(), CLUSTER)
+}
+
+/// Opens the snapshot, reads all of it in two ways, and replaces it.
+fn read_snapshot(disk: &FaultyDisk) -> bool {
+    let before = disk.files();
+    let snapshots = match open_snapshots(disk) {
+        Ok(snapshots) => snapshots,
+        Err(error) => {
+            assert!(!matches!(error, SnapshotError::Disk(_)), "the disk is without faults: {error}");
+            let _ = error.to_string();
+            assert_eq!(disk.files(), before, "changed, though refused: {error}");
+            return false;
+        }
+    };
+    let newest = snapshots.newest().expect("it has the name of one");
+    let (reader, mut body) = (snapshots.reader(newest.id).expect("the newest"), Vec::new());
+    if reader.body().read_to_end(&mut body).is_ok() {
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&newest.head), &body);
+        assert_eq!((body.len() as u64, checksum), (newest.id.bytes, newest.id.checksum), "what was read to the end");
+        for offset in [0, 1, body.len() / 2, body.len()] {
+            let found = reader.read_at(offset as u64, usize::MAX).expect("all of it was read");
+            assert_eq!(found, body.get(offset..).unwrap_or_default(), "from {offset}");
+        }
+    }
+    drop(snapshots);
+    let snapshots = open_snapshots(disk).expect("it was opened before");
+    assert_eq!(snapshots.newest().as_ref(), Some(&newest), "the second start finds something else");
+    let position = LogPosition { index: newest.id.position.index + 1, ..newest.id.position };
+    let mut build = snapshots.build(position, Bytes::new()).expect("a newer one");
+    build.write_all(b"more").expect("a disk without faults");
+    let built = build.finish().expect("a disk without faults");
+    drop(snapshots);
+    assert_eq!(open_snapshots(disk).expect("it was built").newest(), Some(built));
+    true
+}
+
+/// Announces what the file says that it is, as well as that can be told, and goes on with it.
+fn resume_reception(disk: &FaultyDisk, bytes: &[u8]) -> bool {
+    let Ok(snapshots) = open_snapshots(disk) else { return false };
+    let word =
+        |at: usize| bytes.get(at..at + 8).map_or(0, |word| u64::from_le_bytes(word.try_into().unwrap_or([0; 8])));
+    let half = |at: usize| u32::try_from(word(at) & 0xffff_ffff).unwrap_or(0);
+    let head_bytes = usize::try_from(half(52)).unwrap_or(usize::MAX);
+    let head = bytes.get(HEADER..).and_then(|rest| rest.get(..head_bytes)).unwrap_or_default();
+    let position = LogPosition { term: word(24), index: word(32) };
+    let id = SnapshotId { position, bytes: word(40), checksum: half(48) };
+    let announced = Snapshot { id, head: Bytes::copy_from_slice(head) };
+    let mut receiver = match snapshots.receive(announced.clone()) {
+        Ok(receiver) => receiver,
+        Err(error) => {
+            assert!(matches!(error, SnapshotError::TooLarge { .. }), "{error}");
+            return false;
+        }
+    };
+    let held = receiver.held();
+    assert!(held <= id.bytes && held <= bytes.len() as u64, "{held} bytes are held of {}", bytes.len());
+    let lacking = usize::try_from((id.bytes - held).min(100)).unwrap_or(0);
+    assert_eq!(receiver.write(held, &vec![0; lacking]).expect("a disk without faults"), held + lacking as u64);
+    match receiver.finish() {
+        Ok(received) => assert_eq!((&received, snapshots.newest()), (&announced, Some(announced.clone()))),
+        Err(SnapshotError::Incomplete { .. } | SnapshotError::NotAsAnnounced { .. }) => {
+            assert_eq!(snapshots.newest(), None);
+        }
+        Err(error) => panic!("{error}"),
+    }
+    held > 0
+}
+
+/// Makes the bytes a whole snapshot, whose head is as long as its field says, if that can be.
+fn mend_snapshot(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().max(HEADER + END), 0);
+    let room = bytes.len() - HEADER - END;
+    let head = usize::try_from(word(bytes, 52)).unwrap_or(usize::MAX).min(room);
+    // A block has one byte at least, behind which its checksum stands.
+    let last = (room - head) % (BLOCK + 4);
+    if (1..=4).contains(&last) {
+        bytes.resize(bytes.len() + 5 - last, 0);
+    }
+    let end = bytes.len() - END;
+    let (beginning, rest) = bytes.split_at_mut(HEADER + head);
+    let mut whole = crc32c::crc32c(&beginning[HEADER..]);
+    let head_checksum = whole;
+    let mut body = 0;
+    for (number, stored) in rest[..end - HEADER - head].chunks_mut(BLOCK + 4).enumerate() {
+        let (data, sum) = stored.split_at_mut(stored.len() - 4);
+        whole = crc32c::crc32c_append(whole, data);
+        let mut binding = [POSITION.term, POSITION.index, number as u64].map(u64::to_le_bytes).concat();
+        binding.extend_from_slice(&u32::try_from(data.len()).unwrap_or(0).to_le_bytes());
+        sum.copy_from_slice(&crc32c::crc32c_append(crc32c::crc32c(data), &binding).to_le_bytes());
+        body += data.len() as u64;
+    }
+    let mut id = [POSITION.term, POSITION.index, body].map(u64::to_le_bytes).concat();
+    id.extend_from_slice(&whole.to_le_bytes());
+    bytes[..16].copy_from_slice(b"OUTRSNAP\x01\0\0\0\0\0\0\0");
+    bytes[16..24].copy_from_slice(&CLUSTER.to_le_bytes());
+    bytes[24..52].copy_from_slice(&id);
+    bytes[52..56].copy_from_slice(&u32::try_from(head).unwrap_or(0).to_le_bytes());
+    bytes[56..60].copy_from_slice(&head_checksum.to_le_bytes());
+    mend_checksum(&mut bytes[..HEADER]);
+    bytes[end..end + 8].copy_from_slice(b"OUTRSNEN");
+    bytes[end + 8..end + 36].copy_from_slice(&id);
+    mend_checksum(&mut bytes[end..]);
+}
+
+/// Puts the checksum of all that is before it into the last four bytes.
+fn mend_checksum(bytes: &mut [u8]) {
+    let (checked, sum) = bytes.split_at_mut(bytes.len() - 4);
+    sum.copy_from_slice(&crc32c::crc32c(checked).to_le_bytes());
 }
 
 /// Opens the log, reads all that it has, appends to it, and opens it again.

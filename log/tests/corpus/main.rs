@@ -48,3 +48,8 @@ fn no_record_or_footer_that_verifies_panics_or_allocates_beyond_its_own_size() {
 fn no_identity_and_no_mark_of_a_refusal_panics_or_allocates_beyond_its_own_size() {
     run_corpus("log_identity", hostile::identity);
 }
+
+#[test]
+fn no_snapshot_and_no_reception_panics_or_allocates_beyond_its_own_size() {
+    run_corpus("log_snapshot", hostile::snapshot);
+}

@@ -2,7 +2,18 @@
 //!
 //! ```text
 //!   promises   building, receiving, reading and replacing, as long as nothing fails
+//!   damage     rot, cut files, files of others
+//!   failures   full disks, failed writes and syncs
+//!   crashes    every crash of short workloads, one by one
 //! ```
 
+#[path = "../crash_enumeration/image.rs"]
+mod image;
+#[path = "../crash_enumeration/watched.rs"]
+mod watched;
+
+mod crashes;
+mod damage;
+mod failures;
 mod promises;
 mod scene;

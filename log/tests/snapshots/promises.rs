@@ -6,7 +6,7 @@ use bytes::Bytes;
 use outrigger_log::{Disk, FaultyDisk, LogPosition, SNAPSHOT_HEAD_BYTES_MAX, SnapshotError, SnapshotId, Snapshots};
 
 use crate::scene::{
-    BLOCK, announced, at, body, build, directory, head, names, open, path, path_of, read, receive, send,
+    BLOCK, announced, at, body, build, cut_power, directory, head, names, open, path, path_of, read, receive, send,
 };
 
 const LENGTHS: [usize; 8] = [0, 1, 511, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 4 * BLOCK + 77];
@@ -20,7 +20,7 @@ fn what_is_built_reads_back_whole_and_in_pieces_and_survives_a_restart() {
         let built = build(&snapshots, at(9), &head, &body).unwrap();
         assert_eq!(built, announced(at(9), &head, &body));
         drop(snapshots);
-        disk.crash(0);
+        cut_power(&disk);
         let snapshots = open(&disk);
         assert_eq!(read(&snapshots).unwrap(), Some((built.clone(), body.clone())), "{length} bytes");
         let reader = snapshots.reader(built.id).unwrap();
@@ -57,7 +57,7 @@ fn what_is_received_in_chunks_of_any_size_is_what_was_built() {
             let (snapshots, snapshot) = (open(&disk), announced(at(9), &head, &body));
             assert_eq!(receive(&snapshots, &snapshot, &body, chunk).unwrap(), snapshot);
             drop(snapshots);
-            disk.crash(0);
+            cut_power(&disk);
             assert_eq!(read(&open(&disk)).unwrap(), Some((snapshot, body)), "{length} bytes in chunks of {chunk}");
         }
     }
@@ -97,7 +97,7 @@ fn another_snapshot_at_the_same_position_replaces_the_first() {
     assert!(snapshots.reader(first.id).is_err());
     assert_eq!(reader.read_at(0, 9).unwrap(), &b"one"[..]);
     drop((snapshots, reader));
-    disk.crash(0);
+    cut_power(&disk);
     assert_eq!(read(&open(&disk)).unwrap(), Some((second, b"another".to_vec())));
 }
 

@@ -29,6 +29,11 @@ pub(crate) fn names(disk: &FaultyDisk) -> Vec<String> {
     disk.list(&directory().join("snapshots")).unwrap()
 }
 
+/// Cuts the power; of what was not synced nothing is kept.
+pub(crate) fn cut_power(disk: &FaultyDisk) {
+    disk.crash_with(&mut |_| 0);
+}
+
 pub(crate) fn at(index: u64) -> LogPosition {
     LogPosition { term: 2, index }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogIndex};
+use outrigger_engine::{ChangeRequest, LogId, LogIndex};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -201,6 +201,18 @@ impl<S: Query> Client<S> {
     pub async fn status(&self) -> Result<NodeStatus, ClientError> {
         let (_, status) = self.ask(Operation::Status, Bytes::new()).await?;
         NodeStatus::decode(status).map_err(|error| ClientError::Decode { reason: error.to_string() })
+    }
+
+    /// Has one of the endpoints that [`connect`](Client::connect) was given take a snapshot of its state now, whatever its policy
+    /// says, and drop what it covers from its log; see [`Raft::snapshot`](crate::Raft::snapshot). Answers the last entry that it
+    /// covers, once it is durable. Doing it again does no harm.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when there is nothing to take one of, or it could not be kept or not in time; else as for a
+    /// query.
+    pub async fn snapshot(&self) -> Result<LogId, ClientError> {
+        let (_, last) = self.ask(Operation::Snapshot, Bytes::new()).await?;
+        protocol::decode_log_id(last).map_err(|error| ClientError::Decode { reason: error.to_string() })
     }
 
     /// Changes the members of the cluster; see [`Raft::change_members`](crate::Raft::change_members). Answers who they are when

@@ -10,14 +10,16 @@
 //! ```
 //!
 //! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts, those of
-//! changes of the members and of a status in [`members`](super::members) and [`status`](super::status).
+//! changes of the members and of a status in [`members`](super::members) and [`status`](super::status). A snapshot is answered by
+//! the last entry that it covers: term u64, index u64.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{LogIndex, NodeId, Term};
+use outrigger_engine::{LogId, LogIndex, NodeId, Term};
 
 use crate::network::DecodeError;
+use crate::network::codec;
 use crate::network::fields::Fields;
 use crate::network::frame::{Frame, FrameBuffer, FrameError};
 use crate::network::handshake::{BODY_BYTES_MAX, PROTOCOL_VERSION, Rejection, cut};
@@ -47,6 +49,8 @@ pub(super) enum Operation {
     Status,
     /// Change the members as the request that follows says.
     ChangeMembers,
+    /// Take a snapshot of this node's state.
+    Snapshot,
 }
 
 impl Operation {
@@ -57,7 +61,7 @@ impl Operation {
 
     /// Whether it is asked of an endpoint for itself, not of the cluster.
     pub(super) const fn is_local(self) -> bool {
-        matches!(self, Self::QueryLocal | Self::Status)
+        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot)
     }
 }
 
@@ -70,7 +74,7 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What to do.
     pub(super) operation: Operation,
-    /// The command, the query or the change; empty for a status.
+    /// The command, the query or the change; empty for a status and a snapshot.
     pub(super) body: Bytes,
 }
 
@@ -158,6 +162,7 @@ impl Request {
                 Operation::QueryLocal => 3,
                 Operation::Status => 4,
                 Operation::ChangeMembers => 5,
+                Operation::Snapshot => 6,
             });
             body.put_shared(&self.body);
         })
@@ -172,6 +177,7 @@ impl Request {
             3 => Operation::QueryLocal,
             4 => Operation::Status,
             5 => Operation::ChangeMembers,
+            6 => Operation::Snapshot,
             value => return Err(DecodeError::Invalid { what: "operation", value: value.into() }),
         };
         Ok(Self { id, patience, operation, body: fields.rest() })
@@ -222,6 +228,17 @@ impl Outcome {
             value => Err(DecodeError::Invalid { what: "outcome", value: value.into() }),
         }
     }
+}
+
+/// The answer to a request for a snapshot.
+pub(super) fn encode_log_id(id: LogId) -> Bytes {
+    [id.term.0.to_le_bytes(), id.index.0.to_le_bytes()].concat().into()
+}
+
+pub(super) fn decode_log_id(body: Bytes) -> Result<LogId, DecodeError> {
+    let mut fields = Fields::new(body);
+    let id = codec::log_id(&mut fields)?;
+    fields.finish().map(|()| id)
 }
 
 impl Leader {

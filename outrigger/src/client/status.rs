@@ -27,6 +27,10 @@ pub struct NodeStatus {
     pub last: LogId,
     /// The last durable index of its log.
     pub flushed: LogIndex,
+    /// The last entry that its newest durable snapshot covers; [`LogId::ZERO`] if it has none.
+    pub snapshot: LogId,
+    /// What stands before the first entry of its log: it and all before it is in the snapshot only.
+    pub purged: LogId,
     /// Up to which index it knows entries to be committed.
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
@@ -65,8 +69,10 @@ impl NodeStatus {
         for number in [self.last.term.0, self.last.index.0, self.flushed.0, self.committed.0, self.applied.0] {
             out.put_u64(number);
         }
-        out.put_u64(self.membership_at.term.0);
-        out.put_u64(self.membership_at.index.0);
+        for id in [self.snapshot, self.purged, self.membership_at] {
+            out.put_u64(id.term.0);
+            out.put_u64(id.index.0);
+        }
         let mut membership = Vec::new();
         envelope::encode_membership(&self.membership, &mut membership);
         out.put_bytes(&membership.into());
@@ -93,6 +99,7 @@ impl NodeStatus {
         let (leads, leader) = (fields.bool("leader")?, NodeId(fields.u64()?));
         let last = codec::log_id(&mut fields)?;
         let [flushed, committed, applied] = [LogIndex(fields.u64()?), LogIndex(fields.u64()?), LogIndex(fields.u64()?)];
+        let (snapshot, purged) = (codec::log_id(&mut fields)?, codec::log_id(&mut fields)?);
         let membership_at = codec::log_id(&mut fields)?;
         let membership = envelope::decode_membership(fields.bytes()?)?;
         let count = fields.count(8 + 8)?;
@@ -111,6 +118,8 @@ impl NodeStatus {
             leader,
             last,
             flushed,
+            snapshot,
+            purged,
             committed,
             applied,
             membership,
@@ -143,6 +152,8 @@ mod tests {
             leader: Some(NodeId(0)),
             last: LogId::new(3, 9),
             flushed: LogIndex(8),
+            snapshot: LogId::new(2, 5),
+            purged: LogId::new(2, 4),
             committed: LogIndex(7),
             applied: LogIndex(6),
             membership: joint(),

@@ -164,6 +164,7 @@ fn frames(config: &Config) -> Result<(), ConfigError> {
         ("entry_bytes_max", limits.entry_bytes_max, BODY_BYTES_MAX - BESIDE_BYTES),
         // Many small entries have more beside them than they count for.
         ("append_bytes_max", limits.append_bytes_max, BODY_BYTES_MAX / 2),
+        ("snapshot_chunk_bytes_max", limits.snapshot_chunk_bytes_max, BODY_BYTES_MAX / 2),
         ("requests_bytes_max", limits.requests_bytes_max, BODY_BYTES_MAX),
     ];
     match all.into_iter().find(|(_, bytes, bytes_max)| bytes > bytes_max) {

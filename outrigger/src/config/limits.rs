@@ -25,6 +25,8 @@ pub struct Limits {
     pub unflushed_bytes_max: usize,
     /// Writes and reads of this node's callers that are on their way to the leader.
     pub forwards_max: usize,
+    /// Bytes of one piece of a snapshot on its way to a follower; at most 32 MiB.
+    pub snapshot_chunk_bytes_max: usize,
     /// Writes and reads that callers have handed in and the node has not looked at yet.
     pub requests_max: usize,
     /// Bytes of writes that callers have handed in and the node has not looked at yet; at most 64 MiB.
@@ -63,6 +65,7 @@ impl Default for Limits {
             uncommitted_entries_max: engine.uncommitted_entries_max,
             unflushed_bytes_max: engine.unflushed_bytes_max,
             forwards_max: engine.forwards_max,
+            snapshot_chunk_bytes_max: engine.snapshot_chunk_bytes_max,
             requests_max: 1 << 16,
             requests_bytes_max: 64 * MIB,
             messages_max: 1 << 16,
@@ -90,6 +93,7 @@ impl Limits {
             uncommitted_entries_max: self.uncommitted_entries_max,
             unflushed_bytes_max: self.unflushed_bytes_max,
             forwards_max: self.forwards_max,
+            snapshot_chunk_bytes_max: self.snapshot_chunk_bytes_max,
         }
     }
 

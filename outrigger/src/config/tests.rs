@@ -58,6 +58,8 @@ fn a_limit_that_no_frame_can_keep_is_refused_with_both_numbers() {
     assert!(said.contains("entry_bytes_max is 67108864") && said.contains("67043328"), "{said}");
     let said = refused(|config| config.limits.append_bytes_max = frame - 1);
     assert!(said.contains("append_bytes_max is 67108863") && said.contains("33554432"), "{said}");
+    let said = refused(|config| config.limits.snapshot_chunk_bytes_max = frame - 1);
+    assert!(said.contains("snapshot_chunk_bytes_max is 67108863") && said.contains("33554432"), "{said}");
     let said = refused(|config| config.limits.requests_bytes_max = frame + 1);
     assert!(said.contains("requests_bytes_max is 67108865") && said.contains("67108864"), "{said}");
     let mut config = three();

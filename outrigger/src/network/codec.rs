@@ -14,10 +14,14 @@
 //!   27 propose              term, request, entries
 //!   28 propose_reply        request, 0u8 id | refusal
 //!   29 timeout_now          term
+//!   30 install_snapshot     term, epoch, request, snapshot, offset, chunk
+//!   31 install_snapshot_reply  term, epoch, request, held
 //!
 //!   batch    id of first, log time, entries
 //!   entries  count u32, then for each: length u32, envelope (see store::envelope)
-//!   refusal  1u8 no leader .. 17u8 precondition failed; some with numbers more
+//!   snapshot id of its last entry, bytes, checksum u32, log time, id of the members' entry, genesis, length u32, members
+//!   chunk    length u32, bytes
+//!   refusal  1u8 no leader .. 19u8 snapshot failed; some with numbers more
 //! ```
 //!
 //! Commands come out of [`decode`] as slices of the frame: nothing is copied. What a hostile body can make [`decode`]
@@ -27,8 +31,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, LogId, LogIndex,
-    LogTime, Message, NodeId, Payload, Precondition, Refusal, RequestId, Round, Term, VoteReply, VoteRequest,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, InstallSnapshot,
+    InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Refusal, RequestId, Round,
+    Snapshot, SnapshotId, Term, VoteReply, VoteRequest,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -49,6 +54,8 @@ const READ_INDEX_REPLY: u8 = 26;
 const PROPOSE: u8 = 27;
 const PROPOSE_REPLY: u8 = 28;
 const TIMEOUT_NOW: u8 = 29;
+const INSTALL_SNAPSHOT: u8 = 30;
+const INSTALL_SNAPSHOT_REPLY: u8 = 31;
 
 /// The tag of an answer that is no refusal.
 const TAKEN: u8 = 0;
@@ -96,6 +103,8 @@ const fn kind(message: &Message) -> u8 {
         Message::Propose { .. } => PROPOSE,
         Message::ProposeReply { .. } => PROPOSE_REPLY,
         Message::TimeoutNow { .. } => TIMEOUT_NOW,
+        Message::InstallSnapshot(_) => INSTALL_SNAPSHOT,
+        Message::InstallSnapshotReply(_) => INSTALL_SNAPSHOT_REPLY,
     }
 }
 
@@ -107,6 +116,7 @@ pub fn bytes(message: &Message) -> usize {
         + match message {
             Message::AppendEntries(append) => append.batches.iter().map(Batch::bytes).sum(),
             Message::Propose { entries, .. } => entries.iter().map(Payload::bytes).sum(),
+            Message::InstallSnapshot(piece) => piece.chunk.len() + piece.snapshot.membership.bytes(),
             _ => 0,
         }
 }
@@ -142,6 +152,10 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
             put_outcome(out, outcome, |out, first| put_id(out, *first));
         }
         Message::TimeoutNow { term } => put_numbers(out, &[term.0]),
+        Message::InstallSnapshot(piece) => put_install(piece, out),
+        Message::InstallSnapshotReply(reply) => {
+            put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0, reply.held]);
+        }
     }
 }
 
@@ -165,6 +179,24 @@ fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
         out.put_u64(batch.log_time().0);
         put_entries(batch.entries(), out);
     }
+}
+
+fn put_install(piece: &InstallSnapshot, out: &mut FrameBuffer) {
+    put_numbers(out, &[piece.term.0, piece.epoch.0, piece.request.0]);
+    let Snapshot { id, log_time, membership, membership_at, genesis } = &*piece.snapshot;
+    put_id(out, id.last);
+    out.put_u64(id.bytes);
+    out.put_u32(id.checksum);
+    out.put_u64(log_time.0);
+    put_id(out, *membership_at);
+    out.put_u64(*genesis);
+    let mut members = Vec::with_capacity(membership.bytes());
+    envelope::encode_membership(membership, &mut members);
+    out.put_length(members.len());
+    out.put_slice(&members);
+    out.put_u64(piece.offset);
+    out.put_length(piece.chunk.len());
+    out.put_shared(&piece.chunk);
 }
 
 fn put_append_reply(reply: &AppendEntriesReply, out: &mut FrameBuffer) {
@@ -233,6 +265,8 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
             out.put_u8(17);
             put_precondition(out, actual);
         }
+        Refusal::NothingToSnapshot => out.put_u8(18),
+        Refusal::SnapshotFailed => out.put_u8(19),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -291,6 +325,13 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             Message::ProposeReply { request: RequestId(fields.u64()?), outcome: outcome(&mut fields, log_id)? }
         }
         TIMEOUT_NOW => Message::TimeoutNow { term: Term(fields.u64()?) },
+        INSTALL_SNAPSHOT => Message::InstallSnapshot(install_snapshot(&mut fields)?),
+        INSTALL_SNAPSHOT_REPLY => Message::InstallSnapshotReply(InstallSnapshotReply {
+            term: Term(fields.u64()?),
+            epoch: Epoch(fields.u64()?),
+            request: RequestId(fields.u64()?),
+            held: fields.u64()?,
+        }),
         _ => return Err(DecodeError::UnknownKind { kind }),
     };
     fields.finish()?;
@@ -315,6 +356,15 @@ fn append_entries(fields: &mut Fields) -> Result<AppendEntries, DecodeError> {
     let count = fields.count(BATCH_BYTES_MIN)?;
     let batches = (0..count).map(|_| batch(fields)).collect::<Result<_, _>>()?;
     Ok(AppendEntries { term, epoch, request, prev, batches, commit })
+}
+
+fn install_snapshot(fields: &mut Fields) -> Result<InstallSnapshot, DecodeError> {
+    let (term, epoch, request) = (Term(fields.u64()?), Epoch(fields.u64()?), RequestId(fields.u64()?));
+    let id = SnapshotId { last: log_id(fields)?, bytes: fields.u64()?, checksum: fields.u32()? };
+    let (log_time, membership_at, genesis) = (LogTime(fields.u64()?), log_id(fields)?, fields.u64()?);
+    let membership = Arc::new(envelope::decode_membership(fields.bytes()?)?);
+    let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
+    Ok(InstallSnapshot { term, epoch, request, snapshot, offset: fields.u64()?, chunk: fields.bytes()? })
 }
 
 fn append_entries_reply(fields: &mut Fields) -> Result<AppendEntriesReply, DecodeError> {
@@ -387,6 +437,8 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
             last: LogIndex(fields.u64()?),
         },
         17 => Refusal::PreconditionFailed { actual: precondition(fields)? },
+        18 => Refusal::NothingToSnapshot,
+        19 => Refusal::SnapshotFailed,
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

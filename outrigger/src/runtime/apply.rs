@@ -1,7 +1,7 @@
 //! The state machine worker: applies what is committed, in order, one entry after the other; answers callers; reads.
 //!
 //! ```text
-//!   RaftCore ── Expect, Apply, Read, Abandon, Expire ──►┐
+//!   RaftCore ── Expect, Apply, Build- and InstallSnapshot, Read, Abandon, Expire ──►┐
 //!                                                       ├─► worker ──► state machine, callers' slots
 //!   Raft::read_local ── Read ──────────────────────────►┘      │
 //!                                                              └── Applied, StateMachineFailed ──► RaftCore
@@ -20,7 +20,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex, Payload};
+use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex, LogTime, Membership, Payload, Snapshot};
 
 use super::arrivals::Inbox;
 use super::clock::Clock;
@@ -29,8 +29,9 @@ use super::expected::{Expected, Run};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::respond::{BoxedRead, Doubt, Failure};
+use super::snapshot::SnapshotAccess;
 use crate::StateMachine;
-use crate::store::StorageError;
+use crate::store::{Moment, StorageError};
 
 /// What the worker is asked to do, in this order.
 pub(crate) enum Job<S: StateMachine> {
@@ -44,6 +45,10 @@ pub(crate) enum Job<S: StateMachine> {
         /// The end of the run; what is before it must be read from the log.
         batches: Vec<Batch>,
     },
+    /// Take a snapshot of the state as it is then, after `last`.
+    BuildSnapshot { last: LogId, membership_at: LogId, membership: Arc<Membership> },
+    /// Take in a snapshot in the place of the state.
+    InstallSnapshot(Arc<Snapshot>),
     /// Read the state as it is then, if that is before the deadline.
     Read { reads: Vec<BoxedRead<S>>, deadline: Instant },
     /// The callers of entries from here on are told that the outcome is unknown.
@@ -86,6 +91,8 @@ pub(crate) struct Worker<S: StateMachine> {
     state: S,
     /// The last entry that was applied.
     applied: LogIndex,
+    /// Its log time.
+    log_time: LogTime,
     /// What of it RaftCore was told; at most `applied`.
     reported: LogIndex,
     expected: Expected<S::Response>,
@@ -102,15 +109,22 @@ pub(crate) struct Worker<S: StateMachine> {
     jobs: Arc<Jobs<S>>,
     inbox: Arc<Inbox<S>>,
     log: LogAccess,
+    snapshots: SnapshotAccess,
     clock: Clock,
 }
 
 impl<S: StateMachine> Worker<S> {
     /// A worker on a state before the first entry.
-    pub(crate) fn new(state: S, jobs: Arc<Jobs<S>>, inbox: Arc<Inbox<S>>, log: LogAccess, clock: Clock) -> Self {
+    pub(crate) fn new(
+        state: S,
+        (jobs, inbox): (Arc<Jobs<S>>, Arc<Inbox<S>>),
+        (log, snapshots): (LogAccess, SnapshotAccess),
+        clock: Clock,
+    ) -> Self {
         Self {
             state,
             applied: LogIndex::ZERO,
+            log_time: LogTime(0),
             reported: LogIndex::ZERO,
             expected: Expected::new(),
             taken: VecDeque::new(),
@@ -121,6 +135,7 @@ impl<S: StateMachine> Worker<S> {
             jobs,
             inbox,
             log,
+            snapshots,
             clock,
         }
     }
@@ -137,6 +152,10 @@ impl<S: StateMachine> Worker<S> {
                 match job {
                     Job::Expect(run) => self.expect(run),
                     Job::Apply { first, last, batches } => self.apply(first, last, batches).await,
+                    Job::BuildSnapshot { last, membership_at, membership } => {
+                        self.build_snapshot(last, membership_at, membership);
+                    }
+                    Job::InstallSnapshot(snapshot) => self.install_snapshot(&snapshot).await,
                     Job::Read { reads, .. } => self.read(reads),
                     Job::Abandon { from } => self.expected.abandon(from),
                     Job::Expire { now } => self.expected.expire(now),
@@ -179,6 +198,43 @@ impl<S: StateMachine> Worker<S> {
             return;
         }
         assert!(self.applied == last.index, "applied up to {} instead of {last}", self.applied);
+    }
+
+    /// Applying pauses while the state is cloned, and goes on while the clone is written.
+    fn build_snapshot(&self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
+        let inbox = Arc::clone(&self.inbox);
+        let tell = move |event| inbox.notify(event);
+        let cloned = match self.has_failed {
+            true => Err("the state machine has stopped".to_owned()),
+            false => panic_caught(|| self.state.clone()),
+        };
+        match cloned {
+            Ok(state) => {
+                assert!(self.applied == last.index, "a snapshot of {last}, but {} is applied", self.applied);
+                let of = Moment { last, log_time: self.log_time, membership_at, membership };
+                self.snapshots.build(of, state, tell);
+            }
+            Err(reason) => tell(Event::SnapshotFailed { reason }),
+        }
+    }
+
+    async fn install_snapshot(&mut self, snapshot: &Snapshot) {
+        if self.has_failed {
+            return;
+        }
+        let last = snapshot.last().index;
+        assert!(last > self.applied, "a snapshot of {last}, but {} is applied", self.applied);
+        match self.snapshots.load(snapshot.id).await {
+            Ok(state) => {
+                self.state = state;
+                (self.applied, self.log_time) = (last, snapshot.log_time);
+            }
+            Err(reason) => {
+                self.has_failed = true;
+                self.expected.stop();
+                self.inbox.notify(Event::StateMachineFailed { at: last, reason });
+            }
+        }
     }
 
     async fn apply_all(&mut self, last: LogId, batches: Vec<Batch>) -> Result<(), String> {
@@ -228,7 +284,7 @@ impl<S: StateMachine> Worker<S> {
                 }
                 Body::Blank | Body::Membership(_) => self.expected.skipped(id),
             }
-            self.applied = id.index;
+            (self.applied, self.log_time) = (id.index, batch.log_time());
             self.entries_to_look -= 1;
             if self.entries_to_look == 0 {
                 self.take_turns().await;
@@ -267,7 +323,12 @@ impl<S: StateMachine> Drop for Worker<S> {
             match job {
                 Job::Expect(run) => run.fail(Failure::Unknown(Doubt::Stopped)),
                 Job::Read { reads, .. } => reads.into_iter().for_each(|read| read.fail(Failure::Stopped)),
-                Job::Apply { .. } | Job::Abandon { .. } | Job::Expire { .. } | Job::Stop => {}
+                Job::Apply { .. }
+                | Job::BuildSnapshot { .. }
+                | Job::InstallSnapshot(_)
+                | Job::Abandon { .. }
+                | Job::Expire { .. }
+                | Job::Stop => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
 
 use super::mailbox::{Mailbox, Queue};
-use super::respond::{BoxedRead, ChangeSlot, Failure, Slot};
+use super::respond::{BoxedRead, Failure, OrderSlot, Slot};
 use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::Receive;
@@ -55,7 +55,9 @@ pub(crate) enum Notice {
     /// A lane can take commands again.
     Room(Lane),
     /// Somebody wants other members.
-    Change(Arc<ChangeRequest>, ChangeSlot),
+    Change(Arc<ChangeRequest>, OrderSlot),
+    /// Somebody wants a snapshot.
+    Snapshot(OrderSlot),
     /// The node is to stop.
     Stop,
 }
@@ -239,11 +241,13 @@ fn entry_bytes(message: &Message) -> usize {
     match message {
         Message::AppendEntries(append) => append.batches.iter().map(outrigger_engine::Batch::bytes).sum(),
         Message::Propose { entries, .. } => entries.iter().map(Payload::bytes).sum(),
+        Message::InstallSnapshot(piece) => piece.chunk.len(),
         Message::PreVote(_)
         | Message::PreVoteReply(_)
         | Message::RequestVote(_)
         | Message::RequestVoteReply(_)
         | Message::AppendEntriesReply(_)
+        | Message::InstallSnapshotReply(_)
         | Message::Heartbeat(_)
         | Message::HeartbeatReply(_)
         | Message::Committed { .. }

@@ -3,9 +3,10 @@
 //! ```text
 //!   log lane      SaveVote .. SaveRefusal ────────► LogWriter (and the tail)
 //!   apply lane    Apply, StateMachine ────────────► the state machine worker's jobs
-//!   peer lanes    Replicate, ReplicateCommitted ──► Stream ──► Transport, bulk lane
+//!   peer lanes    Replicate .. SendSnapshot ──────► Stream ──► Transport, bulk lane
 //!   client lane   Accepted .. Abandoned ──────────► callers, and the worker's jobs
 //!   no lane       votes, heartbeats, answers ─────► Transport, urgent lane; SetPeers too
+//!                 ReceiveSnapshot ────────────────► a task of SnapshotAccess
 //! ```
 //!
 //! Nothing in here waits: what takes time happens elsewhere and comes back as an event.
@@ -13,8 +14,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use outrigger_engine::{
-    Command, Epoch, Event, Fault, Heartbeat, Instant, Lane, LogId, LogIndex, Message, NodeId, Refusal,
+    Command, Epoch, Event, Fault, Heartbeat, Instant, Lane, LogId, LogIndex, Message, NodeId, Refusal, Snapshot,
     StateMachineRequest, Token, VoteRequest, WriteId,
 };
 use tokio::task::JoinSet;
@@ -24,8 +26,9 @@ use super::apply::{Job, Jobs};
 use super::arrivals::Inbox;
 use super::expected::Run;
 use super::log_writer::{LogAccess, LogWriter, Write};
-use super::replication::{Outgoing, Replicate, Stream};
+use super::replication::{Outgoing, Replicate, SendSnapshot, Stream};
 use super::respond::{Asked, Callers, Doubt, Failure};
+use super::snapshot::SnapshotAccess;
 use super::tail::{Held, Tail};
 use crate::StateMachine;
 use crate::network::Transport;
@@ -37,6 +40,7 @@ pub(crate) struct TokioRuntime<S: StateMachine> {
     pub(crate) tail: Tail,
     pub(crate) log: LogWriter,
     pub(crate) log_access: LogAccess,
+    snapshots: SnapshotAccess,
     /// One for each node that the engine replicates to.
     streams: BTreeMap<NodeId, Stream<S>>,
     /// The tasks of `streams`, and of those that have just ended.
@@ -65,7 +69,7 @@ pub(crate) struct TokioRuntime<S: StateMachine> {
 
 impl<S: StateMachine> TokioRuntime<S> {
     pub(crate) fn new(
-        (tail, log, log_access): (Tail, LogWriter, LogAccess),
+        (tail, log, log_access, snapshots): (Tail, LogWriter, LogAccess, SnapshotAccess),
         transport: Arc<dyn Transport>,
         jobs: Arc<Jobs<S>>,
         inbox: Arc<Inbox<S>>,
@@ -75,6 +79,7 @@ impl<S: StateMachine> TokioRuntime<S> {
             tail,
             log,
             log_access,
+            snapshots,
             streams: BTreeMap::new(),
             stream_tasks: JoinSet::new(),
             transport,
@@ -144,6 +149,15 @@ impl<S: StateMachine> TokioRuntime<S> {
         self.log.submit(Write::Truncate(write, after))
     }
 
+    fn purge(&mut self, write: WriteId, through: LogId) -> Result<(), StorageError> {
+        // What is purged is in a snapshot: it was applied before that was taken, whether that was reported or not. What a
+        // snapshot brings takes the place of all.
+        let may_go = through.index <= self.given || self.given == self.applied;
+        assert!(may_go, "a purge up to {through} of what is being applied: {} of {}", self.applied, self.given);
+        self.tail.purge(through);
+        self.log.submit(Write::Purge(write, through))
+    }
+
     // ---- lanes that hand back ----------------------------------------------------------------------------------
 
     /// Whether the lane of this command takes nothing now.
@@ -168,9 +182,22 @@ impl<S: StateMachine> TokioRuntime<S> {
         self.give(Job::Apply { first, last, batches });
     }
 
-    fn state_machine(&mut self, request: &StateMachineRequest) {
-        let StateMachineRequest::Read { token } = request;
-        match self.callers.take(*token) {
+    fn state_machine(&mut self, request: StateMachineRequest) {
+        match request {
+            StateMachineRequest::Read { token } => self.read(token),
+            StateMachineRequest::BuildSnapshot { last, membership_at, membership } => {
+                self.give(Job::BuildSnapshot { last, membership_at, membership });
+            }
+            StateMachineRequest::InstallSnapshot { snapshot } => {
+                assert!(snapshot.last().index > self.given, "{} would take back {}", snapshot.id, self.given);
+                self.given = snapshot.last().index;
+                self.give(Job::InstallSnapshot(snapshot));
+            }
+        }
+    }
+
+    fn read(&mut self, token: Token) {
+        match self.callers.take(token) {
             Some((deadline, Asked::Reads(reads))) => self.give(Job::Read { reads, deadline }),
             Some((_, Asked::Writes(slots))) => panic!("{} writes wait behind the read {token}", slots.len()),
             None => {}
@@ -199,6 +226,17 @@ impl<S: StateMachine> TokioRuntime<S> {
         self.completions.extend(stream.send(outgoing));
     }
 
+    fn send_snapshot(&mut self, target: NodeId, piece: SendSnapshot) {
+        let stream = self.streams.get(&target).filter(|stream| stream.epoch() == piece.epoch);
+        let Some(stream) = stream else { panic!("there is no stream {} to node {target}", piece.epoch) };
+        self.completions.extend(stream.send(Outgoing::Snapshot(piece)));
+    }
+
+    fn receive_snapshot(&self, snapshot: Arc<Snapshot>, offset: u64, chunk: Bytes) {
+        let inbox = Arc::clone(&self.inbox);
+        self.snapshots.receive(snapshot, offset, chunk, move |event| inbox.notify(event));
+    }
+
     fn rebuild_streams(&mut self, targets: &[(NodeId, Epoch)]) {
         self.streams.retain(|node, stream| targets.contains(&(*node, stream.epoch())));
         // Tasks that have ended are let go of here; there are no others.
@@ -206,7 +244,8 @@ impl<S: StateMachine> TokioRuntime<S> {
         for target in targets {
             if !self.streams.contains_key(&target.0) {
                 let tasks = &mut self.stream_tasks;
-                let stream = Stream::begin(*target, &self.transport, &self.log_access, &self.inbox, tasks);
+                let parts = (&self.log_access, &self.snapshots);
+                let stream = Stream::begin(*target, &self.transport, parts, &self.inbox, tasks);
                 self.streams.insert(target.0, stream);
             }
         }
@@ -244,7 +283,7 @@ impl<S: StateMachine> TokioRuntime<S> {
             certain if certain.is_certain() => Failure::Refused(certain),
             _ => Failure::Unknown(Doubt::LeaderSilent),
         };
-        if let Some(slot) = self.callers.take_change(token) {
+        if let Some(slot) = self.callers.take_order(token) {
             // A caller that has gone away wants no answer.
             let _ = slot.send(Err(failure));
         } else if let Some((_, asked)) = self.callers.take(token) {
@@ -252,8 +291,9 @@ impl<S: StateMachine> TokioRuntime<S> {
         }
     }
 
-    fn changed(&mut self, token: Token, at: LogId) {
-        if let Some(slot) = self.callers.take_change(token) {
+    /// A change of the members, or a snapshot, is done.
+    fn done(&mut self, token: Token, at: LogId) {
+        if let Some(slot) = self.callers.take_order(token) {
             let _ = slot.send(Ok(at));
         }
     }
@@ -274,16 +314,21 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::SavePeer { write, peer } => self.log.submit(Write::Peer(write, peer))?,
             Command::AppendInputEntries { write, batches } => self.append(write, batches)?,
             Command::TruncateLog { write, after } => self.truncate(write, after)?,
+            Command::PurgeLog { write, through } => self.purge(write, through)?,
             Command::SaveCommitted { commit } => self.log.submit(Write::Committed(commit))?,
             Command::SaveRefusal { by, met } => self.log.submit(Write::Refusal(by, met))?,
             Command::Apply { first, last } => self.apply(first, last),
-            Command::StateMachine(request) => self.state_machine(&request),
+            Command::StateMachine(request) => self.state_machine(request),
             Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } => {
                 self.replicate(target, Replicate { epoch, request, term, prev, last, commit, bytes_max });
             }
             Command::ReplicateCommitted { target, term, commit } => {
                 self.replicate_committed(target, Outgoing::Committed { term, commit });
             }
+            Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max } => {
+                self.send_snapshot(target, SendSnapshot { epoch, request, term, snapshot, offset, bytes_max });
+            }
+            Command::ReceiveSnapshot { snapshot, offset, chunk } => self.receive_snapshot(snapshot, offset, chunk),
             Command::RebuildReplicationStreams { targets } => self.rebuild_streams(&targets),
             Command::SetPeers { peers } => self.transport.set_peers(&peers),
             Command::BroadcastHeartbeat { targets, heartbeat } => self.broadcast(&targets, heartbeat),
@@ -291,7 +336,7 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::SendMessage { target, message } => self.transport.send(target, message),
             Command::RefusePeer { peer, reason } => self.transport.refuse(peer, reason),
             Command::Accepted { token, first } => self.accepted(token, first),
-            Command::Changed { token, at } => self.changed(token, at),
+            Command::Changed { token, at } | Command::SnapshotTaken { token, last: at } => self.done(token, at),
             Command::Refused { token, refusal } => self.refused(token, refusal),
             Command::Abandoned { from } => self.give(Job::Abandon { from }),
             Command::Halt { fault } => self.halt(fault),

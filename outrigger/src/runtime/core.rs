@@ -172,8 +172,12 @@ impl<S: StateMachine> Core<S> {
                 Notice::Event(event) => self.complete(event, now),
                 Notice::Room(lane) => self.driver.room(lane, now, &mut self.runtime),
                 Notice::Change(request, slot) => {
-                    let token = self.runtime.callers.wait_for_change(slot);
+                    let token = self.runtime.callers.wait_for_order(slot);
                     self.step(Event::ChangeMembers { token, request }, now);
+                }
+                Notice::Snapshot(slot) => {
+                    let token = self.runtime.callers.wait_for_order(slot);
+                    self.step(Event::TakeSnapshot { token }, now);
                 }
                 Notice::Stop => self.is_stopping = true,
             }

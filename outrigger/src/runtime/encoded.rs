@@ -7,6 +7,8 @@
 //! Every node, the leader included, applies what it decodes. The runtime on tokio, the simulator, and a runtime of one's
 //! own that hosts a [`StateMachine`] all come through here, so that they cannot differ.
 
+use std::io;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -69,6 +71,35 @@ pub enum ApplyError {
 pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
     let bytes = postcard::to_extend(value, Vec::new());
     bytes.map(Bytes::from).map_err(|error| EncodeError { reason: error.to_string() })
+}
+
+/// Writes the bytes of a value, as [`encode`] would give them, piece by piece.
+///
+/// # Errors
+/// What [`encode`] cannot do, and what the writer says.
+pub fn write<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
+    let sink = Sink { out: io::BufWriter::new(out), failure: None };
+    let mut sink = postcard::to_extend(value, sink).map_err(io::Error::other)?;
+    match sink.failure.take() {
+        Some(error) => Err(error),
+        None => io::Write::flush(&mut sink.out),
+    }
+}
+
+/// Where postcard's bytes go. What fails is kept, for nobody asks before the end.
+struct Sink<'a> {
+    out: io::BufWriter<&'a mut dyn io::Write>,
+    failure: Option<io::Error>,
+}
+
+impl Extend<u8> for Sink<'_> {
+    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
+        for byte in bytes {
+            if self.failure.is_none() {
+                self.failure = io::Write::write_all(&mut self.out, &[byte]).err();
+            }
+        }
+    }
 }
 
 /// The value that was encoded to these bytes, all of them.
@@ -136,6 +167,16 @@ mod tests {
         fn apply(&mut self, command: u8) -> u8 {
             100 / command
         }
+    }
+
+    #[test]
+    fn a_value_is_written_as_it_is_encoded_and_a_full_disk_is_told() {
+        let value: Vec<(u64, String)> = (0..4_000).map(|number| (number, format!("value {number}"))).collect();
+        let mut written = Vec::new();
+        write(&value, &mut written).unwrap();
+        assert_eq!(encode(&value).unwrap(), written);
+        let mut small = [0; 100];
+        assert!(write(&value, &mut small.as_mut_slice()).is_err(), "it has room for 100 bytes only");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) enum Write {
     Peer(WriteId, Peer),
     Append(WriteId, Vec<Batch>),
     Truncate(WriteId, LogId),
+    Purge(WriteId, LogId),
     /// Nobody waits for it.
     Committed(LogIndex),
     /// The node has ended and the last word is written before its thread ends.
@@ -39,7 +40,11 @@ impl Write {
     /// What is to be reported once the write is durable.
     const fn id(&self) -> Option<WriteId> {
         match self {
-            Self::Vote(id, _) | Self::Peer(id, _) | Self::Append(id, _) | Self::Truncate(id, _) => Some(*id),
+            Self::Vote(id, _)
+            | Self::Peer(id, _)
+            | Self::Append(id, _)
+            | Self::Truncate(id, _)
+            | Self::Purge(id, _) => Some(*id),
             Self::Committed(_) | Self::Refusal(..) => None,
         }
     }
@@ -50,6 +55,7 @@ impl Write {
             Self::Peer(_, peer) => store.save_peer(*peer),
             Self::Append(_, batches) => store.append(batches),
             Self::Truncate(_, after) => store.truncate(*after),
+            Self::Purge(_, through) => store.purge(*through),
             Self::Committed(commit) => store.save_committed(*commit),
             Self::Refusal(by, met) => store.save_refusal(*by, *met).inspect_err(|error| {
                 tracing::error!(reason = error.reason, "that this node was refused is not saved: remove its data");

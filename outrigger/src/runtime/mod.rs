@@ -70,6 +70,8 @@ pub(crate) mod respond;
 #[cfg(feature = "tokio")]
 pub(crate) mod retry;
 #[cfg(feature = "tokio")]
+pub(crate) mod snapshot;
+#[cfg(feature = "tokio")]
 pub(crate) mod spin;
 #[cfg(feature = "tokio")]
 pub(crate) mod supervise;

@@ -15,12 +15,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use outrigger_engine::{AppendEntries, Batch, Epoch, Event, Lane, LogId, LogIndex, Message, NodeId, RequestId, Term};
+use bytes::Bytes;
+use outrigger_engine::{
+    AppendEntries, Batch, Epoch, Event, InstallSnapshot, Lane, LogId, LogIndex, Message, NodeId, RequestId, Snapshot,
+    Term,
+};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::arrivals::{Inbox, Notice};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
+use super::snapshot::SnapshotAccess;
 use crate::StateMachine;
 use crate::network::Transport;
 use crate::store::StorageError;
@@ -55,6 +60,17 @@ impl Replicate {
     }
 }
 
+/// [`Command::SendSnapshot`](outrigger_engine::Command::SendSnapshot), without its lane.
+#[derive(Clone, Debug)]
+pub(crate) struct SendSnapshot {
+    pub(crate) epoch: Epoch,
+    pub(crate) request: RequestId,
+    pub(crate) term: Term,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) offset: u64,
+    pub(crate) bytes_max: usize,
+}
+
 /// What a stream is asked to send.
 #[derive(Debug)]
 pub(crate) enum Outgoing {
@@ -62,6 +78,10 @@ pub(crate) enum Outgoing {
     Entries(Replicate, Vec<Batch>),
     /// The entries after `Replicate::prev` up to this index, which must be read from the log.
     FromLog(Replicate, LogIndex),
+    /// A piece of a snapshot, which must be read.
+    Snapshot(SendSnapshot),
+    /// That piece.
+    Piece(SendSnapshot, Bytes),
     /// How much is committed.
     Committed { term: Term, commit: LogIndex },
 }
@@ -76,6 +96,7 @@ struct Shared<S: StateMachine> {
     wants_room: AtomicBool,
     transport: Arc<dyn Transport>,
     log: LogAccess,
+    snapshots: SnapshotAccess,
     inbox: Arc<Inbox<S>>,
 }
 
@@ -91,7 +112,7 @@ impl<S: StateMachine> Stream<S> {
     pub(crate) fn begin(
         (target, epoch): (NodeId, Epoch),
         transport: &Arc<dyn Transport>,
-        log: &LogAccess,
+        (log, snapshots): (&LogAccess, &SnapshotAccess),
         inbox: &Arc<Inbox<S>>,
         tasks: &mut JoinSet<()>,
     ) -> Self {
@@ -102,6 +123,7 @@ impl<S: StateMachine> Stream<S> {
             wants_room: AtomicBool::new(false),
             transport: Arc::clone(transport),
             log: log.clone(),
+            snapshots: snapshots.clone(),
             inbox: Arc::clone(inbox),
         });
         let task = tasks.spawn(Arc::clone(&shared).run());
@@ -129,7 +151,7 @@ impl<S: StateMachine> Stream<S> {
         let is_first = shared.waiting.load(Ordering::SeqCst) == 0;
         let mut unobserved = Context::from_waker(Waker::noop());
         if is_first
-            && !matches!(outgoing, Outgoing::FromLog(..))
+            && !matches!(outgoing, Outgoing::FromLog(..) | Outgoing::Snapshot(_))
             && shared.transport.poll_ready(shared.target, &mut unobserved).is_ready()
         {
             return shared.hand_over(outgoing);
@@ -171,9 +193,15 @@ impl<S: StateMachine> Shared<S> {
         let outgoing = match outgoing {
             Outgoing::FromLog(replicate, through) => match self.read(replicate, through).await? {
                 Some(batches) => Outgoing::Entries(replicate, batches),
-                None => return Ok(Some(self.gone(replicate))),
+                None => return Ok(Some(self.gone(replicate.epoch, replicate.request))),
             },
-            ready @ (Outgoing::Entries(..) | Outgoing::Committed { .. }) => ready,
+            Outgoing::Snapshot(piece) => {
+                match self.snapshots.read(piece.snapshot.id, piece.offset, piece.bytes_max).await? {
+                    Some(chunk) => Outgoing::Piece(piece, chunk),
+                    None => return Ok(Some(self.gone(piece.epoch, piece.request))),
+                }
+            }
+            ready @ (Outgoing::Entries(..) | Outgoing::Piece(..) | Outgoing::Committed { .. }) => ready,
         };
         poll_fn(|context| self.transport.poll_ready(self.target, context)).await;
         Ok(self.hand_over(outgoing))
@@ -187,9 +215,18 @@ impl<S: StateMachine> Shared<S> {
                 self.transport.send_bulk(self.target, message);
                 Some(sent)
             }
+            Outgoing::Piece(piece, chunk) => {
+                let SendSnapshot { epoch, request, term, snapshot, offset, .. } = piece;
+                let piece = InstallSnapshot { term, epoch, request, snapshot, offset, chunk };
+                self.transport.send_bulk(self.target, Message::InstallSnapshot(piece));
+                Some(Event::SnapshotSent { target: self.target, epoch, request })
+            }
             Outgoing::Committed { term, commit } => {
                 self.transport.send_bulk(self.target, Message::Committed { term, commit });
                 None
+            }
+            Outgoing::Snapshot(piece) => {
+                panic!("the piece of {} at {} is not read yet", piece.snapshot.id, piece.offset)
             }
             Outgoing::FromLog(replicate, through) => {
                 panic!("entries from {} to {through} are not read yet", replicate.prev)
@@ -199,8 +236,18 @@ impl<S: StateMachine> Shared<S> {
 
     /// The entries behind `prev` up to `through`, cut at the limit; `None` if the log holds others under these indexes.
     async fn read(&self, replicate: Replicate, through: LogIndex) -> Result<Option<Vec<Batch>>, StorageError> {
+        let read = self.read_behind(replicate, through).await;
+        // What is purged meanwhile is no damage.
+        if read.is_err() && self.log.reader.purged().index > replicate.prev.index { Ok(None) } else { read }
+    }
+
+    async fn read_behind(&self, replicate: Replicate, through: LogIndex) -> Result<Option<Vec<Batch>>, StorageError> {
         let Replicate { prev, last, bytes_max, .. } = replicate;
-        if prev.index > LogIndex::ZERO {
+        let purged = self.log.reader.purged();
+        if purged.index > prev.index || (purged.index == prev.index && purged != prev) {
+            return Ok(None);
+        }
+        if prev.index > purged.index {
             let before = self.log.read(prev.index, prev.index, 0).await?;
             if before.first().is_none_or(|batch| batch.first() != prev) {
                 return Ok(None);
@@ -215,8 +262,8 @@ impl<S: StateMachine> Shared<S> {
         Ok(is_same.then_some(batches))
     }
 
-    fn gone(&self, replicate: Replicate) -> Event {
-        Event::ReplicateGone { target: self.target, epoch: replicate.epoch, request: replicate.request }
+    const fn gone(&self, epoch: Epoch, request: RequestId) -> Event {
+        Event::ReplicateGone { target: self.target, epoch, request }
     }
 }
 

@@ -51,7 +51,9 @@ pub(crate) enum Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::LeadershipLost => "leadership changed before it was committed",
+            Self::LeadershipLost => {
+                "leadership changed before it was committed, or a snapshot took its place in the log here"
+            }
             Self::TimedOut => "no answer within the request timeout; is a majority of the nodes up?",
             Self::LeaderSilent => "it was handed to the leader, which did not answer",
             Self::LateAnswer => "its place in the log was passed before this node learned it",
@@ -226,16 +228,16 @@ pub(crate) struct Callers<S: StateMachine> {
     next: Token,
     /// Until when each is waited for. Deadlines increase with the tokens.
     waiting: BTreeMap<Token, (Instant, Asked<S>)>,
-    /// Who waits for a change of the members. The engine ends each of them, with its leadership at the latest.
-    changes: BTreeMap<Token, ChangeSlot>,
+    /// Who waits for what takes as long as it takes: a change of the members, a snapshot. The engine ends each of them.
+    orders: BTreeMap<Token, OrderSlot>,
 }
 
-/// Where the answer to a change of the members goes.
-pub(crate) type ChangeSlot = oneshot::Sender<Result<LogId, Failure>>;
+/// Where the answer to a change of the members or to a wish for a snapshot goes: the entry that it came to.
+pub(crate) type OrderSlot = oneshot::Sender<Result<LogId, Failure>>;
 
 impl<S: StateMachine> Callers<S> {
     pub(crate) const fn new(first: Token) -> Self {
-        Self { next: first, waiting: BTreeMap::new(), changes: BTreeMap::new() }
+        Self { next: first, waiting: BTreeMap::new(), orders: BTreeMap::new() }
     }
 
     /// Notes who waits; gives them a token.
@@ -248,17 +250,17 @@ impl<S: StateMachine> Callers<S> {
         token
     }
 
-    /// Notes who waits for a change of the members; gives them a token.
-    pub(crate) fn wait_for_change(&mut self, slot: ChangeSlot) -> Token {
+    /// Notes who waits for a change of the members, or for a snapshot; gives them a token.
+    pub(crate) fn wait_for_order(&mut self, slot: OrderSlot) -> Token {
         let token = self.next;
         self.next = token.next();
-        self.changes.insert(token, slot);
+        self.orders.insert(token, slot);
         token
     }
 
-    /// Who waits for a change behind a token; `None` if it stands for writes or reads.
-    pub(crate) fn take_change(&mut self, token: Token) -> Option<ChangeSlot> {
-        self.changes.remove(&token)
+    /// Who waits for that behind a token; `None` if it stands for writes or reads.
+    pub(crate) fn take_order(&mut self, token: Token) -> Option<OrderSlot> {
+        self.orders.remove(&token)
     }
 
     /// Who waits behind a token, and until when; `None` when they were answered already, by a timeout.
@@ -281,7 +283,7 @@ impl<S: StateMachine> Callers<S> {
         for (_, (_, asked)) in std::mem::take(&mut self.waiting) {
             asked.fail(failure);
         }
-        for slot in std::mem::take(&mut self.changes).into_values() {
+        for slot in std::mem::take(&mut self.orders).into_values() {
             // A caller that has gone away wants no answer.
             let _ = slot.send(Err(failure));
         }

@@ -1,7 +1,7 @@
 //! The end of a node: whatever ended it, everything that belongs to it ends in order, and those who wait are told.
 //!
 //! ```text
-//!   RaftCore ends ──► inbox closed, transport stopped ──► worker ends ──► log written, its threads end ──► told
+//!   RaftCore ends ──► inbox closed, transport stopped ──► worker, builds end ──► log written, its threads end ──► told
 //! ```
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use super::apply::{Job, Jobs};
 use super::arrivals::Inbox;
 use super::log_writer::WriteQueue;
 use super::preparer::Bell;
+use super::snapshot::SnapshotsEnd;
 use crate::StateMachine;
 use crate::metrics::Metrics;
 use crate::network::Transport;
@@ -79,6 +80,7 @@ pub(crate) struct Supervisor<S: StateMachine> {
     pub(crate) core: JoinHandle<Option<String>>,
     pub(crate) worker: JoinHandle<Option<String>>,
     pub(crate) threads: Threads,
+    pub(crate) snapshots: SnapshotsEnd,
     pub(crate) inbox: Arc<Inbox<S>>,
     pub(crate) jobs: Arc<Jobs<S>>,
     pub(crate) transport: Arc<dyn Transport>,
@@ -94,6 +96,7 @@ impl<S: StateMachine> Supervisor<S> {
         self.transport.stop();
         let _: Option<()> = self.jobs.put(|jobs| jobs.push(Job::Stop));
         let worker = self.worker.await.err().map(|error| format!("the state machine worker failed ({error})"));
+        self.snapshots.reached().await;
         let threads = self.threads.join().await;
         let fault = fault.or(worker).or(threads);
         self.metrics.send_if_modified(|metrics| {

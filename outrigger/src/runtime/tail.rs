@@ -92,6 +92,15 @@ impl Tail {
         assert!(self.last() == after, "truncated behind {after}, but the log holds {} there", self.last());
     }
 
+    /// The log lets go of the entries up to `through`; of all, if it does not hold that one. What memory holds may stay there
+    /// until it is evicted.
+    pub fn purge(&mut self, through: LogId) {
+        let holds = through.index < self.before.index || self.term(through.index) == Some(through.term);
+        if !holds {
+            *self = Self::new(through, self.bytes_max);
+        }
+    }
+
     /// Drops batches, oldest first, until the rest fits the limit; none with an entry behind `through`, which is not
     /// durable or not applied yet.
     pub fn evict(&mut self, through: LogIndex) {

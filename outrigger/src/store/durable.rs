@@ -20,18 +20,22 @@
 //! stopping; when there is room again, the node starts, and says until then that there is none.
 
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use outrigger_engine::{
-    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Term, Vote,
+    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Snapshot,
+    SnapshotId, Term, Vote,
 };
 use outrigger_log::{
-    Cut, Disk, GroupId, GroupState, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, Preparer, Record, Run,
+    Cut, Disk, GroupId, GroupState, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, Preparer, ReadError,
+    Record, Run, SnapshotBuilder, SnapshotError, SnapshotReceiver, Snapshots,
 };
 
-use super::{LogReader, LogStore, StorageError, envelope};
+use super::snapshots::{decode_head, encode_head};
+use super::{Built, LogReader, LogStore, Moment, Received, SnapshotStore, StorageError, envelope};
 
 /// The one group of a store. Its number is in every record, so that many groups can share a log later.
 const GROUP: GroupId = GroupId(0);
@@ -59,6 +63,8 @@ const GROUP: GroupId = GroupId(0);
 pub struct DurableStore<D: Disk> {
     /// Queues, writes, recovers.
     log: Log<D>,
+    /// What stands for what the log has dropped.
+    snapshots: Arc<Files<D>>,
     /// Why the store is poisoned; set once, by the first failure.
     failure: Option<StorageError>,
 }
@@ -70,7 +76,9 @@ impl<D: Disk> DurableStore<D> {
     /// When the directory belongs to another node or cluster, is in use, is not readable or is damaged. Nothing in it
     /// is changed then.
     pub fn open(disk: D, directory: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        let (own, cluster) = (disk.clone(), options.cluster);
         let log = Log::open(disk, directory, options)?;
+        let files = Snapshots::open(own, directory, cluster)?;
         #[cfg(feature = "tokio")]
         if let Some(cut) = log.cut() {
             tracing::warn!(
@@ -83,7 +91,8 @@ impl<D: Disk> DurableStore<D> {
                 cut.what
             );
         }
-        Ok(Self { log, failure: None })
+        let snapshots = Arc::new(Files { files, log: Reader(log.reader()), receiving: Mutex::new(None) });
+        Ok(Self { log, snapshots, failure: None })
     }
 
     /// The node, in the life that this opening began.
@@ -141,6 +150,35 @@ impl<D: Disk> DurableStore<D> {
         self.queue_run(batch, done, &payloads[done..], false)
     }
 
+    /// Makes the log begin behind the newest snapshot if it does not hold the last entry of that: a crash came between the
+    /// two. What else the log holds behind its commit index is not in the snapshot, or is covered by it.
+    fn begin_behind(&mut self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        mutate!(store_begins_before_snapshot, return Ok(()));
+        let (last, state) = (snapshot.last(), self.state().cloned().unwrap_or_default());
+        if state.term_at(last.index.0) == Some(last.term.0) {
+            return Ok(());
+        }
+        if last.index.0 < state.committed {
+            let (committed, path) = (state.committed, self.log_name());
+            let what =
+                format!("{path}: the snapshot of {last} is older than the log, which is committed up to {committed}");
+            return Err(StorageError::new(what));
+        }
+        if state.vote.term < last.term.0 {
+            // Its vote was still on the way to the disk; nobody was told of it.
+            self.queue(Record::Vote { term: last.term.0, voted_for: None })?;
+        }
+        if state.last.index > state.committed {
+            self.queue(Record::Truncate { after: state.committed })?;
+        }
+        self.queue(Record::Purge { through: position(last) })?;
+        self.flush()
+    }
+
+    fn log_name(&self) -> String {
+        format!("the log of node {}", self.log.identity().node)
+    }
+
     /// Fails if something failed before.
     fn whole(&self) -> Result<(), StorageError> {
         self.failure.clone().map_or(Ok(()), Err)
@@ -155,20 +193,39 @@ impl<D: Disk> DurableStore<D> {
 impl<D: Disk> LogStore for DurableStore<D> {
     fn restore(&mut self) -> Result<Restored, StorageError> {
         self.whole()?;
+        let snapshot = self.snapshots.newest_decoded()?;
+        if let Some(snapshot) = &snapshot {
+            self.begin_behind(snapshot)?;
+        }
         let Some(state) = self.state() else { return Ok(Restored::default()) };
+        let (purged, covered) = (log_id(state.purged), snapshot.as_ref().map_or(LogId::ZERO, Snapshot::last));
+        if purged.index > covered.index {
+            let name = self.log_name();
+            return Err(StorageError::new(format!(
+                "{name} begins behind {purged}, but its snapshots cover no more than {covered}: were files removed? put them \
+                 back, or remove the whole directory and let the node join anew"
+            )));
+        }
         let reader = Reader(self.log.reader());
         let last = log_id(state.last);
-        let log_time = if state.last == state.purged { LogTime(0) } else { reader.one(last.index)?.log_time() };
+        let log_time = match &snapshot {
+            _ if state.last != state.purged => reader.one(last.index)?.log_time(),
+            Some(snapshot) => snapshot.log_time,
+            None => LogTime(0),
+        };
         let mut memberships = Vec::new();
         for index in &state.marked[state.marked.len().saturating_sub(2)..] {
-            let index = LogIndex(*index);
-            memberships.push((index, reader.membership(index)?));
+            let term = state.term_at(*index).unwrap_or(0);
+            memberships.push((LogId::new(term, *index), reader.membership(LogIndex(*index))?));
         }
         mutate!(store_forgets_membership, memberships = Vec::new());
         Ok(Restored {
             vote: Vote { term: Term(state.vote.term), voted_for: state.vote.voted_for.map(NodeId) },
             terms: state.terms.iter().copied().map(log_id).collect(),
             last,
+            purged,
+            snapshot: snapshot.map(Arc::new),
+            log_bytes: reader.0.bytes(GROUP),
             log_time,
             commit: LogIndex(state.committed),
             memberships,
@@ -193,9 +250,14 @@ impl<D: Disk> LogStore for DurableStore<D> {
     }
 
     fn truncate(&mut self, after: LogId) -> Result<(), StorageError> {
+        self.whole()?;
         let term = self.state().map_or(Some(0), |state| state.term_at(after.index.0));
         assert_eq!(term, Some(after.term.0), "a truncation keeps {after}, which the log does not hold");
         self.queue(Record::Truncate { after: after.index.0 })
+    }
+
+    fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
+        self.queue(Record::Purge { through: position(through) })
     }
 
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
@@ -219,6 +281,10 @@ impl<D: Disk> LogStore for DurableStore<D> {
 
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(Reader(self.log.reader()))
+    }
+
+    fn snapshots(&self) -> Arc<dyn SnapshotStore> {
+        Arc::clone(&self.snapshots) as Arc<dyn SnapshotStore>
     }
 }
 
@@ -280,6 +346,139 @@ impl<D: Disk> LogReader for Reader<D> {
             false => Ok(batches),
         }
     }
+
+    fn purged(&self) -> LogId {
+        log_id(self.0.purged(GROUP))
+    }
+}
+
+/// The snapshots of one log, as files.
+struct Files<D: Disk> {
+    files: Snapshots<D>,
+    /// The log, for what a first snapshot says about the cluster.
+    log: Reader<D>,
+    /// The reception that is under way.
+    receiving: Mutex<Option<SnapshotReceiver<D>>>,
+}
+
+impl<D: Disk> Files<D> {
+    fn newest_decoded(&self) -> Result<Option<Snapshot>, StorageError> {
+        self.files.newest().map(|newest| decode_head(snapshot_id(newest.id), newest.head)).transpose()
+    }
+
+    /// What the cluster is known by: the checksum of the first entry, which the log holds until it is in a snapshot; `None` if
+    /// that is not durable yet.
+    fn genesis(&self) -> Result<Option<u64>, StorageError> {
+        if let Some(newest) = self.newest_decoded()? {
+            return Ok(Some(newest.genesis));
+        }
+        match self.log.0.entries(GROUP, 1, 1, 0) {
+            Err(ReadError::Beyond { .. } | ReadError::UnknownGroup { .. }) => Ok(None),
+            runs => {
+                let first = runs.map_err(StorageError::new)?.into_iter().next().map(decoded).transpose()?;
+                Ok(Some(first.as_ref().map_or(0, super::genesis)))
+            }
+        }
+    }
+}
+
+impl<D: Disk> SnapshotStore for Files<D> {
+    fn newest(&self) -> Option<Arc<Snapshot>> {
+        // What was kept here was readable when it was built, and again when it was opened.
+        self.newest_decoded().ok().flatten().map(Arc::new)
+    }
+
+    fn build(
+        &self,
+        of: &Moment,
+        content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Built, StorageError> {
+        let Some(genesis) = self.genesis()? else {
+            return Ok(Built::Not("the first entry of the log is not durable yet".to_owned()));
+        };
+        let head = encode_head(of, genesis);
+        let builder = match self.files.build(position(of.last), head) {
+            Ok(builder) => builder,
+            Err(error) => return survived(error).map(Built::Not),
+        };
+        let mut out = Watched { builder, has_failed: false };
+        let written = content(&mut out);
+        if let (Err(error), false) = (&written, out.has_failed) {
+            // What should be in it could not be had; it goes with its builder.
+            return Ok(Built::Not(error.to_string()));
+        }
+        match out.builder.finish() {
+            Ok(built) => decode_head(snapshot_id(built.id), built.head).map(|it| Built::Snapshot(Arc::new(it))),
+            Err(error) => survived(error).map(Built::Not),
+        }
+    }
+
+    fn read(&self, id: SnapshotId, offset: u64, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
+        let reader = match self.files.reader(file_id(id)) {
+            Err(SnapshotError::Unknown { .. }) => return Ok(None),
+            reader => reader.map_err(StorageError::new)?,
+        };
+        reader.read_at(offset, bytes_max).map(Some).map_err(StorageError::new)
+    }
+
+    fn content(&self, id: SnapshotId) -> Result<Box<dyn Read + Send>, StorageError> {
+        let reader = self.files.reader(file_id(id)).map_err(StorageError::new)?;
+        Ok(Box::new(reader.body()))
+    }
+
+    fn receive(&self, snapshot: &Arc<Snapshot>, offset: u64, chunk: &[u8]) -> Result<Received, StorageError> {
+        let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = file_id(snapshot.id);
+        let mut receiver = match receiving.take().filter(|receiver| receiver.snapshot().id == id) {
+            Some(receiver) => receiver,
+            None => {
+                let head = encode_head(&Moment::of(snapshot), snapshot.genesis);
+                match self.files.receive(outrigger_log::Snapshot { id, head }) {
+                    Ok(receiver) => receiver,
+                    Err(error) => return survived(error).map(Received::Spoiled),
+                }
+            }
+        };
+        let held = match receiver.write(offset, chunk) {
+            Ok(held) | Err(SnapshotError::Hole { held, .. }) => held,
+            Err(error) => return survived(error).map(Received::Spoiled),
+        };
+        if held < snapshot.id.bytes {
+            *receiving = Some(receiver);
+            return Ok(Received::Held(held));
+        }
+        match receiver.finish() {
+            Ok(_) => Ok(Received::Held(held)),
+            Err(error) => survived(error).map(Received::Spoiled),
+        }
+    }
+}
+
+/// Where a snapshot's content goes; tells a failure of the disk from one of whoever writes.
+struct Watched<D: Disk> {
+    builder: SnapshotBuilder<D>,
+    has_failed: bool,
+}
+
+impl<D: Disk> Write for Watched<D> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.builder.write(bytes).inspect_err(|_| self.has_failed = true)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.builder.flush().inspect_err(|_| self.has_failed = true)
+    }
+}
+
+/// Why there is no snapshot, if the node can go on without it. After a failure of the disk it cannot: what is on it is not known
+/// any more, and a node that keeps no snapshot would keep its whole log, and could receive none.
+fn survived(error: SnapshotError) -> Result<String, StorageError> {
+    match error {
+        SnapshotError::Disk(_) | SnapshotError::Poisoned { .. } | SnapshotError::Corrupt(_) => {
+            Err(StorageError::new(error))
+        }
+        other => Ok(other.to_string()),
+    }
 }
 
 /// The payloads' envelopes, all in one piece of memory.
@@ -325,6 +524,18 @@ const fn is_membership(entry: &Payload) -> bool {
 
 const fn log_id(position: LogPosition) -> LogId {
     LogId::new(position.term, position.index)
+}
+
+const fn position(id: LogId) -> LogPosition {
+    LogPosition { term: id.term.0, index: id.index.0 }
+}
+
+const fn snapshot_id(id: outrigger_log::SnapshotId) -> SnapshotId {
+    SnapshotId { last: log_id(id.position), bytes: id.bytes, checksum: id.checksum }
+}
+
+const fn file_id(id: SnapshotId) -> outrigger_log::SnapshotId {
+    outrigger_log::SnapshotId { position: position(id.last), bytes: id.bytes, checksum: id.checksum }
 }
 
 const fn incarnation(life: PeerIdentity) -> Incarnation {

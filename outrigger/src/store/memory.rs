@@ -6,14 +6,19 @@
 //!                                 └────────────────────────────────────┘   Arc clones: nothing is copied or encoded
 //! ```
 //!
-//! Nothing is ever evicted: a node needs all of its log until snapshots can replace a part of it.
+//! What a snapshot covers leaves the log; the newest snapshot is in memory too.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Cursor, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use outrigger_engine::{Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Peer, Restored, Vote};
+use bytes::Bytes;
+use outrigger_engine::{
+    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Peer, Restored, Snapshot, SnapshotId, Vote,
+};
 
-use super::{LogReader, LogStore, StorageError};
+use super::snapshots::checksum;
+use super::{Built, LogReader, LogStore, Moment, Received, SnapshotStore, StorageError};
 
 /// A [`LogStore`] in memory. What is queued is at once as durable as it will ever be, so it never blocks.
 ///
@@ -39,7 +44,10 @@ pub struct MemoryStore {
 /// The log and what stands beside it.
 #[derive(Debug, Default)]
 struct Held {
-    /// The entries: the first batch begins at index 1, each other right after the one before it; terms never go back.
+    /// What stands before the first entry.
+    purged: LogId,
+    /// The entries: the first batch begins right behind `purged`, each other right after the one before it; terms never go
+    /// back.
     batches: VecDeque<Batch>,
     /// The last vote; its term never goes back.
     vote: Vote,
@@ -49,6 +57,10 @@ struct Held {
     peers: BTreeMap<NodeId, Incarnation>,
     /// Who has refused the node, once somebody has: nobody starts from this log again.
     refused_by: Option<Peer>,
+    /// The newest snapshot and its content.
+    snapshot: Option<(Arc<Snapshot>, Bytes)>,
+    /// What is there of a snapshot that is being received.
+    received: Option<(SnapshotId, Vec<u8>)>,
 }
 
 impl MemoryStore {
@@ -66,13 +78,24 @@ impl MemoryStore {
 
 impl LogStore for MemoryStore {
     fn restore(&mut self) -> Result<Restored, StorageError> {
-        let held = self.held();
-        match held.refused_by {
-            Some(by) => {
-                Err(StorageError::new(format!("{by} has met another life of this node; begin with an empty log")))
-            }
-            None => Ok(held.restored()),
+        let mut held = self.held();
+        if let Some(by) = held.refused_by {
+            let reason = format!("{by} has met another life of this node; begin with an empty log");
+            return Err(StorageError::new(reason));
         }
+        let covered = held.snapshot.as_ref().map_or(LogId::ZERO, |(snapshot, _)| snapshot.last());
+        if held.purged.index > covered.index {
+            let reason =
+                format!("the log begins behind {}, but its snapshot covers no more than {covered}", held.purged);
+            return Err(StorageError::new(reason));
+        }
+        if !held.has(covered) {
+            held.purge(covered);
+            if held.vote.term < covered.term {
+                held.vote = Vote { term: covered.term, voted_for: None };
+            }
+        }
+        Ok(held.restored())
     }
 
     fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
@@ -100,6 +123,11 @@ impl LogStore for MemoryStore {
         Ok(())
     }
 
+    fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
+        self.held().purge(through);
+        Ok(())
+    }
+
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
         let mut held = self.held();
         let last = held.last();
@@ -121,8 +149,73 @@ impl LogStore for MemoryStore {
         Arc::new(self.clone())
     }
 
+    fn snapshots(&self) -> Arc<dyn SnapshotStore> {
+        Arc::new(self.clone())
+    }
+
     fn blocks(&self) -> bool {
         false
+    }
+}
+
+impl SnapshotStore for MemoryStore {
+    fn newest(&self) -> Option<Arc<Snapshot>> {
+        self.held().snapshot.as_ref().map(|(snapshot, _)| Arc::clone(snapshot))
+    }
+
+    fn build(
+        &self,
+        of: &Moment,
+        content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Built, StorageError> {
+        let genesis = self.held().genesis();
+        let mut bytes = Vec::new();
+        if let Err(error) = content(&mut bytes) {
+            return Ok(Built::Not(error.to_string()));
+        }
+        let checksum = checksum(of, genesis, &bytes);
+        let id = SnapshotId { last: of.last, bytes: bytes.len() as u64, checksum };
+        let Moment { log_time, membership_at, .. } = *of;
+        let membership = Arc::clone(&of.membership);
+        let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
+        self.held().keep_snapshot(&snapshot, bytes.into());
+        Ok(Built::Snapshot(snapshot))
+    }
+
+    fn read(&self, id: SnapshotId, offset: u64, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
+        let held = self.held();
+        let content = held.snapshot.as_ref().filter(|(snapshot, _)| snapshot.id == id).map(|(_, content)| content);
+        Ok(content.map(|content| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+            content.slice(start..start.saturating_add(bytes_max).min(content.len()))
+        }))
+    }
+
+    fn content(&self, id: SnapshotId) -> Result<Box<dyn Read + Send>, StorageError> {
+        match &self.held().snapshot {
+            Some((snapshot, content)) if snapshot.id == id => Ok(Box::new(Cursor::new(content.clone()))),
+            _ => Err(StorageError::new(format!("the snapshot {id} is not there"))),
+        }
+    }
+
+    fn receive(&self, snapshot: &Arc<Snapshot>, offset: u64, chunk: &[u8]) -> Result<Received, StorageError> {
+        let mut held = self.held();
+        let before = held.received.take().filter(|(id, _)| *id == snapshot.id);
+        let mut bytes = before.map_or_else(Vec::new, |(_, bytes)| bytes);
+        if bytes.len() as u64 == offset {
+            bytes.extend_from_slice(chunk);
+        }
+        let count = bytes.len() as u64;
+        if count < snapshot.id.bytes {
+            held.received = Some((snapshot.id, bytes));
+        } else if count > snapshot.id.bytes
+            || checksum(&Moment::of(snapshot), snapshot.genesis, &bytes) != snapshot.id.checksum
+        {
+            return Ok(Received::Spoiled(format!("{count} bytes came that are not the snapshot {}", snapshot.id)));
+        } else {
+            held.keep_snapshot(snapshot, bytes.into());
+        }
+        Ok(Received::Held(count))
     }
 }
 
@@ -133,14 +226,50 @@ impl LogReader for MemoryStore {
         if from == LogIndex::ZERO || from > through || through > last.index {
             return Err(StorageError::new(format!("entries {from} to {through} are not in the log 1 to {last}")));
         }
+        if from <= held.purged.index {
+            return Err(StorageError::new(format!("entry {from} was purged, as all up to {}", held.purged)));
+        }
         Ok(held.read(from, through, bytes_max))
+    }
+
+    fn purged(&self) -> LogId {
+        self.held().purged
     }
 }
 
 impl Held {
-    /// The last entry; [`LogId::ZERO`] of an empty log.
+    /// The last entry; of an empty log what stands before it.
     fn last(&self) -> LogId {
-        self.batches.back().map_or(LogId::ZERO, Batch::last)
+        self.batches.back().map_or(self.purged, Batch::last)
+    }
+
+    /// Whether the log holds an entry, or begins right behind it.
+    fn has(&self, id: LogId) -> bool {
+        let holds = |batch: &Batch| batch.first().index <= id.index && id.index <= batch.last().index;
+        id == self.purged || self.batches.iter().any(|batch| holds(batch) && batch.term() == id.term)
+    }
+
+    fn genesis(&self) -> u64 {
+        match (&self.snapshot, self.batches.front()) {
+            (Some((snapshot, _)), _) => snapshot.genesis,
+            (None, Some(first)) => super::genesis(first),
+            (None, None) => 0,
+        }
+    }
+
+    /// One that comes late never takes the place of a newer one.
+    fn keep_snapshot(&mut self, snapshot: &Arc<Snapshot>, content: Bytes) {
+        if self.snapshot.as_ref().is_none_or(|(newest, _)| newest.last() < snapshot.last()) {
+            self.snapshot = Some((Arc::clone(snapshot), content));
+        }
+    }
+
+    fn purge(&mut self, through: LogId) {
+        assert!(through.index >= self.purged.index, "a purge goes back from {} to {through}", self.purged);
+        let batches = if self.has(through) { std::mem::take(&mut self.batches) } else { VecDeque::new() };
+        self.batches = batches.iter().filter_map(|batch| batch.after(through.index)).collect();
+        self.purged = through;
+        self.commit = self.commit.max(through.index);
     }
 
     fn append(&mut self, batch: &Batch) {
@@ -190,21 +319,30 @@ impl Held {
                 terms.push(first);
             }
         }
+        let snapshot = self.snapshot.as_ref().map(|(snapshot, _)| Arc::clone(snapshot));
+        let before = snapshot.as_ref().map_or(LogTime(0), |snapshot| snapshot.log_time);
         Restored {
             vote: self.vote,
             terms,
             last: self.last(),
-            log_time: self.batches.back().map_or(LogTime(0), Batch::log_time),
+            purged: self.purged,
+            snapshot,
+            log_bytes: self.batches.iter().map(|batch| batch.bytes() as u64).sum(),
+            log_time: self.batches.back().map_or(before, Batch::log_time),
             commit: self.commit,
             memberships: self.memberships(),
             peers: self.peers.clone(),
         }
     }
 
-    fn memberships(&self) -> Vec<(LogIndex, Arc<Membership>)> {
-        let indexed = self.batches.iter().flat_map(|batch| (batch.first().index.0..).zip(batch.entries()));
-        let found = indexed.filter_map(|(index, entry)| match &entry.body {
-            Body::Membership(membership) => Some((LogIndex(index), Arc::clone(membership))),
+    fn memberships(&self) -> Vec<(LogId, Arc<Membership>)> {
+        let ids = |batch: &Batch| {
+            let term = batch.term();
+            (batch.first().index.0..).map(move |index| LogId { term, index: LogIndex(index) })
+        };
+        let identified = self.batches.iter().flat_map(|batch| ids(batch).zip(batch.entries()));
+        let found = identified.filter_map(|(id, entry)| match &entry.body {
+            Body::Membership(membership) => Some((id, Arc::clone(membership))),
             Body::Blank | Body::Command(_) => None,
         });
         found.collect()

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Batch, Incarnation, LogId, LogIndex, Peer, Restored, Vote};
+use outrigger_engine::{Batch, Body, Incarnation, LogId, LogIndex, Membership, Peer, Restored, Vote};
 
 pub mod durable;
 pub mod envelope;
 pub mod memory;
+pub mod snapshots;
 pub mod suite;
 
 pub use durable::DurableStore;
 pub use memory::MemoryStore;
+pub use snapshots::{Built, Moment, Received, SnapshotStore};
 
 /// What a Raft node must never forget: its vote, its entries, whom it met. One ordered stream of writes: what was
 /// written first is durable first.
@@ -21,10 +23,12 @@ pub use memory::MemoryStore;
 ///
 /// An implementation of one's own can be checked with [`suite`].
 pub trait LogStore: Send + 'static {
-    /// What was durable when the store was opened. Called once, before any write.
+    /// What was durable when the store was opened. Called once, before any write. Where the log does not hold the last entry
+    /// of the newest snapshot, a crash came between the two: then the log is made to begin behind the snapshot first.
     ///
     /// # Errors
-    /// When an entry that must be decoded (a membership) cannot be read, or after a [refusal](LogStore::save_refusal).
+    /// When an entry that must be decoded (a membership) cannot be read, when no snapshot covers what the log has dropped, or
+    /// after a [refusal](LogStore::save_refusal).
     fn restore(&mut self) -> Result<Restored, StorageError>;
 
     /// Queues a vote. Its term never goes back.
@@ -50,6 +54,14 @@ pub trait LogStore: Send + 'static {
     /// # Errors
     /// When the store is poisoned.
     fn truncate(&mut self, after: LogId) -> Result<(), StorageError>;
+
+    /// Queues that every entry up to `through` is dropped: a durable snapshot covers them. If the log ends before
+    /// this entry, all entries are dropped, and the next one follows it; where it holds another one in its place, it is truncated
+    /// first.
+    ///
+    /// # Errors
+    /// When the store is poisoned.
+    fn purge(&mut self, through: LogId) -> Result<(), StorageError>;
 
     /// Queues the commit index. It may become durable with any later flush; nobody waits for it.
     ///
@@ -82,6 +94,9 @@ pub trait LogStore: Send + 'static {
     /// A reader of what is written, for other threads.
     fn reader(&self) -> Arc<dyn LogReader>;
 
+    /// The snapshots that stand for what the log has dropped.
+    fn snapshots(&self) -> Arc<dyn SnapshotStore>;
+
     /// Whether [`flush`](LogStore::flush) may take long, so that it wants a thread of its own.
     fn blocks(&self) -> bool {
         true
@@ -96,6 +111,26 @@ pub trait LogReader: Send + Sync + 'static {
     /// # Errors
     /// When they are not in the log, or not readable. A hole is an error, never an early end.
     fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError>;
+
+    /// What stands before the first entry, as far as that is flushed: it and all before it was purged.
+    fn purged(&self) -> LogId;
+}
+
+/// What a cluster is known by: the checksum of the first entry of its log, the members that it began with. 0 stands for
+/// unknown.
+pub(crate) fn genesis(first: &Batch) -> u64 {
+    match first.entries().first().map(|entry| &entry.body) {
+        Some(Body::Membership(membership)) => genesis_of(membership),
+        _ => 0,
+    }
+}
+
+/// What a cluster that begins with these members is known by.
+pub(crate) fn genesis_of(membership: &Membership) -> u64 {
+    let mut encoded = Vec::new();
+    envelope::encode_membership(membership, &mut encoded);
+    // Never 0.
+    u64::from(crc32c::crc32c(&encoded)) | 1 << 32
 }
 
 /// The log cannot go on: the reason, for people. The node stops; nothing is tried again, because after a failed sync

@@ -19,6 +19,7 @@ use super::LogStore;
 
 mod random;
 mod reading;
+mod snapshots;
 mod subject;
 mod writing;
 
@@ -46,7 +47,7 @@ pub fn run<P: FnMut() -> Box<dyn LogStore>>(mut fresh: impl FnMut() -> P) {
 
 /// All cases, for a test harness of one's own.
 pub fn cases() -> impl Iterator<Item = Case> {
-    STATE.iter().chain(writing::CASES).chain(reading::CASES).chain(random::CASES).copied()
+    STATE.iter().chain(writing::CASES).chain(reading::CASES).chain(snapshots::CASES).chain(random::CASES).copied()
 }
 
 /// What stands beside the entries: vote, peers, commit index.

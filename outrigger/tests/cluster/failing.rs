@@ -9,7 +9,7 @@ use outrigger::engine::{
     Vote,
 };
 use outrigger::network::InProcessNetwork;
-use outrigger::store::{LogReader, LogStore, MemoryStore, StorageError};
+use outrigger::store::{LogReader, LogStore, MemoryStore, SnapshotStore, StorageError};
 use outrigger::{Config, Error, Outcome, Raft, ReadError, WriteError};
 
 use crate::counter::{Change, Cluster, Ledger, caught_up, config};
@@ -213,6 +213,9 @@ impl LogStore for Frail {
     fn truncate(&mut self, after: LogId) -> Result<(), StorageError> {
         self.inner.truncate(after)
     }
+    fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
+        self.inner.purge(through)
+    }
     fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
         self.inner.save_committed(commit)
     }
@@ -225,6 +228,9 @@ impl LogStore for Frail {
     }
     fn reader(&self) -> Arc<dyn LogReader> {
         self.inner.reader()
+    }
+    fn snapshots(&self) -> Arc<dyn SnapshotStore> {
+        self.inner.snapshots()
     }
     fn blocks(&self) -> bool {
         self.blocks

@@ -5,8 +5,10 @@
 mod counter;
 mod durable;
 mod failing;
+mod gate;
 mod members;
 mod refused;
 mod serving;
+mod snapshots;
 mod stopping;
 mod versions;

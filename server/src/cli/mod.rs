@@ -4,6 +4,7 @@
 //!   0  done                      3  not applied, or not answered: safe to try again
 //!   1  absent or not equal;      4  unknown: it may have been applied, or may be yet
 //!      for member: refused;
+//!      for snapshot: not taken;
 //!      for serve and demo:
 //!      failed
 //!   2  usage: the command itself is wrong
@@ -24,6 +25,7 @@ use crate::demo::Demo;
 mod kv;
 mod member;
 pub(crate) mod serve;
+mod snapshot;
 mod status;
 
 /// Where the endpoints come from when no flag names them.
@@ -40,6 +42,7 @@ Examples:
   outrigger cas city Oslo Bergen
   outrigger status
   outrigger member list
+  outrigger snapshot
 
 Exit codes: 0 done, 1 absent, not equal or refused, 2 usage, 3 not applied or not answered (safe to try again),
 4 unknown (the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
@@ -63,6 +66,7 @@ enum Verb {
     Cas(kv::CompareAndSwap),
     Status(status::Status),
     Member(member::Member),
+    Snapshot(snapshot::Snapshot),
     Demo(Demo),
 }
 
@@ -72,7 +76,7 @@ struct Reach {
     /// Client addresses of some nodes of the cluster; any that answers will do [env: OUTRIGGER_ENDPOINTS]
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
-    /// How long to try before giving up [default: 5s, and 60s to change members]
+    /// How long to try before giving up [default: 5s, and 60s to change members and to take snapshots]
     #[arg(long, value_name = "DURATION", value_parser = patience)]
     timeout: Option<Duration>,
 }
@@ -210,6 +214,7 @@ async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {
         Verb::Cas(swap) => swap.run(reach).await,
         Verb::Status(status) => status.run(reach).await,
         Verb::Member(member) => member.run(reach).await,
+        Verb::Snapshot(snapshot) => snapshot.run(reach).await,
         Verb::Demo(demo) => demo.run().await,
     }
 }

@@ -1,10 +1,10 @@
 //! `outrigger status`: what each node says of itself, side by side.
 //!
 //! ```text
-//!   node  endpoint        role      term  leader  last  committed  applied  state hash
-//!   1     127.0.0.1:7201  follower  4     2       1207  1207       1207     5d1c06fb1b1dd12e
-//!   2     127.0.0.1:7202  leader    4     2       1207  1207       1207     5d1c06fb1b1dd12e
-//!   -     127.0.0.1:7203  -         -     -       -     -          -        -                 cannot be reached: ...
+//!   node  endpoint        role      term  leader  last  committed  applied  snapshot  purged  state hash
+//!   1     127.0.0.1:7201  follower  4     2       1207  1207       1207     1000      0       5d1c06fb1b1dd12e
+//!   2     127.0.0.1:7202  leader    4     2       1207  1207       1207     1000      900     5d1c06fb1b1dd12e
+//!   -     127.0.0.1:7203  -         -     -       -     -          -        -         -       -                 cannot be reached: ...
 //! ```
 
 use std::collections::BTreeMap;
@@ -53,6 +53,10 @@ struct Row {
     last_index: Option<u64>,
     committed: Option<u64>,
     applied: Option<u64>,
+    /// Up to which index its newest snapshot covers the log; 0 without one.
+    snapshot: Option<u64>,
+    /// Up to which index the log was dropped, because a snapshot covers it.
+    purged: Option<u64>,
     /// The members as this node has them; null on one that waits to be added.
     members: Option<Members>,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
@@ -112,6 +116,8 @@ impl Row {
             last_index: Some(status.last.index.0),
             committed: Some(status.committed.0),
             applied: Some(applied),
+            snapshot: Some(status.snapshot.index.0),
+            purged: Some(status.purged.index.0),
             state_hash: Some(format!("{:016x}", summary.hash)),
             members: is_member_of_any.then(|| Members::new(&status.membership, status.membership_at)),
             matched: (status.role == RoleKind::Leader).then_some(matched),
@@ -130,7 +136,20 @@ impl Row {
 }
 
 fn table(rows: &[Row]) -> Table {
-    let heads = ["node", "endpoint", "role", "term", "leader", "last", "committed", "applied", "state hash", ""];
+    let heads = [
+        "node",
+        "endpoint",
+        "role",
+        "term",
+        "leader",
+        "last",
+        "committed",
+        "applied",
+        "snapshot",
+        "purged",
+        "state hash",
+        "",
+    ];
     let mut table = Table::new(&heads);
     for row in rows {
         let number = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
@@ -144,6 +163,8 @@ fn table(rows: &[Row]) -> Table {
             number(row.last_index),
             number(row.committed),
             number(row.applied),
+            number(row.snapshot),
+            number(row.purged),
             text(&row.state_hash),
             row.note(),
         ]);
@@ -162,7 +183,8 @@ mod tests {
             serde_json::to_string(&[row]).unwrap(),
             concat!(
                 r#"[{"node":null,"endpoint":"a:1","role":null,"term":null,"leader":null,"last_index":null,"#,
-                r#""committed":null,"applied":null,"members":null,"matched":null,"state_hash":null,"error":"away"}]"#
+                r#""committed":null,"applied":null,"snapshot":null,"purged":null,"members":null,"matched":null,"#,
+                r#""state_hash":null,"error":"away"}]"#
             )
         );
     }

@@ -234,7 +234,15 @@ impl Cluster {
 
     /// Nodes that serve.
     pub(crate) fn started(count: u64) -> Self {
+        Self::started_with(count, &[])
+    }
+
+    /// Nodes that serve with these settings more.
+    pub(crate) fn started_with(count: u64, arguments: &[&str]) -> Self {
         let mut cluster = Self::new(count);
+        for node in &mut cluster.nodes {
+            node.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        }
         cluster.nodes.iter_mut().for_each(Node::spawn);
         cluster.nodes.iter_mut().for_each(|node| assert!(!node.ready().is_empty()));
         cluster

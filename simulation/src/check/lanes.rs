@@ -76,6 +76,10 @@ impl Lanes {
         }
         let batches = match command {
             Command::AppendInputEntries { batches, .. } => batches,
+            Command::PurgeLog { through, .. } => {
+                self.unapplied.retain(|(last, _)| *last > through.index);
+                return true;
+            }
             Command::TruncateLog { after, .. } => {
                 self.unapplied.retain(|(last, _)| *last <= after.index);
                 return true;
@@ -121,6 +125,12 @@ impl Lanes {
         self.require(follows, Check::Lanes, || format!("{first} to {last} are to be applied after {before}"))
     }
 
+    /// A snapshot is handed to the state machine.
+    pub(crate) fn installs(&mut self, last: LogIndex) -> bool {
+        let before = std::mem::replace(&mut self.applied, last);
+        self.require(last > before, Check::Lanes, || format!("a snapshot of {last} is to be taken in after {before}"))
+    }
+
     /// These are the streams from now on.
     pub(crate) fn rebuild(&mut self, targets: Vec<(NodeId, Epoch)>) {
         let mut before = std::mem::take(&mut self.streams);
@@ -133,7 +143,8 @@ impl Lanes {
     /// A command goes to a peer. Answers whether it may.
     pub(crate) fn sends(&mut self, command: &Command) -> bool {
         let follows = match command {
-            Command::Replicate { target, epoch, request, term, .. } => {
+            Command::Replicate { target, epoch, request, term, .. }
+            | Command::SendSnapshot { target, epoch, request, term, .. } => {
                 let stream = self.streams.at_mut(*target).filter(|stream| stream.epoch == *epoch);
                 stream.is_some_and(|stream| {
                     std::mem::replace(&mut stream.request, *request) < *request && stream.is_in(*term)

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use outrigger::engine::{
-    AppendEntries, AppendOutcome, EngineConfig, Epoch, Instant, Limits, LogId, LogIndex, Membership, Message, NodeId,
-    Term,
+    AppendEntries, AppendOutcome, EngineConfig, Epoch, InstallSnapshot, Instant, Limits, LogId, LogIndex, Membership,
+    Message, NodeId, Term,
 };
 
 use super::{Violation, require};
@@ -53,6 +53,7 @@ pub(crate) fn answered(message: &Message) -> Option<(Term, Option<Epoch>)> {
             Some((reply.term, Some(reply.epoch)))
         }
         Message::HeartbeatReply(reply) => Some((reply.asked, None)),
+        Message::InstallSnapshotReply(reply) => Some((reply.term, Some(reply.epoch))),
         _ => None,
     }
 }
@@ -190,6 +191,22 @@ impl Office {
                 "node {node} sends to {to} while requests are under way: {others}, of {before} bytes"
             );
             other.bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// A piece of a snapshot leaves to another node.
+    pub(crate) fn brings(
+        &mut self,
+        node: NodeId,
+        to: NodeId,
+        piece: &InstallSnapshot,
+        terms: &Terms,
+    ) -> Result<(), Violation> {
+        let (bytes, at_most) = (piece.chunk.len(), terms.limits.snapshot_chunk_bytes_max);
+        require!(bytes <= at_most, Limits, "node {node} sends {bytes} bytes of a snapshot to {to} at once");
+        if let Some(other) = self.others.at_mut(to).filter(|_| piece.term == self.term) {
+            other.epoch = other.epoch.max(Some(piece.epoch));
         }
         Ok(())
     }

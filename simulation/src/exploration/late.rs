@@ -28,11 +28,13 @@ pub(super) fn is_late(envelope: &Envelope, receiver: &Node) -> bool {
         }
         Message::AppendEntriesReply(it) => it.term <= durable && !is(RoleKind::Leader, it.term),
         Message::HeartbeatReply(it) => it.term <= durable && !is(RoleKind::Leader, it.asked),
+        Message::InstallSnapshotReply(it) => it.term <= durable && !is(RoleKind::Leader, it.term),
         Message::Committed { term, .. } | Message::TimeoutNow { term } => *term < durable,
         // These are answered, be it with a refusal, or belong to a question whose fate only the engine knows.
         Message::PreVote(_)
         | Message::RequestVote(_)
         | Message::AppendEntries(_)
+        | Message::InstallSnapshot(_)
         | Message::Heartbeat(_)
         | Message::ReadIndex { .. }
         | Message::ReadIndexReply { .. }

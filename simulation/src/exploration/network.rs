@@ -54,6 +54,8 @@ impl Envelope {
             Message::Propose { .. } => "propose",
             Message::ProposeReply { .. } => "propose_reply",
             Message::TimeoutNow { .. } => "timeout_now",
+            Message::InstallSnapshot(_) => "install_snapshot",
+            Message::InstallSnapshotReply(_) => "install_snapshot_reply",
         }
     }
 }

@@ -226,6 +226,13 @@ impl Node {
                 require!(late, Health, "node {} refuses {peer}: {reason}", self.id());
             }
             Command::Halt { fault } => require!(false, Health, "node {} stops: {fault}", self.id()),
+            Command::PurgeLog { .. }
+            | Command::SendSnapshot { .. }
+            | Command::ReceiveSnapshot { .. }
+            | Command::SnapshotTaken { .. }
+            | Command::StateMachine(_) => {
+                panic!("node {} was told to take no snapshots, but wants {command}", self.id())
+            }
             // What a restart knows of it is chosen by the explorer; callers and streams need nothing here.
             Command::SaveCommitted { .. }
             | Command::SaveRefusal { .. }
@@ -315,7 +322,7 @@ impl Disk {
         let mut terms: Vec<LogId> = self.log.iter().map(|entry| entry.id).collect();
         terms.dedup_by_key(|id| id.term);
         let memberships = self.log.iter().filter_map(|entry| match &entry.payload.body {
-            Body::Membership(membership) => Some((entry.id.index, Arc::clone(membership))),
+            Body::Membership(membership) => Some((entry.id, Arc::clone(membership))),
             Body::Blank | Body::Command(_) => None,
         });
         Restored {
@@ -326,6 +333,7 @@ impl Disk {
             commit,
             memberships: memberships.collect(),
             peers: self.peers.clone(),
+            ..Restored::default()
         }
     }
 

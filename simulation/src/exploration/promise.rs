@@ -28,6 +28,8 @@ pub(super) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::Committed { .. }
         | Message::ReadIndexReply { .. }
         | Message::ProposeReply { .. }
+        | Message::InstallSnapshot(_)
+        | Message::InstallSnapshotReply(_)
         | Message::TimeoutNow { .. } => {}
     }
     let (term, durable) = (message.term().unwrap_or_default(), node.disk.vote.term);

@@ -16,6 +16,8 @@ pub(crate) enum Happening {
     FlushEnds { node: NodeId, life: u64 },
     /// Somebody looks whether the log was not written for so long that it may rest.
     Rest { node: NodeId, life: u64 },
+    /// Something of a snapshot has come to the disk, by its number.
+    KeepEnds { node: NodeId, life: u64, number: u64 },
     /// The state machine has done a piece of work.
     WorkEnds { node: NodeId, life: u64 },
     /// A peer lane has sent what it was given, by its number.
@@ -56,6 +58,7 @@ impl Happening {
             | Self::FlushEnds { node, .. }
             | Self::Rest { node, .. }
             | Self::WorkEnds { node, .. }
+            | Self::KeepEnds { node, .. }
             | Self::SendEnds { node, .. } => Some(*node),
             Self::Ask { .. }
             | Self::LoseHope { .. }

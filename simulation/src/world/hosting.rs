@@ -1,6 +1,6 @@
 //! A user's state machine in the world: each node has one in each of its lives.
 
-use outrigger::engine::{Limits, NodeId};
+use outrigger::engine::{Limits, NodeId, SnapshotPolicy};
 
 use super::World;
 use crate::user::{Commands, Subject};
@@ -10,6 +10,8 @@ impl World {
     pub(crate) fn hosting(mut self, subject: Subject, commands: Commands) -> Self {
         // Whoever writes a machine need not know of an entry's limit; a command beyond it would be refused for ever.
         self.plan.limits.entry_bytes_max = Limits::default().entry_bytes_max;
+        // A user's machine is cloned, encoded and restored as it goes; what holds its state beside the log is yet to come.
+        self.plan.snapshots = SnapshotPolicy::BY_HAND;
         self.hosted = Some(subject);
         self.workload.commands = Some(commands);
         self

@@ -103,9 +103,12 @@ impl World {
 
     /// Holds a request that leaves against the limits.
     pub(super) fn judge_request(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
-        let Message::AppendEntries(append) = message else { return Ok(()) };
         let office = self.nodes.at_mut(from).and_then(|node| node.running.as_mut()?.office.as_mut());
-        office.map_or(Ok(()), |office| office.sends(from, to, append, &self.terms))
+        match (office, message) {
+            (Some(office), Message::AppendEntries(append)) => office.sends(from, to, append, &self.terms),
+            (Some(office), Message::InstallSnapshot(piece)) => office.brings(from, to, piece, &self.terms),
+            _ => Ok(()),
+        }
     }
 
     /// At times somebody who is no member says what was just said, or the node's own name speaks to it: it must change nothing.
@@ -128,6 +131,7 @@ impl World {
             message,
             None | Some(
                 Message::AppendEntries(_)
+                    | Message::InstallSnapshot(_)
                     | Message::Heartbeat(_)
                     | Message::Committed { .. }
                     | Message::TimeoutNow { .. }

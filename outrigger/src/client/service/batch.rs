@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::desk::Desk;
 use super::holdings::Reserved;
 use super::{members, queries};
-use crate::client::protocol::{Operation, Outcome, Request};
+use crate::client::protocol::{self, Operation, Outcome, Request};
 use crate::error::WriteError;
 use crate::{Config, Query};
 
@@ -46,6 +46,8 @@ pub(super) struct Batch<S: Query> {
     local_queries: Group<S::Query>,
     /// Changes of the members, and for how long their clients wait.
     changes: Vec<(Ticket, Duration, ChangeRequest)>,
+    /// Who wants a snapshot taken, and for how long.
+    snapshots: Vec<(Ticket, Duration)>,
     /// The bytes of all of them.
     bytes: usize,
 }
@@ -90,7 +92,7 @@ impl<T> Group<T> {
 impl<S: Query> Default for Batch<S> {
     fn default() -> Self {
         let (queries, local_queries) = (Group::default(), Group::default());
-        Self { writes: Group::default(), queries, local_queries, changes: Vec::new(), bytes: 0 }
+        Self { writes: Group::default(), queries, local_queries, changes: Vec::new(), snapshots: Vec::new(), bytes: 0 }
     }
 }
 
@@ -104,6 +106,7 @@ impl<S: Query> Batch<S> {
         self.bytes += body.len();
         let refused = match operation {
             Operation::Status => return desk.status(ticket),
+            Operation::Snapshot => return self.snapshots.push((ticket, patience)),
             Operation::Write => match judge::<S>(&body, desk.raft.config()) {
                 Ok(()) => return self.writes.add(ticket, patience, body),
                 Err(reason) => reason,
@@ -146,6 +149,9 @@ impl<S: Query> Batch<S> {
         for (ticket, patience, request) in self.changes.drain(..) {
             tasks.spawn(members::change(Arc::clone(desk), ticket, patience, request));
         }
+        for (ticket, patience) in self.snapshots.drain(..) {
+            tasks.spawn(take_snapshot(Arc::clone(desk), ticket, patience));
+        }
     }
 }
 
@@ -178,6 +184,16 @@ async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
         Ok(Err(error)) => fail_all(&desk, &tickets, &failed_write(&error)),
         Err(_) => fail_all(&desk, &tickets, &Outcome::Unknown { reason: no_answer(patience) }),
     }
+}
+
+/// It is done or it is not, but nobody is harmed by doing it again: nothing about it is ever unknown.
+async fn take_snapshot<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {
+    let outcome = match timeout(patience, desk.raft.snapshot()).await {
+        Ok(Ok(last)) => Outcome::Done { applied: LogIndex::ZERO, body: protocol::encode_log_id(last) },
+        Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
+        Err(_) => Outcome::Never { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
+    };
+    desk.answer(|answers| answers.put(ticket, &outcome));
 }
 
 pub(super) fn no_answer(patience: Duration) -> String {

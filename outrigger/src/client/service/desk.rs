@@ -202,6 +202,8 @@ fn status(metrics: &Metrics) -> NodeStatus {
         leader: metrics.leader,
         last: metrics.last,
         flushed: metrics.flushed,
+        snapshot: metrics.snapshot,
+        purged: metrics.purged,
         committed: metrics.committed,
         applied: metrics.applied,
         membership: metrics.membership.as_ref().clone(),

@@ -8,7 +8,7 @@ use super::super::environment::{Environment, Task};
 use super::super::respond::{ReadAnswer, ReadClosure, Reply, Slot};
 use super::*;
 use crate::config::Limits;
-use crate::store::LogReader;
+use crate::store::{LogReader, MemoryStore};
 
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 struct Nothing;
@@ -42,6 +42,9 @@ impl LogReader for HungDisk {
         let command = Payload::command(bytes::Bytes::new());
         Ok(vec![Batch::new(LogId { term: outrigger_engine::Term(1), index: from }, LogTime(0), Arc::new([command]))])
     }
+    fn purged(&self) -> LogId {
+        LogId::ZERO
+    }
 }
 
 fn expect(index: u64, deadline: Instant) -> (Job<Nothing>, Reply<()>) {
@@ -65,7 +68,9 @@ async fn nobody_waits_for_a_hung_disk_longer_than_for_anything_else() {
     let log = LogAccess { reader: Arc::new(HungDisk), environment: Some(Arc::new(HungDisk)) };
     let jobs = Arc::new(Jobs::<Nothing>::new());
     let inbox = Arc::new(Inbox::new(Limits::default()));
-    let worker = tokio::spawn(Worker::new(Nothing, Arc::clone(&jobs), inbox, log, clock).run());
+    let (snapshots, _) = SnapshotAccess::new(Arc::new(MemoryStore::new()), Arc::new(HungDisk));
+    let worker = Worker::new(Nothing, (Arc::clone(&jobs), inbox), (log, snapshots), clock);
+    let worker = tokio::spawn(worker.run());
 
     let timeout = Duration::from_secs(2);
     let deadline = clock.now() + timeout;

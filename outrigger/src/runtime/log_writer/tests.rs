@@ -8,6 +8,7 @@ use outrigger_engine::{LogTime, NodeId, Payload, Restored, Term};
 
 use super::*;
 use crate::runtime::environment::Machine;
+use crate::store::{MemoryStore, SnapshotStore};
 
 /// What a store was asked for, in order.
 #[derive(Clone, Default)]
@@ -36,6 +37,9 @@ impl LogReader for Notes {
         let later = LogId { term: Term(1), index: from.next() };
         Ok(vec![Batch::new(later, LogTime(0), Arc::new([Payload::blank()]))])
     }
+    fn purged(&self) -> LogId {
+        LogId::ZERO
+    }
 }
 
 impl LogStore for Notes {
@@ -54,6 +58,9 @@ impl LogStore for Notes {
     fn truncate(&mut self, _: LogId) -> Result<(), StorageError> {
         self.say("truncate")
     }
+    fn purge(&mut self, _: LogId) -> Result<(), StorageError> {
+        self.say("purge")
+    }
     fn save_committed(&mut self, _: LogIndex) -> Result<(), StorageError> {
         self.say("committed")
     }
@@ -70,6 +77,9 @@ impl LogStore for Notes {
     }
     fn reader(&self) -> Arc<dyn LogReader> {
         Arc::new(self.clone())
+    }
+    fn snapshots(&self) -> Arc<dyn SnapshotStore> {
+        Arc::new(MemoryStore::new())
     }
 }
 

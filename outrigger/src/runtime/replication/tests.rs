@@ -9,6 +9,7 @@ use outrigger_engine::{LogTime, Node, Payload, Peer, PeerRefusal};
 use serde::{Deserialize, Serialize};
 
 use super::super::arrivals::Arrivals;
+use super::super::environment::Machine;
 use super::*;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
@@ -96,7 +97,8 @@ fn setup() -> Setup {
     let log = LogAccess { reader: store.reader(), environment: None };
     let inbox = Arc::new(Inbox::new(Limits::default()));
     let mut tasks = JoinSet::new();
-    let stream = Stream::begin((NodeId(2), Epoch(1)), &transport, &log, &inbox, &mut tasks);
+    let (snapshots, _) = SnapshotAccess::new(store.snapshots(), Arc::new(Machine));
+    let stream = Stream::begin((NodeId(2), Epoch(1)), &transport, (&log, &snapshots), &inbox, &mut tasks);
     Setup { wire, inbox, stream, _tasks: tasks }
 }
 

@@ -21,7 +21,8 @@ fn walk(subject: &mut Subject<'_>, seed: u64, steps: u64) {
     for _ in 0..steps {
         let (term, last) = (subject.expected().vote.term.0, subject.last().index.0);
         let commit = subject.expected().commit.0;
-        match draw(16) {
+        let (purged, covered) = (subject.expected().purged.index.0, subject.covered().index.0);
+        match draw(18) {
             0 => subject.save_vote(term + 1, None),
             1 => subject.save_vote(term + 1 + draw(3), Some(draw(4))),
             2 => subject.save_peer(draw(4), (1, draw(1000), draw(1000))),
@@ -32,6 +33,10 @@ fn walk(subject: &mut Subject<'_>, seed: u64, steps: u64) {
             7..=11 => subject.append(term, usize::try_from(1 + draw(4)).expect("a small number")),
             12 => subject.check(),
             13 => subject.reopen(),
+            14 if commit > covered && subject.knows_members(commit) => {
+                subject.build(commit, &draw(u64::MAX).to_le_bytes());
+            }
+            14 | 15 if covered > purged => subject.purge(purged + 1 + draw(covered - purged)),
             _ => subject.flush(),
         }
         assert!(subject.expected().commit >= LogIndex(commit), "the walk itself takes nothing back");

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_engine::{
     Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Restored, SessionId,
-    Term, Vote,
+    Snapshot, Term, Vote,
 };
 
 use super::Open;
-use crate::store::{LogReader, LogStore};
+use crate::store::{Built, LogReader, LogStore, Moment, SnapshotStore};
 
 /// One entry as both sides must hold it; how entries are cut into batches is the store's own business.
 pub(super) type Entry = (LogId, LogTime, Payload);
@@ -23,9 +23,10 @@ pub struct Subject<'a> {
     open: &'a mut Open<'a>,
     /// The open store; `None` only while it is opened again.
     store: Option<Box<dyn LogStore>>,
-    /// Every entry, the one with index 1 first.
+    /// Every entry that is not purged, the oldest first.
     entries: Vec<Entry>,
-    /// What the store must answer at its next opening; only vote, commit index and peers are kept here.
+    /// What the store must answer at its next opening; only vote, commit index, peers, snapshot and what was purged are kept
+    /// here.
     beside: Restored,
     /// How many entries were made, so that each is another one.
     made: u64,
@@ -53,7 +54,7 @@ impl<'a> Subject<'a> {
     /// The last entry that the store must hold.
     #[must_use]
     pub fn last(&self) -> LogId {
-        self.entries.last().map_or(LogId::ZERO, |entry| entry.0)
+        self.entries.last().map_or(self.beside.purged, |entry| entry.0)
     }
 
     /// What the store must answer at its next opening.
@@ -62,13 +63,13 @@ impl<'a> Subject<'a> {
         let mut terms: Vec<LogId> = self.entries.iter().map(|entry| entry.0).collect();
         terms.dedup_by_key(|id| id.term);
         let memberships = self.entries.iter().filter_map(|(id, _, payload)| match &payload.body {
-            Body::Membership(membership) => Some((id.index, Arc::clone(membership))),
+            Body::Membership(membership) => Some((*id, Arc::clone(membership))),
             Body::Blank | Body::Command(_) => None,
         });
         Restored {
             terms,
             last: self.last(),
-            log_time: self.entries.last().map_or(LogTime(0), |entry| entry.1),
+            log_time: self.log_time(),
             memberships: memberships.collect(),
             ..self.beside.clone()
         }
@@ -125,7 +126,7 @@ impl<'a> Subject<'a> {
     /// A batch that may follow the last entry; its log time is above all before.
     #[must_use]
     pub fn next_batch(&self, term: u64, payloads: Arc<[Payload]>) -> Batch {
-        let log_time = LogTime(self.entries.last().map_or(1000, |entry| entry.1.0 + 7));
+        let log_time = LogTime(self.log_time().0.max(993) + 7);
         Batch::new(LogId { term: Term(term), index: self.last().index.next() }, log_time, payloads)
     }
 
@@ -137,10 +138,96 @@ impl<'a> Subject<'a> {
 
     /// Drops every entry behind `after`.
     pub fn truncate(&mut self, after: u64) {
-        let keep = usize::try_from(after).expect("a small index");
-        let after = keep.checked_sub(1).map_or(LogId::ZERO, |at| self.entries[at].0);
+        let keep = self.kept(after);
+        let after = self.id(after);
         self.store().truncate(after).expect("entries are dropped");
         self.entries.truncate(keep);
+    }
+
+    /// Drops every entry up to `through`, which the log holds.
+    pub fn purge(&mut self, through: u64) {
+        let (kept, through) = (self.kept(through), self.id(through));
+        self.store().purge(through).expect("entries are purged");
+        self.entries.drain(..kept);
+        self.begins_behind(through);
+    }
+
+    /// Drops every entry: the log does not hold this one, but a snapshot that came from elsewhere does.
+    pub fn purge_beyond(&mut self, through: LogId) {
+        let commit = self.beside.commit.0;
+        self.truncate(commit);
+        self.store().purge(through).expect("entries are purged");
+        self.begins_behind_all(through);
+    }
+
+    /// From now on the log is expected to hold nothing, and to begin behind this entry.
+    pub(super) fn begins_behind_all(&mut self, through: LogId) {
+        self.entries.clear();
+        self.begins_behind(through);
+    }
+
+    fn begins_behind(&mut self, through: LogId) {
+        self.beside.purged = through;
+        self.beside.commit = self.beside.commit.max(through.index);
+    }
+
+    /// The snapshots of the store.
+    pub fn snapshots(&mut self) -> Arc<dyn SnapshotStore> {
+        self.store().snapshots()
+    }
+
+    /// Builds a snapshot of all up to an entry of the log, with that content.
+    pub fn build(&mut self, last: u64, content: &[u8]) -> Arc<Snapshot> {
+        self.flush();
+        let of = self.moment(last);
+        let write = &mut |out: &mut dyn std::io::Write| out.write_all(content);
+        let built = match self.snapshots().build(&of, write).expect("the disk works") {
+            Built::Snapshot(built) => built,
+            Built::Not(reason) => panic!("no snapshot is built: {reason}"),
+        };
+        let Snapshot { id, log_time, membership, membership_at, genesis: _ } = (*built).clone();
+        assert_eq!((id.last, id.bytes), (of.last, content.len() as u64), "what it covers, and its size");
+        assert_eq!(Moment { last: id.last, log_time, membership_at, membership }, of, "what it says");
+        self.holds(&built, content);
+        built
+    }
+
+    /// The last entry that the newest snapshot covers.
+    pub(super) fn covered(&self) -> LogId {
+        self.beside.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last())
+    }
+
+    /// Whether there is anything up to this entry that says who the members are.
+    pub(super) fn knows_members(&self, last: u64) -> bool {
+        let is_membership = |entry: &Entry| matches!(entry.2.body, Body::Membership(_));
+        self.beside.snapshot.is_some() || self.entries[..self.kept(last)].iter().any(is_membership)
+    }
+
+    /// The moment after an entry of the log.
+    pub(super) fn moment(&self, last: u64) -> Moment {
+        let before = &self.entries[..self.kept(last)];
+        let of_entry = |(id, _, payload): &Entry| match &payload.body {
+            Body::Membership(membership) => Some((*id, Arc::clone(membership))),
+            Body::Blank | Body::Command(_) => None,
+        };
+        let in_snapshot = || {
+            let snapshot = self.beside.snapshot.as_ref();
+            snapshot.map(|snapshot| (snapshot.membership_at, Arc::clone(&snapshot.membership)))
+        };
+        let known = before.iter().rev().find_map(of_entry).or_else(in_snapshot);
+        let (membership_at, membership) = known.expect("a case whose log begins with its members");
+        Moment { last: self.id(last), log_time: before.last().expect("a last entry").1, membership_at, membership }
+    }
+
+    /// From now on this is expected to be the newest snapshot; asks that it is, and can be read.
+    pub fn holds(&mut self, snapshot: &Arc<Snapshot>, content: &[u8]) {
+        self.beside.snapshot = Some(Arc::clone(snapshot));
+        let snapshots = self.snapshots();
+        assert_eq!(snapshots.newest().as_ref(), Some(snapshot), "the newest snapshot");
+        let mut found = Vec::new();
+        let mut reader = snapshots.content(snapshot.id).expect("the newest snapshot can be read");
+        std::io::Read::read_to_end(&mut reader, &mut found).expect("its content can be read");
+        assert_eq!(found, content, "the content of {}", snapshot.id);
     }
 
     /// Makes everything durable.
@@ -152,9 +239,14 @@ impl<'a> Subject<'a> {
     /// some from all over it.
     pub fn check(&mut self) {
         self.flush();
-        let (reader, last) = (self.reader(), self.last().index.0);
-        let step = usize::try_from(last / 32 + 1).expect("a small number");
-        for from in (1..=last).step_by(step) {
+        let (reader, last, purged) = (self.reader(), self.last().index.0, self.beside.purged);
+        assert_eq!(reader.purged(), purged, "what was purged");
+        if purged.index.0 > 0 {
+            let found = reader.batches(purged.index, purged.index, usize::MAX);
+            assert!(found.is_err(), "entry {purged} was purged, and {found:?} was read");
+        }
+        let step = usize::try_from((last - purged.index.0) / 32 + 1).expect("a small number");
+        for from in (purged.index.0 + 1..=last).step_by(step) {
             for through in [from, from + (last - from) / 2, last] {
                 self.check_range(&*reader, from, through);
             }
@@ -171,13 +263,39 @@ impl<'a> Subject<'a> {
 
     /// The entries that the store must hold at these indexes.
     pub(super) fn range(&self, from: u64, through: u64) -> &[Entry] {
-        let place = |index: u64| usize::try_from(index).expect("a small index");
-        &self.entries[place(from) - 1..place(through)]
+        &self.entries[self.kept(from) - 1..self.kept(through)]
+    }
+
+    /// How many of the entries up to an index were not purged.
+    fn kept(&self, index: u64) -> usize {
+        usize::try_from(index - self.beside.purged.index.0).expect("a small index")
+    }
+
+    /// The entry at an index, or what stands before the first one.
+    pub(super) fn id(&self, index: u64) -> LogId {
+        self.kept(index).checked_sub(1).map_or(self.beside.purged, |at| self.entries[at].0)
+    }
+
+    fn log_time(&self) -> LogTime {
+        let in_snapshot = self.beside.snapshot.as_ref().map_or(LogTime(0), |snapshot| snapshot.log_time);
+        self.entries.last().map_or(in_snapshot, |entry| entry.1)
     }
 
     /// Flushes, closes, opens again, and asks that all is still there.
     pub fn reopen(&mut self) {
         self.check();
+        self.reopen_as_expected();
+    }
+
+    /// The term is expected not to be before this one: a log that begins behind a snapshot is of its term.
+    pub(super) fn is_of_term_at_least(&mut self, term: Term) {
+        if self.beside.vote.term < term {
+            self.beside.vote = Vote { term, voted_for: None };
+        }
+    }
+
+    /// Closes, opens again, and asks that there is what is expected then: not necessarily what was there.
+    pub(super) fn reopen_as_expected(&mut self) {
         self.store = None;
         self.store = Some((self.open)());
         self.check_restored();
@@ -190,7 +308,7 @@ impl<'a> Subject<'a> {
         self.store = None;
         self.store = Some((self.open)());
         let found = self.store().restore().expect("the store is restored");
-        let kept = usize::try_from(found.last.index.0).expect("a small index");
+        let kept = self.kept(found.last.index.0);
         assert!(kept <= self.entries.len(), "more entries than were ever appended: {}", found.last);
         self.entries.truncate(kept);
         assert_eq!(found.last, self.last(), "the last entry");
@@ -205,7 +323,9 @@ impl<'a> Subject<'a> {
         // The last two memberships are enough, all are welcome.
         assert!(found.memberships.len() >= expected.memberships.len().min(2), "memberships {:?}", found.memberships);
         assert!(expected.memberships.ends_with(&found.memberships), "memberships {:?}", found.memberships);
-        assert_eq!(Restored { memberships: expected.memberships.clone(), ..found }, expected);
+        // How much the log holds is an estimate.
+        let (memberships, log_bytes) = (expected.memberships.clone(), expected.log_bytes);
+        assert_eq!(Restored { memberships, log_bytes, ..found }, expected);
     }
 }
 

@@ -60,6 +60,8 @@ fn commit_joint_entry(after: &mut After<'_>, by: fn(&Membership) -> &BTreeSet<No
         after.membership.is_joint() && after.look.membership_at.index > after.look.commit && after.look.leads();
     let held =
         is_open.then(|| held_by(by(after.membership), after)).filter(|held| *held >= after.look.membership_at.index);
+    // Nobody commits what stands behind it and is of an earlier term, whoever holds it.
+    let held = held.filter(|held| after.log.at(*held).is_some_and(|stamp| stamp.id.term == after.look.term));
     change(held, |held| after.look.commit = held)
 }
 

@@ -1,0 +1,441 @@
+//! Snapshots: when one is taken, what of the log it makes superfluous, and how one is brought to a follower that lacks what
+//! the log no longer holds (Raft paper, section 7; thesis, chapter 5).
+//!
+//! ```text
+//!   take     policy ─► BuildSnapshot ─► (state machine, file) ─► SnapshotBuilt ─► PurgeLog
+//!
+//!   bring    leader    InstallSnapshot 0..          InstallSnapshot 4096..8192            append_entries 10/901 ..
+//!                           │        ▲ held 4096        │         ▲ held 8192 = all            ▲
+//!            follower       ▼        │                  ▼         │                            │ matched 900
+//!                      ReceiveSnapshot ─► SnapshotReceived  ...   └─► PurgeLog 10/900, InstallSnapshot ─► flushed
+//! ```
+//!
+//! A snapshot is known by what it holds, so that its transfer goes on where it stopped: after a lost message, a broken
+//! connection, a restart of either side, and under another leader if that has the same one. There is one piece under way to
+//! a follower at a time; it is asked for again when heartbeats are answered and it is not.
+//!
+//! It is installed when all of it is durable and nothing waits to be applied: then its entry is committed here, the log
+//! begins right behind it, and the state machine takes it in between two entries.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::command::{Command, StateMachineRequest};
+use crate::engine::{Engine, Handled};
+use crate::fingerprint::Fingerprint;
+use crate::membership::Membership;
+use crate::message::{AppendEntriesReply, AppendOutcome, InstallSnapshot, InstallSnapshotReply, Message};
+use crate::refusal::{Inconsistency, Refusal};
+use crate::replication::stream;
+use crate::role::Role;
+use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
+use crate::writes::Promise;
+
+/// What a snapshot is known by: two with the same id hold the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId {
+    /// The last entry that it covers.
+    pub last: LogId,
+    /// The size of its content in bytes.
+    pub bytes: u64,
+    /// The checksum of its content.
+    pub checksum: u32,
+}
+
+/// `2/17 of 4096 bytes`.
+impl fmt::Display for SnapshotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} bytes", self.last, self.bytes)
+    }
+}
+
+/// What the engine knows of a snapshot: all but its content.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// What it is known by.
+    pub id: SnapshotId,
+    /// The log time of its last entry.
+    pub log_time: LogTime,
+    /// The members as of its last entry.
+    pub membership: Arc<Membership>,
+    /// The entry that says so; at or before the last.
+    pub membership_at: LogId,
+    /// What the runtime knows the cluster by; the engine hands it on.
+    pub genesis: u64,
+}
+
+impl Snapshot {
+    /// The last entry that it covers.
+    #[must_use]
+    pub const fn last(&self) -> LogId {
+        self.id.last
+    }
+
+    /// Whether what it says can be: else it is garbage.
+    fn check(&self, term: Term) -> Handled {
+        let (last, at) = (self.id.last, self.membership_at);
+        let is_sound = last.index > LogIndex::ZERO && at.index > LogIndex::ZERO && at.index <= last.index;
+        if is_sound && last.term <= term && at.term <= last.term {
+            return Ok(());
+        }
+        Err(Inconsistency::Entries { prev: at, found: last })
+    }
+}
+
+/// What a node has of snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Snapshots {
+    /// The newest that is durable here.
+    newest: Option<Arc<Snapshot>>,
+    /// The one that is being taken.
+    building: Option<Building>,
+    /// The one that is being received.
+    receiving: Option<Receiving>,
+    /// Bytes of entries that the log took in since the newest was taken, or since the start.
+    bytes: u64,
+    /// When the newest was taken, or the node started; after a failure, when the next may be tried.
+    since: Instant,
+}
+
+/// A snapshot that is being taken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Building {
+    /// What it will cover.
+    last: LogId,
+    /// Who waits for it.
+    waiting: Vec<Token>,
+}
+
+/// A snapshot that is being received.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Receiving {
+    snapshot: Arc<Snapshot>,
+    /// The piece that is being written, for the answer to it.
+    writing: Option<Piece>,
+    /// All of it is durable. It is installed as soon as nothing waits to be applied.
+    is_complete: bool,
+}
+
+/// Which message brought a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Piece {
+    from: NodeId,
+    term: Term,
+    epoch: Epoch,
+    request: RequestId,
+}
+
+impl Snapshots {
+    pub(crate) const fn restore(newest: Option<Arc<Snapshot>>, bytes: u64, now: Instant) -> Self {
+        Self { newest, building: None, receiving: None, bytes, since: now }
+    }
+
+    /// The last entry that the newest one covers; [`LogId::ZERO`] if there is none.
+    pub(crate) fn last(&self) -> LogId {
+        self.newest.as_ref().map_or(LogId::ZERO, |newest| newest.id.last)
+    }
+
+    pub(crate) const fn newest(&self) -> Option<&Arc<Snapshot>> {
+        self.newest.as_ref()
+    }
+
+    /// The log has taken entries in.
+    pub(crate) const fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+    }
+
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { newest, building, receiving, bytes: _, since: _ } = self;
+        out.flag(newest.is_some());
+        newest.iter().for_each(|newest| out.snapshot(newest));
+        out.flag(building.is_some());
+        if let Some(Building { last, waiting }) = building {
+            out.log_id(*last);
+            out.size(waiting.len());
+            waiting.iter().for_each(|token| out.number(token.0));
+        }
+        out.flag(receiving.is_some());
+        if let Some(Receiving { snapshot, writing, is_complete }) = receiving {
+            out.snapshot(snapshot);
+            out.flag(*is_complete);
+            out.flag(writing.is_some());
+            if let Some(Piece { from, term, epoch, request }) = writing {
+                [from.0, term.0].into_iter().for_each(|number| out.number(number));
+                out.epoch(*from, *epoch);
+                out.append(*from, *request);
+            }
+        }
+    }
+}
+
+/// Taking one.
+impl Engine {
+    pub(crate) fn handle_take_snapshot(&mut self, token: Token) {
+        if self.commit_index == LogIndex::ZERO {
+            return self.refuse(token, Refusal::NothingToSnapshot);
+        }
+        if self.snapshots.last().index == self.commit_index {
+            let last = self.snapshots.last();
+            return self.push(Command::SnapshotTaken { token, last });
+        }
+        match &mut self.snapshots.building {
+            Some(building) => building.waiting.push(token),
+            None => self.build_snapshot(vec![token]),
+        }
+    }
+
+    /// Takes a snapshot if it is time for one. Runs after every event.
+    pub(crate) fn snapshot_by_policy(&mut self, now: Instant) {
+        let (policy, snapshots) = (&self.config.snapshots, &self.snapshots);
+        let covers = snapshots.last().index;
+        if snapshots.building.is_some() || self.commit_index <= covers || now < snapshots.since {
+            return;
+        }
+        // As much again as the last one had, if that is more: so the work stays in proportion to what is written.
+        let bytes_due = |least: u64| least.max(snapshots.newest.as_ref().map_or(0, |newest| newest.id.bytes));
+        let is_due = policy.entries.is_some_and(|entries| self.commit_index.since(covers) >= entries)
+            || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least))
+            || policy.interval.is_some_and(|interval| now.since(snapshots.since) >= interval);
+        if is_due && !self.brings_snapshot(now) {
+            self.build_snapshot(Vec::new());
+        }
+    }
+
+    /// Whether a follower that is there is being brought a snapshot: a newer one would make it begin anew.
+    fn brings_snapshot(&self, now: Instant) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let patience = self.config.election_timeout_max;
+        leader.progress.values().any(|it| it.is_brought_snapshot() && now.since(it.heard_at()) < patience)
+    }
+
+    fn build_snapshot(&mut self, waiting: Vec<Token>) {
+        let last = self.log.id_at(self.commit_index).expect("what is committed is in the log, or right before it");
+        let (membership_at, membership) = self.memberships.committed().clone();
+        assert!(membership_at.index <= last.index, "members of {membership_at} in a snapshot up to {last}");
+        self.snapshots.building = Some(Building { last, waiting });
+        let request = StateMachineRequest::BuildSnapshot { last, membership_at, membership };
+        self.push(Command::StateMachine(request));
+    }
+
+    pub(crate) fn handle_snapshot_built(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
+        let last = snapshot.id.last;
+        let Some(Building { last: ordered, waiting }) = self.snapshots.building.take() else {
+            panic!("a snapshot up to {last} was taken that nobody wanted");
+        };
+        assert_eq!(last, ordered, "a snapshot covers what was applied when it was ordered");
+        for token in waiting {
+            self.push(Command::SnapshotTaken { token, last });
+        }
+        self.snapshots.since = now;
+        // One that was brought meanwhile may be newer.
+        if last.index > self.snapshots.last().index {
+            self.snapshots.bytes = 0;
+            self.snapshots.newest = Some(snapshot);
+            self.purge_by_policy();
+        }
+    }
+
+    /// Nothing is lost: the log still holds what the snapshot would have covered.
+    pub(crate) fn handle_snapshot_failed(&mut self, now: Instant) {
+        let Some(Building { waiting, .. }) = self.snapshots.building.take() else { return };
+        for token in waiting {
+            self.refuse(token, Refusal::SnapshotFailed);
+        }
+        self.snapshots.since = now + self.config.election_timeout_max * 8;
+    }
+
+    /// Drops what the newest snapshot covers, but for what the policy keeps for followers that are a little behind.
+    fn purge_by_policy(&mut self) {
+        let covered = self.snapshots.last().index;
+        mutate!(purges_beyond_snapshot, covered = self.commit_index);
+        let through = LogIndex(covered.0.saturating_sub(self.config.snapshots.keep_entries));
+        if through <= self.log.purged().index {
+            return;
+        }
+        let through = self.log.id_at(through).expect("what is not purged is in the log");
+        let write = self.writes.accept();
+        self.log.purge(through);
+        self.push(Command::PurgeLog { write, through });
+    }
+}
+
+/// Bringing one.
+impl Engine {
+    /// The next piece for a follower that lacks what the log no longer holds.
+    pub(crate) fn bring_snapshot(&mut self, target: NodeId) {
+        let snapshot = Arc::clone(self.snapshots.newest().expect("what was purged is in a snapshot"));
+        let (term, bytes_max) = (self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&target) else { return };
+        self.next_id += 1;
+        let request = RequestId(self.next_id);
+        let (offset, bytes_max) = match progress.issue_piece(snapshot.id, request) {
+            Some(offset) => (offset, bytes_max),
+            // How much of it the follower has is asked first.
+            None => (0, 0),
+        };
+        let epoch = progress.epoch();
+        self.push(Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max });
+    }
+
+    pub(crate) fn handle_install_snapshot_reply(
+        &mut self,
+        from: NodeId,
+        reply: InstallSnapshotReply,
+        now: Instant,
+    ) -> Handled {
+        if reply.term < self.vote.term {
+            return Ok(());
+        }
+        let Role::Leader(leader) = &mut self.role else { return Ok(()) };
+        if let Some(progress) = stream(leader, from, reply.epoch) {
+            progress.hear(now);
+            progress.piece_held(reply.request, reply.held);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle_snapshot_sent(&mut self, target: NodeId, epoch: Epoch, request: RequestId) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let round = leader.round;
+        if let Some(progress) = stream(leader, target, epoch) {
+            progress.piece_sent(request, round);
+        }
+    }
+}
+
+/// Receiving one.
+impl Engine {
+    pub(crate) fn handle_install_snapshot(&mut self, from: NodeId, request: InstallSnapshot, now: Instant) -> Handled {
+        let InstallSnapshot { term, epoch, request, snapshot, offset, chunk } = request;
+        let reply = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
+        if term < self.vote.term {
+            let stale = AppendEntriesReply { term: self.vote.term, epoch, request, outcome: AppendOutcome::Stale };
+            self.answer_after_vote(from, Message::AppendEntriesReply(stale), now);
+            return Ok(());
+        }
+        snapshot.check(term)?;
+        let end = offset.saturating_add(chunk.len() as u64);
+        if end > snapshot.id.bytes {
+            return Err(Inconsistency::OutOfRange { number: end });
+        }
+        self.hear_leader(from, now)?;
+        let last = snapshot.id.last;
+        let is_here = last.index <= self.commit_index || self.log.has(last);
+        mutate!(stale_snapshot_installed, is_here = false);
+        if is_here {
+            if self.log.term_at(last.index).is_some_and(|term| term != last.term) {
+                let committed = self.log.id_at(last.index).unwrap_or(LogId::ZERO);
+                return Err(Inconsistency::CommittedConflict { committed, proposed: last });
+            }
+            // All that it covers is here, and committed.
+            self.snapshots.receiving = None;
+            self.verify(last.index, last.index);
+            let write = self.writes.of_entries(last.index);
+            let message = reply(AppendOutcome::Matched(last.index));
+            mutate!(snapshot_acknowledged_unflushed, self.send(from, message); return Ok(()));
+            self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
+            return Ok(());
+        }
+        self.receive_piece(Piece { from, term, epoch, request }, &snapshot, offset, chunk, now);
+        Ok(())
+    }
+
+    fn receive_piece(&mut self, piece: Piece, snapshot: &Arc<Snapshot>, offset: u64, chunk: Bytes, now: Instant) {
+        let receiving = self.snapshots.receiving.as_ref();
+        if receiving.is_some_and(|receiving| receiving.writing.is_some()) {
+            return; // Counts as lost: it is sent again when the disk has caught up.
+        }
+        if receiving.is_some_and(|receiving| receiving.is_complete && receiving.snapshot.id == snapshot.id) {
+            return self.answer_piece(piece, snapshot.id.bytes, now);
+        }
+        let snapshot = Arc::clone(snapshot);
+        self.snapshots.receiving =
+            Some(Receiving { snapshot: Arc::clone(&snapshot), writing: Some(piece), is_complete: false });
+        self.push(Command::ReceiveSnapshot { snapshot, offset, chunk });
+    }
+
+    fn answer_piece(&mut self, Piece { from, term, epoch, request }: Piece, held: u64, now: Instant) {
+        if term == self.vote.term {
+            let reply = InstallSnapshotReply { term, epoch, request, held };
+            self.answer_after_vote(from, Message::InstallSnapshotReply(reply), now);
+        }
+    }
+
+    /// So much of a snapshot is here; all of it is durable, and verified.
+    pub(crate) fn handle_snapshot_received(&mut self, id: SnapshotId, held: u64, now: Instant) {
+        assert!(held <= id.bytes, "{held} bytes are here of a snapshot {id}");
+        let Some(receiving) = self.snapshots.receiving.as_mut().filter(|it| it.snapshot.id == id) else { return };
+        receiving.is_complete = held == id.bytes;
+        if let Some(piece) = receiving.writing.take() {
+            self.answer_piece(piece, held, now);
+        }
+        self.install_when_idle(now);
+    }
+
+    /// What was received is not what was sent, or could not be kept: it is brought anew.
+    pub(crate) fn handle_snapshot_spoiled(&mut self, id: SnapshotId) {
+        if self.snapshots.receiving.as_ref().is_some_and(|receiving| receiving.snapshot.id == id) {
+            self.snapshots.receiving = None;
+        }
+    }
+
+    /// Installs the snapshot that was received, once all that was committed before is applied: what the log lets go of must
+    /// not be waited for by the state machine.
+    pub(crate) fn install_when_idle(&mut self, now: Instant) {
+        let Some(receiving) = self.snapshots.receiving.as_ref().filter(|receiving| receiving.is_complete) else {
+            return;
+        };
+        let last = receiving.snapshot.id.last;
+        let is_stale = last.index <= self.commit_index;
+        mutate!(stale_snapshot_installed, is_stale = false);
+        if is_stale {
+            self.snapshots.receiving = None;
+            return;
+        }
+        if self.applied < self.commit_index {
+            return;
+        }
+        let is_here = self.log.has(last);
+        mutate!(stale_snapshot_installed, is_here = false);
+        if is_here {
+            // Its entries came meanwhile.
+            self.snapshots.receiving = None;
+            return self.set_commit(last.index);
+        }
+        assert!(!matches!(self.role, Role::Leader(_)), "a leader's log holds all that is committed, but not {last}");
+        let snapshot = Arc::clone(&receiving.snapshot);
+        self.snapshots.receiving = None;
+        self.install(snapshot, now);
+    }
+
+    fn install(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
+        let last = snapshot.id.last;
+        // What is not committed here is not in the snapshot, or is covered by it.
+        if self.log.last().index > self.commit_index {
+            self.truncate(self.commit_index);
+        }
+        let write = self.writes.accept_snapshot(last.index);
+        self.log.purge(last);
+        self.push(Command::PurgeLog { write, through: last });
+        self.memberships.install(snapshot.membership_at, Arc::clone(&snapshot.membership));
+        self.commit_index = last.index;
+        (self.log_time, self.log_clock) = (snapshot.log_time, (snapshot.log_time, now));
+        self.snapshots.bytes = 0;
+        // Whoever waits for an entry that is covered cannot be told what came of it.
+        let abandoned = Command::Abandoned { from: self.applied.next() };
+        mutate!(snapshot_callers_forgotten, abandoned = Command::Abandoned { from: last.index.next() });
+        self.push(abandoned);
+        self.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot: Arc::clone(&snapshot) }));
+        self.snapshots.newest = Some(snapshot);
+        self.release_reads();
+        if let Role::Follower(follower) = &mut self.role
+            && follower.leader.is_some()
+        {
+            // A snapshot is of what is committed, and a leader's log holds all of that.
+            follower.verified = follower.verified.max(last.index);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Snapshots beside a log on a disk that fails: what the simulator found, a test for each, named for what went wrong.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger::engine::{Batch, LogId, LogTime, Membership, Node, NodeId, Payload, Snapshot, Term, Vote};
+use outrigger::store::{Built, DurableStore, LogStore, Moment, Received};
+use outrigger_log::{FaultyDisk, OpenOptions};
+
+fn open(disk: &FaultyDisk) -> DurableStore<FaultyDisk> {
+    DurableStore::open(disk.clone(), Path::new("/data"), OpenOptions::new(7, 1, 0x1234, 0x5678)).expect("it opens")
+}
+
+fn members() -> Arc<Membership> {
+    Arc::new(Membership::new([1, 2, 3].map(|id| (NodeId(id), Node::default())), []))
+}
+
+/// A store whose log holds the members, and three commands of term 1.
+fn store(disk: &FaultyDisk) -> DurableStore<FaultyDisk> {
+    let mut store = open(disk);
+    store.save_vote(Vote { term: Term(1), voted_for: None }).unwrap();
+    let first = Batch::new(LogId::new(0, 1), LogTime(0), Arc::new([Payload::membership(members())]));
+    let commands = (0..3).map(|_| Payload::command(Bytes::from_static(b"set"))).collect();
+    store.append(&[first, Batch::new(LogId::new(1, 2), LogTime(5), commands)]).unwrap();
+    store
+}
+
+fn moment(last: LogId) -> Moment {
+    Moment { last, log_time: LogTime(40), membership_at: LogId::new(0, 1), membership: members() }
+}
+
+fn build(store: &DurableStore<FaultyDisk>, last: LogId) -> Arc<Snapshot> {
+    match store.snapshots().build(&moment(last), &mut |out| out.write_all(b"the state")).unwrap() {
+        Built::Snapshot(snapshot) => snapshot,
+        Built::Not(reason) => panic!("{reason}"),
+    }
+}
+
+/// What another node has: a snapshot of `last`.
+fn from_elsewhere(last: LogId) -> (Arc<Snapshot>, Bytes) {
+    let elsewhere = FaultyDisk::new();
+    let mut other = store(&elsewhere);
+    other.flush().unwrap();
+    let snapshot = build(&other, last);
+    let content = other.snapshots().read(snapshot.id, 0, 100).unwrap().expect("it is there");
+    (snapshot, content)
+}
+
+/// A follower had received a snapshot of a later term than its disk knew, as its vote was still on the way there, when it
+/// crashed. The log was made to begin behind the snapshot, in a term that the node had never been in.
+#[test]
+fn a_log_that_begins_behind_a_snapshot_of_a_later_term_is_of_that_term() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.flush().unwrap();
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    assert_eq!(store.snapshots().receive(&snapshot, 0, &content).unwrap(), Received::Held(9));
+    drop(store);
+    disk.crash(0);
+    let restored = open(&disk).restore().unwrap();
+    assert_eq!((restored.last, restored.purged), (LogId::new(3, 90), LogId::new(3, 90)));
+    assert_eq!(restored.vote, Vote { term: Term(3), voted_for: None });
+    assert_eq!((restored.log_time, restored.commit.0), (LogTime(40), 90));
+    // All of it is durable: the next start finds the same.
+    disk.crash(0);
+    assert_eq!(open(&disk).restore().unwrap(), restored);
+}
+
+/// A follower applied what others had committed before its own disk had the first entry, and took a snapshot. That there was no
+/// first entry to know the cluster by counted as a failure of the disk, and stopped the node.
+#[test]
+fn a_snapshot_before_the_first_entry_is_durable_waits_for_it() {
+    let mut store = store(&FaultyDisk::new());
+    let built = store.snapshots().build(&moment(LogId::new(1, 4)), &mut |out| out.write_all(b"the state")).unwrap();
+    assert!(matches!(&built, Built::Not(reason) if reason.contains("not durable yet")), "{built:?}");
+    store.flush().unwrap();
+    assert_ne!(build(&store, LogId::new(1, 4)).genesis, 0);
+}
+
+/// After a sync of their directory had failed, snapshots could not be kept any more, and the node went on: it dropped nothing of
+/// its log, and a follower that needed a snapshot stayed behind for ever.
+#[test]
+fn a_failed_sync_while_a_snapshot_is_kept_is_a_failure_of_the_disk() {
+    for syncs in 0..2 {
+        let disk = FaultyDisk::new();
+        let mut store = store(&disk);
+        store.flush().unwrap();
+        disk.fail_sync_after(syncs);
+        let built = store.snapshots().build(&moment(LogId::new(1, 4)), &mut |out| out.write_all(b"the state"));
+        assert!(built.is_err(), "sync {syncs}: {built:?}");
+        let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+        disk.fail_sync_after(syncs);
+        let received = store.snapshots().receive(&snapshot, 0, &content);
+        assert!(received.is_err(), "sync {syncs}: {received:?}");
+    }
+}
+
+/// A disk without room is none: it is tried again when there is some.
+#[test]
+fn a_full_disk_keeps_no_snapshot_and_fails_nothing_else() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.flush().unwrap();
+    disk.limit_bytes(Some(disk.bytes_held()));
+    let built = store.snapshots().build(&moment(LogId::new(1, 4)), &mut |out| out.write_all(b"the state")).unwrap();
+    assert!(matches!(built, Built::Not(_)), "{built:?}");
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    let received = store.snapshots().receive(&snapshot, 0, &content).unwrap();
+    assert!(matches!(received, Received::Spoiled(_)), "{received:?}");
+    disk.limit_bytes(None);
+    assert_eq!(build(&store, LogId::new(1, 4)).last(), LogId::new(1, 4));
+    let unwritten = store.snapshots().build(&moment(LogId::new(1, 4)), &mut |_| Err(std::io::Error::other("no state")));
+    assert_eq!(unwritten.unwrap(), Built::Not("no state".into()));
+}
+
+/// A purge was queued behind a truncation, and the sync of both failed. Queued once more, the truncation met a log that the purge
+/// had changed already, and panicked where it should have said that the log is poisoned.
+#[test]
+fn a_truncation_on_a_poisoned_log_says_so() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.flush().unwrap();
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    store.snapshots().receive(&snapshot, 0, &content).unwrap();
+    disk.fail_sync_after(0);
+    store.truncate(LogId::new(1, 2)).unwrap();
+    store.purge(LogId::new(3, 90)).unwrap();
+    let failure = store.flush().unwrap_err();
+    assert_eq!(store.truncate(LogId::new(1, 2)), Err(failure));
+}
