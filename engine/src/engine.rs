@@ -515,6 +515,9 @@ impl Engine {
         self.timers = Timers::default();
         // Nothing more is applied here: whoever waits for it, under any leader, is told so.
         self.push(Command::Abandoned { from: self.applied.next() });
+        for token in self.leave_snapshots() {
+            self.refuse(token, Refusal::Halted);
+        }
         self.fault = Some(fault.clone());
         self.push(Command::Halt { fault });
     }

@@ -91,6 +91,8 @@ pub(crate) struct Snapshots {
     newest: Option<Arc<Snapshot>>,
     /// The one that is being taken.
     building: Option<Building>,
+    /// Who asked for more than that covers: they wait for the one behind it.
+    wanted: Vec<Token>,
     /// The one that is being received.
     receiving: Option<Receiving>,
     /// Bytes of entries that the log took in since the newest was taken, or since the start.
@@ -129,7 +131,7 @@ struct Piece {
 
 impl Snapshots {
     pub(crate) const fn restore(newest: Option<Arc<Snapshot>>, bytes: u64, now: Instant) -> Self {
-        Self { newest, building: None, receiving: None, bytes, since: now }
+        Self { newest, building: None, wanted: Vec::new(), receiving: None, bytes, since: now }
     }
 
     /// The last entry that the newest one covers; [`LogId::ZERO`] if there is none.
@@ -147,7 +149,7 @@ impl Snapshots {
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { newest, building, receiving, bytes: _, since: _ } = self;
+        let Self { newest, building, wanted, receiving, bytes: _, since: _ } = self;
         out.flag(newest.is_some());
         newest.iter().for_each(|newest| out.snapshot(newest));
         out.flag(building.is_some());
@@ -156,6 +158,8 @@ impl Snapshots {
             out.size(waiting.len());
             waiting.iter().for_each(|token| out.number(token.0));
         }
+        out.size(wanted.len());
+        wanted.iter().for_each(|token| out.number(token.0));
         out.flag(receiving.is_some());
         if let Some(Receiving { snapshot, writing, is_complete }) = receiving {
             out.snapshot(snapshot);
@@ -180,10 +184,20 @@ impl Engine {
             let last = self.snapshots.last();
             return self.push(Command::SnapshotTaken { token, last });
         }
+        let commit = self.commit_index;
         match &mut self.snapshots.building {
-            Some(building) => building.waiting.push(token),
+            Some(building) if building.last.index == commit => building.waiting.push(token),
+            // It will not cover what was committed since.
+            Some(_) => self.snapshots.wanted.push(token),
             None => self.build_snapshot(vec![token]),
         }
+    }
+
+    /// Everybody who waits for a snapshot.
+    pub(crate) fn leave_snapshots(&mut self) -> Vec<Token> {
+        let mut waiting = self.snapshots.building.take().map_or_else(Vec::new, |building| building.waiting);
+        waiting.append(&mut self.snapshots.wanted);
+        waiting
     }
 
     /// Takes a snapshot if it is time for one. Runs after every event.
@@ -235,13 +249,21 @@ impl Engine {
             self.snapshots.newest = Some(snapshot);
             self.purge_by_policy();
         }
+        for token in std::mem::take(&mut self.snapshots.wanted) {
+            self.handle_take_snapshot(token);
+        }
     }
 
-    /// Nothing is lost: the log still holds what the snapshot would have covered.
+    /// Nothing is lost: the log still holds what the snapshot would have covered, or a newer one that came from the leader does.
     pub(crate) fn handle_snapshot_failed(&mut self, now: Instant) {
-        let Some(Building { waiting, .. }) = self.snapshots.building.take() else { return };
-        for token in waiting {
-            self.refuse(token, Refusal::SnapshotFailed);
+        let Some(Building { last: ordered, .. }) = self.snapshots.building else { return };
+        let last = self.snapshots.last();
+        for token in self.leave_snapshots() {
+            if last.index >= ordered.index && last.index == self.commit_index {
+                self.push(Command::SnapshotTaken { token, last });
+            } else {
+                self.refuse(token, Refusal::SnapshotFailed);
+            }
         }
         self.snapshots.since = now + self.config.election_timeout_max * 8;
     }

@@ -189,6 +189,53 @@ fn whoever_asks_for_a_snapshot_is_told_what_it_covers() {
     assert_eq!(cluster.trace.matches("build snapshot").count(), 1, "there is nothing new in a second one");
 }
 
+/// A node alone that leads, with a snapshot of what is committed under way, which `#5` waits for.
+fn alone_and_building(now: Instant) -> Engine {
+    let mut engine = Engine::new(config(1), Restored::default(), Instant(0));
+    let alone = Membership::new([(NodeId(1), Node::default())], []);
+    engine.handle_event(Event::Initialize { token: Token(1), membership: Arc::new(alone) }, Instant(0));
+    while engine.role_kind() != RoleKind::Leader {
+        engine.handle_event(Event::Timeout, engine.poll_timeout().unwrap());
+        flush(&mut engine, now);
+    }
+    engine.handle_event(Event::Applied { last: engine.commit_index() }, now);
+    engine.handle_event(Event::TakeSnapshot { token: Token(5) }, now);
+    flush(&mut engine, now);
+    engine
+}
+
+fn built(last: LogId) -> Event {
+    let InstallSnapshot { snapshot, .. } = whole_snapshot(last);
+    Event::SnapshotBuilt { snapshot }
+}
+
+#[test]
+fn whoever_asks_while_one_is_taken_is_told_of_one_that_covers_all_that_was_committed_then() {
+    let now = Instant(9_000_000_000);
+    let mut engine = alone_and_building(now);
+    let first = engine.last_log_id();
+    engine.handle_event(Event::TakeSnapshot { token: Token(6) }, now);
+    engine.handle_event(Event::Propose { token: Token(2), entries: Arc::new([cluster::command("more")]) }, now);
+    flush(&mut engine, now);
+    assert!(engine.commit_index() > first.index);
+    engine.handle_event(Event::TakeSnapshot { token: Token(7) }, now);
+    engine.handle_event(built(first), now);
+    let said = flush(&mut engine, now);
+    assert!(has(&said, &format!("snapshot_taken #5: {first}")) && has(&said, "snapshot_taken #6"), "{said:?}");
+    assert!(!has(&said, "#7") && has(&said, "build snapshot of"), "the second is not covered: {said:?}");
+    engine.handle_event(built(engine.last_log_id()), now);
+    let last = engine.last_log_id();
+    assert!(has(&flush(&mut engine, now), &format!("snapshot_taken #7: {last}")));
+}
+
+#[test]
+fn whoever_waits_for_a_snapshot_is_told_when_the_node_stops() {
+    let now = Instant(9_000_000_000);
+    let mut engine = alone_and_building(now);
+    engine.handle_event(Event::StorageFailed { reason: "gone".into() }, now);
+    assert!(has(&flush(&mut engine, now), "refused #5"));
+}
+
 // ---- bringing one --------------------------------------------------------------------------------------------------
 
 #[test]
