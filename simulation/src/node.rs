@@ -133,6 +133,8 @@ pub(crate) struct Running {
     pub(crate) wrote_at: u64,
     /// Whether the log rests, and nobody looks whether it may.
     pub(crate) rests: bool,
+    /// How it was when it was last held against what must hold, log and all.
+    pub(crate) judged: Option<Look>,
     /// Since when it leads, if it does.
     pub(crate) leads_since: Option<u64>,
     /// Its office, while it leads.
@@ -314,7 +316,7 @@ impl Node {
             self.copy = Some(copy);
         }
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
-        let mut runtime = Runtime::new(plan, store, found, self.trace.clone());
+        let mut runtime = Runtime::new(plan, store, found, (self.trace.clone(), checks.model));
         let mut driver = Driver::new(engine);
         runtime.now = Instant(now);
         driver.start(own, &mut runtime);
@@ -325,6 +327,7 @@ impl Node {
             flush_began: None,
             wrote_at: now,
             rests: true,
+            judged: None,
             leads_since: None,
             office: None,
             armed: None,

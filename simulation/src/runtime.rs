@@ -74,6 +74,8 @@ pub(crate) struct Runtime {
     pub(crate) trace: Trace,
     /// What happened and was not brought about yet.
     pub(crate) effects: Vec<Effect>,
+    /// Whether anybody wants to know what a step did.
+    takes_notes: bool,
     /// What the step under way did that the model knows.
     pub(crate) notes: Vec<Note>,
     /// The log as the engine has it, flushed or not.
@@ -129,7 +131,7 @@ impl Runtime {
         plan: &Plan,
         store: DurableStore<FaultyDisk>,
         (durable, batches): (Durable, Vec<Batch>),
-        trace: Trace,
+        (trace, takes_notes): (Trace, bool),
     ) -> Self {
         let log = LogView::new(durable.log.last(), batches, store.reader(), plan.tail_bytes);
         Self {
@@ -137,6 +139,7 @@ impl Runtime {
             me: store.identity(),
             trace,
             effects: Vec::new(),
+            takes_notes,
             notes: Vec::new(),
             accepted: durable.log.clone(),
             purged: durable.purged(),
@@ -162,6 +165,22 @@ impl Runtime {
             waiting: Waiting::default(),
             votes_flushed: 0,
         }
+    }
+
+    /// Writes down what the model knows of a command.
+    fn take_notes(&mut self, command: &Command) {
+        if !self.takes_notes {
+            return;
+        }
+        self.notes.extend(note(command));
+        if let Command::AppendInputEntries { batches, .. } = command {
+            self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
+        }
+    }
+
+    /// Whether its log has changed since it was checked.
+    pub(crate) fn has_unchecked(&self) -> bool {
+        self.truncated || self.checked != self.accepted.0.len()
     }
 
     /// Takes up a flush, if there is something that somebody waits for and none is under way.
@@ -411,10 +430,7 @@ impl Runtime {
 impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
-        self.notes.extend(note(&command));
-        if let Command::AppendInputEntries { batches, .. } = &command {
-            self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
-        }
+        self.take_notes(&command);
         self.waiting.ends(&command);
         match command {
             Command::SaveVote { .. }

@@ -450,9 +450,8 @@ impl World {
         }
         running.runtime.order()?;
         self.judge_occasion(node, &look, occasion, own)?;
-        match told {
-            Some(event) => self.refine(node, &look, &event)?,
-            None => self.forget_notes(node),
+        if let Some(event) = told {
+            self.refine(node, &look, &event)?;
         }
         self.settle_as_seen(node, &look)
     }
@@ -662,7 +661,7 @@ impl World {
         if self.diagram.is_some() {
             self.mark_asked(&request);
         }
-        self.after(Workload::patience(), Happening::LoseHope { token: request.token });
+        self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
         self.after(0, Happening::Request { node: request.node, life, event: request.event });
     }
 }

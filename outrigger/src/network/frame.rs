@@ -308,7 +308,11 @@ impl Buf for FrameBuffer {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.pieces().next().unwrap_or_default()
+        match self.shared.get(self.shared_next) {
+            Some((place, payload)) if *place == self.text_done => &payload[self.shared_done..],
+            Some((place, _)) => &self.text[self.text_done..*place],
+            None => &self.text[self.text_done..],
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {

@@ -1,12 +1,13 @@
 //! The queue of what will happen, in the order of virtual time.
 //!
 //! ```text
-//!   heap    time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
-//!   places  what happens            stays where it is until its time comes
+//!   heap     time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
+//!   in turn  time | number | place   of what all waits equally long: it comes in order by itself, and is not sorted
+//!   places   what happens            stays where it is until its time comes
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use super::happening::Happening;
 
@@ -15,6 +16,8 @@ use super::happening::Happening;
 pub(crate) struct Queue {
     /// Numbers are unique, so the order is total.
     heap: BinaryHeap<Reverse<Key>>,
+    /// Increasing. Clients' patience, by far the longest wait and one for each request, would else make up most of the heap.
+    in_turn: VecDeque<Key>,
     /// What waits; `None` in a place that is free.
     places: Vec<Option<Happening>>,
     /// The places that are free.
@@ -52,18 +55,36 @@ impl Key {
 impl Queue {
     /// Something will happen at a time, in virtual nanoseconds.
     pub(crate) fn put(&mut self, at: u64, happening: Happening) {
+        let key = self.place(at, happening);
+        self.heap.push(Reverse(key));
+    }
+
+    /// Something will happen at a time that is not before that of anything that was ever put in turn.
+    pub(crate) fn put_in_turn(&mut self, at: u64, happening: Happening) {
+        let key = self.place(at, happening);
+        assert!(self.in_turn.back().is_none_or(|last| *last < key), "what is put in turn at {at} is before the last");
+        self.in_turn.push_back(key);
+    }
+
+    /// Keeps what will happen; answers with what it is sorted by.
+    fn place(&mut self, at: u64, happening: Happening) -> Key {
         self.number += 1;
         let place = self.free.pop().unwrap_or(self.places.len());
         if place == self.places.len() {
             self.places.push(None);
         }
         self.places[place] = Some(happening);
-        self.heap.push(Reverse(Key::new(at, self.number, place)));
+        Key::new(at, self.number, place)
     }
 
     /// What happens next, and when; `None` when nothing ever will.
     pub(crate) fn take(&mut self) -> Option<(u64, Happening)> {
-        let Reverse(key) = self.heap.pop()?;
+        let (sorted, in_turn) = (self.heap.peek().map(|key| key.0), self.in_turn.front().copied());
+        let key = match (sorted, in_turn) {
+            (Some(sorted), Some(in_turn)) if in_turn < sorted => self.in_turn.pop_front(),
+            (None, _) => self.in_turn.pop_front(),
+            (Some(_), _) => self.heap.pop().map(|key| key.0),
+        }?;
         let place = key.place();
         self.free.push(place);
         Some((key.at(), self.places[place].take().expect("a place in the heap is taken")))
@@ -71,8 +92,8 @@ impl Queue {
 
     /// Some of it will never happen.
     pub(crate) fn keep(&mut self, keeps: impl Fn(&Happening) -> bool) {
-        let Self { heap, places, free, .. } = self;
-        heap.retain(|Reverse(key)| {
+        let Self { heap, in_turn, places, free, .. } = self;
+        let mut is_kept = |key: &Key| {
             let place = key.place();
             let kept = places[place].as_ref().is_some_and(&keeps);
             if !kept {
@@ -80,7 +101,9 @@ impl Queue {
                 free.push(place);
             }
             kept
-        });
+        };
+        heap.retain(|Reverse(key)| is_kept(key));
+        in_turn.retain(is_kept);
     }
 }
 
@@ -105,6 +128,27 @@ mod tests {
         assert_eq!(queue.take().map(|(at, _)| at), Some(1));
         queue.put(7, Happening::Ask { client: 5 });
         assert_eq!(clients(&mut queue), [(3, 2), (7, 1), (7, 3), (7, 5)]);
+    }
+
+    #[test]
+    fn what_is_put_in_turn_comes_in_its_place_among_the_others() {
+        let mut queue = Queue::default();
+        queue.put(5, Happening::Ask { client: 1 });
+        queue.put_in_turn(5, Happening::Ask { client: 2 });
+        queue.put_in_turn(9, Happening::Ask { client: 3 });
+        queue.put(5, Happening::Ask { client: 4 });
+        queue.put(8, Happening::Ask { client: 5 });
+        queue.put_in_turn(9, Happening::Ask { client: 6 });
+        queue.keep(|happening| !matches!(happening, Happening::Ask { client: 3 }));
+        assert_eq!(clients(&mut queue), [(5, 1), (5, 2), (5, 4), (8, 5), (9, 6)]);
+    }
+
+    #[test]
+    #[should_panic(expected = "put in turn at 4 is before the last")]
+    fn what_is_put_in_turn_too_early_is_a_mistake() {
+        let mut queue = Queue::default();
+        queue.put_in_turn(5, Happening::Ask { client: 1 });
+        queue.put_in_turn(4, Happening::Ask { client: 2 });
     }
 
     #[test]

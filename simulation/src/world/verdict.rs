@@ -27,6 +27,11 @@ impl World {
         let Some(node) = self.nodes.at(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let runtime = &running.runtime;
+        if running.judged.as_ref() == Some(look) && !runtime.has_unchecked() {
+            // Nothing is to be seen that was not seen before.
+            self.hosted.iter().try_for_each(Subject::check)?;
+            return self.judge_disk(id);
+        }
         if runtime.truncated {
             self.judge.truncated(look)?;
         }
@@ -61,6 +66,7 @@ impl World {
         let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
+        running.judged = Some(*look);
         running.leads_since = if look.leads() { running.leads_since.or(Some(self.now)) } else { None };
         if is_elected {
             self.schedule_hunt(id);
@@ -88,13 +94,6 @@ impl World {
     /// Holds a step of a node against the model.
     pub(super) fn refine(&mut self, id: NodeId, look: &Look, event: &Event) -> Result<(), Violation> {
         self.beside_model(id, look, |refinement, after| refinement.step(event, after))
-    }
-
-    /// Nobody is told what a step has done.
-    pub(super) fn forget_notes(&mut self, id: NodeId) {
-        if let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) {
-            running.runtime.notes.clear();
-        }
     }
 
     /// Holds the beginning of a node's life against the model.
