@@ -31,23 +31,47 @@ use crate::types::{Epoch, Instant, LogId, LogIndex, NodeId, Token};
 pub(crate) struct Change {
     /// Who asked, if it was asked here.
     pub(crate) token: Option<Token>,
-    /// For how long new voters may acknowledge nothing while they catch up.
+    /// For how long new voters may acknowledge nothing, and get nothing of a snapshot, while they catch up.
     patience: Duration,
-    /// What they had acknowledged when they were last seen to acknowledge something, in sum, and when that was.
-    got_on: (u64, Instant),
+    /// How far they were when they were last seen to get on, and when that was.
+    got_on: (Reached, Instant),
     /// The present round of catching up: they must reach this index in less than an election timeout (thesis, section 4.2.1).
     round: (LogIndex, Instant),
     /// Why it is given up, once it is.
     pub(crate) given_up: Option<Refusal>,
 }
 
+/// What new voters have, in sum: of what comes first, more is further, whatever follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Reached {
+    /// Up to where they have acknowledged entries.
+    acknowledged: u64,
+    /// Up to where the snapshots that they are brought reach.
+    covered: u64,
+    /// How many bytes of those they have.
+    held: u64,
+}
+
+impl Reached {
+    fn of<'a>(voters: impl Iterator<Item = &'a Progress>) -> Self {
+        voters.fold(Self::default(), |sum, progress| {
+            let (covered, held) = progress.brought();
+            Self {
+                acknowledged: sum.acknowledged + progress.match_index().0,
+                covered: sum.covered + covered.0,
+                held: sum.held + held,
+            }
+        })
+    }
+}
+
 impl Change {
     /// Moments are left out. No [`Lapse`](crate::Lapse) makes them long past yet: whoever explores changes needs one for each.
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { token, patience: _, got_on: (acknowledged, _), round: (end, _), given_up } = self;
+        let Self { token, patience: _, got_on: (reached, _), round: (end, _), given_up } = self;
         out.tokens(token.as_slice());
-        out.number(*acknowledged);
-        out.number(end.0);
+        let Reached { acknowledged, covered, held } = reached;
+        [*acknowledged, *covered, *held, end.0].into_iter().for_each(|number| out.number(number));
         out.flag(given_up.is_some());
     }
 }
@@ -114,7 +138,8 @@ impl Engine {
     fn begin_change(&mut self, token: Option<Token>, patience: Duration, now: Instant) {
         let end = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.change = Some(Change { token, patience, got_on: (0, now), round: (end, now), given_up: None });
+        leader.change =
+            Some(Change { token, patience, got_on: (Reached::default(), now), round: (end, now), given_up: None });
     }
 
     /// Takes the next step of the change that is under way, if it is time for it. Runs after every event.
@@ -156,9 +181,9 @@ impl Engine {
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
         let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let acknowledged: u64 = new.iter().map(|node| matched(node).0).sum();
-        if acknowledged > change.got_on.0 {
-            change.got_on = (acknowledged, now);
+        let reached = Reached::of(new.iter().filter_map(|node| leader.progress.get(node)));
+        if reached > change.got_on.0 {
+            change.got_on = (reached, now);
         }
         let Some(laggard) = new.iter().copied().min_by_key(matched) else { return Some(membership.joint()) };
         if matched(&laggard) >= change.round.0 {

@@ -31,15 +31,21 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Bringing {
     id: SnapshotId,
+    /// The first request of it: whatever answers that or a later one tells of this snapshot.
+    first: RequestId,
     /// How many of its bytes the follower has; `None` before it was asked.
     held: Option<u64>,
     /// A piece that is not answered after so many rounds of heartbeats is lost: twice as many each time, so that what is only
     /// slow is not sent again and again.
     patience: u64,
+    /// How often the follower had less than before: its disk is full, or it starts over and over.
+    setbacks: u32,
 }
 
 /// The longest time that a piece is waited for, in rounds of heartbeats.
 const PATIENCE_MAX: u64 = 64;
+/// The longest time that a follower is left alone after it has lost what it had, as a power of two of rounds of heartbeats.
+const SETBACKS_MAX: u32 = 9;
 
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,10 +125,12 @@ impl Progress {
         [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
         out.size(*mode as usize);
         out.flag(bringing.is_some());
-        if let Some(Bringing { id, held, patience }) = bringing {
+        if let Some(Bringing { id, first, held, patience, setbacks }) = bringing {
             out.snapshot_id(*id);
+            out.append(own, *first);
             out.number(held.map_or(0, |held| held + 1));
             out.number(*patience);
+            out.number(u64::from(*setbacks));
         }
         out.flag(*paused);
         out.size(*window_bytes);
@@ -202,7 +210,7 @@ impl Progress {
         match self.bringing.filter(|bringing| bringing.id == id) {
             Some(bringing) => bringing.held,
             None => {
-                self.bringing = Some(Bringing { id, held: None, patience: 1 });
+                self.bringing = Some(Bringing { id, first: request, held: None, patience: 1, setbacks: 0 });
                 self.clear_window();
                 None
             }
@@ -217,17 +225,45 @@ impl Progress {
         }
     }
 
-    /// The follower has so much of the snapshot. An answer to a piece that is not under way any more says nothing.
+    /// The follower has so much of the snapshot. The answer to a piece that was given up counts if it tells of more.
     pub(crate) fn piece_held(&mut self, request: RequestId, held: u64) {
         let is_unreported = self.issued.take_if(|(issued, _)| *issued == request).is_some();
-        let is_awaited = is_unreported || self.window.front().is_some_and(|sent| sent.request == request);
-        let Some(bringing) = self.bringing.as_mut().filter(|bringing| is_awaited && held <= bringing.id.bytes) else {
-            return;
-        };
-        (bringing.held, bringing.patience) = (Some(held), 1);
+        let awaited = self.window.front().filter(|sent| sent.request == request).map(|sent| sent.round);
+        let round = awaited.or_else(|| is_unreported.then_some(self.answered));
+        let is_ours = |bringing: &Bringing| bringing.first <= request && held <= bringing.id.bytes;
+        let Some(bringing) = self.bringing.as_mut().filter(|bringing| is_ours(bringing)) else { return };
+        let before = bringing.held.replace(held);
+        match round {
+            Some(round) if before.is_some_and(|before| held < before) => {
+                // It is asked for again when the patience is over: at once it would go as badly.
+                bringing.setbacks = (bringing.setbacks + 1).min(SETBACKS_MAX);
+                bringing.patience = 1 << bringing.setbacks;
+                self.clear_window();
+                self.window.push_back(Inflight {
+                    request,
+                    is_on_matched: true,
+                    last: self.match_index,
+                    bytes: 0,
+                    round,
+                });
+                return;
+            }
+            // How long it took, and as long again: a link that is slow for one piece is so for the next.
+            Some(round) => bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(PATIENCE_MAX),
+            None if before.is_none_or(|before| before < held) => {}
+            None => {
+                bringing.held = before;
+                return;
+            }
+        }
         // All of it is there and being installed: with the next heartbeat it is asked whether that is done.
         self.paused = held == bringing.id.bytes;
         self.clear_window();
+    }
+
+    /// The last entry of the snapshot that the follower is brought, and how many bytes of it it has.
+    pub(crate) fn brought(&self) -> (LogIndex, u64) {
+        self.bringing.map_or((LogIndex::ZERO, 0), |it| (it.id.last.index, it.held.unwrap_or(0)))
     }
 
     pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {
@@ -430,5 +466,101 @@ mod tests {
         progress.matched(LogIndex(5));
         progress.sent(RequestId(2), LogIndex(5), 9, Round(1));
         assert!(progress.window.is_empty() && progress.has_room(&Limits::default()));
+    }
+
+    const PIECE: u64 = 100;
+
+    /// A follower that is brought a snapshot of ten pieces, in heartbeats' rounds.
+    struct Transfer {
+        progress: Progress,
+        round: u64,
+        requests: u64,
+    }
+
+    impl Transfer {
+        fn new() -> Self {
+            Self { progress: Progress::new(Epoch(1), LogIndex(5), Instant(0)), round: 0, requests: 0 }
+        }
+
+        /// Sends a piece if there is room for one; answers with its request.
+        fn send(&mut self) -> Option<RequestId> {
+            let id = SnapshotId { bytes: 10 * PIECE, ..SnapshotId::default() };
+            if !self.progress.has_room(&Limits::default()) {
+                return None;
+            }
+            self.requests += 1;
+            let request = RequestId(self.requests);
+            self.progress.issue_piece(id, request);
+            self.progress.piece_sent(request, Round(self.round));
+            Some(request)
+        }
+
+        fn beat(&mut self) {
+            self.round += 1;
+            self.progress.heartbeat_answered(Round(self.round), LogIndex::ZERO);
+        }
+
+        /// For how many rounds nothing is sent.
+        fn rests(&mut self) -> u64 {
+            let begins = self.round;
+            while self.send().is_none() {
+                self.beat();
+            }
+            self.round - begins
+        }
+    }
+
+    #[test]
+    fn on_a_slow_link_a_piece_is_not_sent_again_once_it_is_known_how_slow_it_is() {
+        let mut transfer = Transfer::new();
+        // Each message takes five heartbeats to be answered.
+        let mut under_way: VecDeque<(u64, RequestId)> = VecDeque::new();
+        let mut held = 0;
+        while held < 10 * PIECE {
+            under_way.extend(transfer.send().map(|request| (transfer.round + 5, request)));
+            transfer.beat();
+            while let Some((_, request)) = under_way.pop_front_if(|(due, _)| *due <= transfer.round) {
+                let is_question = request == RequestId(1);
+                held = if is_question { 0 } else { held.max(transfer.progress.brought().1) + PIECE };
+                transfer.progress.piece_held(request, held.min(10 * PIECE));
+            }
+        }
+        assert!(transfer.requests <= 11 + 4, "{} messages for a question and ten pieces", transfer.requests);
+    }
+
+    #[test]
+    fn the_answer_to_a_piece_that_was_given_up_counts_if_it_tells_of_more() {
+        let mut transfer = Transfer::new();
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, 0);
+        let late = transfer.send().expect("room");
+        transfer.beat();
+        let again = transfer.send().expect("the first counts as lost");
+        transfer.progress.piece_held(late, PIECE);
+        assert_eq!(transfer.progress.brought().1, PIECE);
+        transfer.progress.piece_held(again, 2 * PIECE);
+        transfer.progress.piece_held(late, PIECE);
+        assert_eq!(transfer.progress.brought().1, 2 * PIECE, "late once more, it tells of nothing new");
+    }
+
+    #[test]
+    fn a_follower_that_loses_what_it_had_is_left_alone_for_longer_each_time() {
+        let mut transfer = Transfer::new();
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, 0);
+        let mut rests = Vec::new();
+        for _ in 0..12 {
+            // Its disk has room for two pieces, and none for the third.
+            let sent = transfer.requests;
+            for held in [PIECE, 2 * PIECE, 0] {
+                transfer.rests();
+                transfer.progress.piece_held(RequestId(transfer.requests), held);
+            }
+            assert_eq!(transfer.requests, sent + 3);
+            rests.push(transfer.rests());
+            transfer.progress.piece_held(RequestId(transfer.requests), 0);
+        }
+        assert!(rests.windows(2).all(|two| two[0] < two[1] || two[1] >= 1 << SETBACKS_MAX), "{rests:?}");
+        assert_eq!((rests[0], rests.last()), (2, Some(&(1 << SETBACKS_MAX))), "{rests:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::change_members::Precondition;
+use crate::snapshot::SnapshotId;
 use crate::types::{Incarnation, LogId, LogIndex, NodeId, Term};
 
 /// Why a caller is told no.
@@ -250,6 +251,11 @@ pub enum Inconsistency {
         /// The number.
         number: u64,
     },
+    /// A snapshot that cannot be: of entries or members beyond its last entry, without voters, with a piece beyond its end.
+    Snapshot {
+        /// What it says that it is.
+        id: SnapshotId,
+    },
     /// An acknowledgement goes beyond what was sent.
     BeyondLog {
         /// What was acknowledged.
@@ -278,6 +284,7 @@ impl fmt::Display for Inconsistency {
                  its directory an older copy? stop it: it cannot take part with this directory"
             ),
             Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
+            Self::Snapshot { id } => write!(f, "what it says of a snapshot {id} cannot be"),
             Self::BeyondLog { matched, last } => {
                 write!(f, "it acknowledges index {matched}, but the log ends at {last}")
             }

@@ -22,7 +22,8 @@ pub struct Restored {
     pub log_time: LogTime,
     /// The commit index as far as it was saved; at most `last.index`.
     pub commit: LogIndex,
-    /// The last two memberships in the log, or all, oldest first, with the entries that they stand in.
+    /// The memberships in the log, oldest first, with the entries that they stand in: at least those behind `commit`, which may
+    /// yet be truncated, and the last one before them, if the log still holds that.
     pub memberships: Vec<(LogId, Arc<Membership>)>,
     /// The newest snapshot. Its last entry is in the log, or right before the first of the log.
     pub snapshot: Option<Arc<Snapshot>>,

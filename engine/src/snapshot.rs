@@ -33,6 +33,9 @@ use crate::role::Role;
 use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
 use crate::writes::Promise;
 
+/// A snapshot that is put off, so that a follower can be brought the last one, is taken when so many have been due.
+const OVERDUE_TIMES: u32 = 4;
+
 /// What a snapshot is known by: two with the same id hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId {
@@ -76,11 +79,9 @@ impl Snapshot {
     /// Whether what it says can be: else it is garbage.
     fn check(&self, term: Term) -> Handled {
         let (last, at) = (self.id.last, self.membership_at);
-        let is_sound = last.index > LogIndex::ZERO && at.index > LogIndex::ZERO && at.index <= last.index;
-        if is_sound && last.term <= term && at.term <= last.term {
-            return Ok(());
-        }
-        Err(Inconsistency::Entries { prev: at, found: last })
+        let has_voters = !self.membership.voters().is_empty();
+        let is_sound = LogIndex::ZERO < at.index && at.index <= last.index && at.term <= last.term && last.term <= term;
+        if has_voters && is_sound { Ok(()) } else { Err(Inconsistency::Snapshot { id: self.id }) }
     }
 }
 
@@ -106,6 +107,8 @@ pub(crate) struct Snapshots {
 struct Building {
     /// What it will cover.
     last: LogId,
+    /// How many of the bytes of entries that are counted it will cover, at most.
+    bytes: u64,
     /// Who waits for it.
     waiting: Vec<Token>,
 }
@@ -143,6 +146,11 @@ impl Snapshots {
         self.newest.as_ref()
     }
 
+    /// How many wait for one.
+    fn waiting(&self) -> usize {
+        self.wanted.len() + self.building.as_ref().map_or(0, |building| building.waiting.len())
+    }
+
     /// The log has taken entries in.
     pub(crate) const fn count(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
@@ -153,7 +161,7 @@ impl Snapshots {
         out.flag(newest.is_some());
         newest.iter().for_each(|newest| out.snapshot(newest));
         out.flag(building.is_some());
-        if let Some(Building { last, waiting }) = building {
+        if let Some(Building { last, bytes: _, waiting }) = building {
             out.log_id(*last);
             out.size(waiting.len());
             waiting.iter().for_each(|token| out.number(token.0));
@@ -184,6 +192,10 @@ impl Engine {
             let last = self.snapshots.last();
             return self.push(Command::SnapshotTaken { token, last });
         }
+        let (current, limit) = (self.snapshots.waiting(), self.config.limits.forwards_max);
+        if current >= limit {
+            return self.refuse(token, Refusal::Overloaded { current, limit });
+        }
         let commit = self.commit_index;
         match &mut self.snapshots.building {
             Some(building) if building.last.index == commit => building.waiting.push(token),
@@ -209,10 +221,14 @@ impl Engine {
         }
         // As much again as the last one had, if that is more: so the work stays in proportion to what is written.
         let bytes_due = |least: u64| least.max(snapshots.newest.as_ref().map_or(0, |newest| newest.id.bytes));
-        let is_due = policy.entries.is_some_and(|entries| self.commit_index.since(covers) >= entries)
-            || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least))
-            || policy.interval.is_some_and(|interval| now.since(snapshots.since) >= interval);
-        if is_due && !self.brings_snapshot(now) {
+        let is_due = |times: u32| {
+            let most = u64::from(times);
+            policy.entries.is_some_and(|entries| self.commit_index.since(covers) >= entries.saturating_mul(most))
+                || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least).saturating_mul(most))
+                || policy.interval.is_some_and(|each| now.since(snapshots.since) >= each.saturating_mul(times))
+        };
+        // One who is brought the last one for so long may never have it, and the log must not grow for ever.
+        if is_due(1) && (!self.brings_snapshot(now) || is_due(OVERDUE_TIMES)) {
             self.build_snapshot(Vec::new());
         }
     }
@@ -227,15 +243,18 @@ impl Engine {
     fn build_snapshot(&mut self, waiting: Vec<Token>) {
         let last = self.log.id_at(self.commit_index).expect("what is committed is in the log, or right before it");
         let (membership_at, membership) = self.memberships.committed().clone();
-        assert!(membership_at.index <= last.index, "members of {membership_at} in a snapshot up to {last}");
-        self.snapshots.building = Some(Building { last, waiting });
+        assert!(
+            LogIndex::ZERO < membership_at.index && membership_at.index <= last.index,
+            "members of {membership_at} in a snapshot up to {last}"
+        );
+        self.snapshots.building = Some(Building { last, bytes: self.snapshots.bytes, waiting });
         let request = StateMachineRequest::BuildSnapshot { last, membership_at, membership };
         self.push(Command::StateMachine(request));
     }
 
     pub(crate) fn handle_snapshot_built(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
         let last = snapshot.id.last;
-        let Some(Building { last: ordered, waiting }) = self.snapshots.building.take() else {
+        let Some(Building { last: ordered, bytes, waiting }) = self.snapshots.building.take() else {
             panic!("a snapshot up to {last} was taken that nobody wanted");
         };
         assert_eq!(last, ordered, "a snapshot covers what was applied when it was ordered");
@@ -245,10 +264,15 @@ impl Engine {
         self.snapshots.since = now;
         // One that was brought meanwhile may be newer.
         if last.index > self.snapshots.last().index {
-            self.snapshots.bytes = 0;
+            self.snapshots.bytes = self.snapshots.bytes.saturating_sub(bytes);
             self.snapshots.newest = Some(snapshot);
             self.purge_by_policy();
         }
+        self.take_wanted();
+    }
+
+    /// Those who want more than the last one covers get the next.
+    fn take_wanted(&mut self) {
         for token in std::mem::take(&mut self.snapshots.wanted) {
             self.handle_take_snapshot(token);
         }
@@ -256,15 +280,13 @@ impl Engine {
 
     /// Nothing is lost: the log still holds what the snapshot would have covered, or a newer one that came from the leader does.
     pub(crate) fn handle_snapshot_failed(&mut self, now: Instant) {
-        let Some(Building { last: ordered, .. }) = self.snapshots.building else { return };
         let last = self.snapshots.last();
-        for token in self.leave_snapshots() {
-            if last.index >= ordered.index && last.index == self.commit_index {
-                self.push(Command::SnapshotTaken { token, last });
-            } else {
-                self.refuse(token, Refusal::SnapshotFailed);
-            }
+        if let Some(Building { waiting, .. }) = self.snapshots.building.take_if(|it| it.last.index <= last.index) {
+            // One that covers more has come meanwhile.
+            waiting.into_iter().for_each(|token| self.push(Command::SnapshotTaken { token, last }));
+            return self.take_wanted();
         }
+        self.leave_snapshots().into_iter().for_each(|token| self.refuse(token, Refusal::SnapshotFailed));
         self.snapshots.since = now + self.config.election_timeout_max * 8;
     }
 
@@ -341,7 +363,7 @@ impl Engine {
         snapshot.check(term)?;
         let end = offset.saturating_add(chunk.len() as u64);
         if end > snapshot.id.bytes {
-            return Err(Inconsistency::OutOfRange { number: end });
+            return Err(Inconsistency::Snapshot { id: snapshot.id });
         }
         self.hear_leader(from, now)?;
         let last = snapshot.id.last;
@@ -353,7 +375,6 @@ impl Engine {
                 return Err(Inconsistency::CommittedConflict { committed, proposed: last });
             }
             // All that it covers is here, and committed.
-            self.snapshots.receiving = None;
             self.verify(last.index, last.index);
             let write = self.writes.of_entries(last.index);
             let message = reply(AppendOutcome::Matched(last.index));
@@ -367,8 +388,11 @@ impl Engine {
 
     fn receive_piece(&mut self, piece: Piece, snapshot: &Arc<Snapshot>, offset: u64, chunk: Bytes, now: Instant) {
         let receiving = self.snapshots.receiving.as_ref();
-        if receiving.is_some_and(|receiving| receiving.writing.is_some()) {
-            return; // Counts as lost: it is sent again when the disk has caught up.
+        let is_loading = self.applied < self.snapshots.last().index;
+        if is_loading || receiving.is_some_and(|receiving| receiving.writing.is_some()) {
+            // Counts as lost: it is sent again when the disk has caught up, or the state machine has the last one, which a newer
+            // one would take the place of under its hands.
+            return;
         }
         if receiving.is_some_and(|receiving| receiving.is_complete && receiving.snapshot.id == snapshot.id) {
             return self.answer_piece(piece, snapshot.id.bytes, now);
@@ -414,8 +438,7 @@ impl Engine {
         let is_stale = last.index <= self.commit_index;
         mutate!(stale_snapshot_installed, is_stale = false);
         if is_stale {
-            self.snapshots.receiving = None;
-            return;
+            return self.keep_received();
         }
         if self.applied < self.commit_index {
             return;
@@ -424,13 +447,21 @@ impl Engine {
         mutate!(stale_snapshot_installed, is_here = false);
         if is_here {
             // Its entries came meanwhile.
-            self.snapshots.receiving = None;
+            self.keep_received();
             return self.set_commit(last.index);
         }
         assert!(!matches!(self.role, Role::Leader(_)), "a leader's log holds all that is committed, but not {last}");
         let snapshot = Arc::clone(&receiving.snapshot);
         self.snapshots.receiving = None;
         self.install(snapshot, now);
+    }
+
+    /// What was received is not needed. It has taken the place of an older one all the same.
+    fn keep_received(&mut self) {
+        let Some(Receiving { snapshot, .. }) = self.snapshots.receiving.take() else { return };
+        if snapshot.last().index > self.snapshots.last().index {
+            self.snapshots.newest = Some(snapshot);
+        }
     }
 
     fn install(&mut self, snapshot: Arc<Snapshot>, now: Instant) {

@@ -194,7 +194,7 @@ impl Writes {
         let mut of_write = of_write.take_while(|(other, _)| *other == write);
         match of_write.find(|(_, earlier)| promise.supersedes(earlier) || earlier.supersedes(&promise)) {
             // It was overtaken on its way by what asked for more.
-            Some((_, earlier)) if earlier.supersedes(&promise) => {}
+            Some((_, earlier)) if !promise.supersedes(earlier) => {}
             // While a disk hangs, promises must not pile up.
             Some((_, earlier)) => *earlier = promise,
             None => self.promises.insert(place, (write, promise)),
@@ -287,5 +287,19 @@ mod tests {
         let mut writes = Writes::restore(LogIndex(5));
         writes.accept_truncation(LogIndex(3));
         assert_eq!(writes.flushed_index(), LogIndex(3));
+    }
+
+    #[test]
+    fn of_two_answers_that_say_as_much_the_later_one_leaves() {
+        let mut writes = Writes::restore(LogIndex(0));
+        let vote = writes.accept_vote();
+        let answer = |granted| {
+            let reply = crate::message::VoteReply { asked: Term(2), term: Term(2), granted };
+            let message = Message::PreVoteReply(reply);
+            Promise::Command(Command::SendMessage { target: crate::types::NodeId(2), message })
+        };
+        assert_eq!((writes.promise(vote, answer(false)), writes.promise(vote, answer(true))), (None, None));
+        writes.flush(vote);
+        assert_eq!((writes.take_kept(), writes.take_kept()), (Some(answer(true)), None));
     }
 }

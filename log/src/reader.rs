@@ -111,11 +111,11 @@ impl<D: Disk> LogReader<D> {
         self.shared.index().groups.get(&group).map_or(LogPosition::default(), |known| known.state.purged)
     }
 
-    /// How many bytes the records of a group's entries take in the files, those that are purged less.
-    pub fn bytes(&self, group: GroupId) -> u64 {
-        let index = self.shared.index();
-        let runs = index.groups.get(&group).map(|known| known.runs.iter().map(|run| u64::from(run.length)).sum());
-        runs.unwrap_or(0)
+    /// How many bytes the records of a group's entries behind this index take in the files.
+    pub fn bytes_behind(&self, group: GroupId, index: u64) -> u64 {
+        let known = self.shared.index();
+        let runs = known.groups.get(&group).into_iter().flat_map(|known| &known.runs);
+        runs.rev().take_while(|run| run.last() > index).map(|run| u64::from(run.length)).sum()
     }
 
     /// Reads and verifies everything that is flushed and not purged, of all groups. Answers how many entries that is.

@@ -119,8 +119,10 @@ impl Durable {
 
     fn purge(&mut self, through: LogId) {
         if !self.log.has(through) {
-            let covered = self.snapshot.as_deref().filter(|covered| covered.last() == through);
+            // While the purge was on its way to the disk, a snapshot of more may have come.
+            let covered = self.snapshot.as_deref().filter(|covered| covered.has(through));
             self.log = covered.expect("a snapshot takes the place of the log").clone();
+            self.log.truncate(through.index);
         }
         self.purged = through;
         self.commit = self.commit.max(through.index);

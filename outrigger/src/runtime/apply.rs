@@ -224,7 +224,8 @@ impl<S: StateMachine> Worker<S> {
         }
         let last = snapshot.last().index;
         assert!(last > self.applied, "a snapshot of {last}, but {} is applied", self.applied);
-        match self.snapshots.load(snapshot.id).await {
+        let snapshots = self.snapshots.clone();
+        match self.once_there(snapshots.load(snapshot.id)).await {
             Ok(state) => {
                 self.state = state;
                 (self.applied, self.log_time) = (last, snapshot.log_time);
@@ -253,8 +254,13 @@ impl<S: StateMachine> Worker<S> {
 
     /// The next entries, up to `through` at most, from the log.
     async fn read_log(&mut self, through: LogIndex) -> Result<Vec<Batch>, StorageError> {
-        let log = self.log.clone();
-        let mut read = pin!(log.read(self.applied.next(), through, LOG_READ_BYTES));
+        let (log, from) = (self.log.clone(), self.applied.next());
+        self.once_there(log.read(from, through, LOG_READ_BYTES)).await
+    }
+
+    /// What the disk is asked for. Nobody's deadline waits for it.
+    async fn once_there<T>(&mut self, read: impl Future<Output = T>) -> T {
+        let mut read = pin!(read);
         loop {
             match tokio::time::timeout(LOOK_EVERY, read.as_mut()).await {
                 Ok(outcome) => return outcome,

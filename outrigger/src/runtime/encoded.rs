@@ -78,27 +78,32 @@ pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, EncodeError> {
 /// # Errors
 /// What [`encode`] cannot do, and what the writer says.
 pub fn write<T: Serialize>(value: &T, out: &mut dyn io::Write) -> io::Result<()> {
-    let sink = Sink { out: io::BufWriter::new(out), failure: None };
-    let mut sink = postcard::to_extend(value, sink).map_err(io::Error::other)?;
-    match sink.failure.take() {
-        Some(error) => Err(error),
-        None => io::Write::flush(&mut sink.out),
+    let mut sink = Sink { out: io::BufWriter::new(out), failure: None };
+    let written = postcard::to_io(value, &mut sink).map(drop);
+    match (sink.failure.take(), written) {
+        (Some(failure), _) => Err(failure),
+        (None, Err(error)) => Err(io::Error::other(error)),
+        (None, Ok(())) => io::Write::flush(&mut sink.out),
     }
 }
 
-/// Where postcard's bytes go. What fails is kept, for nobody asks before the end.
+/// Where postcard's bytes go. It ends with the first that finds no room, and does not say why: that is kept here.
 struct Sink<'a> {
     out: io::BufWriter<&'a mut dyn io::Write>,
     failure: Option<io::Error>,
 }
 
-impl Extend<u8> for Sink<'_> {
-    fn extend<I: IntoIterator<Item = u8>>(&mut self, bytes: I) {
-        for byte in bytes {
-            if self.failure.is_none() {
-                self.failure = io::Write::write_all(&mut self.out, &[byte]).err();
-            }
-        }
+impl io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).map_err(|error| {
+            let kind = error.kind();
+            self.failure = Some(error);
+            kind.into()
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -177,6 +182,26 @@ mod tests {
         assert_eq!(encode(&value).unwrap(), written);
         let mut small = [0; 100];
         assert!(write(&value, &mut small.as_mut_slice()).is_err(), "it has room for 100 bytes only");
+    }
+
+    /// Many numbers, of which it counts those that were asked for.
+    struct Counted(std::cell::Cell<usize>);
+
+    impl Serialize for Counted {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let numbers = (0..100_000_u32).inspect(|_| self.0.set(self.0.get() + 1));
+            serializer.collect_seq(numbers)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_written_on_is_not_encoded_to_its_end() {
+        let value = Counted(std::cell::Cell::new(0));
+        let mut small = [0; 100];
+        let said = write(&value, &mut small.as_mut_slice()).map_err(|error| error.kind());
+        assert_eq!(said, Err(io::ErrorKind::WriteZero), "what the writer said");
+        // One buffer is filled before the first byte is written.
+        assert!(value.0.get() < 10_000, "{} of 100000 numbers", value.0.get());
     }
 
     #[test]

@@ -236,9 +236,11 @@ impl<S: StateMachine> Shared<S> {
 
     /// The entries behind `prev` up to `through`, cut at the limit; `None` if the log holds others under these indexes.
     async fn read(&self, replicate: Replicate, through: LogIndex) -> Result<Option<Vec<Batch>>, StorageError> {
+        let before = self.log.reader.purged();
         let read = self.read_behind(replicate, through).await;
+        let purged = self.log.reader.purged();
         // What is purged meanwhile is no damage.
-        if read.is_err() && self.log.reader.purged().index > replicate.prev.index { Ok(None) } else { read }
+        if read.is_err() && purged != before && purged.index >= replicate.prev.index { Ok(None) } else { read }
     }
 
     async fn read_behind(&self, replicate: Replicate, through: LogIndex) -> Result<Option<Vec<Batch>>, StorageError> {

@@ -10,7 +10,8 @@
 //!   disk
 //! ```
 //!
-//! Marks make a start quick: only the last two memberships and the last entry are read, whatever the log's length.
+//! Marks make a start quick: only the last committed membership, those behind it, and the last entry are read, whatever the
+//! log's length.
 //!
 //! # A full disk
 //! The log itself could go on: what does not fit stays queued, reads are answered, a vote still has its reserve. This
@@ -158,11 +159,12 @@ impl<D: Disk> DurableStore<D> {
         if state.term_at(last.index.0) == Some(last.term.0) {
             return Ok(());
         }
-        if last.index.0 < state.committed {
-            let (committed, path) = (state.committed, self.log_name());
-            let what =
-                format!("{path}: the snapshot of {last} is older than the log, which is committed up to {committed}");
-            return Err(StorageError::new(what));
+        if last.index.0 <= state.committed {
+            let (committed, name) = (state.committed, self.log_name());
+            return Err(StorageError::new(format!(
+                "the snapshot of {last} contradicts {name}, which is committed up to {committed}: are the files of two nodes in one \
+                 directory?"
+            )));
         }
         if state.vote.term < last.term.0 {
             // Its vote was still on the way to the disk; nobody was told of it.
@@ -214,7 +216,9 @@ impl<D: Disk> LogStore for DurableStore<D> {
             None => LogTime(0),
         };
         let mut memberships = Vec::new();
-        for index in &state.marked[state.marked.len().saturating_sub(2)..] {
+        // What is behind the commit index may yet be truncated, however many there are: the one before them counts then.
+        let committed = state.marked.partition_point(|index| *index <= state.committed);
+        for index in &state.marked[committed.saturating_sub(1)..] {
             let term = state.term_at(*index).unwrap_or(0);
             memberships.push((LogId::new(term, *index), reader.membership(LogIndex(*index))?));
         }
@@ -225,7 +229,7 @@ impl<D: Disk> LogStore for DurableStore<D> {
             last,
             purged,
             snapshot: snapshot.map(Arc::new),
-            log_bytes: reader.0.bytes(GROUP),
+            log_bytes: reader.0.bytes_behind(GROUP, covered.index.0),
             log_time,
             commit: LogIndex(state.committed),
             memberships,

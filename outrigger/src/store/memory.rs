@@ -178,8 +178,10 @@ impl SnapshotStore for MemoryStore {
         let Moment { log_time, membership_at, .. } = *of;
         let membership = Arc::clone(&of.membership);
         let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
-        self.held().keep_snapshot(&snapshot, bytes.into());
-        Ok(Built::Snapshot(snapshot))
+        Ok(match self.held().keep_snapshot(&snapshot, bytes.into()) {
+            true => Built::Snapshot(snapshot),
+            false => Built::Not(format!("one that covers more than {} is there already", of.last)),
+        })
     }
 
     fn read(&self, id: SnapshotId, offset: u64, bytes_max: usize) -> Result<Option<Bytes>, StorageError> {
@@ -199,21 +201,21 @@ impl SnapshotStore for MemoryStore {
     }
 
     fn receive(&self, snapshot: &Arc<Snapshot>, offset: u64, chunk: &[u8]) -> Result<Received, StorageError> {
-        let mut held = self.held();
-        let before = held.received.take().filter(|(id, _)| *id == snapshot.id);
+        // Nobody else receives meanwhile, and the log must not wait for the checksum.
+        let before = self.held().received.take().filter(|(id, _)| *id == snapshot.id);
         let mut bytes = before.map_or_else(Vec::new, |(_, bytes)| bytes);
         if bytes.len() as u64 == offset {
             bytes.extend_from_slice(chunk);
         }
         let count = bytes.len() as u64;
         if count < snapshot.id.bytes {
-            held.received = Some((snapshot.id, bytes));
+            self.held().received = Some((snapshot.id, bytes));
         } else if count > snapshot.id.bytes
             || checksum(&Moment::of(snapshot), snapshot.genesis, &bytes) != snapshot.id.checksum
         {
             return Ok(Received::Spoiled(format!("{count} bytes came that are not the snapshot {}", snapshot.id)));
         } else {
-            held.keep_snapshot(snapshot, bytes.into());
+            self.held().keep_snapshot(snapshot, bytes.into());
         }
         Ok(Received::Held(count))
     }
@@ -257,11 +259,13 @@ impl Held {
         }
     }
 
-    /// One that comes late never takes the place of a newer one.
-    fn keep_snapshot(&mut self, snapshot: &Arc<Snapshot>, content: Bytes) {
-        if self.snapshot.as_ref().is_none_or(|(newest, _)| newest.last() < snapshot.last()) {
+    /// One that comes late never takes the place of a newer one. Answers whether it was kept.
+    fn keep_snapshot(&mut self, snapshot: &Arc<Snapshot>, content: Bytes) -> bool {
+        let is_newer = self.snapshot.as_ref().is_none_or(|(newest, _)| newest.last() < snapshot.last());
+        if is_newer {
             self.snapshot = Some((Arc::clone(snapshot), content));
         }
+        is_newer
     }
 
     fn purge(&mut self, through: LogId) {

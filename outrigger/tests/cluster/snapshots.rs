@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use outrigger::engine::{ChangeMembers, LogId, Node, NodeId, Refusal};
@@ -179,6 +179,55 @@ async fn a_node_starts_from_its_snapshot_and_replays_only_what_follows() {
             node.shutdown().await.unwrap();
         }
     }
+}
+
+/// A state that is taken in only when the test says so.
+#[derive(Clone, Default, serde::Serialize)]
+struct Slow(u64);
+
+/// Whether states may be taken in.
+static MAY_LOAD: (Mutex<bool>, Condvar) = (Mutex::new(true), Condvar::new());
+
+fn let_load(may: bool) {
+    *MAY_LOAD.0.lock().unwrap() = may;
+    MAY_LOAD.1.notify_all();
+}
+
+impl<'de> serde::Deserialize<'de> for Slow {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(deserializer)?;
+        let _may = MAY_LOAD.1.wait_while(MAY_LOAD.0.lock().unwrap(), |may| !*may).unwrap();
+        Ok(Self(number))
+    }
+}
+
+impl outrigger::StateMachine for Slow {
+    type Command = u64;
+    type Response = u64;
+
+    fn apply(&mut self, add: u64) -> u64 {
+        self.0 += add;
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_they_would_while_a_snapshot_is_taken_in() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { request_timeout: Duration::from_millis(300), ..alone(directory.path()) };
+    let node = start(config.clone(), Slow::default()).await;
+    node.write(7).await.unwrap();
+    node.snapshot().await.unwrap();
+    node.shutdown().await.unwrap();
+    let_load(false);
+    let node = start(config, Slow::default()).await;
+    let read = tokio::time::timeout(Duration::from_secs(20), node.read(|state| state.0)).await.expect("an answer");
+    assert!(matches!(read, Err(outrigger::ReadError::TimedOut { .. })), "{read:?}");
+    let_load(true);
+    while node.read(|state| state.0).await.ok() != Some(7) {
+        tokio::task::yield_now().await;
+    }
+    node.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -186,12 +186,11 @@ async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
     }
 }
 
-/// It is done or it is not, but nobody is harmed by doing it again: nothing about it is ever unknown.
 async fn take_snapshot<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {
     let outcome = match timeout(patience, desk.raft.snapshot()).await {
         Ok(Ok(last)) => Outcome::Done { applied: LogIndex::ZERO, body: protocol::encode_log_id(last) },
         Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
-        Err(_) => Outcome::Never { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
+        Err(_) => Outcome::Unknown { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
     };
     desk.answer(|answers| answers.put(ticket, &outcome));
 }

@@ -13,7 +13,7 @@ use super::super::environment::Machine;
 use super::*;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
-use crate::store::{LogStore, MemoryStore};
+use crate::store::{LogReader, LogStore, MemoryStore};
 
 /// A transport that keeps what is sent.
 #[derive(Default)]
@@ -92,9 +92,13 @@ struct Setup {
 fn setup() -> Setup {
     let mut store = MemoryStore::new();
     store.append(&[batch(1, 3), batch(4, 2)]).unwrap();
+    setup_over(store.reader(), &store)
+}
+
+fn setup_over(reader: Arc<dyn LogReader>, store: &MemoryStore) -> Setup {
     let wire = Arc::new(Wire::default());
     let transport: Arc<dyn Transport> = Arc::clone(&wire) as _;
-    let log = LogAccess { reader: store.reader(), environment: None };
+    let log = LogAccess { reader, environment: None };
     let inbox = Arc::new(Inbox::new(Limits::default()));
     let mut tasks = JoinSet::new();
     let (snapshots, _) = SnapshotAccess::new(store.snapshots(), Arc::new(Machine));
@@ -201,4 +205,38 @@ async fn a_log_that_cannot_be_read_fails_the_node() {
     let setup = setup();
     setup.stream.send(Outgoing::FromLog(replicate(7, LogId::new(2, 8), 9), LogIndex(9)));
     assert!(matches!(setup.event().await, Event::StorageFailed { .. }));
+}
+
+/// A log that is purged through an entry just before that is read.
+struct PurgedMeanwhile {
+    store: Mutex<MemoryStore>,
+    reader: Arc<dyn LogReader>,
+    through: LogId,
+}
+
+impl LogReader for PurgedMeanwhile {
+    fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError> {
+        let mut store = self.store.lock().unwrap();
+        store.purge(self.through)?;
+        store.flush()?;
+        self.reader.batches(from, through, bytes_max)
+    }
+
+    fn purged(&self) -> LogId {
+        self.reader.purged()
+    }
+}
+
+#[tokio::test]
+async fn entries_that_are_purged_while_they_are_read_are_gone_and_no_damage() {
+    for purged in [2, 3] {
+        let mut store = MemoryStore::new();
+        store.append(&[batch(1, 3), batch(4, 2)]).unwrap();
+        let (reader, through) = (store.reader(), LogId::new(2, purged));
+        let log = PurgedMeanwhile { store: Mutex::new(store.clone()), reader, through };
+        let setup = setup_over(Arc::new(log), &store);
+        setup.stream.send(Outgoing::FromLog(replicate(7, LogId::new(2, 2), 5), LogIndex(5)));
+        let gone = Event::ReplicateGone { target: NodeId(2), epoch: Epoch(1), request: RequestId(7) };
+        assert_eq!(setup.event().await, gone, "purged through {purged}");
+    }
 }

@@ -133,6 +133,19 @@ pub(super) const CASES: &[Case] = &[
         subject.append(2, 5);
         subject.reopen();
     }),
+    ("all memberships that may be truncated are found, and the last before them", |subject| {
+        subject.append_membership(0, &[1]);
+        subject.append_membership(1, &[1, 2]);
+        subject.save_committed(2);
+        for voters in [&[1, 3][..], &[1, 4], &[1, 5], &[1, 6]] {
+            subject.append_membership(1, voters);
+        }
+        subject.reopen();
+        subject.truncate(3);
+        subject.reopen();
+        subject.truncate(2);
+        subject.reopen();
+    }),
     ("a truncation brings the membership before back", |subject| {
         subject.append_membership(0, &[1]);
         subject.append(1, 3);

@@ -1,0 +1,147 @@
+//! Bringing a snapshot to a follower that lacks what the log no longer holds.
+
+use super::*;
+
+#[test]
+fn p7_a_follower_is_sent_the_snapshot_when_the_next_entry_that_it_needs_is_discarded() {
+    let mut cluster = left_behind(led());
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), ["v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7"]);
+    assert_eq!(cluster.log(3), "1/9 1/10", "its log begins behind the snapshot");
+    assert_eq!(cluster.engine(3).commit_index(), cluster.engine(1).commit_index());
+    assert_eq!(bytes_sent(&cluster), snapshot_bytes(&cluster, 3), "each byte was sent once:\n{}", cluster.trace);
+    assert!(snapshot_bytes(&cluster, 3) > 32, "in several pieces");
+}
+
+#[test]
+fn t5_a_learner_that_joins_is_brought_what_the_log_does_not_hold() {
+    let mut cluster = led();
+    write(&mut cluster, 0..3);
+    cluster.snapshot(1);
+    cluster.join(&[4]);
+    let added = [(NodeId(4), Node { address: "node4".into() })].into();
+    cluster.change(1, 7, ChangeMembers::AddNodes(added));
+    cluster.stabilize();
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(4), cluster.applied(1));
+    assert_eq!(cluster.engine(4).membership().to_string(), "voters {1 2 3} learners {4}");
+    assert_eq!(cluster.engine(4).membership_at(), cluster.engine(1).membership_at());
+}
+
+#[test]
+fn trap31_a_new_voter_that_is_being_brought_a_snapshot_is_waited_for() {
+    let mut cluster = led();
+    write(&mut cluster, 0..6);
+    cluster.snapshot(1);
+    cluster.join(&[4]);
+    let change = ChangeMembers::AddVoters([(NodeId(4), Node { address: "node4".into() })].into());
+    let patience = HEARTBEAT * 6;
+    cluster.request(1, 7, ChangeRequest { patience, ..change.into() });
+    let mut rounds = 0;
+    while cluster.engine(4).snapshot() == LogId::ZERO {
+        // One piece in three heartbeats.
+        for _ in 0..3 {
+            cluster.elapse(HEARTBEAT);
+            all_but_pieces(&mut cluster);
+        }
+        while cluster.deliver(is_piece) {}
+        all_but_pieces(&mut cluster);
+        rounds += 1;
+        assert!(rounds < 60, "{}", cluster.trace);
+    }
+    assert!(3 * HEARTBEAT * rounds > 2 * patience, "{rounds} pieces are too few for this test");
+    catch_up(&mut cluster);
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}", "{}", cluster.trace);
+}
+
+#[test]
+fn a_piece_that_was_lost_is_asked_for_again_when_heartbeats_are_answered() {
+    let mut cluster = left_behind(led());
+    let mut lost = 0;
+    for _ in 0..40 {
+        lost += cluster.drop_messages(is_piece);
+        cluster.elapse(HEARTBEAT);
+        // Every second piece is lost.
+        all_but_pieces(&mut cluster);
+        cluster.deliver(is_piece);
+        all_but_pieces(&mut cluster);
+    }
+    cluster.stabilize();
+    assert!(lost > 1, "{lost} were lost");
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+}
+
+#[test]
+fn a_piece_that_is_slow_is_not_sent_with_every_heartbeat() {
+    let mut cluster = left_behind(led());
+    for _ in 0..30 {
+        cluster.elapse(HEARTBEAT);
+        // Nothing but pieces is slow.
+        all_but_pieces(&mut cluster);
+    }
+    let under_way = cluster.network.iter().filter(|envelope| is_piece(envelope)).count();
+    assert!((2..=6).contains(&under_way), "{under_way} pieces are under way after 30 heartbeats");
+    cluster.stabilize();
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+}
+
+#[test]
+fn a_transfer_goes_on_where_it_stopped_after_a_restart_of_the_follower() {
+    let mut cluster = left_behind(led());
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize_until(|it| it.node(3).disk.received.as_ref().is_some_and(|(_, bytes)| bytes.len() >= 32));
+    cluster.drop_messages(|_| true);
+    cluster.crash(3);
+    cluster.restart(3);
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    let twice = bytes_sent(&cluster) - snapshot_bytes(&cluster, 3);
+    assert!(twice <= 16, "{twice} bytes were sent twice, more than the one piece whose answer was lost");
+}
+
+#[test]
+fn a_newer_snapshot_takes_the_place_of_one_that_is_gone() {
+    let mut cluster = left_behind(led());
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize_until(|it| it.node(3).disk.received.as_ref().is_some_and(|(_, bytes)| bytes.len() >= 16));
+    cluster.snapshot(1);
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot());
+}
+
+#[test]
+fn no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(6);
+    }));
+    let first = cluster.engine(1).snapshot();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize_until(|it| it.node(3).disk.received.is_some());
+    for value in 20..40 {
+        cluster.propose(1, value, "more");
+    }
+    cluster.stabilize_until(|it| it.commit(1) >= first.index.0 + 10);
+    assert_eq!(cluster.engine(1).snapshot(), first, "it would have to begin anew");
+    catch_up(&mut cluster);
+    assert!(cluster.engine(1).snapshot() > first, "now there is one:\n{}", cluster.trace);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+}
+
+#[test]
+fn a_follower_that_never_has_all_of_it_does_not_keep_the_log_growing() {
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(6);
+    }));
+    let first = cluster.engine(1).snapshot();
+    for value in 20..60 {
+        cluster.propose(1, value, "more");
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        cluster.drop_messages(is_piece);
+    }
+    let (last, purged) = (cluster.engine(1).snapshot(), cluster.engine(1).purged());
+    assert!(last.index.0 >= first.index.0 + 4 * 6, "it is not put off for ever: {last} after {first}");
+    assert!(purged > first, "what was dropped is {purged}");
+}
