@@ -237,6 +237,12 @@ impl Fingerprint {
                 self.vote_request(*request);
                 self.flag(*pre_vote);
             }
+            Promise::Command(Command::ReceiveSnapshot { snapshot, offset, chunk }) => {
+                self.number(3);
+                self.snapshot(snapshot);
+                self.number(*offset);
+                self.size(chunk.len());
+            }
             Promise::Command(command) => panic!("nobody is promised by `{command}`"),
         }
     }

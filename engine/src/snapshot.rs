@@ -14,6 +14,10 @@
 //! connection, a restart of either side, and under another leader if that has the same one. There is one piece under way to
 //! a follower at a time; it is asked for again when heartbeats are answered and it is not.
 //!
+//! Nothing is kept before the node's term is durable: what a snapshot covers is committed in that term or before, and a start
+//! that finds it must not listen to leaders of terms in which it was not. So pieces wait for the last vote, and none is taken
+//! before.
+//!
 //! It is installed when all of it is durable and nothing waits to be applied: then its entry is committed here, the log
 //! begins right behind it, and the state machine takes it in between two entries.
 
@@ -92,7 +96,7 @@ pub(crate) struct Snapshots {
     newest: Option<Arc<Snapshot>>,
     /// The one that is being taken.
     building: Option<Building>,
-    /// Who asked for more than that covers: they wait for the one behind it.
+    /// Who asked for more than that covers, or before the term was durable: they wait for the one behind it.
     wanted: Vec<Token>,
     /// The one that is being received.
     receiving: Option<Receiving>,
@@ -201,6 +205,7 @@ impl Engine {
             Some(building) if building.last.index == commit => building.waiting.push(token),
             // It will not cover what was committed since.
             Some(_) => self.snapshots.wanted.push(token),
+            None if !self.writes.has_durable_term() => self.snapshots.wanted.push(token),
             None => self.build_snapshot(vec![token]),
         }
     }
@@ -214,6 +219,12 @@ impl Engine {
 
     /// Takes a snapshot if it is time for one. Runs after every event.
     pub(crate) fn snapshot_by_policy(&mut self, now: Instant) {
+        if !self.writes.has_durable_term() {
+            return;
+        }
+        if self.snapshots.building.is_none() {
+            std::mem::take(&mut self.snapshots.wanted).into_iter().for_each(|token| self.handle_take_snapshot(token));
+        }
         let (policy, snapshots) = (&self.config.snapshots, &self.snapshots);
         let covers = snapshots.last().index;
         if snapshots.building.is_some() || self.commit_index <= covers || now < snapshots.since {
@@ -242,6 +253,7 @@ impl Engine {
 
     fn build_snapshot(&mut self, waiting: Vec<Token>) {
         let last = self.log.id_at(self.commit_index).expect("what is committed is in the log, or right before it");
+        mutate!(snapshot_of_present_term, last = LogId { term: self.vote.term, ..last });
         let (membership_at, membership) = self.memberships.committed().clone();
         assert!(
             LogIndex::ZERO < membership_at.index && membership_at.index <= last.index,
@@ -301,6 +313,7 @@ impl Engine {
         let through = self.log.id_at(through).expect("what is not purged is in the log");
         let write = self.writes.accept();
         self.log.purge(through);
+        mutate!(purges_one_too_many, through = self.log.id_at(through.index.next()).unwrap_or(through));
         self.push(Command::PurgeLog { write, through });
     }
 }
@@ -400,7 +413,8 @@ impl Engine {
         let snapshot = Arc::clone(snapshot);
         self.snapshots.receiving =
             Some(Receiving { snapshot: Arc::clone(&snapshot), writing: Some(piece), is_complete: false });
-        self.push(Command::ReceiveSnapshot { snapshot, offset, chunk });
+        let receive = Command::ReceiveSnapshot { snapshot, offset, chunk };
+        self.push_after_vote(receive, now);
     }
 
     fn answer_piece(&mut self, Piece { from, term, epoch, request }: Piece, held: u64, now: Instant) {
@@ -467,7 +481,9 @@ impl Engine {
     fn install(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
         let last = snapshot.id.last;
         // What is not committed here is not in the snapshot, or is covered by it.
-        if self.log.last().index > self.commit_index {
+        let has_tail = self.log.last().index > self.commit_index;
+        mutate!(snapshot_keeps_tail, has_tail = false);
+        if has_tail {
             self.truncate(self.commit_index);
         }
         let write = self.writes.accept_snapshot(last.index);

@@ -160,12 +160,18 @@ impl Writes {
     /// A snapshot takes the place of a log that ended before `last`: what it covers counts as durable once it is written that
     /// the log begins behind it.
     pub(crate) fn accept_snapshot(&mut self, last: LogIndex) -> WriteId {
+        mutate!(snapshot_counts_unflushed, self.flushed_index = last);
         self.accept_entries(last, 0)
     }
 
     /// The last write of a vote: what a message waits for that speaks for a term but for no entry.
     pub(crate) const fn of_vote(&self) -> WriteId {
         self.vote
+    }
+
+    /// Whether the node's term is durable: not while its last vote is under way.
+    pub(crate) fn has_durable_term(&self) -> bool {
+        self.vote <= self.flushed
     }
 
     /// The write that makes the log durable up to `index`, but not before the last vote.

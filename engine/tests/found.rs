@@ -142,3 +142,57 @@ fn a_start_knows_at_once_who_has_left() {
     engine.handle_event(Event::Received { from: namesake, message: Some(beat(1, 1)) }, Instant(1_000));
     assert_eq!(engine.poll_timeout(), due, "a stranger changes nothing");
 }
+
+/// A snapshot is kept beside the log, and could be durable before the term of the leader that brought it. A start then began
+/// in the term before with a log of what is committed later: a leader of that term, which may not have it, was refused as one
+/// that contradicts what is committed.
+#[test]
+fn a_snapshot_is_not_kept_before_the_term_that_it_came_in_is_durable() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.snapshots = SnapshotPolicy::BY_HAND);
+    cluster.elect(1);
+    let membership = Arc::new(cluster.engine(1).membership().clone());
+    let id = SnapshotId { last: LogId::new(1, 9), bytes: 2, checksum: 7 };
+    let snapshot = Snapshot { id, log_time: LogTime(1), membership, membership_at: LogId::new(0, 1), genesis: 0 };
+    let chunk = bytes::Bytes::from_static(b"s");
+    let piece = InstallSnapshot {
+        term: Term(5),
+        epoch: Epoch(1),
+        request: RequestId(1),
+        snapshot: Arc::new(snapshot),
+        offset: 0,
+        chunk,
+    };
+    cluster.receive(3, 1, Message::InstallSnapshot(piece));
+    assert_eq!((cluster.term(3), cluster.node(3).disk.vote.term), (5, Term(1)));
+    assert!(!cluster.trace.contains("receive_snapshot"), "{}", cluster.trace);
+    cluster.flush(3);
+    assert!(cluster.trace.contains("receive_snapshot"), "{}", cluster.trace);
+}
+
+/// So could one that the node takes itself be, of what it has just heard to be committed.
+#[test]
+fn a_snapshot_is_not_taken_before_the_term_is_durable_that_it_was_committed_in() {
+    let by_policy = SnapshotPolicy { entries: Some(1), ..SnapshotPolicy::BY_HAND };
+    for policy in [by_policy, SnapshotPolicy::BY_HAND] {
+        let mut cluster = Cluster::with(&[1, 2, 3], |config| config.snapshots = policy.clone());
+        cluster.elect(1);
+        let (prev, first) = (cluster.engine(3).last_log_id(), cluster.engine(3).last_log_id().index.next());
+        let entry = Batch::new(LogId { term: Term(5), index: first }, LogTime(9), Arc::new([Payload::blank()]));
+        let append = AppendEntries {
+            term: Term(5),
+            epoch: Epoch(1),
+            request: RequestId(1),
+            prev,
+            batches: vec![entry],
+            commit: first,
+        };
+        let before = cluster.trace.len();
+        cluster.receive(3, 2, Message::AppendEntries(append));
+        cluster.handle(3, Event::TakeSnapshot { token: Token(7) });
+        assert_eq!((cluster.commit(3), cluster.node(3).disk.vote.term), (first.0, Term(1)));
+        assert!(!cluster.trace[before..].contains("build snapshot"), "{}", &cluster.trace[before..]);
+        cluster.flush(3);
+        let last = &cluster.trace[before..];
+        assert!(last.contains("build snapshot of 5/") && last.contains("snapshot_taken #7: 5/"), "{last}");
+    }
+}

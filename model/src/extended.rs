@@ -9,6 +9,7 @@
 //! | no way out of leadership but a later term | [`Action::StepDown`]: check-quorum, or a pre-vote that begins |
 //! | no reads | read index: asked, begun on the leader, confirmed by a round of heartbeats, served |
 //! | a fixed set of voters | configurations in the log, changed by joint consensus: [`Configuration`] |
+//! | nothing but its leader's log brings a follower on | snapshots: [`Action::InstallSnapshot`] |
 //!
 //! # The network is what was said
 //! A network that loses, doubles, delays and reorders may deliver anything that was ever said, at any time, or never. So
@@ -25,6 +26,12 @@
 //! ```
 //!
 //! A pre-vote changes nothing that is modelled: it is a stutter.
+//!
+//! # Snapshots
+//! The log is whole here for ever: what a server purged because a snapshot covers it is a ghost. So neither taking a snapshot nor
+//! a purge is a step. Installing one is: a log that lacks what it covers becomes that prefix of the log, in one write. It is a
+//! prefix of what was committed in the server's term or an earlier one. A server that finds a snapshot at a restart that its log
+//! lacks restarts from its log, and installs the snapshot then.
 //!
 //! # An example
 //! ```
@@ -143,6 +150,15 @@ pub enum Action<V> {
     AdvanceCommitIndex(ServerId, LogIndex),
     /// A follower, the first, learns from its leader, the second, that entries up to an index are committed.
     HandleCommit(ServerId, ServerId, LogIndex),
+    /// A server takes in a snapshot, of what the leader of a term had committed up to an index.
+    InstallSnapshot {
+        /// The server.
+        server: ServerId,
+        /// The term, its own or an earlier one.
+        term: Term,
+        /// The last entry that the snapshot covers.
+        last: LogIndex,
+    },
     /// A leader begins the next round of heartbeats.
     BeginRound(ServerId),
     /// A follower, the first, answers a round of the leader of its term, the second.
@@ -178,6 +194,7 @@ impl<V> Action<V> {
             Self::ForgetMatch(..) => "ForgetMatch",
             Self::AdvanceCommitIndex(..) => "AdvanceCommitIndex",
             Self::HandleCommit(..) => "HandleCommit",
+            Self::InstallSnapshot { .. } => "InstallSnapshot",
             Self::BeginRound(_) => "BeginRound",
             Self::AnswerRound(..) => "AnswerRound",
             Self::AskRead(_) => "AskRead",
@@ -188,7 +205,7 @@ impl<V> Action<V> {
     }
 
     /// The names of all actions, in their order.
-    pub const NAMES: [&'static str; 22] = [
+    pub const NAMES: [&'static str; 23] = [
         "Initialize",
         "Restart",
         "Flush",
@@ -205,6 +222,7 @@ impl<V> Action<V> {
         "ForgetMatch",
         "AdvanceCommitIndex",
         "HandleCommit",
+        "InstallSnapshot",
         "BeginRound",
         "AnswerRound",
         "AskRead",
@@ -235,6 +253,9 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
             }
             Self::HandleAcknowledgement(i, j, index) | Self::HandleCommit(i, j, index) => {
                 write!(f, "{name}({i}, {j}, index {index})")
+            }
+            Self::InstallSnapshot { server, term, last } => {
+                write!(f, "{name}({server}, committed in term {term} up to {last})")
             }
             Self::AdvanceCommitIndex(i, index) => write!(f, "{name}({i}, index {index})"),
             Self::AnswerRound(i, j, round) => write!(f, "{name}({i}, {j}, round {round})"),

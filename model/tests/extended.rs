@@ -8,7 +8,7 @@ const S1: ServerId = ServerId(1);
 const S2: ServerId = ServerId(2);
 
 fn bounds([term_max, log_max, batch_max]: [usize; 3], reads: u64, restarts: bool) -> Bounds {
-    Bounds { term_max, log_max, batch_max, reads, restarts, is_instant: false }
+    Bounds { term_max, log_max, batch_max, reads, restarts, snapshots: false, is_instant: false }
 }
 
 fn explore<S: TransitionSystem>(system: S) -> Report<S::Action, S::Violation> {

@@ -342,6 +342,7 @@ impl Judge {
             Message::RequestVote(request) => self.voted(from, request.term, from, disk),
             Message::RequestVoteReply(reply) if reply.granted => self.voted(from, reply.asked, to, disk),
             Message::HeartbeatReply(reply) => self.spoke(from, reply.term, disk),
+            Message::InstallSnapshotReply(reply) => self.spoke(from, reply.term, disk),
             Message::AppendEntriesReply(reply) => {
                 self.spoke(from, reply.term, disk)?;
                 let outrigger::engine::AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };

@@ -4,11 +4,12 @@
 //! ```text
 //!   count u64, then for each entry: term, index, log time, digest
 //!   count u64, then for each register: key, value            all numbers u64, little endian
+//!   length u64, then the state of a user's machine           if there is one
 //! ```
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, BufMut};
+use bytes::{Buf, BufMut, Bytes};
 use outrigger::engine::{LogId, LogIndex, LogTime};
 
 use crate::durable::{Stamp, Stamps};
@@ -20,10 +21,12 @@ pub(crate) struct Content {
     pub(crate) stamps: Stamps,
     /// What they have made of the registers.
     pub(crate) registers: BTreeMap<u64, u64>,
+    /// What they have made of a user's machine, if there is one.
+    pub(crate) user: Option<Bytes>,
 }
 
 /// The bytes of a snapshot that covers the entries up to `last`.
-pub(crate) fn encode(log: &Stamps, last: LogIndex, registers: &BTreeMap<u64, u64>) -> Vec<u8> {
+pub(crate) fn encode(log: &Stamps, last: LogIndex, registers: &BTreeMap<u64, u64>, user: Option<&Bytes>) -> Vec<u8> {
     let covered = &log.0[..usize::try_from(last.0).expect("a small index")];
     let mut out = Vec::with_capacity(16 + 32 * covered.len() + 16 * registers.len());
     out.put_u64_le(covered.len() as u64);
@@ -34,6 +37,10 @@ pub(crate) fn encode(log: &Stamps, last: LogIndex, registers: &BTreeMap<u64, u64
     for (key, value) in registers {
         out.put_u64_le(*key);
         out.put_u64_le(*value);
+    }
+    if let Some(user) = user {
+        out.put_u64_le(user.len() as u64);
+        out.put_slice(user);
     }
     out
 }
@@ -49,7 +56,9 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Content> {
     }
     let registers = count(&mut bytes, 16)?;
     let registers = (0..registers).map(|_| (bytes.get_u64_le(), bytes.get_u64_le())).collect();
-    bytes.is_empty().then_some(Content { stamps, registers })
+    let user = if bytes.is_empty() { None } else { Some(count(&mut bytes, 1)?) };
+    let user = user.map(|length| bytes.copy_to_bytes(length));
+    bytes.is_empty().then_some(Content { stamps, registers, user })
 }
 
 /// How many things of a size follow, if all of them are there.
@@ -67,10 +76,17 @@ mod tests {
         let stamp = |index| Stamp { id: LogId::new(2, index), log_time: LogTime(7 * index), digest: index << 9 };
         let log = Stamps((1..=4).map(stamp).collect());
         let registers: BTreeMap<u64, u64> = [(3, 30), (9, 90)].into();
-        let bytes = encode(&log, LogIndex(3), &registers);
+        let bytes = encode(&log, LogIndex(3), &registers, None);
         let covered = Stamps(log.0[..3].to_vec());
-        assert_eq!(decode(&bytes), Some(Content { stamps: covered, registers }));
+        assert_eq!(decode(&bytes), Some(Content { stamps: covered.clone(), registers: registers.clone(), user: None }));
         assert!((0..bytes.len()).all(|length| decode(&bytes[..length]).is_none()));
         assert_eq!(decode(&[bytes.as_slice(), &[0]].concat()), None);
+        let hosted = |user: &'static [u8]| {
+            let user = Bytes::from_static(user);
+            let with = encode(&log, LogIndex(3), &registers, Some(&user));
+            assert!((bytes.len() + 1..with.len()).all(|length| decode(&with[..length]).is_none()));
+            decode(&with).and_then(|content| content.user) == Some(user)
+        };
+        assert!(hosted(b"state") && hosted(b""), "an empty state is a state");
     }
 }

@@ -96,10 +96,17 @@ impl Machine {
     }
 
     /// From now on it is as a snapshot says.
-    pub(crate) fn restore(&mut self, registers: BTreeMap<u64, u64>, applied: Vec<LogId>) {
+    pub(crate) fn restore(&mut self, registers: BTreeMap<u64, u64>, applied: Vec<LogId>, user: Option<&Bytes>) {
         assert!(applied.len() > self.applied.len(), "a snapshot takes back what was applied");
-        assert!(self.user.is_none(), "a user's machine takes in no snapshot yet");
+        assert_eq!(self.user.is_some(), user.is_some(), "a snapshot holds a user's state where there is one");
         (self.registers, self.applied) = (registers, applied);
+        let last = self.last();
+        self.user.iter_mut().zip(user).for_each(|(replica, state)| replica.install(last, state));
+    }
+
+    /// What a snapshot holds of the user's state machine, if there is one.
+    pub(crate) fn user_bytes(&self) -> Option<Bytes> {
+        self.user.as_ref().map(Replica::snapshot_bytes)
     }
 
     /// From now on a user's state machine applies the same entries.

@@ -25,6 +25,7 @@ use crate::look::Look;
 use crate::words::{self, of_model, or};
 
 mod claims;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -45,6 +46,8 @@ pub(crate) enum Note {
     Membership(LogIndex, Arc<Membership>),
     /// A truncation is.
     Truncation(WriteId),
+    /// A snapshot that takes the place of the log is.
+    Install(WriteId, LogId),
     /// Something is that the model does not know.
     Other(WriteId),
     /// It does not listen to who sent the message.
@@ -67,6 +70,10 @@ pub(crate) struct After<'a> {
     pub(crate) log: &'a Stamps,
     /// How much of the log has not changed since the step before.
     pub(crate) unchanged: usize,
+    /// What it has purged of its log.
+    pub(crate) purged: LogId,
+    /// What its newest snapshot covers.
+    pub(crate) snapshot: LogId,
     /// What it did, in order.
     pub(crate) notes: Vec<Note>,
 }
@@ -90,6 +97,10 @@ pub(crate) struct Refinement {
     reads: BTreeMap<Question, ReadId>,
     /// The entry by which each node was last seen to count by the voters that its model counts by.
     members: ByNode<LogId>,
+    /// The last entry of the snapshot that each node has received last, in this life.
+    received: ByNode<LogId>,
+    /// The snapshot that each node was last seen to bring to others.
+    brought: ByNode<snapshots::Brought>,
     /// Those that a leader has begun and not confirmed.
     open: BTreeSet<ReadId>,
     /// How many reads were asked for.
@@ -111,6 +122,8 @@ impl Refinement {
             unfinished: BTreeMap::new(),
             reads: BTreeMap::new(),
             members: ByNode::default(),
+            received: ByNode::default(),
+            brought: ByNode::default(),
             open: BTreeSet::new(),
             asked: 0,
             counts: Counts::new(),
@@ -140,8 +153,15 @@ impl Refinement {
         let i = server(node);
         self.unfinished.insert(node, VecDeque::new());
         self.members.remove(node);
+        self.received.remove(node);
         let (kept, votes) = self.survivors(i, after);
-        self.take(&Action::Restart { server: i, kept, votes, commit: index(after.look.commit) })?;
+        let commit = match index(after.look.commit) {
+            // That is the snapshot's: what the log on the disk holds of it, and what in its place, is not known yet.
+            commit if commit == index(after.snapshot.index) => model::LogIndex::ZERO,
+            commit => commit,
+        };
+        self.take(&Action::Restart { server: i, kept, votes, commit })?;
+        self.restored(i, after.snapshot)?;
         self.compare(i, after)?;
         self.compare_members(i, after)
     }
@@ -152,13 +172,17 @@ impl Refinement {
         let pending = &self.at(i).pending;
         let last_vote = pending.iter().rev().find_map(|write| match write {
             Write::Vote(term, vote) => Some((*term, *vote)),
-            Write::Append(_) | Write::Truncate(_) => None,
+            Write::Append(_) | Write::Truncate(_) | Write::Install(_) => None,
         });
         let mut disk = self.at(i).disk.clone();
         let mut kept = 0;
         let mut overtaken = None;
+        let found = model::LogIndex(after.log.0.len());
+        let is_found = |log: &model::Log<Value>| {
+            same_log(log, after.log, 0) || snapshots::takes_the_place(after.snapshot, log, found)
+        };
         for write in pending {
-            let has_log = same_log(&disk.log, after.log, 0);
+            let has_log = is_found(&disk.log);
             if has_log && (disk.current_term, disk.voted_for) == vote {
                 return (kept, false);
             }
@@ -169,9 +193,7 @@ impl Refinement {
             kept += 1;
         }
         match overtaken {
-            Some(kept) if (disk.current_term, disk.voted_for) != vote || !same_log(&disk.log, after.log, 0) => {
-                (kept, true)
-            }
+            Some(kept) if (disk.current_term, disk.voted_for) != vote || !is_found(&disk.log) => (kept, true),
             Some(_) | None => (kept, false),
         }
     }
@@ -218,6 +240,7 @@ impl Refinement {
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
         let durable = own.durable_index();
         require!(index(flushed) == durable, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
+        self.compare_snapshots(i, after)?;
         for (other, matched) in &after.matched {
             let held = own.match_index.at(server(*other)).copied();
             require!(
@@ -251,7 +274,7 @@ impl Refinement {
     fn note_writes(&mut self, i: ServerId, notes: &[Note]) -> Result<(), Violation> {
         let queue = self.unfinished.entry(node(i)).or_default();
         queue.extend(notes.iter().filter_map(|note| match note {
-            Note::Vote(write) | Note::Truncation(write) => Some((*write, 1)),
+            Note::Vote(write) | Note::Truncation(write) | Note::Install(write, _) => Some((*write, 1)),
             Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),
             Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
@@ -302,6 +325,7 @@ fn writes(notes: &[Note]) -> String {
         Note::Vote(write) => Some(format!(" w{write}: a vote")),
         Note::Entries(write, count) => Some(format!(" w{write}: {}", counted(*count as u64, "entry", "entries"))),
         Note::Truncation(write) => Some(format!(" w{write}: a truncation")),
+        Note::Install(write, last) => Some(format!(" w{write}: a snapshot of {last}")),
         Note::Other(write) => Some(format!(" w{write}: what the model does not know")),
         Note::Membership(..) | Note::Unheard | Note::Round(_) | Note::Read(_) | Note::Refused(_) => None,
     });

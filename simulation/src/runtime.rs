@@ -172,7 +172,13 @@ impl Runtime {
         if !self.takes_notes {
             return;
         }
-        self.notes.extend(note(command));
+        self.notes.extend(match command {
+            // A snapshot takes the place of a log that does not hold what it covers.
+            Command::PurgeLog { write, through } if !self.accepted.has(*through) => {
+                Some(Note::Install(*write, *through))
+            }
+            other => note(other),
+        });
         if let Command::AppendInputEntries { batches, .. } = command {
             self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
         }

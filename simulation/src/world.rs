@@ -598,7 +598,7 @@ impl World {
             self.judge.said((from, term), target, message, node.durable())?;
             self.judge_request(from, target, message)?;
         }
-        if is_itself && self.checks.model && !self.plan.takes_snapshots() {
+        if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
         }
         if self.trace.is_told() {

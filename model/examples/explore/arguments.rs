@@ -6,7 +6,8 @@ use outrigger_model::{ServerId, ServerSet, extended};
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 Visits every state that raft.tla can reach within bounds, and prints a shortest way to a violated invariant. With
---extended the same for the extended model: batches, writes that are not durable at once, step-down, reads, configurations.
+--extended the same for the extended model: batches, writes that are not durable at once, step-down, reads, configurations,
+snapshots.
 
 Usage: cargo run --release -p outrigger-model --example explore -- [OPTIONS]
 
@@ -24,6 +25,7 @@ Of the extended model:
   --reads N          reads that clients ask for                    [default: 0]
   --configurations PATH  voters, and what they are changed to, by two majorities: `1:1,2` begins with server 1 as the only
                      voter, and server 2 may join it; `1,2:2,3:1` goes further
+  --snapshots        servers install snapshots
   --instant          writes are durable at once, and what is heard is counted at once; no less is found by it if servers do
                      not crash
 
@@ -66,6 +68,7 @@ pub(crate) struct Arguments {
     pub(crate) reads: Option<u64>,
     /// Voters, and what they are changed to.
     pub(crate) configurations: Option<Vec<ServerSet>>,
+    pub(crate) has_snapshots: bool,
     pub(crate) is_instant: bool,
     pub(crate) has_symmetry: bool,
     pub(crate) has_histories: bool,
@@ -101,6 +104,7 @@ impl Default for Arguments {
             batch_max: None,
             reads: None,
             configurations: None,
+            has_snapshots: false,
             is_instant: false,
             has_symmetry: false,
             has_histories: false,
@@ -147,6 +151,7 @@ impl Arguments {
             "--symmetry" => self.has_symmetry = true,
             "--histories" => self.has_histories = true,
             "--quiet" => self.is_quiet = true,
+            "--snapshots" => self.has_snapshots = true,
             "--instant" => self.is_instant = true,
             _ => return false,
         }
@@ -206,17 +211,19 @@ impl Arguments {
         if self.configurations.iter().flatten().any(outside) {
             return Err(format!("--configurations cannot name others than the servers 1 to {servers}"));
         }
-        let restarts = self.without.is_empty();
+        let (restarts, snapshots, is_instant) = (self.without.is_empty(), self.has_snapshots, self.is_instant);
         let (batch_max, reads) = (self.batch_max.unwrap_or(1), self.reads.unwrap_or(0));
-        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts, is_instant: self.is_instant })
+        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts, snapshots, is_instant })
     }
 
     /// # Errors
     /// If something was asked for that only the extended model has.
     pub(crate) fn refuse_extended(&self) -> Result<(), String> {
-        match (self.batch_max, self.reads, &self.configurations, self.is_instant) {
+        match (self.batch_max, self.reads, &self.configurations, self.is_instant || self.has_snapshots) {
             (None, None, None, false) => Ok(()),
-            _ => Err("--max-batch, --reads, --configurations and --instant go with --extended only".into()),
+            _ => {
+                Err("--max-batch, --reads, --configurations, --snapshots and --instant go with --extended only".into())
+            }
         }
     }
 
@@ -250,13 +257,14 @@ mod tests {
     fn every_option_is_heard() {
         let line = "--servers 3 --values=2 --max-term 4 --max-log 5 --max-messages 6 --max-states 1_000 --symmetry \
                     --histories --quiet --without restart,duplicate --without drop --script story.txt --output json \
-                    --extended --max-batch 7 --reads 8 --instant --configurations 1,2:3";
+                    --extended --max-batch 7 --reads 8 --snapshots --instant --configurations 1,2:3";
         let expected = Arguments {
             bounds: Bounds { servers: 3, values: 2, term_max: 4, log_max: 5, messages_max: 6 },
             is_extended: true,
             batch_max: Some(7),
             reads: Some(8),
             configurations: Some(vec![ServerSet::first(2), [ServerId(3)].into_iter().collect()]),
+            has_snapshots: true,
             is_instant: true,
             has_symmetry: true,
             has_histories: true,

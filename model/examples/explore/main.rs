@@ -178,6 +178,7 @@ mod tests {
         assert!(lasting < usual);
         assert!(count(&["--reads", "1"]) > usual);
         assert!(count(&["--instant"]) < usual);
+        assert!(count(&["--servers", "2", "--snapshots"]) > count(&["--servers", "2"]));
         assert!(count(&["--max-log", "2", "--max-batch", "2"]) > count(&["--max-log", "2"]));
         let words = ["--without", "restart", "--prefix", "Timeout(s1)"];
         assert!(count(&words) < lasting, "what was before is not counted");
@@ -206,8 +207,9 @@ mod tests {
 
     #[test]
     fn wrong_usage_ends_with_two_and_says_why() {
-        let wrong: [&[&str]; 12] = [
+        let wrong: [&[&str]; 13] = [
             &["--reads", "1"],
+            &["--snapshots"],
             &["--configurations", "1:1,2"],
             &["--extended", "--configurations", "1:1,3"],
             &["--extended", "--symmetry"],

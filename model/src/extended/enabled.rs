@@ -19,6 +19,8 @@ pub struct Bounds {
     pub reads: ReadId,
     /// Whether servers crash.
     pub restarts: bool,
+    /// Whether servers install snapshots.
+    pub snapshots: bool,
     /// Whether what only adds to what a server may do happens at once: its writes are durable, and what it hears of votes and
     /// acknowledgements is counted. Without crashes no state is missed by it that could contradict an invariant, since nothing
     /// that may be said, decided or committed has to be.
@@ -37,6 +39,12 @@ impl<V: Value> System<V> {
             candidates.extend(changes.map(|value| Action::ChangeConfiguration(i, value)));
             for j in self.servers.ids() {
                 self.steps_between(i, j, &mut candidates);
+            }
+            if bounds.snapshots {
+                let of_leader = |((term, _), told): (&(Term, ServerId), &LogIndex)| (*term, *told);
+                let told = self.said.told.iter().map(of_leader);
+                let covered = told.flat_map(|(term, told)| (1..=told.0).map(move |last| (term, LogIndex(last))));
+                candidates.extend(covered.map(|(term, last)| Action::InstallSnapshot { server: i, term, last }));
             }
         }
         candidates.extend((1..=bounds.reads).map(Action::AskRead));

@@ -75,6 +75,13 @@ impl<V: Ord> Said<V> {
         led.filter(|((of, _), _)| *of == term).map(|(_, log)| log)
     }
 
+    /// How much the leader of a term had committed in it.
+    #[must_use]
+    pub fn told_in(&self, term: Term) -> Option<LogIndex> {
+        let told = self.told.range((term, ServerId(0))..).next();
+        told.filter(|((of, _), _)| *of == term).map(|(_, index)| *index)
+    }
+
     /// Whether a leader was ever known by this name in this term.
     #[must_use]
     pub fn has_led(&self, leader: ServerId, term: Term) -> bool {

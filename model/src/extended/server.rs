@@ -25,6 +25,8 @@ pub enum Write<V> {
     Append(Entry<V>),
     /// Every entry behind this index goes.
     Truncate(LogIndex),
+    /// A snapshot brings these entries: all of them at once.
+    Install(Vec<Entry<V>>),
 }
 
 /// What a crash leaves.
@@ -45,6 +47,7 @@ impl<V: Clone> Disk<V> {
             Write::Vote(term, vote) => (self.current_term, self.voted_for) = (*term, *vote),
             Write::Append(entry) => self.log.push(entry.clone()),
             Write::Truncate(after) => truncate(&mut self.log, *after),
+            Write::Install(entries) => entries.iter().for_each(|entry| self.log.push(entry.clone())),
         }
     }
 }
@@ -109,7 +112,7 @@ impl<V: Value> Server<V> {
     pub fn durable_index(&self) -> LogIndex {
         let cuts = self.pending.iter().filter_map(|write| match write {
             Write::Truncate(after) => Some(*after),
-            Write::Vote(..) | Write::Append(_) => None,
+            Write::Vote(..) | Write::Append(_) | Write::Install(_) => None,
         });
         cuts.fold(self.on_disk, LogIndex::min)
     }
@@ -143,11 +146,21 @@ impl<V: Value> Server<V> {
     }
 
     pub(crate) fn append(&mut self, entry: Entry<V>) {
+        self.hold(&entry);
+        self.pending.push_back(Write::Append(entry));
+    }
+
+    /// What a snapshot covers takes its place behind the log.
+    pub(crate) fn install(&mut self, entries: Vec<Entry<V>>) {
+        entries.iter().for_each(|entry| self.hold(entry));
+        self.pending.push_back(Write::Install(entries));
+    }
+
+    fn hold(&mut self, entry: &Entry<V>) {
         self.log.push(entry.clone());
         if entry.value.configuration().is_some() {
             self.configured.push(self.log.len());
         }
-        self.pending.push_back(Write::Append(entry));
     }
 
     pub(crate) fn truncate(&mut self, after: LogIndex) {
@@ -163,13 +176,19 @@ impl<V: Value> Server<V> {
         self.disk.write(&write);
         match &write {
             Write::Vote(term, _) => self.verified_before.retain(|(before, _)| before >= term),
-            Write::Append(entry) => {
-                let index = self.disk.log.len();
-                if self.on_disk == index.previous() && self.log.entry(index) == Some(entry) {
-                    self.on_disk = index;
-                }
+            Write::Append(entry) => self.count(self.disk.log.len(), entry),
+            Write::Install(entries) => {
+                let first = self.disk.log.len().0 + 1 - entries.len();
+                (first..).zip(entries).for_each(|(index, entry)| self.count(LogIndex(index), entry));
             }
             Write::Truncate(after) => self.on_disk = self.on_disk.min(*after),
+        }
+    }
+
+    /// An entry has reached the disk: it counts if it is still the log's.
+    fn count(&mut self, index: LogIndex, entry: &Entry<V>) {
+        if self.on_disk == index.previous() && self.log.entry(index) == Some(entry) {
+            self.on_disk = index;
         }
     }
 

@@ -57,6 +57,7 @@ impl<V: Value> System<V> {
             Action::ForgetMatch(i, j) => self.forget_match(*i, *j),
             Action::AdvanceCommitIndex(i, index) => self.advance_commit_index(*i, *index),
             Action::HandleCommit(i, j, index) => self.handle_commit(*i, *j, *index),
+            Action::InstallSnapshot { server, term, last } => self.install_snapshot(*server, *term, *last),
             Action::BeginRound(i) => self.begin_round(*i),
             Action::AnswerRound(i, j, round) => self.answer_round(*i, *j, *round),
             Action::AskRead(read) => self.ask_read(*read),
@@ -340,6 +341,38 @@ impl<V: Value> System<V> {
             }
         }
         server.commit_index = index;
+        Ok(())
+    }
+
+    // ---- snapshots (Raft paper, section 7) ---------------------------------------------------------------------
+
+    /// What the snapshot covers is committed. A log that holds its last entry stays; any other becomes the prefix that it covers,
+    /// in one write: what was committed here is in that, and what was not goes.
+    fn install_snapshot(&mut self, i: ServerId, term: Term, last: LogIndex) -> Guard {
+        let Self { servers, said } = self;
+        need(said.told_in(term).is_some_and(|told| last <= told), "the leader of that term has committed so much")?;
+        let led = said.led_in(term).ok_or("somebody leads in that term")?;
+        let server = servers.at_mut(i).ok_or("it names a server of the system")?;
+        need(term <= server.current_term, "that term is not later than its own")?;
+        let holds = last <= server.log.len() && server.log.term_at(last) == led.term_at(last);
+        if !holds {
+            need(server.role != Role::Leader, "a leader's log holds all that was committed before its term")?;
+            need(last > server.commit_index, "what is committed stays")?;
+            let after = server.commit_index;
+            if server.log.len() > after {
+                server.truncate(after);
+            }
+            server.install(led.iter().skip(after.0).take(last.0 - after.0).map(|(_, entry)| entry.clone()).collect());
+        }
+        // The leader of its term holds all that was committed in that term or before.
+        if server.role == Role::Follower && said.led_in(server.current_term).is_some() {
+            server.verified = server.verified.max(last);
+        }
+        if last > server.commit_index {
+            self.commit(i, last)?;
+        }
+        self.tell(i);
+        self.say(i);
         Ok(())
     }
 

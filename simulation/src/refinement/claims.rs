@@ -51,6 +51,7 @@ impl Refinement {
                 );
             }
             Message::Committed { term, commit } => self.told(i, *term, *commit)?,
+            Message::InstallSnapshot(piece) => self.brings(i, piece)?,
             Message::ReadIndex { request, .. } => self.ask(Question::Follower(from, *request))?,
             Message::ReadIndexReply { request, outcome: Ok(at) } => {
                 let read = self.reads.get(&Question::Follower(to, *request));
@@ -93,7 +94,7 @@ impl Refinement {
     }
 
     /// A leader tells no more than it has committed.
-    fn told(&self, i: ServerId, in_term: Term, commit: LogIndex) -> Result<(), Violation> {
+    pub(super) fn told(&self, i: ServerId, in_term: Term, commit: LogIndex) -> Result<(), Violation> {
         let told = self.system.said.told.get(&(term(in_term), i)).copied();
         let holds = told.is_some_and(|told| index(commit) <= told);
         require!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use outrigger::engine::{
     AppendEntries, AppendOutcome, Batch, LogId, LogIndex, LogTime, Membership, Message, NodeId, Payload, RoleKind,
-    Round, Term, Vote,
+    Round, Snapshot, Term, Vote,
 };
 use outrigger_model::{self as model, Entry};
 
@@ -18,6 +18,7 @@ use crate::words::is_plain;
 use crate::world::World;
 
 mod members;
+mod snapshots;
 
 /// One falsehood; each answers whether it found something to falsify.
 pub(crate) enum Falsify {
@@ -25,6 +26,8 @@ pub(crate) enum Falsify {
     Step(fn(&mut After<'_>) -> bool),
     /// About a message.
     Message(fn(&mut Message) -> bool),
+    /// About a snapshot that is brought.
+    Snapshot(fn(&mut Snapshot)),
     /// It has been told.
     Told,
 }
@@ -45,9 +48,15 @@ impl Falsify {
     }
 
     pub(crate) fn message(&mut self, message: &Message) -> Option<Message> {
-        let Self::Message(falsify) = self else { return None };
         let mut falsified = message.clone();
-        let is_told = falsify(&mut falsified);
+        let is_told = match (&self, &mut falsified) {
+            (Self::Message(falsify), falsified) => falsify(falsified),
+            (Self::Snapshot(falsify), Message::InstallSnapshot(piece)) => {
+                falsify(Arc::make_mut(&mut piece.snapshot));
+                true
+            }
+            _ => false,
+        };
         if is_told {
             *self = Self::Told;
         }
@@ -390,8 +399,17 @@ fn a_leader_is_in_a_round_that_it_has_not_begun() {
 
 /// A node of three starts from an empty disk, of which one thing is not so; what is said of it.
 fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex)>)) -> String {
+    start_with(|after| {
+        let mut log = after.log.clone();
+        falsify(&mut after.look, &mut log, &mut after.matched);
+        after.log = Box::leak(Box::new(log));
+    })
+}
+
+/// The same with whatever a step leaves.
+fn start_with(falsify: impl FnOnce(&mut After<'_>)) -> String {
     let node = NodeId(1);
-    let mut look = Look {
+    let look = Look {
         node,
         role: RoleKind::Follower,
         term: Term(0),
@@ -403,10 +421,11 @@ fn start(falsify: impl FnOnce(&mut Look, &mut Stamps, &mut Vec<(NodeId, LogIndex
         applied: LogIndex(0),
         membership_at: LogId::ZERO,
     };
-    let (mut log, mut matched) = (Stamps::default(), Vec::new());
-    falsify(&mut look, &mut log, &mut matched);
-    let membership = Membership::default();
-    let after = After { look, membership: &membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let (log, matched) = (Stamps::default(), Vec::new());
+    let (membership, purged, snapshot) = (Membership::default(), LogId::ZERO, LogId::ZERO);
+    let mut after =
+        After { look, membership: &membership, matched, log: &log, unchanged: 0, purged, snapshot, notes: Vec::new() };
+    falsify(&mut after);
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())
 }

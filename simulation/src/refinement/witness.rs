@@ -47,6 +47,7 @@ impl Refinement {
                 self.take(&Action::Flush(i, count))?;
                 self.count_own_vote(i)
             }
+            Event::SnapshotReceived { .. } | Event::Applied { .. } => self.taken_in(i, event, after),
             Event::Received { from, message: Some(message) } if !after.notes.contains(&Note::Unheard) => {
                 self.received(i, from.node, message, after)
             }
@@ -91,6 +92,10 @@ impl Refinement {
             Message::Committed { term, .. } if is_present(*term) => {
                 self.follow(i)?;
                 self.commit(i, j, after)
+            }
+            Message::InstallSnapshot(piece) if is_present(piece.term) => {
+                self.follow(i)?;
+                self.brought(i, from, piece)
             }
             _ => Ok(()),
         }

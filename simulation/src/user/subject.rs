@@ -8,6 +8,7 @@
 //!   node 1              r1,s1    r2,s2    ·               compared as it applies
 //!   node 2              r1,s1  ╳ r1,s1    r2,s2  ...      after a restart it applies all of it again
 //!                                  └─ snapshot ─► restored copy goes on in its place
+//!   node 3 ─ snapshot of node 1 ─► s2      r3,s3          whoever lacks what was purged, and whoever starts from a snapshot
 //! ```
 
 use std::cell::RefCell;
@@ -247,6 +248,35 @@ impl Replica {
         Ok(())
     }
 
+    /// What a snapshot of the node holds, made of a clone as production does it.
+    pub(crate) fn snapshot_bytes(&self) -> Bytes {
+        let bytes = self.state.copy().and_then(|copy| copy.bytes());
+        bytes.unwrap_or_else(|fault| {
+            self.subject.violate(verdict::snapshot_fault(self.node, self.last, fault));
+            Bytes::new()
+        })
+    }
+
+    /// The node goes on from a snapshot that covers the entries up to `last`.
+    pub(crate) fn install(&mut self, last: LogIndex, snapshot: &Bytes) {
+        let subject = self.subject.clone();
+        let mut reference = subject.0.borrow_mut();
+        if reference.violation.is_none()
+            && let Err(violation) = self.install_beside(&reference, last, snapshot)
+        {
+            reference.violate(violation);
+        }
+    }
+
+    fn install_beside(&mut self, reference: &Reference, last: LogIndex, snapshot: &Bytes) -> Result<(), Violation> {
+        let covered = reference.due.range(..=last).next_back();
+        self.last = covered.map_or(LogIndex::ZERO, |(index, _)| *index);
+        let restored = self.state.restored(snapshot);
+        self.state = restored.map_err(|fault| verdict::snapshot_fault(self.node, self.last, fault))?;
+        (self.restored_at, self.cloned) = (Some(self.last), None);
+        covered.map_or(Ok(()), |(_, due)| self.compare(reference, due).map(drop))
+    }
+
     /// The clone that was taken before this command, if one was, is as it was.
     fn check_clone(&mut self, command: &[u8]) -> Result<(), Violation> {
         let Some(Cloned { at, bytes, state }) = self.cloned.take() else { return Ok(()) };
@@ -258,5 +288,84 @@ impl Replica {
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Replica").field("node", &self.node).field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::StateMachine;
+    use outrigger::engine::LogId;
+    use serde::{Deserialize, Serialize};
+
+    use super::super::machine::{Typed, encode_command};
+    use super::*;
+    use crate::check::Check;
+    use crate::machine::Machine;
+
+    /// Counts its commands.
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Counter(u64);
+
+    /// The same, in a field that no snapshot holds.
+    #[derive(Clone, Default, Serialize, Deserialize)]
+    struct Forgetful {
+        #[serde(skip)]
+        count: u64,
+    }
+
+    impl StateMachine for Counter {
+        type Command = u64;
+        type Response = u64;
+
+        fn apply(&mut self, command: u64) -> u64 {
+            self.0 += command;
+            self.0
+        }
+    }
+
+    impl StateMachine for Forgetful {
+        type Command = u64;
+        type Response = u64;
+
+        fn apply(&mut self, command: u64) -> u64 {
+            self.count += command;
+            self.count
+        }
+    }
+
+    /// Node 2 goes on from a snapshot of node 1; what is said of it after one more command.
+    fn goes_on_from_a_snapshot<S: StateMachine<Command = u64> + Default>() -> Result<(), Violation> {
+        let subject = Subject::new(Rc::new(|| Box::new(Typed(S::default()))), false);
+        let (mut rng, ids) = (Rng::new(7), [1, 2, 3].map(|index| LogId::new(1, index)));
+        let [mut one, mut two] = [1, 2].map(|node| {
+            let mut machine = Machine::default();
+            machine.host(subject.replica(NodeId(node), rng.fork()));
+            machine
+        });
+        let payloads = ids.map(|id| {
+            let command = encode_command::<S>(&id.index.0).expect("a number has an encoding");
+            Write { key: 1, value: id.index.0 }.encode_with(&command)
+        });
+        for (id, payload) in ids.iter().zip(&payloads) {
+            subject.committed(id.index, payload)?;
+        }
+        ids.iter().zip(&payloads).take(2).for_each(|(id, payload)| one.apply(*id, payload));
+        two.restore(one.registers().clone(), ids[..2].to_vec(), one.user_bytes().as_ref());
+        assert_eq!((two.last(), two.restored_at()), (LogIndex(2), Some(LogIndex(2))));
+        subject.check()?;
+        two.apply(ids[2], &payloads[2]);
+        subject.check()
+    }
+
+    #[test]
+    fn a_machine_goes_on_from_the_snapshot_of_another_node() {
+        assert_eq!(goes_on_from_a_snapshot::<Counter>(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_snapshot_of_another_node_does_not_hold_is_missed() {
+        let violation = goes_on_from_a_snapshot::<Forgetful>().unwrap_err();
+        assert_eq!(violation.check, Check::Snapshot, "{violation}");
+        assert!(violation.reason.contains("had been restored from a snapshot"), "{violation}");
     }
 }

@@ -1,6 +1,6 @@
 //! A user's state machine in the world: each node has one in each of its lives.
 
-use outrigger::engine::{Limits, NodeId, SnapshotPolicy};
+use outrigger::engine::{Limits, NodeId};
 
 use super::World;
 use crate::user::{Commands, Subject};
@@ -10,8 +10,9 @@ impl World {
     pub(crate) fn hosting(mut self, subject: Subject, commands: Commands) -> Self {
         // Whoever writes a machine need not know of an entry's limit; a command beyond it would be refused for ever.
         self.plan.limits.entry_bytes_max = Limits::default().entry_bytes_max;
-        // A user's machine is cloned, encoded and restored as it goes; what holds its state beside the log is yet to come.
-        self.plan.snapshots = SnapshotPolicy::BY_HAND;
+        // Nor of a limit of pieces: a large state in the smallest of them would take longer than anybody waits.
+        self.plan.limits.snapshot_chunk_bytes_max = Limits::default().snapshot_chunk_bytes_max;
+        self.terms = self.plan.terms();
         self.hosted = Some(subject);
         self.workload.commands = Some(commands);
         self

@@ -111,16 +111,17 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
-        if !self.checks.model || !is_itself || self.plan.takes_snapshots() {
+        if !self.checks.model || !is_itself {
             running.runtime.notes.clear();
             return Ok(());
         }
         let notes = std::mem::take(&mut running.runtime.notes);
         let engine = running.driver.engine();
         let (matched, membership) = (engine.matched().collect(), engine.membership());
+        let (purged, snapshot) = (engine.purged(), engine.snapshot());
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, membership, matched, log, unchanged, notes };
+        let mut after = After { look: *look, membership, matched, log, unchanged, purged, snapshot, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);

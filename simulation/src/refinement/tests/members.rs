@@ -185,7 +185,16 @@ fn takes_office(membership: &Membership, votes: &[u64]) -> Result<(), String> {
     let look = leading(NodeId(1));
     let log = Stamps(vec![Stamp { id: look.last, log_time: LogTime(0), digest }]);
     let (membership, matched) = (&*membership, Vec::new());
-    let after = After { look, membership, matched, log: &log, unchanged: 0, notes: Vec::new() };
+    let after = After {
+        look,
+        membership,
+        matched,
+        log: &log,
+        unchanged: 0,
+        purged: LogId::ZERO,
+        snapshot: LogId::ZERO,
+        notes: Vec::new(),
+    };
     refinement.step(&Event::LogFlushed { write: WriteId(0) }, &after).map_err(|violation| violation.reason)
 }
 
@@ -223,7 +232,16 @@ fn a_leader_alone_begins_no_round_for_a_read_that_it_refuses() {
         }
         let look = leading(node);
         let log = Stamps(vec![Stamp { id: look.last, log_time: LogTime(0), digest: value.digest }]);
-        let after = After { look, membership: &membership, matched: Vec::new(), log: &log, unchanged: 0, notes };
+        let after = After {
+            look,
+            membership: &membership,
+            matched: Vec::new(),
+            log: &log,
+            unchanged: 0,
+            purged: LogId::ZERO,
+            snapshot: LogId::ZERO,
+            notes,
+        };
         refinement.step(&Event::Read { token }, &after).expect("all is well");
         refinement.counts().get("BeginRound").copied().unwrap_or_default()
     };
