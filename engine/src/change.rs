@@ -101,6 +101,9 @@ impl Engine {
         let (has_own_commit, is_settled) = (self.commit_index >= leader.term_start, at.index <= self.commit_index);
         mutate!(change_before_own_entry, has_own_commit = true);
         mutate!(change_beside_another, is_settled = true);
+        if let Some(to) = self.transferring_to() {
+            return Err(Refusal::Transferring { to });
+        }
         if !has_own_commit {
             return Err(Refusal::NotReady);
         }
@@ -156,7 +159,9 @@ impl Engine {
         mutate!(predecessors_change_left if leader.change.is_none(), return None);
         let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
         mutate!(change_before_own_entry, is_settled = at.index <= self.commit_index);
-        if !is_settled || (leader.change.is_none() && membership.goal().is_none()) {
+        // The log does not grow while its heir catches up: the next leader goes on with what was begun.
+        let waits = self.transfer.is_some();
+        if !is_settled || waits || (leader.change.is_none() && membership.goal().is_none()) {
             return None;
         }
         let membership = Arc::clone(membership);
@@ -236,7 +241,7 @@ impl Engine {
         let others = self.others();
         if matches!(self.role, Role::Leader(_)) {
             self.follow_with_streams(&others, now);
-        } else if self.memberships.may_vote(self.id()) != self.timers.is_running(Timer::Election) {
+        } else if self.campaigns_by_itself() != self.timers.is_running(Timer::Election) {
             self.arm_election(now);
         }
         if !others.is_empty() {
@@ -269,19 +274,18 @@ impl Engine {
     }
 
     /// A leader that is no voter any more has done its work once that is committed: it hands over to the voter that has the
-    /// most, and steps down (thesis, section 4.2.2).
+    /// most, and steps down even if that one does not take over in time (thesis, section 4.2.2).
     pub(crate) fn leave_office(&mut self, now: Instant) {
         let Role::Leader(leader) = &self.role else { return };
         let (at, membership) = self.memberships.last();
-        if at.index > self.commit_index || membership.is_voter(self.id()) || leader.change.is_some() {
+        let is_settled = at.index <= self.commit_index && leader.change.is_none();
+        if !is_settled || membership.is_voter(self.id()) || self.transfer.is_some() {
             return;
         }
         mutate!(removed_leader_leads_on, return);
-        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let heir = membership.voters().iter().copied().max_by_key(matched);
-        if let Some(heir) = heir {
-            self.send(heir, Message::TimeoutNow { term: self.vote.term });
+        match self.best_heir(now) {
+            Some(heir) => self.begin_transfer(None, heir, now),
+            None => self.step_down(now),
         }
-        self.step_down(now);
     }
 }

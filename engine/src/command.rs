@@ -8,7 +8,7 @@
 //! | log | `Save*`, `AppendInputEntries`, `TruncateLog`, `PurgeLog` | never: that would block votes |
 //! | apply | `Apply`, `StateMachine` | when the state machine lags |
 //! | peer, one each | `Replicate`, `ReplicateCommitted`, `SendSnapshot` | when the connection is full |
-//! | client | `Accepted`, `Changed`, `SnapshotTaken`, `Refused`, `Abandoned` | never |
+//! | client | `Accepted`, `Changed`, `Transferred`, `Elected`, `Done`, `SnapshotTaken`, `Refused`, `Abandoned` | never |
 //! | none | all others | never |
 //!
 //! The log lane needs no back-pressure from below: the engine itself bounds the bytes that are not flushed.
@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::by_hand::NotElected;
 use crate::entry::Batch;
 use crate::membership::{Membership, Node};
 use crate::message::{Heartbeat, Message, VoteRequest};
 use crate::refusal::{Fault, PeerRefusal, Refusal};
 use crate::snapshot::Snapshot;
+use crate::transfer::{NotTransferred, Transferred};
 use crate::types::{Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
 
 /// One thing to do, taken from [`Engine::poll_command`](crate::Engine::poll_command).
@@ -202,6 +204,25 @@ pub enum Command {
         /// The entry that says who they are.
         at: LogId,
     },
+    /// What has come of [`Event::TransferLeadership`](crate::Event::TransferLeadership).
+    Transferred {
+        /// Who asked.
+        token: Token,
+        /// Who leads now, if it is who was to.
+        result: Result<Transferred, NotTransferred>,
+    },
+    /// What has come of [`Event::Elect`](crate::Event::Elect).
+    Elected {
+        /// Who asked.
+        token: Token,
+        /// The term in which this node leads.
+        result: Result<Term, NotElected>,
+    },
+    /// What the caller wanted of this node is done.
+    Done {
+        /// Who asked.
+        token: Token,
+    },
     /// A snapshot that covers all that was committed when it was asked for is durable.
     SnapshotTaken {
         /// Who asked.
@@ -287,6 +308,9 @@ impl Command {
             | Self::SendSnapshot { target, .. } => Some(Lane::Peer(*target)),
             Self::Accepted { .. }
             | Self::Changed { .. }
+            | Self::Transferred { .. }
+            | Self::Elected { .. }
+            | Self::Done { .. }
             | Self::SnapshotTaken { .. }
             | Self::Refused { .. }
             | Self::Abandoned { .. } => Some(Lane::Client),

@@ -1,34 +1,43 @@
 //! Elections: timeouts, pre-votes and votes (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), and how a node
 //! leaves the role that it had.
 
+use crate::by_hand::NotElected;
 use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::message::{Message, VoteReply, VoteRequest};
 use crate::quorum::VoteResult;
 use crate::refusal::Refusal;
-use crate::role::{Follower, Role, Votes};
+use crate::role::{Campaign, Follower, Role, Succession, Votes};
 use crate::timer::Timer;
-use crate::types::{Instant, LogIndex, NodeId, Term, Vote};
+use crate::types::{Instant, LogIndex, NodeId, Term, Token, Vote};
 use crate::writes::Promise;
 
 impl Engine {
     /// No leader was heard from for a whole timeout, or a campaign came to nothing.
     pub(crate) fn handle_election_timeout(&mut self, now: Instant) {
         assert!(!matches!(self.role, Role::Leader(_)), "a leader has no election timer");
-        if self.memberships.may_vote(self.id()) {
-            if self.config.pre_vote {
-                self.ask_for_pre_votes(now);
-            } else {
-                self.campaign(now);
+        let token = self.take_campaign_token();
+        self.answer_not_elected(token, NotElected::NoAnswer);
+        if !self.campaigns_by_itself() {
+            // A campaign that somebody wanted ends here, and nothing follows.
+            if !matches!(self.role, Role::Follower(_)) {
+                self.step_down(now);
             }
+            return;
+        }
+        if self.config.pre_vote {
+            self.ask_for_pre_votes(None, now);
+        } else {
+            self.campaign(None, false, now);
         }
     }
 
-    fn ask_for_pre_votes(&mut self, now: Instant) {
-        self.leave_role();
-        self.role = Role::PreCandidate(Votes::from([(self.id(), true)]));
-        self.arm_election(now);
-        let request = VoteRequest { term: self.vote.term.next(), last: self.log.last() };
+    pub(crate) fn ask_for_pre_votes(&mut self, token: Option<Token>, now: Instant) {
+        self.leave_role(Succession::Abrupt);
+        let votes = Votes::from([(self.id(), true)]);
+        self.role = Role::PreCandidate(Campaign { votes, may_disrupt: false, token });
+        self.arm_campaign(now);
+        let request = VoteRequest { term: self.vote.term.next(), last: self.log.last(), may_disrupt: false };
         let targets = self.other_voters();
         if !targets.is_empty() {
             self.push_after_vote(Command::SendVote { targets, request, pre_vote: true }, now);
@@ -37,36 +46,27 @@ impl Engine {
     }
 
     /// Increments the term and votes for itself. The others are asked once that is durable.
-    fn campaign(&mut self, now: Instant) {
-        self.leave_role();
+    pub(crate) fn campaign(&mut self, token: Option<Token>, may_disrupt: bool, now: Instant) {
+        self.leave_role(if may_disrupt { Succession::Orderly } else { Succession::Abrupt });
         let vote = Vote { term: self.vote.term.next(), voted_for: Some(self.id()) };
-        self.role = Role::Candidate(Votes::new());
-        self.arm_election(now);
+        self.role = Role::Candidate(Campaign { votes: Votes::new(), may_disrupt, token });
+        self.arm_campaign(now);
         self.save_vote(vote);
         mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));
         self.push_after(self.writes.of_vote(), Promise::OwnVote(vote.term), now);
     }
 
-    /// The leader, which is about to lead no more, asks this node to take over at once (thesis, section 3.10).
-    pub(crate) fn handle_timeout_now(&mut self, from: NodeId, term: Term, now: Instant) -> Handled {
-        let is_asked = match &self.role {
-            Role::Follower(follower) => follower.leader == Some(from) && term == self.vote.term,
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => false,
-        };
-        if is_asked && self.memberships.may_vote(self.id()) {
-            self.campaign(now);
-        }
-        Ok(())
-    }
-
     /// This node's vote for itself is durable.
     pub(crate) fn handle_own_vote(&mut self, term: Term, now: Instant) {
-        let own = self.id();
-        match &mut self.role {
-            Role::Candidate(votes) if self.vote.term == term => votes.insert(own, true),
+        let (own, last) = (self.id(), self.log.last());
+        let may_disrupt = match &mut self.role {
+            Role::Candidate(campaign) if self.vote.term == term => {
+                campaign.votes.insert(own, true);
+                campaign.may_disrupt
+            }
             Role::Candidate(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Leader(_) => return,
         };
-        let request = VoteRequest { term, last: self.log.last() };
+        let request = VoteRequest { term, last, may_disrupt };
         let targets = self.other_voters();
         if !targets.is_empty() {
             self.push(Command::SendVote { targets, request, pre_vote: false });
@@ -74,9 +74,19 @@ impl Engine {
         self.count_votes(now);
     }
 
+    /// Beside a leader that is at work, a request for votes is not heard, and its term not taken: who sends it was cut off or
+    /// removed, and would only disturb (thesis, section 4.2.3). Without check-quorum, a leader that nobody can answer would
+    /// keep its followers from electing another one.
+    pub(crate) fn is_unheard(&self, message: &Message, now: Instant) -> bool {
+        mutate!(vote_beside_leader, return false);
+        let Message::RequestVote(request) = message else { return false };
+        let is_later = request.term > self.vote.term;
+        is_later && !request.may_disrupt && self.config.check_quorum && self.has_live_leader(now)
+    }
+
     /// A pre-vote is given when a campaign would succeed here and no leader is at work. It changes nothing.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, request: VoteRequest, now: Instant) -> Handled {
-        mutate!(pre_vote_raises_term if request.term > self.vote.term, self.adopt_term(request.term, now));
+        mutate!(pre_vote_raises_term if request.term > self.vote.term, self.adopt_term(request.term, Succession::Abrupt, now));
         let granted = request.term > self.vote.term && self.is_up_to_date(&request) && !self.has_live_leader(now);
         mutate!(pre_vote_beside_leader, granted = request.term > self.vote.term && self.is_up_to_date(&request));
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
@@ -87,10 +97,10 @@ impl Engine {
     pub(crate) fn handle_pre_vote_reply(&mut self, from: NodeId, reply: VoteReply, now: Instant) -> Handled {
         mutate!(pre_vote_counts_as_vote if !matches!(self.role, Role::PreCandidate(_)),
             return self.handle_request_vote_reply(from, reply, now));
-        if let Role::PreCandidate(votes) = &mut self.role
+        if let Role::PreCandidate(campaign) = &mut self.role
             && reply.asked == self.vote.term.next()
         {
-            votes.insert(from, reply.granted);
+            campaign.votes.insert(from, reply.granted);
             self.count_votes(now);
         }
         Ok(())
@@ -101,8 +111,14 @@ impl Engine {
         let free = self.vote.voted_for.is_none_or(|candidate| candidate == from);
         mutate!(vote_twice, free = true);
         let granted = request.term == self.vote.term && free && self.is_up_to_date(&request);
+        mutate!(
+            disrupting_vote_without_log_check,
+            granted = granted || (request.may_disrupt && request.term == self.vote.term && free)
+        );
         mutate!(vote_without_log_check, granted = request.term == self.vote.term && free);
         if granted {
+            mutate!(disrupting_vote_not_saved if request.may_disrupt && self.vote.voted_for.is_none(),
+                self.vote.voted_for = Some(from));
             if self.vote.voted_for.is_none() {
                 self.save_vote(Vote { term: self.vote.term, voted_for: Some(from) });
             }
@@ -117,26 +133,30 @@ impl Engine {
     pub(crate) fn handle_request_vote_reply(&mut self, from: NodeId, reply: VoteReply, now: Instant) -> Handled {
         mutate!(refused_vote_counts, reply = VoteReply { granted: true, ..reply });
         mutate!(late_vote_counts, reply = VoteReply { asked: self.vote.term, ..reply });
-        if let Role::Candidate(votes) = &mut self.role
+        if let Role::Candidate(campaign) = &mut self.role
             && reply.asked == self.vote.term
         {
-            votes.insert(from, reply.granted);
+            campaign.votes.insert(from, reply.granted);
             self.count_votes(now);
         }
         Ok(())
     }
 
     fn count_votes(&mut self, now: Instant) {
-        let quorum = self.membership().quorum();
-        match &self.role {
-            Role::PreCandidate(votes) if quorum.vote_result(|id| votes.get(&id).copied()) == VoteResult::Won => {
-                self.campaign(now);
+        let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &self.role else { return };
+        let result = self.membership().quorum().vote_result(|id| campaign.votes.get(&id).copied());
+        match result {
+            VoteResult::Won if matches!(self.role, Role::Candidate(_)) => self.become_leader(now),
+            VoteResult::Won => {
+                let token = self.take_campaign_token();
+                self.campaign(token, false, now);
             }
-            Role::Candidate(votes) if quorum.vote_result(|id| votes.get(&id).copied()) == VoteResult::Won => {
-                self.become_leader(now);
+            // It ends like one that is pending: with the next timeout. Whoever asked for it need not wait for that.
+            VoteResult::Lost => {
+                let token = self.take_campaign_token();
+                self.answer_not_elected(token, NotElected::Refused);
             }
-            // A campaign that is lost ends like one that is pending: with the next timeout.
-            Role::PreCandidate(_) | Role::Candidate(_) | Role::Follower(_) | Role::Leader(_) => {}
+            VoteResult::Pending => {}
         }
     }
 
@@ -151,18 +171,19 @@ impl Engine {
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {
-                follower.leader.is_some() && now.since(follower.heard_at) < self.config.election_timeout_min
+                let lately = |heard_at| now.since(heard_at) < self.config.election_timeout_min;
+                follower.leader.is_some() && follower.heard_at.is_some_and(lately)
             }
             Role::PreCandidate(_) | Role::Candidate(_) => false,
         }
     }
 
     /// A higher term was seen: whatever this node was, it is a follower now (section 5.1).
-    pub(crate) fn adopt_term(&mut self, term: Term, now: Instant) {
+    pub(crate) fn adopt_term(&mut self, term: Term, succession: Succession, now: Instant) {
         assert!(term > self.vote.term, "term {term} is not above {}", self.vote.term);
         mutate!(candidate_keeps_role if matches!(self.role, Role::Candidate(_)),
             return self.save_vote(Vote { term, voted_for: None }));
-        self.leave_role();
+        self.leave_role(succession);
         self.role = Role::Follower(Follower::default());
         self.save_vote(Vote { term, voted_for: None });
         if !self.timers.is_running(Timer::Election) {
@@ -180,12 +201,16 @@ impl Engine {
             }
             Role::Follower(follower) => {
                 follower.leader = Some(from);
-                follower.heard_at = now;
+                follower.heard_at = Some(now);
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.role = Role::Follower(Follower { leader: Some(from), heard_at: now, ..Follower::default() });
+                self.leave_role(Succession::Orderly);
+                let heard_at = Some(now);
+                self.role = Role::Follower(Follower { leader: Some(from), heard_at, ..Follower::default() });
             }
         }
+        self.awaits_heir = false;
+        self.end_transfer(from);
         mutate!(election_timer_not_reset, return Ok(()));
         self.arm_election(now);
         Ok(())
@@ -196,22 +221,18 @@ impl Engine {
     }
 
     /// Ends what only the present role can finish: whoever waits for it is told so.
-    pub(crate) fn leave_role(&mut self) {
+    pub(crate) fn leave_role(&mut self, succession: Succession) {
         let role = std::mem::replace(&mut self.role, Role::Follower(Follower::default()));
         match role {
-            Role::PreCandidate(_) | Role::Candidate(_) => {}
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
+                self.answer_not_elected(campaign.token, NotElected::Overtaken);
+                self.leave_leader(false, succession);
+            }
             Role::Follower(follower) => {
-                for forward in follower.forwards.values() {
-                    mutate!(forward_refused_for_certain, self.refuse(forward.token, Refusal::LeadershipLost));
-                    self.refuse(forward.token, Refusal::Unknown);
-                }
                 for token in follower.reads.tokens() {
                     self.refuse(token, Refusal::LeadershipLost);
                 }
-                self.timers.stop(Timer::Requests);
-                if follower.leader.is_some() {
-                    self.push(Command::Abandoned { from: self.commit_index.next() });
-                }
+                self.leave_leader(follower.leader.is_some(), succession);
             }
             Role::Leader(leader) => {
                 for read in &leader.reads {
@@ -230,6 +251,27 @@ impl Engine {
                 mutate!(abandoned_not_sent, return);
                 self.push(Command::Abandoned { from: self.commit_index.next() });
             }
+        }
+    }
+
+    /// What becomes of what this node's callers handed to its leader, or to one whose heir it waits for.
+    fn leave_leader(&mut self, has_leader: bool, succession: Succession) {
+        let (awaits, was_awaiting) = (succession == Succession::Orderly, self.awaits_heir);
+        self.awaits_heir = awaits && (has_leader || was_awaiting);
+        if !awaits {
+            self.abandon_forwards();
+            if has_leader || was_awaiting {
+                self.push(Command::Abandoned { from: self.commit_index.next() });
+            }
+        }
+        self.arm_requests();
+    }
+
+    /// Nobody knows what becomes of what is on its way to the leader.
+    pub(crate) fn abandon_forwards(&mut self) {
+        for forward in std::mem::take(&mut self.forwards).waiting.into_values() {
+            mutate!(forward_refused_for_certain, self.refuse(forward.token, Refusal::LeadershipLost));
+            self.refuse(forward.token, Refusal::Unknown);
         }
     }
 

@@ -14,10 +14,11 @@ use crate::message::Message;
 use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
-use crate::role::{Follower, Role};
+use crate::role::{Follower, Forwards, Role, Succession};
 use crate::snapshot::Snapshots;
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
+use crate::transfer::Transfer;
 use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
 use crate::writes::{Promise, Writes};
 
@@ -66,6 +67,15 @@ pub struct Engine {
     pub(crate) born_with: Vote,
     /// The last forwarded proposal that was seen of each node, in any role: older ones are copies, or came too late.
     pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
+    /// Entries of this node's callers that are on their way to the leader.
+    pub(crate) forwards: Forwards,
+    /// Whether one leader is following another in order: those who wait for what the last one took in are not told yet that nobody
+    /// knows. Until the next leader is heard from, or is not.
+    pub(crate) awaits_heir: bool,
+    /// Whether this node campaigns by itself.
+    pub(crate) elections: bool,
+    /// Leadership that is being handed over. It outlives the leadership: whoever asked is told once the new leader is known.
+    pub(crate) transfer: Option<Transfer>,
     /// What is to be done and was not polled yet.
     pub(crate) commands: VecDeque<Command>,
     /// Set once the node has stopped taking part.
@@ -119,6 +129,10 @@ impl Engine {
             next_id: start << ID_BITS,
             born_with: restored.vote,
             forwarded: BTreeMap::new(),
+            forwards: Forwards::default(),
+            awaits_heir: false,
+            elections: true,
+            transfer: None,
             commands: VecDeque::new(),
             fault: None,
             config,
@@ -151,6 +165,11 @@ impl Engine {
             Event::Propose { token, entries } => self.handle_propose(token, entries, now),
             Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
             Event::Read { token } => self.handle_read(token, now),
+            Event::TransferLeadership { token, to } => self.handle_transfer_leadership(token, to, now),
+            Event::Elect { token, pre_vote } => self.handle_elect(token, pre_vote, now),
+            Event::StepDown { token } => self.handle_step_down(token, now),
+            Event::ForgetLeader { token } => self.handle_forget_leader(token),
+            Event::SetElections { token, on } => self.handle_set_elections(token, on, now),
             Event::Received { from, message } => self.handle_received(from, message, now),
             Event::Refused { by, met, reason } => self.handle_refused(by, met, reason, now),
             Event::LogFlushed { write } => self.handle_log_flushed(write, now),
@@ -174,6 +193,7 @@ impl Engine {
             self.leave_office(now);
         }
         self.snapshot_by_policy(now);
+        self.ask_heir();
         self.replicate();
         self.check();
     }
@@ -209,6 +229,19 @@ impl Engine {
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
         }
+    }
+
+    /// To whom this leader is handing its leadership over.
+    #[must_use]
+    pub fn transferring_to(&self) -> Option<NodeId> {
+        self.transfer.as_ref().filter(|_| matches!(self.role, Role::Leader(_))).map(Transfer::to)
+    }
+
+    /// Whether one leader is following another in order: those who wait for what the last one took in are not told yet that
+    /// nobody knows. They are as soon as the next leader is not heard from in time.
+    #[must_use]
+    pub const fn awaits_heir(&self) -> bool {
+        self.awaits_heir
     }
 
     /// What the node does now; cheaper than the whole [`Engine::status`].
@@ -356,11 +389,22 @@ impl Engine {
         term < born || (term == born && voted_for == Some(self.id()))
     }
 
-    /// Starts the election timer anew, if this node may campaign.
+    /// Whether this node campaigns when it has heard from no leader for long.
+    pub(crate) fn campaigns_by_itself(&self) -> bool {
+        self.elections && self.memberships.may_vote(self.id())
+    }
+
+    /// Starts the election timer anew, if this node campaigns by itself.
     pub(crate) fn arm_election(&mut self, now: Instant) {
-        if !self.memberships.may_vote(self.id()) {
-            return self.timers.stop(Timer::Election);
+        if self.campaigns_by_itself() {
+            self.arm_campaign(now);
+        } else {
+            self.timers.stop(Timer::Election);
         }
+    }
+
+    /// Starts the election timer anew: so long a campaign lasts.
+    pub(crate) fn arm_campaign(&mut self, now: Instant) {
         let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
         mutate!(election_timeout_too_short, wait = wait / 500);
         self.timers.set(Timer::Election, now + wait);
@@ -427,6 +471,7 @@ impl Engine {
                 Timer::Heartbeat => self.handle_heartbeat_timeout(now),
                 Timer::CheckQuorum => self.handle_check_quorum(now),
                 Timer::Requests => self.handle_request_timeout(now),
+                Timer::Transfer => self.handle_transfer_timeout(now),
             }
         }
     }
@@ -451,10 +496,14 @@ impl Engine {
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);
         }
+        if self.is_unheard(&message, now) {
+            return;
+        }
         let term = message.term().filter(|term| *term > self.vote.term);
         mutate!(pre_vote_reply_hides_term, term = term.filter(|_| !matches!(message, Message::PreVoteReply(_))));
         if let Some(term) = term {
-            self.adopt_term(term, now);
+            let may_disrupt = matches!(&message, Message::RequestVote(request) if request.may_disrupt);
+            self.adopt_term(term, if may_disrupt { Succession::Orderly } else { Succession::Abrupt }, now);
         }
         let node = from.node;
         let handled = match message {
@@ -510,12 +559,15 @@ impl Engine {
     }
 
     pub(crate) fn halt(&mut self, fault: Fault) {
-        self.leave_role();
+        let election = self.take_campaign_token();
+        self.leave_role(Succession::Abrupt);
+        self.abandon_forwards();
         self.role = Role::Follower(Follower::default());
         self.timers = Timers::default();
         // Nothing more is applied here: whoever waits for it, under any leader, is told so.
         self.push(Command::Abandoned { from: self.applied.next() });
-        for token in self.leave_snapshots() {
+        let transfer = self.transfer.take().and_then(|transfer| transfer.token);
+        for token in self.leave_snapshots().into_iter().chain(transfer).chain(election) {
             self.refuse(token, Refusal::Halted);
         }
         self.fault = Some(fault.clone());
@@ -527,7 +579,12 @@ impl Engine {
         | Event::Read { token }
         | Event::Initialize { token, .. }
         | Event::TakeSnapshot { token }
-        | Event::ChangeMembers { token, .. } = event
+        | Event::ChangeMembers { token, .. }
+        | Event::TransferLeadership { token, .. }
+        | Event::Elect { token, .. }
+        | Event::StepDown { token }
+        | Event::ForgetLeader { token }
+        | Event::SetElections { token, .. } = event
         {
             self.refuse(*token, Refusal::Halted);
         }

@@ -45,6 +45,44 @@ pub enum Event {
         /// Who is asking.
         token: Token,
     },
+    /// Somebody wants another leader (thesis, section 3.10). Only a leader takes it; it answers with
+    /// [`Command::Transferred`](crate::Command::Transferred). Until then, for the shortest election timeout at most, it takes no
+    /// proposals, reads or changes of the members: they are refused with [`Refusal::Transferring`](crate::Refusal::Transferring).
+    TransferLeadership {
+        /// Who is asking.
+        token: Token,
+        /// Who shall lead; `None` for the voter that lacks the least, and of those the one that was heard from last.
+        to: Option<crate::NodeId>,
+    },
+    /// Somebody wants this node to campaign now. Answered with [`Command::Elected`](crate::Command::Elected).
+    Elect {
+        /// Who is asking.
+        token: Token,
+        /// Whether to ask for pre-votes first, as a node that campaigns by itself does: a leader that is at work stays. Without,
+        /// it is deposed if this node's log lacks nothing of a majority's.
+        pre_vote: bool,
+    },
+    /// Somebody wants this leader to lead no more, whoever comes after it. It does not campaign by itself for one (the longest)
+    /// election timeout. Answered with [`Command::Done`](crate::Command::Done); refused on a node that does not lead.
+    StepDown {
+        /// Who is asking.
+        token: Token,
+    },
+    /// Somebody knows that the leader is gone: this follower takes it for silent from now on, and gives pre-votes at once rather
+    /// than after an election timeout. A leader that is heard from after all is followed as before. Answered with
+    /// [`Command::Done`](crate::Command::Done); refused on a node that follows nobody.
+    ForgetLeader {
+        /// Who is asking.
+        token: Token,
+    },
+    /// Whether this node campaigns by itself, which it does until it is told otherwise. If not, it still votes, and campaigns when
+    /// its leader or [`Event::Elect`] wants it to. A restart forgets it. Answered with [`Command::Done`](crate::Command::Done).
+    SetElections {
+        /// Who is asking.
+        token: Token,
+        /// Whether it does.
+        on: bool,
+    },
     /// A message from another node, or a handshake with it, which is a message without content.
     Received {
         /// Who sent it, in which life.

@@ -14,9 +14,10 @@
 //!   before it asks. So a deadline counts as running or not, and when somebody was heard from, or a disk was done, counts not
 //!   at all. What has lapsed stays so in the engine, until the peer is heard or the disk is done: of two engines that are equal
 //!   in what counts, one may answer "silent" where the other answers "not yet". That is harmless for whoever loses messages and
-//!   keeps either of them: all that a leader who was heard lately brings about is the refusal of a pre-vote, which counts like
-//!   silence, and a leader whose followers or disk were silent resigns at once when it looks. For how long a change of the
-//!   members has not got on is not among the lapses yet: nobody explores such changes.
+//!   keeps either of them: all that a leader who was heard lately brings about is that a pre-vote is refused, which counts like
+//!   silence, or that a request for votes is not heard, which is like its loss, and a leader whose followers or disk were silent
+//!   resigns at once when it looks. For how long a change of the members has not got on is not among the lapses yet: nobody
+//!   explores such changes.
 //! - *Chance.* It decides nothing but deadlines.
 //! - *Names* that increase for ever: epochs, requests, rounds. An engine asks of them only which are equal, and of some
 //!   which came first; a new one differs from all that there are, and comes after them, but for the next round, which is the
@@ -42,7 +43,7 @@ use crate::membership::Membership;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
 use crate::message::{InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest};
 use crate::refusal::Refusal;
-use crate::role::{Follower, Forward, Leader, Role, Votes};
+use crate::role::{Campaign, Follower, Forward, Forwards, Leader, Role};
 use crate::snapshot::{Snapshot, SnapshotId};
 use crate::types::{Epoch, Incarnation, LogId, NodeId, Peer, RequestId, Round, Term, Token, Vote};
 use crate::writes::Promise;
@@ -257,13 +258,16 @@ impl Fingerprint {
     }
 
     /// A refusal counts like silence: a campaign that is lost ends like one that is pending.
-    fn votes(&mut self, votes: &Votes) {
+    fn campaign(&mut self, Campaign { votes, may_disrupt, token }: &Campaign) {
+        self.flag(*may_disrupt);
+        self.tokens(token.as_slice());
         let granted = || votes.iter().filter(|(_, granted)| **granted);
         self.size(granted().count());
         granted().for_each(|(node, _)| self.number(node.0));
     }
 
-    fn vote_request(&mut self, VoteRequest { term, last }: VoteRequest) {
+    fn vote_request(&mut self, VoteRequest { term, last, may_disrupt }: VoteRequest) {
+        self.flag(may_disrupt);
         self.number(term.0);
         self.log_id(last);
     }
@@ -416,13 +420,13 @@ impl Fingerprint {
                 self.number(0);
                 self.follower(own.node, follower);
             }
-            Role::PreCandidate(votes) => {
+            Role::PreCandidate(campaign) => {
                 self.number(1);
-                self.votes(votes);
+                self.campaign(campaign);
             }
-            Role::Candidate(votes) => {
+            Role::Candidate(campaign) => {
                 self.number(2);
-                self.votes(votes);
+                self.campaign(campaign);
             }
             Role::Leader(leader) => {
                 self.number(3);
@@ -432,17 +436,20 @@ impl Fingerprint {
     }
 
     fn follower(&mut self, own: NodeId, follower: &Follower) {
-        let Follower { leader, heard_at: _, verified, forwards, forwards_bytes, reads } = follower;
+        let Follower { leader, heard_at: _, verified, reads } = follower;
         self.node(*leader);
         self.number(verified.0);
-        self.size(*forwards_bytes);
-        self.size(forwards.len());
-        for (request, Forward { token, bytes, deadline: _ }) in forwards {
+        reads.fingerprint(own, self);
+    }
+
+    fn forwards(&mut self, own: NodeId, Forwards { waiting, bytes }: &Forwards) {
+        self.size(*bytes);
+        self.size(waiting.len());
+        for (request, Forward { token, bytes, deadline: _ }) in waiting {
             self.forward(own, *request);
             self.number(token.0);
             self.size(*bytes);
         }
-        reads.fingerprint(own, self);
     }
 
     fn leader(&mut self, own: NodeId, term: Term, leader: &Leader) {
@@ -511,6 +518,10 @@ impl Engine {
             next_id: _,
             born_with,
             forwarded,
+            forwards,
+            awaits_heir,
+            elections,
+            transfer,
             commands,
             fault,
         } = self;
@@ -538,6 +549,11 @@ impl Engine {
             out.number(node.0);
             out.forward(*node, *request);
         }
+        out.forwards(own.node, forwards);
+        out.flag(*awaits_heir);
+        out.flag(*elections);
+        out.flag(transfer.is_some());
+        transfer.iter().for_each(|transfer| transfer.fingerprint(&mut out));
         timers.fingerprint(&mut out);
         out.role(own, vote.term, role);
         out

@@ -20,6 +20,8 @@ impl Engine {
         assert!(self.applied() <= self.commit_index, "applied {} beyond commit {}", self.applied(), self.commit_index);
         assert!(self.writes.flushed_index() <= last.index, "more is durable than the log's {last}");
         assert!(last.term <= self.vote.term, "an entry {last} of a term after {}", self.vote.term);
+        let (transfers, times) = (self.transfer.is_some(), self.timers.is_running(Timer::Transfer));
+        assert_eq!(transfers, times, "a transfer has a deadline");
         let candidate = self.vote.voted_for;
         mutate!(candidate_keeps_role, candidate = Some(self.id()));
         match &self.role {

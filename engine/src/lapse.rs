@@ -30,6 +30,8 @@ pub enum Lapse {
     Forward,
     /// The question for a read index is due to be asked again.
     Question,
+    /// Leadership was not handed over in time.
+    Transfer,
     /// The leader that this node follows was not heard from lately: another node may count on its pre-vote.
     LeaderSilent,
     /// This follower has not answered its leader lately.
@@ -43,7 +45,9 @@ impl Lapse {
     #[must_use]
     pub const fn is_timeout(self) -> bool {
         match self {
-            Self::Election | Self::Heartbeat | Self::CheckQuorum | Self::Forward | Self::Question => true,
+            Self::Election | Self::Heartbeat | Self::CheckQuorum | Self::Forward | Self::Question | Self::Transfer => {
+                true
+            }
             Self::LeaderSilent | Self::FollowerSilent(_) | Self::DiskHung => false,
         }
     }
@@ -58,12 +62,13 @@ impl Engine {
             (Timer::Election, Lapse::Election),
             (Timer::Heartbeat, Lapse::Heartbeat),
             (Timer::CheckQuorum, Lapse::CheckQuorum),
+            (Timer::Transfer, Lapse::Transfer),
         ] {
             lapses.extend(self.timers.is_running(timer).then_some(lapse));
         }
+        lapses.extend((!self.forwards.waiting.is_empty()).then_some(Lapse::Forward));
         match &self.role {
             Role::Follower(follower) => {
-                lapses.extend((!follower.forwards.is_empty()).then_some(Lapse::Forward));
                 lapses.extend(follower.reads.deadline().map(|_| Lapse::Question));
                 lapses.extend(follower.leader.map(|_| Lapse::LeaderSilent));
             }
@@ -104,8 +109,9 @@ impl Engine {
             (Lapse::Election, _) => self.timers.set(Timer::Election, now),
             (Lapse::Heartbeat, _) => self.timers.set(Timer::Heartbeat, now),
             (Lapse::CheckQuorum, _) => self.timers.set(Timer::CheckQuorum, now),
-            (Lapse::Forward, Role::Follower(follower)) => {
-                if let Some(mut oldest) = follower.forwards.first_entry() {
+            (Lapse::Transfer, _) => self.timers.set(Timer::Transfer, now),
+            (Lapse::Forward, _) => {
+                if let Some(mut oldest) = self.forwards.waiting.first_entry() {
                     oldest.get_mut().deadline = now;
                 }
                 self.timers.set(Timer::Requests, now);
@@ -114,7 +120,9 @@ impl Engine {
                 follower.reads.fall_due(now);
                 self.timers.set(Timer::Requests, now);
             }
-            (Lapse::LeaderSilent, Role::Follower(follower)) => follower.heard_at = long_ago,
+            (Lapse::LeaderSilent, Role::Follower(follower)) => {
+                follower.heard_at = follower.heard_at.map(|_| long_ago);
+            }
             (Lapse::FollowerSilent(node), Role::Leader(leader)) => {
                 leader.progress.get_mut(&node).into_iter().for_each(|progress| progress.silent_since(long_ago));
             }

@@ -11,13 +11,15 @@ use crate::message::Heartbeat;
 use crate::progress::Progress;
 use crate::quorum::VoteResult;
 use crate::refusal::Refusal;
-use crate::role::{Follower, InHand, Leader, Role};
+use crate::role::{Follower, InHand, Leader, Role, Succession};
 use crate::timer::Timer;
+use crate::transfer::Transfer;
 use crate::types::{Instant, LogId, LogIndex, NodeId, Round};
 
 impl Engine {
     pub(crate) fn become_leader(&mut self, now: Instant) {
-        assert!(matches!(self.role, Role::Candidate(_)), "only a candidate becomes leader");
+        let Role::Candidate(campaign) = &mut self.role else { panic!("only a candidate becomes leader") };
+        let token = campaign.token.take();
         assert_eq!(self.vote.voted_for, Some(self.id()), "a leader has its own vote");
         let last = self.log.last().index;
         let targets: Vec<_> = self.others().into_keys().map(|node| (node, self.next_epoch())).collect();
@@ -33,6 +35,9 @@ impl Engine {
             change: None,
         }));
         self.timers.stop(Timer::Election);
+        self.end_transfer(self.id());
+        self.awaits_heir = false;
+        self.answer_elected(token);
         self.push(Command::RebuildReplicationStreams { targets });
         self.broadcast_heartbeat(now);
         if self.config.check_quorum {
@@ -61,6 +66,11 @@ impl Engine {
         assert!(!entries.is_empty(), "a proposal has at least one entry");
         let limits = &self.config.limits;
         let Role::Leader(leader) = &self.role else { return Err(Refusal::NotLeader) };
+        let heir = self.transferring_to();
+        mutate!(takes_in_while_transferring, heir = None);
+        if let Some(to) = heir {
+            return Err(Refusal::Transferring { to });
+        }
         let (mut bytes, mut largest) = (0, 0);
         for entry in entries.iter() {
             bytes += entry.bytes();
@@ -127,6 +137,7 @@ impl Engine {
         let heartbeat = Heartbeat { term, round: leader.round, commit };
         let targets: Vec<_> = leader.progress.keys().copied().collect();
         self.timers.set(Timer::Heartbeat, now + self.config.heartbeat_interval);
+        self.transfer.iter_mut().for_each(Transfer::ask_again);
         if !targets.is_empty() {
             self.push(Command::BroadcastHeartbeat { targets, heartbeat });
         }
@@ -172,7 +183,7 @@ impl Engine {
     }
 
     pub(crate) fn step_down(&mut self, now: Instant) {
-        self.leave_role();
+        self.leave_role(Succession::Abrupt);
         self.role = Role::Follower(Follower::default());
         self.arm_election(now);
     }

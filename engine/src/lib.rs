@@ -50,6 +50,7 @@
 #[macro_use]
 mod mutation;
 
+mod by_hand;
 mod change;
 mod change_members;
 mod command;
@@ -80,9 +81,11 @@ mod snapshot;
 mod status;
 mod timer;
 mod trace;
+mod transfer;
 mod types;
 mod writes;
 
+pub use by_hand::NotElected;
 pub use change_members::{ChangeMembers, ChangeRequest, Precondition, Preconditions};
 pub use command::{Command, Lane, StateMachineRequest};
 pub use config::{ConfigError, EngineConfig, Limits, SnapshotPolicy};
@@ -101,6 +104,7 @@ pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 pub use restored::Restored;
 pub use snapshot::{Snapshot, SnapshotId};
 pub use status::{RoleKind, Status};
+pub use transfer::{NotTransferred, Transferred};
 pub use types::{
     Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, Term, Token,
     Vote, WriteId,

@@ -74,7 +74,8 @@ pub enum Message {
     InstallSnapshot(InstallSnapshot),
     /// The answer to [`Message::InstallSnapshot`] while the snapshot is not installed.
     InstallSnapshotReply(InstallSnapshotReply),
-    /// Campaign at once: the leader is about to lead no more (thesis, section 3.10). Wants no answer.
+    /// Campaign at once: the leader wants the receiver, which has all of its log, to lead instead (thesis, section 3.10). Wants no
+    /// answer: the campaign is one.
     TimeoutNow {
         /// The leader's term.
         term: Term,
@@ -88,6 +89,9 @@ pub struct VoteRequest {
     pub term: Term,
     /// The sender's last entry: a voter refuses a log that lacks what it has (Raft paper, section 5.4.1).
     pub last: LogId,
+    /// Whether a leader that is at work may be deposed by it: the leader itself has asked for this campaign, or a person has.
+    /// Other requests are not heard beside such a leader (thesis, sections 3.10 and 4.2.3).
+    pub may_disrupt: bool,
 }
 
 /// The answer to a [`VoteRequest`].

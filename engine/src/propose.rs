@@ -29,12 +29,10 @@ impl Engine {
 
     fn forward(&mut self, leader: NodeId, token: Token, entries: Arc<[Payload]>, now: Instant) {
         let (limits, term) = (&self.config.limits, self.vote.term);
-        let Role::Follower(follower) = &mut self.role else { return };
+        let forwards = &mut self.forwards;
         let bytes: usize = entries.iter().map(Payload::bytes).sum();
-        let checks = [
-            (follower.forwards.len(), 1, limits.forwards_max),
-            (follower.forwards_bytes, bytes, limits.uncommitted_bytes_max),
-        ];
+        let checks =
+            [(forwards.waiting.len(), 1, limits.forwards_max), (forwards.bytes, bytes, limits.uncommitted_bytes_max)];
         mutate!(forwards_any_count, checks = [checks[1]; 2]);
         mutate!(forwards_any_bytes, checks = [checks[0]; 2]);
         if let Some((current, _, limit)) = checks.into_iter().find(|(now, more, max)| *now > 0 && now + more > *max) {
@@ -43,8 +41,8 @@ impl Engine {
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let deadline = now + self.config.election_timeout_max;
-        follower.forwards.insert(request, Forward { token, bytes, deadline });
-        follower.forwards_bytes += bytes;
+        forwards.waiting.insert(request, Forward { token, bytes, deadline });
+        forwards.bytes += bytes;
         self.arm_requests();
         self.send(leader, Message::Propose { term, request, entries });
     }
@@ -81,9 +79,8 @@ impl Engine {
     }
 
     pub(crate) fn handle_propose_reply(&mut self, request: RequestId, outcome: Result<LogId, Refusal>) -> Handled {
-        let Role::Follower(follower) = &mut self.role else { return Ok(()) };
-        let Some(Forward { token, bytes, .. }) = follower.forwards.remove(&request) else { return Ok(()) };
-        follower.forwards_bytes -= bytes;
+        let Some(Forward { token, bytes, .. }) = self.forwards.waiting.remove(&request) else { return Ok(()) };
+        self.forwards.bytes -= bytes;
         self.arm_requests();
         match outcome {
             Ok(first) if first.index > self.commit_index => self.push(Command::Accepted { token, first }),
@@ -96,11 +93,9 @@ impl Engine {
 
     /// Proposals that the leader did not answer for are given up; reads are asked for again.
     pub(crate) fn handle_request_timeout(&mut self, now: Instant) {
-        while let Role::Follower(follower) = &mut self.role
-            && let Some(oldest) = follower.forwards.first_entry().filter(|oldest| oldest.get().deadline <= now)
-        {
+        while let Some(oldest) = self.forwards.waiting.first_entry().filter(|oldest| oldest.get().deadline <= now) {
             let Forward { token, bytes, .. } = oldest.remove();
-            follower.forwards_bytes -= bytes;
+            self.forwards.bytes -= bytes;
             mutate!(forward_given_up_for_certain, self.refuse(token, Refusal::NoLeader));
             self.refuse(token, Refusal::Unknown);
         }

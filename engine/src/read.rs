@@ -103,6 +103,9 @@ impl Engine {
         mutate!(read_from_anywhere, return self.push(Command::StateMachine(StateMachineRequest::Read { token })));
         let limit = self.config.limits.forwards_max;
         mutate!(reads_without_limit, limit = usize::MAX);
+        if let Some(to) = self.transferring_to() {
+            return self.refuse(token, Refusal::Transferring { to });
+        }
         match &mut self.role {
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
                 let current = leader.reads_in_hand();
@@ -128,6 +131,11 @@ impl Engine {
         let limit = self.config.limits.forwards_max;
         mutate!(questions_without_limit, limit = usize::MAX);
         match &self.role {
+            Role::Leader(_) if term == self.vote.term && self.transfer.is_some() => {
+                let outcome =
+                    self.transferring_to().map_or(Err(Refusal::NotLeader), |to| Err(Refusal::Transferring { to }));
+                self.send(from, Message::ReadIndexReply { request, outcome });
+            }
             Role::Leader(leader) if term == self.vote.term && leader.reads_in_hand() < limit => {
                 self.await_confirmation(Asker::There(from, request), now);
             }
@@ -289,10 +297,13 @@ impl Engine {
 
     /// Runs the timer of this node's own questions and proposals to the leader.
     pub(crate) fn arm_requests(&mut self) {
-        let Role::Follower(follower) = &self.role else { return };
+        let question = match &self.role {
+            Role::Follower(follower) => follower.reads.deadline(),
+            Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => None,
+        };
         // Later requests have later deadlines.
-        let forwards = follower.forwards.first_key_value().map(|(_, forward)| forward.deadline);
-        match forwards.into_iter().chain(follower.reads.deadline()).min() {
+        let forward = self.forwards.waiting.first_key_value().map(|(_, forward)| forward.deadline);
+        match forward.into_iter().chain(question).min() {
             Some(deadline) => self.timers.set(Timer::Requests, deadline),
             None => self.timers.stop(Timer::Requests),
         }

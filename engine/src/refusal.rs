@@ -16,6 +16,11 @@ pub enum Refusal {
     NotLeader,
     /// Leadership changed before a read was confirmed. Nothing was done; try again.
     LeadershipLost,
+    /// The leader is handing its leadership over, for an election timeout at most. Nothing was done; try again in a moment.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
     /// More is in hand than the limits allow. Nothing was done; try again later.
     Overloaded {
         /// What is in hand, in the unit of the limit (bytes or counts).
@@ -108,6 +113,9 @@ impl fmt::Display for Refusal {
             Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
             Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
             Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
+            Self::Transferring { to } => {
+                write!(f, "not now: leadership is being handed over to node {to}; try again in a moment")
+            }
             Self::Overloaded { current, limit } => {
                 write!(f, "{current} in hand, the limit is {limit}; try again later")
             }

@@ -22,9 +22,9 @@ pub(crate) enum Role {
     /// Follows a leader, or waits for one.
     Follower(Follower),
     /// Asks whether it would be elected in the next term.
-    PreCandidate(Votes),
+    PreCandidate(Campaign),
     /// Asks to be elected in its term.
-    Candidate(Votes),
+    Candidate(Campaign),
     /// Leads in its term.
     Leader(Box<Leader>),
 }
@@ -34,16 +34,29 @@ pub(crate) enum Role {
 pub(crate) struct Follower {
     /// Who leads in this term, once heard from.
     pub(crate) leader: Option<NodeId>,
-    /// When the leader was last heard from.
-    pub(crate) heard_at: Instant,
+    /// When the leader was last heard from; `None` while it counts as silent because somebody wants it to.
+    pub(crate) heard_at: Option<Instant>,
     /// Up to here the log is known to be the same as this leader's; no more than this is committed at its word.
     pub(crate) verified: LogIndex,
-    /// Entries on their way to the leader: who asked, and when to give up.
-    pub(crate) forwards: BTreeMap<RequestId, Forward>,
-    /// The sum of their bytes.
-    pub(crate) forwards_bytes: usize,
     /// Reads on their way.
     pub(crate) reads: Questions,
+}
+
+/// How one leader follows another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Succession {
+    /// By the wish of somebody: the leader is there, answers what it was asked, and has nothing uncommitted if the wish was its own.
+    Orderly,
+    /// In any other way: what the leader had in hand may be lost.
+    Abrupt,
+}
+
+/// Entries on their way to the leader: who asked, and when to give up. An orderly succession does not end them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Forwards {
+    pub(crate) waiting: BTreeMap<RequestId, Forward>,
+    /// The sum of their bytes.
+    pub(crate) bytes: usize,
 }
 
 /// Entries of this node's callers that were handed to the leader.
@@ -56,6 +69,17 @@ pub(crate) struct Forward {
 
 /// The votes of a campaign; this node's own is among them once it counts.
 pub(crate) type Votes = BTreeMap<NodeId, bool>;
+
+/// A campaign for votes or for pre-votes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Campaign {
+    /// The answers.
+    pub(crate) votes: Votes,
+    /// See [`VoteRequest::may_disrupt`](crate::VoteRequest::may_disrupt); never with pre-votes.
+    pub(crate) may_disrupt: bool,
+    /// Who asked for it and was not told yet what has come of it.
+    pub(crate) token: Option<Token>,
+}
 
 /// What a leader knows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -14,11 +14,14 @@ pub(crate) enum Timer {
     CheckQuorum,
     /// When to ask the leader again for a read index, and to give up on entries that it did not answer for.
     Requests,
+    /// When to give up handing leadership over.
+    Transfer,
 }
 
 impl Timer {
     /// All timers, in the order in which those that are due at the same moment fire.
-    pub(crate) const ALL: [Self; 4] = [Self::Election, Self::Heartbeat, Self::CheckQuorum, Self::Requests];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Election, Self::Heartbeat, Self::CheckQuorum, Self::Requests, Self::Transfer];
 }
 
 /// The deadline of each timer; `None` when it is not running.

@@ -35,7 +35,10 @@ fn counted(entries: usize) -> String {
 
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| write!(f, "{name} term {} last {}", it.term, it.last);
+        let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| {
+            let disrupts = if it.may_disrupt { ", may disrupt" } else { "" };
+            write!(f, "{name} term {} last {}{disrupts}", it.term, it.last)
+        };
         let vote = |f: &mut Formatter<'_>, name, it: &VoteReply| {
             let answer = if it.granted { "granted" } else { "refused" };
             write!(f, "{name} {answer} for term {}, own term {}", it.asked, it.term)
@@ -86,6 +89,13 @@ impl Display for Event {
             Self::Propose { token, entries } => write!(f, "propose #{token}: {}", counted(entries.len())),
             Self::ChangeMembers { token, request } => write!(f, "change_members #{token}: {}", request.change),
             Self::Read { token } => write!(f, "read #{token}"),
+            Self::TransferLeadership { token, to: Some(to) } => write!(f, "transfer_leadership #{token}: to {to}"),
+            Self::TransferLeadership { token, to: None } => write!(f, "transfer_leadership #{token}"),
+            Self::Elect { token, pre_vote: true } => write!(f, "elect #{token}"),
+            Self::Elect { token, pre_vote: false } => write!(f, "elect #{token}: without pre-vote"),
+            Self::StepDown { token } => write!(f, "step_down #{token}"),
+            Self::ForgetLeader { token } => write!(f, "forget_leader #{token}"),
+            Self::SetElections { token, on } => write!(f, "set_elections #{token}: {}", if *on { "on" } else { "off" }),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
             Self::Refused { by, reason, .. } => write!(f, "refused by {by}: {reason}"),
@@ -177,6 +187,13 @@ impl Display for Command {
             Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
             Self::SnapshotTaken { token, last } => write!(f, "snapshot_taken #{token}: {last}"),
             Self::Changed { token, at } => write!(f, "changed #{token}: {at}"),
+            Self::Transferred { token, result: Ok(done) } => {
+                write!(f, "transferred #{token}: node {} leads in term {}", done.leader, done.term)
+            }
+            Self::Transferred { token, result: Err(why) } => write!(f, "not transferred #{token}: {why}"),
+            Self::Elected { token, result: Ok(term) } => write!(f, "elected #{token}: term {term}"),
+            Self::Elected { token, result: Err(why) } => write!(f, "not elected #{token}: {why}"),
+            Self::Done { token } => write!(f, "done #{token}"),
             Self::Refused { token, refusal } => write!(f, "refused #{token}: {refusal}"),
             Self::Abandoned { from } => write!(f, "abandoned from {from}"),
             Self::Halt { fault } => write!(f, "halt: {fault}"),

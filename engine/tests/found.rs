@@ -63,7 +63,7 @@ fn a_follower_that_forgot_what_it_acknowledged_is_named() {
 #[test]
 fn answers_to_candidates_that_ask_again_while_the_disk_hangs_do_not_pile_up() {
     let mut cluster = Cluster::new(&[1, 2, 3]);
-    let ask = |term| VoteRequest { term: Term(term), last: LogId::new(0, 1) };
+    let ask = |term| VoteRequest { term: Term(term), last: LogId::new(0, 1), may_disrupt: false };
     // Its vote for node 1 is on its way to a disk that takes long.
     cluster.receive(3, 1, Message::RequestVote(ask(1)));
     for _ in 0..100 {
@@ -82,7 +82,11 @@ fn answers_to_candidates_that_ask_again_while_the_disk_hangs_do_not_pile_up() {
 #[test]
 fn questions_of_a_node_whose_disk_hangs_do_not_pile_up() {
     let mut cluster = Cluster::new(&[1, 2, 3]);
-    cluster.receive(3, 1, Message::RequestVote(VoteRequest { term: Term(1), last: LogId::new(0, 1) }));
+    cluster.receive(
+        3,
+        1,
+        Message::RequestVote(VoteRequest { term: Term(1), last: LogId::new(0, 1), may_disrupt: false }),
+    );
     for _ in 0..100 {
         cluster.timeout(3);
     }

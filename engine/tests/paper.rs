@@ -31,8 +31,9 @@ fn append(term: u64, prev: (u64, u64), terms: &[u64], commit: u64) -> Message {
     })
 }
 
+/// One that is heard even beside a leader.
 fn ask_vote(term: u64, last: (u64, u64)) -> Message {
-    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1) })
+    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), may_disrupt: true })
 }
 
 /// What a node answered to the message that it was just sent, once its disk had it.

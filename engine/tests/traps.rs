@@ -219,12 +219,13 @@ fn heartbeat(term: u64, round: u64, commit: u64) -> Message {
     Message::Heartbeat(Heartbeat { term: Term(term), round: Round(round), commit: LogIndex(commit) })
 }
 
+/// One that is heard even beside a leader.
 fn ask_vote(term: u64, last: (u64, u64)) -> Message {
-    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1) })
+    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), may_disrupt: true })
 }
 
 fn ask_pre_vote(term: u64, last: (u64, u64)) -> Message {
-    Message::PreVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1) })
+    Message::PreVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), may_disrupt: false })
 }
 
 fn vote(term: u64, asked: u64, granted: bool) -> VoteReply {

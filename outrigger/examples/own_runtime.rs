@@ -118,6 +118,9 @@ impl RaftRuntime for Doer {
             | Command::StateMachine(_)
             | Command::Accepted { .. }
             | Command::Changed { .. }
+            | Command::Transferred { .. }
+            | Command::Elected { .. }
+            | Command::Done { .. }
             | Command::Refused { .. }
             | Command::Abandoned { .. } => {}
         }

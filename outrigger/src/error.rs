@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use outrigger_engine::{Fault, Refusal};
+use outrigger_engine::{Fault, NotElected, NotTransferred, Refusal};
 
 use crate::config::ConfigError;
 use crate::store::StorageError;
@@ -153,6 +153,51 @@ pub enum ChangeError {
     Stopped,
 }
 
+/// Why leadership is not where it was to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// It is not handed over. [`NotTransferred`] says why, and whether this node leads on.
+    #[error("leadership is not handed over: {why}")]
+    NotTransferred {
+        /// Why.
+        why: NotTransferred,
+    },
+    /// The node has stopped.
+    #[error("this node has stopped; if it led, another one will")]
+    Stopped,
+}
+
+/// Why a node that was told to campaign does not lead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ElectError {
+    /// It was not elected.
+    #[error("not elected: {why}")]
+    NotElected {
+        /// Why.
+        why: NotElected,
+    },
+    /// The node has stopped.
+    #[error("not elected: this node has stopped")]
+    Stopped,
+}
+
+/// Why a node did not do what was wanted of it in its present role. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoleError {
+    /// It is in another role.
+    #[error("not done: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The node has stopped.
+    #[error("not done: this node has stopped")]
+    Stopped,
+}
+
 /// Why no snapshot was taken. Nothing is lost by it: the log holds what it would have covered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -215,7 +260,14 @@ impl ReadError {
 
 /// Whether what was refused now may be taken in later.
 const fn may_pass(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::LeadershipLost | Refusal::Overloaded { .. })
+    matches!(
+        refusal,
+        Refusal::NoLeader
+            | Refusal::NotLeader
+            | Refusal::LeadershipLost
+            | Refusal::Transferring { .. }
+            | Refusal::Overloaded { .. }
+    )
 }
 
 /// The node has stopped, so that there is nothing more to watch.

@@ -99,7 +99,10 @@ mod raft;
 mod watch;
 
 pub use config::{Config, ConfigError, Limits};
-pub use error::{ChangeError, Error, Outcome, ReadError, SnapshotError, StartError, Stopped, WriteError};
+pub use error::{
+    ChangeError, ElectError, Error, Outcome, ReadError, RoleError, SnapshotError, StartError, Stopped, TransferError,
+    WriteError,
+};
 pub use state_machine::{Query, StateMachine};
 
 #[cfg(feature = "tokio")]

@@ -23,11 +23,14 @@ use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
 use crate::runtime::clock::Clock;
 use crate::runtime::encoded::{EncodeError, encode};
+use crate::runtime::order::OrderSlot;
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
 use crate::watch;
+
+mod leadership;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
 const LOOKS_MAX: u32 = 500;
@@ -292,7 +295,7 @@ impl<S: StateMachine> Raft<S> {
     /// ```
     pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<LogId, ChangeError> {
         let (slot, answer) = oneshot::channel();
-        self.0.inbox.notice(Notice::Change(Arc::new(request.into()), slot));
+        self.0.inbox.notice(Notice::Change(Arc::new(request.into()), OrderSlot::Entry(slot)));
         match answer.await {
             Ok(Ok(at)) => Ok(at),
             Ok(Err(Failure::Refused(refusal))) => Err(ChangeError::Refused { refusal }),
@@ -318,7 +321,7 @@ impl<S: StateMachine> Raft<S> {
     /// ```
     pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
         let (slot, answer) = oneshot::channel();
-        self.0.inbox.notice(Notice::Snapshot(slot));
+        self.0.inbox.notice(Notice::Snapshot(OrderSlot::Entry(slot)));
         match answer.await {
             Ok(Ok(last)) => Ok(last),
             Ok(Err(Failure::Refused(refusal))) => Err(SnapshotError::Refused { refusal }),

@@ -20,6 +20,7 @@ mod clients;
 mod history;
 mod lanes;
 pub(crate) mod office;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -29,6 +30,7 @@ pub(crate) use clients::ClientJudge;
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
 pub(crate) use office::{Office, Terms};
+pub(crate) use succession::{Prompt, Succession, may_take_over};
 pub(crate) use waiting::Waiting;
 
 /// The properties that are checked.
@@ -85,6 +87,8 @@ pub enum Check {
     Limits,
     /// A leader stays for as long as a quorum answers it, and no longer.
     Office,
+    /// A leader hands over in order or leads on, and who is told that a node leads finds that it did.
+    Succession,
     /// Who is heard is remembered, and who is no member changes nothing.
     Acquaintance,
     /// Nodes that follow the protocol refuse nobody and do not stop.
@@ -187,6 +191,11 @@ impl Judge {
     /// Every committed entry.
     pub(crate) const fn chain(&self) -> &Stamps {
         &self.chain
+    }
+
+    /// Who led in a term.
+    pub(crate) fn leader_of(&self, term: Term) -> Option<NodeId> {
+        self.leaders.get(&term).copied()
     }
 
     /// How many terms had a leader.
@@ -306,7 +315,8 @@ impl Judge {
             .seen
             .at(id)
             .is_some_and(|seen| seen.term == term && (seen.role == role || seen.role != RoleKind::Leader));
-        let forgotten = if same { None } else { node.callers.waiting_behind(commit) };
+        // In an orderly succession nothing is lost, or it is told of a little later.
+        let forgotten = if same || node.look.awaits_heir { None } else { node.callers.waiting_behind(commit) };
         require!(
             forgotten.is_none(),
             Answers,

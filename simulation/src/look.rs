@@ -23,6 +23,10 @@ pub(crate) struct Look {
     pub(crate) applied: LogIndex,
     /// The entry that says who the members are.
     pub(crate) membership_at: LogId,
+    /// To whom it hands leadership over, if it does.
+    pub(crate) heir: Option<NodeId>,
+    /// Whether it waits for an heir of its leader.
+    pub(crate) awaits_heir: bool,
 }
 
 impl Look {
@@ -39,6 +43,8 @@ impl Look {
             commit: engine.commit_index(),
             applied: engine.applied(),
             membership_at: engine.membership_at(),
+            heir: engine.transferring_to(),
+            awaits_heir: engine.awaits_heir(),
         }
     }
 
@@ -79,6 +85,8 @@ mod tests {
             commit: LogIndex(12),
             applied: LogIndex(11),
             membership_at: LogId::ZERO,
+            heir: None,
+            awaits_heir: false,
         };
         assert_eq!(
             look.to_string(),

@@ -16,7 +16,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
-use crate::check::{Check, Checks, Office, Violation, require};
+use crate::check::{Check, Checks, Office, Succession, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::{Durable, Left, Stamps};
@@ -139,6 +139,8 @@ pub(crate) struct Running {
     pub(crate) leads_since: Option<u64>,
     /// Its office, while it leads.
     pub(crate) office: Option<Office>,
+    /// How it follows others as leader, and others it.
+    pub(crate) succession: Succession,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
 }
@@ -330,6 +332,7 @@ impl Node {
             judged: None,
             leads_since: None,
             office: None,
+            succession: Succession::default(),
             armed: None,
         });
         Ok(())

@@ -149,6 +149,8 @@ pub(crate) struct Plan {
     pub(crate) spares: u64,
     /// From one change of the members to the next, about.
     pub(crate) change_every: u64,
+    /// From one wish for another leader to the next, about; 0 where nobody has any.
+    pub(crate) wish_every: u64,
     /// By how much elections and faults come more often than in production: more terms fit in one history.
     pub(crate) hurry: u32,
     /// How long there are faults.
@@ -211,6 +213,7 @@ impl Plan {
         let mut plan = Self {
             spares,
             change_every,
+            wish_every: 0,
             nodes: *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]),
             hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
@@ -241,6 +244,11 @@ impl Plan {
             // time, an older copy of it is one again, before anybody can refuse it.
             plan.spare(Trouble::Losses);
             plan.spare(Trouble::Disguises);
+        }
+        // Drawn beside all the others: a world without wishes is what it was before there were any.
+        let mut late = rng.clone().fork();
+        if late.chance(300_000) {
+            plan.wish_every = late.between(SECOND / 8, 2 * SECOND) / u64::from(hurry);
         }
         plan
     }

@@ -92,7 +92,7 @@ pub struct Total {
 }
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 51] = [
+const FAULTS: [&str; 61] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -105,10 +105,18 @@ const FAULTS: [&str; 51] = [
     "crash while a snapshot is kept",
     "disk full",
     "disk lost for good",
+    "election lost by hand",
+    "election wanted",
+    "election won by hand",
     "entries gone before they were sent",
     "frame rotten and refused",
     "kill",
     "leader stranded",
+    "leader to be forgotten",
+    "leader told to step down",
+    "leadership handed over",
+    "leadership not handed over",
+    "leadership to hand over",
     "links cut one by one",
     "long outage",
     "members changed",
@@ -141,6 +149,8 @@ const FAULTS: [&str; 51] = [
     "sync failed",
     "sync slow",
     "wiped disk refused",
+    "wish about the leader done",
+    "wish about the leader refused",
     "write astray and refused",
     "write lost and refused",
     "write short",

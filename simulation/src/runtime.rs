@@ -29,6 +29,7 @@ use crate::plan::Plan;
 use crate::reading::LogView;
 use crate::refinement::Note;
 use crate::trace::Trace;
+use crate::world::leadership::{Fulfilment, is_wish};
 use crate::world::members::is_stewards;
 
 pub(crate) mod snapshot;
@@ -48,6 +49,8 @@ pub(crate) enum Effect {
     Keep(u64),
     /// Who wants other members gets an answer.
     Changed(Token, Result<LogId, Refusal>),
+    /// Who has a wish about the leader gets an answer.
+    Wish(Token, Fulfilment),
     /// The engine refuses a peer.
     RefusePeer(Peer, PeerRefusal),
     /// The engine stops.
@@ -433,6 +436,30 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    /// Whoever had a wish about the leader is told what has come of it.
+    fn fulfilled(&mut self, command: &Command) {
+        let (token, outcome) = match command {
+            Command::Transferred { token, result } => (*token, Fulfilment::Transferred(*result)),
+            Command::Elected { token, result } => (*token, Fulfilment::Elected(*result)),
+            Command::Done { token } => (*token, Fulfilment::Done),
+            other => panic!("{other} answers no wish"),
+        };
+        self.effects.push(Effect::Wish(token, outcome));
+    }
+
+    fn refused(&mut self, token: Token, refusal: Refusal) {
+        if is_wish(token) {
+            self.effects.push(Effect::Wish(token, Fulfilment::Refused));
+        } else if is_stewards(token) {
+            self.effects.push(Effect::Changed(token, Err(refusal)));
+        } else {
+            let answer = self.callers.refused(token, refusal.is_certain());
+            self.answer(answer);
+        }
+    }
+}
+
 impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
@@ -488,13 +515,8 @@ impl RaftRuntime for Runtime {
             Command::SnapshotTaken { token, last } => {
                 panic!("nobody asked for the snapshot of {last}, but #{token} is told")
             }
-            Command::Refused { token, refusal } if is_stewards(token) => {
-                self.effects.push(Effect::Changed(token, Err(refusal)));
-            }
-            Command::Refused { token, refusal } => {
-                let answer = self.callers.refused(token, refusal.is_certain());
-                self.answer(answer);
-            }
+            Command::Transferred { .. } | Command::Elected { .. } | Command::Done { .. } => self.fulfilled(&command),
+            Command::Refused { token, refusal } => self.refused(token, refusal),
             Command::Abandoned { from } => {
                 let answers = self.callers.abandoned(from).into_iter();
                 self.effects.extend(answers.map(|(token, answer)| Effect::Answer(token, answer)));

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
-use crate::check::{Check, Checks, Judge, Terms, Violation, require};
+use crate::check::{Check, Checks, Judge, Prompt, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
 use crate::history::History;
@@ -36,6 +36,7 @@ use crate::{Again, Failure};
 mod faults;
 mod happening;
 mod hosting;
+pub(crate) mod leadership;
 pub(crate) mod members;
 mod office;
 mod peace;
@@ -45,6 +46,7 @@ mod telling;
 mod verdict;
 
 use happening::Happening;
+use leadership::{Wishes, judge_succession};
 use members::{Members, node_at};
 use office::Occasion;
 use peace::{Outside, Patience, Peace};
@@ -118,6 +120,8 @@ pub(crate) struct World {
     hosted: Option<Subject>,
     /// Who belongs to the cluster, and who changes that.
     members: Members,
+    /// Who wants another leader.
+    wishes: Wishes,
     /// Whether somebody is being told that it is refused.
     is_refusing: bool,
 }
@@ -166,6 +170,7 @@ impl World {
             checks: history.checks,
             hosted: None,
             members: Members::new(initial_members(&plan)),
+            wishes: Wishes::default(),
             is_refusing: false,
             rng,
             plan,
@@ -273,6 +278,7 @@ impl World {
             Happening::Calm => self.become_calm()?,
             Happening::Review => return self.review(),
             Happening::Change => self.change_members(),
+            Happening::Wish => self.wish(),
         }
         Ok(false)
     }
@@ -441,7 +447,8 @@ impl World {
         running.runtime.trace.note(now, node, '>', &event);
         let queued = running.runtime.queued().len();
         // The model is told of it afterwards; where there is none, nothing need be copied.
-        let (occasion, told) = (Occasion::of(&event), self.checks.model.then(|| event.clone()));
+        let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
+        let told = self.checks.model.then(|| event.clone());
         running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
@@ -449,6 +456,8 @@ impl World {
             picture::mark_writes(diagram, self.now, &running.runtime, queued);
         }
         running.runtime.order()?;
+        let has_ended = judge_succession(running, &look)?;
+        running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
         self.judge_occasion(node, &look, occasion, own)?;
         if let Some(event) = told {
             self.refine(node, &look, &event)?;
@@ -514,6 +523,7 @@ impl World {
             }
             Effect::Send(target, message) => self.send(node, target, &message),
             Effect::Changed(token, outcome) => self.told_of_change(node, token, outcome),
+            Effect::Wish(token, outcome) => self.told_of_wish(node, token, outcome),
             Effect::SendBulk(target, number) => {
                 // What is drawn for every message is not drawn from where faults are: one that is left out shifts few others.
                 let odds = self.plan.odds(Trouble::SlowSends);

@@ -369,19 +369,11 @@ impl Cluster {
         let node = self.nodes.get_mut(&id).expect("a node");
         let from = node.config.node;
         match command {
-            Command::SaveVote { .. } | Command::SavePeer { .. } => node.queued.push_back(command),
-            Command::AppendInputEntries { ref batches, .. } => {
-                node.log.extend(batches.iter().flat_map(entries_of));
-                node.queued.push_back(command);
-            }
-            Command::TruncateLog { after, .. } => {
-                node.log.retain(|(id, _)| id.index <= after.index);
-                node.queued.push_back(command);
-            }
-            Command::PurgeLog { through, .. } => {
-                purge(&mut node.log, through);
-                node.queued.push_back(command);
-            }
+            Command::SaveVote { .. }
+            | Command::SavePeer { .. }
+            | Command::AppendInputEntries { .. }
+            | Command::TruncateLog { .. }
+            | Command::PurgeLog { .. } => node.accept(command),
             Command::Apply { first, last } => {
                 let entries = node.log.iter().filter(|(id, _)| id.index >= first && id.index <= last.index);
                 node.applied.extend(entries.map(|(id, payload)| (*id, text(payload))));
@@ -405,6 +397,9 @@ impl Cluster {
             Command::Accepted { .. }
             | Command::SnapshotTaken { .. }
             | Command::Changed { .. }
+            | Command::Transferred { .. }
+            | Command::Elected { .. }
+            | Command::Done { .. }
             | Command::Refused { .. }
             | Command::Abandoned { .. }
             | Command::Halt { .. } => node.answers.push(command.to_string()),
@@ -476,6 +471,17 @@ impl Cluster {
 }
 
 impl TestNode {
+    /// A write is accepted, and not durable yet.
+    fn accept(&mut self, command: Command) {
+        match &command {
+            Command::AppendInputEntries { batches, .. } => self.log.extend(batches.iter().flat_map(entries_of)),
+            Command::TruncateLog { after, .. } => self.log.retain(|(id, _)| id.index <= after.index),
+            Command::PurgeLog { through, .. } => purge(&mut self.log, *through),
+            _ => {}
+        }
+        self.queued.push_back(command);
+    }
+
     /// The entries between two ids, one batch each, as far as the size allows.
     fn batches(&self, prev: LogId, last: LogId, bytes_max: usize) -> (Vec<Batch>, LogIndex) {
         let (mut batches, mut bytes, mut sent) = (Vec::new(), 0, prev.index);

@@ -44,7 +44,7 @@ const LOST: Refusal = Refusal::LeadershipLost;
 #[test]
 fn trap_35_a_follower_that_loses_its_leader_answers_everyone() {
     let ways: [fn(&mut Desk) -> Vec<Command>; 3] = [
-        |desk| desk.receive(3, ask_vote(2, (9, 9))),
+        |desk| desk.receive(3, heartbeat(2, 1, 0)),
         |desk| desk.receive(3, append(2, (1, 2), &[], 0)),
         |desk| {
             // The leader is silent for a whole timeout.

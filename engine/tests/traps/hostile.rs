@@ -88,9 +88,17 @@ fn message(dice: &mut Dice, desk: &Desk, asked: &[RequestId]) -> Message {
     });
     let (epoch, request) = stream.map_or((Epoch(1), RequestId(1)), |(_, epoch, request)| (*epoch, *request));
     match dice.below(16) {
-        0 => Message::PreVote(VoteRequest { term: Term(own.0 + dice.below(3)), last: log_id(dice, desk) }),
+        0 => Message::PreVote(VoteRequest {
+            term: Term(own.0 + dice.below(3)),
+            last: log_id(dice, desk),
+            may_disrupt: dice.below(2) == 0,
+        }),
         1 => Message::PreVoteReply(vote_reply(dice)),
-        2 => Message::RequestVote(VoteRequest { term: term(dice, own), last: log_id(dice, desk) }),
+        2 => Message::RequestVote(VoteRequest {
+            term: term(dice, own),
+            last: log_id(dice, desk),
+            may_disrupt: dice.below(2) == 0,
+        }),
         3 | 4 => Message::RequestVoteReply(vote_reply(dice)),
         5..=7 => Message::AppendEntries(append_entries(dice, desk)),
         8 | 9 => {

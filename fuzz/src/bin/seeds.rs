@@ -228,9 +228,9 @@ fn every_message() -> Vec<(&'static str, Message)> {
     let answer = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
     let refused = |refusal| Message::ProposeReply { request, outcome: Err(refusal) };
     vec![
-        ("pre-vote", Message::PreVote(VoteRequest { term, last: id })),
+        ("pre-vote", Message::PreVote(VoteRequest { term, last: id, may_disrupt: true })),
         ("pre-vote-reply", Message::PreVoteReply(VoteReply { term, asked: term, granted: true })),
-        ("request-vote", Message::RequestVote(VoteRequest { term, last: id })),
+        ("request-vote", Message::RequestVote(VoteRequest { term, last: id, may_disrupt: true })),
         ("request-vote-reply", Message::RequestVoteReply(VoteReply { term, asked: term, granted: false })),
         ("append", Message::AppendEntries(append([batch(8), batch(15)].into_iter().collect()))),
         ("append-nothing", Message::AppendEntries(append(std::iter::empty().collect()))),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_engine::Refusal;
+use outrigger_engine::{NotElected, NotTransferred, Refusal};
 
 use crate::Outcome;
 
@@ -44,6 +44,18 @@ pub enum ClientError {
         /// Why.
         refusal: Refusal,
     },
+    /// Leadership is not where it was to be.
+    #[error("leadership is not handed over: {why}")]
+    NotTransferred {
+        /// Why.
+        why: NotTransferred,
+    },
+    /// The node that was to lead was not elected.
+    #[error("not elected: {why}")]
+    NotElected {
+        /// Why.
+        why: NotElected,
+    },
     /// It may be done already, or soon, or never.
     #[error("it is not known whether the request is applied: {reason}")]
     Unknown {
@@ -74,6 +86,8 @@ impl ClientError {
             | Self::NotAnswered { .. }
             | Self::Refused { .. }
             | Self::MembersNotChanged { .. }
+            | Self::NotTransferred { .. }
+            | Self::NotElected { .. }
             | Self::Encode { .. } => Outcome::NotApplied,
             // Its effect is there; that it must not be tried again is what counts.
             Self::Unknown { .. } | Self::Decode { .. } => Outcome::Unknown,
@@ -83,9 +97,19 @@ impl ClientError {
     /// Whether trying again is safe and may help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        let Self::MembersNotChanged { refusal } = self else {
-            return matches!(self, Self::NotApplied { .. } | Self::NotAnswered { .. });
-        };
-        matches!(refusal, Refusal::ChangeInProgress { .. } | Refusal::Lagging { .. } | Refusal::Overloaded { .. })
+        match self {
+            Self::NotApplied { .. } | Self::NotAnswered { .. } => true,
+            Self::MembersNotChanged { refusal } => {
+                matches!(
+                    refusal,
+                    Refusal::ChangeInProgress { .. } | Refusal::Lagging { .. } | Refusal::Overloaded { .. }
+                )
+            }
+            Self::NotTransferred { why } => {
+                matches!(why, NotTransferred::InProgress { .. } | NotTransferred::LeadershipLost)
+            }
+            Self::NotElected { why } => matches!(why, NotElected::NoAnswer | NotElected::Overtaken),
+            _ => false,
+        }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogId, LogIndex};
+use outrigger_engine::{ChangeRequest, LogId, LogIndex, NodeId, Term, Transferred};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -37,6 +37,7 @@ use protocol::{ANY_CLUSTER, Leader, Operation, Outcome};
 mod again;
 mod endpoints;
 mod error;
+mod leadership;
 mod link;
 mod members;
 mod protocol;
@@ -229,6 +230,31 @@ impl<S: Query> Client<S> {
         let answer = members::decode_answer(answer);
         let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
         answer.map_err(|refusal| ClientError::MembersNotChanged { refusal })
+    }
+
+    /// Has the leader hand its leadership over to a voter, or to the one that lacks the least; see
+    /// [`Raft::transfer_leadership`](crate::Raft::transfer_leadership). Answers who leads when that one is heard from. Asking twice
+    /// for the same node does no harm.
+    ///
+    /// # Errors
+    /// [`ClientError::NotTransferred`] when it is not handed over; else as for a query.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<Transferred, ClientError> {
+        let (_, answer) = self.ask(Operation::Transfer, leadership::encode_heir(to)).await?;
+        let answer = leadership::decode_transferred(answer);
+        let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
+        answer.map_err(|why| ClientError::NotTransferred { why })
+    }
+
+    /// Has one of the endpoints that [`connect`](Client::connect) was given campaign now, with pre-vote or without; see
+    /// [`Raft::elect`](crate::Raft::elect). Answers the term in which it leads.
+    ///
+    /// # Errors
+    /// [`ClientError::NotElected`] when it is not elected; else as for a query.
+    pub async fn elect(&self, pre_vote: bool) -> Result<Term, ClientError> {
+        let (_, answer) = self.ask(Operation::Elect, leadership::encode_pre_vote(pre_vote)).await?;
+        let answer = leadership::decode_elected(answer);
+        let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
+        answer.map_err(|why| ClientError::NotElected { why })
     }
 
     async fn ask(&self, operation: Operation, body: Bytes) -> Result<(LogIndex, Bytes), ClientError> {

@@ -51,6 +51,10 @@ pub(super) enum Operation {
     ChangeMembers,
     /// Take a snapshot of this node's state.
     Snapshot,
+    /// Hand leadership over.
+    Transfer,
+    /// Campaign.
+    Elect,
 }
 
 impl Operation {
@@ -61,7 +65,7 @@ impl Operation {
 
     /// Whether it is asked of an endpoint for itself, not of the cluster.
     pub(super) const fn is_local(self) -> bool {
-        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot)
+        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot | Self::Elect)
     }
 }
 
@@ -74,7 +78,7 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What to do.
     pub(super) operation: Operation,
-    /// The command, the query or the change; empty for a status and a snapshot.
+    /// The command, the query, the change or the wish for a leader; empty for a status and a snapshot.
     pub(super) body: Bytes,
 }
 
@@ -163,6 +167,8 @@ impl Request {
                 Operation::Status => 4,
                 Operation::ChangeMembers => 5,
                 Operation::Snapshot => 6,
+                Operation::Transfer => 7,
+                Operation::Elect => 8,
             });
             body.put_shared(&self.body);
         })
@@ -178,6 +184,8 @@ impl Request {
             4 => Operation::Status,
             5 => Operation::ChangeMembers,
             6 => Operation::Snapshot,
+            7 => Operation::Transfer,
+            8 => Operation::Elect,
             value => return Err(DecodeError::Invalid { what: "operation", value: value.into() }),
         };
         Ok(Self { id, patience, operation, body: fields.rest() })

@@ -37,6 +37,7 @@ use holdings::{FREE_BYTES, Holdings};
 mod batch;
 mod desk;
 mod holdings;
+mod leadership;
 mod members;
 mod queries;
 

@@ -126,6 +126,7 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
         Message::PreVote(request) | Message::RequestVote(request) => {
             put_numbers(out, &[request.term.0]);
             put_id(out, request.last);
+            out.put_u8(request.may_disrupt.into());
         }
         Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => {
             put_numbers(out, &[reply.term.0, reply.asked.0]);
@@ -267,6 +268,7 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         }
         Refusal::NothingToSnapshot => out.put_u8(18),
         Refusal::SnapshotFailed => out.put_u8(19),
+        Refusal::Transferring { to } => put_numbered(out, 20, &[to.0]),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -343,7 +345,8 @@ pub(crate) fn log_id(fields: &mut Fields) -> Result<LogId, DecodeError> {
 }
 
 fn vote_request(fields: &mut Fields) -> Result<VoteRequest, DecodeError> {
-    Ok(VoteRequest { term: Term(fields.u64()?), last: log_id(fields)? })
+    let (term, last) = (Term(fields.u64()?), log_id(fields)?);
+    Ok(VoteRequest { term, last, may_disrupt: fields.bool("permission to disrupt")? })
 }
 
 fn vote_reply(fields: &mut Fields) -> Result<VoteReply, DecodeError> {
@@ -439,6 +442,7 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         17 => Refusal::PreconditionFailed { actual: precondition(fields)? },
         18 => Refusal::NothingToSnapshot,
         19 => Refusal::SnapshotFailed,
+        20 => Refusal::Transferring { to: NodeId(fields.u64()?) },
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

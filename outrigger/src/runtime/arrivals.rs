@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
 
 use super::mailbox::{Mailbox, Queue};
-use super::respond::{BoxedRead, Failure, OrderSlot, Slot};
+use super::order::{Order, OrderSlot};
+use super::respond::{BoxedRead, Failure, Slot};
 use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::Receive;
@@ -58,6 +59,8 @@ pub(crate) enum Notice {
     Change(Arc<ChangeRequest>, OrderSlot),
     /// Somebody wants a snapshot.
     Snapshot(OrderSlot),
+    /// Somebody wants a node to lead, or to lead no more.
+    Leadership(Order, OrderSlot),
     /// The node is to stop.
     Stop,
 }

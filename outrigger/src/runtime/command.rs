@@ -26,6 +26,7 @@ use super::apply::{Job, Jobs};
 use super::arrivals::Inbox;
 use super::expected::Run;
 use super::log_writer::{LogAccess, LogWriter, Write};
+use super::order::OrderAnswer;
 use super::replication::{Outgoing, Replicate, SendSnapshot, Stream};
 use super::respond::{Asked, Callers, Doubt, Failure};
 use super::snapshot::SnapshotAccess;
@@ -284,17 +285,16 @@ impl<S: StateMachine> TokioRuntime<S> {
             _ => Failure::Unknown(Doubt::LeaderSilent),
         };
         if let Some(slot) = self.callers.take_order(token) {
-            // A caller that has gone away wants no answer.
-            let _ = slot.send(Err(failure));
+            slot.fail(failure);
         } else if let Some((_, asked)) = self.callers.take(token) {
             asked.fail(failure);
         }
     }
 
-    /// A change of the members, or a snapshot, is done.
-    fn done(&mut self, token: Token, at: LogId) {
+    /// An order has come to its end.
+    fn done(&mut self, token: Token, answer: OrderAnswer) {
         if let Some(slot) = self.callers.take_order(token) {
-            let _ = slot.send(Ok(at));
+            slot.answer(answer);
         }
     }
 
@@ -336,7 +336,12 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::SendMessage { target, message } => self.transport.send(target, message),
             Command::RefusePeer { peer, reason } => self.transport.refuse(peer, reason),
             Command::Accepted { token, first } => self.accepted(token, first),
-            Command::Changed { token, at } | Command::SnapshotTaken { token, last: at } => self.done(token, at),
+            Command::Changed { token, at } | Command::SnapshotTaken { token, last: at } => {
+                self.done(token, OrderAnswer::Entry(at));
+            }
+            Command::Transferred { token, result } => self.done(token, OrderAnswer::Transfer(result)),
+            Command::Elected { token, result } => self.done(token, OrderAnswer::Election(result)),
+            Command::Done { token } => self.done(token, OrderAnswer::Deed),
             Command::Refused { token, refusal } => self.refused(token, refusal),
             Command::Abandoned { from } => self.give(Job::Abandon { from }),
             Command::Halt { fault } => self.halt(fault),

@@ -179,6 +179,10 @@ impl<S: StateMachine> Core<S> {
                     let token = self.runtime.callers.wait_for_order(slot);
                     self.step(Event::TakeSnapshot { token }, now);
                 }
+                Notice::Leadership(order, slot) => {
+                    let token = self.runtime.callers.wait_for_order(slot);
+                    self.step(order.event(token), now);
+                }
                 Notice::Stop => self.is_stopping = true,
             }
         }

@@ -60,6 +60,8 @@ pub(crate) mod log_writer;
 #[cfg(feature = "tokio")]
 mod mailbox;
 #[cfg(feature = "tokio")]
+pub(crate) mod order;
+#[cfg(feature = "tokio")]
 pub(crate) mod preparer;
 #[cfg(feature = "tokio")]
 pub(crate) mod publish;

@@ -14,11 +14,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Instant, LogId, LogIndex, Refusal, Token};
+use outrigger_engine::{Instant, LogIndex, Refusal, Token};
 use tokio::sync::oneshot;
 
 use crate::StateMachine;
 use crate::runtime::encoded::panic_caught;
+use crate::runtime::order::OrderSlot;
 
 /// Why a caller gets no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,12 +229,9 @@ pub(crate) struct Callers<S: StateMachine> {
     next: Token,
     /// Until when each is waited for. Deadlines increase with the tokens.
     waiting: BTreeMap<Token, (Instant, Asked<S>)>,
-    /// Who waits for what takes as long as it takes: a change of the members, a snapshot. The engine ends each of them.
+    /// Who waits for what takes as long as it takes: a change of the members, a snapshot, another leader. The engine ends each of them.
     orders: BTreeMap<Token, OrderSlot>,
 }
-
-/// Where the answer to a change of the members or to a wish for a snapshot goes: the entry that it came to.
-pub(crate) type OrderSlot = oneshot::Sender<Result<LogId, Failure>>;
 
 impl<S: StateMachine> Callers<S> {
     pub(crate) const fn new(first: Token) -> Self {
@@ -250,7 +248,7 @@ impl<S: StateMachine> Callers<S> {
         token
     }
 
-    /// Notes who waits for a change of the members, or for a snapshot; gives them a token.
+    /// Notes who waits for an order; gives them a token.
     pub(crate) fn wait_for_order(&mut self, slot: OrderSlot) -> Token {
         let token = self.next;
         self.next = token.next();
@@ -284,8 +282,7 @@ impl<S: StateMachine> Callers<S> {
             asked.fail(failure);
         }
         for slot in std::mem::take(&mut self.orders).into_values() {
-            // A caller that has gone away wants no answer.
-            let _ = slot.send(Err(failure));
+            slot.fail(failure);
         }
     }
 }

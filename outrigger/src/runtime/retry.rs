@@ -11,7 +11,7 @@ use crate::metrics::MetricsReceiver;
 /// Whether what was refused may be taken in once the cluster has its leader again. An overloaded node is not asked again:
 /// that would only add to the load.
 pub(crate) const fn is_worth_waiting(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::LeadershipLost)
+    matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::LeadershipLost | Refusal::Transferring { .. })
 }
 
 /// The patience of one caller whose first try was refused.

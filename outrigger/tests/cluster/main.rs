@@ -6,6 +6,7 @@ mod counter;
 mod durable;
 mod failing;
 mod gate;
+mod leadership;
 mod members;
 mod refused;
 mod serving;

@@ -5,6 +5,8 @@
 //!   1  absent or not equal;      4  unknown: it may have been applied, or may be yet
 //!      for member: refused;
 //!      for snapshot: not taken;
+//!      for transfer, elect: the
+//!      node does not lead;
 //!      for serve and demo:
 //!      failed
 //!   2  usage: the command itself is wrong
@@ -23,6 +25,7 @@ use outrigger_server::store::Store;
 use crate::demo::Demo;
 
 mod kv;
+mod leadership;
 mod member;
 pub(crate) mod serve;
 mod snapshot;
@@ -43,6 +46,8 @@ Examples:
   outrigger status
   outrigger member list
   outrigger snapshot
+  outrigger transfer 2
+  outrigger elect 2
 
 Exit codes: 0 done, 1 absent, not equal or refused, 2 usage, 3 not applied or not answered (safe to try again),
 4 unknown (the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
@@ -67,6 +72,8 @@ enum Verb {
     Status(status::Status),
     Member(member::Member),
     Snapshot(snapshot::Snapshot),
+    Transfer(leadership::Transfer),
+    Elect(leadership::Elect),
     Demo(Demo),
 }
 
@@ -215,6 +222,8 @@ async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {
         Verb::Status(status) => status.run(reach).await,
         Verb::Member(member) => member.run(reach).await,
         Verb::Snapshot(snapshot) => snapshot.run(reach).await,
+        Verb::Transfer(transfer) => transfer.run(reach).await,
+        Verb::Elect(elect) => elect.run(reach).await,
         Verb::Demo(demo) => demo.run().await,
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   check settings ─► bind the client port ─► recover, listen to peers ─► serve clients ─► `ready` on stdout
 //!                                                                                              │
-//!                        exit 0 ◄── flush, join ◄── SIGTERM, SIGINT, the parent is gone ◄──────┤
+//!             exit 0 ◄── flush, join ◄── hand over ◄── SIGTERM, SIGINT, the parent is gone ◄───┤
 //!                        exit 1 ◄── a fault: the disk, an entry that cannot be applied ◄───────┘
 //! ```
 //!
@@ -13,6 +13,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::net::IpAddr;
 
 use clap::Args;
+use outrigger::engine::RoleKind;
 use outrigger::{Config, Limits, Raft, StartError};
 use outrigger_server::store::Store;
 use tokio::net::TcpListener;
@@ -43,7 +44,7 @@ Examples:
 The first start with an empty directory creates the node's data; later starts recover from it. A node whose directory
 was wiped, or is an older copy, is refused by the others: it stops with exit code 1, and never starts from that
 directory again. When it serves, standard output says `ready id=1 peer=ADDR client=ADDR`. SIGTERM and SIGINT stop it
-cleanly.";
+cleanly: a leader hands its leadership over first, which takes a few milliseconds, and an election timeout at most.";
 
 /// Run one node of a cluster
 #[derive(Args)]
@@ -122,8 +123,24 @@ async fn serve(serving: Serving, mut stop: Stop) -> Result<(), Failure> {
     tokio::select! {
         biased;
         reason = stop.requested() => Err(Failure::interrupted(format_args!("{reason} again: stopped at once"))),
-        stopped = raft.shutdown() => stopped.map_err(|error| Failure::plain(format_args!("did not stop cleanly: {error}"))),
+        stopped = stop_in_order(&raft) => stopped.map_err(|error| Failure::plain(format_args!("did not stop cleanly: {error}"))),
     }
+}
+
+/// Stops a node. A leader hands its leadership over first, so that clients need not wait for an election.
+async fn stop_in_order(raft: &Raft<Store>) -> Result<(), outrigger::Error> {
+    let leads = raft.metrics().latest().role == RoleKind::Leader;
+    let has_heir = raft.metrics().latest().membership.voters().len() > 1;
+    if leads && has_heir {
+        // The engine gives it up after this time; a node that answers nothing any more is stopped all the same.
+        let patience = raft.config().election_timeout_max;
+        match tokio::time::timeout(patience, raft.transfer_leadership(None)).await {
+            Ok(Ok(next)) => tracing::info!(leader = %next.leader, term = %next.term, "leadership is handed over"),
+            Ok(Err(error)) => tracing::warn!(%error, "stopping without an heir"),
+            Err(_) => tracing::warn!(?patience, "stopping without an heir: no answer"),
+        }
+    }
+    raft.shutdown().await
 }
 
 /// Tells whoever started the node; when nobody listens any more the node serves all the same.

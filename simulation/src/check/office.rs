@@ -26,6 +26,8 @@ use crate::runtime::Effect;
 pub(crate) struct Terms {
     /// For so long a quorum may be silent.
     silence_max: Duration,
+    /// Nobody campaigns sooner by itself.
+    timeout_min: Duration,
     /// So often a leader looks at least.
     look_every: Duration,
     limits: Limits,
@@ -34,11 +36,16 @@ pub(crate) struct Terms {
 impl Terms {
     pub(crate) fn new(config: EngineConfig) -> Self {
         let (silence_max, look_every) = (config.election_timeout_max, config.heartbeat_interval);
-        Self { silence_max, look_every, limits: config.limits }
+        Self { silence_max, timeout_min: config.election_timeout_min, look_every, limits: config.limits }
     }
 }
 
 impl Terms {
+    /// The shortest and the longest election timeout.
+    pub(crate) const fn election_timeouts(&self) -> (Duration, Duration) {
+        (self.timeout_min, self.silence_max)
+    }
+
     /// A process that was disturbed less long ago, in nanoseconds, may have missed what its disk did.
     pub(crate) fn pardon(&self) -> u64 {
         u64::try_from((self.silence_max * 2).as_nanos()).unwrap_or(u64::MAX)
@@ -449,7 +456,20 @@ mod tests {
         let (last, flushed) = (LogId { term: TERM, index: last }, last);
         let (role, leader, vote) = (RoleKind::Leader, Some(ONE), Vote::default());
         let (commit, membership_at) = (applied, MEMBERS_AT);
-        Look { node: ONE, role, term: TERM, vote, leader, last, flushed, commit, applied, membership_at }
+        Look {
+            node: ONE,
+            role,
+            term: TERM,
+            vote,
+            leader,
+            last,
+            flushed,
+            commit,
+            applied,
+            membership_at,
+            heir: None,
+            awaits_heir: false,
+        }
     }
 
     #[test]

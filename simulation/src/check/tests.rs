@@ -51,6 +51,8 @@ fn seen(node: NodeId, role: RoleKind, term: u64, terms: &[u64], commit: u64) -> 
         commit: LogIndex(commit),
         applied: LogIndex(0),
         membership_at: LogId::ZERO,
+        heir: None,
+        awaits_heir: false,
     };
     let disks = [1, 2, 3].map(|id| (NodeId(id), disk(terms, Vote::default()))).into();
     Seen3 { look, log, disks }
@@ -172,7 +174,7 @@ fn a_vote_that_is_not_on_the_disk_is_noticed_and_so_is_a_second_one() {
     assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(2, TWO))), None);
     assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(3, ONE))), None, "it has voted, and gone on");
     assert_eq!(said(&mut judge, &granted(4), &disk(&[], vote(3, TWO))), Some(Check::Promise));
-    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO });
+    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO, may_disrupt: false });
     assert_eq!(said(&mut judge, &own, &disk(&[], vote(2, ONE))), Some(Check::OneVote));
 }
 

@@ -239,6 +239,9 @@ impl Node {
             | Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
             | Command::Changed { .. }
+            | Command::Transferred { .. }
+            | Command::Elected { .. }
+            | Command::Done { .. }
             | Command::Abandoned { .. } => {}
         }
         Ok(())

@@ -420,6 +420,8 @@ fn start_with(falsify: impl FnOnce(&mut After<'_>)) -> String {
         commit: LogIndex(0),
         applied: LogIndex(0),
         membership_at: LogId::ZERO,
+        heir: None,
+        awaits_heir: false,
     };
     let (log, matched) = (Stamps::default(), Vec::new());
     let (membership, purged, snapshot) = (Membership::default(), LogId::ZERO, LogId::ZERO);

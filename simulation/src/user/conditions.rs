@@ -91,6 +91,7 @@ impl Conditions {
     pub(crate) fn put_into(&self, plan: &mut Plan) {
         put(self.nodes, &mut plan.nodes);
         plan.spares = 0;
+        plan.wish_every = 0;
         put(self.clients, &mut plan.clients);
         put(self.faults_last, &mut plan.faults_last);
         self.odds.iter().for_each(|(trouble, odds)| plan.set_odds(*trouble, *odds));
@@ -205,6 +206,7 @@ mod tests {
             let (mut drawn, mut same) = (plan(seed), plan(seed));
             Conditions::default().put_into(&mut same);
             drawn.spares = 0; // a user says how many nodes there are
+            drawn.wish_every = 0; // ... and nobody has wishes there
             assert_eq!(format!("{same:?}"), format!("{drawn:?}"));
         }
     }

@@ -31,6 +31,7 @@ impl World {
         self.schedule_slip();
         self.schedule_partition();
         self.schedule_steward();
+        self.schedule_wish();
         self.after(self.plan.faults_last, Happening::Calm);
     }
 

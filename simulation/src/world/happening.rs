@@ -46,6 +46,8 @@ pub(crate) enum Happening {
     Review,
     /// Somebody wants other members.
     Change,
+    /// Somebody wants another leader.
+    Wish,
 }
 
 impl Happening {
@@ -66,6 +68,7 @@ impl Happening {
             | Self::MakeRoom { .. }
             | Self::Slip
             | Self::Change
+            | Self::Wish
             | Self::Hunt { .. }
             | Self::Start { .. }
             | Self::ComeApart

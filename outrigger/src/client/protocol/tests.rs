@@ -51,7 +51,7 @@ fn requests_come_back() {
     let reads = [Operation::Query, Operation::QueryLocal, Operation::Status];
     for request in reads
         .into_iter()
-        .chain([Operation::Write, Operation::ChangeMembers, Operation::Snapshot])
+        .chain([Operation::Write, Operation::ChangeMembers, Operation::Snapshot, Operation::Transfer, Operation::Elect])
         .map(|operation| request(operation, b"body"))
     {
         let frame = framed(|output| request.encode(1 << 20, output).unwrap());

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use super::desk::Desk;
 use super::holdings::Reserved;
+use super::leadership::{Wish, fulfil};
 use super::{members, queries};
+use crate::client::leadership;
 use crate::client::protocol::{self, Operation, Outcome, Request};
 use crate::error::WriteError;
 use crate::{Config, Query};
@@ -48,6 +50,8 @@ pub(super) struct Batch<S: Query> {
     changes: Vec<(Ticket, Duration, ChangeRequest)>,
     /// Who wants a snapshot taken, and for how long.
     snapshots: Vec<(Ticket, Duration)>,
+    /// Who wants another leader, and for how long.
+    wishes: Vec<(Ticket, Duration, Wish)>,
     /// The bytes of all of them.
     bytes: usize,
 }
@@ -92,7 +96,15 @@ impl<T> Group<T> {
 impl<S: Query> Default for Batch<S> {
     fn default() -> Self {
         let (queries, local_queries) = (Group::default(), Group::default());
-        Self { writes: Group::default(), queries, local_queries, changes: Vec::new(), snapshots: Vec::new(), bytes: 0 }
+        Self {
+            writes: Group::default(),
+            queries,
+            local_queries,
+            changes: Vec::new(),
+            snapshots: Vec::new(),
+            wishes: Vec::new(),
+            bytes: 0,
+        }
     }
 }
 
@@ -120,6 +132,16 @@ impl<S: Query> Batch<S> {
                 Ok(request) => return self.changes.push((ticket, patience, request)),
                 Err(reason) => reason,
             },
+            Operation::Transfer | Operation::Elect => {
+                let wish = match operation {
+                    Operation::Transfer => leadership::decode_heir(body).map(Wish::Transfer),
+                    _ => leadership::decode_pre_vote(body).map(Wish::Elect),
+                };
+                match wish {
+                    Ok(wish) => return self.wishes.push((ticket, patience, wish)),
+                    Err(error) => format!("the wish for a leader does not decode: {error}"),
+                }
+            }
         };
         desk.answer(|answers| answers.put(ticket, &Outcome::Never { reason: refused }));
     }
@@ -148,6 +170,9 @@ impl<S: Query> Batch<S> {
         }
         for (ticket, patience, request) in self.changes.drain(..) {
             tasks.spawn(members::change(Arc::clone(desk), ticket, patience, request));
+        }
+        for (ticket, patience, wish) in self.wishes.drain(..) {
+            tasks.spawn(fulfil(Arc::clone(desk), ticket, patience, wish));
         }
         for (ticket, patience) in self.snapshots.drain(..) {
             tasks.spawn(take_snapshot(Arc::clone(desk), ticket, patience));

@@ -54,7 +54,10 @@ async fn carry_through<S: Query>(raft: &Raft<S>, request: ChangeRequest) -> Outc
 
 /// Whether another node, or this one in a moment, will do it: the client asks again by itself.
 const fn is_elsewhere_or_later(refusal: Refusal) -> bool {
-    matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::NotReady | Refusal::Halted)
+    matches!(
+        refusal,
+        Refusal::NoLeader | Refusal::NotLeader | Refusal::NotReady | Refusal::Transferring { .. } | Refusal::Halted
+    )
 }
 
 /// The members by an entry that is committed, or by one after it; `None` when the node stops before it can tell.

@@ -74,7 +74,7 @@ impl Cases {
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
         let node = NodeId(self.number());
-        match self.0.below(19) {
+        match self.0.below(20) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -92,13 +92,14 @@ impl Cases {
             14 => Refusal::Lagging { node, matched: LogIndex(self.number()), last: LogIndex(self.number()) },
             15 => Refusal::PreconditionFailed { actual: Precondition::Term(Term(self.number())) },
             16 => Refusal::PreconditionFailed { actual: Precondition::Last(self.id()) },
+            18 => Refusal::Transferring { to: node },
             17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
         }
     }
 
     fn vote_request(&mut self) -> VoteRequest {
-        VoteRequest { term: Term(self.number()), last: self.id() }
+        VoteRequest { term: Term(self.number()), last: self.id(), may_disrupt: self.flag() }
     }
 
     fn vote_reply(&mut self) -> VoteReply {

@@ -39,14 +39,14 @@ fn append(number: u64, entries: Arc<[Payload]>) -> Message {
 /// Each kind of message, and each kind of answer.
 pub(super) fn every_message() -> Vec<Message> {
     let (term, request, round) = (Term(5), RequestId(6), Round(7));
-    let asked = VoteRequest { term, last: LogId::new(4, 3) };
+    let asked = VoteRequest { term, last: LogId::new(4, 3), may_disrupt: true };
     let reply = VoteReply { term, asked: Term(8), granted: true };
     let append_reply =
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch: Epoch(2), request, outcome });
     let node = |id: u64| (NodeId(id), Node { address: format!("10.0.0.{id}:7101") });
     let membership = Payload::membership(Arc::new(Membership::new([node(1), node(2)], [node(3)])));
     vec![
-        Message::PreVote(asked),
+        Message::PreVote(VoteRequest { may_disrupt: false, ..asked }),
         Message::PreVoteReply(reply),
         Message::RequestVote(asked),
         Message::RequestVoteReply(VoteReply { granted: false, ..reply }),

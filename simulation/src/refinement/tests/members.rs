@@ -253,7 +253,20 @@ fn leading(node: NodeId) -> Look {
     let (role, term, first, none) = (RoleKind::Leader, Term(1), LogId::new(0, 1), LogIndex(0));
     let (vote, leader) = (Vote { term, voted_for: Some(node) }, Some(node));
     let (last, flushed, commit, applied) = (first, LogIndex(1), none, none);
-    Look { node, role, term, vote, leader, last, flushed, commit, applied, membership_at: first }
+    Look {
+        node,
+        role,
+        term,
+        vote,
+        leader,
+        last,
+        flushed,
+        commit,
+        applied,
+        membership_at: first,
+        heir: None,
+        awaits_heir: false,
+    }
 }
 
 /// The mapping says of the whole of a membership what the engine says of it.

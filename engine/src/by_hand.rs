@@ -1,0 +1,105 @@
+//! Elections by hand: what people and their tools may want of a node, whatever its timers say.
+
+use std::fmt;
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::refusal::Refusal;
+use crate::role::Role;
+use crate::timer::Timer;
+use crate::types::{Instant, Token};
+
+/// Why a node that was told to campaign does not lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotElected {
+    /// It is no voter. Nothing was done.
+    NotVoter,
+    /// A majority refused: a leader is at work (if pre-votes were asked for), or others have more of the log, or have voted in
+    /// that term already.
+    Refused,
+    /// No majority answered before its election timeout.
+    NoAnswer,
+    /// It heard from a leader, or of a later term.
+    Overtaken,
+}
+
+impl fmt::Display for NotElected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotVoter => "the node is no voter; only a voter can lead",
+            Self::Refused => {
+                "a majority refused: a leader is at work, or others have more of the log; to replace a leader, transfer leadership"
+            }
+            Self::NoAnswer => "no majority answered; is it running, and reachable?",
+            Self::Overtaken => "another node was faster",
+        })
+    }
+}
+
+impl Engine {
+    pub(crate) fn handle_elect(&mut self, token: Token, pre_vote: bool, now: Instant) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.answer_elected(Some(token));
+        } else if !self.memberships.may_vote(self.id()) {
+            self.answer_not_elected(Some(token), NotElected::NotVoter);
+        } else if pre_vote {
+            self.ask_for_pre_votes(Some(token), now);
+        } else {
+            self.campaign(Some(token), true, now);
+        }
+    }
+
+    pub(crate) fn answer_elected(&mut self, token: Option<Token>) {
+        let result = Ok(self.vote.term);
+        token.into_iter().for_each(|token| self.push(Command::Elected { token, result }));
+    }
+
+    pub(crate) fn answer_not_elected(&mut self, token: Option<Token>, why: NotElected) {
+        let result = Err(why);
+        mutate!(lost_election_answered_won, result = Ok(self.vote.term));
+        token.into_iter().for_each(|token| self.push(Command::Elected { token, result }));
+    }
+
+    /// Who asked for the campaign that is under way, if nobody has told them yet.
+    pub(crate) fn take_campaign_token(&mut self) -> Option<Token> {
+        match &mut self.role {
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => campaign.token.take(),
+            Role::Follower(_) | Role::Leader(_) => None,
+        }
+    }
+
+    pub(crate) fn handle_step_down(&mut self, token: Token, now: Instant) {
+        if !matches!(self.role, Role::Leader(_)) {
+            return self.refuse(token, Refusal::NotLeader);
+        }
+        self.step_down(now);
+        mutate!(steps_down_to_come_back, return self.push(Command::Done { token }));
+        // The others are to be first.
+        self.arm_election(now + self.config.election_timeout_max);
+        self.push(Command::Done { token });
+    }
+
+    pub(crate) fn handle_forget_leader(&mut self, token: Token) {
+        match &mut self.role {
+            Role::Follower(follower) if follower.leader.is_some() => {
+                follower.heard_at = None;
+                self.push(Command::Done { token });
+            }
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => {
+                self.refuse(token, Refusal::NoLeader);
+            }
+        }
+    }
+
+    pub(crate) fn handle_set_elections(&mut self, token: Token, on: bool, now: Instant) {
+        self.elections = on;
+        // A campaign that is under way goes on to its end.
+        if matches!(self.role, Role::Follower(_))
+            && self.campaigns_by_itself() != self.timers.is_running(Timer::Election)
+        {
+            self.arm_election(now);
+        }
+        self.push(Command::Done { token });
+    }
+}

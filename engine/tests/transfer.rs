@@ -1,0 +1,483 @@
+//! Leadership transfer and elections by hand: a test for each sentence of the thesis (sections 3.10 and 4.2.3), and for each
+//! promise of the interface.
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::{Cluster, TestNode};
+use outrigger_engine::*;
+
+/// The shortest and the longest election timeout.
+const TIMEOUT: Duration = Duration::from_millis(500);
+const TIMEOUT_MAX: Duration = Duration::from_millis(1000);
+
+/// Three nodes; node 1 leads, and everybody knows it.
+fn led() -> Cluster {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.timeout(1);
+    cluster.stabilize();
+    for id in 1..=3 {
+        cluster.nodes.get_mut(&id).expect("a node").answers.clear();
+    }
+    cluster
+}
+
+fn transfer(cluster: &mut Cluster, id: u64, token: u64, to: impl Into<Option<u64>>) {
+    let to = to.into().map(NodeId);
+    cluster.handle(id, Event::TransferLeadership { token: Token(token), to });
+}
+
+fn answers(cluster: &Cluster, id: u64) -> Vec<&str> {
+    cluster.node(id).answers.iter().map(String::as_str).collect()
+}
+
+fn leaders(cluster: &Cluster) -> Vec<u64> {
+    let leads = |(id, node): (&u64, &TestNode)| (node.alive && cluster.role(*id) == RoleKind::Leader).then_some(*id);
+    cluster.nodes.iter().filter_map(leads).collect()
+}
+
+fn is_timeout_now(message: &Message) -> bool {
+    matches!(message, Message::TimeoutNow { .. })
+}
+
+// ---- 3.10 leadership transfer ---------------------------------------------------------------------------------------
+
+#[test]
+fn s3_10_the_prior_leader_stops_accepting_new_client_requests() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    let last = cluster.engine(1).last_log_id();
+    cluster.propose(1, 8, "x");
+    cluster.read(1, 9);
+    cluster.change(1, 10, ChangeMembers::RemoveVoters([NodeId(3)].into()));
+    let why = "not now: leadership is being handed over to node 2; try again in a moment";
+    assert_eq!(answers(&cluster, 1), [8, 9, 10].map(|token| format!("refused #{token}: {why}")));
+    assert_eq!(cluster.engine(1).last_log_id(), last, "its log does not grow");
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(2)));
+}
+
+#[test]
+fn s3_10_a_follower_that_hands_on_a_request_meanwhile_is_told_to_try_again() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.drop_messages(|envelope| is_timeout_now(&envelope.message));
+    cluster.propose(3, 8, "x");
+    cluster.read(3, 9);
+    cluster.stabilize();
+    let why = "not now: leadership is being handed over to node 2; try again in a moment";
+    assert_eq!(answers(&cluster, 3), [8, 9].map(|token| format!("refused #{token}: {why}")));
+}
+
+#[test]
+fn s3_10_the_prior_leader_fully_updates_the_target_before_it_sends_timeout_now() {
+    let mut cluster = led();
+    cluster.propose(1, 6, "a");
+    transfer(&mut cluster, 1, 7, 2);
+    assert!(!cluster.network.iter().any(|envelope| is_timeout_now(&envelope.message)), "the heir lacks an entry");
+    cluster.stabilize_until(|cluster| cluster.network.iter().any(|envelope| is_timeout_now(&envelope.message)));
+    assert_eq!(cluster.log(2), cluster.log(1));
+    assert_eq!(cluster.engine(2).flushed_index(), cluster.engine(1).last_log_id().index);
+}
+
+#[test]
+fn s3_10_the_target_starts_an_election_at_once_without_pre_vote_and_wins_beside_the_leader_that_all_have_heard() {
+    let mut cluster = led();
+    let (now, term) = (cluster.now, cluster.term(1));
+    cluster.propose(1, 6, "a");
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.stabilize();
+    assert_eq!((leaders(&cluster), cluster.now), (vec![2], now), "nobody waits for a timeout");
+    assert!(!cluster.trace.split("transfer_leadership").nth(1).expect("it was asked").contains("pre_vote"));
+    assert_eq!(cluster.term(1), term + 1, "one term suffices");
+    assert!(
+        answers(&cluster, 1).contains(&format!("transferred #7: node 2 leads in term {}", term + 1).as_str()),
+        "{}",
+        cluster.trace
+    );
+    assert!(cluster.applied(2).contains(&"a"), "what was taken in before goes on");
+    cluster.propose(1, 8, "b");
+    cluster.stabilize();
+    assert!(cluster.applied(3).contains(&"b"), "the next leader takes requests in");
+}
+
+#[test]
+fn s3_10_the_prior_leader_aborts_after_an_election_timeout_and_resumes() {
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.elapse(TIMEOUT - Duration::from_millis(1));
+    cluster.drop_messages(|envelope| envelope.to == 2);
+    cluster.stabilize();
+    assert_eq!(answers(&cluster, 1), [] as [&str; 0], "it is not over yet");
+    cluster.elapse(Duration::from_millis(1));
+    let told = answers(&cluster, 1);
+    assert!(told[0].starts_with("not transferred #7: node 2 did not take over within an election timeout"), "{told:?}");
+    cluster.propose(1, 8, "x");
+    cluster.stabilize();
+    assert_eq!((leaders(&cluster), cluster.engine(1).transferring_to()), (vec![1], None));
+    assert!(cluster.applied(1).contains(&"x"));
+}
+
+#[test]
+fn s3_10_a_target_that_does_not_catch_up_is_told_apart_from_one_that_does_not_campaign() {
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    cluster.propose(1, 6, "a");
+    cluster.stabilize();
+    transfer(&mut cluster, 1, 7, 2);
+    for _ in 0..5 {
+        cluster.elapse(Duration::from_millis(100));
+        cluster.stabilize();
+    }
+    let told = *answers(&cluster, 1).last().expect("an answer");
+    assert!(told.starts_with("not transferred #7: node 2 did not catch up within an election timeout"), "{told}");
+    assert!(!cluster.trace.contains("send_message to 2: timeout_now"));
+}
+
+#[test]
+fn a_timeout_now_that_is_lost_is_sent_again_with_each_heartbeat() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    for _ in 0..3 {
+        assert_eq!(cluster.drop_messages(|envelope| is_timeout_now(&envelope.message)), 1, "once a heartbeat");
+        cluster.stabilize();
+        cluster.timeout(1);
+    }
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [2]);
+    assert!(answers(&cluster, 1).iter().any(|told| told.starts_with("transferred #7")));
+}
+
+#[test]
+fn without_a_target_it_is_the_voter_that_lacks_the_least_and_was_heard_from_last() {
+    let mut cluster = led();
+    cluster.cut = vec![3];
+    cluster.propose(1, 6, "a");
+    cluster.stabilize();
+    transfer(&mut cluster, 1, 7, None);
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(2)), "it has more");
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    cluster.timeout(1);
+    cluster.stabilize();
+    transfer(&mut cluster, 1, 7, None);
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(3)), "both have all, and it was heard from later");
+}
+
+#[test]
+fn who_cannot_lead_is_refused_at_once() {
+    let mut cluster = led();
+    cluster.join(&[4]);
+    cluster.change(1, 1, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    cluster.nodes.get_mut(&1).expect("a node").answers.clear();
+    transfer(&mut cluster, 1, 7, 4);
+    transfer(&mut cluster, 1, 8, 9);
+    transfer(&mut cluster, 1, 9, 1);
+    transfer(&mut cluster, 1, 10, 2);
+    transfer(&mut cluster, 1, 11, 3);
+    transfer(&mut cluster, 2, 12, 3);
+    assert_eq!(
+        answers(&cluster, 1),
+        [
+            "not transferred #7: node 4 is no voter; only a voter can lead",
+            "not transferred #8: node 9 is no voter; only a voter can lead",
+            &format!("transferred #9: node 1 leads in term {}", cluster.term(1)),
+            "not transferred #11: leadership is being handed over to node 2 already",
+        ]
+    );
+    assert_eq!(answers(&cluster, 2), ["not transferred #12: the node that was asked does not lead; ask the leader"]);
+    let mut alone = Cluster::new(&[1]);
+    alone.elect(1);
+    transfer(&mut alone, 1, 7, None);
+    assert!(answers(&alone, 1).contains(&"not transferred #7: there is no other voter"));
+}
+
+#[test]
+fn a_leader_that_loses_its_leadership_to_another_node_says_so() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.cut = vec![2];
+    cluster.drop_messages(|envelope| envelope.to == 2);
+    cluster.handle(3, Event::Elect { token: Token(8), pre_vote: false });
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [3]);
+    let lost = "not transferred #7: leadership was lost, and not to the node that was to have it";
+    assert!(answers(&cluster, 1).contains(&lost), "{:?}", answers(&cluster, 1));
+}
+
+#[test]
+fn a_leader_that_hears_of_no_next_leader_in_time_says_so() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.deliver(|envelope| is_timeout_now(&envelope.message));
+    cluster.flush(2);
+    cluster.deliver(|envelope| matches!(envelope.message, Message::RequestVote(_)) && envelope.to == 1);
+    cluster.cut = vec![1];
+    assert_ne!(cluster.role(1), RoleKind::Leader);
+    cluster.network.clear();
+    cluster.elapse(TIMEOUT);
+    let told = *answers(&cluster, 1).last().expect("an answer");
+    assert_eq!(told, "not transferred #7: leadership was lost, and not to the node that was to have it");
+}
+
+#[test]
+fn a_timeout_now_of_the_past_or_of_a_stranger_changes_nothing() {
+    let mut cluster = led();
+    let term = cluster.term(1);
+    cluster.receive(2, 3, Message::TimeoutNow { term: Term(term) });
+    cluster.receive(2, 1, Message::TimeoutNow { term: Term(term - 1) });
+    assert_eq!((cluster.role(2), cluster.term(2)), (RoleKind::Follower, term), "not its leader, or not in this term");
+    cluster.join(&[4]);
+    cluster.change(1, 1, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    cluster.receive(4, 1, Message::TimeoutNow { term: Term(term) });
+    assert_eq!((cluster.role(4), cluster.term(4)), (RoleKind::Learner, term));
+    cluster.receive(2, 1, Message::TimeoutNow { term: Term(term) });
+    assert_eq!(cluster.role(2), RoleKind::Candidate, "the right one does");
+    let asked = cluster.term(2);
+    cluster.receive(2, 1, Message::TimeoutNow { term: Term(term) });
+    assert_eq!(cluster.term(2), asked, "and a copy of it does nothing");
+}
+
+#[test]
+fn a_removed_leader_whose_heir_is_gone_steps_down_after_an_election_timeout() {
+    let mut cluster = led();
+    cluster.change(1, 7, ChangeMembers::RemoveVoters([NodeId(1)].into()));
+    cluster.stabilize_until(|cluster| cluster.engine(1).transferring_to().is_some());
+    let heir = cluster.engine(1).transferring_to().expect("an heir").0;
+    cluster.cut = vec![heir];
+    cluster.drop_messages(|envelope| envelope.to == heir);
+    cluster.stabilize();
+    assert_eq!(cluster.role(1), RoleKind::Leader, "it looks at what comes of it");
+    cluster.elapse(TIMEOUT);
+    assert_ne!(cluster.role(1), RoleKind::Leader);
+}
+
+#[test]
+fn a_change_of_the_members_waits_for_the_next_leader_while_leadership_is_handed_over() {
+    let mut cluster = led();
+    cluster.join(&[4]);
+    cluster.cut = vec![4];
+    cluster.change(1, 7, ChangeMembers::AddVoters([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    transfer(&mut cluster, 1, 8, 2);
+    cluster.cut = Vec::new();
+    cluster.stabilize();
+    cluster.elapse(Duration::from_millis(100));
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [2]);
+    cluster.elapse(Duration::from_millis(200));
+    cluster.stabilize();
+    assert_eq!(cluster.engine(3).membership().to_string(), "voters {1 2 3 4}", "it ended what was begun");
+}
+
+#[test]
+fn writes_that_a_follower_has_handed_on_outlive_an_orderly_succession() {
+    for heir in [2, 3] {
+        let mut cluster = led();
+        cluster.propose(3, 8, "before");
+        cluster.deliver(|envelope| matches!(envelope.message, Message::Propose { .. }));
+        cluster.propose(3, 9, "late");
+        let is_late = |envelope: &cluster::Envelope| matches!(envelope.message, Message::Propose { .. });
+        let late = cluster.network.iter().position(is_late).and_then(|at| cluster.network.remove(at));
+        transfer(&mut cluster, 1, 7, heir);
+        // What the last leader tells node 3 comes after the heir has won, if it can win without.
+        while cluster.role(heir) != RoleKind::Leader {
+            for id in 1..=3 {
+                cluster.flush(id);
+            }
+            let is_late = |envelope: &cluster::Envelope| heir == 2 && envelope.from.node.0 == 1 && envelope.to == 3;
+            assert!(cluster.deliver(|envelope| !is_late(envelope)), "{}", cluster.trace);
+        }
+        cluster.network.extend(late);
+        cluster.stabilize();
+        assert_eq!(leaders(&cluster), [heir]);
+        assert_eq!(cluster.applied(3).iter().filter(|command| **command == "before").count(), 1);
+        let told = answers(&cluster, 3);
+        assert!(!told.iter().any(|told| told.starts_with("abandoned") || told.contains("may or may not")), "{told:?}");
+        assert!(told.contains(&"refused #9: the node that was asked does not lead; try again"), "{told:?}");
+    }
+}
+
+#[test]
+fn an_orderly_succession_that_comes_to_nothing_leaves_nobody_waiting() {
+    let mut cluster = led();
+    cluster.propose(3, 8, "a");
+    cluster.network.clear();
+    let request = ask_vote(&cluster, true);
+    cluster.receive(3, 2, request);
+    assert_eq!(answers(&cluster, 3), [] as [&str; 0], "its leader may answer yet, and the heir may lead");
+    cluster.cut = vec![1, 2, 3];
+    cluster.timeout(3);
+    cluster.timeout(3);
+    let told = answers(&cluster, 3);
+    let unknown = "refused #8: the leader did not answer; the entries may or may not be applied";
+    assert!(told.contains(&unknown) && told.iter().any(|told| told.starts_with("abandoned from")), "{told:?}");
+}
+
+// ---- 4.2.3 disruptive servers ---------------------------------------------------------------------------------------
+
+fn ask_vote(cluster: &Cluster, may_disrupt: bool) -> Message {
+    let (term, last) = (Term(cluster.term(1) + 1), cluster.engine(1).last_log_id());
+    Message::RequestVote(VoteRequest { term, last, may_disrupt })
+}
+
+#[test]
+fn s4_2_3_within_the_minimum_election_timeout_of_hearing_from_a_leader_a_request_changes_no_term_and_gets_no_vote() {
+    let mut cluster = led();
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, false));
+    for id in [1, 2] {
+        cluster.receive(id, 3, request.clone());
+        assert_eq!((cluster.term(id), cluster.network.len()), (term, 0), "node {id}");
+    }
+    cluster.now = cluster.now + TIMEOUT;
+    cluster.receive(2, 3, request);
+    assert_eq!(cluster.term(2), term + 1, "later it does");
+}
+
+#[test]
+fn s4_2_3_a_request_with_the_leaders_permission_to_disrupt_is_answered() {
+    let mut cluster = led();
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, true));
+    for id in [1, 2] {
+        cluster.receive(id, 3, request.clone());
+        cluster.flush(id);
+        assert_eq!(cluster.term(id), term + 1, "node {id}");
+    }
+    let granted = cluster.network.iter().filter(|it| matches!(it.message, Message::RequestVoteReply(it) if it.granted));
+    assert_eq!(granted.count(), 2);
+}
+
+#[test]
+fn s4_2_3_permission_to_disrupt_makes_no_log_longer() {
+    let mut cluster = led();
+    cluster.propose(1, 6, "a");
+    cluster.stabilize();
+    let behind = VoteRequest { term: Term(cluster.term(1) + 1), last: LogId::new(0, 1), may_disrupt: true };
+    let before = cluster.engine(2).vote().term;
+    cluster.receive(2, 3, Message::RequestVote(behind));
+    assert_eq!(cluster.engine(2).vote(), Vote { term: before.next(), voted_for: None });
+}
+
+#[test]
+fn without_check_quorum_every_request_is_heard() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.check_quorum = false);
+    cluster.elect(1);
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, false));
+    cluster.receive(2, 3, request);
+    assert_eq!(cluster.term(2), term + 1);
+}
+
+// ---- elections by hand ----------------------------------------------------------------------------------------------
+
+fn elect(cluster: &mut Cluster, id: u64, token: u64, pre_vote: bool) {
+    cluster.handle(id, Event::Elect { token: Token(token), pre_vote });
+}
+
+#[test]
+fn an_election_by_hand_with_pre_vote_leaves_a_leader_alone_and_without_deposes_it() {
+    let mut cluster = led();
+    let term = cluster.term(1);
+    elect(&mut cluster, 2, 7, true);
+    cluster.stabilize();
+    assert!(answers(&cluster, 2)[0].starts_with("abandoned"), "{:?}", answers(&cluster, 2));
+    assert!(answers(&cluster, 2)[1].starts_with("not elected #7: a majority refused"), "{:?}", answers(&cluster, 2));
+    assert_eq!((leaders(&cluster), cluster.term(1)), (vec![1], term));
+    elect(&mut cluster, 2, 8, false);
+    cluster.stabilize();
+    assert_eq!((leaders(&cluster), cluster.term(2)), (vec![2], term + 1));
+    elect(&mut cluster, 2, 9, true);
+    let won = [8, 9].map(|token| format!("elected #{token}: term {}", term + 1));
+    assert!(won.iter().all(|won| answers(&cluster, 2).contains(&won.as_str())), "{:?}", answers(&cluster, 2));
+}
+
+#[test]
+fn an_election_by_hand_that_is_not_won_says_why() {
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    elect(&mut cluster, 2, 7, true);
+    cluster.stabilize();
+    cluster.elapse(TIMEOUT_MAX);
+    assert!(answers(&cluster, 2).iter().any(|it| it.starts_with("not elected #7: no majority answered")));
+    let mut cluster = led();
+    cluster.propose(1, 6, "a");
+    cluster.stabilize();
+    cluster.join(&[4]);
+    cluster.change(1, 1, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    elect(&mut cluster, 4, 7, false);
+    assert_eq!(answers(&cluster, 4), ["not elected #7: the node is no voter; only a voter can lead"]);
+    let term = Term(cluster.term(3) + 2);
+    elect(&mut cluster, 3, 8, false);
+    cluster.receive(3, 2, Message::Heartbeat(Heartbeat { term, round: Round(1), commit: LogIndex(1) }));
+    assert!(answers(&cluster, 3).contains(&"not elected #8: another node was faster"), "{:?}", answers(&cluster, 3));
+}
+
+#[test]
+fn a_leader_that_steps_down_lets_the_others_go_first() {
+    let mut cluster = led();
+    cluster.handle(1, Event::StepDown { token: Token(7) });
+    assert_eq!((cluster.role(1), *answers(&cluster, 1).last().expect("an answer")), (RoleKind::Follower, "done #7"));
+    let deadline = cluster.engine(1).poll_timeout().expect("a timer");
+    assert!(deadline >= cluster.now + TIMEOUT_MAX, "no campaign for one election timeout");
+    cluster.handle(2, Event::StepDown { token: Token(8) });
+    assert!(answers(&cluster, 2)[0].starts_with("refused #8"), "{:?}", answers(&cluster, 2));
+}
+
+#[test]
+fn a_follower_that_forgets_its_leader_gives_pre_votes_and_hears_it_again() {
+    let mut cluster = led();
+    cluster.cut = vec![1];
+    cluster.handle(3, Event::ForgetLeader { token: Token(7) });
+    assert_eq!(answers(&cluster, 3), ["done #7"]);
+    elect(&mut cluster, 2, 8, true);
+    cluster.stabilize();
+    assert_eq!(cluster.role(2), RoleKind::Leader, "nobody waited for an election timeout");
+    let mut cluster = led();
+    cluster.handle(3, Event::ForgetLeader { token: Token(7) });
+    cluster.timeout(1);
+    cluster.stabilize();
+    elect(&mut cluster, 2, 8, true);
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [1]);
+    cluster.handle(1, Event::ForgetLeader { token: Token(9) });
+    assert!(answers(&cluster, 1).last().expect("an answer").starts_with("refused #9"));
+}
+
+#[test]
+fn with_elections_off_a_node_votes_and_never_campaigns_by_itself() {
+    let mut cluster = led();
+    cluster.crash(1);
+    for id in [2, 3] {
+        cluster.handle(id, Event::SetElections { token: Token(7), on: false });
+        assert_eq!(cluster.engine(id).poll_timeout(), None);
+    }
+    elect(&mut cluster, 2, 8, false);
+    cluster.network.clear();
+    cluster.flush(2);
+    cluster.network.clear();
+    cluster.elapse(TIMEOUT_MAX);
+    assert!(answers(&cluster, 2).iter().any(|it| it.starts_with("not elected #8: no majority")), "{}", cluster.trace);
+    assert_eq!((cluster.role(2), cluster.engine(2).poll_timeout()), (RoleKind::Follower, None), "once, and no more");
+    elect(&mut cluster, 2, 9, true);
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [2], "by hand it does, and node 3 votes");
+    cluster.handle(3, Event::SetElections { token: Token(10), on: true });
+    assert!(cluster.engine(3).poll_timeout().is_some());
+}
+
+#[test]
+fn a_node_that_has_halted_refuses_all_of_it_and_ends_what_was_under_way() {
+    let mut cluster = led();
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.handle(1, Event::StorageFailed { reason: "gone".into() });
+    elect(&mut cluster, 1, 8, true);
+    cluster.handle(1, Event::StepDown { token: Token(9) });
+    let told = answers(&cluster, 1);
+    for token in [7, 8, 9] {
+        assert!(told.contains(&format!("refused #{token}: this node has halted").as_str()), "{told:?}");
+    }
+}

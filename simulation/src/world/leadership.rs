@@ -1,0 +1,125 @@
+//! Somebody who has wishes about who leads: in some worlds leadership is handed over, and elections are held by hand.
+//!
+//! ```text
+//!   every now and then ──► the leader, or anybody ──► hand over, campaign, step down, forget ──► done or not
+//!                                                                                      │
+//!                                     who was told that a node leads must find that it did, in that term
+//! ```
+
+use std::collections::BTreeMap;
+
+use outrigger::engine::{Event, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::{Violation, may_take_over, require};
+use crate::count::note;
+use crate::look::Look;
+use crate::node::Running;
+use crate::runtime::Effect;
+
+/// Tokens from here on are those of wishes; no steward comes that far.
+const FIRST_TOKEN: u64 = 1 << 61;
+
+/// What came of a wish.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fulfilment {
+    Transferred(Result<Transferred, NotTransferred>),
+    Elected(Result<Term, NotElected>),
+    Done,
+    Refused,
+}
+
+/// What was wished for and not answered.
+#[derive(Debug, Default)]
+pub(crate) struct Wishes {
+    /// Who was to lead, by the token of who asked; `None` for anybody, and for other wishes.
+    asked: BTreeMap<Token, Option<NodeId>>,
+    count: u64,
+}
+
+/// Whether a token is that of a wish about who leads.
+pub(crate) const fn is_wish(token: Token) -> bool {
+    token.0 >= FIRST_TOKEN
+}
+
+impl World {
+    pub(super) fn schedule_wish(&mut self) {
+        let every = self.plan.wish_every;
+        if every > 0 {
+            let delay = self.rng.between(every / 4, every * 2);
+            self.after(delay, Happening::Wish);
+        }
+    }
+
+    /// Somebody wants another leader.
+    pub(super) fn wish(&mut self) {
+        if self.is_calm() {
+            return;
+        }
+        self.schedule_wish();
+        let alive: Vec<NodeId> = self.nodes.iter().filter(|node| node.running.is_some()).map(|node| node.id).collect();
+        if alive.is_empty() {
+            return;
+        }
+        let any = *self.rng.pick(&alive);
+        let leader = self.present_leader().filter(|leader| alive.contains(leader)).unwrap_or(any);
+        let all: Vec<NodeId> = self.plan.node_ids().collect();
+        self.wishes.count += 1;
+        let token = Token(FIRST_TOKEN + self.wishes.count);
+        let (what, node, event, heir) = match self.rng.below(10) {
+            0..=3 => {
+                let to = *self.rng.pick(&all);
+                let event = Event::TransferLeadership { token, to: Some(to) };
+                ("leadership to hand over", leader, event, Some(to))
+            }
+            4 | 5 => ("leadership to hand over", leader, Event::TransferLeadership { token, to: None }, None),
+            6 => ("election wanted", any, Event::Elect { token, pre_vote: true }, Some(any)),
+            7 => ("election wanted", any, Event::Elect { token, pre_vote: false }, Some(any)),
+            8 => ("leader told to step down", leader, Event::StepDown { token }, None),
+            _ => ("leader to be forgotten", any, Event::ForgetLeader { token }, None),
+        };
+        note(&mut self.faults, what);
+        self.wishes.asked.insert(token, heir);
+        let life = self.nodes.at(node).map_or(0, |node| node.life);
+        self.after(0, Happening::Request { node, life, event });
+    }
+
+    /// Whoever had a wish is told what has come of it.
+    pub(super) fn told_of_wish(&mut self, from: NodeId, token: Token, outcome: Fulfilment) -> Result<(), Violation> {
+        let wanted = self.wishes.asked.remove(&token).flatten();
+        let (what, leads) = match outcome {
+            Fulfilment::Transferred(Ok(Transferred { leader, term })) => {
+                ("leadership handed over", Some((leader, term)))
+            }
+            Fulfilment::Transferred(Err(_)) => ("leadership not handed over", None),
+            Fulfilment::Elected(Ok(term)) => ("election won by hand", Some((from, term))),
+            Fulfilment::Elected(Err(_)) => ("election lost by hand", None),
+            Fulfilment::Done => ("wish about the leader done", None),
+            Fulfilment::Refused => ("wish about the leader refused", None),
+        };
+        note(&mut self.faults, what);
+        let Some((leader, term)) = leads else { return Ok(()) };
+        let led = self.judge.leader_of(term) == Some(leader);
+        require!(led, Succession, "node {from} says that node {leader} leads in term {term}, which it never did");
+        let is_wanted = wanted.is_none_or(|wanted| wanted == leader);
+        require!(is_wanted, Succession, "node {from} says that node {leader} leads, and it was another that was to");
+        Ok(())
+    }
+}
+
+/// What a node makes of a succession in this step.
+pub(super) fn judge_succession(running: &Running, look: &Look) -> Result<bool, Violation> {
+    let mut has_ended = false;
+    for effect in &running.runtime.effects {
+        match effect {
+            Effect::Wish(_, Fulfilment::Transferred(_)) => has_ended = true,
+            Effect::Send(heir, Message::TimeoutNow { .. }) => {
+                let mut matched = running.driver.engine().matched();
+                may_take_over(look, *heir, matched.find(|(node, _)| node == heir).map(|(_, matched)| matched))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(has_ended)
+}
