@@ -24,6 +24,11 @@ pub enum Body {
     Command(Bytes),
     /// The membership from this entry on (effective as soon as it is appended; thesis, section 4.1).
     Membership(Arc<Membership>),
+    /// A new exactly-once session, whose id is this entry's index (thesis, section 6.3). The engine never looks inside.
+    RegisterSession {
+        /// For so many milliseconds of log time it is kept while nothing is written in it.
+        time_to_live_ms: u64,
+    },
 }
 
 /// One entry without its id: its body, and who asked for it.
@@ -59,12 +64,24 @@ impl Payload {
         Self { session: SessionId(0), sequence: 0, body: Body::Membership(membership) }
     }
 
+    /// An entry that registers a session which is kept for so long while nothing is written in it.
+    #[must_use]
+    pub const fn register_session(time_to_live_ms: u64) -> Self {
+        Self { session: SessionId(0), sequence: 0, body: Body::RegisterSession { time_to_live_ms } }
+    }
+
+    /// The same in a session. A blank entry in a session keeps that alive.
+    #[must_use]
+    pub fn in_session(self, session: SessionId, sequence: u64) -> Self {
+        Self { session, sequence, ..self }
+    }
+
     /// Its size as the limits count it.
     #[must_use]
     pub fn bytes(&self) -> usize {
         Self::OVERHEAD_BYTES
             + match &self.body {
-                Body::Blank => 0,
+                Body::Blank | Body::RegisterSession { .. } => 0,
                 Body::Command(command) => command.len(),
                 Body::Membership(membership) => membership.bytes(),
             }

@@ -165,6 +165,10 @@ impl Fingerprint {
                 self.number(2);
                 self.membership(membership);
             }
+            Body::RegisterSession { time_to_live_ms } => {
+                self.number(3);
+                self.number(*time_to_live_ms);
+            }
         }
     }
 

@@ -4,7 +4,8 @@
 //! ```text
 //!   write ─┬─ Ok(response)                                applied, on the state that the response shows
 //!          └─ Err(error) ─┬─ Outcome::NotApplied          nothing happened; is_retryable() says whether to try again
-//!                         └─ Outcome::Unknown             it may be applied already, or soon, or never
+//!                         ├─ Outcome::Unknown             it may be applied already, or soon, or never
+//!                         └─ Outcome::Applied             it is applied once; only in a session can this be known
 //! ```
 
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub enum Outcome {
     NotApplied,
     /// It may have been applied, may still be, or never: only who can tell its effect from another's may try again.
     Unknown,
+    /// It was applied, once: only its response is not there.
+    Applied,
 }
 
 /// Why [`Raft::start`](crate::Raft::start) did not start a node.
@@ -110,6 +113,22 @@ pub enum WriteError {
     /// Nothing was applied: this node has stopped.
     #[error("not applied: this node has stopped; ask another")]
     Stopped,
+    /// The session is gone: it was unused for longer than its time to live, or there are too many. The last try was not
+    /// applied. If an earlier one was lost on its way, nobody knows whether that was: what would tell went with the session.
+    #[error(
+        "the session has expired; {}", if *in_doubt { "it is not known whether an earlier try of the command was applied" }
+        else { "the command was not applied" }
+    )]
+    SessionExpired {
+        /// Whether an earlier try may have been applied.
+        in_doubt: bool,
+    },
+    /// The command may or may not be applied: its session has gone far beyond its number.
+    #[error("it is not known whether the command is applied: its session has gone far beyond its number")]
+    Forgotten,
+    /// The command was applied, once, by a try that got no answer, and its response was too large to be kept.
+    #[error("the command was applied once, but its response was too large to be kept for a second answer")]
+    ResponseNotKept,
 }
 
 impl WriteError {
@@ -117,8 +136,12 @@ impl WriteError {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::NotApplied { .. } | Self::Encode { .. } | Self::Stopped => Outcome::NotApplied,
-            Self::Unknown { .. } => Outcome::Unknown,
+            Self::NotApplied { .. }
+            | Self::Encode { .. }
+            | Self::Stopped
+            | Self::SessionExpired { in_doubt: false } => Outcome::NotApplied,
+            Self::Unknown { .. } | Self::SessionExpired { in_doubt: true } | Self::Forgotten => Outcome::Unknown,
+            Self::ResponseNotKept => Outcome::Applied,
         }
     }
 
@@ -127,7 +150,12 @@ impl WriteError {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::NotApplied { refusal } => may_pass(*refusal),
-            Self::Encode { .. } | Self::Unknown { .. } | Self::Stopped => false,
+            Self::Encode { .. }
+            | Self::Unknown { .. }
+            | Self::Stopped
+            | Self::SessionExpired { .. }
+            | Self::Forgotten
+            | Self::ResponseNotKept => false,
         }
     }
 }
@@ -259,7 +287,7 @@ impl ReadError {
 }
 
 /// Whether what was refused now may be taken in later.
-const fn may_pass(refusal: Refusal) -> bool {
+pub(crate) const fn may_pass(refusal: Refusal) -> bool {
     matches!(
         refusal,
         Refusal::NoLeader

@@ -47,6 +47,7 @@
 //! | you want to | look at |
 //! |---|---|
 //! | write to and read from a node | [`Raft`], [`WriteError`], [`ReadError`] |
+//! | write exactly once, whatever crashes | [`Raft::session`], [`Session`], [`runtime::sessions`] |
 //! | do so from another process | [`Client`], [`Query`], [`Raft::serve_clients`] |
 //! | set a node up | [`Config`], by code, file or command line |
 //! | watch a node | [`Raft::metrics`], [`Metrics`] |
@@ -96,6 +97,8 @@ mod metrics;
 #[cfg(feature = "tokio")]
 mod raft;
 #[cfg(feature = "tokio")]
+mod session;
+#[cfg(feature = "tokio")]
 mod watch;
 
 pub use config::{Config, ConfigError, Limits};
@@ -108,8 +111,10 @@ pub use state_machine::{Query, StateMachine};
 #[cfg(feature = "tokio")]
 pub use builder::Builder;
 #[cfg(feature = "tokio")]
-pub use client::{Answered, Client, ClientError, MembersChanged, NodeStatus};
+pub use client::{Answered, Client, ClientError, ClientSession, MembersChanged, NodeStatus};
 #[cfg(feature = "tokio")]
 pub use metrics::{Metrics, MetricsReceiver};
 #[cfg(feature = "tokio")]
 pub use raft::Raft;
+#[cfg(feature = "tokio")]
+pub use session::Session;

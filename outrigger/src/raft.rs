@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogId, LogIndex, Payload, Refusal};
+use outrigger_engine::{ChangeRequest, LogId, LogIndex, Payload, Refusal, SessionId};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::StateMachine;
 use crate::builder::Builder;
 use crate::config::Config;
-use crate::error::{ChangeError, Error, ReadError, SnapshotError, StartError, WriteError};
+use crate::error::{ChangeError, Error, ReadError, SnapshotError, StartError, WriteError, may_pass};
 use crate::metrics::MetricsReceiver;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::runtime::apply::{Job, Jobs};
@@ -24,10 +25,12 @@ use crate::runtime::arrivals::{Inbox, Notice};
 use crate::runtime::clock::Clock;
 use crate::runtime::encoded::{EncodeError, encode};
 use crate::runtime::order::OrderSlot;
-use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Slot};
+use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Responses, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
+use crate::runtime::sessions::{self, Denied};
 use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
+use crate::session::Session;
 use crate::watch;
 
 mod leadership;
@@ -38,6 +41,9 @@ const LOOKS_MAX: u32 = 500;
 /// A group of commands travels to the leader in one frame: half of the largest, as many small ones have more beside them
 /// than they count for.
 const GROUP_BYTES_MAX: usize = BODY_BYTES_MAX / 2;
+
+/// A write in a session is tried for so many request timeouts: one may pass before the loss of a leader shows.
+const SESSION_PATIENCE: u32 = 4;
 
 /// A node of a cluster that replicates a state machine. Cheap to clone; when the last clone is dropped the node stops.
 ///
@@ -138,8 +144,9 @@ impl<S: StateMachine> Raft<S> {
     /// Changes the state on all nodes by one command, and answers what its [`StateMachine::apply`] returned on this one.
     /// When this returns, a majority of the nodes hold the command durably.
     ///
-    /// Without a leader it waits for one, up to [`Config::request_timeout`]. A try whose outcome is unknown is not
-    /// repeated. Dropping the future leaves the outcome open.
+    /// It is applied at most once: without a leader this waits for one, up to [`Config::request_timeout`], but a try whose
+    /// outcome is unknown is not repeated. Where that is not enough, write in a [session](Raft::session), which costs a
+    /// few bytes more. Dropping the future leaves the outcome open.
     ///
     /// # Errors
     /// [`WriteError`], which says whether the command was certainly not applied, or whether nobody knows.
@@ -167,21 +174,122 @@ impl<S: StateMachine> Raft<S> {
             let payloads = commands.iter().map(|command| raft.payload(encode(command)?)).collect::<Result<_, _>>()?;
             raft.submit_group(payloads)
         };
-        self.answered(submit, self.0.config.request_timeout).await
+        let responses = self.answered(submit, self.0.config.request_timeout).await?;
+        responses.into_iter().map(|response| response.map_err(WriteError::from)).collect()
     }
 
-    /// Writes commands that are encoded already; each of them must decode, or all nodes stop. Waits for a leader no longer
-    /// than `patience`.
+    /// Writes commands that are encoded already; each of them must decode and be within the limit, or all nodes stop. Waits for
+    /// a leader no longer than `patience`.
     pub(crate) async fn write_encoded_within(
         &self,
-        commands: Vec<Bytes>,
+        payloads: Vec<Payload>,
         patience: Duration,
-    ) -> Result<Vec<S::Response>, WriteError> {
-        let submit = move |raft: &Self| {
-            let payloads = commands.iter().map(|command| raft.payload(command.clone())).collect::<Result<_, _>>()?;
-            raft.submit_group(payloads)
-        };
-        self.answered(submit, patience).await
+    ) -> Result<Responses<S::Response>, WriteError> {
+        self.answered(move |raft: &Self| raft.submit_group(payloads.clone()), patience).await
+    }
+
+    /// Begins a session of its own for whoever writes through it: see [`Session`]. It takes one entry, and costs as much as
+    /// one write.
+    ///
+    /// # Errors
+    /// As [`Raft::write`]; beginning another is always safe.
+    ///
+    /// ```no_run
+    /// # async fn example<S: outrigger::StateMachine<Command = u64>>(raft: outrigger::Raft<S>) -> Result<(), outrigger::Error> {
+    /// let session = raft.session().await?;
+    /// session.write(5).await?; // applied once, even if the leader dies on the way
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn session(&self) -> Result<Session<S>, WriteError> {
+        self.session_with(Duration::from_millis(sessions::TIME_TO_LIVE_MS)).await
+    }
+
+    /// As [`Raft::session`], kept for so long while nothing is written in it; at most a week.
+    ///
+    /// # Errors
+    /// As [`Raft::session`].
+    pub async fn session_with(&self, time_to_live: Duration) -> Result<Session<S>, WriteError> {
+        let patience = self.0.config.request_timeout * SESSION_PATIENCE;
+        let id = self.register_session(time_to_live, (patience, patience)).await?;
+        Ok(Session::new(self.clone(), id, patience))
+    }
+
+    /// Registers a session. A try whose answer is lost is repeated: the session that it leaves behind expires.
+    pub(crate) async fn register_session(
+        &self,
+        time_to_live: Duration,
+        patience: (Duration, Duration),
+    ) -> Result<SessionId, WriteError> {
+        let milliseconds = u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX);
+        let index = self.once(&Payload::register_session(milliseconds), Slot::alive, patience).await?;
+        Ok(SessionId(index.0))
+    }
+
+    /// Keeps a session alive.
+    pub(crate) async fn keep_session_alive(
+        &self,
+        session: SessionId,
+        patience: (Duration, Duration),
+    ) -> Result<(), WriteError> {
+        let used = self.once(&Payload::blank().in_session(session, 0), Slot::alive, patience).await;
+        used.map(drop).map_err(|error| match error {
+            // Nothing was to be applied.
+            WriteError::SessionExpired { .. } => WriteError::SessionExpired { in_doubt: false },
+            error => error,
+        })
+    }
+
+    /// Writes in a session.
+    pub(crate) async fn write_once(
+        &self,
+        command: &S::Command,
+        (session, sequence): (SessionId, u64),
+        patience: Duration,
+    ) -> Result<S::Response, WriteError> {
+        let payload = encode(command).map_err(NotSubmitted::from).and_then(|command| self.payload(command))?;
+        self.once(&payload.in_session(session, sequence), Slot::one, (patience, patience)).await
+    }
+
+    /// Submits an entry that may come into the log twice without harm, again and again until it is answered or the time is
+    /// over: that for further tries, and that for the answer to the last.
+    async fn once<T>(
+        &self,
+        payload: &Payload,
+        slot: impl Fn() -> (Slot<S::Response>, Reply<T>),
+        (leader_patience, patience): (Duration, Duration),
+    ) -> Result<T, WriteError> {
+        let until = Instant::now() + patience;
+        let mut retry = Retry::new(self.metrics(), leader_patience, patience, self.0.config.heartbeat_interval);
+        let mut doubt = None;
+        loop {
+            let (slot, reply) = slot();
+            let failure = match self.0.inbox.write(payload.clone(), slot) {
+                Ok(()) => match timeout_at(until, self.first_answer(reply)).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => Failure::Unknown(Doubt::TimedOut),
+                },
+                Err(failure) => failure,
+            };
+            let may_help = match failure {
+                Failure::Refused(refusal) => may_pass(refusal),
+                Failure::Unknown(why) => {
+                    doubt = Some(why);
+                    why != Doubt::Stopped
+                }
+                Failure::Denied(_) | Failure::Stopped => false,
+            };
+            if may_help && retry.wait().await {
+                continue;
+            }
+            let failure = if may_help && self.has_stopped() { Failure::Stopped } else { failure };
+            return Err(match (failure, doubt) {
+                (Failure::Denied(Denied::Expired), doubt) => WriteError::SessionExpired { in_doubt: doubt.is_some() },
+                (Failure::Refused(_) | Failure::Stopped, Some(doubt)) => Failure::Unknown(doubt).into(),
+                (failure, _) => failure.into(),
+            });
+        }
     }
 
     /// Reads the state such that everything is seen whose write was answered, anywhere, before this was called. `read`
@@ -218,7 +326,7 @@ impl<S: StateMachine> Raft<S> {
             let may_wait = match failure {
                 Failure::Refused(refusal) => is_worth_waiting(refusal),
                 Failure::Unknown(doubt) => doubt == Doubt::LeaderSilent,
-                Failure::Stopped => false,
+                Failure::Stopped | Failure::Denied(_) => false,
             };
             if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
                 let why = if may_wait && self.has_stopped() { Failure::Stopped } else { failure };
@@ -300,7 +408,7 @@ impl<S: StateMachine> Raft<S> {
             Ok(Ok(at)) => Ok(at),
             Ok(Err(Failure::Refused(refusal))) => Err(ChangeError::Refused { refusal }),
             Ok(Err(Failure::Unknown(doubt))) => Err(ChangeError::Unknown { reason: doubt.to_string() }),
-            Ok(Err(Failure::Stopped)) | Err(_) => Err(ChangeError::Stopped),
+            Ok(Err(Failure::Stopped | Failure::Denied(_))) | Err(_) => Err(ChangeError::Stopped),
         }
     }
 
@@ -325,7 +433,9 @@ impl<S: StateMachine> Raft<S> {
         match answer.await {
             Ok(Ok(last)) => Ok(last),
             Ok(Err(Failure::Refused(refusal))) => Err(SnapshotError::Refused { refusal }),
-            Ok(Err(Failure::Unknown(_) | Failure::Stopped)) | Err(_) => Err(SnapshotError::Stopped),
+            Ok(Err(Failure::Unknown(_) | Failure::Stopped | Failure::Denied(_))) | Err(_) => {
+                Err(SnapshotError::Stopped)
+            }
         }
     }
 
@@ -407,7 +517,7 @@ impl<S: StateMachine> Raft<S> {
         reply.await
     }
 
-    fn submit_group(&self, payloads: Vec<Payload>) -> Result<Reply<Vec<S::Response>>, NotSubmitted> {
+    fn submit_group(&self, payloads: Vec<Payload>) -> Result<Reply<Responses<S::Response>>, NotSubmitted> {
         if payloads.is_empty() {
             return Ok(Reply::ready(Vec::new()));
         }
@@ -436,7 +546,7 @@ impl<S: StateMachine> Raft<S> {
     fn read_error(&self, failure: Failure) -> ReadError {
         match failure {
             Failure::Refused(refusal) => ReadError::Refused { refusal },
-            Failure::Unknown(Doubt::Stopped) | Failure::Stopped => ReadError::Stopped,
+            Failure::Unknown(Doubt::Stopped) | Failure::Stopped | Failure::Denied(_) => ReadError::Stopped,
             Failure::Unknown(_) => ReadError::TimedOut { waited: self.0.config.request_timeout },
         }
     }
@@ -475,6 +585,17 @@ impl From<Failure> for WriteError {
             Failure::Refused(refusal) => Self::NotApplied { refusal },
             Failure::Unknown(doubt) => Self::Unknown { reason: doubt.to_string() },
             Failure::Stopped => Self::Stopped,
+            Failure::Denied(denied) => denied.into(),
+        }
+    }
+}
+
+impl From<Denied> for WriteError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Expired => Self::SessionExpired { in_doubt: false },
+            Denied::Forgotten => Self::Forgotten,
+            Denied::NotKept => Self::ResponseNotKept,
         }
     }
 }

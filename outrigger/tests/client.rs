@@ -1,8 +1,12 @@
 //! Clients and whole clusters: every operation through every node, bad input on the client port, and leaders that die.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use outrigger::client::{Client, ClientError};
 use outrigger::engine::{ChangeMembers, ChangeRequest, LogIndex, Node, NodeId, Refusal, RoleKind};
 use outrigger::network::InProcessNetwork;
@@ -119,7 +123,7 @@ impl Cluster {
                 ..Config::default()
             };
             config.limits.entry_bytes_max = 100_000;
-            let transport = std::sync::Arc::new(network.transport());
+            let transport = Arc::new(network.transport());
             let raft = Raft::builder(config, Table::default()).transport(transport).start().await.unwrap();
             raft.serve_clients(listener).await;
             nodes.push(raft);
@@ -227,7 +231,7 @@ async fn a_bad_request_is_refused_with_a_reason_and_the_others_are_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_leader_costs_no_acknowledged_write() {
     let cluster = Cluster::start(3).await;
-    let client = cluster.client().await;
+    let client = cluster.client().await.without_sessions();
     let mut acknowledged = 0;
     let mut unknown = 0;
     for round in 0..300_u64 {
@@ -248,6 +252,120 @@ async fn a_dead_leader_costs_no_acknowledged_write() {
     let value = client.query(get("x")).await.unwrap();
     assert!((acknowledged..=acknowledged + unknown).contains(&value), "{value} of {acknowledged} + {unknown}");
     cluster.stop().await;
+}
+
+/// Stands between a client and a node, and cuts the connection where the next answer should pass, if it is told to.
+async fn cut_answers(node: String, cuts: Arc<AtomicUsize>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (node, cuts) = (node.clone(), Arc::clone(&cuts));
+            tokio::spawn(async move {
+                let Ok(node) = TcpStream::connect(node).await else { return };
+                let ((mut from_client, mut to_client), (mut from_node, mut to_node)) =
+                    (client.into_split(), node.into_split());
+                let asked = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_node).await });
+                let mut input = BytesMut::new();
+                'open: while from_node.read_buf(&mut input).await.is_ok_and(|bytes| bytes > 0) {
+                    let mut rest = input.clone();
+                    while let Ok(Some(frame)) = frame::split(&mut rest, BODY_BYTES_MAX) {
+                        let bytes = input.split_to(input.len() - rest.len());
+                        let cut = |left: usize| left.checked_sub(1);
+                        if frame.kind == REPLY && cuts.fetch_update(SeqCst, SeqCst, cut).is_ok() {
+                            break 'open;
+                        }
+                        // Whoever knows the address of the leader itself goes around.
+                        if frame.kind != LEADER && to_client.write_all(&bytes).await.is_err() {
+                            break 'open;
+                        }
+                    }
+                }
+                asked.abort();
+            });
+        }
+    });
+    address
+}
+
+/// The kind of a frame that answers a client.
+const REPLY: u8 = 67;
+/// The kind of a frame that tells a client who leads.
+const LEADER: u8 = 68;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_whose_answer_is_cut_off_is_applied_once_even_if_the_leader_dies_meanwhile() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let (beside, cuts) = (cluster.client_of((leader + 1) % 3).await, Arc::new(AtomicUsize::new(0)));
+    let mut endpoints = Vec::new();
+    for place in [leader, (leader + 1) % 3, (leader + 2) % 3] {
+        endpoints.push(cut_answers(cluster.endpoints[place].clone(), Arc::clone(&cuts)).await);
+    }
+    let client = Client::<Table>::connect(endpoints).await.unwrap();
+    let plain = client.clone().without_sessions();
+    assert_eq!(client.write(add("x", 1)).await, Ok(1));
+    for number in 2..=20 {
+        cuts.store(1, SeqCst);
+        assert_eq!(client.write(add("x", 1)).await, Ok(number), "tried again, with the response of then");
+        assert_eq!(cuts.load(SeqCst), 0, "an answer was cut off");
+    }
+    cuts.store(1, SeqCst);
+    let error = plain.write(add("y", 1)).await.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    cuts.store(1, SeqCst);
+    let write = tokio::spawn({
+        let client = client.clone();
+        async move { client.write(add("x", 1)).await }
+    });
+    let applied = async { while beside.query(get("x")).await != Ok(21) {} };
+    applied.await;
+    cluster.nodes[leader].shutdown().await.unwrap();
+    assert_eq!(write.await.unwrap(), Ok(21));
+    assert_eq!(client.query(get("x")).await, Ok(21));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_sessions_a_dead_leader_leaves_no_write_in_doubt() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    for round in 1..=300_u64 {
+        if round == 100 {
+            let leader = cluster.leader().await;
+            cluster.nodes[leader].shutdown().await.unwrap();
+        }
+        assert_eq!(client.write(add("x", 1)).await, Ok(round));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_outlives_the_snapshot_and_the_start_of_its_node() {
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+    let start = async |endpoint: &str| {
+        let config = Config {
+            data_dir: Some(directory.path().join("node")),
+            initial_cluster: [(1, "127.0.0.1:1".into())].into(),
+            ..Config::default()
+        };
+        let transport = Arc::new(InProcessNetwork::default().transport());
+        let raft = Raft::builder(config, Table::default()).transport(transport).start().await.unwrap();
+        raft.serve_clients(TcpListener::bind(endpoint).await.unwrap()).await;
+        raft
+    };
+    let raft = start(&endpoint).await;
+    let session = Client::<Table>::connect([endpoint.clone()]).await.unwrap().session().await.unwrap();
+    assert_eq!(session.write(add("x", 1)).await, Ok(1));
+    let covered = raft.snapshot().await.unwrap();
+    assert!(covered.index.0 >= session.id().0);
+    raft.shutdown().await.unwrap();
+    drop(raft);
+    let raft = start(&endpoint).await;
+    assert_eq!(session.write(add("x", 1)).await, Ok(2), "a node that knew only the log behind it would not know it");
+    assert_eq!(session.keep_alive().await, Ok(()));
+    raft.shutdown().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -357,8 +475,8 @@ async fn dial(cluster: &Cluster) -> TcpStream {
 }
 
 /// Everything that the node still says before it ends the connection.
-async fn last_words(stream: &mut TcpStream) -> bytes::BytesMut {
-    let mut words = bytes::BytesMut::new();
+async fn last_words(stream: &mut TcpStream) -> BytesMut {
+    let mut words = BytesMut::new();
     let patience = Duration::from_secs(20);
     let read = async { while stream.read_buf(&mut words).await.is_ok_and(|count| count > 0) {} };
     tokio::time::timeout(patience, read).await.expect("the connection ends");
@@ -427,7 +545,7 @@ async fn a_follower_tells_where_the_leader_is() {
     cluster.nodes[follower].metrics().wait_for(|metrics| metrics.leader.is_some()).await.unwrap();
     let mut stream = TcpStream::connect(&cluster.endpoints[follower]).await.unwrap();
     stream.write_all(&hello(1, cluster.nodes[follower].config().cluster_id())).await.unwrap();
-    let mut words = bytes::BytesMut::new();
+    let mut words = BytesMut::new();
     let mut frames = Vec::new();
     while frames.len() < 2 {
         assert!(stream.read_buf(&mut words).await.unwrap() > 0);

@@ -20,6 +20,7 @@ mod clients;
 mod history;
 mod lanes;
 pub(crate) mod office;
+mod sessions;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub(crate) use clients::ClientJudge;
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
 pub(crate) use office::{Office, Terms};
+pub(crate) use sessions::SessionJudge;
 pub(crate) use succession::{Prompt, Succession, may_take_over};
 pub(crate) use waiting::Waiting;
 
@@ -65,6 +67,9 @@ pub enum Check {
     Acknowledged,
     /// What a client was told is not done never happens, and nothing happens twice.
     AtMostOnce,
+    /// A command of a session is applied once, whatever was tried again, and every try gets the same response; sessions end on
+    /// every node at the same entry (thesis, section 6.3).
+    ExactlyOnce,
     /// Whoever asks is answered, whatever becomes of the request.
     Answers,
     /// A read sees every write that was acknowledged before it began, and what any read before it saw.

@@ -4,6 +4,7 @@
 //! ```text
 //!   count u64, then for each entry: term, index, log time, digest
 //!   count u64, then for each register: key, value            all numbers u64, little endian
+//!   length u64, then the sessions of clients                 0 where they have none
 //!   length u64, then the state of a user's machine           if there is one
 //! ```
 
@@ -21,12 +22,20 @@ pub(crate) struct Content {
     pub(crate) stamps: Stamps,
     /// What they have made of the registers.
     pub(crate) registers: BTreeMap<u64, u64>,
+    /// The encoded sessions.
+    pub(crate) sessions: Bytes,
     /// What they have made of a user's machine, if there is one.
     pub(crate) user: Option<Bytes>,
 }
 
 /// The bytes of a snapshot that covers the entries up to `last`.
-pub(crate) fn encode(log: &Stamps, last: LogIndex, registers: &BTreeMap<u64, u64>, user: Option<&Bytes>) -> Vec<u8> {
+pub(crate) fn encode(
+    log: &Stamps,
+    last: LogIndex,
+    registers: &BTreeMap<u64, u64>,
+    sessions: &[u8],
+    user: Option<&Bytes>,
+) -> Vec<u8> {
     let covered = &log.0[..usize::try_from(last.0).expect("a small index")];
     let mut out = Vec::with_capacity(16 + 32 * covered.len() + 16 * registers.len());
     out.put_u64_le(covered.len() as u64);
@@ -38,9 +47,9 @@ pub(crate) fn encode(log: &Stamps, last: LogIndex, registers: &BTreeMap<u64, u64
         out.put_u64_le(*key);
         out.put_u64_le(*value);
     }
-    if let Some(user) = user {
-        out.put_u64_le(user.len() as u64);
-        out.put_slice(user);
+    for state in [Some(sessions), user.map(|user| &**user)].into_iter().flatten() {
+        out.put_u64_le(state.len() as u64);
+        out.put_slice(state);
     }
     out
 }
@@ -56,9 +65,11 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Content> {
     }
     let registers = count(&mut bytes, 16)?;
     let registers = (0..registers).map(|_| (bytes.get_u64_le(), bytes.get_u64_le())).collect();
+    let length = count(&mut bytes, 1)?;
+    let sessions = bytes.copy_to_bytes(length);
     let user = if bytes.is_empty() { None } else { Some(count(&mut bytes, 1)?) };
     let user = user.map(|length| bytes.copy_to_bytes(length));
-    bytes.is_empty().then_some(Content { stamps, registers, user })
+    bytes.is_empty().then_some(Content { stamps, registers, sessions, user })
 }
 
 /// How many things of a size follow, if all of them are there.
@@ -76,14 +87,16 @@ mod tests {
         let stamp = |index| Stamp { id: LogId::new(2, index), log_time: LogTime(7 * index), digest: index << 9 };
         let log = Stamps((1..=4).map(stamp).collect());
         let registers: BTreeMap<u64, u64> = [(3, 30), (9, 90)].into();
-        let bytes = encode(&log, LogIndex(3), &registers, None);
-        let covered = Stamps(log.0[..3].to_vec());
-        assert_eq!(decode(&bytes), Some(Content { stamps: covered.clone(), registers: registers.clone(), user: None }));
+        let bytes = encode(&log, LogIndex(3), &registers, b"sessions", None);
+        let stamps = Stamps(log.0[..3].to_vec());
+        let (sessions, registers_as_they_were) = (Bytes::from_static(b"sessions"), registers.clone());
+        let whole = Content { stamps, registers: registers_as_they_were, sessions, user: None };
+        assert_eq!(decode(&bytes), Some(whole));
         assert!((0..bytes.len()).all(|length| decode(&bytes[..length]).is_none()));
         assert_eq!(decode(&[bytes.as_slice(), &[0]].concat()), None);
         let hosted = |user: &'static [u8]| {
             let user = Bytes::from_static(user);
-            let with = encode(&log, LogIndex(3), &registers, Some(&user));
+            let with = encode(&log, LogIndex(3), &registers, b"sessions", Some(&user));
             assert!((bytes.len() + 1..with.len()).all(|length| decode(&with[..length]).is_none()));
             decode(&with).and_then(|content| content.user) == Some(user)
         };

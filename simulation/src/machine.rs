@@ -7,13 +7,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use outrigger::engine::{Body, LogId, LogIndex, Payload, Token};
+use outrigger::engine::{Body, LogId, LogIndex, LogTime, Payload, SessionId, Term, Token};
+use outrigger::runtime::sessions::{Admission, Denied, SessionLimits, Sessions};
 
 use crate::user::Replica;
 use crate::words::or;
 
 /// How many bytes a write takes.
 const WRITE_BYTES: usize = 16;
+
+/// How many bytes a response has that a session keeps: the id of the entry that wrote.
+pub(crate) const RESPONSE_BYTES: usize = 16;
 
 /// One write of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +51,7 @@ impl Write {
     pub(crate) fn behind(payload: &Payload) -> Option<Bytes> {
         match &payload.body {
             Body::Command(bytes) => Some(bytes.slice(WRITE_BYTES..)),
-            Body::Blank | Body::Membership(_) => None,
+            Body::Blank | Body::Membership(_) | Body::RegisterSession { .. } => None,
         }
     }
 
@@ -55,7 +59,7 @@ impl Write {
     pub(crate) fn of(payload: &Payload) -> Option<Self> {
         match &payload.body {
             Body::Command(bytes) => Some(Self::decode(bytes)),
-            Body::Blank | Body::Membership(_) => None,
+            Body::Blank | Body::Membership(_) | Body::RegisterSession { .. } => None,
         }
     }
 
@@ -71,6 +75,55 @@ impl fmt::Display for Write {
     }
 }
 
+/// What came of an entry of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// It was applied.
+    Applied,
+    /// It was applied before, by the entry with this id.
+    Again(LogId),
+    /// It was not applied.
+    Denied(Denied),
+    /// The session is registered, or kept alive.
+    Alive(SessionId),
+}
+
+impl Came {
+    /// What a client is told; `id` is the entry's.
+    const fn answer(self, id: LogId) -> Answer {
+        match self {
+            Self::Applied => Answer::Written(id),
+            Self::Again(first) => Answer::Written(first),
+            Self::Denied(denied) => Answer::Denied(denied),
+            Self::Alive(session) => Answer::Alive(session),
+        }
+    }
+
+    /// In a word.
+    pub(crate) const fn kind(self) -> &'static str {
+        match self {
+            Self::Applied => "applied",
+            Self::Again(_) => "answered again",
+            Self::Denied(Denied::Expired) => "expired",
+            Self::Denied(Denied::Forgotten) => "forgotten",
+            Self::Denied(_) => "not kept",
+            Self::Alive(_) => "alive",
+        }
+    }
+}
+
+/// As what an entry does.
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied => f.write_str("is applied"),
+            Self::Again(first) => write!(f, "is answered as {first} was"),
+            Self::Denied(denied) => write!(f, "is not applied ({denied})"),
+            Self::Alive(session) => write!(f, "keeps session {session}"),
+        }
+    }
+}
+
 /// The state of one node's state machine. It starts from nothing in each life.
 #[derive(Debug, Default)]
 pub(crate) struct Machine {
@@ -78,14 +131,45 @@ pub(crate) struct Machine {
     registers: BTreeMap<u64, u64>,
     /// The id of each applied entry; the first has index 1.
     applied: Vec<LogId>,
+    /// The sessions of clients, where they have some.
+    sessions: Option<Sessions>,
+    /// What came of the entries of sessions, but for those that a snapshot brought.
+    came: BTreeMap<LogIndex, Came>,
     /// The user's state machine, if there is one; it has applied the same entries.
     user: Option<Replica>,
 }
 
 impl Machine {
-    /// Applies the entry that follows the last one.
-    pub(crate) fn apply(&mut self, id: LogId, payload: &Payload) {
+    /// From now on clients may have sessions.
+    pub(crate) fn keep_sessions(&mut self, limits: SessionLimits) {
+        assert!(self.applied.is_empty(), "it would miss what was applied before");
+        self.sessions = Some(Sessions::new(limits));
+    }
+
+    /// The encoded sessions, as a snapshot holds them; nothing where there are none.
+    pub(crate) fn sessions(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let written = self.sessions.as_ref().map_or(Ok(()), |sessions| sessions.write(&mut bytes));
+        written.expect("memory takes all");
+        bytes
+    }
+
+    /// Whether clients may have sessions.
+    pub(crate) const fn has_sessions(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    /// Applies the entry that follows the last one. Answers what came of it, if it has to do with a session.
+    pub(crate) fn apply(&mut self, id: LogId, log_time: LogTime, payload: &Payload) -> Option<Came> {
         assert_eq!(id.index, self.last().next(), "entries are applied in order");
+        let came = self.admit(id, log_time, payload);
+        if let Some(came) = came {
+            self.came.insert(id.index, came);
+            if came != Came::Applied {
+                self.applied.push(id);
+                return Some(came);
+            }
+        }
         if let Some(write) = Write::of(payload) {
             self.registers.insert(write.key, write.value);
         }
@@ -93,10 +177,41 @@ impl Machine {
             user.apply(id.index, &command);
         }
         self.applied.push(id);
+        came
     }
 
-    /// From now on it is as a snapshot says.
-    pub(crate) fn restore(&mut self, registers: BTreeMap<u64, u64>, applied: Vec<LogId>, user: Option<&Bytes>) {
+    fn admit(&mut self, id: LogId, log_time: LogTime, payload: &Payload) -> Option<Came> {
+        let sessions = self.sessions.as_mut()?;
+        match sessions.admit(id.index, log_time, payload) {
+            Admission::Apply if payload.session != SessionId(0) => {
+                let response = [id.term.0.to_le_bytes(), id.index.0.to_le_bytes()].concat();
+                sessions.keep(payload, response.into());
+                Some(Came::Applied)
+            }
+            Admission::Kept(response) => {
+                let word = |at: usize| u64::from_le_bytes(response[at..at + 8].try_into().expect("eight bytes"));
+                Some(Came::Again(LogId { term: Term(word(0)), index: LogIndex(word(8)) }))
+            }
+            Admission::Denied(denied) => Some(Came::Denied(denied)),
+            Admission::Alive(session) => Some(Came::Alive(session)),
+            _ => None,
+        }
+    }
+
+    /// From now on it is as a snapshot says, sessions included.
+    pub(crate) fn restore(
+        &mut self,
+        registers: BTreeMap<u64, u64>,
+        mut sessions: &[u8],
+        user: Option<&Bytes>,
+        applied: Vec<LogId>,
+    ) {
+        if let Some(limits) = self.sessions.as_ref().map(Sessions::limits) {
+            let read = Sessions::read(&mut sessions, limits);
+            self.sessions = Some(read.expect("a snapshot holds the sessions that were written into it"));
+        }
+        assert!(sessions.is_empty(), "{} bytes behind a snapshot's sessions", sessions.len());
+        self.came.clear();
         assert!(applied.len() > self.applied.len(), "a snapshot takes back what was applied");
         assert_eq!(self.user.is_some(), user.is_some(), "a snapshot holds a user's state where there is one");
         (self.registers, self.applied) = (registers, applied);
@@ -155,6 +270,10 @@ pub(crate) enum Answer {
     Unknown,
     /// The register's value, in the state after this index.
     Read(LogIndex, Option<u64>),
+    /// This is all that the session can say.
+    Denied(Denied),
+    /// The session is registered, or kept alive.
+    Alive(SessionId),
 }
 
 impl fmt::Display for Answer {
@@ -163,6 +282,8 @@ impl fmt::Display for Answer {
             Self::Written(first) => write!(f, "written at {first}"),
             Self::Refused => f.write_str("not done, and never will be"),
             Self::Unknown => f.write_str("nobody knows whether it is done"),
+            Self::Denied(denied) => write!(f, "{denied}"),
+            Self::Alive(session) => write!(f, "session {session} is alive"),
             Self::Read(index, value) => write!(f, "after {index} there is {}", or(*value, "nothing")),
         }
     }
@@ -171,8 +292,8 @@ impl fmt::Display for Answer {
 /// Callers whose entries were accepted and are not applied.
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
-    /// How many entries each proposal has that was neither accepted nor refused.
-    proposed: BTreeMap<Token, u64>,
+    /// How many entries each proposal has that was neither accepted nor refused, and whether they have to do with a session.
+    proposed: BTreeMap<Token, (u64, bool)>,
     /// By the index of the last entry of a write, the id of that entry, the id of the first, and who waits.
     expected: BTreeMap<LogIndex, (LogId, LogId, Token)>,
     /// The register that each reader wants.
@@ -180,8 +301,8 @@ pub(crate) struct Callers {
 }
 
 impl Callers {
-    pub(crate) fn propose(&mut self, token: Token, entries: u64) {
-        self.proposed.insert(token, entries);
+    pub(crate) fn propose(&mut self, token: Token, entries: u64, in_session: bool) {
+        self.proposed.insert(token, (entries, in_session));
     }
 
     pub(crate) fn ask(&mut self, token: Token, key: u64) {
@@ -190,11 +311,12 @@ impl Callers {
 
     /// Entries got their ids. Answers at once when they are applied already, which a follower's may be.
     pub(crate) fn accepted(&mut self, token: Token, first: LogId, machine: &Machine) -> Option<(Token, Answer)> {
-        let entries = self.proposed.remove(&token)?;
+        let (entries, in_session) = self.proposed.remove(&token)?;
         let last = LogId { term: first.term, index: LogIndex(first.index.0 + entries - 1) };
         if last.index <= machine.last() {
             let applied = machine.id_at(first.index) == Some(first) && machine.id_at(last.index) == Some(last);
-            return Some((token, if applied { Answer::Written(first) } else { Answer::Unknown }));
+            let came = if in_session { machine.came.get(&last.index).copied() } else { Some(Came::Applied) };
+            return Some((token, came.filter(|_| applied).map_or(Answer::Unknown, |came| came.answer(first))));
         }
         let before = self.expected.insert(last.index, (last, first, token));
         // Whom another's write displaces can never be told more than this.
@@ -214,9 +336,10 @@ impl Callers {
     }
 
     /// An entry was applied.
-    pub(crate) fn applied(&mut self, id: LogId) -> Option<(Token, Answer)> {
+    pub(crate) fn applied(&mut self, id: LogId, came: Option<Came>) -> Option<(Token, Answer)> {
         let (last, first, token) = self.expected.remove(&id.index)?;
-        Some((token, if last == id { Answer::Written(first) } else { Answer::Unknown }))
+        let answer = came.unwrap_or(Came::Applied).answer(first);
+        Some((token, if last == id { answer } else { Answer::Unknown }))
     }
 
     /// Somebody who waits for an answer.

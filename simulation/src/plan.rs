@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use outrigger_engine::{EngineConfig, Incarnation, Limits, NodeId, Peer, SnapshotPolicy};
 
+use outrigger::runtime::sessions::SessionLimits;
+
 use crate::check::Terms;
+use crate::machine::RESPONSE_BYTES;
 use crate::rng::Rng;
 
 /// A kind of trouble. Each is left out of some histories: some bugs need one kind and quiet from the others.
@@ -190,6 +193,21 @@ pub(crate) struct Plan {
     pub(crate) limits: Limits,
     /// When snapshots are taken; never in some worlds.
     pub(crate) snapshots: SnapshotPolicy,
+    /// Sessions in which clients write; none in some worlds.
+    pub(crate) sessions: Option<SessionPlan>,
+}
+
+/// How clients write exactly once.
+#[derive(Clone, Debug)]
+pub(crate) struct SessionPlan {
+    /// Of every node's table: small ones, so that all are met.
+    pub(crate) limits: SessionLimits,
+    /// For how long a session is kept unused, in milliseconds of log time.
+    pub(crate) time_to_live_ms: u64,
+    /// How many sessions the clients share.
+    pub(crate) shared: usize,
+    /// Decides what clients do with them.
+    pub(crate) rng: Rng,
 }
 
 /// A millisecond in nanoseconds.
@@ -235,6 +253,7 @@ impl Plan {
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
             snapshots: draw_snapshots(rng),
+            sessions: draw_sessions(rng.clone().fork()),
         };
         if plan.takes_snapshots() {
             plan.limits.snapshot_chunk_bytes_max = rng.count(50, 4_000);
@@ -320,6 +339,24 @@ fn draw_snapshots(rng: &mut Rng) -> SnapshotPolicy {
         interval: rng.chance(200_000).then(|| Duration::from_millis(rng.between(200, 2_000))),
         keep_entries: if rng.chance(500_000) { 0 } else { rng.between(1, 60) },
     }
+}
+
+/// From dice of its own, so that worlds without them are as they would be.
+fn draw_sessions(mut rng: Rng) -> Option<SessionPlan> {
+    if rng.chance(650_000) {
+        return None;
+    }
+    let shared = rng.count(1, 3);
+    let mut limits = SessionLimits::STANDARD;
+    limits.window = rng.between(1, 6);
+    limits.sessions_max = if rng.chance(500_000) { rng.count(shared, shared + 2) } else { 64 };
+    limits.response_bytes_max = if rng.chance(100_000) { RESPONSE_BYTES - 1 } else { RESPONSE_BYTES };
+    // At least what one session may keep for each of those that are in use.
+    let least = shared * usize::try_from(limits.window).expect("a small window");
+    limits.kept_bytes_max = RESPONSE_BYTES * if rng.chance(300_000) { least } else { 10_000 };
+    let time_to_live_ms = rng.between(1_000, 4_000);
+    limits.time_to_live_max_ms = if rng.chance(300_000) { 1_500 } else { 1_000_000 };
+    Some(SessionPlan { limits, time_to_live_ms, shared, rng })
 }
 
 /// Mostly the defaults, at times so narrow that every limit is met.

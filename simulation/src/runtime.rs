@@ -24,11 +24,11 @@ use outrigger_log::FaultyDisk;
 use crate::by_node::ByNode;
 use crate::check::{Lanes, Violation, Waiting, require};
 use crate::durable::{Durable, Stamps};
-use crate::machine::{Answer, Callers, Machine};
+use crate::machine::{Answer, Callers, Came, Machine};
 use crate::plan::Plan;
 use crate::reading::LogView;
 use crate::refinement::Note;
-use crate::trace::Trace;
+use crate::trace::{Trace, digest};
 use crate::world::leadership::{Fulfilment, is_wish};
 use crate::world::members::is_stewards;
 
@@ -51,6 +51,10 @@ pub(crate) enum Effect {
     Changed(Token, Result<LogId, Refusal>),
     /// Who has a wish about the leader gets an answer.
     Wish(Token, Fulfilment),
+    /// An entry of a session was applied, and this came of it.
+    Came(LogIndex, Came),
+    /// After this entry the sessions have this digest.
+    Sessions(LogIndex, u64),
     /// The engine refuses a peer.
     RefusePeer(Peer, PeerRefusal),
     /// The engine stops.
@@ -136,6 +140,8 @@ impl Runtime {
         (durable, batches): (Durable, Vec<Batch>),
         (trace, takes_notes): (Trace, bool),
     ) -> Self {
+        let mut machine = Machine::default();
+        plan.sessions.iter().for_each(|sessions| machine.keep_sessions(sessions.limits));
         let log = LogView::new(durable.log.last(), batches, store.reader(), plan.tail_bytes);
         Self {
             now: Instant(0),
@@ -149,7 +155,7 @@ impl Runtime {
             checked: 0,
             truncated: false,
             durable,
-            machine: Machine::default(),
+            machine,
             callers: Callers::default(),
             store,
             log,
@@ -316,12 +322,22 @@ impl Runtime {
         for batch in &batches {
             for (index, payload) in (batch.first().index.0..).zip(batch.entries()) {
                 let id = LogId { term: batch.term(), index: LogIndex(index) };
-                self.machine.apply(id, payload);
-                let answer = self.callers.applied(id);
+                let came = self.machine.apply(id, batch.log_time(), payload);
+                self.effects.extend(came.map(|came| Effect::Came(id.index, came)));
+                let answer = self.callers.applied(id, came);
                 self.answer(answer);
             }
         }
+        self.show_sessions();
         Event::Applied { last: self.machine.last() }
+    }
+
+    /// Whoever compares them sees the sessions as they are now.
+    fn show_sessions(&mut self) {
+        if self.machine.has_sessions() {
+            let digest = digest(&self.machine.sessions());
+            self.effects.push(Effect::Sessions(self.machine.last(), digest));
+        }
     }
 
     /// A peer lane has sent what it was sending: the message leaves. The entries are read only now, and may be gone by now if
@@ -547,7 +563,7 @@ fn memberships(batch: &Batch) -> impl Iterator<Item = Note> + '_ {
     let indexes = (batch.first().index.0..).map(LogIndex);
     indexes.zip(batch.entries()).filter_map(|(index, entry)| match &entry.body {
         Body::Membership(membership) => Some(Note::Membership(index, Arc::clone(membership))),
-        Body::Blank | Body::Command(_) => None,
+        Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
     })
 }
 

@@ -8,13 +8,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, NodeId, Payload, Token};
+use outrigger::engine::{Event, LogIndex, NodeId, Payload, SessionId, Token};
 
-use crate::check::{ClientHistory, ClientJudge, Violation};
+use outrigger::runtime::sessions::Denied;
+
+use crate::check::{Check, ClientHistory, ClientJudge, Violation};
 use crate::machine::{Answer, Write};
 use crate::plan::{Plan, SECOND};
 use crate::rng::Rng;
 use crate::user::Commands;
+
+mod sessions;
+
+use sessions::Pending;
+pub(crate) use sessions::{ClientSessions, Once};
 
 /// How many registers there are: few, so that reads meet writes.
 const REGISTERS: u64 = 5;
@@ -30,6 +37,14 @@ pub(crate) enum Wish {
     Write(Vec<Write>),
     /// This register read.
     Read(u64),
+    /// This written, once.
+    Once(Once),
+    /// A write that is settled comes once more; nobody wants to know.
+    Copy(Payload),
+    /// A session that is kept unused for so many milliseconds.
+    Register(u64),
+    /// That a session goes on.
+    KeepAlive(SessionId),
 }
 
 /// A wish that was asked and is not answered.
@@ -65,6 +80,8 @@ pub(crate) struct Workload {
     wanted: Option<BTreeMap<u64, u64>>,
     /// Whether nobody writes any more.
     only_reads: bool,
+    /// The sessions that clients write in, if they do.
+    pub(crate) sessions: Option<ClientSessions>,
     /// Makes the commands of a user's state machine, if there is one.
     pub(crate) commands: Option<Commands>,
 }
@@ -90,6 +107,7 @@ impl Workload {
             unknown: 0,
             wanted: None,
             only_reads: false,
+            sessions: None,
             commands: None,
         }
     }
@@ -148,8 +166,20 @@ impl Workload {
         // Of a healed cluster every node must serve: each client is faithful to one.
         let own = client.checked_rem(nodes.len() as u64).and_then(|place| usize::try_from(place).ok());
         let node = own.filter(|_| left.is_some()).and_then(|place| nodes.get(place)).copied().unwrap_or(any);
-        let wish = self.wish(left == Some(WANTED_WHEN_CALM));
+        let is_due = left == Some(WANTED_WHEN_CALM);
+        let wish = match self.again(client, token) {
+            Some(once) => Wish::Once(once),
+            None => {
+                let wish = self.wish(is_due);
+                self.in_session(client, wish, left.is_some(), now)
+            }
+        };
+        let propose = |payload: Payload| Event::Propose { token, entries: Arc::from([payload]) };
         let event = match &wish {
+            Wish::Once(once) => propose(once.payload.clone()),
+            Wish::Copy(payload) => propose(payload.clone()),
+            Wish::Register(time_to_live_ms) => propose(Payload::register_session(*time_to_live_ms)),
+            Wish::KeepAlive(session) => propose(Payload::blank().in_session(*session, 0)),
             Wish::Write(writes) => {
                 let entries: Arc<[Payload]> = writes.iter().map(|write| self.payload(*write)).collect();
                 Event::Propose { token, entries }
@@ -157,7 +187,7 @@ impl Workload {
             Wish::Read(_) => Event::Read { token },
         };
         let floor = self.judge.floor();
-        self.history.called(client, token, &wish, now);
+        self.begin(client, token, &wish, (floor, now));
         self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
         Request { node, token, event, wish }
     }
@@ -173,6 +203,87 @@ impl Workload {
             Write { key: self.rng.below(REGISTERS), value: self.next_value }
         });
         Wish::Write(writes.collect())
+    }
+
+    /// What a client has asked before and does not know about, if anything.
+    fn again(&mut self, client: u64, token: Token) -> Option<Once> {
+        let sessions = self.sessions.as_mut()?;
+        if self.only_reads {
+            // It never learns more.
+            sessions.settle(client);
+            return None;
+        }
+        let pending = sessions.pending.get_mut(&client)?;
+        self.history.called_again(pending.token, token);
+        pending.token = token;
+        Some(pending.once.clone())
+    }
+
+    /// What a client that wants to write does in its session.
+    fn in_session(&mut self, client: u64, wish: Wish, is_hurried: bool, now: u64) -> Wish {
+        let (Some(sessions), Wish::Write(writes)) = (&mut self.sessions, &wish) else { return wish };
+        sessions.wish(client, writes, is_hurried, now).unwrap_or(wish)
+    }
+
+    /// A wish is asked for the first time, or again.
+    fn begin(&mut self, client: u64, token: Token, wish: &Wish, (floor, now): (LogIndex, u64)) {
+        match (&mut self.sessions, wish) {
+            (Some(sessions), Wish::Once(_)) if sessions.pending.contains_key(&client) => return,
+            (Some(sessions), Wish::Once(once)) => {
+                sessions.pending.insert(client, Pending { once: once.clone(), token, floor, in_doubt: false });
+            }
+            _ => {}
+        }
+        self.history.called(client, token, wish, now);
+    }
+
+    /// A client hears of its write in a session. Answers whether it is done.
+    fn answer_once(&mut self, client: u64, once: &Once, answer: Answer, now: u64) -> Result<bool, Violation> {
+        let Some(sessions) = &mut self.sessions else { return Ok(false) };
+        let Some(pending) = sessions.pending.get_mut(&client) else { return Ok(false) };
+        let (token, floor, in_doubt) = (pending.token, pending.floor, pending.in_doubt);
+        let settled = match answer {
+            Answer::Unknown => {
+                pending.in_doubt = true;
+                return Ok(false);
+            }
+            Answer::Refused if in_doubt || !sessions.gives_up() => return Ok(false),
+            Answer::Refused => Answer::Refused,
+            Answer::Denied(Denied::Expired) => {
+                sessions.expired(client, once.payload.session);
+                if in_doubt { Answer::Unknown } else { Answer::Refused }
+            }
+            Answer::Denied(Denied::NotKept) => Answer::Unknown,
+            Answer::Written(first) => {
+                self.judge.written(once.write, first, floor)?;
+                sessions.written(client, once.payload.clone(), now);
+                answer
+            }
+            Answer::Denied(_) | Answer::Read(..) | Answer::Alive(_) => {
+                let (sequence, session) = (once.payload.sequence, once.payload.session);
+                let reason =
+                    format!("write {sequence} of session {session}, which is still tried, is answered: {answer}");
+                return Err(Violation { check: Check::ExactlyOnce, reason });
+            }
+        };
+        sessions.settle(client);
+        self.history.answered(token, &settled, now);
+        match settled {
+            Answer::Refused => self.judge.refused(once.write)?,
+            Answer::Unknown if answer != Answer::Denied(Denied::NotKept) => self.unknown += 1,
+            _ => {}
+        }
+        Ok(matches!(answer, Answer::Written(_) | Answer::Denied(Denied::NotKept)))
+    }
+
+    /// A client hears of its session.
+    fn answer_session(&mut self, client: u64, wish: &Wish, answer: Answer) {
+        let Some(sessions) = &mut self.sessions else { return };
+        match (wish, answer) {
+            (Wish::Register(_), Answer::Alive(session)) => sessions.registered(client, session),
+            (Wish::KeepAlive(session), Answer::Denied(_)) => sessions.expired(client, *session),
+            _ => {}
+        }
     }
 
     fn payload(&mut self, write: Write) -> Payload {
@@ -194,8 +305,15 @@ impl Workload {
     /// A client gets its answer. Answers with the client if it was still waiting for it.
     pub(crate) fn answer(&mut self, token: Token, answer: Answer, now: u64) -> Result<Option<u64>, Violation> {
         let Some(Asked { client, wish, floor, .. }) = self.asked.remove(&token) else { return Ok(None) };
-        self.history.answered(token, &answer, now);
+        if !matches!(wish, Wish::Once(_)) {
+            self.history.answered(token, &answer, now);
+        }
         let done = match (&wish, answer) {
+            (Wish::Once(once), answer) => self.answer_once(client, once, answer, now)?,
+            (Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_), answer) => {
+                self.answer_session(client, &wish, answer);
+                false
+            }
             (Wish::Write(writes), Answer::Written(first)) => {
                 for (write, index) in writes.iter().zip(first.index.0..) {
                     let id = outrigger::engine::LogId { term: first.term, index: LogIndex(index) };

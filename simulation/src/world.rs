@@ -30,7 +30,7 @@ use crate::runtime::Effect;
 use crate::shrink::Changes;
 use crate::trace::Trace;
 use crate::user::Subject;
-use crate::workload::{Wish, Workload};
+use crate::workload::{ClientSessions, Wish, Workload};
 use crate::{Again, Failure};
 
 mod faults;
@@ -140,6 +140,8 @@ impl World {
         let telling = history.telling;
         let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
+        let mut workload = workload;
+        workload.sessions = plan.sessions.clone().map(ClientSessions::new);
         let mut world = Self {
             now: 0,
             steps: 0,
@@ -543,6 +545,7 @@ impl World {
                 Ok(())
             }
             Effect::Answer(token, answer) => self.answer(token, answer),
+            Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, &effect),
             Effect::Keep(number) => {
                 let (low, high) = self.plan.flush;
                 let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
@@ -665,7 +668,10 @@ impl World {
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
         match &request.wish {
-            Wish::Write(writes) => callers.propose(request.token, writes.len() as u64),
+            Wish::Write(writes) => callers.propose(request.token, writes.len() as u64, false),
+            Wish::Once(_) | Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => {
+                callers.propose(request.token, 1, true);
+            }
             Wish::Read(key) => callers.ask(request.token, *key),
         }
         if self.diagram.is_some() {

@@ -63,6 +63,7 @@ pub(crate) struct Cluster {
 pub(crate) fn text(payload: &Payload) -> String {
     match &payload.body {
         Body::Blank => "blank".into(),
+        Body::RegisterSession { time_to_live_ms } => format!("session for {time_to_live_ms} ms"),
         Body::Command(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Body::Membership(membership) => membership.to_string(),
     }
@@ -85,7 +86,7 @@ fn restored(disk: &Disk) -> Restored {
     }
     let membership = |(id, payload): &(LogId, Payload)| match &payload.body {
         Body::Membership(membership) => Some((*id, Arc::clone(membership))),
-        Body::Blank | Body::Command(_) => None,
+        Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
     };
     Restored {
         vote: disk.vote,

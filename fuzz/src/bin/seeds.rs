@@ -183,6 +183,7 @@ fn payloads() -> Vec<(&'static str, Payload)> {
         ("command", plain(command())),
         ("empty", plain(Body::Command(Bytes::new()))),
         ("membership", plain(membership.clone())),
+        ("register-session", plain(Body::RegisterSession { time_to_live_ms: 3_600_000 })),
         ("session-blank", in_session(Body::Blank)),
         ("session-command", in_session(command())),
         ("session-membership", in_session(membership)),

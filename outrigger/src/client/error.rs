@@ -62,6 +62,19 @@ pub enum ClientError {
         /// How its trace was lost.
         reason: String,
     },
+    /// The session is gone: it was unused for longer than its time to live, or there are too many. If an earlier try of the
+    /// write was lost on its way, nobody knows whether that was applied: what would tell went with the session.
+    #[error(
+        "the session has expired; {}",
+        if *in_doubt { "it is not known whether an earlier try of the write was applied" } else { "nothing was applied" }
+    )]
+    SessionExpired {
+        /// Whether an earlier try may have been applied.
+        in_doubt: bool,
+    },
+    /// The write was applied, once, by a try whose answer was lost, and its response was too large to be kept.
+    #[error("applied once, but the response was too large to be kept for a second answer")]
+    ResponseNotKept,
     /// The command or query cannot be encoded. Nothing was done.
     #[error("not sent: the request cannot be encoded: {reason}")]
     Encode {
@@ -88,9 +101,11 @@ impl ClientError {
             | Self::MembersNotChanged { .. }
             | Self::NotTransferred { .. }
             | Self::NotElected { .. }
+            | Self::SessionExpired { in_doubt: false }
             | Self::Encode { .. } => Outcome::NotApplied,
             // Its effect is there; that it must not be tried again is what counts.
-            Self::Unknown { .. } | Self::Decode { .. } => Outcome::Unknown,
+            Self::Unknown { .. } | Self::SessionExpired { in_doubt: true } | Self::Decode { .. } => Outcome::Unknown,
+            Self::ResponseNotKept => Outcome::Applied,
         }
     }
 

@@ -7,9 +7,10 @@
 //!                                           └─► answers, in any order, and who leads now
 //! ```
 //!
-//! A [`Client`] asks the leader once it knows where it is, and any endpoint until then. It tries again by itself what
-//! was certainly not done, until its patience is over; what may have been done it never repeats, but reports as
-//! [`ClientError::Unknown`]. Queries change nothing, so that they are always repeated.
+//! A [`Client`] asks the leader once it knows where it is, and any endpoint until then. It writes in sessions of its own
+//! ([`runtime::sessions`](crate::runtime::sessions)), so that it may try again whatever became of the last attempt, until its
+//! patience is over, and the write is applied once. Without sessions it repeats only what was certainly not done, and reports
+//! the rest as [`ClientError::Unknown`]. Queries change nothing, so that they are always repeated.
 //!
 //! A request is handed only to a node that has said hello on this connection. When one does not within 100 ms, the next
 //! endpoint is dialled beside it, and so on; the first to say hello gets the request, and no other.
@@ -30,9 +31,11 @@ use crate::Query;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::network::handshake::Rejection;
 use crate::network::random::Random;
+use crate::runtime::sessions::{Denied, TIME_TO_LIVE_MS};
 use endpoints::Endpoints;
 use link::{Hear, Link, LinkError, Phase};
 use protocol::{ANY_CLUSTER, Leader, Operation, Outcome};
+use session::Pool;
 
 mod again;
 mod endpoints;
@@ -42,12 +45,14 @@ mod link;
 mod members;
 mod protocol;
 mod service;
+mod session;
 mod status;
 
 #[doc(hidden)]
 pub use again::{answer_again, change_again, frame_again, status_again};
 pub use error::ClientError;
 pub use members::MembersChanged;
+pub use session::ClientSession;
 pub use status::NodeStatus;
 
 /// How long a request is tried when nothing else is said.
@@ -105,6 +110,10 @@ pub struct Client<S> {
     shared: Arc<Shared>,
     /// How long a request is tried.
     patience: Duration,
+    /// Whether writes are numbered in sessions.
+    in_sessions: bool,
+    /// For how long such a session is kept while nothing is written in it.
+    time_to_live: Duration,
     /// Only its types are used.
     state_machine: PhantomData<fn() -> S>,
 }
@@ -121,6 +130,8 @@ struct Shared {
     told: Arc<Told>,
     /// The connections in use, by endpoint.
     links: Mutex<BTreeMap<String, Arc<Link>>>,
+    /// The sessions that writes are numbered in.
+    pool: Pool,
     /// Spreads the pauses of clients that lost the same node.
     random: Mutex<Random>,
 }
@@ -154,8 +165,15 @@ impl<S: Query> Client<S> {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &named);
         let endpoints = Mutex::new(Endpoints::new(named, 0));
         let told = Arc::new(Told { endpoints, cluster: AtomicU64::new(ANY_CLUSTER) });
-        let shared = Shared { told, links: Mutex::default(), random: Mutex::new(Random::new(seed)) };
-        Ok(Self { shared: Arc::new(shared), patience: PATIENCE, state_machine: PhantomData })
+        let random = Mutex::new(Random::new(seed));
+        let shared = Shared { told, links: Mutex::default(), pool: Pool::default(), random };
+        Ok(Self {
+            shared: Arc::new(shared),
+            patience: PATIENCE,
+            in_sessions: true,
+            time_to_live: Duration::from_millis(TIME_TO_LIVE_MS),
+            state_machine: PhantomData,
+        })
     }
 
     /// How long a request is tried, from its call to its end; 10 s when nothing is said.
@@ -164,16 +182,53 @@ impl<S: Query> Client<S> {
         Self { patience, ..self }
     }
 
-    /// Replicates and applies a command, and returns its response.
+    /// Writes without sessions: each at most once. A write whose answer is lost is not repeated, and nobody knows what became
+    /// of it. It spares the entry that registers a session.
+    #[must_use]
+    pub fn without_sessions(self) -> Self {
+        Self { in_sessions: false, ..self }
+    }
+
+    /// For how long the cluster keeps this client's sessions while nothing is written in them; an hour when nothing is said, and
+    /// at most a week. A program that writes once and ends should leave no session behind for so long: it may say little more
+    /// than how long it [tries](Client::with_timeout).
+    #[must_use]
+    pub fn with_session_time_to_live(self, time_to_live: Duration) -> Self {
+        Self { time_to_live, ..self }
+    }
+
+    /// Replicates and applies a command, exactly once, and returns its response.
     ///
-    /// What is certainly not applied is tried again, here and there, until the time is over. Dropping the future gives
-    /// up waiting: the command may be applied all the same.
+    /// It is tried here and there until the time is over, whatever crashes: the first write registers a session, in which it
+    /// and those that follow are numbered, and further sessions when one is full. A session that has expired between two
+    /// writes is replaced. Dropping the future gives up waiting: the command may be applied all the same, but not twice.
     ///
     /// # Errors
     /// See [`ClientError`]; [`ClientError::outcome`] tells whether the command may have been applied.
     pub async fn write(&self, command: S::Command) -> Result<S::Response, ClientError> {
-        let (_, response) = self.ask(Operation::Write, encode(&command)?).await?;
+        let command = encode(&command)?;
+        let response = match self.in_sessions {
+            true => self.shared.write_once(command, self.time_to_live, self.patience).await?,
+            false => self.ask(Operation::Write, command).await?.1,
+        };
         decode(&response)
+    }
+
+    /// Begins a session of the caller's own, kept for an hour while nothing is written in it. [`Client::write`] has sessions by
+    /// itself; this is for who wants to know when one ends, and what an earlier try may have done then.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; beginning another is always safe.
+    pub async fn session(&self) -> Result<ClientSession<S>, ClientError> {
+        self.session_with(Duration::from_millis(TIME_TO_LIVE_MS)).await
+    }
+
+    /// As [`Client::session`], kept for so long while nothing is written in it; at most a week.
+    ///
+    /// # Errors
+    /// As [`Client::session`].
+    pub async fn session_with(&self, time_to_live: Duration) -> Result<ClientSession<S>, ClientError> {
+        ClientSession::begin(self.clone(), time_to_live).await
     }
 
     /// Asks the state: the answer has in it all that was acknowledged before the call (linearizable).
@@ -277,8 +332,11 @@ enum Attempt {
     Done(LogIndex, Bytes),
     /// It will never be done, or perhaps is.
     Failed(ClientError),
-    /// Certainly nothing was done, for this reason, which a node gave itself or not; another attempt may help.
-    Again { reason: String, by_node: bool },
+    /// This is all that the session can say.
+    Denied(Denied),
+    /// Another attempt may help, for this reason, which a node gave itself or not. Certainly nothing was done unless it is in
+    /// doubt, and then doing it again does no harm.
+    Again { reason: String, by_node: bool, in_doubt: bool },
 }
 
 impl Shared {
@@ -297,22 +355,35 @@ impl Shared {
         let deadline = start + patience;
         // A write that certainly is not applied yet is not put at stake by an attempt whose answer might come too late.
         let margin = if operation.changes() { (patience / 5).max(ANSWER_MARGIN_MIN) } else { Duration::ZERO };
-        let mut attempts = 0;
+        let (mut attempts, mut in_doubt) = (0, false);
         // A node that says why tells more than one that cannot be reached.
         let mut told: Option<String> = None;
         loop {
             let reason = match self.attempt(operation, body.clone(), deadline).await {
                 Attempt::Done(applied, answer) => return Ok((applied, answer)),
+                // This attempt was refused; an earlier one may have been taken in elsewhere.
+                Attempt::Failed(ClientError::Refused { reason }) if in_doubt => {
+                    return Err(ClientError::Unknown { reason });
+                }
                 Attempt::Failed(error) => return Err(error),
-                Attempt::Again { reason, by_node: true } => told.insert(reason).clone(),
-                Attempt::Again { reason, by_node: false } => told.clone().unwrap_or(reason),
+                Attempt::Denied(Denied::Expired) => return Err(ClientError::SessionExpired { in_doubt }),
+                Attempt::Denied(Denied::NotKept) => return Err(ClientError::ResponseNotKept),
+                Attempt::Denied(denied) => return Err(ClientError::Unknown { reason: denied.to_string() }),
+                Attempt::Again { reason, by_node, in_doubt: doubt } => {
+                    in_doubt |= doubt;
+                    if by_node { told.insert(reason).clone() } else { told.clone().unwrap_or(reason) }
+                }
             };
+            // What is in doubt already is not put at stake any more.
+            let margin = if in_doubt { Duration::ZERO } else { margin };
             let next = Instant::now() + self.pause(attempts);
             // What is asked for is how it is now: a node that is not there is an answer too.
             if operation == Operation::Status || next + margin >= deadline {
                 // Whole milliseconds: more is of no use to anybody.
                 let waited = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
-                return Err(if operation.changes() {
+                return Err(if in_doubt {
+                    ClientError::Unknown { reason }
+                } else if operation.changes() {
                     ClientError::NotApplied { waited, reason }
                 } else {
                     ClientError::NotAnswered { waited, reason }
@@ -326,7 +397,7 @@ impl Shared {
     async fn attempt(&self, operation: Operation, body: Bytes, deadline: Instant) -> Attempt {
         let (endpoint, link) = match self.link(operation.is_local(), deadline).await {
             Ok(found) => found,
-            Err(reason) => return Attempt::Again { reason, by_node: false },
+            Err(reason) => return Attempt::Again { reason, by_node: false, in_doubt: false },
         };
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
@@ -337,12 +408,15 @@ impl Shared {
         match outcome {
             Ok(Outcome::Done { applied, body }) => Attempt::Done(applied, body),
             Ok(Outcome::Never { reason }) => Attempt::Failed(ClientError::Refused { reason }),
-            Ok(Outcome::NotNow { reason }) => Attempt::Again { reason, by_node: true },
-            Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason }) if operation.changes() => {
+            Ok(Outcome::Denied(denied)) => Attempt::Denied(denied),
+            Ok(Outcome::NotNow { reason }) => Attempt::Again { reason, by_node: true, in_doubt: false },
+            Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason }) if operation.is_at_most_once() => {
                 Attempt::Failed(ClientError::Unknown { reason })
             }
-            Ok(Outcome::Unknown { reason }) => Attempt::Again { reason, by_node: true },
-            Err(LinkError { reason, .. }) => Attempt::Again { reason, by_node: false },
+            Ok(Outcome::Unknown { reason }) => Attempt::Again { reason, by_node: true, in_doubt: operation.changes() },
+            Err(LinkError { reason, sent }) => {
+                Attempt::Again { reason, by_node: false, in_doubt: sent && operation.changes() }
+            }
         }
     }
 

@@ -11,18 +11,20 @@
 //!
 //! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts, those of
 //! changes of the members and of a status in [`members`](super::members) and [`status`](super::status). A snapshot is answered by
-//! the last entry that it covers: term u64, index u64.
+//! the last entry that it covers: term u64, index u64. A write in a session has session u64 and sequence u64 behind its operation,
+//! and so has what keeps a session alive the session.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{LogId, LogIndex, NodeId, Term};
+use outrigger_engine::{LogId, LogIndex, NodeId, SessionId, Term};
 
 use crate::network::DecodeError;
 use crate::network::codec;
 use crate::network::fields::Fields;
 use crate::network::frame::{Frame, FrameBuffer, FrameError};
 use crate::network::handshake::{BODY_BYTES_MAX, PROTOCOL_VERSION, Rejection, cut};
+use crate::runtime::sessions::Denied;
 
 pub(super) const HELLO: u8 = 64;
 pub(super) const WELCOME: u8 = 65;
@@ -55,11 +57,30 @@ pub(super) enum Operation {
     Transfer,
     /// Campaign.
     Elect,
+    /// Replicate the command that follows, and apply it unless that was done before (thesis, section 6.3).
+    WriteOnce {
+        /// The client's session.
+        session: SessionId,
+        /// The command's number in it.
+        sequence: u64,
+    },
+    /// Register a session; for how long it is kept follows, in milliseconds, u64. It is answered by the session's id, u64.
+    RegisterSession,
+    /// Keep a session alive.
+    KeepAlive {
+        /// Which.
+        session: SessionId,
+    },
 }
 
 impl Operation {
-    /// Whether it changes something, so that it must not be repeated unless it was certainly not done.
+    /// Whether it changes something.
     pub(super) const fn changes(self) -> bool {
+        matches!(self, Self::Write | Self::WriteOnce { .. } | Self::ChangeMembers)
+    }
+
+    /// Whether it must not be repeated unless it was certainly not done.
+    pub(super) const fn is_at_most_once(self) -> bool {
         matches!(self, Self::Write | Self::ChangeMembers)
     }
 
@@ -78,7 +99,8 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What to do.
     pub(super) operation: Operation,
-    /// The command, the query, the change or the wish for a leader; empty for a status and a snapshot.
+    /// The command, the query, the change, the wish for a leader or the time to live; empty for a status, a snapshot, and to keep a
+    /// session alive.
     pub(super) body: Bytes,
 }
 
@@ -108,6 +130,8 @@ pub(super) enum Outcome {
         /// Why, for people.
         reason: String,
     },
+    /// This is all that its session can say.
+    Denied(Denied),
 }
 
 /// Who leads, as far as a node knows.
@@ -169,7 +193,18 @@ impl Request {
                 Operation::Snapshot => 6,
                 Operation::Transfer => 7,
                 Operation::Elect => 8,
+                Operation::WriteOnce { .. } => 16,
+                Operation::RegisterSession => 17,
+                Operation::KeepAlive { .. } => 18,
             });
+            match self.operation {
+                Operation::WriteOnce { session, sequence } => {
+                    body.put_u64(session.0);
+                    body.put_u64(sequence);
+                }
+                Operation::KeepAlive { session } => body.put_u64(session.0),
+                _ => {}
+            }
             body.put_shared(&self.body);
         })
     }
@@ -186,6 +221,9 @@ impl Request {
             6 => Operation::Snapshot,
             7 => Operation::Transfer,
             8 => Operation::Elect,
+            16 => Operation::WriteOnce { session: SessionId(fields.u64()?), sequence: fields.u64()? },
+            17 => Operation::RegisterSession,
+            18 => Operation::KeepAlive { session: SessionId(fields.u64()?) },
             value => return Err(DecodeError::Invalid { what: "operation", value: value.into() }),
         };
         Ok(Self { id, patience, operation, body: fields.rest() })
@@ -214,6 +252,7 @@ impl Outcome {
                 Self::NotNow { reason } => (1, reason),
                 Self::Never { reason } => (2, reason),
                 Self::Unknown { reason } => (3, reason),
+                Self::Denied(denied) => return body.put_u8(denied_code(*denied)),
             };
             body.put_u8(code);
             body.put_text(cut(reason));
@@ -227,6 +266,9 @@ impl Outcome {
         if code == 0 {
             return Ok((id, Self::Done { applied: LogIndex(fields.u64()?), body: fields.rest() }));
         }
+        if let Some(denied) = DENIED.into_iter().find(|denied| denied_code(*denied) == code) {
+            return fields.finish().map(|()| (id, Self::Denied(denied)));
+        }
         let reason = fields.text()?;
         fields.finish()?;
         match code {
@@ -236,6 +278,28 @@ impl Outcome {
             value => Err(DecodeError::Invalid { what: "outcome", value: value.into() }),
         }
     }
+}
+
+/// All that a session can say.
+const DENIED: [Denied; 3] = [Denied::Expired, Denied::Forgotten, Denied::NotKept];
+
+const fn denied_code(denied: Denied) -> u8 {
+    match denied {
+        Denied::Expired => 4,
+        Denied::Forgotten => 5,
+        Denied::NotKept => 6,
+    }
+}
+
+/// A time to live, or the id of a session.
+pub(super) fn encode_number(number: u64) -> Bytes {
+    Bytes::copy_from_slice(&number.to_le_bytes())
+}
+
+pub(super) fn decode_number(body: Bytes) -> Result<u64, DecodeError> {
+    let mut fields = Fields::new(body);
+    let number = fields.u64()?;
+    fields.finish().map(|()| number)
 }
 
 /// The answer to a request for a snapshot.

@@ -14,6 +14,8 @@ use crate::StateMachine;
 use crate::network::connection;
 use crate::network::frame::{self, FrameBuffer, kind};
 
+mod sessions;
+
 /// Adds up.
 #[derive(Clone, Default, Serialize, Deserialize)]
 struct Sum(u64);
@@ -109,7 +111,7 @@ fn done(value: u64) -> Outcome {
 }
 
 async fn client(nodes: &[&Played]) -> Client<Sum> {
-    Client::connect(nodes.iter().map(|node| node.address.clone())).await.unwrap()
+    Client::connect(nodes.iter().map(|node| node.address.clone())).await.unwrap().without_sessions()
 }
 
 fn reason() -> String {

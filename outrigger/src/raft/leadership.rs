@@ -103,7 +103,7 @@ impl<S: StateMachine> Raft<S> {
         match answer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Failure::Refused(refusal))) => Err(RoleError::Refused { refusal }),
-            Ok(Err(Failure::Unknown(_) | Failure::Stopped)) | Err(_) => Err(RoleError::Stopped),
+            Ok(Err(Failure::Unknown(_) | Failure::Denied(_) | Failure::Stopped)) | Err(_) => Err(RoleError::Stopped),
         }
     }
 

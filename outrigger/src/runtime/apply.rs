@@ -29,6 +29,7 @@ use super::expected::{Expected, Run};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::respond::{BoxedRead, Doubt, Failure};
+use super::sessions::{Applied, Replicated};
 use super::snapshot::SnapshotAccess;
 use crate::StateMachine;
 use crate::store::{Moment, StorageError};
@@ -88,7 +89,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(crate) struct Worker<S: StateMachine> {
-    state: S,
+    replicated: Replicated<S>,
     /// The last entry that was applied.
     applied: LogIndex,
     /// Its log time.
@@ -122,7 +123,7 @@ impl<S: StateMachine> Worker<S> {
         clock: Clock,
     ) -> Self {
         Self {
-            state,
+            replicated: Replicated::new(state),
             applied: LogIndex::ZERO,
             log_time: LogTime(0),
             reported: LogIndex::ZERO,
@@ -178,7 +179,7 @@ impl<S: StateMachine> Worker<S> {
             if self.has_failed {
                 read.fail(Failure::Stopped);
             } else {
-                read.run(&self.state, self.applied);
+                read.run(self.replicated.state(), self.applied);
             }
         }
     }
@@ -206,7 +207,7 @@ impl<S: StateMachine> Worker<S> {
         let tell = move |event| inbox.notify(event);
         let cloned = match self.has_failed {
             true => Err("the state machine has stopped".to_owned()),
-            false => panic_caught(|| self.state.clone()),
+            false => panic_caught(|| self.replicated.clone()),
         };
         match cloned {
             Ok(state) => {
@@ -227,7 +228,7 @@ impl<S: StateMachine> Worker<S> {
         let snapshots = self.snapshots.clone();
         match self.once_there(snapshots.load(snapshot.id)).await {
             Ok(state) => {
-                self.state = state;
+                self.replicated = state;
                 (self.applied, self.log_time) = (last, snapshot.log_time);
             }
             Err(reason) => {
@@ -282,13 +283,12 @@ impl<S: StateMachine> Worker<S> {
         assert!(batch.first().index == self.applied.next(), "a batch {batch} does not follow {}", self.applied);
         for payload in batch.entries() {
             let id = LogId { term: batch.term(), index: self.applied.next() };
-            match &payload.body {
-                Body::Command(command) => {
-                    let applied = encoded::apply(&mut self.state, command);
-                    let response = applied.map_err(|error| error.to_string())?;
-                    self.expected.applied(id, response);
-                }
-                Body::Blank | Body::Membership(_) => self.expected.skipped(id),
+            let applied = self.replicated.apply(id.index, batch.log_time(), payload);
+            match applied.map_err(|error| error.to_string())? {
+                Applied::Response(response) => self.expected.applied(id, Ok(response)),
+                Applied::Denied(denied) => self.expected.applied(id, Err(denied)),
+                Applied::Alive(_) => self.expected.alive(id),
+                Applied::Nothing => self.expected.skipped(id),
             }
             (self.applied, self.log_time) = (id.index, batch.log_time());
             self.entries_to_look -= 1;
@@ -346,7 +346,7 @@ pub(crate) fn decode<S: StateMachine>(entries: &[Payload]) -> bool {
         Body::Command(command) => {
             matches!(panic_caught(|| encoded::decode::<S::Command>(command)), Ok(Ok(_)))
         }
-        Body::Blank | Body::Membership(_) => true,
+        Body::Blank | Body::Membership(_) | Body::RegisterSession { .. } => true,
     })
 }
 

@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use outrigger_engine::{Instant, LogId, LogIndex, Refusal};
 
 use super::respond::{Doubt, Failure, Slot};
+use super::sessions::Denied;
 
 /// The callers of entries with consecutive ids.
 #[derive(Debug)]
@@ -70,12 +71,32 @@ impl<R> Expected<R> {
         self.runs.insert(place, run);
     }
 
-    /// The entry `id` is applied, with this response: answers who waits for it.
-    pub(crate) fn applied(&mut self, id: LogId, response: R) {
+    /// The entry `id` is applied, with this response, or its session denies one: answers who waits for it.
+    pub(crate) fn applied(&mut self, id: LogId, response: Result<R, Denied>) {
         let Some(run) = self.run_at(id) else { return };
         let Some(slot) = run.slots.pop_front() else { return };
         if let Some(group) = slot.answer(response) {
             run.slots.push_front(group);
+        }
+        run.next.index = id.index.next();
+        if run.slots.is_empty() {
+            self.runs.pop_front();
+        }
+    }
+
+    /// The entry `id` has registered a session or kept it alive: answers who waits for that.
+    ///
+    /// # Panics
+    /// If somebody waits for a response: ids are never given twice.
+    pub(crate) fn alive(&mut self, id: LogId) {
+        let Some(run) = self.run_at(id) else { return };
+        match run.slots.pop_front() {
+            // A caller that has gone away wants no answer.
+            Some(Slot::Alive(sender)) => {
+                let _ = sender.send(Ok(id.index));
+            }
+            Some(slot) => panic!("{id} is no command, but {} wait for it", slot.missing()),
+            None => return,
         }
         run.next.index = id.index.next();
         if run.slots.is_empty() {
@@ -158,9 +179,9 @@ mod tests {
         let ((a, first), (b, second)) = (Slot::one(), Slot::one());
         expected.expect(run(3, 8, vec![a, b]), LogIndex(7));
         expected.skipped(LogId::new(3, 7));
-        expected.applied(LogId::new(3, 8), 'x');
+        expected.applied(LogId::new(3, 8), Ok('x'));
         assert_eq!(answer(first), Some(Ok('x')));
-        expected.applied(LogId::new(3, 9), 'y');
+        expected.applied(LogId::new(3, 9), Ok('y'));
         assert_eq!(answer(second), Some(Ok('y')));
         assert!(expected.runs.is_empty());
     }
@@ -180,7 +201,7 @@ mod tests {
         let mut expected = Expected::new();
         let (slot, overwritten) = Slot::one();
         expected.expect(run(3, 8, vec![slot]), LogIndex(7));
-        expected.applied(LogId::new(4, 8), 'x');
+        expected.applied(LogId::new(4, 8), Ok('x'));
         assert_eq!(answer(overwritten), Some(Err(Failure::Refused(Refusal::NotLeader))));
     }
 
@@ -190,9 +211,9 @@ mod tests {
         let ((group, both), (one, third)) = (Slot::group(2), Slot::one());
         expected.expect(run(3, 8, vec![group, one]), LogIndex(7));
         for (index, response) in [(8, 'x'), (9, 'y'), (10, 'z')] {
-            expected.applied(LogId::new(3, index), response);
+            expected.applied(LogId::new(3, index), Ok(response));
         }
-        assert_eq!((answer(both), answer(third)), (Some(Ok(vec!['x', 'y'])), Some(Ok('z'))));
+        assert_eq!((answer(both), answer(third)), (Some(Ok(vec![Ok('x'), Ok('y')])), Some(Ok('z'))));
     }
 
     #[test]
@@ -204,7 +225,7 @@ mod tests {
         expected.abandon(LogIndex(10));
         assert_eq!(answer(second), Some(Err(Failure::Unknown(Doubt::LeadershipLost))));
         assert_eq!(answer(pair), Some(Err(Failure::Unknown(Doubt::LeadershipLost))), "a half of it is abandoned");
-        expected.applied(LogId::new(3, 8), 'x');
+        expected.applied(LogId::new(3, 8), Ok('x'));
         assert_eq!(answer(first), Some(Ok('x')));
     }
 

@@ -39,6 +39,7 @@ use crate::store::StorageError;
 
 mod driver;
 pub mod encoded;
+pub mod sessions;
 pub(crate) mod tail;
 
 #[cfg(feature = "tokio")]

@@ -20,12 +20,15 @@ use tokio::sync::oneshot;
 use crate::StateMachine;
 use crate::runtime::encoded::panic_caught;
 use crate::runtime::order::OrderSlot;
+use crate::runtime::sessions::Denied;
 
 /// Why a caller gets no response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The engine, or a limit of the runtime, said no.
     Refused(Refusal),
+    /// Its entry came to nothing more than this, in its session.
+    Denied(Denied),
     /// What was asked for may or may not be done.
     Unknown(Doubt),
     /// The node stopped before it did anything about it.
@@ -71,15 +74,20 @@ pub(crate) enum Slot<R> {
     One(oneshot::Sender<Result<R, Failure>>),
     /// Of a group of commands with one answer.
     Group(Box<Group<R>>),
+    /// Of an entry that registers a session or keeps it alive: its index.
+    Alive(oneshot::Sender<Result<LogIndex, Failure>>),
 }
+
+/// What came of each command of a group.
+pub(crate) type Responses<R> = Vec<Result<R, Denied>>;
 
 #[derive(Debug)]
 pub(crate) struct Group<R> {
     /// The responses so far, in the order of the commands; fewer than `size`.
-    responses: Vec<R>,
+    responses: Vec<Result<R, Denied>>,
     /// How many commands the group has; at least 1.
     size: usize,
-    sender: oneshot::Sender<Result<Vec<R>, Failure>>,
+    sender: oneshot::Sender<Result<Responses<R>, Failure>>,
 }
 
 /// The caller's end of a slot.
@@ -110,26 +118,39 @@ impl<R> Slot<R> {
         (Self::One(sender), Reply(receiver))
     }
 
-    pub(crate) fn group(size: usize) -> (Self, Reply<Vec<R>>) {
+    pub(crate) fn group(size: usize) -> (Self, Reply<Responses<R>>) {
         assert!(size > 0, "a group without commands waits for nothing");
         let (sender, receiver) = oneshot::channel();
         (Self::Group(Box::new(Group { responses: Vec::with_capacity(size), size, sender })), Reply(receiver))
     }
 
+    pub(crate) fn alive() -> (Self, Reply<LogIndex>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Alive(sender), Reply(receiver))
+    }
+
     /// How many entries it still waits for; at least 1.
     pub(crate) fn missing(&self) -> usize {
         match self {
-            Self::One(_) => 1,
+            Self::One(_) | Self::Alive(_) => 1,
             Self::Group(group) => group.size - group.responses.len(),
         }
     }
 
-    /// Takes the response to the next command; gives the slot back if it waits for more.
-    pub(crate) fn answer(self, response: R) -> Option<Self> {
+    /// Takes what came of the next command; gives the slot back if it waits for more.
+    ///
+    /// # Panics
+    /// If it waits for something that is no command, and got a response.
+    pub(crate) fn answer(self, response: Result<R, Denied>) -> Option<Self> {
         match self {
             Self::One(sender) => {
                 // A caller that has gone away wants no answer.
-                drop(sender.send(Ok(response)));
+                drop(sender.send(response.map_err(Failure::Denied)));
+                None
+            }
+            Self::Alive(sender) => {
+                let denied = response.err().expect("an entry that only concerns its session has no response");
+                let _ = sender.send(Err(Failure::Denied(denied)));
                 None
             }
             Self::Group(mut group) => {
@@ -146,6 +167,9 @@ impl<R> Slot<R> {
     pub(crate) fn fail(self, failure: Failure) {
         match self {
             Self::One(sender) => drop(sender.send(Err(failure))),
+            Self::Alive(sender) => {
+                let _ = sender.send(Err(failure));
+            }
             Self::Group(group) => {
                 let failure = if group.responses.is_empty() { failure } else { Failure::Unknown(Doubt::Partly) };
                 drop(group.sender.send(Err(failure)));
@@ -311,15 +335,15 @@ mod tests {
     #[test]
     fn a_group_answers_once_it_is_complete() {
         let (slot, reply) = Slot::group(2);
-        let slot = slot.answer('a').expect("one is missing");
-        assert!(slot.answer('b').is_none());
-        assert_eq!(now(reply), Some(Ok(vec!['a', 'b'])));
+        let slot = slot.answer(Ok('a')).expect("one is missing");
+        assert!(slot.answer(Ok('b')).is_none());
+        assert_eq!(now(reply), Some(Ok(vec![Ok('a'), Ok('b')])));
     }
 
     #[test]
     fn a_group_of_which_a_part_is_applied_is_in_doubt_whatever_the_failure() {
         let (slot, reply) = Slot::group(2);
-        slot.answer('a').expect("one is missing").fail(Failure::Refused(Refusal::NotLeader));
+        slot.answer(Ok('a')).expect("one is missing").fail(Failure::Refused(Refusal::NotLeader));
         assert_eq!(now(reply), Some(Err(Failure::Unknown(Doubt::Partly))));
         let (slot, reply) = Slot::<char>::group(2);
         slot.fail(Failure::Refused(Refusal::NotLeader));

@@ -80,7 +80,7 @@ mod tests {
         let (slot, reply) = Slot::one();
         let answered = async {
             tokio::time::sleep(second).await;
-            slot.answer(7)
+            slot.answer(Ok(7))
         };
         assert_eq!(tokio::join!(retry.answer(reply), answered).0, Ok(7));
         let (_slot, reply) = Slot::<u32>::one();

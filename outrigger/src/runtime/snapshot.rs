@@ -18,8 +18,9 @@ use bytes::Bytes;
 use outrigger_engine::{Event, Snapshot, SnapshotId};
 use tokio::sync::mpsc;
 
-use super::encoded::{self, panic_caught};
+use super::encoded::panic_caught;
 use super::environment::{Environment, blocking, task};
+use super::sessions::Replicated;
 use crate::StateMachine;
 use crate::store::{Built, Moment, Received, SnapshotStore, StorageError};
 
@@ -82,14 +83,18 @@ impl SnapshotAccess {
     }
 
     /// Builds one of a state; tells what came of it.
-    pub(crate) fn build<S: StateMachine>(&self, of: Moment, state: S, tell: impl FnOnce(Event) + Send + 'static) {
+    pub(crate) fn build<S: StateMachine>(
+        &self,
+        of: Moment,
+        state: Replicated<S>,
+        tell: impl FnOnce(Event) + Send + 'static,
+    ) {
         let own = self.clone();
         let work = async move {
             let (shared, last) = (Arc::clone(&own.shared), of.last);
             let build = move || {
                 let is_ending = &shared.is_ending;
-                let content =
-                    &mut |out: &mut dyn io::Write| encoded::write(&state, &mut Interruptible { out, is_ending });
+                let content = &mut |out: &mut dyn io::Write| state.write(&mut Interruptible { out, is_ending });
                 panic_caught(|| shared.store.build(&of, content)).unwrap_or_else(|panic| Ok(Built::Not(panic)))
             };
             let built = blocking(own.environment.as_ref(), build).await;
@@ -155,13 +160,13 @@ impl SnapshotAccess {
     }
 
     /// The state that one holds.
-    pub(crate) async fn load<S: StateMachine>(&self, id: SnapshotId) -> Result<S, String> {
+    pub(crate) async fn load<S: StateMachine>(&self, id: SnapshotId) -> Result<Replicated<S>, String> {
         let shared = Arc::clone(&self.shared);
         let load = move || {
             let mut content = Vec::with_capacity(usize::try_from(id.bytes).unwrap_or(0));
             let mut reader = shared.store.content(id).map_err(|error| error.reason)?;
             reader.read_to_end(&mut content).map_err(|error| error.to_string())?;
-            panic_caught(|| encoded::decode(&content))?.map_err(|error| format!("it does not decode: {error}"))
+            panic_caught(|| Replicated::read(&content))?
         };
         let loaded = blocking(self.environment.as_ref(), load).await;
         let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));

@@ -6,6 +6,7 @@
 //!   kind 1  blank        no body
 //!   kind 2  command      the command's bytes, to the end
 //!   kind 3  membership   nodes, to the end, by increasing id:  id u64 | role u8 | address length u32 | address (UTF-8)
+//!   kind 4  a new session: for how long it is kept while nothing is written in it, u64 milliseconds of log time
 //!   kind + 0x80          session and sequence follow; without it both are 0
 //! ```
 //!
@@ -29,6 +30,8 @@ const BLANK: u8 = 1;
 const COMMAND: u8 = 2;
 /// The kind of a membership.
 const MEMBERSHIP: u8 = 3;
+/// The kind of an entry that registers a session.
+const REGISTER_SESSION: u8 = 4;
 /// Added to a kind when session and sequence follow it.
 const IN_SESSION: u8 = 0x80;
 
@@ -71,6 +74,12 @@ pub enum EnvelopeError {
         /// How many bytes follow.
         bytes: usize,
     },
+    /// An entry that registers a session is followed by something.
+    #[error("an entry that registers a session has {bytes} bytes too many")]
+    SessionWithBody {
+        /// How many bytes follow.
+        bytes: usize,
+    },
     /// The entry says that it belongs to a session and names none.
     #[error("an entry in a session has session 0 and sequence 0")]
     EmptySession,
@@ -109,6 +118,7 @@ pub fn encoded_len(payload: &Payload) -> usize {
         Body::Blank => 0,
         Body::Command(command) => command.len(),
         Body::Membership(membership) => membership_len(membership),
+        Body::RegisterSession { .. } => 8,
     };
     1 + session + body
 }
@@ -131,6 +141,7 @@ pub fn encode(payload: &Payload, out: &mut Vec<u8>) {
         Body::Blank => BLANK,
         Body::Command(_) => COMMAND,
         Body::Membership(_) => MEMBERSHIP,
+        Body::RegisterSession { .. } => REGISTER_SESSION,
     };
     if is_in_session(payload) {
         out.push(kind | IN_SESSION);
@@ -143,6 +154,7 @@ pub fn encode(payload: &Payload, out: &mut Vec<u8>) {
         Body::Blank => {}
         Body::Command(command) => out.extend_from_slice(command),
         Body::Membership(membership) => encode_membership(membership, out),
+        Body::RegisterSession { time_to_live_ms } => out.extend_from_slice(&time_to_live_ms.to_le_bytes()),
     }
 }
 
@@ -158,6 +170,7 @@ pub fn decode(mut bytes: Bytes) -> Result<Payload, EnvelopeError> {
         BLANK => return Err(EnvelopeError::BlankWithBody { bytes: bytes.len() }),
         COMMAND => Body::Command(bytes),
         MEMBERSHIP => Body::Membership(Arc::new(decode_membership(bytes)?)),
+        REGISTER_SESSION => decode_registration(bytes)?,
         _ => return Err(EnvelopeError::UnknownKind { kind: first }),
     };
     Ok(Payload { session: SessionId(session), sequence, body })
@@ -174,6 +187,14 @@ fn decode_session(bytes: &mut Bytes) -> Result<(u64, u64), EnvelopeError> {
         return Err(EnvelopeError::EmptySession);
     }
     Ok((session, sequence))
+}
+
+fn decode_registration(mut bytes: Bytes) -> Result<Body, EnvelopeError> {
+    let time_to_live_ms = u64::from_le_bytes(take(&mut bytes)?);
+    match bytes.len() {
+        0 => Ok(Body::RegisterSession { time_to_live_ms }),
+        bytes => Err(EnvelopeError::SessionWithBody { bytes }),
+    }
 }
 
 fn membership_len(membership: &Membership) -> usize {

@@ -347,7 +347,7 @@ impl Held {
         let identified = self.batches.iter().flat_map(|batch| ids(batch).zip(batch.entries()));
         let found = identified.filter_map(|(id, entry)| match &entry.body {
             Body::Membership(membership) => Some((id, Arc::clone(membership))),
-            Body::Blank | Body::Command(_) => None,
+            Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
         });
         found.collect()
     }

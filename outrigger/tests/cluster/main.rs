@@ -10,6 +10,7 @@ mod leadership;
 mod members;
 mod refused;
 mod serving;
+mod sessions;
 mod snapshots;
 mod stopping;
 mod versions;

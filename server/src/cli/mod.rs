@@ -120,9 +120,14 @@ impl Reach {
 
     async fn client(&self) -> Result<Client<Store>, Failure> {
         let client = Client::connect(self.endpoints()?).await.map_err(|error| Failure::of_client(&error))?;
-        Ok(client.with_timeout(self.timeout()))
+        // Its session is of no use to anybody when the command has ended.
+        Ok(client.with_timeout(self.timeout()).with_session_time_to_live(self.timeout() * SESSION_TIMES))
     }
 }
+
+/// A session of a command is kept for so many times its timeout: clocks may run at different speeds, and log time is the
+/// leader's.
+const SESSION_TIMES: u32 = 4;
 
 /// A duration such as `5s` or `150ms`, above zero.
 fn patience(text: &str) -> Result<Duration, String> {

@@ -33,7 +33,7 @@ mod workload;
 use cluster::Cluster;
 use progress::Progress;
 use report::Report;
-use workload::Workload;
+use workload::{Workload, Written};
 
 /// How long any single step may take before the demonstration gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,7 +114,8 @@ impl Demo {
         let states = cluster.settled().await?;
         tell(&format!("node {killed} was restarted and caught up in {} ms", before.elapsed().as_millis()));
         let lost = account::lost(&client, self.writes).await?;
-        Ok(Report { acknowledged: written.acknowledged, lost, failover: written.failover, states })
+        let Written { acknowledged, doubts, failover } = written;
+        Ok(Report { acknowledged, doubts, lost, failover, states })
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Workload {
 /// What the writers saw.
 pub(super) struct Written {
     pub(super) acknowledged: u64,
+    /// How often a write was written anew although an earlier try may be applied.
+    pub(super) doubts: u64,
     pub(super) failover: Duration,
 }
 
@@ -55,6 +57,8 @@ struct Acknowledged {
     /// When its last attempt began.
     began: Instant,
     at: Instant,
+    /// How many tries before it may be applied as well.
+    doubts: u64,
 }
 
 impl Workload {
@@ -70,7 +74,7 @@ impl Workload {
         drop(tell);
         let mut kill = Some(kill);
         let mut killing: Option<Killing> = None;
-        let (mut written, mut failover) = (0, None);
+        let (mut written, mut doubts, mut failover) = (0, 0, None);
         loop {
             if written >= self.writes / 2
                 && let Some(kill) = kill.take()
@@ -83,6 +87,7 @@ impl Workload {
             let next = next.map_err(|_| Failure::plain(format_args!("no write was acknowledged for {PATIENCE:?}")))?;
             let Some(acknowledged) = next else { break };
             written += 1;
+            doubts += acknowledged.doubts;
             progress.advance();
             if failover.is_none()
                 && let Some(Killing { sent, dead }) = killing
@@ -96,7 +101,7 @@ impl Workload {
         }
         assert_eq!(written, self.writes, "every writer ended well");
         let failover = failover.expect("the gate leaves writes for after the crash");
-        Ok(Written { acknowledged: written, failover })
+        Ok(Written { acknowledged: written, doubts, failover })
     }
 
     fn writers(
@@ -151,17 +156,18 @@ impl Writer {
         }
     }
 
-    /// Tries until the write is acknowledged. Trying again after an unknown outcome is safe here: the same value under
-    /// the same key twice is the same as once.
+    /// Tries until the write is acknowledged. The client itself tries again in its session, so that it is applied once; only
+    /// when that has taken too long is it written anew, which is safe here, and is counted.
     async fn write(&self, write: u64) -> Result<Acknowledged, Failure> {
         let failed = |reason: &dyn std::fmt::Display| Failure::plain(format_args!("write {write} failed: {reason}"));
-        let first = Instant::now();
+        let (first, mut doubts) = (Instant::now(), 0);
         loop {
             let began = Instant::now();
             match self.client.write(Command::put(key(write), value(write))).await {
-                Ok(Ok(Change::Done { .. })) => return Ok(Acknowledged { began, at: Instant::now() }),
+                Ok(Ok(Change::Done { .. })) => return Ok(Acknowledged { began, at: Instant::now(), doubts }),
                 Ok(other) => return Err(failed(&format_args!("{other:?}"))),
                 Err(error) if may_try_again(&error) && first.elapsed() < PATIENCE => {
+                    doubts += u64::from(error.outcome() == Outcome::Unknown);
                     // No spinning while there is no leader; far below what an election takes.
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }

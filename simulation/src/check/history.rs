@@ -37,6 +37,8 @@ impl ClientHistory {
         let operations = match wish {
             Wish::Read(key) => vec![self.history.call(client, now, Operation::Get { key: *key })],
             Wish::Write(writes) => writes.iter().map(|write| self.write(client, *write, now)).collect(),
+            Wish::Once(once) => vec![self.write(client, once.write, now)],
+            Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => return,
         };
         self.requests.extend(operations.iter().map(|_| token));
         self.open.insert(token, operations);
@@ -46,6 +48,12 @@ impl ClientHistory {
         let operation = self.history.call(client, now, Operation::Put { key, value });
         self.writes.insert(value, operation);
         operation
+    }
+
+    /// A client asks again what it has asked before: it is the same operation.
+    pub(crate) fn called_again(&mut self, before: Token, token: Token) {
+        let open = self.open.remove(&before).unwrap_or_default();
+        self.open.insert(token, open);
     }
 
     /// An entry was committed.
@@ -66,7 +74,7 @@ impl ClientHistory {
                     self.history.returned(operation, now, Outcome::Got { value: *value, revision: None })
                 }
                 Answer::Refused => self.history.refused(operation),
-                Answer::Unknown => Ok(()),
+                Answer::Unknown | Answer::Denied(_) | Answer::Alive(_) => Ok(()),
             };
             settled.expect("each wish is settled once, after it was asked");
         }

@@ -67,6 +67,8 @@ impl Mark {
             Answer::Unknown => "in doubt".to_owned(),
             Answer::Read(at, Some(value)) => format!("sees {value} at {at}"),
             Answer::Read(at, None) => format!("sees nothing at {at}"),
+            Answer::Denied(denied) => denied.to_string(),
+            Answer::Alive(session) => format!("session {session}"),
         };
         Self::tick(node, Kind::Client, format!("{} {answer}", wished(number, wish)))
     }
@@ -128,7 +130,16 @@ fn wished(number: u64, wish: &Wish) -> String {
             [first] => format!("write {}", first.value),
             [] => "write nothing".to_owned(),
         },
+        Wish::Once(once) => format!("write {} as {}", once.write.value, numbered(&once.payload)),
+        Wish::Copy(payload) => format!("late copy of {}", numbered(payload)),
+        Wish::Register(_) => "register a session".to_owned(),
+        Wish::KeepAlive(session) => format!("keep session {session}"),
     }
+}
+
+/// The place of a write in its session.
+fn numbered(Payload { session, sequence, .. }: &Payload) -> String {
+    format!("{session}#{sequence}")
 }
 
 fn entries(batches: &[Batch]) -> String {

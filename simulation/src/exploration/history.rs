@@ -213,6 +213,6 @@ fn oldest_term(nodes: &[Arc<Node>]) -> Term {
 fn proposal(entry: &Entry) -> Option<Token> {
     match &entry.payload.body {
         Body::Command(command) => command.first().map(|token| Token(u64::from(*token))),
-        Body::Blank | Body::Membership(_) => None,
+        Body::Blank | Body::Membership(_) | Body::RegisterSession { .. } => None,
     }
 }

@@ -326,7 +326,7 @@ impl Disk {
         terms.dedup_by_key(|id| id.term);
         let memberships = self.log.iter().filter_map(|entry| match &entry.payload.body {
             Body::Membership(membership) => Some((entry.id, Arc::clone(membership))),
-            Body::Blank | Body::Command(_) => None,
+            Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
         });
         Restored {
             vote: self.vote,

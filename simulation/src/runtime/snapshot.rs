@@ -41,8 +41,8 @@ impl Runtime {
     pub(super) fn begin_build(&mut self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
         assert_eq!(self.machine.last(), last.index, "a snapshot is of what is applied when its turn comes");
         let log_time = self.accepted.at(last.index).expect("what is applied is in the log").log_time;
-        let user = self.machine.user_bytes();
-        let content = content::encode(&self.accepted, last.index, self.machine.registers(), user.as_ref());
+        let (sessions, user) = (self.machine.sessions(), self.machine.user_bytes());
+        let content = content::encode(&self.accepted, last.index, self.machine.registers(), &sessions, user.as_ref());
         self.keep(Keeping::Build(Moment { last, log_time, membership_at, membership }, content));
     }
 
@@ -120,9 +120,11 @@ impl Runtime {
     pub(super) fn install(&mut self, snapshot: &Snapshot) -> Event {
         let last = snapshot.last();
         match read_content(&*self.store.snapshots(), snapshot.id) {
-            Ok(Content { stamps, registers, user }) => {
+            Ok(Content { stamps, registers, sessions, user }) => {
                 assert_eq!(stamps.last(), last, "a snapshot covers what it says");
-                self.machine.restore(registers, stamps.0.iter().map(|stamp| stamp.id).collect(), user.as_ref());
+                let applied = stamps.0.iter().map(|stamp| stamp.id).collect();
+                self.machine.restore(registers, &sessions, user.as_ref(), applied);
+                self.show_sessions();
                 Event::Applied { last: last.index }
             }
             Err(StorageError { reason }) => Event::StateMachineFailed { at: last.index, reason },

@@ -294,7 +294,7 @@ impl std::fmt::Debug for Replica {
 #[cfg(test)]
 mod tests {
     use outrigger::StateMachine;
-    use outrigger::engine::LogId;
+    use outrigger::engine::{LogId, LogTime};
     use serde::{Deserialize, Serialize};
 
     use super::super::machine::{Typed, encode_command};
@@ -349,11 +349,13 @@ mod tests {
         for (id, payload) in ids.iter().zip(&payloads) {
             subject.committed(id.index, payload)?;
         }
-        ids.iter().zip(&payloads).take(2).for_each(|(id, payload)| one.apply(*id, payload));
-        two.restore(one.registers().clone(), ids[..2].to_vec(), one.user_bytes().as_ref());
+        for (id, payload) in ids.iter().zip(&payloads).take(2) {
+            one.apply(*id, LogTime(0), payload);
+        }
+        two.restore(one.registers().clone(), &[], one.user_bytes().as_ref(), ids[..2].to_vec());
         assert_eq!((two.last(), two.restored_at()), (LogIndex(2), Some(LogIndex(2))));
         subject.check()?;
-        two.apply(ids[2], &payloads[2]);
+        two.apply(ids[2], LogTime(0), &payloads[2]);
         subject.check()
     }
 

@@ -13,6 +13,8 @@ impl World {
         // Nor of a limit of pieces: a large state in the smallest of them would take longer than anybody waits.
         self.plan.limits.snapshot_chunk_bytes_max = Limits::default().snapshot_chunk_bytes_max;
         self.terms = self.plan.terms();
+        // What comes twice would have to be kept from the machine beside the cluster, too.
+        (self.plan.sessions, self.workload.sessions) = (None, None);
         self.hosted = Some(subject);
         self.workload.commands = Some(commands);
         self

@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Body, Event, LogIndex, Message, NodeId, Payload};
+use outrigger::engine::{Body, Event, LogId, LogTime, Message, NodeId, Payload};
 
 use super::World;
 use super::peace::Peace;
 use crate::check::{self, Observed, Violation, require};
 use crate::diagram::Mark;
 use crate::look::Look;
-use crate::machine::Write;
+use crate::machine::{Came, Write};
 use crate::node::Node;
 use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
+use crate::runtime::Effect;
 use crate::user::Subject;
 use crate::words;
 use crate::workload::Workload;
@@ -56,7 +57,8 @@ impl World {
         let new = self.judge.observe(&observed)?;
         let is_elected = self.judge.leaders() > leaders;
         for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
-            self.workload.committed(index, &payload)?;
+            let stamp = runtime.accepted.at(index).expect("what is committed is in the log");
+            self.workload.committed((stamp.id, stamp.log_time), &payload)?;
             if let Body::Membership(membership) = &payload.body {
                 self.members.commit(index, membership);
             }
@@ -72,6 +74,17 @@ impl World {
             self.schedule_hunt(id);
         }
         self.judge_disk(id)
+    }
+
+    /// What a node makes of the entries of sessions.
+    pub(super) fn judge_sessions(&mut self, id: NodeId, effect: &Effect) -> Result<(), Violation> {
+        let is_itself = self.nodes.at(id).is_some_and(|node| node.disguise().is_none());
+        let Some(sessions) = self.workload.sessions.as_mut().filter(|_| is_itself) else { return Ok(()) };
+        match *effect {
+            Effect::Came(index, came) => sessions.judge.applied(id, index, came),
+            Effect::Sessions(index, digest) => sessions.judge.table(id, index, digest),
+            _ => Ok(()),
+        }
     }
 
     /// A leader whose disk has hung for several election timeouts leads no more: it can commit nothing, and should let
@@ -237,8 +250,10 @@ impl World {
 
 impl Workload {
     /// An entry was committed.
-    fn committed(&mut self, at: LogIndex, payload: &Payload) -> Result<(), Violation> {
-        match Write::of(payload) {
+    fn committed(&mut self, (id, log_time): (LogId, LogTime), payload: &Payload) -> Result<(), Violation> {
+        let at = id.index;
+        let came = self.sessions.as_mut().and_then(|sessions| sessions.judge.committed(id, log_time, payload));
+        match Write::of(payload).filter(|_| came.is_none_or(|came| came == Came::Applied)) {
             Some(write) => {
                 self.history.committed(write, at);
                 self.judge.committed(write, at)
@@ -253,6 +268,24 @@ mod tests {
     use super::*;
     use crate::history::History;
     use crate::words::is_plain;
+
+    /// A check of what never happens would check nothing.
+    #[test]
+    fn whatever_may_come_of_an_entry_of_a_session_comes_in_some_world() {
+        let mut counts = std::collections::BTreeMap::new();
+        for seed in 1..=60 {
+            let mut world = World::new(&History::new(seed));
+            if world.workload.sessions.is_none() {
+                continue;
+            }
+            world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+            let sessions = world.workload.sessions.take().expect("clients keep their sessions");
+            sessions.judge.counts.into_iter().for_each(|(kind, count)| *counts.entry(kind).or_insert(0) += count);
+        }
+        let due = ["alive", "applied", "answered again", "expired", "forgotten", "not kept", "displaced", "over"];
+        let found: Vec<u64> = due.iter().map(|kind| counts.get(kind).copied().unwrap_or_default()).collect();
+        assert!(found.iter().all(|count| *count > 0), "{due:?} came {found:?} times");
+    }
 
     #[test]
     fn a_cluster_that_does_not_converge_is_told_a_node_a_line() {

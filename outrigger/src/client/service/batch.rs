@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogIndex};
+use outrigger_engine::{ChangeRequest, LogIndex, Payload, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use super::{members, queries};
 use crate::client::leadership;
 use crate::client::protocol::{self, Operation, Outcome, Request};
 use crate::error::WriteError;
+use crate::runtime::sessions::Denied;
 use crate::{Config, Query};
 
 /// So many requests make a full batch: beyond that, sharing saves nothing more.
@@ -40,20 +41,30 @@ pub(super) type Ticket = (u64, usize);
 
 /// Requests that wait to be started.
 pub(super) struct Batch<S: Query> {
-    /// Encoded commands, each of which decodes.
-    writes: Group<Bytes>,
+    /// Encoded commands, each of which decodes, in sessions or not.
+    writes: Group<Payload>,
     /// Linearizable queries.
     queries: Group<S::Query>,
     /// Queries of the state as this node has it.
     local_queries: Group<S::Query>,
     /// Changes of the members, and for how long their clients wait.
     changes: Vec<(Ticket, Duration, ChangeRequest)>,
+    /// Who wants a session, or to keep one, and for how long they wait.
+    sessions: Vec<(Ticket, Duration, SessionWish)>,
     /// Who wants a snapshot taken, and for how long.
     snapshots: Vec<(Ticket, Duration)>,
     /// Who wants another leader, and for how long.
     wishes: Vec<(Ticket, Duration, Wish)>,
     /// The bytes of all of them.
     bytes: usize,
+}
+
+/// What somebody wants with a session.
+enum SessionWish {
+    /// A new one that is kept unused for so many milliseconds.
+    Register(u64),
+    /// To keep this one.
+    KeepAlive(SessionId),
 }
 
 /// Requests of one kind.
@@ -101,6 +112,7 @@ impl<S: Query> Default for Batch<S> {
             queries,
             local_queries,
             changes: Vec::new(),
+            sessions: Vec::new(),
             snapshots: Vec::new(),
             wishes: Vec::new(),
             bytes: 0,
@@ -119,10 +131,17 @@ impl<S: Query> Batch<S> {
         let refused = match operation {
             Operation::Status => return desk.status(ticket),
             Operation::Snapshot => return self.snapshots.push((ticket, patience)),
-            Operation::Write => match judge::<S>(&body, desk.raft.config()) {
-                Ok(()) => return self.writes.add(ticket, patience, body),
+            Operation::Write | Operation::WriteOnce { .. } => match judge::<S>(&body, desk.raft.config()) {
+                Ok(()) => return self.writes.add(ticket, patience, payload(operation, body)),
                 Err(reason) => reason,
             },
+            Operation::RegisterSession => match protocol::decode_number(body) {
+                Ok(time_to_live) => return self.sessions.push((ticket, patience, SessionWish::Register(time_to_live))),
+                Err(error) => format!("the time to live does not decode: {error}"),
+            },
+            Operation::KeepAlive { session } => {
+                return self.sessions.push((ticket, patience, SessionWish::KeepAlive(session)));
+            }
             Operation::Query | Operation::QueryLocal => match decode::<S::Query>(&body) {
                 Ok(query) if operation == Operation::Query => return self.queries.add(ticket, patience, query),
                 Ok(query) => return self.local_queries.add(ticket, patience, query),
@@ -174,9 +193,21 @@ impl<S: Query> Batch<S> {
         for (ticket, patience, wish) in self.wishes.drain(..) {
             tasks.spawn(fulfil(Arc::clone(desk), ticket, patience, wish));
         }
+        for (ticket, patience, wish) in self.sessions.drain(..) {
+            tasks.spawn(serve_session(Arc::clone(desk), ticket, patience, wish));
+        }
         for (ticket, patience) in self.snapshots.drain(..) {
             tasks.spawn(take_snapshot(Arc::clone(desk), ticket, patience));
         }
+    }
+}
+
+/// A command's entry.
+fn payload(operation: Operation, command: Bytes) -> Payload {
+    let payload = Payload::command(command);
+    match operation {
+        Operation::WriteOnce { session, sequence } => payload.in_session(session, sequence),
+        _ => payload,
     }
 }
 
@@ -198,17 +229,41 @@ fn decode<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, String> {
     }
 }
 
-async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Bytes>) {
+async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Payload>) {
     let (leader_patience, patience) = group.patience();
     let Group { tickets, items, .. } = group;
     match timeout(patience, desk.raft.write_encoded_within(items, leader_patience)).await {
         Ok(Ok(responses)) => {
-            let outcomes = responses.into_iter().map(|response| answered(LogIndex::ZERO, response));
+            let outcomes = responses.into_iter().map(|response| match response {
+                Ok(response) => answered(LogIndex::ZERO, response),
+                Err(denied) => Outcome::Denied(denied),
+            });
             answer_all(&desk, &tickets, outcomes, Reserved::none(Arc::clone(&desk.gauge)));
         }
         Ok(Err(error)) => fail_all(&desk, &tickets, &failed_write(&error)),
         Err(_) => fail_all(&desk, &tickets, &Outcome::Unknown { reason: no_answer(patience) }),
     }
+}
+
+async fn serve_session<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration, wish: SessionWish) {
+    let within = ((patience / 100 * LEADER_PATIENCE_PERCENT).min(LEADER_PATIENCE_MAX), patience);
+    let done = |number| Outcome::Done { applied: LogIndex::ZERO, body: protocol::encode_number(number) };
+    let served = async {
+        match wish {
+            SessionWish::Register(milliseconds) => {
+                let time_to_live = Duration::from_millis(milliseconds);
+                desk.raft.register_session(time_to_live, within).await.map(|session| session.0)
+            }
+            SessionWish::KeepAlive(session) => desk.raft.keep_session_alive(session, within).await.map(|()| session.0),
+        }
+    };
+    let outcome = match timeout(patience, served).await {
+        Ok(Ok(number)) => done(number),
+        Ok(Err(WriteError::SessionExpired { .. })) => Outcome::Denied(Denied::Expired),
+        Ok(Err(error)) => failed_write(&error),
+        Err(_) => Outcome::Unknown { reason: no_answer(patience) },
+    };
+    desk.answer(|answers| answers.put(ticket, &outcome));
 }
 
 async fn take_snapshot<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {

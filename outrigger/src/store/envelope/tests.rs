@@ -27,6 +27,7 @@ fn some_payloads() -> Vec<Payload> {
         Body::Command(Bytes::from_static(&[0, 0x80, 255])),
         Body::Membership(Arc::new(Membership::default())),
         Body::Membership(Arc::new(joint())),
+        Body::RegisterSession { time_to_live_ms: 3_600_000 },
     ];
     let sessions = [(0, 0), (7, 0), (0, 7), (u64::MAX, u64::MAX)];
     let payload =
@@ -40,6 +41,7 @@ fn the_layout_is_fixed_byte_by_byte() {
     assert_eq!(&encoded(&Payload::command(Bytes::from_static(b"xy")))[..], b"\x02xy");
     let in_session = Payload { session: SessionId(0x0102), sequence: 3, body: Body::Blank };
     assert_eq!(&encoded(&in_session)[..], [0x81, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(&encoded(&Payload::register_session(0x0102))[..], [4, 2, 1, 0, 0, 0, 0, 0, 0]);
     let membership = encoded(&Payload::membership(Arc::new(joint())));
     #[rustfmt::skip]
     assert_eq!(&membership[..], [
@@ -76,8 +78,10 @@ fn each_kind_of_nonsense_has_its_error() {
     let members = |nodes: &[Vec<u8>]| [&[3][..], &nodes.concat()].concat();
     assert_eq!(refused(&[]), EnvelopeError::Short { needed: 1, found: 0 });
     assert_eq!(refused(&[0]), EnvelopeError::UnknownKind { kind: 0 });
-    assert_eq!(refused(&[4, 1]), EnvelopeError::UnknownKind { kind: 4 });
+    assert_eq!(refused(&[5, 1]), EnvelopeError::UnknownKind { kind: 5 });
     assert_eq!(refused(&[1, 1]), EnvelopeError::BlankWithBody { bytes: 1 });
+    assert_eq!(refused(&[4, 1]), EnvelopeError::Short { needed: 8, found: 1 });
+    assert_eq!(refused(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 1]), EnvelopeError::SessionWithBody { bytes: 1 });
     assert_eq!(refused(&[0x81, 1, 0]), EnvelopeError::Short { needed: 8, found: 2 });
     assert_eq!(refused(&[&[0x82][..], &[0; 16]].concat()), EnvelopeError::EmptySession);
     assert_eq!(refused(&members(&[node(1, 32, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 32 });

@@ -64,7 +64,7 @@ impl<'a> Subject<'a> {
         terms.dedup_by_key(|id| id.term);
         let memberships = self.entries.iter().filter_map(|(id, _, payload)| match &payload.body {
             Body::Membership(membership) => Some((*id, Arc::clone(membership))),
-            Body::Blank | Body::Command(_) => None,
+            Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
         });
         Restored {
             terms,
@@ -208,7 +208,7 @@ impl<'a> Subject<'a> {
         let before = &self.entries[..self.kept(last)];
         let of_entry = |(id, _, payload): &Entry| match &payload.body {
             Body::Membership(membership) => Some((*id, Arc::clone(membership))),
-            Body::Blank | Body::Command(_) => None,
+            Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => None,
         };
         let in_snapshot = || {
             let snapshot = self.beside.snapshot.as_ref();

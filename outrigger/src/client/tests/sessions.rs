@@ -1,0 +1,131 @@
+//! What a client makes of its own sessions, against nodes that are played by hand.
+
+use outrigger_engine::SessionId;
+
+use super::*;
+use crate::runtime::sessions::WINDOW;
+
+/// Serves a registration: the session has this id.
+async fn register(conversation: &mut Conversation, session: u64) {
+    let request = conversation.request().await;
+    assert_eq!(request.operation, Operation::RegisterSession);
+    let body = protocol::encode_number(session);
+    conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body }).await;
+}
+
+/// The next request, which must write under this number.
+async fn write(conversation: &mut Conversation, session: u64, sequence: u64) -> u64 {
+    let request = conversation.request().await;
+    assert_eq!(request.operation, Operation::WriteOnce { session: SessionId(session), sequence });
+    request.id
+}
+
+async fn client(nodes: &[&Played]) -> Client<Sum> {
+    Client::connect(nodes.iter().map(|node| node.address.clone())).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_write_whose_connection_breaks_is_sent_again_under_its_number() {
+    let (one, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&one, &other]).await;
+    let nodes = async {
+        let mut conversation = one.accept().await;
+        register(&mut conversation, 17).await;
+        write(&mut conversation, 17, 1).await;
+        drop(conversation);
+        let mut conversation = other.accept().await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, done(5)).await;
+        let id = write(&mut conversation, 17, 2).await;
+        conversation.reply(id, Outcome::Unknown { reason: "the leader is silent".to_owned() }).await;
+        let id = write(&mut conversation, 17, 2).await;
+        conversation.reply(id, done(6)).await;
+    };
+    let writes = async { (client.write(5).await, client.write(1).await) };
+    assert_eq!(tokio::join!(nodes, writes).1, (Ok(5), Ok(6)));
+}
+
+#[tokio::test]
+async fn a_session_that_expired_while_the_client_was_idle_is_replaced() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let played = async {
+        let mut conversation = node.accept().await;
+        register(&mut conversation, 17).await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, done(5)).await;
+        let id = write(&mut conversation, 17, 2).await;
+        conversation.reply(id, Outcome::Denied(Denied::Expired)).await;
+        register(&mut conversation, 90).await;
+        let id = write(&mut conversation, 90, 1).await;
+        conversation.reply(id, done(6)).await;
+    };
+    let writes = async { (client.write(5).await, client.write(1).await) };
+    assert_eq!(tokio::join!(played, writes).1, (Ok(5), Ok(6)));
+}
+
+#[tokio::test]
+async fn a_session_that_expired_while_a_write_was_in_doubt_leaves_it_so() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let played = async {
+        let mut conversation = node.accept().await;
+        register(&mut conversation, 17).await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, Outcome::Unknown { reason: "the leader is silent".to_owned() }).await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, Outcome::Denied(Denied::Expired)).await;
+        register(&mut conversation, 90).await;
+        let id = write(&mut conversation, 90, 1).await;
+        conversation.reply(id, Outcome::Unknown { reason: "the leader is silent".to_owned() }).await;
+        let id = write(&mut conversation, 90, 1).await;
+        conversation.reply(id, Outcome::Denied(Denied::NotKept)).await;
+    };
+    let (_, error) = tokio::join!(played, async {
+        let error = client.write(5).await.unwrap_err();
+        let not_kept = client.write(6).await.unwrap_err();
+        assert_eq!((&not_kept, not_kept.outcome()), (&ClientError::ResponseNotKept, crate::Outcome::Applied));
+        error
+    });
+    assert_eq!((&error, error.outcome()), (&ClientError::SessionExpired { in_doubt: true }, crate::Outcome::Unknown));
+    assert!(!error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn more_writes_at_once_than_a_session_has_room_for_take_another_session() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let writers: Vec<_> = (0..=WINDOW)
+        .map(|_| {
+            tokio::spawn({
+                let client = client.clone();
+                async move { client.write(1).await }
+            })
+        })
+        .collect();
+    let mut conversation = node.accept().await;
+    register(&mut conversation, 17).await;
+    let (mut waiting, mut registered) = (Vec::new(), false);
+    while waiting.len() <= usize::try_from(WINDOW).unwrap() {
+        let request = conversation.request().await;
+        match request.operation {
+            Operation::RegisterSession => {
+                assert!(!std::mem::replace(&mut registered, true), "one more is enough");
+                let body = protocol::encode_number(18);
+                conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body }).await;
+            }
+            Operation::WriteOnce { session, sequence } => waiting.push((session.0, sequence, request.id)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let mut numbers: Vec<_> = waiting.iter().map(|(session, sequence, _)| (*session, *sequence)).collect();
+    numbers.sort_unstable();
+    let expected: Vec<_> = (1..=WINDOW).map(|sequence| (17, sequence)).chain([(18, 1)]).collect();
+    assert_eq!(numbers, expected);
+    for (_, _, id) in waiting {
+        conversation.reply(id, done(1)).await;
+    }
+    for writer in writers {
+        assert_eq!(writer.await.unwrap(), Ok(1));
+    }
+}

@@ -1,0 +1,416 @@
+//! Exactly-once sessions (thesis, section 6.3): a command that comes into the log twice is applied once.
+//!
+//! ```text
+//!   client                       log                                    table, on every node alike
+//!   register ──────────────────► 17  RegisterSession                    17: {}
+//!   write "a", no answer ──────► 18  session 17, sequence 1, "a" ─► apply, keep "ok"   17: {1: "ok"}
+//!   write "a" again ───────────► 21  session 17, sequence 1, "a" ─► "ok" again; nothing is applied
+//! ```
+//!
+//! A session's id is the index of the entry that registered it, so that all nodes agree on it and none is given twice.
+//! Its client numbers what it writes, and has at most [`SessionLimits::window`] numbers between the oldest that it still
+//! tries and the newest. So a table needs to hold no more responses than that, and needs not be told which the client has
+//! (the thesis lets a client say so in each request; a fixed window saves the field, and bounds the table whatever a client
+//! does). A number that is older than the window belongs to a late copy, and is never applied.
+//!
+//! Sessions go when they were not used for as long as was asked for at their registration, or when there are too many: then
+//! the one that was unused for longest goes. Whoever writes in a session that is gone is told so, and nothing is applied:
+//! the table cannot tell a retry from a first try any more. Everything that decides about this is in the log, or a
+//! constant: log time, the time to live, the limits. So the tables of all nodes are equal after the same entry, and their
+//! encodings in snapshots byte for byte.
+//!
+//! The table is pure data beside the state machine; the tokio runtime, the simulator and a runtime of one's own apply
+//! entries through it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use outrigger_engine::{Body, LogIndex, LogTime, Payload, SessionId};
+
+use super::encoded::{self, ApplyError, panic_caught};
+use crate::StateMachine;
+
+mod layout;
+
+pub use layout::SessionsError;
+
+/// A client has at most so many numbers between the oldest that it tries and the newest.
+pub const WINDOW: u64 = 64;
+
+/// How long a session is kept unused when its client says nothing else: an hour, in milliseconds of log time.
+pub const TIME_TO_LIVE_MS: u64 = 3_600_000;
+
+/// What bounds a table. The same on every node of a cluster, or the nodes differ: to change one takes a new version of what
+/// a snapshot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SessionLimits {
+    /// So many of the newest numbers of a session are told apart from late copies; at least 1.
+    pub window: u64,
+    /// So many sessions there are at most; at least 1.
+    pub sessions_max: usize,
+    /// A longer response is not kept, in bytes: a retry learns only that the command was applied.
+    pub response_bytes_max: usize,
+    /// The responses of all sessions take at most so many bytes; those go that were unused for longest.
+    pub kept_bytes_max: usize,
+    /// The longest time to live, in milliseconds of log time; who asks for more gets this.
+    pub time_to_live_max_ms: u64,
+}
+
+impl SessionLimits {
+    /// What production has.
+    pub const STANDARD: Self = Self {
+        window: WINDOW,
+        sessions_max: 65_536,
+        response_bytes_max: 4 << 10,
+        kept_bytes_max: 256 << 20,
+        time_to_live_max_ms: 7 * 24 * TIME_TO_LIVE_MS,
+    };
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self::STANDARD
+    }
+}
+
+/// Why an entry of a session is not applied, or has no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// There is no such session, or not any more. This entry is not applied; whether an earlier one with the same number
+    /// was is not known any more.
+    #[error("the session has expired: it was unused for too long, or others took its place")]
+    Expired,
+    /// The number is older than the window: a late copy. This entry is not applied; an earlier one may have been.
+    #[error("the session has gone far beyond this number")]
+    Forgotten,
+    /// The command was applied, once; the response to it was too large to be kept.
+    #[error("it was applied once, but the response was too large to be kept for a second answer")]
+    NotKept,
+}
+
+/// What a table makes of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Admission {
+    /// It is to be applied. If it belongs to a session, [`Sessions::keep`] wants the response.
+    Apply,
+    /// It was applied before, and this was the response.
+    Kept(Bytes),
+    /// It is not to be applied.
+    Denied(Denied),
+    /// This session is registered, or kept alive.
+    Alive(SessionId),
+    /// It carries nothing for the state machine.
+    Nothing,
+}
+
+/// What is known of one session.
+#[derive(Clone, Debug)]
+struct Session {
+    /// As asked for, within the limit.
+    time_to_live_ms: u64,
+    /// The log time of the last entry in it.
+    used_at: LogTime,
+    /// The index of the last entry in it.
+    used_by: LogIndex,
+    /// The highest number so far; 0 before the first.
+    highest: u64,
+    /// Where it stands in the two orders of the table: its deadline and its last use, or earlier ones of its own.
+    queued: (LogTime, LogIndex),
+    /// The responses to the newest numbers; each is above `highest - window`. None for one that is not kept.
+    kept: BTreeMap<u64, Option<Bytes>>,
+}
+
+impl Session {
+    /// It is there up to and with this log time.
+    const fn deadline(&self) -> LogTime {
+        LogTime(self.used_at.0.saturating_add(self.time_to_live_ms))
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.kept.values().flatten().map(Bytes::len).sum()
+    }
+}
+
+/// The sessions as they are after some entry. See the module.
+///
+/// ```
+/// use bytes::Bytes;
+/// use outrigger::engine::{LogIndex, LogTime, Payload, SessionId};
+/// use outrigger::runtime::sessions::{Admission, SessionLimits, Sessions};
+///
+/// let mut sessions = Sessions::new(SessionLimits::STANDARD);
+/// let register = Payload::register_session(60_000);
+/// assert_eq!(sessions.admit(LogIndex(17), LogTime(5), &register), Admission::Alive(SessionId(17)));
+/// let write = Payload::command(Bytes::from_static(b"a")).in_session(SessionId(17), 1);
+/// assert_eq!(sessions.admit(LogIndex(18), LogTime(6), &write), Admission::Apply);
+/// sessions.keep(&write, Bytes::from_static(b"ok"));
+/// assert_eq!(sessions.admit(LogIndex(21), LogTime(9), &write), Admission::Kept(Bytes::from_static(b"ok")));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    limits: SessionLimits,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Each session once, with its deadline or an earlier one of its own: one that is used is not moved until that has passed.
+    deadlines: BTreeSet<(LogTime, SessionId)>,
+    /// Each session once, with the last use or an earlier one.
+    uses: BTreeSet<(LogIndex, SessionId)>,
+    /// The bytes of all responses.
+    kept_bytes: usize,
+}
+
+impl Sessions {
+    /// No sessions.
+    ///
+    /// # Panics
+    /// If a limit leaves no room for one session with one number.
+    #[must_use]
+    pub fn new(limits: SessionLimits) -> Self {
+        assert!(limits.window > 0 && limits.sessions_max > 0, "limits without room: {limits:?}");
+        let (sessions, deadlines, uses) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { limits, sessions, deadlines, uses, kept_bytes: 0 }
+    }
+
+    /// What bounds it.
+    #[must_use]
+    pub const fn limits(&self) -> SessionLimits {
+        self.limits
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Takes in the entry that follows the last one, and says what is to be done with it. Every entry passes here, in a
+    /// session or not: its log time ends sessions.
+    #[must_use]
+    pub fn admit(&mut self, index: LogIndex, log_time: LogTime, payload: &Payload) -> Admission {
+        self.expire(log_time);
+        match &payload.body {
+            Body::Membership(_) => Admission::Nothing,
+            Body::RegisterSession { time_to_live_ms } => self.register(index, log_time, *time_to_live_ms),
+            Body::Blank | Body::Command(_) if payload.session == SessionId(0) => match payload.body {
+                Body::Command(_) => Admission::Apply,
+                _ => Admission::Nothing,
+            },
+            Body::Blank => match self.touch(payload.session, index, log_time) {
+                Some(_) => Admission::Alive(payload.session),
+                None => Admission::Denied(Denied::Expired),
+            },
+            Body::Command(_) => self.admit_command(index, log_time, payload),
+        }
+    }
+
+    /// Keeps the response to an entry that was to be applied; nothing for one outside of all sessions.
+    pub fn keep(&mut self, payload: &Payload, response: Bytes) {
+        let fits = response.len() <= self.limits.response_bytes_max;
+        self.put(payload, fits.then_some(response));
+    }
+
+    /// Notes that an entry was applied whose response cannot be kept.
+    pub fn keep_nothing(&mut self, payload: &Payload) {
+        self.put(payload, None);
+    }
+
+    fn put(&mut self, payload: &Payload, response: Option<Bytes>) {
+        let Some(session) = self.sessions.get_mut(&payload.session) else { return };
+        self.kept_bytes += response.as_ref().map_or(0, Bytes::len);
+        let before = session.kept.insert(payload.sequence, response);
+        assert!(before.is_none(), "the command {} of session {} is applied twice", payload.sequence, payload.session);
+        while self.kept_bytes > self.limits.kept_bytes_max && self.sessions.len() > 1 {
+            self.evict();
+        }
+    }
+
+    fn admit_command(&mut self, index: LogIndex, log_time: LogTime, payload: &Payload) -> Admission {
+        let window = self.limits.window;
+        let Some(session) = self.touch(payload.session, index, log_time) else {
+            mutate!(session_expired_applied, return Admission::Apply);
+            return Admission::Denied(Denied::Expired);
+        };
+        let sequence = payload.sequence;
+        mutate!(session_retry_applied if session.kept.remove(&sequence).is_some(), return Admission::Apply);
+        mutate!(
+            session_answers_with_another,
+            sequence = if session.kept.contains_key(&sequence) { session.highest } else { sequence }
+        );
+        match session.kept.get(&sequence) {
+            Some(Some(response)) => return Admission::Kept(response.clone()),
+            Some(None) => return Admission::Denied(Denied::NotKept),
+            None => {}
+        }
+        mutate!(session_late_numbers_forgotten if sequence < session.highest, return Admission::Denied(Denied::Forgotten));
+        if session.highest.saturating_sub(sequence) >= window {
+            return Admission::Denied(Denied::Forgotten);
+        }
+        session.highest = session.highest.max(sequence);
+        mutate!(session_keeps_one_less, window = window - 1);
+        let mut forgotten_bytes = 0;
+        while let Some(oldest) = session.kept.first_entry().filter(|oldest| session.highest - oldest.key() >= window) {
+            forgotten_bytes += oldest.remove().map_or(0, |response| response.len());
+        }
+        self.kept_bytes -= forgotten_bytes;
+        Admission::Apply
+    }
+
+    /// The session, if it is there, from now on used last by this entry.
+    fn touch(&mut self, id: SessionId, index: LogIndex, log_time: LogTime) -> Option<&mut Session> {
+        let session = self.sessions.get_mut(&id)?;
+        mutate!(session_use_not_noted, return Some(session));
+        (session.used_at, session.used_by) = (log_time, index);
+        Some(session)
+    }
+
+    fn register(&mut self, index: LogIndex, log_time: LogTime, time_to_live_ms: u64) -> Admission {
+        let id = SessionId(index.0);
+        mutate!(session_id_given_again, id = SessionId(self.sessions.len() as u64 + 1));
+        mutate!(session_eviction_of_newest if self.sessions.len() >= self.limits.sessions_max, {
+            let newest = self.sessions.keys().next_back().copied();
+            newest.into_iter().for_each(|newest| self.remove(newest));
+        });
+        mutate!(session_one_too_many if self.sessions.len() == self.limits.sessions_max, {
+            return self.insert(id, index, log_time, time_to_live_ms);
+        });
+        while self.sessions.len() >= self.limits.sessions_max {
+            self.evict();
+        }
+        self.insert(id, index, log_time, time_to_live_ms)
+    }
+
+    fn insert(&mut self, id: SessionId, index: LogIndex, log_time: LogTime, time_to_live_ms: u64) -> Admission {
+        let time_to_live_ms = time_to_live_ms.min(self.limits.time_to_live_max_ms);
+        let kept = BTreeMap::new();
+        let queued = (log_time, index);
+        self.add(id, Session { time_to_live_ms, used_at: log_time, used_by: index, highest: 0, queued, kept });
+        Admission::Alive(id)
+    }
+
+    fn add(&mut self, id: SessionId, mut session: Session) {
+        session.queued = (session.deadline(), session.used_by);
+        self.deadlines.insert((session.queued.0, id));
+        self.uses.insert((session.queued.1, id));
+        self.kept_bytes += session.kept_bytes();
+        self.sessions.insert(id, session);
+    }
+
+    /// Ends the sessions whose time is over.
+    fn expire(&mut self, now: LogTime) {
+        while let Some((queued, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline < now) {
+            let Some(session) = self.sessions.get_mut(&id) else {
+                unreachable!("session {id} has a deadline and is gone")
+            };
+            let deadline = session.deadline();
+            mutate!(session_expires_in_use, deadline = queued);
+            if deadline < now {
+                self.remove(id);
+            } else {
+                session.queued.0 = deadline;
+                self.deadlines.remove(&(queued, id));
+                self.deadlines.insert((deadline, id));
+            }
+        }
+    }
+
+    /// Ends the session that was unused for longest.
+    fn evict(&mut self) {
+        while let Some((queued, id)) = self.uses.first().copied() {
+            let Some(session) = self.sessions.get_mut(&id) else { unreachable!("session {id} has a use and is gone") };
+            if session.used_by == queued {
+                return self.remove(id);
+            }
+            session.queued.1 = session.used_by;
+            self.uses.remove(&(queued, id));
+            self.uses.insert((session.queued.1, id));
+        }
+    }
+
+    fn remove(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        let (deadline, used) = session.queued;
+        let is_queued = self.deadlines.remove(&(deadline, id)) && self.uses.remove(&(used, id));
+        assert!(is_queued, "session {id} stands in both orders");
+        self.kept_bytes -= session.kept_bytes();
+    }
+}
+
+/// A state machine with the sessions of its clients: what a node applies its log to.
+#[derive(Clone, Debug)]
+pub struct Replicated<S> {
+    /// What users read.
+    pub(crate) state: S,
+    sessions: Sessions,
+}
+
+/// What came of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Applied<R> {
+    /// The response of the state machine, now or when the command was applied.
+    Response(R),
+    /// The entry belongs to a session, and this is all that can be said.
+    Denied(Denied),
+    /// This session is registered, or kept alive.
+    Alive(SessionId),
+    /// It is nothing to the state machine, and nobody's.
+    Nothing,
+}
+
+impl<S: StateMachine> Replicated<S> {
+    /// A state before the first entry.
+    pub fn new(state: S) -> Self {
+        Self { state, sessions: Sessions::new(SessionLimits::STANDARD) }
+    }
+
+    /// The state.
+    pub const fn state(&self) -> &S {
+        &self.state
+    }
+
+    /// Applies the next entry. After an error the state may be half changed: it must not be read or changed again.
+    ///
+    /// # Errors
+    /// [`ApplyError`], as [`encoded::apply`].
+    pub fn apply(
+        &mut self,
+        index: LogIndex,
+        log_time: LogTime,
+        payload: &Payload,
+    ) -> Result<Applied<S::Response>, ApplyError> {
+        match self.sessions.admit(index, log_time, payload) {
+            Admission::Apply => {}
+            Admission::Kept(response) => {
+                // A response that encodes and does not decode is of no use to anybody.
+                let response = panic_caught(|| encoded::decode(&response));
+                return Ok(response
+                    .ok()
+                    .and_then(Result::ok)
+                    .map_or(Applied::Denied(Denied::NotKept), Applied::Response));
+            }
+            Admission::Denied(denied) => return Ok(Applied::Denied(denied)),
+            Admission::Alive(session) => return Ok(Applied::Alive(session)),
+            Admission::Nothing => return Ok(Applied::Nothing),
+        }
+        let Body::Command(command) = &payload.body else { return Ok(Applied::Nothing) };
+        let response = encoded::apply(&mut self.state, command)?;
+        if payload.session != SessionId(0) {
+            match panic_caught(|| encoded::encode(&response)).map_err(|reason| ApplyError::Panicked { reason })? {
+                Ok(bytes) => self.sessions.keep(payload, bytes),
+                Err(_) => self.sessions.keep_nothing(payload),
+            }
+        }
+        Ok(Applied::Response(response))
+    }
+}
+
+#[cfg(test)]
+mod tests;
