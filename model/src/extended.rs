@@ -102,14 +102,14 @@ pub enum Action<V> {
     /// A server with an empty log gets the entry of term 0, the same on all of them.
     Initialize(ServerId, V),
     /// A server crashes and starts again: so many of its pending writes survive, and it remembers this commit index. If its
-    /// disk was full, all votes behind those writes may survive too: a log keeps a reserve for them.
+    /// disk was full, votes behind those writes may survive too, as far as they were written: a log keeps a reserve for them.
     Restart {
         /// The server.
         server: ServerId,
         /// How many of its pending writes survive, from the first on.
         kept: usize,
-        /// Whether the votes behind them survive too.
-        votes: bool,
+        /// How many of the votes behind them survive too, from the first on.
+        votes: usize,
         /// What it remembers of its commit index.
         commit: LogIndex,
     },
@@ -238,8 +238,8 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
         match self {
             Self::Initialize(i, value) | Self::ChangeConfiguration(i, value) => write!(f, "{name}({i}, {value:?})"),
             Self::Restart { server, kept, votes, commit } => {
-                let votes = if *votes { " and later votes" } else { "" };
-                write!(f, "{name}({server}, {kept} writes{votes} survive, commit {commit})")
+                let later = if *votes == 0 { String::new() } else { format!(" and {votes} later votes") };
+                write!(f, "{name}({server}, {kept} writes{later} survive, commit {commit})")
             }
             Self::Flush(i, count) => write!(f, "{name}({i}, {count} writes)"),
             Self::UpdateTerm(i, term) => write!(f, "{name}({i}, term {term})"),

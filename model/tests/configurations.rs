@@ -384,7 +384,7 @@ fn who_was_removed_may_campaign_until_that_is_committed() {
     let server = system.servers.at_mut(s1).unwrap();
     server.log.push(Entry { term: outrigger_model::Term(0), value: removed });
     server.disk.log = server.log.clone();
-    let restart = |commit| Action::Restart { server: s1, kept: 0, votes: false, commit: LogIndex(commit) };
+    let restart = |commit| Action::Restart { server: s1, kept: 0, votes: 0, commit: LogIndex(commit) };
     system.servers.at_mut(s1).unwrap().commit_index = LogIndex(2);
     let mut settled = system.clone();
     settled.apply(&restart(2)).unwrap();

@@ -166,14 +166,18 @@ impl Refinement {
         self.compare_members(i, after)
     }
 
-    /// How many of the writes that were under way a restart has found, and whether votes had overtaken the others.
-    fn survivors(&self, i: ServerId, after: &After<'_>) -> (usize, bool) {
+    /// How many of the writes that were under way a restart has found, and how many votes had overtaken the others.
+    fn survivors(&self, i: ServerId, after: &After<'_>) -> (usize, usize) {
         let vote = (term(after.look.vote.term), after.look.vote.voted_for.map(server));
         let pending = &self.at(i).pending;
-        let last_vote = pending.iter().rev().find_map(|write| match write {
-            Write::Vote(term, vote) => Some((*term, *vote)),
-            Write::Append(_) | Write::Truncate(_) | Write::Install(_) => None,
-        });
+        // How many votes behind so many writes are found, if the last of them is the one that is there.
+        let votes_behind = |kept: usize| {
+            let votes = pending.iter().skip(kept).filter_map(|write| match write {
+                Write::Vote(term, vote) => Some((*term, *vote)),
+                Write::Append(_) | Write::Truncate(_) | Write::Install(_) => None,
+            });
+            votes.enumerate().filter(|(_, found)| *found == vote).map(|(place, _)| place + 1).last()
+        };
         let mut disk = self.at(i).disk.clone();
         let mut kept = 0;
         let mut overtaken = None;
@@ -184,17 +188,17 @@ impl Refinement {
         for write in pending {
             let has_log = is_found(&disk.log);
             if has_log && (disk.current_term, disk.voted_for) == vote {
-                return (kept, false);
+                return (kept, 0);
             }
-            if has_log && last_vote == Some(vote) {
-                overtaken = overtaken.or(Some(kept));
+            if has_log && overtaken.is_none() {
+                overtaken = votes_behind(kept).map(|votes| (kept, votes));
             }
             disk.write(write);
             kept += 1;
         }
         match overtaken {
-            Some(kept) if (disk.current_term, disk.voted_for) != vote || !is_found(&disk.log) => (kept, true),
-            Some(_) | None => (kept, false),
+            Some(overtaken) if (disk.current_term, disk.voted_for) != vote || !is_found(&disk.log) => overtaken,
+            Some(_) | None => (kept, 0),
         }
     }
 

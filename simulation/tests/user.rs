@@ -159,7 +159,7 @@ fn a_large_state_survives_and_is_not_looked_at_too_often() {
     }
 
     let total = run_with(
-        Seeds::count(2),
+        Seeds::count(4),
         || Large(vec![u64::MAX >> 8; 100_000]),
         |sim| {
             sim.clients(4, |rng| rng.number(0..100_000));

@@ -101,13 +101,14 @@ impl<V: Value> System<V> {
         steps.push(Action::Initialize(i, value.clone()));
         if bounds.restarts {
             for kept in 0..=server.pending.len() {
-                // Where no vote waits behind other writes, votes make no difference.
-                let behind = server.pending.iter().skip(kept + 1);
-                let overtake = behind.clone().any(|write| matches!(write, Write::Vote(..)));
-                for (commit, votes) in [LogIndex::ZERO, server.commit_index].into_iter().flat_map(|commit| {
-                    [false, true].into_iter().filter(|votes| overtake || !votes).map(move |votes| (commit, votes))
-                }) {
-                    steps.push(Action::Restart { server: i, kept, votes, commit });
+                // Votes that wait behind nothing else overtake nothing: to keep them is to keep more.
+                let behind = server.pending.iter().skip(kept);
+                let is_vote = |write: &&Write<V>| matches!(write, Write::Vote(..));
+                let (all, first) = (behind.clone().filter(is_vote).count(), behind.take_while(is_vote).count());
+                for commit in [LogIndex::ZERO, server.commit_index] {
+                    for votes in [0].into_iter().chain(first + 1..=all) {
+                        steps.push(Action::Restart { server: i, kept, votes, commit });
+                    }
                 }
             }
         }

@@ -95,16 +95,14 @@ impl<V: Value> System<V> {
         Ok(())
     }
 
-    fn restart(&mut self, i: ServerId, kept: usize, votes: bool, commit: LogIndex) -> Guard {
+    fn restart(&mut self, i: ServerId, kept: usize, votes: usize, commit: LogIndex) -> Guard {
         let server = self.server_mut(i)?;
         need(kept <= server.pending.len(), "no more writes survive than were pending")?;
         need(commit <= server.commit_index, "a commit index that was known survives, or an older one")?;
         let mut disk = server.disk.clone();
-        for (place, write) in server.pending.iter().enumerate() {
-            if place < kept || (votes && matches!(write, Write::Vote(..))) {
-                disk.write(write);
-            }
-        }
+        let behind = server.pending.iter().skip(kept).filter(|write| matches!(write, Write::Vote(..)));
+        need(votes <= behind.clone().count(), "no more votes survive than were pending")?;
+        server.pending.iter().take(kept).chain(behind.take(votes)).for_each(|write| disk.write(write));
         need(commit <= disk.log.len(), "what is committed is in the log")?;
         let server = self.server_mut(i)?;
         server.disk = disk;

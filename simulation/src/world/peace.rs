@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Incarnation, NodeId, Peer, Term};
+use outrigger::engine::{Event, Incarnation, NodeId, Peer, Term};
 
 use super::World;
 use super::happening::Happening;
@@ -78,6 +78,9 @@ impl World {
                 self.nodes.at_mut(*node).map_or(Ok(()), |node| node.take_off(&self.plan, false))?;
             }
         }
+        // Who is left outside is no voter of any quorum that may come to count: none may be asked for any more.
+        self.queue
+            .keep(|happening| !matches!(happening, Happening::Request { event: Event::ChangeMembers { .. }, .. }));
         self.leave_some_outside()?;
         self.announce(|world| format!("peace begins: all faults end{}", world.who_is_outside()));
         self.workload.become_calm(&self.plan);
