@@ -481,9 +481,7 @@ impl Engine {
     fn install(&mut self, snapshot: Arc<Snapshot>, now: Instant) {
         let last = snapshot.id.last;
         // What is not committed here is not in the snapshot, or is covered by it.
-        let has_tail = self.log.last().index > self.commit_index;
-        mutate!(snapshot_keeps_tail, has_tail = false);
-        if has_tail {
+        if self.log.last().index > self.commit_index {
             self.truncate(self.commit_index);
         }
         let write = self.writes.accept_snapshot(last.index);

@@ -101,7 +101,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("stale_snapshot_installed", "a snapshot of less than what is committed is installed", "TRAPS 30; thesis 5.1"),
     mutant("snapshot_acknowledged_unflushed", "a snapshot is acknowledged before the log is durable that begins behind it", "TRAPS 12"),
     mutant("snapshot_counts_unflushed", "what a snapshot covers counts as durable before the log begins behind it", "TRAPS 12"),
-    mutant("snapshot_keeps_tail", "what conflicts with a snapshot is not dropped from the log before it is installed", "Raft paper 7"),
     mutant("snapshot_of_present_term", "a snapshot says that its last entry is of the node's own term", "Raft paper 7"),
     mutant("purges_one_too_many", "the disk drops the first entry that a snapshot does not cover", "Raft paper 7"),
     mutant("snapshot_keeps_members", "the members in the log count on when a snapshot takes its place", "TRAPS 28"),

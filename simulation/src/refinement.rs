@@ -174,7 +174,7 @@ impl Refinement {
         let votes_behind = |kept: usize| {
             let votes = pending.iter().skip(kept).filter_map(|write| match write {
                 Write::Vote(term, vote) => Some((*term, *vote)),
-                Write::Append(_) | Write::Truncate(_) | Write::Install(_) => None,
+                Write::Append(_) | Write::Truncate(_) | Write::Install(..) => None,
             });
             votes.enumerate().filter(|(_, found)| *found == vote).map(|(place, _)| place + 1).last()
         };
@@ -242,8 +242,10 @@ impl Refinement {
         require!(is_there, Refinement, "node {node} has its members from entry {at}, its model from {configured_at}");
         let commits = index(commit) == own.commit_index;
         require!(commits, Refinement, "node {node} has committed {commit}, its model {}", own.commit_index);
-        let durable = own.durable_index();
-        require!(index(flushed) == durable, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
+        // Of what a snapshot takes the place of, a node need not know what is the same.
+        let (durable, installs) = (own.durable_index(), own.pending.iter().any(|it| matches!(it, Write::Install(..))));
+        let holds = if installs { index(flushed) <= durable } else { index(flushed) == durable };
+        require!(holds, Refinement, "{flushed} is durable on node {node}, {durable} on its model");
         self.compare_snapshots(i, after)?;
         for (other, matched) in &after.matched {
             let held = own.match_index.at(server(*other)).copied();
@@ -277,7 +279,10 @@ impl Refinement {
     /// Notes how many writes of the model each write of the engine stands for.
     fn note_writes(&mut self, i: ServerId, notes: &[Note]) -> Result<(), Violation> {
         let queue = self.unfinished.entry(node(i)).or_default();
+        // What makes room for a snapshot is one with it: the snapshot is on the disk already, whatever comes between the two.
+        let installs = notes.iter().any(|note| matches!(note, Note::Install(..)));
         queue.extend(notes.iter().filter_map(|note| match note {
+            Note::Truncation(write) if installs => Some((*write, 0)),
             Note::Vote(write) | Note::Truncation(write) | Note::Install(write, _) => Some((*write, 1)),
             Note::Entries(write, count) => Some((*write, *count)),
             Note::Other(write) => Some((*write, 0)),

@@ -25,8 +25,8 @@ pub enum Write<V> {
     Append(Entry<V>),
     /// Every entry behind this index goes.
     Truncate(LogIndex),
-    /// A snapshot brings these entries: all of them at once.
-    Install(Vec<Entry<V>>),
+    /// A snapshot brings these entries behind this index, in the place of whatever stands there: all of it at once.
+    Install(LogIndex, Vec<Entry<V>>),
 }
 
 /// What a crash leaves.
@@ -47,7 +47,10 @@ impl<V: Clone> Disk<V> {
             Write::Vote(term, vote) => (self.current_term, self.voted_for) = (*term, *vote),
             Write::Append(entry) => self.log.push(entry.clone()),
             Write::Truncate(after) => truncate(&mut self.log, *after),
-            Write::Install(entries) => entries.iter().for_each(|entry| self.log.push(entry.clone())),
+            Write::Install(after, entries) => {
+                truncate(&mut self.log, *after);
+                entries.iter().for_each(|entry| self.log.push(entry.clone()));
+            }
         }
     }
 }
@@ -111,8 +114,8 @@ impl<V: Value> Server<V> {
     #[must_use]
     pub fn durable_index(&self) -> LogIndex {
         let cuts = self.pending.iter().filter_map(|write| match write {
-            Write::Truncate(after) => Some(*after),
-            Write::Vote(..) | Write::Append(_) | Write::Install(_) => None,
+            Write::Truncate(after) | Write::Install(after, _) => Some(*after),
+            Write::Vote(..) | Write::Append(_) => None,
         });
         cuts.fold(self.on_disk, LogIndex::min)
     }
@@ -150,10 +153,11 @@ impl<V: Value> Server<V> {
         self.pending.push_back(Write::Append(entry));
     }
 
-    /// What a snapshot covers takes its place behind the log.
-    pub(crate) fn install(&mut self, entries: Vec<Entry<V>>) {
+    /// What a snapshot covers takes its place behind this index.
+    pub(crate) fn install(&mut self, after: LogIndex, entries: Vec<Entry<V>>) {
+        self.cut(after);
         entries.iter().for_each(|entry| self.hold(entry));
-        self.pending.push_back(Write::Install(entries));
+        self.pending.push_back(Write::Install(after, entries));
     }
 
     fn hold(&mut self, entry: &Entry<V>) {
@@ -164,10 +168,14 @@ impl<V: Value> Server<V> {
     }
 
     pub(crate) fn truncate(&mut self, after: LogIndex) {
+        self.cut(after);
+        self.pending.push_back(Write::Truncate(after));
+    }
+
+    fn cut(&mut self, after: LogIndex) {
         truncate(&mut self.log, after);
         self.on_disk = self.on_disk.min(after);
         self.configured.retain(|index| *index <= after);
-        self.pending.push_back(Write::Truncate(after));
     }
 
     /// The first pending write reaches the disk.
@@ -177,7 +185,8 @@ impl<V: Value> Server<V> {
         match &write {
             Write::Vote(term, _) => self.verified_before.retain(|(before, _)| before >= term),
             Write::Append(entry) => self.count(self.disk.log.len(), entry),
-            Write::Install(entries) => {
+            Write::Install(after, entries) => {
+                self.on_disk = self.on_disk.min(*after);
                 let first = self.disk.log.len().0 + 1 - entries.len();
                 (first..).zip(entries).for_each(|(index, entry)| self.count(LogIndex(index), entry));
             }

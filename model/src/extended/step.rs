@@ -356,11 +356,11 @@ impl<V: Value> System<V> {
         if !holds {
             need(server.role != Role::Leader, "a leader's log holds all that was committed before its term")?;
             need(last > server.commit_index, "what is committed stays")?;
-            let after = server.commit_index;
-            if server.log.len() > after {
-                server.truncate(after);
-            }
-            server.install(led.iter().skip(after.0).take(last.0 - after.0).map(|(_, entry)| entry.clone()).collect());
+            // What is the same stays where it is, and may be acknowledged as before.
+            let after = led.common_prefix(&server.log);
+            let entries = led.iter().skip(after.0).take(last.0 - after.0);
+            let entries = entries.map(|(_, entry)| entry.clone()).collect();
+            server.install(after, entries);
         }
         // The leader of its term holds all that was committed in that term or before.
         if server.role == Role::Follower && said.led_in(server.current_term).is_some() {
