@@ -161,18 +161,19 @@ impl Engine {
         mutate!(change_before_own_entry, is_settled = at.index <= self.commit_index);
         // The log does not grow while its heir catches up: the next leader goes on with what was begun.
         let waits = self.transfer.is_some();
-        if !is_settled || waits || (leader.change.is_none() && membership.goal().is_none()) {
+        if !is_settled || (leader.change.is_none() && membership.goal().is_none()) {
             return None;
         }
         let membership = Arc::clone(membership);
         if leader.change.is_none() {
             self.begin_change(None, self.config.change_patience, now);
         }
-        if membership.is_joint() {
-            return Some(membership.settled());
-        }
-        if membership.goal().is_some() {
-            return self.catch_up(&membership, now);
+        if membership.is_joint() || membership.goal().is_some() {
+            return match membership.is_joint() {
+                _ if waits => None,
+                true => Some(membership.settled()),
+                false => self.catch_up(&membership, now),
+            };
         }
         self.end_change();
         None
@@ -241,7 +242,9 @@ impl Engine {
         let others = self.others();
         if matches!(self.role, Role::Leader(_)) {
             self.follow_with_streams(&others, now);
-        } else if self.campaigns_by_itself() != self.timers.is_running(Timer::Election) {
+        } else if matches!(self.role, Role::Follower(_))
+            && self.campaigns_by_itself() != self.timers.is_running(Timer::Election)
+        {
             self.arm_election(now);
         }
         if !others.is_empty() {

@@ -14,12 +14,16 @@ const TIMEOUT_MAX: Duration = Duration::from_millis(1000);
 
 /// Three nodes; node 1 leads, and everybody knows it.
 fn led() -> Cluster {
-    let mut cluster = Cluster::new(&[1, 2, 3]);
+    led_by_the_first(&[1, 2, 3])
+}
+
+fn led_by_the_first(ids: &[u64]) -> Cluster {
+    let mut cluster = Cluster::new(ids);
     cluster.elect(1);
     cluster.timeout(1);
     cluster.stabilize();
-    for id in 1..=3 {
-        cluster.nodes.get_mut(&id).expect("a node").answers.clear();
+    for id in ids {
+        cluster.nodes.get_mut(id).expect("a node").answers.clear();
     }
     cluster
 }
@@ -254,6 +258,28 @@ fn a_removed_leader_whose_heir_is_gone_steps_down_after_an_election_timeout() {
     assert_eq!(cluster.role(1), RoleKind::Leader, "it looks at what comes of it");
     cluster.elapse(TIMEOUT);
     assert_ne!(cluster.role(1), RoleKind::Leader);
+}
+
+#[test]
+fn a_leader_that_was_removed_during_a_transfer_by_hand_does_not_lead_on() {
+    let mut cluster = led_by_the_first(&[1, 2, 3, 4]);
+    cluster.cut = vec![4];
+    cluster.change(1, 7, ChangeMembers::RemoveVoters([NodeId(1)].into()));
+    // The last step is in the log and not committed when somebody wants node 4 to lead, which is away.
+    cluster
+        .stabilize_until(|it| !it.engine(1).membership().is_voter(NodeId(1)) && !it.engine(1).membership().is_joint());
+    transfer(&mut cluster, 1, 8, 4);
+    cluster.stabilize();
+    assert!(
+        answers(&cluster, 1).iter().any(|told| told.contains("#7")),
+        "the change is done: {:?}",
+        answers(&cluster, 1)
+    );
+    for _ in 0..4 {
+        cluster.elapse(TIMEOUT);
+        cluster.stabilize();
+    }
+    assert_ne!(cluster.role(1), RoleKind::Leader, "{}", cluster.trace);
 }
 
 #[test]

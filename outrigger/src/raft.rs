@@ -280,7 +280,8 @@ impl<S: StateMachine> Raft<S> {
                 }
                 Failure::Denied(_) | Failure::Stopped => false,
             };
-            if may_help && retry.wait().await {
+            let is_overloaded = matches!(failure, Failure::Refused(Refusal::Overloaded { .. }));
+            if may_help && if is_overloaded { retry.relieve().await } else { retry.wait().await } {
                 continue;
             }
             let failure = if may_help && self.has_stopped() { Failure::Stopped } else { failure };

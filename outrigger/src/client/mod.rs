@@ -403,6 +403,8 @@ impl Shared {
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
             Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint),
+            // It may be this node that cannot tell; another one may.
+            Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() => self.told.endpoints().turn(&endpoint),
             Ok(_) => {}
         }
         match outcome {

@@ -20,6 +20,11 @@ use super::{Client, ClientError, Shared, decode, encode};
 use crate::Query;
 use crate::session::{Number, Numbers};
 
+/// So many new sessions one write takes without a pause...
+const FRESH_AT_ONCE: u32 = 2;
+/// ... and then one in so long.
+const PAUSE_BETWEEN_SESSIONS: Duration = Duration::from_millis(100);
+
 /// The sessions in which a client numbers its writes: as many as it takes to hold all that is under way.
 #[derive(Default)]
 pub(super) struct Pool {
@@ -48,6 +53,7 @@ impl Shared {
         patience: Duration,
     ) -> Result<Bytes, ClientError> {
         let deadline = Instant::now() + patience;
+        let mut expired = 0;
         loop {
             let (session, number) = self.number(time_to_live, deadline, patience).await?;
             let operation = Operation::WriteOnce { session, sequence: number.sequence };
@@ -56,7 +62,11 @@ impl Shared {
             if let Err(ClientError::SessionExpired { in_doubt }) = outcome {
                 self.pool.lock().retain(|(held, _)| *held != session);
                 if !in_doubt {
-                    // It expired while the client was idle, and certainly nothing was applied.
+                    // It expired while the client was idle, and certainly nothing was applied. One that is kept for too short a
+                    // time expires before it is used, and the next will, too.
+                    expired += 1;
+                    let pause = if expired > FRESH_AT_ONCE { PAUSE_BETWEEN_SESSIONS } else { Duration::ZERO };
+                    tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
                     continue;
                 }
             }

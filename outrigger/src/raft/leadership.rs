@@ -16,9 +16,10 @@ impl<S: StateMachine> Raft<S> {
     /// that one is heard from; to hand over to oneself is done at once.
     ///
     /// The leader brings the other node up to its last entry and has it campaign at once, so that clients wait for a few round
-    /// trips and not for an election timeout. Meanwhile it takes no writes, reads or changes of the members; their callers wait,
-    /// here and elsewhere, and see nothing of it. If the other node has not taken over within the shortest election timeout
-    /// ([`Config::election_timeout_min`](crate::Config::election_timeout_min)), the leader leads on.
+    /// trips and not for an election timeout. Meanwhile it takes no writes, reads or changes of the members; who writes or reads
+    /// waits, here and elsewhere, and sees nothing of it. If the other node has not taken over within the shortest election timeout
+    /// ([`Config::election_timeout_min`](crate::Config::election_timeout_min)), the leader leads on; a node that is only late may
+    /// still depose it then, as an election would.
     ///
     /// Only the leader can do it; another node refuses, and its metrics say who leads. Dropping the future does not stop the
     /// transfer.
@@ -45,8 +46,9 @@ impl<S: StateMachine> Raft<S> {
     /// Has this node campaign now, and answers the term in which it leads. If it leads already, that is its answer at once.
     ///
     /// With `pre_vote` it asks first whether it would be elected, as it does by itself: a leader that is at work stays. Without,
-    /// it deposes one if its own log lacks nothing that a majority has: writes that wait meanwhile may end in doubt, which those of
-    /// a [transfer](Raft::transfer_leadership) do not. Dropping the future does not stop the campaign.
+    /// a leader is deposed whether or not this node is elected, which takes a log that lacks nothing that a majority has: writes
+    /// that wait meanwhile may end in doubt, which those of a [transfer](Raft::transfer_leadership) do not. Dropping the future
+    /// does not stop the campaign.
     ///
     /// # Errors
     /// [`ElectError::NotElected`] says why not.

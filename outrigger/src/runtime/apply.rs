@@ -325,6 +325,11 @@ impl<S: StateMachine> Worker<S> {
 impl<S: StateMachine> Drop for Worker<S> {
     fn drop(&mut self) {
         self.expected.stop();
+        if std::thread::panicking() {
+            // A node that applies nothing any more must not lead, nor be counted on.
+            let reason = "the state machine worker has panicked".to_owned();
+            self.inbox.notify(Event::StateMachineFailed { at: self.applied.next(), reason });
+        }
         for job in self.taken.drain(..).chain(self.jobs.close()) {
             match job {
                 Job::Expect(run) => run.fail(Failure::Unknown(Doubt::Stopped)),

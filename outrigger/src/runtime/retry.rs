@@ -24,13 +24,29 @@ pub(crate) struct Retry {
     answer_by: Instant,
     /// How long to wait when the metrics do not change: they may name a leader that has just gone.
     pause: Duration,
+    /// How long to wait when a node has too much in hand, the next time.
+    relief: Duration,
 }
+
+/// The longest time that an overloaded node is left alone.
+const RELIEF_MAX: Duration = Duration::from_secs(1);
 
 impl Retry {
     /// Waits for a leader no longer than `patience`, and for an answer no longer than `timeout`.
     pub(crate) fn new(metrics: MetricsReceiver, patience: Duration, timeout: Duration, pause: Duration) -> Self {
         let now = Instant::now();
-        Self { metrics, deadline: now + patience.min(timeout), answer_by: now + timeout, pause }
+        Self { metrics, deadline: now + patience.min(timeout), answer_by: now + timeout, pause, relief: pause }
+    }
+
+    /// Leaves a node alone that has too much in hand, for twice as long each time; false when the time is over.
+    pub(crate) async fn relieve(&mut self) -> bool {
+        let until = Instant::now() + self.relief;
+        self.relief = (self.relief * 2).min(RELIEF_MAX);
+        if until >= self.deadline {
+            return false;
+        }
+        tokio::time::sleep_until(until).await;
+        true
     }
 
     /// Waits until another try may go better; false when the time is over, or the node has stopped.

@@ -51,7 +51,8 @@ pub struct SessionLimits {
     pub sessions_max: usize,
     /// A longer response is not kept, in bytes: a retry learns only that the command was applied.
     pub response_bytes_max: usize,
-    /// The responses of all sessions take at most so many bytes; those go that were unused for longest.
+    /// The responses of all sessions take at most so many bytes. Beyond that, the oldest of the session goes that was unused for
+    /// longest: a retry learns only that its command was applied.
     pub kept_bytes_max: usize,
     /// The longest time to live, in milliseconds of log time; who asks for more gets this.
     pub time_to_live_max_ms: u64,
@@ -121,16 +122,14 @@ struct Session {
     queued: (LogTime, LogIndex),
     /// The responses to the newest numbers; each is above `highest - window`. None for one that is not kept.
     kept: BTreeMap<u64, Option<Bytes>>,
+    /// The bytes of those.
+    kept_bytes: usize,
 }
 
 impl Session {
     /// It is there up to and with this log time.
     const fn deadline(&self) -> LogTime {
         LogTime(self.used_at.0.saturating_add(self.time_to_live_ms))
-    }
-
-    fn kept_bytes(&self) -> usize {
-        self.kept.values().flatten().map(Bytes::len).sum()
     }
 }
 
@@ -224,12 +223,24 @@ impl Sessions {
 
     fn put(&mut self, payload: &Payload, response: Option<Bytes>) {
         let Some(session) = self.sessions.get_mut(&payload.session) else { return };
-        self.kept_bytes += response.as_ref().map_or(0, Bytes::len);
+        let bytes = response.as_ref().map_or(0, Bytes::len);
+        session.kept_bytes += bytes;
+        self.kept_bytes += bytes;
         let before = session.kept.insert(payload.sequence, response);
         assert!(before.is_none(), "the command {} of session {} is applied twice", payload.sequence, payload.session);
-        while self.kept_bytes > self.limits.kept_bytes_max && self.sessions.len() > 1 {
-            self.evict();
-        }
+        while self.kept_bytes > self.limits.kept_bytes_max && self.let_go_of_a_response() {}
+    }
+
+    /// Lets go of the oldest response of the session that was unused for longest, of those that have any. Its number stays, so
+    /// that nothing is applied twice. Answers whether there was one.
+    fn let_go_of_a_response(&mut self) -> bool {
+        let with_responses = self.sessions.values_mut().filter(|session| session.kept_bytes > 0);
+        let Some(session) = with_responses.min_by_key(|session| session.used_by) else { return false };
+        let oldest = session.kept.values_mut().find(|response| response.as_ref().is_some_and(|it| !it.is_empty()));
+        let bytes = oldest.and_then(Option::take).map_or(0, |response| response.len());
+        session.kept_bytes -= bytes;
+        self.kept_bytes -= bytes;
+        bytes > 0
     }
 
     fn admit_command(&mut self, index: LogIndex, log_time: LogTime, payload: &Payload) -> Admission {
@@ -259,6 +270,7 @@ impl Sessions {
         while let Some(oldest) = session.kept.first_entry().filter(|oldest| session.highest - oldest.key() >= window) {
             forgotten_bytes += oldest.remove().map_or(0, |response| response.len());
         }
+        session.kept_bytes -= forgotten_bytes;
         self.kept_bytes -= forgotten_bytes;
         Admission::Apply
     }
@@ -291,7 +303,9 @@ impl Sessions {
         let time_to_live_ms = time_to_live_ms.min(self.limits.time_to_live_max_ms);
         let kept = BTreeMap::new();
         let queued = (log_time, index);
-        self.add(id, Session { time_to_live_ms, used_at: log_time, used_by: index, highest: 0, queued, kept });
+        let session =
+            Session { time_to_live_ms, used_at: log_time, used_by: index, highest: 0, queued, kept, kept_bytes: 0 };
+        self.add(id, session);
         Admission::Alive(id)
     }
 
@@ -299,7 +313,7 @@ impl Sessions {
         session.queued = (session.deadline(), session.used_by);
         self.deadlines.insert((session.queued.0, id));
         self.uses.insert((session.queued.1, id));
-        self.kept_bytes += session.kept_bytes();
+        self.kept_bytes += session.kept_bytes;
         self.sessions.insert(id, session);
     }
 
@@ -339,7 +353,7 @@ impl Sessions {
         let (deadline, used) = session.queued;
         let is_queued = self.deadlines.remove(&(deadline, id)) && self.uses.remove(&(used, id));
         assert!(is_queued, "session {id} stands in both orders");
-        self.kept_bytes -= session.kept_bytes();
+        self.kept_bytes -= session.kept_bytes;
     }
 }
 
@@ -403,9 +417,10 @@ impl<S: StateMachine> Replicated<S> {
         let Body::Command(command) = &payload.body else { return Ok(Applied::Nothing) };
         let response = encoded::apply(&mut self.state, command)?;
         if payload.session != SessionId(0) {
-            match panic_caught(|| encoded::encode(&response)).map_err(|reason| ApplyError::Panicked { reason })? {
-                Ok(bytes) => self.sessions.keep(payload, bytes),
-                Err(_) => self.sessions.keep_nothing(payload),
+            // The command is applied, whatever becomes of the response.
+            match panic_caught(|| encoded::encode(&response)) {
+                Ok(Ok(bytes)) => self.sessions.keep(payload, bytes),
+                Ok(Err(_)) | Err(_) => self.sessions.keep_nothing(payload),
             }
         }
         Ok(Applied::Response(response))

@@ -177,7 +177,11 @@ impl Failure {
 
     /// What an error of the client says about the command.
     fn of_client(error: &ClientError) -> Self {
-        let code = if error.outcome() == Outcome::NotApplied { 3 } else { 4 };
+        let code = match error.outcome() {
+            Outcome::NotApplied => 3,
+            Outcome::Applied => 5,
+            Outcome::Unknown => 4,
+        };
         Self { code, message: error.to_string() }
     }
 

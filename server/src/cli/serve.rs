@@ -130,7 +130,8 @@ async fn serve(serving: Serving, mut stop: Stop) -> Result<(), Failure> {
 /// Stops a node. A leader hands its leadership over first, so that clients need not wait for an election.
 async fn stop_in_order(raft: &Raft<Store>) -> Result<(), outrigger::Error> {
     let leads = raft.metrics().latest().role == RoleKind::Leader;
-    let has_heir = raft.metrics().latest().membership.voters().len() > 1;
+    let own = raft.config().id;
+    let has_heir = raft.metrics().latest().membership.voters().iter().any(|voter| voter.0 != own);
     if leads && has_heir {
         // The engine gives it up after this time; a node that answers nothing any more is stopped all the same.
         let patience = raft.config().election_timeout_max;

@@ -129,6 +129,9 @@ impl<S: Query> Batch<S> {
         desk.take_in(body.len());
         self.bytes += body.len();
         let refused = match operation {
+            Operation::WriteOnce { session: SessionId(0), .. } | Operation::KeepAlive { session: SessionId(0) } => {
+                "there is no session 0; register one".to_owned()
+            }
             Operation::Status => return desk.status(ticket),
             Operation::Snapshot => return self.snapshots.push((ticket, patience)),
             Operation::Write | Operation::WriteOnce { .. } => match judge::<S>(&body, desk.raft.config()) {

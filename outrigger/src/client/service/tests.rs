@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use outrigger_engine::{ChangeRequest, NodeId, Refusal};
+use outrigger_engine::{ChangeRequest, NodeId, Refusal, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
@@ -304,4 +304,25 @@ async fn a_change_of_the_members_takes_as_long_as_the_client_grants_it() {
     let Err(ClientError::Unknown { reason }) = outcome else { panic!("nobody knows yet, not {outcome:?}") };
     assert!(reason.contains("may go on"), "{reason}");
     node.service.raft.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn session_0_is_refused_and_the_node_serves_on() {
+    let node = Node::start(Limits::default(), Duration::from_secs(5)).await;
+    let mut stranger = node.stranger().await;
+    let session = SessionId(0);
+    for operation in [Operation::KeepAlive { session }, Operation::WriteOnce { session, sequence: 1 }] {
+        let mut output = FrameBuffer::default();
+        request(1, operation, &1_u64).encode(BODY_BYTES_MAX, &mut output).unwrap();
+        stranger.write_all_buf(&mut output).await.unwrap();
+        let mut input = BytesMut::new();
+        let reply = loop {
+            let frame = connection::read_frame(&mut stranger, &mut input, 1000).await.unwrap();
+            if frame.kind == protocol::REPLY {
+                break Outcome::decode(frame.body).unwrap().1;
+            }
+        };
+        assert!(matches!(&reply, Outcome::Never { reason } if reason.contains("session 0")), "{reply:?}");
+    }
+    assert_eq!(node.client().await.write(7).await.unwrap(), 7);
 }

@@ -58,7 +58,7 @@ impl Sessions {
         out.write_all(&[VERSION])?;
         out.write_all(&count(self.sessions.len()).to_le_bytes())?;
         for (id, session) in &self.sessions {
-            let Session { time_to_live_ms, used_at, used_by, highest, kept, queued: _ } = session;
+            let Session { time_to_live_ms, used_at, used_by, highest, kept, queued: _, kept_bytes: _ } = session;
             for number in [id.0, *time_to_live_ms, used_at.0, used_by.0, *highest] {
                 out.write_all(&number.to_le_bytes())?;
             }
@@ -123,7 +123,8 @@ fn take_session(bytes: &mut &[u8], window: u64) -> Result<Session, SessionsError
     }
     let (used_at, used_by) = (LogTime(used_at), LogIndex(used_by));
     mutate!(session_snapshot_renews, used_at = LogTime(u64::MAX / 2));
-    Ok(Session { time_to_live_ms, used_at, used_by, highest, queued: (used_at, used_by), kept })
+    let kept_bytes = kept.values().flatten().map(Bytes::len).sum();
+    Ok(Session { time_to_live_ms, used_at, used_by, highest, queued: (used_at, used_by), kept, kept_bytes })
 }
 
 impl<S: StateMachine> Replicated<S> {

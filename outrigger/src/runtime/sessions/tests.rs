@@ -185,7 +185,12 @@ fn the_responses_of_all_sessions_are_bounded() {
     assert_eq!(log.write(second, 1, "8 bytes."), Ok("8 bytes.".into()));
     assert_eq!(log.write(second, 2, "8 bytes."), Ok("8 bytes.".into()), "24 bytes, of which 20 may stay");
     assert_eq!(log.sessions.kept_bytes, 16);
-    assert_eq!((log.is_alive(first), log.is_alive(second)), (false, true));
+    assert_eq!(
+        log.write(first, 1, "again"),
+        Err(Admission::Denied(Denied::NotKept)),
+        "it is not applied twice all the same"
+    );
+    assert_eq!((log.is_alive(first), log.is_alive(second)), (true, true));
     for sequence in 3..=6 {
         assert_eq!(log.write(second, sequence, "four"), Ok("four".into()));
     }
