@@ -172,6 +172,8 @@ impl Engine {
         // What is committed needs no doubt: whoever waits for it will be answered.
         let is_settled = self.commit_index >= last;
         let has_all = is_settled && leader.progress.get(&to).is_some_and(|progress| progress.match_index() >= last);
+        // Once the others know that it is removed they do not listen to it any more: nothing that it waits for would come.
+        let has_all = has_all || transfer.token.is_none();
         mutate!(heir_asked_too_early, has_all = true);
         if has_all && !transfer.is_asked {
             transfer.is_asked = true;

@@ -260,6 +260,18 @@ fn a_removed_leader_whose_heir_is_gone_steps_down_after_an_election_timeout() {
     assert_ne!(cluster.role(1), RoleKind::Leader);
 }
 
+/// Those that know that it is removed do not answer it any more: it must not wait for them.
+#[test]
+fn a_removed_leader_hands_over_at_once_whatever_it_has_in_hand() {
+    let mut cluster = led();
+    cluster.change(1, 7, ChangeMembers::RemoveVoters([NodeId(1)].into()));
+    cluster
+        .stabilize_until(|it| !it.engine(1).membership().is_voter(NodeId(1)) && !it.engine(1).membership().is_joint());
+    cluster.propose(1, 9, "in hand");
+    cluster.stabilize_until(|it| it.engine(1).transferring_to().is_some());
+    assert!(cluster.trace.contains("timeout_now"), "{}", cluster.trace);
+}
+
 #[test]
 fn a_leader_that_was_removed_during_a_transfer_by_hand_does_not_lead_on() {
     let mut cluster = led_by_the_first(&[1, 2, 3, 4]);
