@@ -16,6 +16,8 @@ use super::protocol::Leader;
 
 /// An address that a node told and that failed is not tried again for so long: it may not be reachable from here.
 const SHUNNED: Duration = Duration::from_secs(10);
+/// A leader that cannot do what it was asked is not asked again for so long: it may lead no more, and not know who does.
+const RESTED: Duration = Duration::from_secs(1);
 
 /// The endpoints that were named, and the leader that was learned.
 #[derive(Debug)]
@@ -84,11 +86,14 @@ impl Endpoints {
             self.shunned.insert(endpoint.to_owned(), now + SHUNNED);
             self.leader.address.clear();
         }
-        self.turn(endpoint);
+        self.turn(endpoint, now);
     }
 
     /// An endpoint cannot do now what it was asked; if it is a named one, the next takes its turn.
-    pub(super) fn turn(&mut self, endpoint: &str) {
+    pub(super) fn turn(&mut self, endpoint: &str, now: Instant) {
+        if self.leader.address == endpoint {
+            self.shunned.insert(endpoint.to_owned(), now + RESTED);
+        }
         if self.named[self.current] == endpoint {
             self.current = (self.current + 1) % self.named.len();
         }
@@ -160,5 +165,17 @@ mod tests {
         endpoints.learn(leader(1, "hidden"));
         assert_eq!(endpoints.choose(false, now), "a");
         assert_eq!(endpoints.choose(false, now + SHUNNED), "hidden");
+    }
+
+    #[test]
+    fn a_leader_that_leads_no_more_and_does_not_know_who_does_keeps_nobody() {
+        let (mut endpoints, now) = (endpoints(), Instant::now());
+        endpoints.learn(leader(1, "x"));
+        assert_eq!(endpoints.choose(false, now), "x");
+        endpoints.turn("x", now);
+        assert_eq!(endpoints.choose(false, now), "a", "somebody else may know");
+        assert_eq!(endpoints.choose(false, now + RESTED), "x", "or it was only busy");
+        endpoints.learn(leader(2, "y"));
+        assert_eq!(endpoints.choose(false, now), "y");
     }
 }

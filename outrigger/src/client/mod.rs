@@ -402,9 +402,11 @@ impl Shared {
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
-            Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint),
+            Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint, Instant::now()),
             // It may be this node that cannot tell; another one may.
-            Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() => self.told.endpoints().turn(&endpoint),
+            Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() => {
+                self.told.endpoints().turn(&endpoint, Instant::now());
+            }
             Ok(_) => {}
         }
         match outcome {

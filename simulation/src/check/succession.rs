@@ -148,11 +148,17 @@ fn obeys(prompt: Prompt, before: &Look, look: &Look) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a node may be told to take over: it holds all that its leader has.
-pub(crate) fn may_take_over(look: &Look, heir: NodeId, matched: Option<LogIndex>) -> Result<(), Violation> {
+/// Whether a node may be told to take over: it holds all that its leader has. A leader that is no voter any more cannot wait for
+/// that: those that know do not answer it.
+pub(crate) fn may_take_over(
+    look: &Look,
+    is_voter: bool,
+    heir: NodeId,
+    matched: Option<LogIndex>,
+) -> Result<(), Violation> {
     let (id, last, matched) = (look.node, look.last.index, matched.unwrap_or(LogIndex(0)));
     require!(
-        !look.leads() || matched >= last,
+        !look.leads() || !is_voter || matched >= last,
         Succession,
         "node {id} tells node {heir} to take over, which is known to hold entries up to {matched} of {last}"
     );

@@ -115,8 +115,9 @@ pub(super) fn judge_succession(running: &Running, look: &Look) -> Result<bool, V
         match effect {
             Effect::Wish(_, Fulfilment::Transferred(_)) => has_ended = true,
             Effect::Send(heir, Message::TimeoutNow { .. }) => {
-                let mut matched = running.driver.engine().matched();
-                may_take_over(look, *heir, matched.find(|(node, _)| node == heir).map(|(_, matched)| matched))?;
+                let engine = running.driver.engine();
+                let matched = engine.matched().find(|(node, _)| node == heir).map(|(_, matched)| matched);
+                may_take_over(look, engine.membership().is_voter(look.node), *heir, matched)?;
             }
             _ => {}
         }
