@@ -168,12 +168,11 @@ impl Engine {
         if leader.change.is_none() {
             self.begin_change(None, self.config.change_patience, now);
         }
-        if membership.is_joint() || membership.goal().is_some() {
-            return match membership.is_joint() {
-                _ if waits => None,
-                true => Some(membership.settled()),
-                false => self.catch_up(&membership, now),
-            };
+        if membership.is_joint() {
+            return (!waits).then(|| membership.settled());
+        }
+        if membership.goal().is_some() {
+            return if waits { None } else { self.catch_up(&membership, now) };
         }
         self.end_change();
         None

@@ -7,7 +7,8 @@
 //!                   └── an election timeout later: given up, and all is as before
 //! ```
 //!
-//! While it lasts, the log does not grow, so that the heir can get all of it; what was taken in before goes on. The heir
+//! While it lasts, the log does not grow, so that the heir can get all of it; what was taken in before goes on. A leader that was
+//! removed asks its heir at once: those that know of it do not answer it any more, and the longest log is elected anyhow. The heir
 //! campaigns without pre-vote, and its request for votes says that it may disrupt, because every voter still hears from its
 //! leader. The leader stays one until it hears of the later term: if the heir is not elected, nothing is lost but time.
 //!
@@ -165,7 +166,8 @@ impl Engine {
         self.timers.set(Timer::Transfer, now + self.config.election_timeout_min);
     }
 
-    /// Tells the heir to campaign as soon as it has the whole log. Runs after every event.
+    /// Tells the heir to campaign: as soon as it has the whole log, or at once if this leader is no voter any more. Runs after
+    /// every event.
     pub(crate) fn ask_heir(&mut self) {
         let (Role::Leader(leader), Some(transfer)) = (&self.role, &mut self.transfer) else { return };
         let (to, last) = (transfer.to, self.log.last().index);

@@ -9,7 +9,7 @@ use super::respond::{Doubt, Failure, Reply};
 use crate::metrics::MetricsReceiver;
 
 /// Whether what was refused may be taken in once the cluster has its leader again. An overloaded node is not asked again:
-/// that would only add to the load.
+/// that would only add to the load. Who has a session asks again all the same, but [leaves it alone](Retry::relieve) before.
 pub(crate) const fn is_worth_waiting(refusal: Refusal) -> bool {
     matches!(refusal, Refusal::NoLeader | Refusal::NotLeader | Refusal::LeadershipLost | Refusal::Transferring { .. })
 }
