@@ -203,7 +203,7 @@ impl Node {
         assert!(self.running.is_none() && !self.is_lost, "node {} runs already, or cannot", self.id);
         self.life += 1;
         if self.aside.is_none() {
-            self.fail_to_start(plan, now)?;
+            self.fail_to_start(plan, checks, now)?;
         }
         let store = match self.open(plan) {
             Err(OpenError::DiskFull(_)) if self.is_full => {
@@ -217,7 +217,7 @@ impl Node {
     }
 
     /// Starts that come to nothing: the power goes, or the disk is damaged and is mended.
-    fn fail_to_start(&mut self, plan: &Plan, now: u64) -> Result<(), Violation> {
+    fn fail_to_start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
         while self.rng.chance(100_000) {
             note(&mut self.faults, "power cut in a recovery");
             self.trace.tell(now, Some(self.id), || "loses power while it starts");
@@ -225,28 +225,41 @@ impl Node {
             drop(self.open(plan));
             self.tear();
         }
-        if self.rng.chance(plan.odds(Trouble::Damage)) {
+        if self.rng.chance(plan.odds(Trouble::Damage)) && checks.recovery {
             self.start_unframed(plan)?;
-            if let Some(damage) = Damage::strike(&self.home.disk, &mut self.rng) {
-                let opened = self.open(plan).ok();
-                self.expect_noticed(opened, damage.name)?;
-                self.trace
-                    .tell(now, Some(self.id), || format!("has a damaged disk ({}), which is mended", damage.name));
-                damage.mend(&self.home.disk);
-            }
+            self.start_damaged(plan, now)?;
         }
         Ok(())
     }
 
     /// A start without one of its segments, or with a rotten frame of one. It happens to a copy of the disk, with dice of its
-    /// own, so that nothing comes of it.
+    /// own, so that nothing comes of it, and the history is the same where this is not checked.
     fn start_unframed(&mut self, plan: &Plan) -> Result<(), Violation> {
-        let (disk, mut rng) = (self.home.disk.fork(), self.rng.clone().fork());
+        let (disk, mut rng) = self.copied();
         let Some(name) = strike_frame(&disk, &mut rng) else { return Ok(()) };
-        let options = OpenOptions::new(CLUSTER, self.id.0, rng.next(), rng.next());
-        let options = OpenOptions { segment_bytes: plan.segment_bytes, ..options };
-        let opened = DurableStore::open(disk, Path::new(DIRECTORY), options).ok();
+        let opened = open(disk, self.id, plan, &mut rng).ok();
         self.expect_noticed(opened, name)
+    }
+
+    /// A start on a damaged disk, which is mended afterwards: what was refused must then be all there. It happens to a copy,
+    /// too.
+    fn start_damaged(&mut self, plan: &Plan, now: u64) -> Result<(), Violation> {
+        let (disk, mut rng) = self.copied();
+        let Some(damage) = Damage::strike(&disk, &mut rng) else { return Ok(()) };
+        let opened = open(disk.clone(), self.id, plan, &mut rng).ok();
+        self.expect_noticed(opened, damage.name)?;
+        self.trace.tell(now, Some(self.id), || format!("has a damaged disk ({}), which is mended", damage.name));
+        damage.mend(&disk);
+        let mended = open(disk, self.id, plan, &mut rng).map_err(|error| self.unrecovered(&error))?;
+        let found = all_found(mended).map_err(|error| self.unrecovered(&error))?;
+        self.expect_left(&found)
+    }
+
+    /// A copy of the disk that has room, and dice for what happens to it.
+    fn copied(&self) -> (FaultyDisk, Rng) {
+        let copy = self.home.disk.fork();
+        copy.limit_bytes(None);
+        (copy, self.rng.clone().fork())
     }
 
     /// A start on a damaged disk finds all that was left, or refuses.
@@ -255,13 +268,9 @@ impl Node {
         opened: Option<DurableStore<FaultyDisk>>,
         damage: &'static str,
     ) -> Result<(), Violation> {
-        let found = opened.and_then(|mut store| {
-            let restored = store.restore().ok()?;
-            let snapshot = covered(&restored, &store).ok()?;
-            Durable::found(&restored, snapshot, &*store.reader()).ok()
-        });
+        let found = opened.and_then(|store| all_found(store).ok());
         match &found {
-            Some((found, _)) => self.expect_left(found),
+            Some(found) => self.expect_left(found),
             None => {
                 note(&mut self.faults, damage);
                 Ok(())
@@ -339,10 +348,7 @@ impl Node {
     }
 
     fn open(&mut self, plan: &Plan) -> Result<DurableStore<FaultyDisk>, OpenError> {
-        let (incarnation, nonce) = (self.rng.next(), self.rng.next());
-        let options = OpenOptions::new(CLUSTER, self.id.0, incarnation, nonce);
-        let options = OpenOptions { segment_bytes: plan.segment_bytes, ..options };
-        DurableStore::open(self.home.disk.clone(), Path::new(DIRECTORY), options)
+        open(self.home.disk.clone(), self.id, plan, &mut self.rng)
     }
 
     fn unrecovered(&self, error: &impl std::fmt::Display) -> Violation {
@@ -454,6 +460,19 @@ impl Node {
     fn tear(&mut self) {
         self.home.disk.crash(self.rng.next());
     }
+}
+
+/// Opens what is on a disk.
+fn open(disk: FaultyDisk, id: NodeId, plan: &Plan, rng: &mut Rng) -> Result<DurableStore<FaultyDisk>, OpenError> {
+    let options = OpenOptions::new(CLUSTER, id.0, rng.next(), rng.next());
+    DurableStore::open(disk, Path::new(DIRECTORY), OpenOptions { segment_bytes: plan.segment_bytes, ..options })
+}
+
+/// All that a store finds, its whole log included.
+fn all_found(mut store: DurableStore<FaultyDisk>) -> Result<Durable, StorageError> {
+    let restored = store.restore()?;
+    let snapshot = covered(&restored, &store)?;
+    Durable::found(&restored, snapshot, &*store.reader()).map(|(found, _)| found)
 }
 
 /// What the newest snapshot of a store covers.

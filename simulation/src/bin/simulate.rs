@@ -124,7 +124,11 @@ impl Arguments {
     }
 
     fn history(&self, seed: u64, changes: &Changes) -> History {
-        History::new(seed).checks(self.checks.unwrap_or(Checks::ALL)).changed(changes.clone())
+        History::new(seed).checks(self.checks()).changed(changes.clone())
+    }
+
+    fn checks(&self) -> Checks {
+        self.checks.unwrap_or(Checks::ALL)
     }
 
     fn jobs(&self) -> usize {
@@ -200,8 +204,8 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     for failure in &outcome.failures {
         answer(failure)?;
     }
-    let missing =
-        if *changes == Changes::default() && !outcome.is_interrupted { outcome.total.missing() } else { Vec::new() };
+    let is_whole = *changes == Changes::default() && !outcome.is_interrupted;
+    let missing = if is_whole { outcome.total.missing(arguments.checks()) } else { Vec::new() };
     if !missing.is_empty() {
         answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
     }

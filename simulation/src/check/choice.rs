@@ -9,7 +9,8 @@ use std::str::FromStr;
 pub struct Checks {
     /// Every step is a step of the extended model.
     pub model: bool,
-    /// The whole of every restored log is what was flushed; without it, its end and its vote are.
+    /// The whole of every restored log is what was flushed, and a start notices what is damaged; without it, a restored log's
+    /// end and vote are what was flushed.
     pub recovery: bool,
     /// The history of all clients is linearizable, found by searching for an order; without it, by the log's order only.
     pub linearizability: bool,
