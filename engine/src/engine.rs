@@ -162,7 +162,7 @@ impl Engine {
         match event {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
-            Event::Propose { token, entries } => self.handle_propose(token, entries, now),
+            Event::Propose { token, entries, only_in } => self.handle_propose(token, entries, only_in, now),
             Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
             Event::Read { token } => self.handle_read(token, now),
             Event::TransferLeadership { token, to } => self.handle_transfer_leadership(token, to, now),

@@ -7,7 +7,7 @@ use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::snapshot::{Snapshot, SnapshotId};
-use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, Token, WriteId};
+use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, Term, Token, WriteId};
 
 /// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
 ///
@@ -30,6 +30,9 @@ pub enum Event {
         token: Token,
         /// The entries, not empty; each is blank or a command.
         entries: Arc<[Payload]>,
+        /// The only term whose leader may take them in, and thereby the only leader, if it matters. Otherwise refused with
+        /// [`Refusal::PreconditionFailed`](crate::Refusal::PreconditionFailed).
+        only_in: Option<Term>,
     },
     /// Somebody wants other members (thesis, chapter 4). Only a leader takes it; it answers with
     /// [`Command::Changed`](crate::Command::Changed) when all of it is committed. If leadership goes meanwhile, the caller is told

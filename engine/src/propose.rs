@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::change_members::Precondition;
 use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::entry::{Body, Payload};
@@ -12,8 +13,20 @@ use crate::role::{Forward, Role};
 use crate::types::{Instant, LogId, NodeId, RequestId, Term, Token};
 
 impl Engine {
-    pub(crate) fn handle_propose(&mut self, token: Token, entries: Arc<[Payload]>, now: Instant) {
+    pub(crate) fn handle_propose(
+        &mut self,
+        token: Token,
+        entries: Arc<[Payload]>,
+        only_in: Option<Term>,
+        now: Instant,
+    ) {
         assert!(is_proposable(&entries), "a proposal is made of blanks and commands, at least one");
+        // A leader to whom they are handed takes them in in the term in which they were sent only.
+        let current = self.vote.term;
+        mutate!(proposed_in_any_term, only_in = None);
+        if only_in.is_some_and(|wanted| wanted != current) {
+            return self.refuse(token, Refusal::PreconditionFailed { actual: Precondition::Term(current) });
+        }
         match &self.role {
             Role::Leader(_) => match self.take_in(entries, now) {
                 Ok(first) => self.push(Command::Accepted { token, first }),
@@ -67,6 +80,7 @@ impl Engine {
         }
         self.forwarded.insert(from, request);
         let leads = matches!(self.role, Role::Leader(_)) && term == self.vote.term;
+        mutate!(forwarded_to_any_term, leads = matches!(self.role, Role::Leader(_)));
         let outcome = if leads {
             self.take_in(entries, now)
         } else if self.may_have_led(term) {

@@ -82,7 +82,7 @@ pub enum Refusal {
     NothingToSnapshot,
     /// A snapshot could not be kept; the node's log says why. Nothing is lost by it; try again when that is mended.
     SnapshotFailed,
-    /// A precondition of a change does not hold. Nothing was done.
+    /// A precondition does not hold. Nothing was done.
     PreconditionFailed {
         /// How it is instead.
         actual: Precondition,

@@ -86,7 +86,10 @@ impl Display for Event {
         match self {
             Self::Timeout => write!(f, "timeout"),
             Self::Initialize { membership, .. } => write!(f, "initialize {membership}"),
-            Self::Propose { token, entries } => write!(f, "propose #{token}: {}", counted(entries.len())),
+            Self::Propose { token, entries, only_in } => {
+                write!(f, "propose #{token}: {}", counted(entries.len()))?;
+                only_in.map_or(Ok(()), |term| write!(f, " in term {term} only"))
+            }
             Self::ChangeMembers { token, request } => write!(f, "change_members #{token}: {}", request.change),
             Self::Read { token } => write!(f, "read #{token}"),
             Self::TransferLeadership { token, to: Some(to) } => write!(f, "transfer_leadership #{token}: to {to}"),

@@ -279,7 +279,10 @@ fn whoever_asks_while_one_is_taken_is_told_of_one_that_covers_all_that_was_commi
     let mut engine = alone_and_building(now);
     let first = engine.last_log_id();
     engine.handle_event(Event::TakeSnapshot { token: Token(6) }, now);
-    engine.handle_event(Event::Propose { token: Token(2), entries: Arc::new([cluster::command("more")]) }, now);
+    engine.handle_event(
+        Event::Propose { token: Token(2), entries: Arc::new([cluster::command("more")]), only_in: None },
+        now,
+    );
     flush(&mut engine, now);
     assert!(engine.commit_index() > first.index);
     engine.handle_event(Event::TakeSnapshot { token: Token(7) }, now);

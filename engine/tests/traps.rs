@@ -167,7 +167,7 @@ impl Desk {
 
     fn propose(&mut self, token: u64, size: usize) -> Vec<Command> {
         let entries = Arc::new([command(&"x".repeat(size))]);
-        self.feed(Event::Propose { token: Token(token), entries })
+        self.feed(Event::Propose { token: Token(token), entries, only_in: None })
     }
 
     fn read(&mut self, token: u64) -> Vec<Command> {

@@ -177,7 +177,11 @@ fn main() {
                 written += 1;
                 println!("{:?}: node {} leads and writes key-{written}", now.since(Instant(0)), doer.name.node);
                 let command = Payload::command(Bytes::from(format!("key-{written}=value-{written}")));
-                driver.step(Event::Propose { token: Token(written), entries: Arc::new([command]) }, now, doer);
+                driver.step(
+                    Event::Propose { token: Token(written), entries: Arc::new([command]), only_in: None },
+                    now,
+                    doer,
+                );
             }
         }
         settle(&mut nodes, now);

@@ -115,6 +115,6 @@ pub use client::{Answered, Client, ClientError, ClientSession, MembersChanged, N
 #[cfg(feature = "tokio")]
 pub use metrics::{Metrics, MetricsReceiver};
 #[cfg(feature = "tokio")]
-pub use raft::Raft;
+pub use raft::{Raft, Writes};
 #[cfg(feature = "tokio")]
 pub use session::Session;

@@ -34,6 +34,9 @@ use crate::session::Session;
 use crate::watch;
 
 mod leadership;
+mod writing;
+
+pub use writing::Writes;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
 const LOOKS_MAX: u32 = 500;
@@ -222,8 +225,8 @@ impl<S: StateMachine> Raft<S> {
         patience: (Duration, Duration),
     ) -> Result<SessionId, WriteError> {
         let milliseconds = u64::try_from(time_to_live.as_millis()).unwrap_or(u64::MAX);
-        let index = self.once(&Payload::register_session(milliseconds), Slot::alive, patience).await?;
-        Ok(SessionId(index.0))
+        let registered = self.once(&Payload::register_session(milliseconds), Slot::passed, patience).await?;
+        Ok(SessionId(registered.index.0))
     }
 
     /// Keeps a session alive.
@@ -232,7 +235,7 @@ impl<S: StateMachine> Raft<S> {
         session: SessionId,
         patience: (Duration, Duration),
     ) -> Result<(), WriteError> {
-        let used = self.once(&Payload::blank().in_session(session, 0), Slot::alive, patience).await;
+        let used = self.once(&Payload::blank().in_session(session, 0), Slot::passed, patience).await;
         used.map(drop).map_err(|error| match error {
             // Nothing was to be applied.
             WriteError::SessionExpired { .. } => WriteError::SessionExpired { in_doubt: false },

@@ -67,6 +67,8 @@ pub enum Check {
     Acknowledged,
     /// What a client was told is not done never happens, and nothing happens twice.
     AtMostOnce,
+    /// A write that is meant for the leader of one term gets into the log of no other.
+    Precondition,
     /// A command of a session is applied once, whatever was tried again, and every try gets the same response; sessions end on
     /// every node at the same entry (thesis, section 6.3).
     ExactlyOnce,

@@ -153,6 +153,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("read_from_anywhere", "any node reads what it has", "TRAPS 34"),
     mutant("follower_read_does_not_wait", "a follower reads before it has committed as much as it must show", "thesis 6.4"),
     mutant("any_read_index_counts", "the answer to an earlier question confirms a read", "TRAPS 38"),
+    mutant("proposed_in_any_term", "a proposal that is meant for one term is taken in in any", "DESIGN, write forms"),
+    mutant("forwarded_to_any_term", "a leader takes in what it is handed of an earlier term", "DESIGN, write forms"),
     mutant("forwarded_twice", "a copy of a forwarded proposal is taken in too", "thesis 6.3"),
     mutant("copy_refused_for_certain", "a copy of a proposal that was taken in is refused", "thesis 6.3"),
     mutant("forward_refused_for_certain", "a proposal on its way is refused when the term ends", "TRAPS 35"),

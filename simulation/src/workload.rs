@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, NodeId, Payload, SessionId, Token};
+use outrigger::engine::{Event, LogIndex, NodeId, Payload, SessionId, Term, Token};
 
 use outrigger::runtime::sessions::Denied;
 
@@ -158,8 +158,8 @@ impl Workload {
         self.asked.values().map(|asked| asked.node)
     }
 
-    /// A client asks one of these nodes.
-    pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId], now: u64) -> Request {
+    /// A client asks one of these nodes, each of which is in some term.
+    pub(crate) fn ask(&mut self, client: u64, nodes: &[NodeId], term: impl Fn(NodeId) -> Term, now: u64) -> Request {
         let (any, token) = (*self.rng.pick(nodes), Token(self.next_token));
         self.next_token += 1;
         let left = self.wanted.as_ref().and_then(|wanted| wanted.get(&client)).copied();
@@ -167,6 +167,7 @@ impl Workload {
         let own = client.checked_rem(nodes.len() as u64).and_then(|place| usize::try_from(place).ok());
         let node = own.filter(|_| left.is_some()).and_then(|place| nodes.get(place)).copied().unwrap_or(any);
         let is_due = left == Some(WANTED_WHEN_CALM);
+        let only_in = if left.is_none() { self.condition(term(node)) } else { None };
         let wish = match self.again(client, token) {
             Some(once) => Wish::Once(once),
             None => {
@@ -174,7 +175,7 @@ impl Workload {
                 self.in_session(client, wish, left.is_some(), now)
             }
         };
-        let propose = |payload: Payload| Event::Propose { token, entries: Arc::from([payload]) };
+        let propose = |payload: Payload| Event::Propose { token, entries: Arc::from([payload]), only_in: None };
         let event = match &wish {
             Wish::Once(once) => propose(once.payload.clone()),
             Wish::Copy(payload) => propose(payload.clone()),
@@ -182,7 +183,7 @@ impl Workload {
             Wish::KeepAlive(session) => propose(Payload::blank().in_session(*session, 0)),
             Wish::Write(writes) => {
                 let entries: Arc<[Payload]> = writes.iter().map(|write| self.payload(*write)).collect();
-                Event::Propose { token, entries }
+                Event::Propose { token, entries, only_in }
             }
             Wish::Read(_) => Event::Read { token },
         };
@@ -190,6 +191,16 @@ impl Workload {
         self.begin(client, token, &wish, (floor, now));
         self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
         Request { node, token, event, wish }
+    }
+
+    /// Some writes are meant for the leader of one term only: the term that the node is in, or the one before.
+    fn condition(&mut self, current: Term) -> Option<Term> {
+        let is_stale = match self.rng.below(32) {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        Some(Term(current.0.saturating_sub(u64::from(is_stale))))
     }
 
     /// What a client wants next; each wants to write to the healed cluster before anything else.

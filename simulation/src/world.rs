@@ -663,7 +663,11 @@ impl World {
             self.after(thinking, Happening::Ask { client });
             return;
         }
-        let request = self.workload.ask(client, &alive, self.now);
+        let nodes = &self.nodes;
+        let term = |id| {
+            nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)
+        };
+        let request = self.workload.ask(client, &alive, term, self.now);
         let node = self.nodes.at_mut(request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;

@@ -236,7 +236,7 @@ impl Cluster {
     }
 
     pub(crate) fn propose(&mut self, id: u64, token: u64, value: &str) {
-        self.handle(id, Event::Propose { token: Token(token), entries: Arc::new([command(value)]) });
+        self.handle(id, Event::Propose { token: Token(token), entries: Arc::new([command(value)]), only_in: None });
     }
 
     /// Lets a node take a snapshot.

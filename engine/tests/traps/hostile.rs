@@ -131,7 +131,7 @@ fn message(dice: &mut Dice, desk: &Desk, asked: &[RequestId]) -> Message {
 fn event(dice: &mut Dice, desk: &Desk, asked: &[RequestId], token: u64) -> Event {
     match dice.below(24) {
         0..=2 => Event::Timeout,
-        8 => Event::Propose { token: Token(token), entries: Arc::new([command("mine")]) },
+        8 => Event::Propose { token: Token(token), entries: Arc::new([command("mine")]), only_in: None },
         3 => Event::Read { token: Token(token) },
         4 | 5 => Event::LogFlushed { write: WriteId(desk.written.0.saturating_sub(dice.below(3))) },
         6 => Event::Applied { last: LogIndex(dice.below(desk.commit() + 1)) },

@@ -287,8 +287,7 @@ impl<S: StateMachine> Worker<S> {
             match applied.map_err(|error| error.to_string())? {
                 Applied::Response(response) => self.expected.applied(id, Ok(response)),
                 Applied::Denied(denied) => self.expected.applied(id, Err(denied)),
-                Applied::Alive(_) => self.expected.alive(id),
-                Applied::Nothing => self.expected.skipped(id),
+                Applied::Alive(_) | Applied::Nothing => self.expected.passed(id),
             }
             (self.applied, self.log_time) = (id.index, batch.log_time());
             self.entries_to_look -= 1;

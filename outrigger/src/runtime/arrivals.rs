@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal};
+use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal, Term};
 
 use super::mailbox::{Mailbox, Queue};
 use super::order::{Order, OrderSlot};
@@ -33,8 +33,17 @@ pub(crate) struct Arrivals<S: StateMachine> {
     pub(crate) slots: Vec<Slot<S::Response>>,
     /// The size of `payloads`, as the limits count it.
     pub(crate) payload_bytes: usize,
+    /// What callers want written by the leader of a term only.
+    pub(crate) conditional: Vec<Conditional<S::Response>>,
     /// What callers want read.
     pub(crate) reads: Vec<BoxedRead<S>>,
+}
+
+/// A write that is proposed by itself, for the leader of one term.
+pub(crate) struct Conditional<R> {
+    pub(crate) term: Term,
+    pub(crate) payload: Payload,
+    pub(crate) slot: Slot<R>,
 }
 
 /// What lies in the inbox.
@@ -74,6 +83,7 @@ impl<S: StateMachine> Default for Arrivals<S> {
             payloads: Vec::new(),
             slots: Vec::new(),
             payload_bytes: 0,
+            conditional: Vec::new(),
             reads: Vec::new(),
         }
     }
@@ -81,14 +91,14 @@ impl<S: StateMachine> Default for Arrivals<S> {
 
 impl<S: StateMachine> Queue for Arrivals<S> {
     fn is_empty(&self) -> bool {
-        !self.is_urgent() && self.payloads.is_empty() && self.reads.is_empty()
+        !self.is_urgent() && self.payloads.is_empty() && self.conditional.is_empty() && self.reads.is_empty()
     }
 }
 
 impl<S: StateMachine> Arrivals<S> {
     /// How many callers want something.
     pub(crate) fn callers(&self) -> usize {
-        self.slots.len() + self.reads.len()
+        self.slots.len() + self.conditional.len() + self.reads.len()
     }
 
     /// Whether there is more than requests.
@@ -104,7 +114,8 @@ impl<S: StateMachine> Arrivals<S> {
 
     /// Answers all callers: nobody has looked at what they want.
     pub(crate) fn refuse(self, failure: Failure) {
-        self.slots.into_iter().for_each(|slot| slot.fail(failure));
+        let conditional = self.conditional.into_iter().map(|write| write.slot);
+        self.slots.into_iter().chain(conditional).for_each(|slot| slot.fail(failure));
         self.reads.into_iter().for_each(|read| read.fail(failure));
     }
 }
@@ -132,6 +143,26 @@ impl<S: StateMachine> Inbox<S> {
         })
     }
 
+    /// Puts in one command for the leader of a term only.
+    pub(crate) fn write_conditional(&self, write: Conditional<S::Response>) -> Result<(), Failure> {
+        let bytes = write.payload.bytes();
+        self.request(1, bytes, |arrivals| {
+            arrivals.conditional.push(write);
+            arrivals.payload_bytes += bytes;
+        })
+    }
+
+    /// Puts in commands that stay together, each with its slot.
+    pub(crate) fn write_each(&self, payloads: Vec<Payload>, slots: Vec<Slot<S::Response>>) -> Result<(), Failure> {
+        assert!(slots.len() == payloads.len(), "{} payloads for {} slots", payloads.len(), slots.len());
+        let bytes = payloads.iter().map(Payload::bytes).sum::<usize>();
+        self.request(payloads.len(), bytes, |arrivals| {
+            arrivals.payloads.extend(payloads);
+            arrivals.slots.extend(slots);
+            arrivals.payload_bytes += bytes;
+        })
+    }
+
     /// Puts in the commands of a group.
     pub(crate) fn write_group(&self, payloads: Vec<Payload>, slot: Slot<S::Response>) -> Result<(), Failure> {
         assert!(slot.missing() == payloads.len(), "{} payloads for {} places", payloads.len(), slot.missing());
@@ -149,7 +180,7 @@ impl<S: StateMachine> Inbox<S> {
 
     fn request(&self, count: usize, bytes: usize, put: impl FnOnce(&mut Arrivals<S>)) -> Result<(), Failure> {
         let outcome = self.mailbox.put(|arrivals| {
-            let waiting = arrivals.payloads.len() + arrivals.reads.len();
+            let waiting = arrivals.payloads.len() + arrivals.conditional.len() + arrivals.reads.len();
             let bounds = [
                 (waiting, count, self.limits.requests_max),
                 (arrivals.payload_bytes, bytes, self.limits.requests_bytes_max),

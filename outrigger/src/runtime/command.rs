@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use super::RaftRuntime;
 use super::apply::{Job, Jobs};
 use super::arrivals::Inbox;
+use super::committing::Committing;
 use super::expected::Run;
 use super::log_writer::{LogAccess, LogWriter, Write};
 use super::order::OrderAnswer;
@@ -48,6 +49,8 @@ pub(crate) struct TokioRuntime<S: StateMachine> {
     stream_tasks: JoinSet<()>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) callers: Callers<S>,
+    /// Who waits for a commit.
+    pub(crate) committing: Committing,
     /// What happened at once, to be told to the engine after what it is told now.
     pub(crate) completions: VecDeque<Event>,
     /// The state machine's jobs, and those not handed over yet.
@@ -86,6 +89,7 @@ impl<S: StateMachine> TokioRuntime<S> {
             transport,
             // Token 0 is the node's own, for what nobody waits for.
             callers: Callers::new(Token(1)),
+            committing: Committing::default(),
             completions: VecDeque::new(),
             jobs,
             next_jobs: Vec::new(),
@@ -114,6 +118,7 @@ impl<S: StateMachine> TokioRuntime<S> {
     /// Answers those who have waited for too long.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.callers.expire(now);
+        self.committing.expire(now);
         self.give(Job::Expire { now });
     }
 
@@ -129,6 +134,7 @@ impl<S: StateMachine> TokioRuntime<S> {
         self.streams.clear();
         self.stream_tasks.shutdown().await;
         self.callers.fail_all(Failure::Unknown(Doubt::Stopped));
+        self.committing.stop();
         self.next_jobs.clear();
     }
 
@@ -271,7 +277,8 @@ impl<S: StateMachine> TokioRuntime<S> {
 
     fn accepted(&mut self, token: Token, first: LogId) {
         match self.callers.take(token) {
-            Some((deadline, Asked::Writes(slots))) => {
+            Some((deadline, Asked::Writes(mut slots))) => {
+                self.committing.wait(&mut slots, first, deadline);
                 self.give(Job::Expect(Run { next: first, slots: slots.into(), deadline }));
             }
             Some((_, Asked::Reads(reads))) => panic!("{} reads wait behind the write {token}", reads.len()),
@@ -343,7 +350,10 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::Elected { token, result } => self.done(token, OrderAnswer::Election(result)),
             Command::Done { token } => self.done(token, OrderAnswer::Deed),
             Command::Refused { token, refusal } => self.refused(token, refusal),
-            Command::Abandoned { from } => self.give(Job::Abandon { from }),
+            Command::Abandoned { from } => {
+                self.committing.abandon(from);
+                self.give(Job::Abandon { from });
+            }
             Command::Halt { fault } => self.halt(fault),
         }
         Ok(None)

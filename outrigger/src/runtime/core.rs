@@ -23,7 +23,7 @@ use outrigger_engine::{Event, Instant, Membership, Message, Payload, Refusal, To
 use tokio::time::Sleep;
 
 use super::apply::decode;
-use super::arrivals::{Arrivals, Inbox, Mail, Notice};
+use super::arrivals::{Arrivals, Conditional, Inbox, Mail, Notice};
 use super::clock::Clock;
 use super::command::TokioRuntime;
 use super::driver::Driver;
@@ -236,9 +236,13 @@ impl<S: StateMachine> Core<S> {
             let slots: Vec<_> = arrivals.slots.drain(..slots).collect();
             let entries: Arc<[Payload]> = arrivals.payloads.drain(..payloads).collect();
             let token = self.runtime.callers.wait(Asked::Writes(slots), now + self.request_timeout);
-            self.step(Event::Propose { token, entries }, now);
+            self.step(Event::Propose { token, entries, only_in: None }, now);
         }
         assert!(arrivals.payloads.is_empty(), "nobody waits for {} commands", arrivals.payloads.len());
+        for Conditional { term, payload, slot } in arrivals.conditional.drain(..) {
+            let token = self.runtime.callers.wait(Asked::Writes(vec![slot]), now + self.request_timeout);
+            self.step(Event::Propose { token, entries: Arc::new([payload]), only_in: Some(term) }, now);
+        }
     }
 
     /// Does what is due.
@@ -260,6 +264,8 @@ impl<S: StateMachine> Core<S> {
             let Some(event) = flushed.or_else(|| self.runtime.completions.pop_front()) else { break };
             self.step(event, now);
         }
+        let engine = self.driver.engine();
+        self.runtime.committing.answer(engine.commit_index(), |index| engine.log_id(index));
         self.runtime.hand_over_jobs();
         let (transport, fault) = (self.runtime.transport.as_ref(), self.runtime.fault.as_ref());
         if let Some(status) = self.publisher.publish(&self.driver, transport, fault, now) {

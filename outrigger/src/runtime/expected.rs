@@ -84,17 +84,18 @@ impl<R> Expected<R> {
         }
     }
 
-    /// The entry `id` has registered a session or kept it alive: answers who waits for that.
+    /// The entry `id` is applied and has no response: answers who waits for that.
     ///
     /// # Panics
     /// If somebody waits for a response: ids are never given twice.
-    pub(crate) fn alive(&mut self, id: LogId) {
+    pub(crate) fn passed(&mut self, id: LogId) {
         let Some(run) = self.run_at(id) else { return };
         match run.slots.pop_front() {
             // A caller that has gone away wants no answer.
-            Some(Slot::Alive(sender)) => {
-                let _ = sender.send(Ok(id.index));
+            Some(Slot::Passed(sender)) => {
+                let _ = sender.send(Ok(id));
             }
+            Some(Slot::Nobody) => {}
             Some(slot) => panic!("{id} is no command, but {} wait for it", slot.missing()),
             None => return,
         }
@@ -102,15 +103,6 @@ impl<R> Expected<R> {
         if run.slots.is_empty() {
             self.runs.pop_front();
         }
-    }
-
-    /// The entry `id` is applied and carries no command: nobody waits for it.
-    ///
-    /// # Panics
-    /// If somebody does: ids are never given twice.
-    pub(crate) fn skipped(&mut self, id: LogId) {
-        let waiting = self.run_at(id).map_or(0, |run| run.slots.len());
-        assert!(waiting == 0, "{id} is no command, but {waiting} callers wait for it");
     }
 
     /// What becomes of the entries from an index on is not known any more.
@@ -178,7 +170,7 @@ mod tests {
         let mut expected = Expected::new();
         let ((a, first), (b, second)) = (Slot::one(), Slot::one());
         expected.expect(run(3, 8, vec![a, b]), LogIndex(7));
-        expected.skipped(LogId::new(3, 7));
+        expected.passed(LogId::new(3, 7));
         expected.applied(LogId::new(3, 8), Ok('x'));
         assert_eq!(answer(first), Some(Ok('x')));
         expected.applied(LogId::new(3, 9), Ok('y'));
@@ -191,7 +183,7 @@ mod tests {
         let mut expected = Expected::new();
         let ((a, first), (b, second)) = (Slot::one(), Slot::one());
         expected.expect(run(3, 8, vec![a, b]), LogIndex(7));
-        expected.skipped(LogId::new(4, 8));
+        expected.passed(LogId::new(4, 8));
         assert_eq!(answer(first), Some(Err(Failure::Refused(Refusal::NotLeader))));
         assert_eq!(answer(second), Some(Err(Failure::Refused(Refusal::NotLeader))), "3/9 cannot follow 4/8");
     }

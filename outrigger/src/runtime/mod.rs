@@ -51,6 +51,8 @@ pub(crate) mod clock;
 #[cfg(feature = "tokio")]
 pub(crate) mod command;
 #[cfg(feature = "tokio")]
+mod committing;
+#[cfg(feature = "tokio")]
 pub(crate) mod core;
 #[cfg(feature = "tokio")]
 pub(crate) mod environment;

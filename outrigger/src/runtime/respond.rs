@@ -14,7 +14,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Instant, LogIndex, Refusal, Token};
+use outrigger_engine::{Instant, LogId, LogIndex, Refusal, Token};
 use tokio::sync::oneshot;
 
 use crate::StateMachine;
@@ -74,8 +74,12 @@ pub(crate) enum Slot<R> {
     One(oneshot::Sender<Result<R, Failure>>),
     /// Of a group of commands with one answer.
     Group(Box<Group<R>>),
-    /// Of an entry that registers a session or keeps it alive: its index.
-    Alive(oneshot::Sender<Result<LogIndex, Failure>>),
+    /// Of an entry that has no response: its id, once it is applied.
+    Passed(oneshot::Sender<Result<LogId, Failure>>),
+    /// Of a command of which only its place in the log matters: its id, as soon as it is committed.
+    Committed(oneshot::Sender<Result<LogId, Failure>>),
+    /// Of a command whose caller was answered, or is answered elsewhere.
+    Nobody,
 }
 
 /// What came of each command of a group.
@@ -124,15 +128,20 @@ impl<R> Slot<R> {
         (Self::Group(Box::new(Group { responses: Vec::with_capacity(size), size, sender })), Reply(receiver))
     }
 
-    pub(crate) fn alive() -> (Self, Reply<LogIndex>) {
+    pub(crate) fn passed() -> (Self, Reply<LogId>) {
         let (sender, receiver) = oneshot::channel();
-        (Self::Alive(sender), Reply(receiver))
+        (Self::Passed(sender), Reply(receiver))
+    }
+
+    pub(crate) fn committed() -> (Self, Reply<LogId>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self::Committed(sender), Reply(receiver))
     }
 
     /// How many entries it still waits for; at least 1.
     pub(crate) fn missing(&self) -> usize {
         match self {
-            Self::One(_) | Self::Alive(_) => 1,
+            Self::One(_) | Self::Passed(_) | Self::Committed(_) | Self::Nobody => 1,
             Self::Group(group) => group.size - group.responses.len(),
         }
     }
@@ -148,11 +157,13 @@ impl<R> Slot<R> {
                 drop(sender.send(response.map_err(Failure::Denied)));
                 None
             }
-            Self::Alive(sender) => {
-                let denied = response.err().expect("an entry that only concerns its session has no response");
+            Self::Passed(sender) => {
+                let denied = response.err().expect("an entry that carries no command has no response");
                 let _ = sender.send(Err(Failure::Denied(denied)));
                 None
             }
+            Self::Committed(_) => panic!("who waits for a commit waits elsewhere"),
+            Self::Nobody => None,
             Self::Group(mut group) => {
                 group.responses.push(response);
                 if group.responses.len() < group.size {
@@ -167,9 +178,10 @@ impl<R> Slot<R> {
     pub(crate) fn fail(self, failure: Failure) {
         match self {
             Self::One(sender) => drop(sender.send(Err(failure))),
-            Self::Alive(sender) => {
+            Self::Passed(sender) | Self::Committed(sender) => {
                 let _ = sender.send(Err(failure));
             }
+            Self::Nobody => {}
             Self::Group(group) => {
                 let failure = if group.responses.is_empty() { failure } else { Failure::Unknown(Doubt::Partly) };
                 drop(group.sender.send(Err(failure)));

@@ -5,6 +5,7 @@
 mod counter;
 mod durable;
 mod failing;
+mod forms;
 mod gate;
 mod leadership;
 mod members;

@@ -220,7 +220,7 @@ fn take_place(node: &mut Node, cause: &Cause, effects: &mut Effects) -> Result<(
         Cause::Propose(token) | Cause::Forward(token) => {
             let command = u8::try_from(token.0).expect("few proposals");
             let entries = Arc::new([Payload::command(Bytes::copy_from_slice(&[command]))]);
-            node.handle(Event::Propose { token: *token, entries }, effects)
+            node.handle(Event::Propose { token: *token, entries, only_in: None }, effects)
         }
         Cause::Read(token) => node.handle(Event::Read { token: *token }, effects),
     }
