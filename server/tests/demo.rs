@@ -178,3 +178,63 @@ fn a_kept_cluster_serves_on_and_says_how_to_use_and_end_it() {
     wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
     reaper.dismiss();
 }
+
+#[test]
+fn chaos_ends_with_the_same_account_and_leaves_nothing() {
+    let ground = ground();
+    let ran = demo(&ground, &["--chaos", "--for", "8s", "--seed", "7"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let last = ran.stdout.lines().last().unwrap();
+    assert!(last.starts_with("acknowledged ") && last.contains(", lost 0, failover "), "{last}");
+    let times = |trouble: &str| -> u64 {
+        let row = ran.stdout.lines().find_map(|line| line.strip_prefix(trouble));
+        row.unwrap_or_else(|| panic!("no {trouble}")).split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let others = ["node killed", "node paused", "member added", "member removed", "leadership moved", "snapshot taken"];
+    assert!(times("leader killed") >= 1 && others.into_iter().map(times).sum::<u64>() >= 2, "{}", ran.stdout);
+    let states = ran.stdout.lines().skip_while(|line| !line.starts_with("node ")).skip(1);
+    let hashes: Vec<&str> = states.map_while(|row| row.split_whitespace().last()).collect();
+    assert!(hashes.len() >= 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{}", ran.stdout);
+    assert!(ran.stderr.contains("8s of chaos from seed 7"), "{}", ran.stderr);
+    assert_nothing_left(&ground);
+}
+
+#[test]
+fn chaos_can_be_interrupted_with_nodes_paused_or_away() {
+    let ground = ground();
+    let mut command = binary();
+    command.env("TMPDIR", ground.path()).args(["demo", "--chaos", "--for", "1h", "--seed", "3"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let reaper = Reaper::new(&child.id().to_string());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("paused") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before a node was paused");
+    }
+    signal("INT", child.id());
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let status = child.wait().unwrap();
+    reaper.dismiss();
+    assert_eq!(status.code(), Some(130), "{rest}");
+    assert_nothing_left(&ground);
+}
+
+#[test]
+fn what_makes_no_sense_with_or_without_chaos_is_refused() {
+    for wrong in [
+        &["--chaos", "--for", "0s"][..],
+        &["--chaos", "--for", "25h"],
+        &["--chaos", "--for", "soon"],
+        &["--chaos", "--writes", "5"],
+        &["--seed", "7"],
+        &["--for", "5s"],
+    ] {
+        let ground = ground();
+        let refused = demo(&ground, wrong);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains("--help"), "{refused:?}");
+        assert_nothing_left(&ground);
+    }
+}

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use outrigger::engine::Membership;
+
 use super::PATIENCE;
 use super::ground::{Ground, free_ports};
 use super::process::{Node, StartError};
@@ -23,12 +25,16 @@ pub(super) struct Cluster {
     // Dropped before `ground`: the processes are gone before their files go.
     nodes: Vec<Node>,
     ground: Ground,
+    /// No other node gets it again.
+    last_id: u64,
 }
 
 /// Who leads.
 pub(super) struct Leader {
     pub(super) node: u64,
     pub(super) term: u64,
+    /// The members, as it has them.
+    pub(super) membership: Membership,
 }
 
 impl Cluster {
@@ -38,7 +44,7 @@ impl Cluster {
         let ground =
             Ground::new(dir).map_err(|error| Failure::plain(format_args!("cannot use {}: {error}", place())))?;
         super::tell(&format!("starting {count} nodes in {}", ground.root().display()));
-        let mut cluster = Self { nodes: Vec::new(), ground };
+        let mut cluster = Self { nodes: Vec::new(), ground, last_id: count };
         let mut attempt = 1;
         loop {
             match cluster.start_nodes(count).await {
@@ -60,7 +66,8 @@ impl Cluster {
         let (peers, clients) = ports.split_at(count);
         let members: Vec<String> = (1_u64..).zip(peers).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
         for ((id, peer), client) in (1..).zip(peers).zip(clients) {
-            self.nodes.push(Node::new(id, *peer, *client, &members, self.ground.root()));
+            let beginning = ("--initial-cluster", members.join(","));
+            self.nodes.push(Node::new(id, (*peer, *client), beginning, self.ground.root()));
         }
         // All are started before any is waited for: none is ready sooner for being alone.
         for node in &mut self.nodes {
@@ -86,7 +93,7 @@ impl Cluster {
                 let Ok(Observed { status, .. }) = observe(&node.endpoint(), OBSERVE).await else { continue };
                 let is_newer = leader.as_ref().is_none_or(|leader| leader.term < status.term.0);
                 if status.leader == Some(status.node) && is_newer {
-                    leader = Some(Leader { node: node.id(), term: status.term.0 });
+                    leader = Some(Leader { node: node.id(), term: status.term.0, membership: status.membership });
                 }
             }
             match leader {
@@ -97,18 +104,22 @@ impl Cluster {
         }
     }
 
-    /// Kills whoever leads now, as a crash would: no warning, no last word.
-    pub(super) async fn kill_leader(&mut self) -> Result<Killing, Failure> {
+    /// Kills whoever leads now, as a crash would: no warning, no last word. Says which node that was.
+    pub(super) async fn kill_leader(&mut self) -> Result<(u64, Killing), Failure> {
         let leader = self.leader().await?.node;
-        let node = self.nodes.iter_mut().find(|node| node.id() == leader).expect("the leader is one of the nodes");
-        let sent = Instant::now();
-        node.kill();
-        Ok(Killing { sent, dead: Instant::now() })
+        Ok((leader, self.kill(leader)))
     }
 
-    /// Starts what was killed, with the data that it left, and says which node that is.
-    pub(super) async fn restart_killed(&mut self) -> Result<u64, Failure> {
-        let node = self.nodes.iter_mut().find(|node| !node.is_running()).expect("one node was killed");
+    /// Kills a node that runs.
+    pub(super) fn kill(&mut self, id: u64) -> Killing {
+        let sent = Instant::now();
+        self.node(id).kill();
+        Killing { sent, dead: Instant::now() }
+    }
+
+    /// Starts a node that was killed, with the data that it left.
+    pub(super) async fn restart(&mut self, id: u64) -> Result<(), Failure> {
+        let node = self.node(id);
         let mut attempt = 1;
         loop {
             let started = match node.spawn() {
@@ -116,7 +127,7 @@ impl Cluster {
                 Err(error) => Err(error),
             };
             match started {
-                Ok(()) => return Ok(node.id()),
+                Ok(()) => return Ok(()),
                 Err(error) if error.is_address_in_use && attempt < ATTEMPTS => {
                     attempt += 1;
                     tokio::time::sleep(LOOK).await;
@@ -124,6 +135,45 @@ impl Cluster {
                 Err(error) => return Err(Failure::plain(error.message)),
             }
         }
+    }
+
+    /// Starts a node with an empty directory, which waits to be added; answers its id and where its peers reach it.
+    pub(super) async fn join(&mut self) -> Result<(u64, String), Failure> {
+        let failed = |error: &dyn std::fmt::Display| Failure::plain(format_args!("cannot start another node: {error}"));
+        let ports = free_ports(2).map_err(|error| failed(&error))?;
+        self.last_id += 1;
+        let peers: Vec<String> =
+            self.nodes.iter().map(|node| format!("{}={}", node.id(), node.peer_address())).collect();
+        let beginning = ("--join", peers.join(","));
+        let mut node = Node::new(self.last_id, (ports[0], ports[1]), beginning, self.ground.root());
+        let started = node.spawn();
+        self.nodes.push(node);
+        started.map_err(|error| failed(&error.message))?;
+        let node = self.node(self.last_id);
+        node.ready(PATIENCE).await.map_err(|error| failed(&error.message))?;
+        Ok((node.id(), node.peer_address()))
+    }
+
+    /// Ends a node that is no member any more, for good.
+    pub(super) fn dismiss(&mut self, id: u64) {
+        // Dropping it kills the process.
+        self.nodes.retain(|node| node.id() != id);
+    }
+
+    /// The nodes, whether they run or not.
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.nodes.iter().map(Node::id).collect()
+    }
+
+    /// Whether a node is there and answers, as far as this process knows.
+    pub(super) fn is_running(&self, id: u64) -> bool {
+        self.nodes.iter().any(|node| node.id() == id && node.is_running())
+    }
+
+    /// # Panics
+    /// If there is no such node.
+    pub(super) fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.iter_mut().find(|node| node.id() == id).expect("a node of this cluster")
     }
 
     /// Waits until every node has applied the whole log of the leader, and shows the states.

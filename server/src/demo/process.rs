@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::ChildStdout;
 
@@ -30,29 +31,35 @@ impl StartError {
     }
 }
 
+/// What a node begins with, as `outrigger serve` wants it: a flag and its value.
+pub(super) type Beginning = (&'static str, String);
+
 /// A node, running or not.
 pub(super) struct Node {
     id: u64,
+    peer: u16,
     client: u16,
     arguments: Vec<String>,
     /// What it writes to standard error, all its lives.
     log: PathBuf,
     process: Option<Process>,
+    is_paused: bool,
 }
 
 impl Node {
     /// A node that does not run yet.
-    pub(super) fn new(id: u64, peer: u16, client: u16, members: &[String], root: &Path) -> Self {
+    pub(super) fn new(id: u64, (peer, client): (u16, u16), beginning: Beginning, root: &Path) -> Self {
         let data_dir = root.join(format!("node-{id}"));
         let arguments = [
             ("--id", id.to_string()),
             ("--data-dir", data_dir.display().to_string()),
             ("--listen-peer", format!("127.0.0.1:{peer}")),
             ("--listen-client", format!("127.0.0.1:{client}")),
-            ("--initial-cluster", members.join(",")),
+            beginning,
         ];
         let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        Self { id, client, arguments, log: root.join(format!("node-{id}.log")), process: None }
+        let log = root.join(format!("node-{id}.log"));
+        Self { id, peer, client, arguments, log, process: None, is_paused: false }
     }
 
     pub(super) const fn id(&self) -> u64 {
@@ -64,8 +71,14 @@ impl Node {
         format!("127.0.0.1:{}", self.client)
     }
 
+    /// Where its peers reach it.
+    pub(super) fn peer_address(&self) -> String {
+        format!("127.0.0.1:{}", self.peer)
+    }
+
+    /// Whether it has a process, and that is not paused.
     pub(super) const fn is_running(&self) -> bool {
-        self.process.is_some()
+        self.process.is_some() && !self.is_paused
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
@@ -115,6 +128,26 @@ impl Node {
     pub(super) fn kill(&mut self) {
         assert!(self.process.is_some(), "node {} does not run", self.id);
         self.process = None;
+        self.is_paused = false;
+    }
+
+    /// SIGSTOP: the process is there and does nothing.
+    pub(super) fn pause(&mut self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        self.is_paused = true;
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub(super) fn wake(&mut self) -> io::Result<()> {
+        self.signal(Signal::CONT)?;
+        self.is_paused = false;
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        let process = self.process.as_ref().expect("only processes get signals");
+        kill_process(Pid::from_child(&process.child), signal).map_err(io::Error::from)
     }
 
     /// Sets the process free: it outlives this one.

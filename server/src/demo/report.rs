@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use outrigger_server::store::Summary;
 
+use super::chaos::Troubles;
 use crate::table::Table;
 
 /// One node after all writes.
@@ -27,6 +28,8 @@ pub(super) struct Report {
     /// From the SIGKILL to the next acknowledgement.
     pub(super) failover: Duration,
     pub(super) states: Vec<NodeState>,
+    /// What has happened, if that was more than one crash.
+    pub(super) troubles: Option<Troubles>,
 }
 
 impl Report {
@@ -79,7 +82,7 @@ mod tests {
             summary: Summary { hash, keys: 10, revision: 10 },
         };
         let states = hashes.iter().enumerate().map(state).collect();
-        Report { acknowledged: 10, doubts: 0, lost, failover: Duration::from_micros(734_900), states }
+        Report { acknowledged: 10, doubts: 0, lost, failover: Duration::from_micros(734_900), states, troubles: None }
     }
 
     #[test]

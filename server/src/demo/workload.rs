@@ -11,6 +11,7 @@
 //! An answer of the old leader may still be on its way when it dies. It counts as acknowledged, because it is; but it
 //! says nothing about the failover, so only writes begun after the death do.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,18 +29,12 @@ use crate::cli::Failure;
 /// How many writes wait at a time.
 const WRITERS: u64 = 64;
 
-/// Some writes of distinct keys.
-pub(super) struct Workload {
-    pub(super) client: Client<Store>,
-    /// At least one.
-    pub(super) writes: u64,
-}
-
 /// What the writers saw.
 pub(super) struct Written {
     pub(super) acknowledged: u64,
     /// How often a write was written anew although an earlier try may be applied.
     pub(super) doubts: u64,
+    /// The longest, if a leader was killed more than once.
     pub(super) failover: Duration,
 }
 
@@ -61,99 +56,169 @@ struct Acknowledged {
     doubts: u64,
 }
 
-impl Workload {
-    /// Writes everything; calls `kill` when half is acknowledged.
-    pub(super) async fn run(
-        self,
-        mut progress: Progress,
-        kill: impl AsyncFnOnce() -> Result<Killing, Failure>,
-    ) -> Result<Written, Failure> {
-        let (tell, mut acknowledgements) = mpsc::unbounded_channel();
-        let (open_gate, gate) = watch::channel(false);
-        let mut writers = self.writers(&tell, &gate);
-        drop(tell);
-        let mut kill = Some(kill);
-        let mut killing: Option<Killing> = None;
-        let (mut written, mut doubts, mut failover) = (0, 0, None);
-        loop {
-            if written >= self.writes / 2
-                && let Some(kill) = kill.take()
-            {
-                progress.tell(&format!("killing the leader after {written} writes"));
-                killing = Some(kill().await?);
-                open_gate.send_replace(true);
-            }
-            let next = tokio::time::timeout(PATIENCE, acknowledgements.recv()).await;
-            let next = next.map_err(|_| Failure::plain(format_args!("no write was acknowledged for {PATIENCE:?}")))?;
-            let Some(acknowledged) = next else { break };
-            written += 1;
-            doubts += acknowledged.doubts;
-            progress.advance();
-            if failover.is_none()
-                && let Some(Killing { sent, dead }) = killing
-                && acknowledged.began >= dead
-            {
-                failover = Some(acknowledged.at - sent);
-            }
+/// The account of all writes so far.
+#[derive(Default)]
+struct Account {
+    written: u64,
+    doubts: u64,
+    /// A killing after which nothing was acknowledged yet.
+    killing: Option<Killing>,
+    failover: Option<Duration>,
+}
+
+impl Account {
+    fn acknowledged(&mut self, acknowledged: &Acknowledged) {
+        self.written += 1;
+        self.doubts += acknowledged.doubts;
+        if let Some(Killing { sent, .. }) = self.killing.take_if(|killing| acknowledged.began >= killing.dead) {
+            self.failover = self.failover.max(Some(acknowledged.at - sent));
         }
-        while let Some(writer) = writers.join_next().await {
-            writer.map_err(|error| Failure::plain(format_args!("a writer failed: {error}")))??;
-        }
-        assert_eq!(written, self.writes, "every writer ended well");
-        let failover = failover.expect("the gate leaves writes for after the crash");
-        Ok(Written { acknowledged: written, doubts, failover })
     }
 
-    fn writers(
-        &self,
-        tell: &mpsc::UnboundedSender<Acknowledged>,
-        gate: &watch::Receiver<bool>,
-    ) -> JoinSet<Result<(), Failure>> {
-        let next = Arc::new(AtomicU64::new(0));
-        let reserved = (self.writes / 2).clamp(1, WRITERS);
-        let writers = (0..WRITERS.min(self.writes)).map(|_| Writer {
-            client: self.client.clone(),
-            next: Arc::clone(&next),
-            writes: self.writes,
-            gated_from: self.writes - reserved,
-            gate: gate.clone(),
-            tell: tell.clone(),
-        });
-        let mut set = JoinSet::new();
-        for writer in writers {
-            set.spawn(writer.run());
+    fn end(self) -> Result<Written, Failure> {
+        let Self { written, doubts, failover, .. } = self;
+        let none = || Failure::plain("nothing was acknowledged after a leader was killed");
+        Ok(Written { acknowledged: written, doubts, failover: failover.ok_or_else(none)? })
+    }
+}
+
+/// So many writes of distinct keys, of which the last wait until `kill`, which is called when half is acknowledged, has killed a
+/// leader.
+pub(super) async fn write_over_a_crash(
+    client: Client<Store>,
+    writes: u64,
+    mut progress: Progress,
+    kill: impl AsyncFnOnce() -> Result<Killing, Failure>,
+) -> Result<Written, Failure> {
+    let (open_gate, gate) = watch::channel(false);
+    let (_clients, client) = watch::channel(client);
+    let reserved = (writes / 2).clamp(1, WRITERS);
+    let limit = Limit::Count { writes, gated_from: writes - reserved, gate };
+    let (mut writers, mut acknowledgements) = writers(WRITERS.min(writes), &client, &limit);
+    let (mut kill, mut account) = (Some(kill), Account::default());
+    loop {
+        if account.written >= writes / 2
+            && let Some(kill) = kill.take()
+        {
+            progress.tell(&format!("killing the leader after {} writes", account.written));
+            account.killing = Some(kill().await?);
+            open_gate.send_replace(true);
         }
-        set
+        let Some(acknowledged) = next(&mut acknowledgements).await? else { break };
+        account.acknowledged(&acknowledged);
+        progress.advance();
+    }
+    ended(&mut writers).await?;
+    assert_eq!(account.written, writes, "every writer ended well");
+    account.end()
+}
+
+/// Writes distinct keys until `trouble` has ended, through whichever client there is by then; `trouble` tells how many are
+/// acknowledged when it asks, and tells of the leaders that it kills.
+pub(super) async fn write_through(
+    client: watch::Receiver<Client<Store>>,
+    written: &watch::Sender<u64>,
+    mut killings: mpsc::UnboundedReceiver<Killing>,
+    trouble: impl Future<Output = Result<(), Failure>>,
+) -> Result<Written, Failure> {
+    let (stop, stopped) = watch::channel(false);
+    let (mut writers, mut acknowledgements) = writers(WRITERS, &client, &Limit::Word(stopped));
+    let mut account = Account::default();
+    let (mut trouble, mut has_ended) = (pin!(trouble), false);
+    loop {
+        let acknowledged = tokio::select! {
+            biased;
+            Some(killing) = killings.recv() => {
+                account.killing = Some(killing);
+                continue;
+            }
+            outcome = &mut trouble, if !has_ended => {
+                outcome?;
+                has_ended = true;
+                stop.send_replace(true);
+                continue;
+            }
+            acknowledged = next(&mut acknowledgements) => acknowledged?,
+        };
+        let Some(acknowledged) = acknowledged else { break };
+        account.acknowledged(&acknowledged);
+        written.send_replace(account.written);
+    }
+    ended(&mut writers).await?;
+    account.end()
+}
+
+/// The next acknowledgement; none when all writers have ended.
+async fn next(acknowledgements: &mut mpsc::UnboundedReceiver<Acknowledged>) -> Result<Option<Acknowledged>, Failure> {
+    let next = tokio::time::timeout(PATIENCE, acknowledgements.recv()).await;
+    next.map_err(|_| Failure::plain(format_args!("no write was acknowledged for {PATIENCE:?}")))
+}
+
+async fn ended(writers: &mut JoinSet<Result<(), Failure>>) -> Result<(), Failure> {
+    while let Some(writer) = writers.join_next().await {
+        writer.map_err(|error| Failure::plain(format_args!("a writer failed: {error}")))??;
+    }
+    Ok(())
+}
+
+fn writers(
+    count: u64,
+    client: &watch::Receiver<Client<Store>>,
+    limit: &Limit,
+) -> (JoinSet<Result<(), Failure>>, mpsc::UnboundedReceiver<Acknowledged>) {
+    let (tell, acknowledgements) = mpsc::unbounded_channel();
+    let next = Arc::new(AtomicU64::new(0));
+    let mut set = JoinSet::new();
+    for _ in 0..count {
+        let (client, next, limit, tell) = (client.clone(), Arc::clone(&next), limit.clone(), tell.clone());
+        set.spawn(Writer { client, next, limit, tell }.run());
+    }
+    (set, acknowledgements)
+}
+
+/// How long writers write.
+#[derive(Clone)]
+enum Limit {
+    /// So many writes. Some wait until the leader is dead, so that however few writes there are, some come after it.
+    Count { writes: u64, gated_from: u64, gate: watch::Receiver<bool> },
+    /// Until they are told to stop.
+    Word(watch::Receiver<bool>),
+}
+
+impl Limit {
+    /// The next write, once it may begin; none when there are no more.
+    async fn next(&mut self, next: &AtomicU64) -> Option<u64> {
+        match self {
+            Self::Count { writes, gated_from, gate } => {
+                let write = next.fetch_add(1, Ordering::Relaxed);
+                let is_one =
+                    write < *writes && (write < *gated_from || gate.wait_for(|&is_open| is_open).await.is_ok());
+                is_one.then_some(write)
+            }
+            // Asked before a number is taken: each that is taken is written.
+            Self::Word(stopped) => (!*stopped.borrow()).then(|| next.fetch_add(1, Ordering::Relaxed)),
+        }
     }
 }
 
 /// Takes one write after the other until there are none left.
 struct Writer {
-    client: Client<Store>,
+    client: watch::Receiver<Client<Store>>,
     /// The next write that nobody has taken, shared by all writers.
     next: Arc<AtomicU64>,
-    writes: u64,
-    /// These wait until the leader is dead, so that however few writes there are, some come after it.
-    gated_from: u64,
-    gate: watch::Receiver<bool>,
+    limit: Limit,
     tell: mpsc::UnboundedSender<Acknowledged>,
 }
 
 impl Writer {
     async fn run(mut self) -> Result<(), Failure> {
-        loop {
-            let write = self.next.fetch_add(1, Ordering::Relaxed);
-            if write >= self.writes {
-                return Ok(());
-            }
-            if write >= self.gated_from && self.gate.wait_for(|&is_open| is_open).await.is_err() {
-                return Ok(());
-            }
+        while let Some(write) = self.limit.next(&self.next).await {
             let acknowledged = self.write(write).await?;
             if self.tell.send(acknowledged).is_err() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Tries until the write is acknowledged. The client itself tries again in its session, so that it is applied once; only
@@ -163,7 +228,8 @@ impl Writer {
         let (first, mut doubts) = (Instant::now(), 0);
         loop {
             let began = Instant::now();
-            match self.client.write(Command::put(key(write), value(write))).await {
+            let client = self.client.borrow().clone();
+            match client.write(Command::put(key(write), value(write))).await {
                 Ok(Ok(Change::Done { .. })) => return Ok(Acknowledged { began, at: Instant::now(), doubts }),
                 Ok(other) => return Err(failed(&format_args!("{other:?}"))),
                 Err(error) if may_try_again(&error) && first.elapsed() < PATIENCE => {
