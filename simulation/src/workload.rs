@@ -183,6 +183,8 @@ impl Workload {
             Wish::KeepAlive(session) => propose(Payload::blank().in_session(*session, 0)),
             Wish::Write(writes) => {
                 let entries: Arc<[Payload]> = writes.iter().map(|write| self.payload(*write)).collect();
+                let judge = &mut self.judge;
+                only_in.into_iter().for_each(|term| writes.iter().for_each(|write| judge.meant(*write, term)));
                 Event::Propose { token, entries, only_in }
             }
             Wish::Read(_) => Event::Read { token },
@@ -196,8 +198,8 @@ impl Workload {
     /// Some writes are meant for the leader of one term only: the term that the node is in, or the one before.
     fn condition(&mut self, current: Term) -> Option<Term> {
         let is_stale = match self.rng.below(32) {
-            0 => false,
-            1 => true,
+            0..3 => false,
+            3 => true,
             _ => return None,
         };
         Some(Term(current.0.saturating_sub(u64::from(is_stale))))

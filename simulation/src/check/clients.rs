@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{LogId, LogIndex};
+use outrigger::engine::{LogId, LogIndex, Term};
 
 use super::{Values, Violation, require};
 use crate::machine::Write;
@@ -18,6 +18,8 @@ pub(crate) struct ClientJudge {
     committed: BTreeMap<u64, LogIndex>,
     /// The values of each register, with their places, in order.
     registers: BTreeMap<u64, Vec<(LogIndex, u64)>>,
+    /// The only term that each of some values may be committed in, until it is.
+    meant: BTreeMap<u64, Term>,
     /// Values of which a client was told that they are not written and never will be.
     refused: Values,
     /// Values of which a client was told that they are written, with their ids.
@@ -37,9 +39,17 @@ impl ClientJudge {
         self.acknowledged.len() as u64
     }
 
+    /// A client wants a write for one term only.
+    pub(crate) fn meant(&mut self, write: Write, only_in: Term) {
+        self.meant.insert(write.value, only_in);
+    }
+
     /// A write was committed at a place.
-    pub(crate) fn committed(&mut self, write: Write, at: LogIndex) -> Result<(), Violation> {
-        let value = write.value;
+    pub(crate) fn committed(&mut self, write: Write, id: LogId) -> Result<(), Violation> {
+        let (value, at) = (write.value, id.index);
+        let only_in = self.meant.remove(&value);
+        let is_meant = only_in.is_none_or(|term| term == id.term);
+        require!(is_meant, Precondition, "value {value} was meant for term {only_in:?} only, and is committed at {id}");
         require!(!self.refused.contains(&value), AtMostOnce, "value {value} was refused and is committed at {at}");
         let before = self.committed.insert(value, at).unwrap_or(at);
         require!(before == at, AtMostOnce, "value {value} is committed at {before} and at {at}");

@@ -204,8 +204,8 @@ fn clients_that_are_told_what_is_not_so_are_noticed() {
     let (first, second) = (LogId::new(1, 2), LogId::new(1, 3));
     let told = || {
         let mut judge = ClientJudge::default();
-        judge.committed(write(1), first.index).unwrap();
-        judge.committed(write(2), second.index).unwrap();
+        judge.committed(write(1), first).unwrap();
+        judge.committed(write(2), second).unwrap();
         judge
     };
     let check = |outcome: Result<(), Violation>| outcome.expect_err("nobody noticed").check;
@@ -213,10 +213,15 @@ fn clients_that_are_told_what_is_not_so_are_noticed() {
     assert_eq!(check(told().written(write(1), second, LogIndex(0))), Check::Acknowledged);
     assert_eq!(check(told().written(write(1), first, LogIndex(2))), Check::Acknowledged, "it began later than that");
     assert_eq!(check(told().refused(write(1))), Check::AtMostOnce);
-    assert_eq!(check(told().committed(write(1), LogIndex(9))), Check::AtMostOnce);
+    assert_eq!(check(told().committed(write(1), LogId::new(1, 9))), Check::AtMostOnce);
     let mut refused = told();
     refused.refused(write(3)).unwrap();
-    assert_eq!(check(refused.committed(write(3), LogIndex(9))), Check::AtMostOnce);
+    assert_eq!(check(refused.committed(write(3), LogId::new(1, 9))), Check::AtMostOnce);
+    let mut meant = told();
+    meant.meant(write(3), Term(1));
+    meant.meant(write(4), Term(1));
+    assert_eq!(meant.committed(write(3), LogId::new(1, 9)), Ok(()));
+    assert_eq!(check(meant.committed(write(4), LogId::new(2, 10))), Check::Precondition);
     assert_eq!(told().read(1, first.index, Some(1), LogIndex(2)), Ok(()));
     assert_eq!(check(told().read(1, first.index, Some(2), LogIndex(2))), Check::LinearizableRead);
     assert_eq!(

@@ -8,17 +8,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger::engine::{Command, Event, Limits, LogId, Message, NodeId, Payload, StateMachineRequest, Term, Token};
+use outrigger::engine::{Command, Event, Limits, Message, NodeId, Payload, StateMachineRequest, Token};
 
 use super::{Violation, require};
 
 /// What waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// Each proposal that was neither accepted nor refused: its bytes, and the only term whose leader may take it in.
-    writes: BTreeMap<Token, (usize, Option<Term>)>,
-    /// A proposal that got into the log of another term, and where.
-    misplaced: Option<(Token, LogId)>,
+    /// The bytes of each proposal that was neither accepted nor refused.
+    writes: BTreeMap<Token, usize>,
     /// Reads that were neither refused nor handed to the state machine.
     reads: BTreeSet<Token>,
     /// How many questions of other nodes were not answered.
@@ -36,8 +34,8 @@ impl Waiting {
         self.questions += usize::from(self.is_question);
         self.grows = self.is_question || matches!(event, Event::Propose { .. } | Event::Read { .. });
         match event {
-            Event::Propose { token, entries, only_in } => {
-                self.writes.insert(*token, (entries.iter().map(Payload::bytes).sum(), *only_in));
+            Event::Propose { token, entries, .. } => {
+                self.writes.insert(*token, entries.iter().map(Payload::bytes).sum());
             }
             Event::Read { token } => {
                 self.reads.insert(*token);
@@ -49,13 +47,7 @@ impl Waiting {
     /// The engine says something.
     pub(crate) fn ends(&mut self, command: &Command) {
         match command {
-            Command::Accepted { token, first } => {
-                let only_in = self.writes.remove(token).and_then(|(_, only_in)| only_in);
-                if only_in.is_some_and(|term| term != first.term) {
-                    self.misplaced = Some((*token, *first));
-                }
-            }
-            Command::Refused { token, .. } => {
+            Command::Accepted { token, .. } | Command::Refused { token, .. } => {
                 self.writes.remove(token);
                 self.reads.remove(token);
             }
@@ -76,17 +68,10 @@ impl Waiting {
 
     /// After a step. Reads that the engine has let go are not seen before the state machine's lane has room for them.
     pub(crate) fn check(&self, node: NodeId, limits: &Limits, has_room: bool) -> Result<(), Violation> {
-        if let Some((token, first)) = self.misplaced {
-            require!(
-                false,
-                Precondition,
-                "proposal {token} of node {node} was meant for another term than that of {first}"
-            );
-        }
         if !self.grows {
             return Ok(());
         }
-        let (count, bytes) = (self.writes.len(), self.writes.values().map(|(bytes, _)| bytes).sum::<usize>());
+        let (count, bytes) = (self.writes.len(), self.writes.values().sum::<usize>());
         let may_be = count <= limits.forwards_max && (bytes <= limits.uncommitted_bytes_max || count <= 1);
         require!(may_be, Limits, "node {node} has {count} writes of {bytes} bytes on their way to its leader");
         let (reads, questions) = (self.reads.len(), self.questions);
@@ -100,7 +85,7 @@ impl Waiting {
 mod tests {
     use std::sync::Arc;
 
-    use outrigger::engine::{Incarnation, Peer, PeerRefusal, Refusal, RequestId};
+    use outrigger::engine::{Incarnation, LogId, Peer, PeerRefusal, Refusal, RequestId, Term};
 
     use super::*;
     use crate::check::Check;

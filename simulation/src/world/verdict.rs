@@ -256,7 +256,7 @@ impl Workload {
         match Write::of(payload).filter(|_| came.is_none_or(|came| came == Came::Applied)) {
             Some(write) => {
                 self.history.committed(write, at);
-                self.judge.committed(write, at)
+                self.judge.committed(write, id)
             }
             None => Ok(()),
         }
