@@ -111,6 +111,16 @@ pub enum OpenError {
         /// A file in it that is none of a log's.
         found: String,
     },
+    /// There is no log to look into.
+    NoLog {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// The directory was to be made from a snapshot, and that has not finished; see [`found`](crate::found).
+    Unfinished {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// There are segments, but no identity: the directory has lost a file.
     IdentityMissing {
         /// Where the identity should be.
@@ -168,6 +178,14 @@ impl fmt::Display for OpenError {
                 "{} is neither empty nor a log (it holds {found:?}): name another directory",
                 directory.display()
             ),
+            Self::Unfinished { directory } => write!(
+                f,
+                "the restore of a snapshot into {} has not finished: run it again, or remove the directory",
+                directory.display()
+            ),
+            Self::NoLog { directory } => {
+                write!(f, "{} holds no log: name the data directory of a node", directory.display())
+            }
             Self::IdentityMissing { path } => {
                 write!(f, "there are segments, but {} is missing: restore it, or wipe the node", path.display())
             }

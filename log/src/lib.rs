@@ -19,6 +19,7 @@
 //! - When the disk is full, reads go on and votes can still be saved.
 //! - A snapshot that was finished survives a power cut, until a newer one has been finished; one that was received is
 //!   what was announced, and none that is cut or damaged is ever taken for complete.
+//! - [`verify`] tells all that is damaged, also where nobody reads, and like [`Inspection`] changes nothing.
 //! - A directory belongs to one cluster, one node and one process at a time; once [refused](Log::refuse), to nobody.
 //!
 //! The log has no thread, no clock and no randomness of its own: who hosts it decides when it flushes, and hands it the
@@ -63,9 +64,11 @@ mod mutation;
 mod disk;
 mod error;
 mod faulty;
+mod found;
 mod frames;
 mod identity;
 mod index;
+mod inspect;
 mod open;
 mod preparer;
 mod queue;
@@ -84,9 +87,11 @@ pub use disk::{Access, Disk, DiskFile};
 pub use disk::{RealDisk, RealFile, RealLock};
 pub use error::{AppendError, Corruption, DiskError, FlushError, OpenError, PrepareError, ReadError};
 pub use faulty::{Counts, FaultyDisk, FaultyFile, FaultyLock};
+pub use found::{FoundError, found};
 #[doc(hidden)]
 pub use frames::{Frames, Seal};
 pub use identity::Identity;
+pub use inspect::{Damage, Inspection, Progress, SnapshotFile, Verification, verify};
 pub use open::OpenOptions;
 pub use preparer::Preparer;
 pub use reader::{LogReader, Run};
@@ -94,8 +99,8 @@ pub use record::Record;
 pub use recovery::Cut;
 pub use refused::Refused;
 pub use snapshot::{
-    SNAPSHOT_HEAD_BYTES_MAX, Snapshot, SnapshotBody, SnapshotBuilder, SnapshotError, SnapshotId, SnapshotReader,
-    SnapshotReceiver, Snapshots,
+    SNAPSHOT_HEAD_BYTES_MAX, Snapshot, SnapshotBody, SnapshotBuilder, SnapshotError, SnapshotFileWriter, SnapshotId,
+    SnapshotReader, SnapshotReceiver, Snapshots,
 };
 pub use state::{GroupId, GroupState, LogPosition, PeerIdentity, Vote};
 pub use writer::Log;

@@ -25,6 +25,8 @@ use crate::writer::Active;
 
 /// The lock file's name.
 const LOCK: &str = "lock";
+/// The mark of a directory that is being made from a snapshot. Its name is one of a leftover, which it is once the identity is there.
+pub(crate) const RESTORING: &str = "restore.new";
 /// What a file system keeps in the root directory of a disk of its own.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -57,7 +59,7 @@ impl OpenOptions {
         Self { cluster, node, incarnation, nonce, segment_bytes: 64 << 20, entry_bytes_max: 16 << 20 }
     }
 
-    fn validate(&self) -> Result<(), OpenError> {
+    pub(crate) fn validate(&self) -> Result<(), OpenError> {
         let invalid = |reason| Err(OpenError::InvalidOptions { reason });
         if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
             return invalid(format!(
@@ -169,14 +171,21 @@ fn look<D: Disk>(disk: &D, directory: &Path) -> Result<Contents, OpenError> {
     if names.iter().any(|name| name == IDENTITY) {
         return Ok(Contents::Log);
     }
+    if names.iter().any(|name| name == RESTORING) {
+        return Err(OpenError::Unfinished { directory: directory.to_owned() });
+    }
     if names.iter().any(|name| segment::parse_file_name(name).is_some()) {
         return Err(OpenError::IdentityMissing { path: directory.join(IDENTITY) });
     }
-    let foreign = |name: &&String| ![LOCK, LOST_AND_FOUND, identity::IDENTITY_NEW].contains(&name.as_str());
-    match names.iter().find(foreign) {
+    match names.iter().find(|name| is_foreign(name)) {
         Some(found) => Err(OpenError::NotALog { directory: directory.to_owned(), found: found.clone() }),
         None => Ok(Contents::Nothing),
     }
+}
+
+/// Whether a file is none that stands in a directory before there is an identity.
+pub(crate) fn is_foreign(name: &str) -> bool {
+    ![LOCK, LOST_AND_FOUND, identity::IDENTITY_NEW].contains(&name)
 }
 
 /// Takes the directory's lock. The directory is created if it is absent, and refused before it is touched if it holds
@@ -190,11 +199,32 @@ fn take_lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> 
             looked?;
         }
     }
-    let path = directory.join(LOCK);
-    match disk.lock(&path) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(OpenError::Locked { path }),
-        locked => Ok(locked.during("lock", &path)?),
+    lock_directory(disk, directory)
+}
+
+/// Takes the lock of a directory that is there, whatever it holds.
+pub(crate) fn lock_directory<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
+    lock(disk, &directory.join(LOCK))
+}
+
+fn lock<D: Disk>(disk: &D, path: &Path) -> Result<D::Lock, OpenError> {
+    match disk.lock(path) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(OpenError::Locked { path: path.to_owned() }),
+        locked => Ok(locked.during("lock", path)?),
     }
+}
+
+/// Takes the directory's lock for somebody who changes nothing. Without its file nobody can have the log open, and it is
+/// not made.
+pub(crate) fn hold<D: Disk>(disk: &D, directory: &Path) -> Result<Option<D::Lock>, OpenError> {
+    if let Contents::Nothing = look(disk, directory)? {
+        return Err(OpenError::NoLog { directory: directory.to_owned() });
+    }
+    let path = directory.join(LOCK);
+    if !disk.list(directory).during("list", directory)?.iter().any(|name| name == LOCK) {
+        return Ok(None);
+    }
+    lock(disk, &path).map(Some)
 }
 
 fn check_owner(found: &Identity, options: &OpenOptions) -> Result<(), OpenError> {
@@ -208,7 +238,7 @@ fn check_owner(found: &Identity, options: &OpenOptions) -> Result<(), OpenError>
 }
 
 /// Creates an empty log, which no start has used yet.
-fn create<D: Disk>(disk: &D, directory: &Path, options: &OpenOptions) -> Result<Identity, OpenError> {
+pub(crate) fn create<D: Disk>(disk: &D, directory: &Path, options: &OpenOptions) -> Result<Identity, OpenError> {
     let OpenOptions { cluster, node, incarnation, nonce, .. } = *options;
     let identity = Identity { cluster, node, incarnation, start: 0, nonce };
     identity::write_new(disk, directory, &identity)?.commit(disk, directory)?;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -109,6 +110,13 @@ impl<D: Disk> LogReader<D> {
     /// What stands before the first entry of a group, as far as that is flushed: it and all before it was purged.
     pub fn purged(&self, group: GroupId) -> LogPosition {
         self.shared.index().groups.get(&group).map_or(LogPosition::default(), |known| known.state.purged)
+    }
+
+    /// The file that holds an entry, and the offset of its record there; `None` if it is not in the log.
+    pub fn place(&self, group: GroupId, index: u64) -> Option<(PathBuf, u64)> {
+        let known = self.shared.index();
+        let run = known.groups.get(&group)?.covering(index, index).next()?;
+        Some((self.shared.segment_path(run.segment), u64::from(run.offset)))
     }
 
     /// How many bytes the records of a group's entries behind this index take in the files.

@@ -74,7 +74,7 @@ pub(crate) struct Scan {
     /// The empty segment behind the active one.
     prepared: Option<SegmentHeader>,
     /// Files that something interrupted has left.
-    leftovers: Vec<String>,
+    pub(crate) leftovers: Vec<String>,
     /// The highest synced offset that a header in the active segment states.
     pub(crate) stated: u64,
     /// What the repair will cut off.
@@ -235,28 +235,35 @@ struct Walk {
 }
 
 /// Why a walk ended where it did.
-struct Bad {
+pub(crate) struct Bad {
     /// The bad frame or record.
-    offset: u64,
+    pub(crate) offset: u64,
     /// What is wrong with it.
-    what: &'static str,
+    pub(crate) what: &'static str,
     /// The records of its group before it, which are intact.
     before: Vec<(u64, Sound)>,
 }
 
+impl Bad {
+    /// A group that does not begin where one must.
+    pub(crate) fn at(offset: u64, what: &'static str) -> Self {
+        Self { offset, what, before: Vec::new() }
+    }
+}
+
 /// A record of a group that has been verified whole.
-type Sound = (GroupId, Summary, Option<RunPlace>);
+pub(crate) type Sound = (GroupId, Summary, Option<RunPlace>);
 
 /// Applies all intact groups of a segment that is not sealed to the index, up to a clean end or a tear: where it ended,
 /// and why.
 fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) -> Result<(Walk, Bad), Corruption> {
     let mut walk = Walk { end: FIRST_GROUP, proven: FIRST_GROUP, runs: 0 };
     let bad = loop {
-        match read_group(image, header, walk.end) {
+        match read_group(behind(image, walk.end), header, walk.end) {
             Ok((frame, records)) => {
                 mutate!(
                     log_last_group_dropped,
-                    if let Err(bad) = read_group(image, header, frame.end()) {
+                    if let Err(bad) = read_group(behind(image, frame.end()), header, frame.end()) {
                         break bad;
                     }
                 );
@@ -288,6 +295,11 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
     Ok((walk, bad))
 }
 
+/// The bytes from an offset on.
+fn behind(image: &[u8], offset: u64) -> &[u8] {
+    image.get(size(offset)..).unwrap_or_default()
+}
+
 /// How many bytes stand behind the end of the groups, up to the last that is not zero.
 fn residue(image: &[u8], header: &SegmentHeader, walk: &Walk) -> u64 {
     let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
@@ -309,13 +321,16 @@ fn cut(image: &[u8], header: &SegmentHeader, file: PathBuf, walk: &Walk, bad: &B
     (bytes > 0).then_some(Cut { file, offset: walk.end, bytes, group, index, what: bad.what })
 }
 
-/// Reads one group; only as a whole is it worth anything, for none of it was acknowledged before all of it was synced.
-fn read_group(image: &[u8], header: &SegmentHeader, start: u64) -> Result<(GroupHeader, Vec<(u64, Sound)>), Bad> {
-    let bad = |offset, what| Bad { offset, what, before: Vec::new() };
-    let frame = image
-        .get(size(start)..)
-        .and_then(|bytes| GroupHeader::decode(bytes, header.place(start)))
-        .ok_or_else(|| bad(start, "no group begins where one must"))?;
+/// Reads the group that begins at `start`, of which `bytes` are the file's bytes from there on; only as a whole is it worth
+/// anything, for none of it was acknowledged before all of it was synced.
+pub(crate) fn read_group(
+    bytes: &[u8],
+    header: &SegmentHeader,
+    start: u64,
+) -> Result<(GroupHeader, Vec<(u64, Sound)>), Bad> {
+    let bad = Bad::at;
+    let frame =
+        GroupHeader::decode(bytes, header.place(start)).ok_or_else(|| bad(start, "no group begins where one must"))?;
     if frame.end() > header.groups_end() {
         return Err(bad(start, "a group is longer than its segment"));
     }
@@ -323,8 +338,8 @@ fn read_group(image: &[u8], header: &SegmentHeader, start: u64) -> Result<(Group
     let end = offset + u64::from(frame.bytes);
     let mut records = Vec::new();
     while offset < end {
-        let bytes = image.get(size(offset)..size(end)).unwrap_or_default();
-        let read = record::verify(bytes, header.place(offset)).and_then(|verified| {
+        let rest = bytes.get(size(offset - start)..size(end - start)).unwrap_or_default();
+        let read = record::verify(rest, header.place(offset)).and_then(|verified| {
             let summary = if verified.is_footer() { None } else { Some(verified.summary()?) };
             Ok((verified, summary))
         });

@@ -48,9 +48,11 @@
 mod build;
 mod directory;
 mod error;
+mod inspect;
 mod layout;
 mod read;
 mod receive;
+mod save;
 mod write;
 
 use std::fmt;
@@ -62,8 +64,10 @@ use crate::state::LogPosition;
 pub use build::SnapshotBuilder;
 pub use directory::Snapshots;
 pub use error::SnapshotError;
+pub(crate) use inspect::{clear, look};
 pub use read::{SnapshotBody, SnapshotReader};
 pub use receive::SnapshotReceiver;
+pub use save::SnapshotFileWriter;
 
 /// The most bytes that the head of a snapshot may have.
 pub const SNAPSHOT_HEAD_BYTES_MAX: usize = 1 << 20;

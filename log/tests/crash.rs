@@ -6,7 +6,7 @@
 
 mod workload;
 
-use outrigger_log::{FaultyDisk, Log, OpenError};
+use outrigger_log::{Cut, FaultyDisk, Log, OpenError, verify};
 use workload::{Model, Rng, append_random, directory, observe, tiny};
 
 const GROUPS: u64 = 3;
@@ -85,14 +85,33 @@ fn end_process(rng: &mut Rng, disk: &FaultyDisk) {
     disk.crash(rng.next());
 }
 
+/// What a crash leaves is no damage to whoever looks, who changes nothing; answers what the next start will cut.
+fn inspect(disk: &FaultyDisk, story: &str) -> Option<Cut> {
+    let before = disk.files();
+    let found = match verify(disk, directory(), &mut |_| {}) {
+        Ok(found) => found,
+        // A crash before the directory was durable, or before the identity was.
+        Err(OpenError::NoLog { .. } | OpenError::Disk(_)) => return None,
+        Err(error) => panic!("{story}: {error}"),
+    };
+    assert_eq!(found.damage, [], "{story}");
+    assert!(disk.files() == before, "{story}: somebody who looks has changed something");
+    found.cut
+}
+
 /// Opens the log, through as many crashes within the recovery as are drawn.
 fn recover(rng: &mut Rng, disk: &FaultyDisk, segment_bytes: u64, story: &str) -> Log<FaultyDisk> {
     loop {
-        if rng.one_in(2) {
+        let cut = inspect(disk, story);
+        let is_at_peace = !rng.one_in(2);
+        if !is_at_peace {
             order_fault(rng, disk);
         }
         match Log::open(disk.clone(), directory(), tiny(segment_bytes)) {
-            Ok(log) => return log,
+            Ok(log) => {
+                assert!(!is_at_peace || log.cut() == cut.as_ref(), "{story}: {:?} was foretold: {cut:?}", log.cut());
+                return log;
+            }
             Err(OpenError::Disk(_)) => end_process(rng, disk),
             Err(error) => panic!("{story}: {error}"),
         }

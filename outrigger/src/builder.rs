@@ -289,6 +289,7 @@ fn assemble<S: StateMachine>(
     let publisher = Publisher::new(Arc::clone(&metrics), client_address);
     let mailboxes = (Arc::clone(&jobs), Arc::clone(&inbox));
     let worker = Worker::new(state, mailboxes, (log.clone(), snapshots.clone()), clock);
+    let source = snapshots.source();
     let parts = (tail, writer, log, snapshots);
     let limits = &config.limits;
     let runtime = TokioRuntime::new(
@@ -313,7 +314,7 @@ fn assemble<S: StateMachine>(
         end,
     };
     environment.spawn(task(supervisor.run()));
-    Ok(Raft::new(config, (inbox, jobs), MetricsReceiver::new(watched), ended, clock, environment.processors()))
+    Ok(Raft::new(config, (inbox, jobs, source), MetricsReceiver::new(watched), ended, clock, environment.processors()))
 }
 
 /// Gives a store that blocks a thread of its own, and its preparer another; a store on a simulated disk gets a task.

@@ -241,6 +241,33 @@ pub enum SnapshotError {
     Stopped,
 }
 
+/// Why a snapshot was not saved to a file. Under the file's name is what was there before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// This node could not make sure that it has all that was acknowledged.
+    #[error("not saved, as it is not certain to be the latest: {reason}")]
+    NotLatest {
+        /// Why.
+        reason: ReadError,
+    },
+    /// No snapshot could be taken.
+    #[error("not saved: {reason}")]
+    NotTaken {
+        /// Why.
+        reason: SnapshotError,
+    },
+    /// The snapshot cannot be read, or the file not be written.
+    #[error("not saved: {reason}")]
+    File {
+        /// What happened, for people.
+        reason: String,
+    },
+    /// The node has stopped.
+    #[error("not saved: this node has stopped")]
+    Stopped,
+}
+
 /// Why a read has no answer. A read changes nothing, so that trying again is always safe.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -88,6 +88,7 @@ pub mod network;
 pub mod runtime;
 pub mod store;
 
+mod backup;
 #[cfg(feature = "tokio")]
 mod builder;
 #[cfg(feature = "tokio")]
@@ -101,10 +102,11 @@ mod session;
 #[cfg(feature = "tokio")]
 mod watch;
 
+pub use backup::{RestoreError, SavedSnapshot, restore_snapshot};
 pub use config::{Config, ConfigError, Limits};
 pub use error::{
-    ChangeError, ElectError, Error, Outcome, ReadError, RoleError, SnapshotError, StartError, Stopped, TransferError,
-    WriteError,
+    ChangeError, ElectError, Error, Outcome, ReadError, RoleError, SaveError, SnapshotError, StartError, Stopped,
+    TransferError, WriteError,
 };
 pub use state_machine::{Query, StateMachine};
 

@@ -28,14 +28,17 @@ use crate::runtime::order::OrderSlot;
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Responses, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::sessions::{self, Denied};
+use crate::runtime::snapshot::SnapshotSource;
 use crate::runtime::spin::Lookout;
 use crate::runtime::supervise::End;
 use crate::session::Session;
 use crate::watch;
 
 mod leadership;
+mod saving;
 mod writing;
 
+pub(crate) use saving::{Export, SaveFile};
 pub use writing::Writes;
 
 /// How often a caller who is alone looks for its answer before it sleeps, when that pays: for about 20 us.
@@ -95,6 +98,8 @@ struct Handle<S: StateMachine> {
     clock: Clock,
     /// Where a caller waits who is alone.
     lookout: Lookout,
+    /// The node's snapshots, while it runs.
+    snapshots: SnapshotSource,
 }
 
 impl<S: StateMachine> Drop for Handle<S> {
@@ -118,14 +123,14 @@ impl<S: StateMachine> std::fmt::Debug for Raft<S> {
 impl<S: StateMachine> Raft<S> {
     pub(crate) fn new(
         config: Arc<Config>,
-        (inbox, jobs): (Arc<Inbox<S>>, Arc<Jobs<S>>),
+        (inbox, jobs, snapshots): (Arc<Inbox<S>>, Arc<Jobs<S>>, SnapshotSource),
         metrics: MetricsReceiver,
         end: watch::Receiver<Option<End>>,
         clock: Clock,
         processors: usize,
     ) -> Self {
         let lookout = Lookout::new(LOOKS_MAX, processors);
-        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, clock, lookout }))
+        Self(Arc::new(Handle { config, inbox, jobs, metrics, end, clock, lookout, snapshots }))
     }
 
     /// Starts a node on TCP, with its log in [`Config::data_dir`] or, without one, in memory. `state` is the state before

@@ -307,7 +307,7 @@ fn client_frames() -> Seeds {
         seed("never", 67, &[&numbers(&[5]), &[2], &text("too large")]),
         seed("unknown", 67, &[&numbers(&[5]), &[3], &text("lost")]),
     ]);
-    for operation in 1..=6 {
+    for operation in 1..=9 {
         seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
     }
     // Two voters, by the envelope of an entry without its kind.
@@ -336,6 +336,8 @@ fn client_frames() -> Seeds {
         seed("status", 0, &[&status]),
         seed("change", 1, &[&head, &change]),
         seed("changed", 2, &[&[0], &numbers(&[3, 9]), &member]),
+        seed("wanted", 3, &[&numbers(&[1 << 20]), &[1]]),
+        seed("opened", 4, &[&numbers(&[3, 9, 8]), &[7, 0, 0, 0], &4_u32.to_le_bytes(), b"headpiece of it"]),
         seed("lagging", 2, &[&[16], &numbers(&[4, 3, 10])]),
     ]);
     seeds

@@ -22,7 +22,7 @@ use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{DiskError, During};
 use crate::state::LogPosition;
 
-const DIRECTORY: &str = "snapshots";
+pub(super) const DIRECTORY: &str = "snapshots";
 const LOCK: &str = "lock";
 /// The name of a build until it is complete.
 pub(super) const BUILDING: &str = "building";

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::layout::{BLOCK_BYTES, CHECKSUM_BYTES, END_BYTES, HEADER_BYTES, Header, corruption};
 use super::{Snapshot, SnapshotError, SnapshotId};
@@ -58,6 +58,14 @@ impl<F: DiskFile> Complete<F> {
         Ok(Self { snapshot, header, path, file })
     }
 
+    /// Opens a file of whatever name, cluster and position.
+    pub(super) fn open_any<D: Disk<File = F>>(disk: &D, path: PathBuf) -> Result<Self, SnapshotError> {
+        let cluster = cluster_of(disk, &path)?;
+        let file = disk.open(&path, Access::Read).during("open", &path)?;
+        let (header, _) = read_header(&file, &path, cluster)?;
+        Self::open(disk, path, cluster, header.id.position)
+    }
+
     fn corrupt(&self, offset: u64, what: &'static str) -> Corruption {
         corruption(&self.path, offset, Some(self.header.id.position), what)
     }
@@ -82,6 +90,14 @@ pub(super) fn read_header<F: DiskFile>(file: &F, path: &Path, cluster: u64) -> R
     let length = file.length().during("measure", path)?;
     let first = file.read_exact_at(size(length.min(HEADER_BYTES as u64)), 0).during("read", path)?;
     Ok((Header::decode(&first, cluster, path)?, length))
+}
+
+/// The cluster that a file says it belongs to, not verified; 0 of one that is too short to say so.
+pub(super) fn cluster_of<D: Disk>(disk: &D, path: &Path) -> Result<u64, SnapshotError> {
+    let file = disk.open(path, Access::Read).during("open", path)?;
+    let length = file.length().during("measure", path)?;
+    let first = file.read_exact_at(size(length.min(HEADER_BYTES as u64)), 0).during("read", path)?;
+    Ok(first.get(16..24).map_or(0, |mut bytes| bytes.get_u64_le()))
 }
 
 /// Reads a complete snapshot. Cheap to clone; goes on when a newer one has replaced it.
@@ -151,6 +167,17 @@ pub struct SnapshotBody<D: Disk> {
 }
 
 impl<D: Disk> SnapshotBody<D> {
+    /// Verifies all of it; `progress` is told how many bytes are done.
+    pub(super) fn read_through(&mut self, progress: &mut dyn FnMut(u64)) -> Result<(), SnapshotError> {
+        let mut done = 0;
+        while self.next < self.complete.header.block_count() {
+            self.advance()?;
+            done += self.block.len() as u64;
+            progress(done);
+        }
+        Ok(())
+    }
+
     fn advance(&mut self) -> Result<(), SnapshotError> {
         let header = &self.complete.header;
         assert!(self.next < header.block_count(), "block {} of {}", self.next, header.block_count());

@@ -16,4 +16,5 @@ mod crashes;
 mod damage;
 mod failures;
 mod promises;
+mod saved;
 mod scene;

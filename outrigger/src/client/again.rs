@@ -6,6 +6,7 @@ use super::members;
 use super::protocol::{
     HELLO, LEADER, Leader, Outcome, REPLY, REQUEST, Request, WELCOME, hello, put_hello, put_welcome, welcome,
 };
+use super::snapshots::{Opened, Wanted};
 use super::status::NodeStatus;
 use crate::network::frame::{BODY_BYTES_MAX, Frame, FrameBuffer};
 
@@ -50,4 +51,18 @@ pub fn change_again(body: Bytes) -> Option<Bytes> {
 #[must_use]
 pub fn answer_again(body: Bytes) -> Option<Bytes> {
     members::decode_answer(body).ok().map(|answer| members::encode_answer(&answer))
+}
+
+/// The same for which piece of a snapshot a client asks for.
+#[doc(hidden)]
+#[must_use]
+pub fn wanted_again(body: Bytes) -> Option<Bytes> {
+    Wanted::decode(body).ok().map(Wanted::encode)
+}
+
+/// The same for the first piece of one.
+#[doc(hidden)]
+#[must_use]
+pub fn opened_again(body: Bytes) -> Option<Bytes> {
+    Opened::decode(body).ok().map(|(opened, piece)| opened.encode(&piece))
 }

@@ -75,6 +75,13 @@ pub enum ClientError {
     /// The write was applied, once, by a try whose answer was lost, and its response was too large to be kept.
     #[error("applied once, but the response was too large to be kept for a second answer")]
     ResponseNotKept,
+    /// A snapshot that is saved cannot be written, or what has come is not what was announced. Nothing has changed but that it
+    /// was taken.
+    #[error("not saved: {reason}")]
+    File {
+        /// What happened, for people.
+        reason: String,
+    },
     /// The command or query cannot be encoded. Nothing was done.
     #[error("not sent: the request cannot be encoded: {reason}")]
     Encode {
@@ -102,6 +109,7 @@ impl ClientError {
             | Self::NotTransferred { .. }
             | Self::NotElected { .. }
             | Self::SessionExpired { in_doubt: false }
+            | Self::File { .. }
             | Self::Encode { .. } => Outcome::NotApplied,
             // Its effect is there; that it must not be tried again is what counts.
             Self::Unknown { .. } | Self::SessionExpired { in_doubt: true } | Self::Decode { .. } => Outcome::Unknown,

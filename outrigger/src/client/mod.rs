@@ -46,10 +46,11 @@ mod members;
 mod protocol;
 mod service;
 mod session;
+mod snapshots;
 mod status;
 
 #[doc(hidden)]
-pub use again::{answer_again, change_again, frame_again, status_again};
+pub use again::{answer_again, change_again, frame_again, opened_again, status_again, wanted_again};
 pub use error::ClientError;
 pub use members::MembersChanged;
 pub use session::ClientSession;

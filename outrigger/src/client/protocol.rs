@@ -10,7 +10,8 @@
 //! ```
 //!
 //! All numbers are little endian. Commands, responses, queries and answers are in postcard; the rest has fixed layouts, those of
-//! changes of the members and of a status in [`members`](super::members) and [`status`](super::status). A snapshot is answered by
+//! changes of the members, of a status and of what is saved in [`members`](super::members), [`status`](super::status) and
+//! [`snapshots`](super::snapshots). A snapshot is answered by
 //! the last entry that it covers: term u64, index u64. A write in a session has session u64 and sequence u64 behind its operation,
 //! and so has what keeps a session alive the session.
 
@@ -57,6 +58,8 @@ pub(super) enum Operation {
     Transfer,
     /// Campaign.
     Elect,
+    /// Take a snapshot of this node's state and send its first piece, or send the next one.
+    SaveSnapshot,
     /// Replicate the command that follows, and apply it unless that was done before (thesis, section 6.3).
     WriteOnce {
         /// The client's session.
@@ -86,7 +89,7 @@ impl Operation {
 
     /// Whether it is asked of an endpoint for itself, not of the cluster.
     pub(super) const fn is_local(self) -> bool {
-        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot | Self::Elect)
+        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot | Self::Elect | Self::SaveSnapshot)
     }
 }
 
@@ -193,6 +196,7 @@ impl Request {
                 Operation::Snapshot => 6,
                 Operation::Transfer => 7,
                 Operation::Elect => 8,
+                Operation::SaveSnapshot => 9,
                 Operation::WriteOnce { .. } => 16,
                 Operation::RegisterSession => 17,
                 Operation::KeepAlive { .. } => 18,
@@ -221,6 +225,7 @@ impl Request {
             6 => Operation::Snapshot,
             7 => Operation::Transfer,
             8 => Operation::Elect,
+            9 => Operation::SaveSnapshot,
             16 => Operation::WriteOnce { session: SessionId(fields.u64()?), sequence: fields.u64()? },
             17 => Operation::RegisterSession,
             18 => Operation::KeepAlive { session: SessionId(fields.u64()?) },

@@ -4,7 +4,7 @@
 //!   ══ read ══► split into requests ─┬─ writes of this read ──► one task: write_encoded ──┐
 //!                                    ├─ queries of this read ─► one task: read ───────────┤
 //!                                    ├─ local queries ────────► one task: read_local ─────┤
-//!                                    ├─ changes of members ───► a task each ──────────────┤
+//!                                    ├─ members, snapshots ───► a task each ──────────────┤
 //!                                    └─ status ───────────────────────────────────────────┤
 //!   ◄═ write ══ everything that has gathered ◄── output ◄── replies, encoded ◄────────────┘
 //! ```
@@ -40,6 +40,7 @@ mod holdings;
 mod leadership;
 mod members;
 mod queries;
+mod snapshots;
 
 /// Connections that clients may have open to this node.
 const CONNECTIONS_MAX: usize = 4096;

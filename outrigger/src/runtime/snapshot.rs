@@ -11,8 +11,8 @@
 //! directory is in use.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use outrigger_engine::{Event, Snapshot, SnapshotId};
@@ -38,6 +38,38 @@ struct Shared {
     is_ending: Arc<AtomicBool>,
     /// Closes when this is gone, behind the store.
     _in_use: mpsc::Sender<()>,
+}
+
+/// How a handle, which may outlive its node, comes at the node's snapshots. It keeps nobody waiting.
+#[derive(Clone)]
+pub(crate) struct SnapshotSource {
+    shared: Weak<Shared>,
+    environment: Arc<dyn Environment>,
+}
+
+impl SnapshotSource {
+    /// The newest one, and a stream of what it holds, which goes on when a newer one has taken its place; `None` once the node
+    /// has ended.
+    pub(crate) async fn newest(&self) -> Option<Result<(Arc<Snapshot>, Box<dyn Read + Send>), StorageError>> {
+        let shared = self.shared.upgrade()?;
+        let open = move || {
+            loop {
+                let newest = shared.store.newest().ok_or_else(|| StorageError::new("there is no snapshot"))?;
+                match shared.store.content(newest.id) {
+                    Ok(content) => return Ok((newest, content)),
+                    // A newer one has come in between.
+                    Err(_) if shared.store.newest().is_some_and(|now| now.id != newest.id) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        self.work(open).await
+    }
+
+    /// Does what may take long where it holds up nobody; `None` if it cannot be done any more.
+    pub(crate) async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        blocking(self.environment.as_ref(), work).await.ok()
+    }
 }
 
 /// The end of all accesses to one node's snapshots.
@@ -80,6 +112,10 @@ impl SnapshotAccess {
         let is_ending = Arc::new(AtomicBool::new(false));
         let shared = Arc::new(Shared { store, is_ending: Arc::clone(&is_ending), _in_use: sender });
         (Self { shared, environment }, SnapshotsEnd { is_ending, in_use })
+    }
+
+    pub(crate) fn source(&self) -> SnapshotSource {
+        SnapshotSource { shared: Arc::downgrade(&self.shared), environment: Arc::clone(&self.environment) }
     }
 
     /// Builds one of a state; tells what came of it.

@@ -39,7 +39,7 @@ use super::snapshots::{decode_head, encode_head};
 use super::{Built, LogReader, LogStore, Moment, Received, SnapshotStore, StorageError, envelope};
 
 /// The one group of a store. Its number is in every record, so that many groups can share a log later.
-const GROUP: GroupId = GroupId(0);
+pub(super) const GROUP: GroupId = GroupId(0);
 
 /// A [`LogStore`] on a [`Disk`]: the one that a node of a durable cluster has.
 ///
@@ -300,7 +300,7 @@ impl<D: Disk> fmt::Debug for DurableStore<D> {
 }
 
 /// Reads what was flushed, on any thread.
-struct Reader<D: Disk>(outrigger_log::LogReader<D>);
+pub(super) struct Reader<D: Disk>(pub(super) outrigger_log::LogReader<D>);
 
 impl<D: Disk> Reader<D> {
     /// The entry at an index, as a batch.
@@ -310,7 +310,7 @@ impl<D: Disk> Reader<D> {
     }
 
     /// The membership that the entry at an index holds.
-    fn membership(&self, index: LogIndex) -> Result<Arc<Membership>, StorageError> {
+    pub(super) fn membership(&self, index: LogIndex) -> Result<Arc<Membership>, StorageError> {
         match self.one(index)?.entries() {
             [Payload { body: Body::Membership(membership), .. }, ..] => Ok(Arc::clone(membership)),
             _ => Err(StorageError::new(format!("entry {index} is marked as a membership and is none"))),
@@ -526,22 +526,22 @@ const fn is_membership(entry: &Payload) -> bool {
     matches!(entry.body, Body::Membership(_))
 }
 
-const fn log_id(position: LogPosition) -> LogId {
+pub(super) const fn log_id(position: LogPosition) -> LogId {
     LogId::new(position.term, position.index)
 }
 
-const fn position(id: LogId) -> LogPosition {
+pub(crate) const fn position(id: LogId) -> LogPosition {
     LogPosition { term: id.term.0, index: id.index.0 }
 }
 
-const fn snapshot_id(id: outrigger_log::SnapshotId) -> SnapshotId {
+pub(crate) const fn snapshot_id(id: outrigger_log::SnapshotId) -> SnapshotId {
     SnapshotId { last: log_id(id.position), bytes: id.bytes, checksum: id.checksum }
 }
 
-const fn file_id(id: SnapshotId) -> outrigger_log::SnapshotId {
+pub(crate) const fn file_id(id: SnapshotId) -> outrigger_log::SnapshotId {
     outrigger_log::SnapshotId { position: position(id.last), bytes: id.bytes, checksum: id.checksum }
 }
 
-const fn incarnation(life: PeerIdentity) -> Incarnation {
+pub(super) const fn incarnation(life: PeerIdentity) -> Incarnation {
     Incarnation { id: life.incarnation, start: life.start, nonce: life.nonce }
 }

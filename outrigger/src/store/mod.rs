@@ -6,6 +6,7 @@ use outrigger_engine::{Batch, Body, Incarnation, LogId, LogIndex, Membership, Pe
 
 pub mod durable;
 pub mod envelope;
+pub mod inspect;
 pub mod memory;
 pub mod snapshots;
 pub mod suite;
@@ -130,6 +131,17 @@ pub(crate) fn genesis_of(membership: &Membership) -> u64 {
     let mut encoded = Vec::new();
     envelope::encode_membership(membership, &mut encoded);
     // Never 0.
+    u64::from(crc32c::crc32c(&encoded)) | 1 << 32
+}
+
+/// What a cluster is known by that begins with these members from a snapshot of another one: another number than that of every
+/// cluster that began with the same members, or from another snapshot.
+pub(crate) fn genesis_from(membership: &Membership, begun_from: &outrigger_log::SnapshotId) -> u64 {
+    let mut encoded = Vec::new();
+    envelope::encode_membership(membership, &mut encoded);
+    for number in [begun_from.position.term, begun_from.position.index, begun_from.bytes, begun_from.checksum.into()] {
+        encoded.extend_from_slice(&number.to_le_bytes());
+    }
     u64::from(crc32c::crc32c(&encoded)) | 1 << 32
 }
 

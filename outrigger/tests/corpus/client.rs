@@ -6,10 +6,13 @@ use outrigger::network::frame::{Frame, HEADER_BYTES};
 
 use crate::hostile::split_one;
 
-/// The kinds that stand for bodies that have no frame of their own: a status, a change of the members, what comes of one.
+/// The kinds that stand for bodies that have no frame of their own: a status, a change of the members, what comes of one, which
+/// piece of a snapshot is wanted, the first of one.
 const STATUS: u8 = 0;
 const CHANGE: u8 = 1;
 const ANSWER: u8 = 2;
+const WANTED: u8 = 3;
+const OPENED: u8 = 4;
 
 /// Reads the body of a frame between clients and nodes, or one of those within; the first byte is its kind.
 pub fn body(input: &[u8]) -> bool {
@@ -19,6 +22,8 @@ pub fn body(input: &[u8]) -> bool {
         STATUS => within(body, client::status_again),
         CHANGE => within(body, client::change_again),
         ANSWER => within(body, client::answer_again),
+        WANTED => within(body, client::wanted_again),
+        OPENED => within(body, client::opened_again),
         kind => frame(Frame { kind, group: 0, body }),
     }
 }

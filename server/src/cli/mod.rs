@@ -4,9 +4,12 @@
 //!   0  done                      3  not applied, or not answered: safe to try again
 //!   1  absent or not equal;      4  unknown: it may have been applied, or may be yet
 //!      for member: refused;
-//!      for snapshot: not taken;
+//!      for snapshot: not taken,
+//!      not saved or restored;
 //!      for transfer, elect: the
 //!      node does not lead;
+//!      for log: damaged, or not
+//!      to be looked into;
 //!      for serve and demo:
 //!      failed
 //!   2  usage: the command itself is wrong
@@ -26,7 +29,9 @@ use crate::demo::Demo;
 
 mod kv;
 mod leadership;
+mod log;
 mod member;
+mod progress;
 pub(crate) mod serve;
 mod snapshot;
 mod status;
@@ -46,8 +51,10 @@ Examples:
   outrigger status
   outrigger member list
   outrigger snapshot
+  outrigger snapshot save monday.snapshot
   outrigger transfer 2
   outrigger elect 2
+  outrigger log verify --data-dir n1                   # of a node that is stopped
 
 Exit codes: 0 done, 1 absent, not equal or refused, 2 usage, 3 not applied or not answered (safe to try again),
 4 unknown (the write may have been applied, or may be yet), 5 done, but the answer could not be printed.";
@@ -74,6 +81,7 @@ enum Verb {
     Snapshot(snapshot::Snapshot),
     Transfer(leadership::Transfer),
     Elect(leadership::Elect),
+    Log(log::Log),
     Demo(Demo),
 }
 
@@ -83,7 +91,7 @@ struct Reach {
     /// Client addresses of some nodes of the cluster; any that answers will do [env: OUTRIGGER_ENDPOINTS]
     #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
     endpoints: Option<Vec<String>>,
-    /// How long to try before giving up [default: 5s, and 60s to change members and to take snapshots]
+    /// How long to try before giving up [default: 5s, and 60s to change members and for snapshots]
     #[arg(long, value_name = "DURATION", value_parser = patience)]
     timeout: Option<Duration>,
 }
@@ -233,6 +241,7 @@ async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {
         Verb::Snapshot(snapshot) => snapshot.run(reach).await,
         Verb::Transfer(transfer) => transfer.run(reach).await,
         Verb::Elect(elect) => elect.run(reach).await,
+        Verb::Log(log) => log.run(),
         Verb::Demo(demo) => demo.run().await,
     }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use outrigger::{Client, ClientError};
 use outrigger_server::store::Store;
 use serde::Serialize;
@@ -18,6 +18,9 @@ use super::status::Output;
 use super::{Failure, Reach, print};
 use crate::table::Table;
 
+mod restore;
+mod save;
+
 /// How long it may take when nothing else is said: a large state takes its time on a disk.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -26,6 +29,7 @@ Examples:
   outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202,127.0.0.1:7203 snapshot
   outrigger snapshot --endpoints 127.0.0.1:7201       # on this node only
   outrigger snapshot --output json                    # for programs
+  outrigger snapshot save monday.snapshot             # into a file, from which `snapshot restore` begins a new cluster
 
 Nodes take snapshots by themselves, as the --snapshot-... settings of `outrigger serve` say; this does not wait for that.
 Doing it again does no harm. Exit codes: 0 every endpoint has taken one, 1 one of them could not (its log says why),
@@ -36,13 +40,21 @@ Doing it again does no harm. Exit codes: 0 every endpoint has taken one, 1 one o
 /// Prints the last log entry that each snapshot covers, once it is durable. What it covers leaves the log, but for what
 /// --snapshot-keep-entries keeps.
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(super) struct Snapshot {
+    #[command(subcommand)]
+    verb: Option<SnapshotVerb>,
     /// A table for people, or JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
     reach: Reach,
+}
+
+#[derive(Subcommand)]
+enum SnapshotVerb {
+    Save(save::Save),
+    Restore(restore::Restore),
 }
 
 /// What came of it on one node.
@@ -63,6 +75,11 @@ struct Row {
 
 impl Snapshot {
     pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        match self.verb {
+            Some(SnapshotVerb::Save(save)) => return save.run(outer).await,
+            Some(SnapshotVerb::Restore(restore)) => return restore.run(),
+            None => {}
+        }
         let reach = self.reach.within(outer);
         let timeout = reach.timeout.unwrap_or(SNAPSHOT_TIMEOUT);
         let mut asked = JoinSet::new();

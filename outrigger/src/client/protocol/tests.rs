@@ -51,7 +51,8 @@ fn requests_come_back() {
     let reads = [Operation::Query, Operation::QueryLocal, Operation::Status];
     for request in reads
         .into_iter()
-        .chain([Operation::Write, Operation::ChangeMembers, Operation::Snapshot, Operation::Transfer, Operation::Elect])
+        .chain([Operation::Write, Operation::ChangeMembers, Operation::Transfer, Operation::Elect])
+        .chain([Operation::Snapshot, Operation::SaveSnapshot])
         .map(|operation| request(operation, b"body"))
     {
         let frame = framed(|output| request.encode(1 << 20, output).unwrap());

@@ -13,9 +13,10 @@ use tokio::time::timeout;
 use super::desk::Desk;
 use super::holdings::Reserved;
 use super::leadership::{Wish, fulfil};
-use super::{members, queries};
+use super::{members, queries, snapshots};
 use crate::client::leadership;
 use crate::client::protocol::{self, Operation, Outcome, Request};
+use crate::client::snapshots::Wanted;
 use crate::error::WriteError;
 use crate::runtime::sessions::Denied;
 use crate::{Config, Query};
@@ -53,6 +54,8 @@ pub(super) struct Batch<S: Query> {
     sessions: Vec<(Ticket, Duration, SessionWish)>,
     /// Who wants a snapshot taken, and for how long.
     snapshots: Vec<(Ticket, Duration)>,
+    /// Who wants a piece of one, and for how long.
+    pieces: Vec<(Ticket, Duration, Wanted)>,
     /// Who wants another leader, and for how long.
     wishes: Vec<(Ticket, Duration, Wish)>,
     /// The bytes of all of them.
@@ -114,6 +117,7 @@ impl<S: Query> Default for Batch<S> {
             changes: Vec::new(),
             sessions: Vec::new(),
             snapshots: Vec::new(),
+            pieces: Vec::new(),
             wishes: Vec::new(),
             bytes: 0,
         }
@@ -134,6 +138,10 @@ impl<S: Query> Batch<S> {
             }
             Operation::Status => return desk.status(ticket),
             Operation::Snapshot => return self.snapshots.push((ticket, patience)),
+            Operation::SaveSnapshot => match Wanted::decode(body) {
+                Ok(wanted) => return self.pieces.push((ticket, patience, wanted)),
+                Err(error) => format!("the wish for a piece of a snapshot does not decode: {error}"),
+            },
             Operation::Write | Operation::WriteOnce { .. } => match judge::<S>(&body, desk.raft.config()) {
                 Ok(()) => return self.writes.add(ticket, patience, payload(operation, body)),
                 Err(reason) => reason,
@@ -200,7 +208,10 @@ impl<S: Query> Batch<S> {
             tasks.spawn(serve_session(Arc::clone(desk), ticket, patience, wish));
         }
         for (ticket, patience) in self.snapshots.drain(..) {
-            tasks.spawn(take_snapshot(Arc::clone(desk), ticket, patience));
+            tasks.spawn(snapshots::take(Arc::clone(desk), ticket, patience));
+        }
+        for (ticket, patience, wanted) in self.pieces.drain(..) {
+            tasks.spawn(snapshots::send(Arc::clone(desk), ticket, patience, wanted));
         }
     }
 }
@@ -265,15 +276,6 @@ async fn serve_session<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: D
         Ok(Err(WriteError::SessionExpired { .. })) => Outcome::Denied(Denied::Expired),
         Ok(Err(error)) => failed_write(&error),
         Err(_) => Outcome::Unknown { reason: no_answer(patience) },
-    };
-    desk.answer(|answers| answers.put(ticket, &outcome));
-}
-
-async fn take_snapshot<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {
-    let outcome = match timeout(patience, desk.raft.snapshot()).await {
-        Ok(Ok(last)) => Outcome::Done { applied: LogIndex::ZERO, body: protocol::encode_log_id(last) },
-        Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
-        Err(_) => Outcome::Unknown { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
     };
     desk.answer(|answers| answers.put(ticket, &outcome));
 }

@@ -10,6 +10,7 @@ use super::holdings::{FREE_BYTES, Gauge, Holdings, Reserved};
 use crate::client::protocol::{Leader, Outcome};
 use crate::client::status::NodeStatus;
 use crate::network::frame::{BODY_BYTES_MAX, FrameBuffer, FrameError, kind};
+use crate::raft::Export;
 use crate::{Metrics, Query, Raft};
 
 /// Requests of one connection that are not answered; with more, it is not read from.
@@ -29,6 +30,8 @@ pub(super) struct Desk<S: Query> {
     pub(super) gauge: Arc<Gauge>,
     /// Whose queries go on first when there is room again.
     pub(super) turn: AsyncMutex<()>,
+    /// The snapshot that this connection reads out.
+    pub(super) export: AsyncMutex<Option<Export>>,
     state: Mutex<State>,
     /// Tells the writer that there is something to write.
     filled: Notify,
@@ -70,8 +73,8 @@ impl<S: Query> Desk<S> {
     pub(super) fn new(raft: Raft<S>, holdings: Arc<Holdings>) -> Self {
         let limit = raft.config().limits.connection_answers_bytes_max;
         let gauge = Arc::new(Gauge::new(Arc::clone(&holdings), limit));
-        let desk =
-            Self { raft, holdings, gauge, turn: AsyncMutex::default(), state: Mutex::default(), filled: Notify::new() };
+        let (turn, export, state) = (AsyncMutex::default(), AsyncMutex::default(), Mutex::default());
+        let desk = Self { raft, holdings, gauge, turn, export, state, filled: Notify::new() };
         desk.answer(|_| ());
         desk
     }

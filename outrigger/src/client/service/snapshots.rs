@@ -1,0 +1,66 @@
+//! Snapshots on request: taken, and sent piece by piece to whoever saves one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger_engine::LogIndex;
+use tokio::time::timeout;
+
+use super::batch::Ticket;
+use super::desk::Desk;
+use crate::Query;
+use crate::client::protocol::{self, Outcome};
+use crate::client::snapshots::{Opened, Wanted};
+use crate::raft::Export;
+
+/// Takes one.
+pub(super) async fn take<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {
+    let outcome = match timeout(patience, desk.raft.snapshot()).await {
+        Ok(Ok(last)) => done(protocol::encode_log_id(last)),
+        Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
+        Err(_) => Outcome::Unknown { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
+    };
+    desk.answer(|answers| answers.put(ticket, &outcome));
+}
+
+/// Opens one, or sends the next piece of the one that is open. There is one for each connection.
+pub(super) async fn send<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration, wanted: Wanted) {
+    let outcome = match timeout(patience, piece(&desk, wanted)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Outcome::NotNow { reason: format!("nothing could be read of a snapshot within {patience:?}") },
+    };
+    desk.answer(|answers| answers.put(ticket, &outcome));
+}
+
+async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
+    let mut open = desk.export.lock().await;
+    // Whoever asks for more than it takes in waits, so that no more is in memory than the limits allow.
+    desk.gauge.room().await;
+    let export = match (open.take(), wanted.offset) {
+        (_, 0) => match desk.raft.export(wanted.local).await {
+            Ok(export) => export,
+            Err(error) if error.may_pass() => return Outcome::NotNow { reason: error.to_string() },
+            Err(error) => return Outcome::Never { reason: error.to_string() },
+        },
+        (Some(export), offset) if export.next() == offset => export,
+        (export, offset) => {
+            let next = export.as_ref().map_or(0, Export::next);
+            *open = export;
+            return Outcome::Never { reason: format!("the next piece on this connection is at {next}, not {offset}") };
+        }
+    };
+    match desk.raft.next_piece(export).await {
+        Ok((export, piece)) => {
+            let body = if wanted.offset == 0 { Opened::of(&export).encode(&piece) } else { piece };
+            // What is complete need not be kept open.
+            *open = (export.next() < export.snapshot.id.bytes).then_some(export);
+            done(body)
+        }
+        Err(error) => Outcome::Never { reason: error.to_string() },
+    }
+}
+
+const fn done(body: Bytes) -> Outcome {
+    Outcome::Done { applied: LogIndex::ZERO, body }
+}

@@ -1,0 +1,220 @@
+//! A snapshot on its way to a client: asked for piece by piece on one connection, and written to a file.
+//!
+//! ```text
+//!   request   offset u64, local bool         0: a snapshot is taken and opened; else the piece behind the last one
+//!   answer    at 0: term u64, index u64, bytes u64, checksum u32, length of the head u32, head (see store::snapshots)
+//!             then the piece, to the end
+//! ```
+//!
+//! The node keeps what it opened for as long as the connection lasts, so that snapshots that it takes meanwhile do not matter. A
+//! connection that breaks ends it: the next try begins anew.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use outrigger_engine::{LogId, LogIndex, SnapshotId, Term};
+use tokio::time::{Instant, sleep_until};
+
+use super::link::Link;
+use super::protocol::{Operation, Outcome};
+use super::{Client, ClientError, Shared};
+use crate::Query;
+use crate::backup::SavedSnapshot;
+use crate::network::DecodeError;
+use crate::network::fields::Fields;
+use crate::raft::{Export, SaveFile};
+use crate::store::StorageError;
+
+/// The longest head, as in the files of snapshots.
+const HEAD_BYTES_MAX: usize = outrigger_log::SNAPSHOT_HEAD_BYTES_MAX;
+
+/// What a client wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Where the piece begins; 0 for a new snapshot.
+    pub(super) offset: u64,
+    /// Whether it may lack what this node has not applied yet.
+    pub(super) local: bool,
+}
+
+/// What stands before the first piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) id: SnapshotId,
+    pub(super) head: Bytes,
+}
+
+impl Wanted {
+    pub(super) fn encode(self) -> Bytes {
+        let mut out = self.offset.to_le_bytes().to_vec();
+        out.push(self.local.into());
+        out.into()
+    }
+
+    pub(super) fn decode(body: Bytes) -> Result<Self, DecodeError> {
+        let mut fields = Fields::new(body);
+        let wanted = Self { offset: fields.u64()?, local: fields.bool("local")? };
+        fields.finish().map(|()| wanted)
+    }
+}
+
+impl Opened {
+    pub(super) fn of(export: &Export) -> Self {
+        Self { id: export.snapshot.id, head: export.head() }
+    }
+
+    /// This, and the first piece behind it.
+    pub(super) fn encode(&self, piece: &[u8]) -> Bytes {
+        let SnapshotId { last, bytes, checksum } = self.id;
+        let mut out = Vec::with_capacity(32 + self.head.len() + piece.len());
+        for number in [last.term.0, last.index.0, bytes] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        out.extend_from_slice(&checksum.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(self.head.len()).expect("a head is short").to_le_bytes());
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(piece);
+        out.into()
+    }
+
+    pub(super) fn decode(body: Bytes) -> Result<(Self, Bytes), DecodeError> {
+        let mut fields = Fields::new(body);
+        let last = LogId { term: Term(fields.u64()?), index: LogIndex(fields.u64()?) };
+        let (bytes, checksum, head_bytes) = (fields.u64()?, fields.u32()?, fields.u32()?);
+        let mut rest = fields.rest();
+        let length = usize::try_from(head_bytes).unwrap_or(usize::MAX);
+        if length > rest.len() || length > HEAD_BYTES_MAX {
+            return Err(DecodeError::Invalid { what: "length of a snapshot's head", value: head_bytes.into() });
+        }
+        let head = rest.split_to(length);
+        Ok((Self { id: SnapshotId { last, bytes, checksum }, head }, rest))
+    }
+}
+
+impl<S: Query> Client<S> {
+    /// Has one of the endpoints that [`connect`](Client::connect) was given take a snapshot of its state, with all in it that was
+    /// acknowledged before the call, and saves it to a file on this machine; see
+    /// [`restore_snapshot`](crate::restore_snapshot). If it is to be `local`, no other node is asked whether there is more: for a
+    /// cluster that has lost its majority. A file of this name is replaced when all of it is durable; until then, and after an
+    /// error, it is as it was. `progress` is told how many bytes of how many have come. There is no limit to how long all of it
+    /// takes, but for each piece.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when no snapshot could be taken, [`ClientError::File`] when the file cannot be written or what has
+    /// come is not what was announced; else as for a query, also when the connection breaks on the way: begin again.
+    pub async fn save_snapshot(
+        &self,
+        path: impl AsRef<Path>,
+        local: bool,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<SavedSnapshot, ClientError> {
+        let started = self.shared.first_piece(local, self.patience).await?;
+        let Started { link, cluster, first } = started;
+        let decode = |error: DecodeError| ClientError::Decode { reason: error.to_string() };
+        let (Opened { id, head }, mut piece) = Opened::decode(first).map_err(decode)?;
+        let path = path.as_ref().to_owned();
+        let mut file = off(move || SaveFile::create(&path, cluster, id, head)).await?;
+        loop {
+            file = off(move || file.write(&piece).map(|()| file)).await?;
+            progress(file.bytes(), id.bytes);
+            if file.bytes() == id.bytes {
+                return off(move || file.finish()).await;
+            }
+            piece = next_piece(&link, Wanted { offset: file.bytes(), local }, self.patience).await?;
+        }
+    }
+}
+
+/// Does what may block somewhere else.
+async fn off<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StorageError> + Send + 'static,
+) -> Result<T, ClientError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    let failed = |reason: String| ClientError::File { reason };
+    done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.reason))
+}
+
+async fn next_piece(link: &Link, wanted: Wanted, patience: Duration) -> Result<Bytes, ClientError> {
+    let start = Instant::now();
+    match link.ask(Operation::SaveSnapshot, wanted.encode(), start + patience).await {
+        Ok(Outcome::Done { body, .. }) if !body.is_empty() => Ok(body),
+        Ok(Outcome::Never { reason }) => Err(ClientError::Refused { reason }),
+        other => {
+            let reason = match other {
+                Ok(Outcome::NotNow { reason } | Outcome::Unknown { reason }) => reason,
+                Err(error) => error.reason,
+                Ok(_) => "the node has sent nothing".to_owned(),
+            };
+            let reason = format!("{reason}; {} bytes had come: begin again", wanted.offset);
+            Err(ClientError::NotAnswered { waited: start.elapsed(), reason })
+        }
+    }
+}
+
+/// A snapshot that a node has opened.
+struct Started {
+    /// Where the rest of it comes from.
+    link: Arc<Link>,
+    cluster: u64,
+    first: Bytes,
+}
+
+impl Shared {
+    /// Asks here and there until a node has opened a snapshot.
+    async fn first_piece(&self, local: bool, patience: Duration) -> Result<Started, ClientError> {
+        let (start, wanted) = (Instant::now(), Wanted { offset: 0, local });
+        let deadline = start + patience;
+        let mut attempts = 0;
+        loop {
+            let reason = match self.link(true, deadline).await {
+                Err(reason) => reason,
+                Ok((endpoint, link)) => match link.ask(Operation::SaveSnapshot, wanted.encode(), deadline).await {
+                    Ok(Outcome::Done { body, .. }) => {
+                        return Ok(Started { link, cluster: self.told.cluster.load(Ordering::Relaxed), first: body });
+                    }
+                    Ok(Outcome::Never { reason }) => return Err(ClientError::Refused { reason }),
+                    Ok(Outcome::NotNow { reason } | Outcome::Unknown { reason }) => {
+                        self.told.endpoints().turn(&endpoint, Instant::now());
+                        reason
+                    }
+                    Ok(Outcome::Denied(denied)) => return Err(ClientError::Refused { reason: denied.to_string() }),
+                    Err(error) => {
+                        self.told.endpoints().failed(&endpoint, Instant::now());
+                        error.reason
+                    }
+                },
+            };
+            let next = Instant::now() + self.pause(attempts);
+            if next >= deadline {
+                return Err(ClientError::NotAnswered { waited: start.elapsed(), reason });
+            }
+            sleep_until(next).await;
+            attempts += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wanted_and_what_is_opened_are_read_as_they_were_written() {
+        for wanted in [Wanted { offset: 0, local: true }, Wanted { offset: 1 << 40, local: false }] {
+            assert_eq!(Wanted::decode(wanted.encode()), Ok(wanted));
+        }
+        let id = SnapshotId { last: LogId::new(3, 90), bytes: 1 << 33, checksum: 77 };
+        let opened = Opened { id, head: Bytes::from_static(b"members") };
+        let whole = opened.encode(b"state");
+        assert_eq!(Opened::decode(whole.clone()), Ok((opened, Bytes::from_static(b"state"))));
+        for length in 0..whole.len() - 5 {
+            assert!(Opened::decode(whole.slice(..length)).is_err(), "{length} bytes");
+        }
+        let mut hostile = whole.to_vec();
+        hostile[28..32].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert!(Opened::decode(hostile.into()).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! A snapshot on its way out of the cluster, into a file or to a client, piece by piece.
+//!
+//! ```text
+//!   read index ─► take a snapshot ─► the newest, opened ─► piece ─► piece ─► ... ─► all
+//!   '- so that it has all that was acknowledged before     '- stays readable when a newer one takes its place
+//! ```
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_engine::{Refusal, Snapshot};
+use outrigger_log::{RealDisk, SnapshotFileWriter};
+
+use super::Raft;
+use crate::StateMachine;
+use crate::backup::SavedSnapshot;
+use crate::error::SaveError;
+use crate::store::durable::file_id;
+use crate::store::snapshots::encode_head;
+use crate::store::{Moment, StorageError};
+
+/// How much of a snapshot is in memory at once.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// A snapshot that is read out, front to back.
+pub(crate) struct Export {
+    pub(crate) snapshot: Arc<Snapshot>,
+    content: Box<dyn Read + Send>,
+    /// How many bytes were read.
+    next: u64,
+}
+
+impl Export {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, content: Box<dyn Read + Send>) -> Self {
+        Self { snapshot, content, next: 0 }
+    }
+
+    /// How many bytes were read; the next piece begins there.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// The next piece; empty behind the end.
+    pub(crate) fn read(&mut self) -> Result<Bytes, StorageError> {
+        let mut piece = Vec::new();
+        let limit = PIECE_BYTES as u64;
+        (&mut self.content).take(limit).read_to_end(&mut piece).map_err(StorageError::new)?;
+        self.next += piece.len() as u64;
+        if piece.is_empty() && self.next < self.snapshot.id.bytes {
+            return Err(StorageError::new(format!("{} ends after {} bytes", self.snapshot.id, self.next)));
+        }
+        Ok(piece.into())
+    }
+
+    /// What is kept of it beside its content.
+    pub(crate) fn head(&self) -> Bytes {
+        encode_head(&Moment::of(&self.snapshot), self.snapshot.genesis)
+    }
+}
+
+/// A file that a snapshot is saved to.
+pub(crate) struct SaveFile {
+    writer: SnapshotFileWriter<RealDisk>,
+    saved: SavedSnapshot,
+}
+
+impl SaveFile {
+    pub(crate) fn create(
+        path: &Path,
+        cluster: u64,
+        id: outrigger_engine::SnapshotId,
+        head: Bytes,
+    ) -> Result<Self, StorageError> {
+        let saved = SavedSnapshot { last: id.last, bytes: id.bytes, checksum: id.checksum };
+        let snapshot = outrigger_log::Snapshot { id: file_id(id), head };
+        let writer = SnapshotFileWriter::create(RealDisk, path, cluster, &snapshot).map_err(StorageError::new)?;
+        Ok(Self { writer, saved })
+    }
+
+    pub(crate) fn write(&mut self, piece: &[u8]) -> Result<(), StorageError> {
+        self.writer.write(piece).map_err(StorageError::new)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.writer.bytes()
+    }
+
+    pub(crate) fn finish(self) -> Result<SavedSnapshot, StorageError> {
+        self.writer.finish().map_err(StorageError::new)?;
+        Ok(self.saved)
+    }
+}
+
+impl<S: StateMachine> Raft<S> {
+    /// Takes a snapshot of the state, with all in it that was acknowledged before the call, and saves it to a file, from which
+    /// [`restore_snapshot`](crate::restore_snapshot) begins a new cluster. The cluster serves on. A file of this name is replaced
+    /// when all of it is durable; until then, and after an error, it is as it was.
+    ///
+    /// # Errors
+    /// [`SaveError`].
+    ///
+    /// ```no_run
+    /// # async fn save<S: outrigger::StateMachine>(raft: outrigger::Raft<S>) -> Result<(), outrigger::SaveError> {
+    /// let saved = raft.save_snapshot("monday.snapshot".as_ref()).await?;
+    /// println!("{} bytes, up to {}", saved.bytes, saved.last);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn save_snapshot(&self, path: &Path) -> Result<SavedSnapshot, SaveError> {
+        let mut export = self.export(false).await?;
+        let (path, cluster) = (path.to_owned(), self.config().cluster_id());
+        let save = move || {
+            let mut file = SaveFile::create(&path, cluster, export.snapshot.id, export.head())?;
+            while export.next() < export.snapshot.id.bytes {
+                file.write(&export.read()?)?;
+            }
+            file.finish()
+        };
+        match self.0.snapshots.work(save).await {
+            Some(Ok(saved)) => Ok(saved),
+            Some(Err(StorageError { reason })) => Err(SaveError::File { reason }),
+            None => Err(SaveError::Stopped),
+        }
+    }
+
+    /// Opens a snapshot with all in it that was acknowledged before, or, if it is to be `local`, that this node has applied.
+    pub(crate) async fn export(&self, local: bool) -> Result<Export, SaveError> {
+        if !local {
+            self.read(|_| ()).await.map_err(|reason| SaveError::NotLatest { reason })?;
+        }
+        self.snapshot().await.map_err(|reason| SaveError::NotTaken { reason })?;
+        match self.0.snapshots.newest().await {
+            Some(Ok((snapshot, content))) => Ok(Export::new(snapshot, content)),
+            Some(Err(StorageError { reason })) => Err(SaveError::File { reason }),
+            None => Err(SaveError::Stopped),
+        }
+    }
+
+    /// The next piece of what is read out, read where it holds up nobody.
+    pub(crate) async fn next_piece(&self, mut export: Export) -> Result<(Export, Bytes), SaveError> {
+        let read = move || export.read().map(|piece| (export, piece));
+        match self.0.snapshots.work(read).await {
+            Some(read) => read.map_err(|StorageError { reason }| SaveError::File { reason }),
+            None => Err(SaveError::Stopped),
+        }
+    }
+}
+
+impl SaveError {
+    /// Whether trying again may help.
+    pub(crate) const fn may_pass(&self) -> bool {
+        match self {
+            Self::NotLatest { .. } | Self::Stopped => true,
+            Self::NotTaken { reason } => {
+                matches!(reason, crate::SnapshotError::Stopped)
+                    || matches!(reason, crate::SnapshotError::Refused { refusal: Refusal::Overloaded { .. } })
+            }
+            Self::File { .. } => false,
+        }
+    }
+}

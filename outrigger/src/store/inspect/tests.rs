@@ -1,0 +1,123 @@
+//! What is told of a directory beyond its checksums: what it holds, and what no node could read.
+
+use std::fs;
+
+use bytes::Bytes;
+use outrigger_engine::{LogTime, Node};
+use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, Record, Snapshots};
+use tempfile::TempDir;
+
+use super::*;
+use crate::store::{Built, DurableStore, LogStore, Moment};
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new(7, 1, 11, 12);
+    options.segment_bytes = 64 << 10;
+    options
+}
+
+fn members() -> Arc<Membership> {
+    let node = |id| (NodeId(id), Node { address: format!("host-{id}:7101") });
+    Arc::new(Membership::new([1, 2].map(node), [node(5)]))
+}
+
+/// A directory with a snapshot of three entries, which the log does not hold any more, and three entries behind it.
+fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+    store.save_vote(Vote { term: Term(2), voted_for: Some(NodeId(2)) }).unwrap();
+    let entries = |text: &str| Payload::command(Bytes::copy_from_slice(text.as_bytes()));
+    let first = Payload::membership(members());
+    let batch = |first, payloads: Vec<Payload>| Batch::new(first, LogTime(5), payloads.into());
+    store.append(&[batch(LogId::new(0, 1), vec![first.clone()])]).unwrap();
+    store.append(&[batch(LogId::new(1, 2), vec![Payload::blank(), entries("one")])]).unwrap();
+    store.append(&[batch(LogId::new(2, 4), vec![entries("two"), first, entries("three")])]).unwrap();
+    store.save_committed(LogIndex(4)).unwrap();
+    store.flush().unwrap();
+    let moment =
+        Moment { last: LogId::new(1, 3), log_time: LogTime(5), membership_at: LogId::new(0, 1), membership: members() };
+    let built = store.snapshots().build(&moment, &mut |out| out.write_all(b"state")).unwrap();
+    assert!(matches!(built, Built::Snapshot(_)));
+    store.purge(LogId::new(1, 3)).unwrap();
+    store.flush().unwrap();
+    directory
+}
+
+#[test]
+fn a_directory_is_summed_up_and_its_entries_are_read() {
+    let directory = directory();
+    let inspection = Inspection::open(directory.path()).unwrap();
+    let summary = inspection.summary().unwrap();
+    assert_eq!((summary.identity.node, summary.identity.start, summary.refused), (1, 1, None));
+    assert_eq!(summary.vote, Vote { term: Term(2), voted_for: Some(NodeId(2)) });
+    assert_eq!((summary.commit, summary.purged, summary.last), (LogIndex(4), LogId::new(1, 3), LogId::new(2, 6)));
+    assert_eq!(summary.memberships, [(LogId::new(2, 5), members())]);
+    let snapshot = summary.snapshots[0].1.as_ref().unwrap();
+    assert_eq!((snapshot.last(), &snapshot.membership), (LogId::new(1, 3), &members()));
+    let read = |from, through| {
+        let batches = inspection.entries(LogIndex(from), LogIndex(through)).flat_map(Result::unwrap);
+        batches.flat_map(|batch| (batch.first().index.0..).take(batch.len()).collect::<Vec<_>>()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(0, u64::MAX), [4, 5, 6]);
+    assert_eq!((read(5, 5), read(7, 9), read(6, 5)), (vec![5], vec![], vec![]));
+    drop(inspection);
+    assert_eq!(verify_damage(&directory), Vec::<Damage>::new());
+}
+
+fn verify_damage(directory: &TempDir) -> Vec<Damage> {
+    verify(directory.path(), &mut |_| {}).unwrap().damage
+}
+
+#[test]
+fn entries_that_no_node_can_read_are_told_with_file_and_index() {
+    for (payload, marked, part) in [
+        (&b"\x7fwhat"[..], false, "entry kind 127 is unknown"),
+        (b"\x02command", true, "names none"),
+        (b"\x03", false, "is not marked"),
+    ] {
+        let directory = directory();
+        let mut log = Log::open(RealDisk, directory.path(), options()).unwrap();
+        let payloads = [Bytes::from_static(b"\x02whole"), Bytes::copy_from_slice(payload)];
+        for (first, payload, marked) in [(7, &payloads[0], false), (8, &payloads[1], marked)] {
+            let payloads = std::slice::from_ref(payload);
+            log.append(GROUP, Record::Entries { term: 2, first, log_time: 9, payloads, marked }).unwrap();
+        }
+        log.flush().unwrap();
+        drop(log);
+        let found = verify_damage(&directory);
+        assert_eq!((found.len(), found[0].index), (1, Some(8)), "{part}: {found:?}");
+        assert!(found[0].what.contains(part), "{found:?}");
+        assert!(found[0].path.ends_with("00000000000000000001.segment") && found[0].offset.is_some(), "{found:?}");
+    }
+}
+
+#[test]
+fn a_log_that_lacks_what_no_snapshot_covers_is_told() {
+    let directory = directory();
+    fs::remove_dir_all(directory.path().join("snapshots")).unwrap();
+    let found = verify_damage(&directory);
+    assert_eq!((found.len(), found[0].index), (1, Some(1)), "{found:?}");
+    assert!(found[0].what.contains("behind 3") && found[0].what.contains("no more than 0"), "{found:?}");
+}
+
+#[test]
+fn a_snapshot_whose_head_no_node_can_read_is_told() {
+    let directory = directory();
+    let snapshots = Snapshots::open(RealDisk, directory.path(), 7).unwrap();
+    let position = LogPosition { term: 2, index: 4 };
+    snapshots.build(position, Bytes::from_static(b"no head of ours")).unwrap().finish().unwrap();
+    drop(snapshots);
+    let found = verify_damage(&directory);
+    assert!(found[0].what.contains("too short"), "{found:?}");
+}
+
+#[test]
+fn other_groups_are_verified_as_well() {
+    let directory = directory();
+    let mut log = Log::open(RealDisk, directory.path(), options()).unwrap();
+    log.append(GroupId(9), Record::Vote { term: 3, voted_for: None }).unwrap();
+    log.flush().unwrap();
+    drop(log);
+    let found = verify(directory.path(), &mut |_| {}).unwrap();
+    assert_eq!((found.damage.len(), found.groups.len(), found.entries()), (0, 2, 3));
+}

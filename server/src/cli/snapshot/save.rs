@@ -1,0 +1,92 @@
+//! `outrigger snapshot save`: the state of a running cluster, in a file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use outrigger::{Client, ClientError, SavedSnapshot};
+use outrigger_server::store::Store;
+use serde::Serialize;
+
+use super::SNAPSHOT_TIMEOUT;
+use crate::cli::progress::ProgressLine;
+use crate::cli::status::Output;
+use crate::cli::{Failure, Reach, print};
+
+/// Save the state of the running cluster to a file, from which `snapshot restore` begins a new one
+///
+/// One of the endpoints takes a snapshot, with all in it that was acknowledged before, and sends it. The file is complete and
+/// durable, or not there; one that has the name already is replaced only then.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202 snapshot save monday.snapshot
+  outrigger --endpoints 127.0.0.1:7201 snapshot save last.snapshot --local    # the majority is lost
+
+Exit codes: 0 saved, 1 not saved, 2 usage, 3 no answer, or the connection broke (safe to try again), 5 saved, but the answer
+could not be printed.")]
+pub(super) struct Save {
+    /// Where to
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Take what the node that answers has, without asking the others whether there is more
+    #[arg(long)]
+    local: bool,
+    /// A line for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A snapshot in a file, as programs read of it.
+#[derive(Debug, Serialize)]
+pub(super) struct Saved {
+    term: u64,
+    index: u64,
+    bytes: u64,
+    checksum: String,
+}
+
+impl From<SavedSnapshot> for Saved {
+    fn from(saved: SavedSnapshot) -> Self {
+        let SavedSnapshot { last, bytes, checksum } = saved;
+        Self { term: last.term.0, index: last.index.0, bytes, checksum: format!("{checksum:08x}") }
+    }
+}
+
+impl Saved {
+    /// Says what was done.
+    pub(super) fn print(&self, verb: &str, output: Output) -> Result<(), Failure> {
+        let Self { term, index, bytes, checksum } = self;
+        match output {
+            Output::Table => print(|out| {
+                writeln!(out, "{verb}: up to index {index} of term {term}, {bytes} bytes, checksum {checksum}")
+            }),
+            Output::Json => {
+                let json = serde_json::to_string(self).map_err(Failure::plain)?;
+                print(|out| writeln!(out, "{json}"))
+            }
+        }
+    }
+}
+
+impl Save {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let reach = self.reach.within(outer);
+        let client = Client::<Store>::connect(reach.endpoints()?).await.map_err(|error| Failure::of_client(&error))?;
+        let client = client.with_timeout(reach.timeout.unwrap_or(SNAPSHOT_TIMEOUT));
+        let mut line = ProgressLine::new();
+        let saved =
+            client.save_snapshot(&self.file, self.local, |bytes, total| line.show("saving", bytes, total)).await;
+        drop(line);
+        let saved = saved.map_err(|error| {
+            let message = format!("{} is not saved: {error}", self.file.display());
+            match error {
+                ClientError::Refused { .. } | ClientError::File { .. } | ClientError::Decode { .. } => {
+                    Failure::plain(message)
+                }
+                _ => Failure { code: 3, message },
+            }
+        })?;
+        Saved::from(saved).print("saved", self.output)
+    }
+}
