@@ -64,7 +64,10 @@ impl Engine {
     /// Who asked for the campaign that is under way, if nobody has told them yet.
     pub(crate) fn take_campaign_token(&mut self) -> Option<Token> {
         match &mut self.role {
-            Role::PreCandidate(campaign) | Role::Candidate(campaign) => campaign.token.take(),
+            Role::PreCandidate(campaign) | Role::Candidate(campaign) => {
+                mutate!(election_answered_twice, return campaign.token);
+                campaign.token.take()
+            }
             Role::Follower(_) | Role::Leader(_) => None,
         }
     }

@@ -544,6 +544,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_known_of_one_snapshot_is_not_known_of_the_next() {
+        let mut transfer = Transfer::new();
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, 0);
+        let late = transfer.send().expect("room");
+        transfer.progress.piece_held(late, 5 * PIECE);
+        let newer = SnapshotId { bytes: 20 * PIECE, checksum: 1, ..SnapshotId::default() };
+        assert_eq!(transfer.progress.issue_piece(newer, RequestId(10)), None, "how much of it is there is not known");
+        transfer.progress.piece_sent(RequestId(10), Round(0));
+        transfer.progress.piece_held(late, 6 * PIECE);
+        assert_eq!(transfer.progress.brought().1, 0, "that was the last snapshot");
+    }
+
+    #[test]
+    fn who_has_all_of_it_is_asked_with_the_next_heartbeat_whether_it_is_installed() {
+        let mut transfer = Transfer::new();
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, 10 * PIECE);
+        assert_eq!(transfer.send(), None, "at once it would be asked again and again");
+        transfer.beat();
+        assert!(transfer.send().is_some());
+    }
+
+    #[test]
     fn a_follower_that_loses_what_it_had_is_left_alone_for_longer_each_time() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");

@@ -173,6 +173,7 @@ impl Engine {
         let (to, last) = (transfer.to, self.log.last().index);
         // What is committed needs no doubt: whoever waits for it will be answered.
         let is_settled = self.commit_index >= last;
+        mutate!(heir_asked_before_commit, is_settled = true);
         let has_all = is_settled && leader.progress.get(&to).is_some_and(|progress| progress.match_index() >= last);
         // Once the others know that it is removed they do not listen to it any more: nothing that it waits for would come.
         let has_all = has_all || transfer.token.is_none();

@@ -224,6 +224,32 @@ fn s4_2_1_a_learner_that_lags_is_not_promoted_at_once() {
     assert_eq!(cluster.role(4), RoleKind::Follower);
 }
 
+#[test]
+fn s4_2_1_a_new_server_whose_round_lasts_longer_than_an_election_timeout_gets_another_one() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.limits.append_bytes_max = 1);
+    cluster.elect(1);
+    cluster.join(&[4]);
+    cluster.cut = vec![4];
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
+    cluster.stabilize();
+    let end = cluster.engine(1).last_log_id().index;
+    for token in 10..18 {
+        cluster.elapse(HEARTBEAT);
+        cluster.propose(1, token, "a");
+        cluster.stabilize();
+    }
+    cluster.cut = Vec::new();
+    cluster.elapse(HEARTBEAT);
+    let has = |cluster: &Cluster, index: LogIndex| {
+        cluster.engine(1).matched().any(|(node, matched)| node == NodeId(4) && matched >= index)
+    };
+    cluster.stabilize_until(|cluster| has(cluster, end));
+    assert!(!has(&cluster, cluster.engine(1).last_log_id().index), "it lacks what came meanwhile");
+    assert!(!cluster.engine(1).membership().is_joint(), "it is too slow for what is written");
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 1), "voters {1 2 3 4}");
+}
+
 // ---- 4.2.2 removing the current leader ------------------------------------------------------------------------------
 
 #[test]

@@ -268,6 +268,58 @@ fn alone_and_building(now: Instant) -> Engine {
     engine
 }
 
+#[test]
+fn log_time_runs_on_from_where_a_restart_found_it() {
+    let alone = Arc::new(Membership::new([(NodeId(1), Node::default())], []));
+    let restored = Restored {
+        vote: Vote { term: Term(5), voted_for: Some(NodeId(1)) },
+        terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
+        last: LogId::new(1, 2),
+        log_time: LogTime(1_000_000),
+        memberships: vec![(LogId::new(0, 1), alone)],
+        ..Restored::default()
+    };
+    let mut engine = Engine::new(config(1), restored, Instant(0));
+    while engine.role_kind() != RoleKind::Leader {
+        let now = engine.poll_timeout().expect("it campaigns");
+        engine.handle_event(Event::Timeout, now);
+        flush(&mut engine, now);
+    }
+    let now = Instant(0) + Duration::from_secs(7);
+    engine.handle_event(Event::Propose { token: Token(9), entries: Arc::new([Payload::blank()]), only_in: None }, now);
+    let stamped = std::iter::from_fn(|| engine.poll_command()).find_map(|command| match command {
+        Command::AppendInputEntries { batches, .. } => batches.first().map(Batch::log_time),
+        _ => None,
+    });
+    assert_eq!(stamped, Some(LogTime(1_007_000)));
+}
+
+/// Each of the leader's batches begins less than a millisecond after the last, by the clock that counts log time.
+#[test]
+fn log_time_does_not_fall_behind_the_clock_of_a_leader_that_writes_often() {
+    let mut engine = alone_and_building(Instant(0));
+    let began = engine.poll_timeout().expect("a leader has heartbeats to send");
+    let mut stamped = Vec::new();
+    for step in 1..=1000 {
+        let now = began + Duration::from_micros(1500 * step);
+        engine.handle_event(
+            Event::Propose { token: Token(9), entries: Arc::new([Payload::blank()]), only_in: None },
+            now,
+        );
+        let mut written = None;
+        while let Some(command) = engine.poll_command() {
+            if let Command::AppendInputEntries { write, batches } = command {
+                stamped.extend(batches.iter().map(Batch::log_time));
+                written = Some(write);
+            }
+        }
+        engine.handle_event(Event::LogFlushed { write: written.expect("it takes it in") }, now);
+        engine.handle_event(Event::Applied { last: engine.commit_index() }, now);
+    }
+    let (first, last) = (stamped.first().expect("some"), stamped.last().expect("some"));
+    assert!(last.0 - first.0 >= 1498, "from {first:?} to {last:?} in a second and a half");
+}
+
 fn built(last: LogId) -> Event {
     let InstallSnapshot { snapshot, .. } = whole_snapshot(last);
     Event::SnapshotBuilt { snapshot }

@@ -171,6 +171,50 @@ fn without_a_target_it_is_the_voter_that_lacks_the_least_and_was_heard_from_last
 }
 
 #[test]
+fn without_a_target_who_was_not_heard_from_lately_is_no_heir_although_it_has_more() {
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    cluster.propose(1, 6, "a");
+    cluster.stabilize();
+    cluster.cut = vec![3];
+    let carries_entries = |envelope: &cluster::Envelope| matches!(envelope.message, Message::AppendEntries(_));
+    for _ in 0..6 {
+        cluster.elapse(TIMEOUT / 5);
+        while cluster.deliver(|envelope| !carries_entries(envelope)) {}
+    }
+    transfer(&mut cluster, 1, 7, None);
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(2)), "node 3 may be dead");
+}
+
+#[test]
+fn without_a_target_no_learner_is_the_heir() {
+    let mut cluster = led();
+    cluster.join(&[4]);
+    cluster.change(1, 1, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    cluster.timeout(1);
+    cluster.stabilize();
+    transfer(&mut cluster, 1, 7, None);
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(3)), "of equals the last, but not node 4");
+}
+
+#[test]
+fn the_target_is_not_told_before_all_is_committed_so_that_no_write_is_in_doubt() {
+    let mut cluster = led_by_the_first(&[1, 2, 3, 4, 5]);
+    cluster.cut = vec![3, 4, 5];
+    cluster.propose(1, 6, "a");
+    transfer(&mut cluster, 1, 7, 2);
+    cluster.stabilize();
+    let last = cluster.engine(1).last_log_id().index;
+    assert!(cluster.engine(1).matched().any(|known| known == (NodeId(2), last)), "the target has all of it");
+    assert_eq!((leaders(&cluster), cluster.role(2)), (vec![1], RoleKind::Follower), "two of five are no quorum");
+    cluster.cut.clear();
+    cluster.timeout(1);
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [2]);
+}
+
+#[test]
 fn who_cannot_lead_is_refused_at_once() {
     let mut cluster = led();
     cluster.join(&[4]);
@@ -452,6 +496,19 @@ fn an_election_by_hand_that_is_not_won_says_why() {
     elect(&mut cluster, 3, 8, false);
     cluster.receive(3, 2, Message::Heartbeat(Heartbeat { term, round: Round(1), commit: LogIndex(1) }));
     assert!(answers(&cluster, 3).contains(&"not elected #8: another node was faster"), "{:?}", answers(&cluster, 3));
+}
+
+#[test]
+fn an_election_by_hand_is_answered_once() {
+    let mut cluster = led();
+    cluster.cut = vec![2];
+    elect(&mut cluster, 2, 7, true);
+    cluster.elapse(TIMEOUT_MAX);
+    cluster.elapse(TIMEOUT_MAX);
+    cluster.cut.clear();
+    cluster.stabilize();
+    let told = answers(&cluster, 2).iter().filter(|told| told.contains("#7")).count();
+    assert_eq!(told, 1, "{:?}", answers(&cluster, 2));
 }
 
 #[test]

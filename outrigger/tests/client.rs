@@ -521,7 +521,7 @@ async fn strangers_on_the_client_port_hear_why_and_harm_nobody() {
     let noise: Vec<u8> = (0..9999u32).map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
     let unknown = framed(200, b"");
     let truncated = framed(66, &[0; 16]);
-    let operation = framed(66, &[9; 17]);
+    let operation = framed(66, &[99; 17]);
     let mut damaged = framed(66, &[1; 30]);
     *damaged.last_mut().unwrap() ^= 1;
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 5000], &noise, &unknown, &truncated, &operation, &damaged] {

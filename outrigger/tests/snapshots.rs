@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger::engine::{Batch, LogId, LogTime, Membership, Node, NodeId, Payload, Snapshot, Term, Vote};
+use outrigger::engine::{Batch, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Snapshot, Term, Vote};
 use outrigger::store::{Built, DurableStore, LogStore, Moment, Received};
 use outrigger_log::{FaultyDisk, OpenOptions};
 
@@ -65,6 +65,37 @@ fn a_log_that_begins_behind_a_snapshot_of_a_later_term_is_of_that_term() {
     // All of it is durable: the next start finds the same.
     disk.crash(0);
     assert_eq!(open(&disk).restore().unwrap(), restored);
+}
+
+/// A purge that contradicts the term of an entry is refused: what is not committed has to go first.
+#[test]
+fn a_log_whose_uncommitted_entries_reach_beyond_a_snapshot_begins_behind_it() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.save_committed(LogIndex(1)).unwrap();
+    store.flush().unwrap();
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 2));
+    assert_eq!(store.snapshots().receive(&snapshot, 0, &content).unwrap(), Received::Held(9));
+    drop(store);
+    let restored = open(&disk).restore().unwrap();
+    assert_eq!((restored.last, restored.purged), (LogId::new(3, 2), LogId::new(3, 2)));
+}
+
+/// A node that restarts often would else never have enough in its log for a snapshot by bytes.
+#[test]
+fn a_start_counts_the_bytes_of_the_log_behind_its_snapshot() {
+    let disk = FaultyDisk::new();
+    let mut first = store(&disk);
+    first.save_committed(LogIndex(4)).unwrap();
+    first.flush().unwrap();
+    drop(first);
+    let behind = |last: Option<LogId>| {
+        let mut store = open(&disk);
+        last.into_iter().for_each(|last| drop(build(&store, last)));
+        store.restore().unwrap().log_bytes
+    };
+    let (all, commands, none) = (behind(None), behind(Some(LogId::new(0, 1))), behind(Some(LogId::new(1, 4))));
+    assert!(all > commands && commands > none && none == 0, "{all}, {commands}, {none}");
 }
 
 /// A follower applied what others had committed before its own disk had the first entry, and took a snapshot. That there was no

@@ -96,6 +96,12 @@ pub enum Check {
     Office,
     /// A leader hands over in order or leads on, and who is told that a node leads finds that it did.
     Succession,
+    /// Who hears of a later term is in it from then on (Raft paper, section 5.1).
+    TermAdoption,
+    /// A leader sends a follower what it lacks, while that answers.
+    Replication,
+    /// Whoever may have to lead will campaign.
+    Candidacy,
     /// Who is heard is remembered, and who is no member changes nothing.
     Acquaintance,
     /// Nodes that follow the protocol refuse nobody and do not stop.

@@ -78,8 +78,8 @@ impl Network {
         }
     }
 
-    /// How long each copy of a message takes; none if it is lost.
-    pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId) -> Delays {
+    /// How long each copy of a message takes; none if it is lost. Without content it is a handshake.
+    pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId, message: Option<&Message>) -> Delays {
         if self.cut.contains(&(from, target)) {
             note(&mut self.faults, "message cut off");
             return Delays::default();
@@ -93,7 +93,12 @@ impl Network {
             note(&mut self.faults, "message doubled");
         }
         let first = self.delay(plan);
-        Delays([Some(first), is_doubled.then(|| self.delay(plan))])
+        let second = is_doubled.then(|| match message {
+            // It may meet the next life of whoever took the first one in.
+            Some(Message::Propose { .. }) => self.delay(plan) + self.rng.below(plan.outage),
+            _ => self.delay(plan),
+        });
+        Delays([Some(first), second])
     }
 
     fn delay(&mut self, plan: &Plan) -> u64 {

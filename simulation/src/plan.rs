@@ -35,7 +35,7 @@ pub(crate) enum Trouble {
     Outages,
     /// A process dies when it is about to say something, other than that it lives.
     LastWords,
-    /// A flush takes fifty times as long as others.
+    /// A flush takes fifty times as long as others, or hangs.
     SlowFlushes,
     /// A sync fails.
     FailingSyncs,
@@ -80,7 +80,7 @@ impl Trouble {
         (Self::Pauses,       "pauses",         50_000,   400_000, "a process is stopped for a while"),
         (Self::Outages,      "outages",        10_000,   100_000, "a process stays away for long"),
         (Self::LastWords,    "last-words",        100,     6_000, "a process dies when it is about to say something"),
-        (Self::SlowFlushes,  "slow-flushes",    1_000,   100_000, "a flush takes fifty times as long as others"),
+        (Self::SlowFlushes,  "slow-flushes",    1_000,   100_000, "a flush takes fifty times as long as others, or hangs"),
         (Self::FailingSyncs, "failing-syncs",  50_000,   300_000, "a sync fails"),
         (Self::ShortWrites,  "short-writes",    1_000,   100_000, "a write takes only a part of what it was given"),
         (Self::FullDisks,    "full-disks",     20_000,   200_000, "a disk has no more room for a while"),
@@ -167,6 +167,8 @@ pub(crate) struct Plan {
     pub(crate) delay: (u64, u64),
     /// How long a flush takes at least and at most.
     pub(crate) flush: (u64, u64),
+    /// How long a flush hangs at most, if it does.
+    pub(crate) hang_max: u64,
     /// How long the state machine takes for one piece of work, at least and at most.
     pub(crate) apply: (u64, u64),
     /// From one fault of a process or a disk to the next, about.
@@ -227,7 +229,7 @@ impl Plan {
         let (strike_every, partition_every) = (between(SECOND, 8 * SECOND), between(SECOND / 2, 8 * SECOND));
         let outage = between(SECOND / 20, 3 * SECOND);
         let delay_min = rng.between(50_000, MILLISECOND);
-        let spares = if rng.chance(250_000) { rng.between(1, 3) } else { 0 };
+        let spares = if rng.chance(350_000) { rng.between(1, 3) } else { 0 };
         let mut plan = Self {
             spares,
             change_every,
@@ -240,6 +242,7 @@ impl Plan {
             tears: 500_000,
             delay: (delay_min, delay_min + rng.between(0, slowest_message)),
             flush: (50_000, rng.between(100_000, slowest_flush)),
+            hang_max: 6 * SECOND / u64::from(hurry),
             apply: (10_000, rng.between(20_000, 4 * MILLISECOND)),
             strike_every,
             slip_every: strike_every,

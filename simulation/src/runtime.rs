@@ -287,6 +287,11 @@ impl Runtime {
         self.log.entry(id).expect("the log can be read")
     }
 
+    /// Whether something is on its way into the network.
+    pub(crate) fn is_sending_to(&self, target: NodeId) -> bool {
+        self.sending.at(target).is_some()
+    }
+
     /// Whether the state machine has something to do.
     pub(crate) fn has_work(&self) -> bool {
         !self.work.is_empty()

@@ -275,6 +275,7 @@ impl World {
             Happening::Slip => self.slip(),
             Happening::Hunt { node } => self.hunt(node)?,
             Happening::Start { node } => self.start(node)?,
+            Happening::LosePower { node } => self.lose_power(node)?,
             Happening::ComeApart => self.come_apart(),
             Happening::Join => self.join(),
             Happening::Calm => self.become_calm()?,
@@ -300,7 +301,11 @@ impl World {
     }
 
     fn request(&mut self, node: NodeId, life: u64, event: Event) -> Result<(), Violation> {
-        if self.alive(node, life).is_some() { self.step(node, event) } else { Ok(()) }
+        if self.alive(node, life).is_none() {
+            return Ok(());
+        }
+        self.wishes.reach(node, life, &event);
+        self.step(node, event)
     }
 
     fn wake(&mut self, node: NodeId, life: u64, due: u64) -> Result<(), Violation> {
@@ -485,7 +490,9 @@ impl World {
                 note(&mut node.faults, "sync slow");
             }
             running.flush_began = Some(self.now);
-            let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow;
+            // At times it hangs for longer than a leader may wait for it.
+            let hangs = if slow > 1 && rng.chance(25_000) { self.plan.hang_max } else { 0 };
+            let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow + rng.between(0, hangs);
             if slow > 1 {
                 self.trace.tell(self.now, Some(id), || format!("has a slow sync, of {} ms", delay / MILLISECOND));
             }
@@ -541,6 +548,9 @@ impl World {
                     }
                     delay
                 });
+                if let Some(office) = self.alive(node, life).and_then(|running| running.office.as_mut()) {
+                    office.turns_to(target);
+                }
                 self.after(delay, Happening::SendEnds { node, life, target, number });
                 Ok(())
             }
@@ -601,7 +611,7 @@ impl World {
         let Some(node) = self.nodes.at(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());
-        let delays = self.network.route(&self.plan, from, target);
+        let delays = self.network.route(&self.plan, from, target, Some(message));
         if self.diagram.is_some() {
             self.mark_message((from, target), message, delays);
         }

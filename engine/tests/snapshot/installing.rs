@@ -81,6 +81,42 @@ fn trap28_the_members_that_a_snapshot_says_take_the_place_of_those_in_the_log() 
 }
 
 #[test]
+fn who_is_no_member_by_a_snapshot_is_spoken_to_no_more() {
+    let mut engine = follower(5, 5);
+    flush(&mut engine, Instant(0));
+    engine.handle_event(Event::Applied { last: LogIndex(5) }, Instant(1));
+    let request = whole_snapshot(LogId::new(4, 9));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    let said = flush(&mut engine, Instant(1));
+    let peers = said.iter().find(|said| said.starts_with("set_peers"));
+    assert!(peers.is_some_and(|peers| peers.contains("1=") && !peers.contains("3=")), "{said:?}");
+}
+
+#[test]
+fn a_read_that_waits_for_what_a_snapshot_covers_goes_on_when_that_is_installed() {
+    let mut engine = follower(5, 3);
+    flush(&mut engine, Instant(0));
+    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let request = whole_snapshot(LogId::new(4, 9));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    engine.handle_event(Event::Read { token: Token(7) }, Instant(1));
+    let mut asked = None;
+    while let Some(command) = engine.poll_command() {
+        if let Command::SendMessage { message: Message::ReadIndex { request, .. }, .. } = command {
+            asked = Some(request);
+        }
+    }
+    let reply = Message::ReadIndexReply { request: asked.expect("it asks its leader"), outcome: Ok(LogIndex(9)) };
+    engine.handle_event(Event::Received { from: peer(1, 1), message: Some(reply) }, Instant(1));
+    assert!(!has(&flush(&mut engine, Instant(1)), "read #7"), "so much is not committed here");
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(2));
+    assert!(has(&flush(&mut engine, Instant(2)), "read #7"));
+}
+
+#[test]
 fn trap29_a_snapshot_against_a_committed_entry_of_another_term_is_refused() {
     let mut engine = follower(8, 6);
     flush(&mut engine, Instant(0));
@@ -179,6 +215,37 @@ fn who_waits_for_one_that_a_newer_one_overtook_is_told_of_the_newer() {
 }
 
 #[test]
+fn one_that_is_built_when_a_newer_one_has_come_does_not_take_its_place() {
+    let mut engine = follower(5, 3);
+    flush(&mut engine, Instant(0));
+    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(1));
+    let request = whole_snapshot(LogId::new(4, 9));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    flush(&mut engine, Instant(1));
+    engine.handle_event(built(LogId::new(1, 3)), Instant(2));
+    assert!(has(&flush(&mut engine, Instant(2)), "snapshot_taken #5: 1/3"));
+    assert_eq!(engine.snapshot(), LogId::new(4, 9));
+}
+
+#[test]
+fn one_piece_is_written_at_a_time() {
+    let mut engine = follower(5, 3);
+    flush(&mut engine, Instant(0));
+    let request = whole_snapshot(LogId::new(4, 9));
+    let piece = |offset, chunk| InstallSnapshot { offset, chunk, ..request.clone() };
+    let halves = (request.chunk.slice(..2), request.chunk.slice(2..));
+    assert!(has(&receive(&mut engine, piece(0, halves.0)), "receive_snapshot"));
+    let said = receive(&mut engine, piece(2, halves.1.clone()));
+    assert!(!has(&said, "receive_snapshot"), "it counts as lost: {said:?}");
+    engine.handle_event(Event::SnapshotReceived { id: request.snapshot.id, held: 2 }, Instant(1));
+    flush(&mut engine, Instant(1));
+    assert!(has(&receive(&mut engine, piece(2, halves.1)), "receive_snapshot"));
+}
+
+#[test]
 fn what_was_spoiled_on_the_way_is_brought_anew() {
     let mut cluster = left_behind(led());
     cluster.elapse(HEARTBEAT);
@@ -242,7 +309,9 @@ fn log_time_goes_on_from_what_a_snapshot_covers() {
     let mut engine = follower(5, 3);
     flush(&mut engine, Instant(0));
     engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
+    let mut request = whole_snapshot(LogId::new(4, 9));
+    // Further than the node's own clock comes until it leads.
+    request.snapshot = Arc::new(Snapshot { log_time: LogTime(1_000_000), ..(*request.snapshot).clone() });
     let id = request.snapshot.id;
     receive(&mut engine, request);
     engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
@@ -268,7 +337,7 @@ fn log_time_goes_on_from_what_a_snapshot_covers() {
             }
         }
     }
-    assert!(stamped >= Some(LogTime(50)), "{stamped:?}, but the snapshot ends at 50");
+    assert!(stamped >= Some(LogTime(1_000_000)), "{stamped:?}, but the snapshot ends at a million");
 }
 
 // ---- the log behind it ---------------------------------------------------------------------------------------------

@@ -240,6 +240,31 @@ fn nobody_leads_in_term_zero() {
     }
 }
 
+/// Node 1 of `{1 2 3}` holds an entry of term 1, not committed, by which the members are others.
+fn with_uncommitted_members(ids: &[u64]) -> Desk {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let batches = vec![Batch::new(LogId::new(1, 2), LogTime(0), Arc::new([Payload::membership(voters(ids))]))];
+    let (epoch, request, prev, commit) = (Epoch(1), RequestId(1), LogId::new(0, 1), LogIndex(1));
+    desk.receive(2, Message::AppendEntries(AppendEntries { term: Term(1), epoch, request, prev, batches, commit }));
+    desk
+}
+
+#[test]
+fn who_is_to_be_removed_is_heard_until_that_is_committed() {
+    let mut desk = with_uncommitted_members(&[1, 2]);
+    let question = |request| Message::ReadIndex { term: Term(1), request: RequestId(request) };
+    assert_eq!(turned_away(&desk.receive(3, question(1))), None, "it may stay a member");
+    desk.receive(2, Message::Committed { term: Term(1), commit: LogIndex(2) });
+    assert_eq!(turned_away(&desk.receive(3, question(2))), Some(PeerRefusal::NotMember));
+}
+
+#[test]
+fn who_was_added_by_an_entry_that_is_truncated_is_spoken_to_no_more() {
+    let mut desk = with_uncommitted_members(&[1, 2, 3, 4]);
+    let said = said(&desk.receive(3, append(2, (0, 1), &[2], 1)));
+    assert!(said.contains("set_peers") && !said.contains("4="), "{said}");
+}
+
 #[test]
 fn memberships_that_are_not_committed_go_with_their_entries() {
     let mut desk = Desk::of(&[1, 2, 3]);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use outrigger::engine::{
     AppendEntries, AppendOutcome, EngineConfig, Epoch, InstallSnapshot, Instant, Limits, LogId, LogIndex, Membership,
-    Message, NodeId, Term,
+    Message, NodeId, Round, Term,
 };
 
 use super::{Violation, require};
@@ -76,7 +76,23 @@ struct Other {
     requests: usize,
     /// The bytes of their entries, without the first one's: that may have been on its way when the answer came.
     bytes: usize,
+    /// The last heartbeat that it answered, at least the last before it was sent something; and how many it has answered since,
+    /// as one that lacks entries and has nothing under way.
+    waits: (Round, u32),
+    /// What it was sent last is a piece of a snapshot.
+    is_brought_snapshot: bool,
 }
+
+impl Other {
+    /// Somebody that has just been heard.
+    const fn heard(heard: Instant) -> Self {
+        Self { heard, epoch: None, requests: 0, bytes: 0, waits: (Round(0), 0), is_brought_snapshot: false }
+    }
+}
+
+/// A follower that lacks entries and has nothing under way answers fewer heartbeats that have left since it was sent something:
+/// one may overtake that, and one tells the leader that it is lost.
+const WAITS_MAX: u32 = 4;
 
 /// The office of a leader in one term.
 #[derive(Debug)]
@@ -94,6 +110,8 @@ pub(crate) struct Office {
     others: ByNode<Other>,
     /// How many those are.
     size: usize,
+    /// The last round of heartbeats.
+    round: Round,
 }
 
 impl Office {
@@ -101,7 +119,8 @@ impl Office {
     pub(crate) fn begin(term: Term, before: LogIndex, membership: &Membership, at: LogId, now: Instant) -> Self {
         let (last, membership) = (before.next(), membership.clone());
         let (membership_at, counts_since) = (at, now);
-        Self { term, before, last, membership, membership_at, counts_since, others: ByNode::default(), size: 0 }
+        let (others, size, round) = (ByNode::default(), 0, Round(0));
+        Self { term, before, last, membership, membership_at, counts_since, others, size, round }
     }
 
     /// The members after a step, and whom the leader speaks to: those who join begin as if they had just been heard.
@@ -118,7 +137,7 @@ impl Office {
             return;
         }
         let mut known = std::mem::take(&mut self.others);
-        let mut other = |node| known.remove(node).unwrap_or(Other { heard: now, epoch: None, requests: 0, bytes: 0 });
+        let mut other = |node| known.remove(node).unwrap_or(Other::heard(now));
         self.others = others().map(|node| (node, other(node))).collect();
         self.size = self.others.values().count();
     }
@@ -133,6 +152,43 @@ impl Office {
         if epoch.is_none() || epoch == other.epoch {
             *other = Other { heard: other.heard.max(now), requests: 0, bytes: 0, ..*other };
         }
+    }
+
+    /// It turns to another node, to send it something.
+    pub(crate) fn turns_to(&mut self, node: NodeId) {
+        let round = self.round;
+        self.others.at_mut(node).into_iter().for_each(|other| other.waits = (round, 0));
+    }
+
+    /// A heartbeat leaves.
+    pub(crate) fn beats(&mut self, term: Term, round: Round) {
+        if term == self.term {
+            self.round = self.round.max(round);
+        }
+    }
+
+    /// A follower has answered a heartbeat, and nothing is being sent to it; `matched` is what it is known to hold durably. Of
+    /// pieces of a snapshot a leader may wait for the answer for long.
+    pub(crate) fn serves(
+        &mut self,
+        look: &Look,
+        follower: NodeId,
+        (round, received): (Round, LogIndex),
+        matched: LogIndex,
+    ) -> Result<(), Violation> {
+        let Some(other) = self.others.at_mut(follower) else { return Ok(()) };
+        if round <= other.waits.0 {
+            return Ok(());
+        }
+        let is_idle = received <= matched && matched < look.last.index && !other.is_brought_snapshot;
+        other.waits = (round, if is_idle { other.waits.1 + 1 } else { 0 });
+        let (id, last, beats) = (look.node, look.last.index, other.waits.1);
+        require!(
+            beats < WAITS_MAX,
+            Replication,
+            "node {follower} has answered {beats} heartbeats of node {id}, and is not sent what it lacks: {matched} of {last}"
+        );
+        Ok(())
     }
 
     /// For how long the leader `node` has had no quorum: while two majorities decide, one of them is enough to be silent.
@@ -183,11 +239,13 @@ impl Office {
         sent: &AppendEntries,
         terms: &Terms,
     ) -> Result<(), Violation> {
+        self.turns_to(to);
         let (bytes, entries) = size(sent);
         let is_within = bytes <= terms.limits.append_bytes_max || entries == 1;
         require!(is_within, Limits, "node {node} sends {entries} entries of {bytes} bytes to {to} at once");
         let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
         other.epoch = other.epoch.max(Some(sent.epoch));
+        other.is_brought_snapshot = false;
         other.requests += 1;
         if other.requests > 1 {
             let (others, before, limits) = (other.requests - 2, other.bytes, &terms.limits);
@@ -210,10 +268,12 @@ impl Office {
         piece: &InstallSnapshot,
         terms: &Terms,
     ) -> Result<(), Violation> {
+        self.turns_to(to);
         let (bytes, at_most) = (piece.chunk.len(), terms.limits.snapshot_chunk_bytes_max);
         require!(bytes <= at_most, Limits, "node {node} sends {bytes} bytes of a snapshot to {to} at once");
         if let Some(other) = self.others.at_mut(to).filter(|_| piece.term == self.term) {
             other.epoch = other.epoch.max(Some(piece.epoch));
+            other.is_brought_snapshot = true;
         }
         Ok(())
     }
@@ -402,6 +462,23 @@ mod tests {
         let goes_on = check(office.goes_on(ONE, &terms(), at(SILENCE + LOOK + 1)));
         assert_eq!(goes_on, Some(Check::Office), "one of two is no quorum, and it does not count itself");
         assert_eq!(check(office.gives_up(ONE, &terms(), at(501), Duration::ZERO)), None);
+    }
+
+    #[test]
+    fn a_follower_that_answers_is_sent_what_it_lacks() {
+        let answers = |office: &mut Office, round: u64, received: u64, matched: u64| {
+            let (look, two) = (leading(LogIndex(14), LogIndex(3)), NodeId(2));
+            check(office.serves(&look, two, (Round(round), LogIndex(received)), LogIndex(matched)))
+        };
+        let mut office = office();
+        assert!((1..=3).all(|round| answers(&mut office, round, 10, 10).is_none()));
+        assert_eq!(answers(&mut office, 3, 10, 10), None, "the same answer once more");
+        assert_eq!(answers(&mut office, 4, 10, 10), Some(Check::Replication));
+        office.beats(TERM, Round(9));
+        office.turns_to(NodeId(2));
+        assert!((5..=12).all(|round| answers(&mut office, round, 10, 10).is_none()));
+        assert_eq!(answers(&mut office, 13, 12, 10), None, "two are being written");
+        assert!((14..=20).all(|round| answers(&mut office, round, 14, 14).is_none()), "it has all");
     }
 
     #[test]

@@ -148,8 +148,8 @@ fn obeys(prompt: Prompt, before: &Look, look: &Look) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a node may be told to take over: it holds all that its leader has. A leader that is no voter any more cannot wait for
-/// that: those that know do not answer it.
+/// Whether a node may be told to take over: it holds all that its leader has, and all of that is committed, so that nobody's write
+/// is in doubt. A leader that is no voter any more cannot wait for that: those that know do not answer it.
 pub(crate) fn may_take_over(
     look: &Look,
     is_voter: bool,
@@ -157,8 +157,15 @@ pub(crate) fn may_take_over(
     matched: Option<LogIndex>,
 ) -> Result<(), Violation> {
     let (id, last, matched) = (look.node, look.last.index, matched.unwrap_or(LogIndex(0)));
+    let may_wait = look.leads() && is_voter;
     require!(
-        !look.leads() || !is_voter || matched >= last,
+        !may_wait || look.commit >= last,
+        Succession,
+        "node {id} tells node {heir} to take over, and has committed no more than {} of {last}",
+        look.commit
+    );
+    require!(
+        !may_wait || matched >= last,
         Succession,
         "node {id} tells node {heir} to take over, which is known to hold entries up to {matched} of {last}"
     );

@@ -115,9 +115,16 @@ impl World {
 
     /// Whether a process dies just before this message leaves it: others never hear of what it has done already.
     pub(super) fn dies_speaking(&mut self, id: NodeId, message: &Message) -> bool {
-        let lives = matches!(message, Message::Heartbeat(_) | Message::HeartbeatReply(_));
-        let odds = self.plan.odds(Trouble::LastWords);
-        let dies = !lives && !self.is_calm() && self.nodes.at_mut(id).is_some_and(|node| node.rng.chance(odds));
+        let weight = match message {
+            Message::Heartbeat(_) | Message::HeartbeatReply(_) => return false,
+            // What it has taken in, and nobody will hear of.
+            Message::ProposeReply { .. } => 8,
+            // All of a snapshot may be there, and the log not begin behind it yet.
+            Message::InstallSnapshotReply(_) => 40,
+            _ => 1,
+        };
+        let odds = self.plan.odds(Trouble::LastWords) * weight;
+        let dies = !self.is_calm() && self.nodes.at_mut(id).is_some_and(|node| node.rng.chance(odds));
         dies && self.strikes()
     }
 
@@ -283,7 +290,20 @@ impl World {
         };
         let delay = self.rng.between(outage / 10, outage);
         self.after(delay, Happening::Start { node: id });
+        // What it was writing is in the cache only, where its next life finds it.
+        if !power && is_flushing && self.rng.chance(self.plan.odds(Trouble::Crashes) / 4) {
+            let lives = self.rng.below(self.plan.flush.1 * 8);
+            self.after(delay + lives, Happening::LosePower { node: id });
+        }
         self.lose_callers(id)
+    }
+
+    /// What a start has taken over from the life before must be on its disk by now, if it has told anybody.
+    pub(super) fn lose_power(&mut self, id: NodeId) -> Result<(), Violation> {
+        if self.is_calm() || !self.strikes() {
+            return Ok(());
+        }
+        self.crash(id, true)
     }
 
     /// Whoever waits for a node that has died learns nothing any more.
@@ -325,7 +345,7 @@ impl World {
             self.step(id, Event::Initialize { token: NOBODY, membership })?;
         }
         for target in self.plan.node_ids().filter(|target| *target != id) {
-            let delays = self.network.route(&self.plan, id, target);
+            let delays = self.network.route(&self.plan, id, target, None);
             if self.trace.is_told() {
                 self.tell_way((id, target), None, delays);
             }

@@ -36,6 +36,8 @@ pub(crate) enum Happening {
     Hunt { node: NodeId },
     /// A process starts.
     Start { node: NodeId },
+    /// A process that has just started loses its power.
+    LosePower { node: NodeId },
     /// The network comes apart.
     ComeApart,
     /// The network is whole again.
@@ -71,6 +73,7 @@ impl Happening {
             | Self::Wish
             | Self::Hunt { .. }
             | Self::Start { .. }
+            | Self::LosePower { .. }
             | Self::ComeApart
             | Self::Join
             | Self::Calm

@@ -15,7 +15,7 @@ use super::happening::Happening;
 use crate::check::{Violation, may_take_over, require};
 use crate::count::note;
 use crate::look::Look;
-use crate::node::Running;
+use crate::node::{Nodes, Running};
 use crate::runtime::Effect;
 
 /// Tokens from here on are those of wishes; no steward comes that far.
@@ -36,6 +36,42 @@ pub(crate) struct Wishes {
     /// Who was to lead, by the token of who asked; `None` for anybody, and for other wishes.
     asked: BTreeMap<Token, Option<NodeId>>,
     count: u64,
+    /// Which node in which of its lives owes an answer to whom, about leaders or members.
+    owed: BTreeMap<Token, (NodeId, u64)>,
+}
+
+impl Wishes {
+    /// A wish has reached a node.
+    pub(super) fn reach(&mut self, node: NodeId, life: u64, event: &Event) {
+        if let Event::TransferLeadership { token, .. }
+        | Event::Elect { token, .. }
+        | Event::StepDown { token }
+        | Event::ForgetLeader { token }
+        | Event::ChangeMembers { token, .. } = event
+        {
+            self.owed.insert(*token, (node, life));
+        }
+    }
+
+    /// Whoever had a wish is answered, once.
+    pub(super) fn answered(&mut self, from: NodeId, token: Token) -> Result<(), Violation> {
+        let was_owed = self.owed.remove(&token).is_some();
+        require!(was_owed, Answers, "node {from} answers somebody a second time who had a wish, #{token}");
+        Ok(())
+    }
+
+    /// In the end nothing is owed but by those that have died meanwhile.
+    pub(super) fn all_answered(&self, nodes: &Nodes) -> Result<(), Violation> {
+        let lives = |node: NodeId, life: u64| nodes.at(node).is_some_and(|it| it.life == life && it.running.is_some());
+        let owes = self.owed.iter().find(|(_, (node, life))| lives(*node, *life));
+        let Some((token, (node, _))) = owes else { return Ok(()) };
+        require!(
+            false,
+            Answers,
+            "node {node} has never answered somebody who had a wish about leaders or members, #{token}"
+        );
+        Ok(())
+    }
 }
 
 /// Whether a token is that of a wish about who leads.
@@ -87,6 +123,7 @@ impl World {
 
     /// Whoever had a wish is told what has come of it.
     pub(super) fn told_of_wish(&mut self, from: NodeId, token: Token, outcome: Fulfilment) -> Result<(), Violation> {
+        self.wishes.answered(from, token)?;
         let wanted = self.wishes.asked.remove(&token).flatten();
         let (what, leads) = match outcome {
             Fulfilment::Transferred(Ok(Transferred { leader, term })) => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use outrigger::engine::{
     ChangeMembers, ChangeRequest, Event, LogId, LogIndex, Majority, Membership, Node, NodeId, Preconditions, Refusal,
-    Token, VoteResult,
+    RoleKind, Token, VoteResult,
 };
 
 use super::World;
@@ -20,6 +20,8 @@ use super::happening::Happening;
 use crate::by_node::ByNode;
 use crate::check::{Violation, require};
 use crate::count::note;
+use crate::durable::Stamps;
+use crate::look::Look;
 use crate::plan::SECOND;
 
 /// Tokens from here on are the steward's; no client comes that far.
@@ -71,6 +73,14 @@ impl Members {
     /// Whether a node is a member by the last committed entry that says so.
     pub(super) fn hold(&self, node: NodeId) -> bool {
         self.committed.1.nodes().contains_key(&node)
+    }
+
+    /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
+    /// behind that.
+    pub(super) fn may_need(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
+        let its_own: Vec<_> = self.seen.iter().filter(|((_, at), _)| log.has(*at)).collect();
+        let committed = its_own.partition_point(|((index, _), _)| *index <= commit);
+        its_own[committed.saturating_sub(1)..].iter().any(|(_, membership)| membership.is_voter(node))
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
@@ -152,6 +162,7 @@ impl World {
         token: Token,
         outcome: Result<LogId, Refusal>,
     ) -> Result<(), Violation> {
+        self.wishes.answered(from, token)?;
         let wanted = self.members.asked.remove(&token);
         let Ok(at) = outcome else {
             let lags = matches!(outcome, Err(Refusal::Lagging { .. }));
@@ -177,6 +188,29 @@ impl World {
         Ok(())
     }
 
+    /// A node that may have to lead looks at the time, so that it will campaign: its log may be the only one that the others can
+    /// be elected without, even if it is about to leave (thesis, section 4.2.2).
+    pub(super) fn judge_candidacy(&self, look: &Look) -> Result<(), Violation> {
+        let id = look.node;
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+        let waits = running.driver.poll_timeout().is_some();
+        if waits || matches!(look.role, RoleKind::Leader | RoleKind::Halted) {
+            return Ok(());
+        }
+        let log = &running.runtime.accepted;
+        let is_voter = if self.changes_members() {
+            self.members.may_need(id, log, look.commit)
+        } else {
+            log.last() != LogId::ZERO
+        };
+        require!(
+            !is_voter,
+            Candidacy,
+            "node {id} may be needed as leader, and will never campaign: it waits for no time"
+        );
+        Ok(())
+    }
+
     /// Whether no node of the healed cluster has a change of the members under way.
     pub(super) fn members_are_settled(&self) -> bool {
         let mut running = self.core().filter_map(|node| node.running.as_ref());
@@ -189,7 +223,10 @@ impl World {
 
 #[cfg(test)]
 mod tests {
+    use outrigger::engine::LogTime;
+
     use super::*;
+    use crate::durable::Stamp;
 
     fn voters(ids: &[u64]) -> Membership {
         Membership::new(ids.iter().map(|id| node_at(NodeId(*id))), [])
@@ -207,5 +244,20 @@ mod tests {
         assert_eq!(members.see(two, lost, &voters(&[2])).as_deref(), Some(&voters(&[1, 2, 3])));
         assert_eq!(members.see(one, next, &voters(&[1, 3])).as_deref(), Some(&voters(&[1, 2, 3])), "not {{2}}");
         assert_eq!(members.see(one, next, &voters(&[1, 3])), None, "from then on it counts by that alone");
+    }
+
+    #[test]
+    fn who_leaves_may_be_needed_until_it_knows_that_to_be_committed() {
+        let (three, log_time, digest) = (NodeId(3), LogTime(0), 0);
+        let mut members = Members::new(voters(&[1, 2, 3]));
+        let ids = [LogId::new(0, 1), LogId::new(2, 2), LogId::new(2, 3)];
+        members.see(three, ids[0], &voters(&[1, 2, 3]));
+        members.see(three, ids[1], &voters(&[1, 2]));
+        members.see(NodeId(1), LogId::new(1, 2), &voters(&[1]));
+        let log = |length| Stamps(ids.iter().take(length).map(|id| Stamp { id: *id, log_time, digest }).collect());
+        assert!(members.may_need(three, &log(3), LogIndex(1)), "the old voters may yet decide");
+        assert!(!members.may_need(three, &log(3), LogIndex(2)), "it has left");
+        assert!(members.may_need(three, &log(1), LogIndex(0)), "others have an entry that it lacks");
+        assert!(!members.may_need(NodeId(4), &log(3), LogIndex(1)));
     }
 }

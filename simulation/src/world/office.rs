@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Epoch, Event, Incarnation, Instant, Message, NodeId, Peer, RoleKind, Term};
+use outrigger::engine::{Epoch, Event, Incarnation, Instant, LogIndex, Message, NodeId, Peer, RoleKind, Round, Term};
 use outrigger::network::Local;
 
 use super::World;
@@ -23,10 +23,34 @@ pub(super) enum Occasion {
     Look,
     /// A flush has ended.
     Flush,
-    /// A word of another node, and the term of the leader whom it answers, with the stream of the request.
-    Word(Peer, Option<(Term, Option<Epoch>)>),
+    /// A word of another node.
+    Word(Peer, Word),
     /// Anything else.
     Other,
+}
+
+/// What a message says, as far as it is judged.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Word {
+    /// A term that somebody is in. One who asks for a vote may not be heard, and a pre-vote is of a term that nobody is in.
+    term: Option<Term>,
+    /// The term of the leader whom it answers, with the stream of the request.
+    answers: Option<(Term, Option<Epoch>)>,
+    /// Which of its leader's heartbeats it answers, and how far the follower has its log.
+    beat: Option<(Round, LogIndex)>,
+}
+
+impl Word {
+    const NONE: Self = Self { term: None, answers: None, beat: None };
+
+    fn of(message: &Message) -> Self {
+        let asks_for_vote = matches!(message, Message::PreVote(_) | Message::RequestVote(_));
+        let beat = match message {
+            Message::HeartbeatReply(reply) => Some((reply.round, reply.received)),
+            _ => None,
+        };
+        Self { term: message.term().filter(|_| !asks_for_vote), answers: office::answered(message), beat }
+    }
 }
 
 impl Occasion {
@@ -34,8 +58,8 @@ impl Occasion {
         match event {
             Event::Timeout => Self::Look,
             Event::LogFlushed { .. } => Self::Flush,
-            Event::Received { from, message } => Self::Word(*from, message.as_ref().and_then(office::answered)),
-            Event::Refused { by, .. } => Self::Word(*by, None),
+            Event::Received { from, message } => Self::Word(*from, message.as_ref().map_or(Word::NONE, Word::of)),
+            Event::Refused { by, .. } => Self::Word(*by, Word::NONE),
             _ => Self::Other,
         }
     }
@@ -59,13 +83,16 @@ impl World {
             office::answers_after_flush(id, &runtime.effects, runtime.votes_flushed)?;
         }
         let is_heard = match occasion {
-            Occasion::Word(from, _) if look.role != RoleKind::Halted => {
+            Occasion::Word(from, word) if look.role != RoleKind::Halted => {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
                 let is_heard = !running.runtime.effects.iter().any(refuses);
                 // The greeting of somebody who is no member says nothing.
                 let is_member = running.driver.engine().membership().nodes().contains_key(&from.node);
                 let remembers = !is_heard || !is_member || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
+                // Raft paper, section 5.1.
+                let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
+                require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
                 is_heard
             }
             _ => false,
@@ -93,9 +120,11 @@ impl World {
         office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),
-            Occasion::Word(from, Some(answered)) if is_heard => {
-                office.hear(from.node, answered, own);
-                Ok(())
+            Occasion::Word(from, Word { answers: Some(answers), beat, .. }) if is_heard => {
+                office.hear(from.node, answers, own);
+                let matched = engine.matched().find(|(node, _)| *node == from.node).map(|(_, matched)| matched);
+                let beat = beat.filter(|_| answers.0 == look.term && !running.runtime.is_sending_to(from.node));
+                beat.zip(matched).map_or(Ok(()), |(beat, matched)| office.serves(look, from.node, beat, matched))
             }
             _ => Ok(()),
         }
@@ -106,6 +135,10 @@ impl World {
         let office = self.nodes.at_mut(from).and_then(|node| node.running.as_mut()?.office.as_mut());
         match (office, message) {
             (Some(office), Message::AppendEntries(append)) => office.sends(from, to, append, &self.terms),
+            (Some(office), Message::Heartbeat(heartbeat)) => {
+                office.beats(heartbeat.term, heartbeat.round);
+                Ok(())
+            }
             (Some(office), Message::InstallSnapshot(piece)) => office.brings(from, to, piece, &self.terms),
             _ => Ok(()),
         }

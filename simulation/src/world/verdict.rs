@@ -27,6 +27,7 @@ impl World {
     pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
+        self.judge_candidacy(look)?;
         let runtime = &running.runtime;
         if running.judged.as_ref() == Some(look) && !runtime.has_unchecked() {
             // Nothing is to be seen that was not seen before.
@@ -227,6 +228,7 @@ impl World {
     /// What must hold in the end of a cluster that has converged.
     pub(super) fn conclude(&mut self) -> Result<bool, Violation> {
         self.check_clients()?;
+        self.wishes.all_answered(&self.nodes)?;
         let expected = self.workload.judge.last_values();
         self.hosted.iter().try_for_each(Subject::finish)?;
         for node in self.core() {
