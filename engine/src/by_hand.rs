@@ -1,9 +1,11 @@
 //! Elections by hand: what people and their tools may want of a node, whatever its timers say.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::message::Warrant;
 use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::timer::Timer;
@@ -15,6 +17,12 @@ use crate::types::{Instant, Token};
 pub enum NotElected {
     /// It is no voter. Nothing was done.
     NotVoter,
+    /// It has pledged itself to a leader that may hold a lease, or has just started and does not know whether it had: it neither
+    /// campaigns nor votes for another before that is over. Nothing was done; transfer leadership instead, or try again.
+    Pledged {
+        /// For how long still.
+        left: Duration,
+    },
     /// A majority refused: a leader is at work (if pre-votes were asked for), or others have more of the log, or have voted in
     /// that term already.
     Refused,
@@ -27,6 +35,13 @@ pub enum NotElected {
 impl fmt::Display for NotElected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Pledged { left } => {
+                return write!(
+                    f,
+                    "for another {left:?} a leader may count on this node not to campaign, as its lease rests on that; to replace \
+                     a leader, transfer leadership, else try again once the leader is silent"
+                );
+            }
             Self::NotVoter => "the node is no voter; only a voter can lead",
             Self::Refused => {
                 "a majority refused: a leader is at work, or others have more of the log; to replace a leader, transfer leadership"
@@ -43,10 +58,12 @@ impl Engine {
             self.answer_elected(Some(token));
         } else if !self.memberships.may_vote(self.id()) {
             self.answer_not_elected(Some(token), NotElected::NotVoter);
+        } else if self.is_pledged(now) {
+            self.answer_not_elected(Some(token), NotElected::Pledged { left: self.pledged_for(now) });
         } else if pre_vote {
             self.ask_for_pre_votes(Some(token), now);
         } else {
-            self.campaign(Some(token), true, now);
+            self.campaign(Some(token), Warrant::Operator, now);
         }
     }
 

@@ -25,6 +25,14 @@ pub struct EngineConfig {
     /// so long, steps down (thesis, section 6.2). With pre-vote and without this, a leader that can send but not receive
     /// blocks its cluster for good.
     pub check_quorum: bool,
+    /// For how long after it sent a round of heartbeats that a quorum has answered a leader serves reads with
+    /// [`Consistency::Lease`](crate::Consistency::Lease) by itself; `None`: never. Above zero, at most [`EngineConfig::lease_max`],
+    /// and only with `check_quorum`. Reads are wrong where a clock runs worse than `clock_drift_ppm_max` says, or stands
+    /// still, as that of a machine that is suspended or moved may. `election_timeout_min` must be as long on every voter as on this
+    /// node, or longer: a voter that starts again keeps still for its own.
+    pub lease: Option<Duration>,
+    /// By how much any node's clock may run too fast or too slowly, in parts per million, and leases stay right. Below 1,000,000.
+    pub clock_drift_ppm_max: u32,
     /// When a leader ends a change of the members that another one began: for how long new voters may acknowledge nothing while
     /// they catch up. See [`ChangeRequest::patience`](crate::ChangeRequest::patience).
     pub change_patience: Duration,
@@ -118,6 +126,8 @@ impl EngineConfig {
             election_timeout_max: Duration::from_millis(1000),
             pre_vote: true,
             check_quorum: true,
+            lease: None,
+            clock_drift_ppm_max: 10_000,
             change_patience: Duration::from_secs(10),
             snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
@@ -143,6 +153,7 @@ impl EngineConfig {
         if min >= max {
             return Err(ConfigError::NoSpread { min, max });
         }
+        self.validate_lease()?;
         let SnapshotPolicy { entries, bytes, interval, keep_entries: _ } = self.snapshots;
         let amounts = [("snapshots.entries", entries), ("snapshots.bytes", bytes)];
         let is_zero = |(name, amount): (&'static str, Option<u64>)| (amount == Some(0)).then_some(name);
@@ -151,6 +162,24 @@ impl EngineConfig {
             return Err(ConfigError::Zero { name });
         }
         self.limits.validate()
+    }
+
+    fn validate_lease(&self) -> Result<(), ConfigError> {
+        let drift_ppm = self.clock_drift_ppm_max;
+        if drift_ppm >= 1_000_000 {
+            return Err(ConfigError::DriftTooLarge { drift_ppm });
+        }
+        let (Some(lease), lease_max) = (self.lease, self.lease_max()) else { return Ok(()) };
+        if lease.is_zero() {
+            return Err(ConfigError::Zero { name: "lease" });
+        }
+        if !self.check_quorum {
+            return Err(ConfigError::LeaseWithoutCheckQuorum);
+        }
+        if lease > lease_max {
+            return Err(ConfigError::LeaseTooLong { lease, lease_max, election: self.election_timeout_min, drift_ppm });
+        }
+        Ok(())
     }
 }
 
@@ -197,11 +226,43 @@ pub enum ConfigError {
         /// `election_timeout_max`.
         max: Duration,
     },
+    /// A clock that stands still, or worse, bounds nothing.
+    DriftTooLarge {
+        /// `clock_drift_ppm_max`.
+        drift_ppm: u32,
+    },
+    /// A lease could outlast what voters have pledged: they campaign after `election_timeout_min` on a clock that may run fast, and
+    /// the leader's may run slowly.
+    LeaseTooLong {
+        /// `lease`.
+        lease: Duration,
+        /// The longest that is allowed: [`EngineConfig::lease_max`].
+        lease_max: Duration,
+        /// `election_timeout_min`.
+        election: Duration,
+        /// `clock_drift_ppm_max`.
+        drift_ppm: u32,
+    },
+    /// A leader with leases whom nobody can answer would keep its voters from electing another one for good.
+    LeaseWithoutCheckQuorum,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::DriftTooLarge { drift_ppm } => {
+                write!(f, "clock_drift_ppm_max {drift_ppm} must be below 1000000; 10000 (1 %) is sane")
+            }
+            Self::LeaseTooLong { lease, lease_max, election, drift_ppm } => write!(
+                f,
+                "lease {lease:?} must not exceed election_timeout_min {election:?} * (1000000 - {drift_ppm}) / (1000000 + \
+                 {drift_ppm}) = {lease_max:?}, as clocks may drift by clock_drift_ppm_max {drift_ppm}; shorten the lease, or lengthen \
+                 election_timeout_min on all nodes, with leases off on all of them until that is done"
+            ),
+            Self::LeaseWithoutCheckQuorum => f.write_str(
+                "lease needs check_quorum: a leader that nobody can answer would keep its voters from electing another; switch on \
+                 check_quorum, or leave out lease",
+            ),
             Self::Zero { name } => write!(f, "{name} is 0; it must be above 0"),
             Self::HeartbeatTooSlow { heartbeat, election } => write!(
                 f,
@@ -233,6 +294,30 @@ mod tests {
         assert!(refused(|c| c.heartbeat_interval = Duration::from_millis(500)).contains("500ms must be below"));
         assert!(refused(|c| c.election_timeout_max = Duration::from_millis(500)).contains("500ms must be below"));
         assert_eq!(refused(|c| c.heartbeat_interval = Duration::ZERO), "heartbeat_interval is 0; it must be above 0");
+        assert_eq!(refused(|c| c.lease = Some(Duration::ZERO)), "lease is 0; it must be above 0");
         assert_eq!(refused(|c| c.limits.append_bytes_max = 0), "append_bytes_max is 0; it must be above 0");
+    }
+
+    #[test]
+    fn a_lease_longer_than_the_drift_of_clocks_allows_is_refused_with_the_inequality() {
+        let mut config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        assert_eq!((config.lease, config.lease_max()), (None, Duration::from_nanos(490_099_009)), "off by default");
+        config.lease = Some(config.lease_max());
+        assert_eq!(config.validate(), Ok(()));
+        config.lease = Some(Duration::from_millis(500));
+        let error = config.validate().unwrap_err().to_string();
+        let inequality =
+            "lease 500ms must not exceed election_timeout_min 500ms * (1000000 - 10000) / (1000000 + 10000) = ";
+        assert!(error.starts_with(&format!("{inequality}490.099009ms")), "{error}");
+        assert!(
+            error.ends_with("election_timeout_min on all nodes, with leases off on all of them until that is done"),
+            "{error}"
+        );
+        config.clock_drift_ppm_max = 0;
+        assert_eq!(config.validate(), Ok(()), "clocks that do not drift allow all of it");
+        config.check_quorum = false;
+        assert_eq!(config.validate(), Err(ConfigError::LeaseWithoutCheckQuorum));
+        config.clock_drift_ppm_max = 1_000_000;
+        assert_eq!(config.validate(), Err(ConfigError::DriftTooLarge { drift_ppm: 1_000_000 }));
     }
 }

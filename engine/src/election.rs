@@ -4,7 +4,7 @@
 use crate::by_hand::NotElected;
 use crate::command::Command;
 use crate::engine::{Engine, Handled};
-use crate::message::{Message, VoteReply, VoteRequest};
+use crate::message::{Message, VoteReply, VoteRequest, Warrant};
 use crate::quorum::VoteResult;
 use crate::refusal::Refusal;
 use crate::role::{Campaign, Follower, Role, Succession, Votes};
@@ -25,19 +25,24 @@ impl Engine {
             }
             return;
         }
-        if self.config.pre_vote {
+        if self.is_pledged(now) {
+            // Its leader has a longer election timeout than itself.
+            self.timers.set(Timer::Election, now + self.pledged_for(now));
+        } else if self.config.pre_vote {
             self.ask_for_pre_votes(None, now);
         } else {
-            self.campaign(None, false, now);
+            self.campaign(None, Warrant::None, now);
         }
     }
 
     pub(crate) fn ask_for_pre_votes(&mut self, token: Option<Token>, now: Instant) {
         self.leave_role(Succession::Abrupt);
+        // It is over; a clock that is set back must not bring it back.
+        self.pledge = None;
         let votes = Votes::from([(self.id(), true)]);
-        self.role = Role::PreCandidate(Campaign { votes, may_disrupt: false, token });
+        self.role = Role::PreCandidate(Campaign { votes, warrant: Warrant::None, token });
         self.arm_campaign(now);
-        let request = VoteRequest { term: self.vote.term.next(), last: self.log.last(), may_disrupt: false };
+        let request = VoteRequest { term: self.vote.term.next(), last: self.log.last(), warrant: Warrant::None };
         let targets = self.other_voters();
         if !targets.is_empty() {
             self.push_after_vote(Command::SendVote { targets, request, pre_vote: true }, now);
@@ -46,10 +51,12 @@ impl Engine {
     }
 
     /// Increments the term and votes for itself. The others are asked once that is durable.
-    pub(crate) fn campaign(&mut self, token: Option<Token>, may_disrupt: bool, now: Instant) {
-        self.leave_role(if may_disrupt { Succession::Orderly } else { Succession::Abrupt });
+    pub(crate) fn campaign(&mut self, token: Option<Token>, warrant: Warrant, now: Instant) {
+        assert!(warrant == Warrant::Leader || !self.is_pledged(now), "pledged for another {:?}", self.pledged_for(now));
+        self.pledge = None;
+        self.leave_role(if warrant.may_disrupt() { Succession::Orderly } else { Succession::Abrupt });
         let vote = Vote { term: self.vote.term.next(), voted_for: Some(self.id()) };
-        self.role = Role::Candidate(Campaign { votes: Votes::new(), may_disrupt, token });
+        self.role = Role::Candidate(Campaign { votes: Votes::new(), warrant, token });
         self.arm_campaign(now);
         self.save_vote(vote);
         mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));
@@ -59,14 +66,14 @@ impl Engine {
     /// This node's vote for itself is durable.
     pub(crate) fn handle_own_vote(&mut self, term: Term, now: Instant) {
         let (own, last) = (self.id(), self.log.last());
-        let may_disrupt = match &mut self.role {
+        let warrant = match &mut self.role {
             Role::Candidate(campaign) if self.vote.term == term => {
                 campaign.votes.insert(own, true);
-                campaign.may_disrupt
+                campaign.warrant
             }
             Role::Candidate(_) | Role::Follower(_) | Role::PreCandidate(_) | Role::Leader(_) => return,
         };
-        let request = VoteRequest { term, last, may_disrupt };
+        let request = VoteRequest { term, last, warrant };
         let targets = self.other_voters();
         if !targets.is_empty() {
             self.push(Command::SendVote { targets, request, pre_vote: false });
@@ -81,13 +88,20 @@ impl Engine {
         mutate!(vote_beside_leader, return false);
         let Message::RequestVote(request) = message else { return false };
         let is_later = request.term > self.vote.term;
-        is_later && !request.may_disrupt && self.config.check_quorum && self.has_live_leader(now)
+        let disturbs = !request.warrant.may_disrupt() && self.config.check_quorum && self.has_live_leader(now);
+        is_later && (disturbs || self.is_bound_against(request.warrant, now))
+    }
+
+    /// Whether a leader counts on this node not to give its vote to such a candidate.
+    fn is_bound_against(&self, warrant: Warrant, now: Instant) -> bool {
+        warrant != Warrant::Leader && self.is_pledged(now)
     }
 
     /// A pre-vote is given when a campaign would succeed here and no leader is at work. It changes nothing.
     pub(crate) fn handle_pre_vote(&mut self, from: NodeId, request: VoteRequest, now: Instant) -> Handled {
         mutate!(pre_vote_raises_term if request.term > self.vote.term, self.adopt_term(request.term, Succession::Abrupt, now));
-        let granted = request.term > self.vote.term && self.is_up_to_date(&request) && !self.has_live_leader(now);
+        let is_free = !self.has_live_leader(now) && !self.is_pledged(now);
+        let granted = request.term > self.vote.term && self.is_up_to_date(&request) && is_free;
         mutate!(pre_vote_beside_leader, granted = request.term > self.vote.term && self.is_up_to_date(&request));
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
         self.answer_after_vote(from, Message::PreVoteReply(reply), now);
@@ -109,15 +123,16 @@ impl Engine {
     /// One vote a term, first come, first served, and only for a log that lacks nothing of this one's.
     pub(crate) fn handle_request_vote(&mut self, from: NodeId, request: VoteRequest, now: Instant) -> Handled {
         let free = self.vote.voted_for.is_none_or(|candidate| candidate == from);
+        let free = free && !self.is_bound_against(request.warrant, now);
         mutate!(vote_twice, free = true);
         let granted = request.term == self.vote.term && free && self.is_up_to_date(&request);
         mutate!(
             disrupting_vote_without_log_check,
-            granted = granted || (request.may_disrupt && request.term == self.vote.term && free)
+            granted = granted || (request.warrant.may_disrupt() && request.term == self.vote.term && free)
         );
         mutate!(vote_without_log_check, granted = request.term == self.vote.term && free);
         if granted {
-            mutate!(disrupting_vote_not_saved if request.may_disrupt && self.vote.voted_for.is_none(),
+            mutate!(disrupting_vote_not_saved if request.warrant.may_disrupt() && self.vote.voted_for.is_none(),
                 self.vote.voted_for = Some(from));
             if self.vote.voted_for.is_none() {
                 self.save_vote(Vote { term: self.vote.term, voted_for: Some(from) });
@@ -149,7 +164,7 @@ impl Engine {
             VoteResult::Won if matches!(self.role, Role::Candidate(_)) => self.become_leader(now),
             VoteResult::Won => {
                 let token = self.take_campaign_token();
-                self.campaign(token, false, now);
+                self.campaign(token, Warrant::None, now);
             }
             // It ends like one that is pending: with the next timeout. Whoever asked for it need not wait for that.
             VoteResult::Lost => {

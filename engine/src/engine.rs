@@ -7,6 +7,7 @@ use crate::command::{Command, StateMachineRequest};
 use crate::config::EngineConfig;
 use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
+use crate::lease::Pledge;
 use crate::log_ids::LogIds;
 use crate::meeting::Refusals;
 use crate::membership::{Membership, Memberships, Node};
@@ -74,6 +75,10 @@ pub struct Engine {
     pub(crate) awaits_heir: bool,
     /// Whether this node campaigns by itself.
     pub(crate) elections: bool,
+    /// That this node neither votes for another than its leader nor campaigns: no role, term or member ends it.
+    pub(crate) pledge: Option<Pledge>,
+    /// When a leader had committed no more than this node has now, as last heard.
+    pub(crate) fresh_at: Option<Instant>,
     /// Leadership that is being handed over. It outlives the leadership: whoever asked is told once the new leader is known.
     pub(crate) transfer: Option<Transfer>,
     /// What is to be done and was not polled yet.
@@ -132,11 +137,15 @@ impl Engine {
             forwards: Forwards::default(),
             awaits_heir: false,
             elections: true,
+            // An earlier life may have pledged itself to a leader, and has forgotten it. One that knew no term had met none.
+            pledge: (restored.vote.term > Term(0)).then(|| Pledge::new(now, config.election_timeout_min)),
+            fresh_at: None,
             transfer: None,
             commands: VecDeque::new(),
             fault: None,
             config,
         };
+        mutate!(restart_forgets_pledge, engine.pledge = None);
         mutate!(request_ids_used_again, engine.next_id = 0);
         if let Some(snapshot) = restored.snapshot {
             engine.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
@@ -151,6 +160,10 @@ impl Engine {
 
     /// Takes in one event. Everything that follows from it is then in [`Engine::poll_command`].
     ///
+    /// `now` must not be earlier than when the event reached this node: a runtime takes what has arrived and reads the clock then, not
+    /// the other way round. What has waited since may only seem to have come later. [Leases](crate::EngineConfig::lease) rest on it,
+    /// and on that the clock of a node's next life, in [`Engine::new`], is read after its last one has ended.
+    ///
     /// # Panics
     /// If the runtime reports what cannot have happened, such as the flush of a write that was never asked for. No
     /// message of a peer makes it panic.
@@ -164,7 +177,7 @@ impl Engine {
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
             Event::Propose { token, entries, only_in } => self.handle_propose(token, entries, only_in, now),
             Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
-            Event::Read { token } => self.handle_read(token, now),
+            Event::Read { token, consistency } => self.handle_read(token, consistency, now),
             Event::TransferLeadership { token, to } => self.handle_transfer_leadership(token, to, now),
             Event::Elect { token, pre_vote } => self.handle_elect(token, pre_vote, now),
             Event::StepDown { token } => self.handle_step_down(token, now),
@@ -502,7 +515,7 @@ impl Engine {
         let term = message.term().filter(|term| *term > self.vote.term);
         mutate!(pre_vote_reply_hides_term, term = term.filter(|_| !matches!(message, Message::PreVoteReply(_))));
         if let Some(term) = term {
-            let may_disrupt = matches!(&message, Message::RequestVote(request) if request.may_disrupt);
+            let may_disrupt = matches!(&message, Message::RequestVote(request) if request.warrant.may_disrupt());
             self.adopt_term(term, if may_disrupt { Succession::Orderly } else { Succession::Abrupt }, now);
         }
         let node = from.node;
@@ -516,7 +529,7 @@ impl Engine {
             Message::Heartbeat(request) => self.handle_heartbeat(node, request, now),
             Message::HeartbeatReply(reply) => self.handle_heartbeat_reply(node, reply, now),
             Message::Committed { term, commit } => self.handle_committed(node, term, commit, now),
-            Message::ReadIndex { term, request } => self.handle_read_index(node, term, request, now),
+            Message::ReadIndex { term, request, proof } => self.handle_read_index(node, term, (request, proof), now),
             Message::ReadIndexReply { request, outcome } => self.handle_read_index_reply(request, outcome, now),
             Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
@@ -576,7 +589,7 @@ impl Engine {
 
     fn refuse_when_halted(&mut self, event: &Event) {
         if let Event::Propose { token, .. }
-        | Event::Read { token }
+        | Event::Read { token, .. }
         | Event::Initialize { token, .. }
         | Event::TakeSnapshot { token }
         | Event::ChangeMembers { token, .. }

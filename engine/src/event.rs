@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::change_members::ChangeRequest;
+use crate::consistency::Consistency;
 use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
@@ -43,10 +44,12 @@ pub enum Event {
         /// What is wanted.
         request: Arc<ChangeRequest>,
     },
-    /// A client wants to read what was written before it asked (thesis, section 6.4).
+    /// A client wants to read (thesis, section 6.4).
     Read {
         /// Who is asking.
         token: Token,
+        /// How new the state must be that it sees.
+        consistency: Consistency,
     },
     /// Somebody wants another leader (thesis, section 3.10). Only a leader takes it; it answers with
     /// [`Command::Transferred`](crate::Command::Transferred). Until then, for the shortest election timeout at most, it takes no
@@ -62,7 +65,8 @@ pub enum Event {
         /// Who is asking.
         token: Token,
         /// Whether to ask for pre-votes first, as a node that campaigns by itself does: a leader that is at work stays. Without,
-        /// it is deposed if this node's log lacks nothing of a majority's.
+        /// it is deposed if this node's log lacks nothing of a majority's, and if it may hold no lease: no election by hand comes
+        /// before that is over, see [`NotElected::Pledged`](crate::NotElected::Pledged).
         pre_vote: bool,
     },
     /// Somebody wants this leader to lead no more, whoever comes after it. It does not campaign by itself for one (the longest)
@@ -72,7 +76,8 @@ pub enum Event {
         token: Token,
     },
     /// Somebody knows that the leader is gone: this follower takes it for silent from now on, and gives pre-votes at once rather
-    /// than after an election timeout. A leader that is heard from after all is followed as before. Answered with
+    /// than after an election timeout, though not before a lease of that leader is over. One that is heard from after all is followed
+    /// as before. Answered with
     /// [`Command::Done`](crate::Command::Done); refused on a node that follows nobody.
     ForgetLeader {
         /// Who is asking.

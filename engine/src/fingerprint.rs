@@ -16,8 +16,9 @@
 //!   in what counts, one may answer "silent" where the other answers "not yet". That is harmless for whoever loses messages and
 //!   keeps either of them: all that a leader who was heard lately brings about is that a pre-vote is refused, which counts like
 //!   silence, or that a request for votes is not heard, which is like its loss, and a leader whose followers or disk were silent
-//!   resigns at once when it looks. For how long a change of the members has not got on is not among the lapses yet: nobody
-//!   explores such changes.
+//!   resigns at once when it looks. What a node has pledged to a leader counts until it lapses; which of its rounds a leader knows
+//!   the time of does not, for whoever explores leases lets all of them lapse together. For how long a change of the members has
+//!   not got on is not among the lapses yet: nobody explores such changes.
 //! - *Chance.* It decides nothing but deadlines.
 //! - *Names* that increase for ever: epochs, requests, rounds. An engine asks of them only which are equal, and of some
 //!   which came first; a new one differs from all that there are, and comes after them, but for the next round, which is the
@@ -37,6 +38,7 @@
 use std::sync::Arc;
 
 use crate::command::Command;
+use crate::consistency::Proof;
 use crate::engine::Engine;
 use crate::entry::{Body, Payload};
 use crate::membership::Membership;
@@ -262,16 +264,16 @@ impl Fingerprint {
     }
 
     /// A refusal counts like silence: a campaign that is lost ends like one that is pending.
-    fn campaign(&mut self, Campaign { votes, may_disrupt, token }: &Campaign) {
-        self.flag(*may_disrupt);
+    fn campaign(&mut self, Campaign { votes, warrant, token }: &Campaign) {
+        self.number(*warrant as u64);
         self.tokens(token.as_slice());
         let granted = || votes.iter().filter(|(_, granted)| **granted);
         self.size(granted().count());
         granted().for_each(|(node, _)| self.number(node.0));
     }
 
-    fn vote_request(&mut self, VoteRequest { term, last, may_disrupt }: VoteRequest) {
-        self.flag(may_disrupt);
+    fn vote_request(&mut self, VoteRequest { term, last, warrant }: VoteRequest) {
+        self.number(warrant as u64);
         self.number(term.0);
         self.log_id(last);
     }
@@ -311,9 +313,10 @@ impl Fingerprint {
             Message::Heartbeat(request) => self.heartbeat(from.node, *request),
             Message::HeartbeatReply(reply) => self.heartbeat_reply(to, *reply),
             Message::Committed { term, commit } => [term.0, commit.0].into_iter().for_each(|it| self.number(it)),
-            Message::ReadIndex { term, request } => {
+            Message::ReadIndex { term, request, proof } => {
                 self.number(term.0);
                 self.question(from.node, *request);
+                self.proof(*proof);
             }
             Message::ReadIndexReply { request, outcome } => {
                 self.question(to, *request);
@@ -395,10 +398,20 @@ impl Fingerprint {
         }
     }
 
-    fn heartbeat(&mut self, from: NodeId, Heartbeat { term, round, commit }: Heartbeat) {
+    fn heartbeat(&mut self, from: NodeId, Heartbeat { term, round, commit, pledge }: Heartbeat) {
         self.number(term.0);
         self.round(from, term, round);
         self.number(commit.0);
+        self.flag(!pledge.is_zero());
+    }
+
+    /// How old a round may be is a matter of time, which an explorer chooses.
+    pub(crate) fn proof(&mut self, proof: Proof) {
+        self.number(match proof {
+            Proof::Round => 0,
+            Proof::Lease => 1,
+            Proof::Age(_) => 2,
+        });
     }
 
     fn heartbeat_reply(&mut self, to: NodeId, it: HeartbeatReply) {
@@ -457,7 +470,20 @@ impl Fingerprint {
     }
 
     fn leader(&mut self, own: NodeId, term: Term, leader: &Leader) {
-        let Leader { term_start, progress, round, reads, confirmed, in_hand, disk: _, change } = leader;
+        let Leader {
+            term_start,
+            progress,
+            round,
+            // When rounds were sent: a moment.
+            rounds: _,
+            lease_given_up,
+            reads,
+            confirmed,
+            in_hand,
+            disk: _,
+            change,
+        } = leader;
+        self.flag(*lease_given_up);
         self.number(term_start.0);
         self.size(progress.len());
         for (node, progress) in progress {
@@ -525,6 +551,8 @@ impl Engine {
             forwards,
             awaits_heir,
             elections,
+            pledge,
+            fresh_at: _,
             transfer,
             commands,
             fault,
@@ -556,6 +584,7 @@ impl Engine {
         out.forwards(own.node, forwards);
         out.flag(*awaits_heir);
         out.flag(*elections);
+        out.flag(pledge.is_some());
         out.flag(transfer.is_some());
         transfer.iter().for_each(|transfer| transfer.fingerprint(&mut out));
         timers.fingerprint(&mut out);

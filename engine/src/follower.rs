@@ -42,6 +42,7 @@ impl Engine {
         mutate!(short_request_truncates if end < self.log.last().index, self.truncate(end.max(self.commit_index)));
         self.append_new(batches, now)?;
         self.verify(end, commit);
+        self.note_freshness(commit, now);
         mutate!(acknowledges_unverified, end = self.log.last().index);
         let write = self.writes.of_entries(end);
         let message = reply(AppendOutcome::Matched(end));
@@ -123,8 +124,10 @@ impl Engine {
     pub(crate) fn handle_heartbeat(&mut self, from: NodeId, request: Heartbeat, now: Instant) -> Handled {
         if request.term == self.vote.term {
             self.hear_leader(from, now)?;
+            self.pledge(request.pledge, now);
             mutate!(heartbeat_verifies, self.verify(request.commit.min(self.log.last().index), request.commit));
             self.verify(LogIndex::ZERO, request.commit);
+            self.note_freshness(request.commit, now);
         }
         // A leader whose term is over learns it from the reply's.
         let received = if request.term == self.vote.term { self.verified() } else { LogIndex::ZERO };
@@ -141,6 +144,7 @@ impl Engine {
         if term == self.vote.term {
             self.hear_leader(from, now)?;
             self.verify(LogIndex::ZERO, commit);
+            self.note_freshness(commit, now);
         }
         Ok(())
     }

@@ -24,10 +24,15 @@ impl Engine {
         assert_eq!(transfers, times, "a transfer has a deadline");
         let candidate = self.vote.voted_for;
         mutate!(candidate_keeps_role, candidate = Some(self.id()));
+        let is_bound = self.pledge.is_some() && !matches!(self.role, Role::Follower(_));
+        assert!(!is_bound, "only a follower has pledged itself");
         match &self.role {
             Role::Leader(leader) => {
                 assert_eq!(candidate, Some(self.id()), "a leader voted for itself");
                 assert!(leader.term_start <= last.index, "a leader's log holds its first entry");
+                assert_eq!(leader.rounds.last(), Some(leader.round), "a leader knows when it sent its last round");
+                let held = self.config.lease.is_some();
+                assert!(held || !leader.lease_given_up, "a lease that was never held is not given up");
                 assert!(self.timers.is_running(Timer::Heartbeat), "a leader beats");
                 assert!(!self.timers.is_running(Timer::Election), "a leader does not campaign");
                 leader.progress.values().for_each(|progress| progress.check(last.index));

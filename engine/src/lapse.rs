@@ -34,6 +34,10 @@ pub enum Lapse {
     Transfer,
     /// The leader that this node follows was not heard from lately: another node may count on its pre-vote.
     LeaderSilent,
+    /// What this node has pledged to a leader is over.
+    Pledge,
+    /// All that this leader has sent was sent long ago: its lease is over.
+    Lease,
     /// This follower has not answered its leader lately.
     FollowerSilent(NodeId),
     /// The leader's disk has not finished a write lately.
@@ -48,7 +52,7 @@ impl Lapse {
             Self::Election | Self::Heartbeat | Self::CheckQuorum | Self::Forward | Self::Question | Self::Transfer => {
                 true
             }
-            Self::LeaderSilent | Self::FollowerSilent(_) | Self::DiskHung => false,
+            Self::LeaderSilent | Self::Pledge | Self::Lease | Self::FollowerSilent(_) | Self::DiskHung => false,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Engine {
         ] {
             lapses.extend(self.timers.is_running(timer).then_some(lapse));
         }
+        lapses.extend(self.pledge.map(|_| Lapse::Pledge));
         lapses.extend((!self.forwards.waiting.is_empty()).then_some(Lapse::Forward));
         match &self.role {
             Role::Follower(follower) => {
@@ -73,6 +78,7 @@ impl Engine {
                 lapses.extend(follower.leader.map(|_| Lapse::LeaderSilent));
             }
             Role::Leader(leader) => {
+                lapses.extend(self.config.lease.map(|_| Lapse::Lease));
                 lapses.extend(leader.progress.keys().copied().map(Lapse::FollowerSilent));
                 let (_, is_idle) = self.writes.flushed();
                 lapses.extend((!is_idle).then_some(Lapse::DiskHung));
@@ -123,6 +129,8 @@ impl Engine {
             (Lapse::LeaderSilent, Role::Follower(follower)) => {
                 follower.heard_at = follower.heard_at.map(|_| long_ago);
             }
+            (Lapse::Pledge, _) => self.pledge = None,
+            (Lapse::Lease, Role::Leader(leader)) => leader.rounds.sent_before(long_ago),
             (Lapse::FollowerSilent(node), Role::Leader(leader)) => {
                 leader.progress.get_mut(&node).into_iter().for_each(|progress| progress.silent_since(long_ago));
             }

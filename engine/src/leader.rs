@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::entry::{Batch, Payload};
+use crate::lease::Rounds;
 use crate::message::Heartbeat;
 use crate::progress::Progress;
 use crate::quorum::VoteResult;
@@ -28,6 +29,8 @@ impl Engine {
             term_start: last.next(),
             progress,
             round: Round(0),
+            rounds: Rounds::default(),
+            lease_given_up: false,
             reads: VecDeque::new(),
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
@@ -131,10 +134,13 @@ impl Engine {
 
     /// Begins the next round of heartbeats.
     pub(crate) fn broadcast_heartbeat(&mut self, now: Instant) {
-        let (term, commit) = (self.vote.term, self.commit_index);
+        let (term, commit, pledge) = (self.vote.term, self.commit_index, self.wanted_pledge());
+        let Role::Leader(leader) = &self.role else { return };
+        let acknowledged = self.acknowledged(leader);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.round = leader.round.next();
-        let heartbeat = Heartbeat { term, round: leader.round, commit };
+        leader.rounds.begin(leader.round, acknowledged, now);
+        let heartbeat = Heartbeat { term, round: leader.round, commit, pledge };
         let targets: Vec<_> = leader.progress.keys().copied().collect();
         self.timers.set(Timer::Heartbeat, now + self.config.heartbeat_interval);
         self.transfer.iter_mut().for_each(Transfer::ask_again);

@@ -55,6 +55,7 @@ mod change;
 mod change_members;
 mod command;
 mod config;
+mod consistency;
 mod election;
 mod engine;
 mod entry;
@@ -64,6 +65,7 @@ mod follower;
 mod invariant;
 mod lapse;
 mod leader;
+mod lease;
 mod log_ids;
 mod meeting;
 mod membership;
@@ -89,6 +91,7 @@ pub use by_hand::NotElected;
 pub use change_members::{ChangeMembers, ChangeRequest, Precondition, Preconditions};
 pub use command::{Command, Lane, StateMachineRequest};
 pub use config::{ConfigError, EngineConfig, Limits, SnapshotPolicy};
+pub use consistency::{Consistency, Proof};
 pub use engine::Engine;
 pub use entry::{Batch, Body, Payload};
 pub use event::Event;
@@ -97,7 +100,7 @@ pub use lapse::Lapse;
 pub use membership::{Goal, Membership, Node};
 pub use message::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, InstallSnapshot, InstallSnapshotReply,
-    Message, VoteReply, VoteRequest,
+    Message, VoteReply, VoteRequest, Warrant,
 };
 pub use quorum::{Joint, Majority, VoteResult};
 pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};

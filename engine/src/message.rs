@@ -4,9 +4,11 @@
 //! message that is late, lost, doubled or overtaken does no harm.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::consistency::Proof;
 use crate::entry::{Batch, Payload};
 use crate::refusal::{Inconsistency, Refusal};
 use crate::snapshot::Snapshot;
@@ -44,6 +46,8 @@ pub enum Message {
         term: Term,
         /// Matches the answer.
         request: RequestId,
+        /// What must show the leader that it leads before it answers.
+        proof: Proof,
     },
     /// The answer to [`Message::ReadIndex`].
     ReadIndexReply {
@@ -89,9 +93,28 @@ pub struct VoteRequest {
     pub term: Term,
     /// The sender's last entry: a voter refuses a log that lacks what it has (Raft paper, section 5.4.1).
     pub last: LogId,
-    /// Whether a leader that is at work may be deposed by it: the leader itself has asked for this campaign, or a person has.
-    /// Other requests are not heard beside such a leader (thesis, sections 3.10 and 4.2.3).
-    pub may_disrupt: bool,
+    /// Whether a leader that is at work may be deposed by it.
+    pub warrant: Warrant,
+}
+
+/// By whose will a node campaigns: whether a leader that is at work may be deposed by it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Warrant {
+    /// By its own: it is not heard beside such a leader (thesis, section 4.2.3).
+    #[default]
+    None,
+    /// By that of a person: such a leader is deposed, unless it may hold a lease.
+    Operator,
+    /// By that of the leader itself (thesis, section 3.10), which has given up its lease before.
+    Leader,
+}
+
+impl Warrant {
+    /// Whether a leader that is at work, and holds no lease, may be deposed.
+    #[must_use]
+    pub const fn may_disrupt(self) -> bool {
+        matches!(self, Self::Operator | Self::Leader)
+    }
 }
 
 /// The answer to a [`VoteRequest`].
@@ -189,6 +212,9 @@ pub struct Heartbeat {
     pub round: Round,
     /// The leader's commit index. A follower commits no more of it than it has verified against this leader.
     pub commit: LogIndex,
+    /// For how long, from when it hears this, a node must neither vote for another nor campaign: the leader's lease rests on it.
+    /// Zero if this leader holds no leases.
+    pub pledge: Duration,
 }
 
 /// [`Message::HeartbeatReply`]: also tells what of the leader's stream arrived, so that neither a lost request nor a

@@ -1,20 +1,23 @@
-//! Linearizable reads without writing to the log (thesis, section 6.4).
+//! Reads without writing to the log (thesis, section 6.4).
 //!
 //! ```text
-//!   on the leader     read ─► wait for a heartbeat round begun after it, answered by a quorum ─► the state machine
+//!   on the leader     read ─► proof that it leads: its lease, or a round begun after the read ─► the state machine
 //!   on a follower     read ─► ask the leader for an index ─► wait until that much is committed here ─► the state machine
+//!   stale, anywhere   read ─► heard from a leader lately, and has all that it had committed? ─► the state machine, or no
 //! ```
 //!
-//! A read sees everything that was acknowledged before it began: the index is the commit index at that time, or the
-//! first entry of the leader's term if that is not committed yet, and the round proves that no later leader existed then.
+//! A linearizable read sees everything that was acknowledged before it began: the index is the commit index at that time, or the
+//! first entry of the leader's term if that is not committed yet, and the proof is that no later leader existed then. That is a
+//! round of heartbeats that a quorum answers, or a lease (`lease.rs`). Where a read may be older, an older round will do.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::command::{Command, StateMachineRequest};
+use crate::consistency::{Consistency, Proof};
 use crate::engine::{Engine, Handled};
 use crate::fingerprint::Fingerprint;
 use crate::message::Message;
-use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::timer::Timer;
@@ -39,14 +42,27 @@ enum Asker {
 /// Reads on a follower. One question is under way at a time; those who come meanwhile share the next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Questions {
-    /// The question under way, who shares it, and when to ask again.
-    asked: Option<(RequestId, Vec<Token>, Instant)>,
+    /// The question under way.
+    asked: Option<Asked>,
     /// Who shares the next question.
     waiting: Vec<Token>,
+    /// What the next question must be answered by; the strictest that any of those wants.
+    proof: Option<Proof>,
     /// Who knows its index and waits for it to be committed here.
     indexed: BTreeMap<LogIndex, Vec<Token>>,
     /// How many wait in all.
     count: usize,
+}
+
+/// A question to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    request: RequestId,
+    /// Who shares it; at least one.
+    tokens: Vec<Token>,
+    proof: Proof,
+    /// When to ask again.
+    deadline: Instant,
 }
 
 impl Confirmation {
@@ -67,23 +83,25 @@ impl Confirmation {
 impl Questions {
     /// Everyone who waits.
     pub(crate) fn tokens(&self) -> Vec<Token> {
-        let asked = self.asked.iter().flat_map(|(_, tokens, _)| tokens);
+        let asked = self.asked.iter().flat_map(|asked| &asked.tokens);
         asked.chain(&self.waiting).chain(self.indexed.values().flatten()).copied().collect()
     }
 
     /// The question under way has waited long enough.
     pub(crate) fn fall_due(&mut self, now: Instant) {
-        self.asked.iter_mut().for_each(|(_, _, deadline)| *deadline = now);
+        self.asked.iter_mut().for_each(|asked| asked.deadline = now);
     }
 
     pub(crate) fn fingerprint(&self, own: NodeId, out: &mut Fingerprint) {
-        let Self { asked, waiting, indexed, count } = self;
+        let Self { asked, waiting, proof, indexed, count } = self;
         out.flag(asked.is_some());
-        if let Some((request, tokens, _)) = asked {
+        if let Some(Asked { request, tokens, proof, deadline: _ }) = asked {
             out.question(own, *request);
             out.tokens(tokens);
+            out.proof(*proof);
         }
         out.tokens(waiting);
+        proof.iter().for_each(|proof| out.proof(*proof));
         out.size(indexed.len());
         for (index, tokens) in indexed {
             out.number(index.0);
@@ -94,16 +112,38 @@ impl Questions {
 
     /// When to ask again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.asked.as_ref().map(|(_, _, deadline)| *deadline)
+        self.asked.as_ref().map(|asked| asked.deadline)
     }
 }
 
 impl Engine {
-    pub(crate) fn handle_read(&mut self, token: Token, now: Instant) {
+    pub(crate) fn handle_read(&mut self, token: Token, consistency: Consistency, now: Instant) {
+        match consistency {
+            Consistency::Linearizable => self.read_by(token, Proof::Round, now),
+            Consistency::Lease => self.read_by(token, Proof::Lease, now),
+            Consistency::Acknowledged { age_max } => self.read_by(token, Proof::Age(age_max), now),
+            Consistency::Stale { staleness_max } => self.read_here(token, staleness_max, now),
+        }
+    }
+
+    /// Reads the state of this node, if that is new enough.
+    fn read_here(&mut self, token: Token, staleness_max: Duration, now: Instant) {
+        let staleness = self.staleness(now);
+        mutate!(stale_without_bound, staleness = staleness.map(|_| Duration::ZERO));
+        if staleness.is_some_and(|staleness| staleness <= staleness_max) {
+            self.push(Command::StateMachine(StateMachineRequest::Read { token }));
+        } else {
+            self.refuse(token, Refusal::TooStale { staleness, staleness_max });
+        }
+    }
+
+    /// Reads what a leader proves to be new enough.
+    fn read_by(&mut self, token: Token, proof: Proof, now: Instant) {
         mutate!(read_from_anywhere, return self.push(Command::StateMachine(StateMachineRequest::Read { token })));
         let limit = self.config.limits.forwards_max;
         mutate!(reads_without_limit, limit = usize::MAX);
         if let Some(to) = self.transferring_to() {
+            mutate!(transfer_keeps_lease if proof == Proof::Lease, return self.confirm_read(Asker::Here(token), proof, now));
             return self.refuse(token, Refusal::Transferring { to });
         }
         match &mut self.role {
@@ -111,7 +151,7 @@ impl Engine {
                 let current = leader.reads_in_hand();
                 self.refuse(token, Refusal::Overloaded { current, limit });
             }
-            Role::Leader(_) => self.await_confirmation(Asker::Here(token), now),
+            Role::Leader(_) => self.confirm_read(Asker::Here(token), proof, now),
             Role::Follower(follower) if follower.leader.is_some() => {
                 let current = follower.reads.count;
                 if current >= limit {
@@ -119,6 +159,7 @@ impl Engine {
                 }
                 follower.reads.count += 1;
                 follower.reads.waiting.push(token);
+                follower.reads.proof = Some(follower.reads.proof.map_or(proof, |other| other.both(proof)));
                 self.ask_leader(now);
             }
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => self.refuse(token, Refusal::NoLeader),
@@ -127,7 +168,13 @@ impl Engine {
 
     // ---- on the leader -----------------------------------------------------------------------------------------
 
-    pub(crate) fn handle_read_index(&mut self, from: NodeId, term: Term, request: RequestId, now: Instant) -> Handled {
+    pub(crate) fn handle_read_index(
+        &mut self,
+        from: NodeId,
+        term: Term,
+        (request, proof): (RequestId, Proof),
+        now: Instant,
+    ) -> Handled {
         let limit = self.config.limits.forwards_max;
         mutate!(questions_without_limit, limit = usize::MAX);
         match &self.role {
@@ -137,7 +184,7 @@ impl Engine {
                 self.send(from, Message::ReadIndexReply { request, outcome });
             }
             Role::Leader(leader) if term == self.vote.term && leader.reads_in_hand() < limit => {
-                self.await_confirmation(Asker::There(from, request), now);
+                self.confirm_read(Asker::There(from, request), proof, now);
             }
             Role::Leader(leader) if term == self.vote.term => {
                 let refusal = Refusal::Overloaded { current: leader.reads_in_hand(), limit };
@@ -150,11 +197,18 @@ impl Engine {
         Ok(())
     }
 
-    fn await_confirmation(&mut self, who: Asker, now: Instant) {
+    /// Confirms a read: at once if there is proof already, else once the next round is answered.
+    fn confirm_read(&mut self, who: Asker, proof: Proof, now: Instant) {
         let commit = self.commit_index;
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &self.role else { return };
         let index = commit.max(leader.term_start);
         mutate!(read_before_own_entry, index = commit);
+        if self.is_proven(leader, proof, now) {
+            mutate!(lease_before_own_entry, index = commit);
+            self.confirmed(&who, index);
+            return self.release_reads();
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
         leader.reads.push_back(Confirmation { who, index, round: leader.round.next() });
         mutate!(earlier_round_confirms, leader.reads.back_mut().into_iter().for_each(|read| read.round = leader.round));
         mutate!(read_without_round, return self.take_confirmed(Round(u64::MAX)));
@@ -163,7 +217,6 @@ impl Engine {
 
     /// A round was answered: reads that it confirms go on, and the next round begins for those that came since.
     pub(crate) fn confirm_reads(&mut self, now: Instant) {
-        let own = self.id();
         loop {
             let Role::Leader(leader) = &self.role else { return };
             let Some(waits_for) = leader.reads.front().map(|read| read.round) else { return };
@@ -172,15 +225,7 @@ impl Engine {
                 self.broadcast_heartbeat(now);
                 continue;
             }
-            let answered = |node: NodeId| {
-                let round = leader.progress.get(&node).map_or(Round(0), Progress::answered);
-                LogIndex(if node == own { leader.round.0 } else { round.0 })
-            };
-            let confirmed = Round(self.membership().quorum().committed_index(answered).0);
-            mutate!(
-                joint_reads_by_new_voters,
-                confirmed = Round(self.membership().quorum().incoming.committed_index(answered).0)
-            );
+            let confirmed = self.acknowledged(leader);
             if waits_for > confirmed {
                 return;
             }
@@ -189,19 +234,22 @@ impl Engine {
     }
 
     fn take_confirmed(&mut self, confirmed: Round) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        let mut answers = Vec::new();
-        while let Some(read) = leader.reads.front().filter(|read| read.round <= confirmed) {
-            match read.who {
-                Asker::Here(token) => leader.confirmed.push_back((read.index, token)),
-                Asker::There(node, request) => answers.push((node, request, read.index)),
-            }
-            leader.reads.pop_front();
-        }
-        for (node, request, index) in answers {
-            self.send(node, Message::ReadIndexReply { request, outcome: Ok(index) });
+        while let Role::Leader(leader) = &mut self.role
+            && leader.reads.front().is_some_and(|read| read.round <= confirmed)
+            && let Some(read) = leader.reads.pop_front()
+        {
+            self.confirmed(&read.who, read.index);
         }
         self.release_reads();
+    }
+
+    /// A read is confirmed that must see all up to `index`.
+    fn confirmed(&mut self, who: &Asker, index: LogIndex) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        match *who {
+            Asker::Here(token) => leader.confirmed.push_back((index, token)),
+            Asker::There(node, request) => self.send(node, Message::ReadIndexReply { request, outcome: Ok(index) }),
+        }
     }
 
     pub(crate) fn refuse_confirmation(&mut self, read: &Confirmation) {
@@ -222,7 +270,8 @@ impl Engine {
         }
         self.next_id += 1;
         let tokens = std::mem::take(&mut follower.reads.waiting);
-        follower.reads.asked = Some((RequestId(self.next_id), tokens, now));
+        let proof = follower.reads.proof.take().unwrap_or(Proof::Round);
+        follower.reads.asked = Some(Asked { request: RequestId(self.next_id), tokens, proof, deadline: now });
         self.ask_leader_again(now);
     }
 
@@ -232,13 +281,13 @@ impl Engine {
         let (term, patience) = (self.vote.term, self.config.heartbeat_interval);
         let Role::Follower(follower) = &mut self.role else { return };
         let Some(leader) = follower.leader else { return };
-        if let Some((request, _, deadline)) = &mut follower.reads.asked
-            && *deadline <= now
+        if let Some(asked) = &mut follower.reads.asked
+            && asked.deadline <= now
         {
-            *deadline = now + patience;
-            let request = *request;
+            asked.deadline = now + patience;
+            let (request, proof) = (asked.request, asked.proof);
             self.arm_requests();
-            self.send(leader, Message::ReadIndex { term, request });
+            self.send(leader, Message::ReadIndex { term, request, proof });
         }
     }
 
@@ -249,8 +298,8 @@ impl Engine {
         now: Instant,
     ) -> Handled {
         let Role::Follower(follower) = &mut self.role else { return Ok(()) };
-        mutate!(any_read_index_counts, request = follower.reads.asked.as_ref().map_or(request, |(asked, ..)| *asked));
-        let Some((_, tokens, _)) = follower.reads.asked.take_if(|(asked, _, _)| *asked == request) else {
+        mutate!(any_read_index_counts, request = follower.reads.asked.as_ref().map_or(request, |asked| asked.request));
+        let Some(Asked { tokens, .. }) = follower.reads.asked.take_if(|asked| asked.request == request) else {
             return Ok(());
         };
         match outcome {

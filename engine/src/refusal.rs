@@ -1,6 +1,7 @@
 //! Why not: what callers are told when the answer is no, why a peer is not listened to, and why a node stops for good.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::change_members::Precondition;
 use crate::snapshot::SnapshotId;
@@ -87,6 +88,13 @@ pub enum Refusal {
         /// How it is instead.
         actual: Precondition,
     },
+    /// The state of this node is older than a read allows. Nothing was done; try again, or elsewhere.
+    TooStale {
+        /// How long ago it was known to have everything that was committed; `None` if never since its start.
+        staleness: Option<Duration>,
+        /// How long ago the read allows.
+        staleness_max: Duration,
+    },
 }
 
 impl Refusal {
@@ -144,6 +152,16 @@ impl fmt::Display for Refusal {
             }
             Self::NothingToSnapshot => f.write_str("nothing is committed yet; there is nothing to take a snapshot of"),
             Self::SnapshotFailed => f.write_str("the snapshot could not be kept; the node's log says why"),
+            Self::TooStale { staleness: Some(staleness), staleness_max } => write!(
+                f,
+                "this node had everything that was committed {staleness:?} ago, and {staleness_max:?} are allowed; \
+                 try again, or on another node"
+            ),
+            Self::TooStale { staleness: None, staleness_max } => write!(
+                f,
+                "this node has not had everything that was committed since its start, and {staleness_max:?} are allowed; \
+                 try again, or on another node"
+            ),
             Self::PreconditionFailed { actual } => write!(f, "a precondition does not hold: {actual}"),
             Self::Undecodable => {
                 f.write_str("the leader cannot decode the command; update all nodes before a new command is used")

@@ -110,6 +110,7 @@ impl Engine {
             progress.matched(reply.matched);
         }
         progress.heartbeat_answered(reply.round, reply.received);
+        mutate!(lease_counts_from_reply, leader.rounds.counts_from(reply.round, now));
         self.advance_commit();
         self.confirm_reads(now);
         Ok(())

@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::change::Change;
 use crate::fingerprint::Fingerprint;
+use crate::lease::Rounds;
+use crate::message::Warrant;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token, WriteId};
@@ -75,8 +77,8 @@ pub(crate) type Votes = BTreeMap<NodeId, bool>;
 pub(crate) struct Campaign {
     /// The answers.
     pub(crate) votes: Votes,
-    /// See [`VoteRequest::may_disrupt`](crate::VoteRequest::may_disrupt); never with pre-votes.
-    pub(crate) may_disrupt: bool,
+    /// By whose will; its own with pre-votes.
+    pub(crate) warrant: Warrant,
     /// Who asked for it and was not told yet what has come of it.
     pub(crate) token: Option<Token>,
 }
@@ -90,9 +92,13 @@ pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     /// The last heartbeat.
     pub(crate) round: Round,
+    /// When that and those before it were sent.
+    pub(crate) rounds: Rounds,
+    /// Whether another was asked to lead in this term: there is no lease any more, whatever comes of it.
+    pub(crate) lease_given_up: bool,
     /// Reads that wait for a quorum to confirm that this node still leads.
     pub(crate) reads: VecDeque<Confirmation>,
-    /// Reads that are confirmed and wait for the log to be committed up to their index; the indexes do not go back.
+    /// Reads that are confirmed and wait for the log to be committed up to their index, which is `term_start` for all that wait.
     pub(crate) confirmed: VecDeque<(LogIndex, Token)>,
     /// What was taken in and is not applied.
     pub(crate) in_hand: InHand,

@@ -11,10 +11,11 @@ use std::fmt::{Display, Formatter, Result};
 
 use crate::change_members::ChangeMembers;
 use crate::command::{Command, StateMachineRequest};
+use crate::consistency::{Consistency, Proof};
 use crate::entry::Batch;
 use crate::event::Event;
 use crate::membership::Node;
-use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest};
+use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest, Warrant};
 use crate::types::NodeId;
 
 fn list<T: Display>(items: &[T]) -> String {
@@ -36,7 +37,11 @@ fn counted(entries: usize) -> String {
 impl Display for Message {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let ask = |f: &mut Formatter<'_>, name, it: &VoteRequest| {
-            let disrupts = if it.may_disrupt { ", may disrupt" } else { "" };
+            let disrupts = match it.warrant {
+                Warrant::None => "",
+                Warrant::Operator => ", may disrupt",
+                Warrant::Leader => ", may disrupt, at the leader's word",
+            };
             write!(f, "{name} term {} last {}{disrupts}", it.term, it.last)
         };
         let vote = |f: &mut Formatter<'_>, name, it: &VoteReply| {
@@ -59,13 +64,17 @@ impl Display for Message {
                 }
                 AppendOutcome::Stale => write!(f, "append_entries_reply stale, own term {}", it.term),
             },
-            Self::Heartbeat(it) => write!(f, "heartbeat term {} round {} commit {}", it.term, it.round, it.commit),
+            Self::Heartbeat(it) => {
+                write!(f, "heartbeat term {} round {} commit {}", it.term, it.round, it.commit)?;
+                if it.pledge.is_zero() { Ok(()) } else { write!(f, " pledge {:?}", it.pledge) }
+            }
             Self::HeartbeatReply(it) => {
                 write!(f, "heartbeat_reply term {} round {}", it.term, it.round)?;
                 write!(f, " received {} matched {}", it.received, it.matched)
             }
             Self::Committed { term, commit } => write!(f, "committed term {term} commit {commit}"),
-            Self::ReadIndex { term, .. } => write!(f, "read_index term {term}"),
+            Self::ReadIndex { term, proof: Proof::Round, .. } => write!(f, "read_index term {term}"),
+            Self::ReadIndex { term, proof, .. } => write!(f, "read_index term {term} {proof}"),
             Self::ReadIndexReply { outcome: Ok(index), .. } => write!(f, "read_index_reply {index}"),
             Self::ReadIndexReply { outcome: Err(refusal), .. } => write!(f, "read_index_reply refused: {refusal}"),
             Self::Propose { term, entries, .. } => write!(f, "propose term {term}: {}", counted(entries.len())),
@@ -91,7 +100,8 @@ impl Display for Event {
                 only_in.map_or(Ok(()), |term| write!(f, " in term {term} only"))
             }
             Self::ChangeMembers { token, request } => write!(f, "change_members #{token}: {}", request.change),
-            Self::Read { token } => write!(f, "read #{token}"),
+            Self::Read { token, consistency: Consistency::Linearizable } => write!(f, "read #{token}"),
+            Self::Read { token, consistency } => write!(f, "read #{token}: {consistency}"),
             Self::TransferLeadership { token, to: Some(to) } => write!(f, "transfer_leadership #{token}: to {to}"),
             Self::TransferLeadership { token, to: None } => write!(f, "transfer_leadership #{token}"),
             Self::Elect { token, pre_vote: true } => write!(f, "elect #{token}"),

@@ -20,7 +20,7 @@ use std::fmt;
 use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::fingerprint::Fingerprint;
-use crate::message::Message;
+use crate::message::{Message, Warrant};
 use crate::progress::Progress;
 use crate::role::Role;
 use crate::timer::Timer;
@@ -180,6 +180,7 @@ impl Engine {
         mutate!(heir_asked_too_early, has_all = true);
         if has_all && !transfer.is_asked {
             transfer.is_asked = true;
+            self.give_up_lease();
             self.send(to, Message::TimeoutNow { term: self.vote.term });
         }
     }
@@ -192,7 +193,7 @@ impl Engine {
         };
         mutate!(late_timeout_now_obeyed, is_asked = !matches!(self.role, Role::Leader(_)));
         if is_asked && self.memberships.may_vote(self.id()) {
-            self.campaign(None, true, now);
+            self.campaign(None, Warrant::Leader, now);
         }
         Ok(())
     }

@@ -3,12 +3,13 @@
 mod cluster;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::Cluster;
 use outrigger_engine::*;
 
 fn beat(term: u64, round: u64) -> Message {
-    Message::Heartbeat(Heartbeat { term: Term(term), round: Round(round), commit: LogIndex(0) })
+    Message::Heartbeat(Heartbeat { term: Term(term), round: Round(round), commit: LogIndex(0), pledge: Duration::ZERO })
 }
 
 /// Rounds begin anew with each term. A heartbeat of an earlier leadership that came late was answered in the present
@@ -30,7 +31,7 @@ fn an_answer_to_a_heartbeat_of_an_earlier_leadership_counts_for_nothing() {
     }
     assert!(!cluster.trace.contains("refuse_peer"), "node 3 did nothing wrong");
     assert!(!cluster.node(1).answers.iter().any(|it| it.contains("read #7")), "nobody has confirmed this leadership");
-    cluster.elapse(std::time::Duration::from_millis(100));
+    cluster.elapse(Duration::from_millis(100));
     cluster.stabilize();
     assert!(cluster.node(1).answers.iter().any(|it| it.contains("read #7")), "now they have");
 }
@@ -50,7 +51,7 @@ fn a_follower_that_forgot_what_it_acknowledged_is_named() {
     cluster.nodes.get_mut(&2).unwrap().disk.log = copy;
     cluster.restart(2);
     for _ in 0..5 {
-        cluster.elapse(std::time::Duration::from_millis(100));
+        cluster.elapse(Duration::from_millis(100));
         cluster.stabilize();
     }
     assert!(cluster.trace.contains("refuse_peer node 2"), "{}", cluster.trace);
@@ -63,7 +64,7 @@ fn a_follower_that_forgot_what_it_acknowledged_is_named() {
 #[test]
 fn answers_to_candidates_that_ask_again_while_the_disk_hangs_do_not_pile_up() {
     let mut cluster = Cluster::new(&[1, 2, 3]);
-    let ask = |term| VoteRequest { term: Term(term), last: LogId::new(0, 1), may_disrupt: false };
+    let ask = |term| VoteRequest { term: Term(term), last: LogId::new(0, 1), warrant: Warrant::None };
     // Its vote for node 1 is on its way to a disk that takes long.
     cluster.receive(3, 1, Message::RequestVote(ask(1)));
     for _ in 0..100 {
@@ -85,7 +86,7 @@ fn questions_of_a_node_whose_disk_hangs_do_not_pile_up() {
     cluster.receive(
         3,
         1,
-        Message::RequestVote(VoteRequest { term: Term(1), last: LogId::new(0, 1), may_disrupt: false }),
+        Message::RequestVote(VoteRequest { term: Term(1), last: LogId::new(0, 1), warrant: Warrant::None }),
     );
     for _ in 0..100 {
         cluster.timeout(3);
@@ -105,7 +106,7 @@ fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
     cluster.cut = vec![3];
     cluster.propose(3, 1, "nobody else hears of it");
     cluster.flush(3);
-    cluster.elapse(std::time::Duration::from_secs(2));
+    cluster.elapse(Duration::from_secs(2));
     cluster.stabilize();
     let leader = if cluster.role(1) == RoleKind::Leader { 1 } else { 2 };
     cluster.elect(leader);
@@ -115,7 +116,7 @@ fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
     assert!(there.is_some_and(|id| id != purged), "node 3 has {there:?} where {purged} was purged");
     cluster.cut = Vec::new();
     for _ in 0..6 {
-        cluster.elapse(std::time::Duration::from_millis(100));
+        cluster.elapse(Duration::from_millis(100));
         cluster.stabilize();
     }
     assert_eq!(cluster.engine(3).last_log_id(), cluster.engine(leader).last_log_id(), "{}", cluster.trace);

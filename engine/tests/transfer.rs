@@ -389,7 +389,7 @@ fn an_orderly_succession_that_comes_to_nothing_leaves_nobody_waiting() {
     let mut cluster = led();
     cluster.propose(3, 8, "a");
     cluster.network.clear();
-    let request = ask_vote(&cluster, true);
+    let request = ask_vote(&cluster, Warrant::Leader);
     cluster.receive(3, 2, request);
     assert_eq!(answers(&cluster, 3), [] as [&str; 0], "its leader may answer yet, and the heir may lead");
     cluster.cut = vec![1, 2, 3];
@@ -402,15 +402,15 @@ fn an_orderly_succession_that_comes_to_nothing_leaves_nobody_waiting() {
 
 // ---- 4.2.3 disruptive servers ---------------------------------------------------------------------------------------
 
-fn ask_vote(cluster: &Cluster, may_disrupt: bool) -> Message {
+fn ask_vote(cluster: &Cluster, warrant: Warrant) -> Message {
     let (term, last) = (Term(cluster.term(1) + 1), cluster.engine(1).last_log_id());
-    Message::RequestVote(VoteRequest { term, last, may_disrupt })
+    Message::RequestVote(VoteRequest { term, last, warrant })
 }
 
 #[test]
 fn s4_2_3_within_the_minimum_election_timeout_of_hearing_from_a_leader_a_request_changes_no_term_and_gets_no_vote() {
     let mut cluster = led();
-    let (term, request) = (cluster.term(1), ask_vote(&cluster, false));
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, Warrant::None));
     for id in [1, 2] {
         cluster.receive(id, 3, request.clone());
         assert_eq!((cluster.term(id), cluster.network.len()), (term, 0), "node {id}");
@@ -423,7 +423,7 @@ fn s4_2_3_within_the_minimum_election_timeout_of_hearing_from_a_leader_a_request
 #[test]
 fn s4_2_3_a_request_with_the_leaders_permission_to_disrupt_is_answered() {
     let mut cluster = led();
-    let (term, request) = (cluster.term(1), ask_vote(&cluster, true));
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, Warrant::Leader));
     for id in [1, 2] {
         cluster.receive(id, 3, request.clone());
         cluster.flush(id);
@@ -438,7 +438,7 @@ fn s4_2_3_permission_to_disrupt_makes_no_log_longer() {
     let mut cluster = led();
     cluster.propose(1, 6, "a");
     cluster.stabilize();
-    let behind = VoteRequest { term: Term(cluster.term(1) + 1), last: LogId::new(0, 1), may_disrupt: true };
+    let behind = VoteRequest { term: Term(cluster.term(1) + 1), last: LogId::new(0, 1), warrant: Warrant::Operator };
     let before = cluster.engine(2).vote().term;
     cluster.receive(2, 3, Message::RequestVote(behind));
     assert_eq!(cluster.engine(2).vote(), Vote { term: before.next(), voted_for: None });
@@ -448,7 +448,7 @@ fn s4_2_3_permission_to_disrupt_makes_no_log_longer() {
 fn without_check_quorum_every_request_is_heard() {
     let mut cluster = Cluster::with(&[1, 2, 3], |config| config.check_quorum = false);
     cluster.elect(1);
-    let (term, request) = (cluster.term(1), ask_vote(&cluster, false));
+    let (term, request) = (cluster.term(1), ask_vote(&cluster, Warrant::None));
     cluster.receive(2, 3, request);
     assert_eq!(cluster.term(2), term + 1);
 }
@@ -494,7 +494,11 @@ fn an_election_by_hand_that_is_not_won_says_why() {
     assert_eq!(answers(&cluster, 4), ["not elected #7: the node is no voter; only a voter can lead"]);
     let term = Term(cluster.term(3) + 2);
     elect(&mut cluster, 3, 8, false);
-    cluster.receive(3, 2, Message::Heartbeat(Heartbeat { term, round: Round(1), commit: LogIndex(1) }));
+    cluster.receive(
+        3,
+        2,
+        Message::Heartbeat(Heartbeat { term, round: Round(1), commit: LogIndex(1), pledge: Duration::ZERO }),
+    );
     assert!(answers(&cluster, 3).contains(&"not elected #8: another node was faster"), "{:?}", answers(&cluster, 3));
 }
 

@@ -171,7 +171,7 @@ impl Desk {
     }
 
     fn read(&mut self, token: u64) -> Vec<Command> {
-        self.feed(Event::Read { token: Token(token) })
+        self.feed(Event::Read { token: Token(token), consistency: Consistency::Linearizable })
     }
 
     fn term(&self) -> Term {
@@ -216,16 +216,21 @@ fn append(term: u64, prev: (u64, u64), terms: &[u64], commit: u64) -> Message {
 }
 
 fn heartbeat(term: u64, round: u64, commit: u64) -> Message {
-    Message::Heartbeat(Heartbeat { term: Term(term), round: Round(round), commit: LogIndex(commit) })
+    Message::Heartbeat(Heartbeat {
+        term: Term(term),
+        round: Round(round),
+        commit: LogIndex(commit),
+        pledge: Duration::ZERO,
+    })
 }
 
 /// One that is heard even beside a leader.
 fn ask_vote(term: u64, last: (u64, u64)) -> Message {
-    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), may_disrupt: true })
+    Message::RequestVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), warrant: Warrant::Operator })
 }
 
 fn ask_pre_vote(term: u64, last: (u64, u64)) -> Message {
-    Message::PreVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), may_disrupt: false })
+    Message::PreVote(VoteRequest { term: Term(term), last: LogId::new(last.0, last.1), warrant: Warrant::None })
 }
 
 fn vote(term: u64, asked: u64, granted: bool) -> VoteReply {

@@ -8,6 +8,7 @@
 //! | `commitIndex` and `matchIndex` may go down | they only grow, but for a restart |
 //! | no way out of leadership but a later term | [`Action::StepDown`]: check-quorum, or a pre-vote that begins |
 //! | no reads | read index: asked, begun on the leader, confirmed by a round of heartbeats, served |
+//! | no clocks | none here either: a lease is what clocks must see to, [`Action::ConfirmReadByLease`] |
 //! | a fixed set of voters | configurations in the log, changed by joint consensus: [`Configuration`] |
 //! | nothing but its leader's log brings a follower on | snapshots: [`Action::InstallSnapshot`] |
 //!
@@ -169,6 +170,10 @@ pub enum Action<V> {
     BeginRead(ServerId, ReadId),
     /// A leader knows that it led when it began the read.
     ConfirmRead(ServerId, ReadId),
+    /// A leader knows it by its lease: a quorum has followed it in its term, and clocks see to it that nobody has led in a later one.
+    ConfirmReadByLease(ServerId, ReadId),
+    /// A leader knows that it led some time ago, and the client wants no more: what was committed since need not be seen.
+    ConfirmOldRead(ServerId, ReadId),
     /// A server answers a read from its state.
     ServeRead(ServerId, ReadId),
 }
@@ -200,12 +205,14 @@ impl<V> Action<V> {
             Self::AskRead(_) => "AskRead",
             Self::BeginRead(..) => "BeginRead",
             Self::ConfirmRead(..) => "ConfirmRead",
+            Self::ConfirmReadByLease(..) => "ConfirmReadByLease",
+            Self::ConfirmOldRead(..) => "ConfirmOldRead",
             Self::ServeRead(..) => "ServeRead",
         }
     }
 
     /// The names of all actions, in their order.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 25] = [
         "Initialize",
         "Restart",
         "Flush",
@@ -228,6 +235,8 @@ impl<V> Action<V> {
         "AskRead",
         "BeginRead",
         "ConfirmRead",
+        "ConfirmReadByLease",
+        "ConfirmOldRead",
         "ServeRead",
     ];
 }
@@ -260,7 +269,11 @@ impl<V: fmt::Debug> fmt::Display for Action<V> {
             Self::AdvanceCommitIndex(i, index) => write!(f, "{name}({i}, index {index})"),
             Self::AnswerRound(i, j, round) => write!(f, "{name}({i}, {j}, round {round})"),
             Self::AskRead(read) => write!(f, "{name}(read {read})"),
-            Self::BeginRead(i, read) | Self::ConfirmRead(i, read) | Self::ServeRead(i, read) => {
+            Self::BeginRead(i, read)
+            | Self::ConfirmRead(i, read)
+            | Self::ConfirmReadByLease(i, read)
+            | Self::ConfirmOldRead(i, read)
+            | Self::ServeRead(i, read) => {
                 write!(f, "{name}({i}, read {read})")
             }
         }

@@ -6,7 +6,16 @@ use outrigger_model::extended::{Action, Bounds, Command, Configuration, Explored
 use outrigger_model::{Entry, LogIndex, ServerId, ServerSet};
 
 fn bounds(term_max: usize, log_max: usize) -> Bounds {
-    Bounds { term_max, log_max, batch_max: 1, reads: 0, restarts: false, snapshots: false, is_instant: true }
+    Bounds {
+        term_max,
+        log_max,
+        batch_max: 1,
+        reads: 0,
+        leases: false,
+        restarts: false,
+        snapshots: false,
+        is_instant: true,
+    }
 }
 
 fn voters(ids: &[usize]) -> ServerSet {

@@ -8,7 +8,7 @@ const S1: ServerId = ServerId(1);
 const S2: ServerId = ServerId(2);
 
 fn bounds([term_max, log_max, batch_max]: [usize; 3], reads: u64, restarts: bool) -> Bounds {
-    Bounds { term_max, log_max, batch_max, reads, restarts, snapshots: false, is_instant: false }
+    Bounds { term_max, log_max, batch_max, reads, leases: false, restarts, snapshots: false, is_instant: false }
 }
 
 fn explore<S: TransitionSystem>(system: S) -> Report<S::Action, S::Violation> {
@@ -48,6 +48,12 @@ fn two_servers_with_longer_logs_in_two_terms_are_always_right() {
 #[test]
 fn two_servers_with_a_read_in_two_terms_are_always_right() {
     exhaust(2, bounds([2, 1, 1], 1, false));
+}
+
+/// The thesis, section 6.4.1: as long as nobody leads in a later term, a leader that a quorum follows need not ask.
+#[test]
+fn two_servers_with_a_lease_in_two_terms_are_always_right() {
+    exhaust(2, Bounds { leases: true, ..bounds([2, 1, 1], 1, false) });
 }
 
 #[test]
@@ -213,6 +219,8 @@ fn what_its_guard_forbids_is_refused_and_changes_nothing() {
         Action::AnswerRound(S1, S2, 1),
         Action::BeginRead(S1, 1),
         Action::ConfirmRead(S1, 1),
+        Action::ConfirmReadByLease(S1, 1),
+        Action::ConfirmOldRead(S1, 1),
         Action::ServeRead(S1, 1),
         Action::Timeout(ServerId(3)),
     ] {
@@ -235,4 +243,49 @@ fn a_flush_after_a_truncation_counts_for_what_was_left() {
     server.pending.push_back(Write::Truncate(LogIndex(1)));
     system.apply(&Action::Flush(S1, 2)).unwrap();
     assert_eq!(system.servers.at(S1).unwrap().durable_index(), LogIndex(1), "the cut is still to come");
+}
+
+/// A leader that a later one has replaced, which it does not know, serves nothing by lease: what clocks would have to prevent.
+#[test]
+fn a_lease_does_not_hold_beside_a_later_leader() {
+    let mut system: System<u8> = System::new(&[S1, S2].into_iter().collect());
+    let elect = |candidate: ServerId, voter: ServerId, term: usize| {
+        [
+            Action::Timeout(candidate),
+            Action::Flush(candidate, 1),
+            Action::UpdateTerm(voter, Term(term)),
+            Action::Flush(voter, 1),
+            Action::GrantVote(voter, candidate),
+            Action::Flush(voter, 1),
+            Action::CountVote(candidate, candidate),
+            Action::CountVote(candidate, voter),
+            Action::BecomeLeader(candidate),
+        ]
+    };
+    let mut take = |actions: &[Action<u8>]| {
+        actions.iter().for_each(|action| system.apply(action).unwrap_or_else(|error| panic!("{action}: {error}")));
+    };
+    take(&elect(S1, S2, 1));
+    take(&[Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1), Action::AskRead(1), Action::BeginRead(S1, 1)]);
+    let held = system.clone();
+    assert_eq!(system.apply(&Action::ConfirmReadByLease(S1, 1)), Ok(()));
+    system = held;
+    // Server 2 campaigns; server 1 has voted for it and lost its office with that.
+    let mut later = system.clone();
+    for action in &elect(S2, S1, 2) {
+        later.apply(action).unwrap();
+    }
+    assert!(later.apply(&Action::ConfirmReadByLease(S1, 1)).is_err());
+    // Where one server's vote elects another, it still leads.
+    let mut system: System<u8> = System::new(&[S1, S2, ServerId(3)].into_iter().collect());
+    let mut take = |actions: &[Action<u8>]| {
+        actions.iter().for_each(|action| system.apply(action).unwrap_or_else(|error| panic!("{action}: {error}")));
+    };
+    take(&elect(S1, S2, 1));
+    take(&[Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1), Action::AskRead(1), Action::BeginRead(S1, 1)]);
+    take(&[Action::UpdateTerm(ServerId(3), Term(1)), Action::Flush(ServerId(3), 1)]);
+    take(&elect(ServerId(3), S2, 2));
+    let refused = system.apply(&Action::ConfirmReadByLease(S1, 1)).unwrap_err().to_string();
+    assert!(refused.contains("nobody has led in a later term"), "{refused}");
+    assert_eq!(system.apply(&Action::ConfirmOldRead(S1, 1)), Ok(()), "which is no matter where the past is enough");
 }

@@ -14,7 +14,7 @@ const CONFLICT: &str = "Timeout(s1); UpdateTerm(s2, term 1); GrantVote(s2, s1); 
                         HandleAppendEntries(s3, from s2, behind 0 up to 1); AdvanceCommitIndex(s2, index 1)";
 
 fn bounds([term_max, log_max]: [usize; 2], restarts: bool, is_instant: bool) -> Bounds {
-    Bounds { term_max, log_max, batch_max: 1, reads: 0, restarts, snapshots: true, is_instant }
+    Bounds { term_max, log_max, batch_max: 1, reads: 0, leases: false, restarts, snapshots: true, is_instant }
 }
 
 /// Visits every state behind a script, finds nothing wrong in any, and counts the steps and the states.

@@ -9,9 +9,10 @@
 //! ```
 //!
 //! Every node restores the same file with the same members, and so begins with the same snapshot, to the byte. Its log is empty
-//! and begins behind the snapshot: terms and indexes go on, so that the ids of sessions, which are indexes, are never given
-//! twice, and the responses in them stay what they are for clients that try again. What the cluster is known by is made of
-//! the members and of the snapshot: members of the old cluster are refused, also where the addresses are the same.
+//! and begins far behind the snapshot, beyond all that the old cluster can have come to since: so the ids of sessions, which are
+//! indexes, are never given twice, clients of the old one find its terms past, and the responses in the snapshot stay what they are
+//! for clients that try again. What the cluster is known by is made of the members and of the snapshot: members of the old
+//! cluster are refused, also where the addresses are the same.
 
 use std::io;
 use std::path::Path;
@@ -24,6 +25,12 @@ use crate::config::{Config, ConfigError};
 use crate::store::durable::{position, snapshot_id};
 use crate::store::snapshots::{decode_head, encode_head};
 use crate::store::{self, Moment};
+
+/// So many entries beyond the snapshot the new log begins. At 100,000 entries a second, the old cluster has gone on for less than
+/// three hours by then, and at 1,000 for more than eleven days.
+const LEAP_ENTRIES: u64 = 1_000_000_000;
+/// So many terms beyond the snapshot's the new log begins.
+const LEAP_TERMS: u64 = 1_000_000;
 
 /// The first file of the log is made anew by the first start, which knows how long it should be.
 const SEGMENT_BYTES: u64 = 64 << 10;
@@ -136,7 +143,8 @@ pub fn restore_snapshot(
 
     let membership: Arc<Membership> = Arc::new(config.initial_membership());
     let genesis = store::genesis_from(&membership, &id);
-    let last = saved.last();
+    let old = saved.last();
+    let last = LogId::new(old.term.0 + LEAP_TERMS, old.index.0 + LEAP_ENTRIES);
     let moment = Moment { last, log_time: saved.log_time, membership_at: last, membership };
     // Both are drawn anew by the first start.
     let (incarnation, nonce) = (1, 1);

@@ -31,6 +31,8 @@ pub use limits::Limits;
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 /// The default of [`Config::snapshot_keep_entries`].
 const SNAPSHOT_KEEP_ENTRIES: u64 = 10_000;
+/// The default of [`Config::clock_drift_ppm_max`]: one percent, a hundred times what a clock that is disciplined does.
+const CLOCK_DRIFT_PPM_MAX: u32 = 10_000;
 
 /// The settings of one node. [`Config::validate`] says whether they fit together; [`Raft::start`](crate::Raft::start)
 /// calls it.
@@ -98,6 +100,18 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "1s"))]
     pub election_timeout_max: Duration,
 
+    /// For how long after it sent heartbeats that a majority answered a leader serves reads that ask for a lease by itself; 0s for
+    /// never. At most the least election timeout, less the drift of clocks. Such reads are wrong where a clock drifts by more than
+    /// `clock_drift_ppm_max`, or stands still, as that of a virtual machine that is moved or suspended may. Set the least election
+    /// timeout to the same on all nodes, and do not shorten it while a leader may hold a lease.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "0s"))]
+    pub lease: Duration,
+
+    /// By how much the clock of any node may run too fast or too slowly, in parts per million, such that leases stay right.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PPM", default_value_t = CLOCK_DRIFT_PPM_MAX))]
+    pub clock_drift_ppm_max: u32,
+
     /// How long a write or a read is waited for, the search for a leader included. It is checked about ten times in
     /// that span, so that a wait may last a tenth longer.
     #[serde(with = "text::duration")]
@@ -142,6 +156,8 @@ impl Default for Config {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
+            lease: Duration::ZERO,
+            clock_drift_ppm_max: CLOCK_DRIFT_PPM_MAX,
             request_timeout: Duration::from_secs(5),
             snapshot_bytes: SNAPSHOT_BYTES,
             snapshot_entries: 0,
@@ -239,6 +255,8 @@ impl Config {
         engine.heartbeat_interval = self.heartbeat_interval;
         engine.election_timeout_min = self.election_timeout_min;
         engine.election_timeout_max = self.election_timeout_max;
+        engine.lease = Some(self.lease).filter(|lease| !lease.is_zero());
+        engine.clock_drift_ppm_max = self.clock_drift_ppm_max;
         engine.snapshots = self.snapshot_policy();
         engine.limits = self.limits.engine();
         engine

@@ -322,6 +322,7 @@ pub(crate) const fn may_pass(refusal: Refusal) -> bool {
             | Refusal::LeadershipLost
             | Refusal::Transferring { .. }
             | Refusal::Overloaded { .. }
+            | Refusal::TooStale { .. }
     )
 }
 

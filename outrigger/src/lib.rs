@@ -104,6 +104,7 @@ mod watch;
 
 pub use backup::{RestoreError, SavedSnapshot, restore_snapshot};
 pub use config::{Config, ConfigError, Limits};
+pub use engine::Consistency;
 pub use error::{
     ChangeError, ElectError, Error, Outcome, ReadError, RoleError, SaveError, SnapshotError, StartError, Stopped,
     TransferError, WriteError,

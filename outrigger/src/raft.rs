@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogId, LogIndex, Payload, Refusal, SessionId};
+use outrigger_engine::{ChangeRequest, Consistency, LogId, LogIndex, Payload, Refusal, SessionId};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -309,12 +309,36 @@ impl<S: StateMachine> Raft<S> {
     /// # Errors
     /// [`ReadError`]; trying again is always safe. When `read` panics, it answers that, and the node goes on.
     pub async fn read<R: Send + 'static>(&self, read: impl FnOnce(&S) -> R + Send + 'static) -> Result<R, ReadError> {
-        self.read_within(read, self.0.config.request_timeout).await
+        self.read_with(Consistency::Linearizable, read).await
     }
 
-    /// As [`Raft::read`], but waits for a leader no longer than `patience`.
+    /// As [`Raft::read`], with a say in how new the state must be that `read` sees: what may be older costs less.
+    ///
+    /// # Errors
+    /// As [`Raft::read`]. [`Refusal::TooStale`] comes at once, with how old this node's state is: another may have a newer one.
+    ///
+    /// ```no_run
+    /// # async fn example<S: outrigger::StateMachine>(raft: outrigger::Raft<S>) -> Result<(), outrigger::Error> {
+    /// use std::time::Duration;
+    /// use outrigger::Consistency;
+    ///
+    /// let bound = Consistency::Stale { staleness_max: Duration::from_millis(500) };
+    /// let size = raft.read_with(bound, |state| size_of_val(state)).await?; // asks no other node
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn read_with<R: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        read: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.read_within(consistency, read, self.0.config.request_timeout).await
+    }
+
+    /// As [`Raft::read_with`], but waits for a leader no longer than `patience`.
     pub(crate) async fn read_within<R: Send + 'static>(
         &self,
+        consistency: Consistency,
         mut read: impl FnOnce(&S) -> R + Send + 'static,
         patience: Duration,
     ) -> Result<R, ReadError> {
@@ -322,7 +346,8 @@ impl<S: StateMachine> Raft<S> {
         loop {
             let (sender, receiver) = oneshot::channel();
             // A closure that is not taken in is gone with its box; it is refused for good then.
-            self.0.inbox.read(Box::new(ReadClosure { read, sender })).map_err(|failure| self.read_error(failure))?;
+            let boxed = Box::new(ReadClosure { read, sender });
+            self.0.inbox.read(consistency, boxed).map_err(|failure| self.read_error(failure))?;
             let failure = match receiver.await {
                 Ok(ReadAnswer::Done(_, answer)) => return Ok(answer),
                 Ok(ReadAnswer::Panicked(reason)) => return Err(ReadError::Panicked { reason }),

@@ -12,7 +12,7 @@ use outrigger::engine::{ChangeMembers, ChangeRequest, LogIndex, Node, NodeId, Re
 use outrigger::network::InProcessNetwork;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, FrameBuffer, kind};
 use outrigger::network::handshake::Rejection;
-use outrigger::{Config, Outcome, Query, Raft, StateMachine};
+use outrigger::{Config, Consistency, Outcome, Query, Raft, StateMachine};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -385,6 +385,29 @@ async fn without_a_majority_every_request_ends_in_time() {
     let client = client.with_timeout(Duration::from_secs(10));
     let value = client.query(get("x")).await.unwrap();
     assert!((1..=2).contains(&value), "{value}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_says_how_new_the_answer_must_be() {
+    let cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    let acknowledged = Consistency::Acknowledged { age_max: Duration::from_millis(20) };
+    for (value, consistency) in (1..).zip([Consistency::Linearizable, Consistency::Lease, acknowledged]) {
+        assert_eq!(client.write(add("x", 1)).await, Ok(value));
+        assert!((1..=value).contains(&client.query_with(consistency, get("x")).await.unwrap()), "{consistency}");
+    }
+    assert_eq!(client.query_with(Consistency::Lease, get("x")).await, Ok(3));
+    let stale = |bound| Consistency::Stale { staleness_max: bound };
+    assert!(client.query_with(stale(Duration::from_secs(20)), get("x")).await.unwrap() <= 3);
+    // One that is cut off says why not; another one has what is wanted.
+    let away = (cluster.leader().await + 1) % 3;
+    cluster.network.isolate(NodeId(away as u64 + 1));
+    let alone = cluster.client_of(away).await.with_timeout(Duration::from_secs(1));
+    let error = alone.query_with(stale(Duration::ZERO), get("x")).await.unwrap_err();
+    assert!(error.to_string().contains("ago, and 0ns are allowed") && error.is_retryable(), "{error}");
+    assert_eq!(error.outcome(), Outcome::NotApplied);
+    assert!(alone.query_with(stale(Duration::from_secs(60)), get("x")).await.is_ok());
     cluster.stop().await;
 }
 

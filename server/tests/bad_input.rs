@@ -100,6 +100,11 @@ fn timeouts_that_cannot_work_are_refused_with_both_numbers() {
         (&["--election-timeout-min", "800ms", "--election-timeout-max", "800ms"], &["800ms"]),
         (&["--heartbeat-interval", "700ms", "--election-timeout-min", "600ms"], &["700ms", "600ms"]),
         (&["--heartbeat-interval", "fast"], &["fast"]),
+        (
+            &["--lease", "500ms"],
+            &["lease 500ms must not exceed election_timeout_min 500ms * ", "490.099009ms", "shorten the lease"],
+        ),
+        (&["--clock-drift-ppm-max", "1000000"], &["clock_drift_ppm_max 1000000 must be below 1000000"]),
         (&["--log-level", "loud"], &["loud"]),
     ] {
         assert_refused(&cluster.nodes[0], further, 2, parts);

@@ -34,6 +34,35 @@ fn one_node_puts_gets_deletes_and_swaps() {
 }
 
 #[test]
+fn a_read_says_how_new_it_must_be() {
+    let cluster = Cluster::started_with(3, &["--lease", "400ms"]);
+    cluster.done(&["put", "city", "Oslo"]);
+    for options in [
+        &["--consistency", "linearizable"][..],
+        &["--consistency", "lease"],
+        &["--consistency", "acknowledged", "--age-max", "0s"],
+    ] {
+        assert_ran(&cluster.run(&[&["get", "city"], options].concat()), 0, "Oslo\n", "");
+    }
+    wait_until("every node has it", || {
+        cluster.nodes.iter().all(|node| {
+            let stale = ["get", "city", "--consistency", "stale", "--staleness-max", "20s", "--endpoints"];
+            run(stale.into_iter().chain([node.endpoint().as_str()])).stdout == "Oslo\n"
+        })
+    });
+    for (options, part) in [
+        (&["--consistency", "stale"][..], "--staleness-max"),
+        (&["--consistency", "acknowledged"], "--age-max"),
+        (&["--staleness-max", "1s"], "--staleness-max says nothing without --consistency stale"),
+        (&["--consistency", "lease", "--age-max", "1s"], "--age-max says nothing without --consistency acknowledged"),
+        (&["--consistency", "lease", "--local"], "--local"),
+        (&["--consistency", "fresh"], "fresh"),
+    ] {
+        assert_ran(&cluster.run(&[&["get", "city"], options].concat()), 2, "", part);
+    }
+}
+
+#[test]
 fn a_prefix_lists_its_keys_in_order() {
     let cluster = Cluster::started(1);
     for key in ["fjord/b", "city", "fjord/a", "fjord"] {

@@ -17,6 +17,7 @@ use crate::words;
 
 mod choice;
 mod clients;
+mod freshness;
 mod history;
 mod lanes;
 pub(crate) mod office;
@@ -28,6 +29,7 @@ mod waiting;
 
 pub use choice::{Checks, UnknownCheck};
 pub(crate) use clients::ClientJudge;
+pub(crate) use freshness::{Heard, Word};
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
 pub(crate) use office::{Office, Terms};
@@ -76,6 +78,10 @@ pub enum Check {
     Answers,
     /// A read sees every write that was acknowledged before it began, and what any read before it saw.
     LinearizableRead,
+    /// A read that may be old sees all that a leader had committed no longer ago than it allows.
+    BoundedStaleness,
+    /// Who has pledged itself to a leader neither votes nor campaigns, and a lease is used only while a quorum keeps to that.
+    Pledge,
     /// What clients were told is what one object that does one thing at a time could have told them.
     Linearizability,
     /// Every step of an engine is a step, or some, of the extended model.

@@ -16,7 +16,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
-use crate::check::{Check, Checks, Office, Succession, Violation, require};
+use crate::check::{Check, Checks, Heard, Office, Succession, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::{Durable, Left, Stamps};
@@ -141,6 +141,8 @@ pub(crate) struct Running {
     pub(crate) office: Option<Office>,
     /// How it follows others as leader, and others it.
     pub(crate) succession: Succession,
+    /// What it has heard of leaders.
+    pub(crate) heard: Heard,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
 }
@@ -342,6 +344,7 @@ impl Node {
             leads_since: None,
             office: None,
             succession: Succession::default(),
+            heard: Heard::default(),
             armed: None,
         });
         Ok(())

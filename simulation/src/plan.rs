@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use outrigger_engine::{EngineConfig, Incarnation, Limits, NodeId, Peer, SnapshotPolicy};
+use outrigger_engine::{Consistency, EngineConfig, Incarnation, Limits, NodeId, Peer, SnapshotPolicy};
 
 use outrigger::runtime::sessions::SessionLimits;
 
@@ -197,6 +197,39 @@ pub(crate) struct Plan {
     pub(crate) snapshots: SnapshotPolicy,
     /// Sessions in which clients write; none in some worlds.
     pub(crate) sessions: Option<SessionPlan>,
+    /// How clients read; linearizably, and without leases, in most worlds.
+    pub(crate) reads: Option<ReadPlan>,
+}
+
+/// How clients read where not all reads are linearizable by a round. Clocks keep within a bound there.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadPlan {
+    /// By how much a clock may run too fast or too slowly, in parts per million.
+    drift_ppm: u32,
+    /// Whether nodes with an even name hold no leases of their own: they keep their pledges all the same.
+    is_mixed: bool,
+    /// Decides what clients want.
+    rng: Rng,
+}
+
+impl ReadPlan {
+    /// How new the state must be that a client reads next.
+    pub(crate) fn consistency(&mut self) -> Consistency {
+        let bound = Duration::from_millis(self.rng.between(1, 600));
+        match self.rng.below(10) {
+            0 | 1 => Consistency::Linearizable,
+            2..=6 => Consistency::Lease,
+            7 | 8 => Consistency::Acknowledged { age_max: bound },
+            _ => Consistency::Stale { staleness_max: bound },
+        }
+    }
+
+    /// The longest time of the world for which a clock may show so much.
+    pub(crate) fn at_most(&self, shown: Duration) -> u64 {
+        let (shown, drift) = (shown.as_nanos(), u128::from(self.drift_ppm));
+        let passed = (shown * 1_000_000).div_ceil(1_000_000 - drift);
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
 }
 
 /// How clients write exactly once.
@@ -257,6 +290,7 @@ impl Plan {
             limits: draw_limits(rng),
             snapshots: draw_snapshots(rng),
             sessions: draw_sessions(rng.clone().fork()),
+            reads: None,
         };
         if plan.takes_snapshots() {
             plan.limits.snapshot_chunk_bytes_max = rng.count(50, 4_000);
@@ -272,7 +306,30 @@ impl Plan {
         if late.chance(300_000) {
             plan.wish_every = late.between(SECOND / 8, 2 * SECOND) / u64::from(hurry);
         }
+        plan.draw_reads(late.fork());
         plan
+    }
+
+    /// In some worlds clocks can be trusted: leaders hold leases, and clients read in all ways.
+    fn draw_reads(&mut self, mut rng: Rng) {
+        if rng.chance(600_000) {
+            return;
+        }
+        let drift_ppm = *rng.pick(&[10_000, 100_000, 100_000]);
+        self.set_odds(Trouble::Drift, drift_ppm.into());
+        self.reads = Some(ReadPlan { drift_ppm, is_mixed: rng.chance(200_000), rng });
+    }
+
+    /// Where clocks drift further than leases allow, there are none.
+    pub(crate) fn mistrust_clocks(&mut self) {
+        let drift = self.odds(Trouble::Drift);
+        self.reads.take_if(|reads| drift > u64::from(reads.drift_ppm));
+    }
+
+    /// Whether the clock of a node may leap ahead, or be set back. Where clocks are trusted, only that of a leader may, and only
+    /// ahead: nobody counts on its own pledge, and what it counts by is over earlier.
+    pub(crate) const fn may_slip(&self, ahead: bool, leads: bool) -> bool {
+        self.reads.is_none() || (ahead && leads)
     }
 
     /// How likely this trouble is, in parts per million.
@@ -305,6 +362,11 @@ impl Plan {
         config.limits = self.limits.clone();
         config.snapshots = self.snapshots.clone();
         config.change_patience /= self.hurry;
+        if let Some(reads) = &self.reads {
+            config.clock_drift_ppm_max = reads.drift_ppm;
+            let holds = !reads.is_mixed || node.node.0 % 2 == 1;
+            config.lease = holds.then(|| config.lease_max());
+        }
         config
     }
 

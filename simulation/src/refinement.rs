@@ -13,7 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use outrigger::engine::{Event, LogId, LogIndex, Membership, NodeId, RequestId, RoleKind, Round, Token, Vote, WriteId};
+use outrigger::engine::{
+    Event, LogId, LogIndex, Membership, Message, NodeId, Proof, RequestId, RoleKind, Round, Token, Vote, WriteId,
+};
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
 
@@ -74,8 +76,19 @@ pub(crate) struct After<'a> {
     pub(crate) purged: LogId,
     /// What its newest snapshot covers.
     pub(crate) snapshot: LogId,
+    /// Whether it had proof, before the step, that it leads, as far as the read that it is asked for wants it.
+    pub(crate) is_proven: bool,
     /// What it did, in order.
     pub(crate) notes: Vec<Note>,
+}
+
+/// What must show the node that an event goes to that it leads, before it answers at once.
+pub(crate) fn proof_wanted(event: &Event) -> Option<Proof> {
+    match event {
+        Event::Read { consistency, .. } => witness::proof_wanted(*consistency),
+        Event::Received { message: Some(Message::ReadIndex { proof, .. }), .. } => Some(*proof),
+        _ => None,
+    }
 }
 
 /// Whose read it is.

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger::engine::{Event, LogIndex, NodeId, Payload, SessionId, Term, Token};
+use outrigger::engine::{Consistency, Event, LogIndex, NodeId, Payload, SessionId, Term, Token};
 
 use outrigger::runtime::sessions::Denied;
 
 use crate::check::{Check, ClientHistory, ClientJudge, Violation};
 use crate::machine::{Answer, Write};
-use crate::plan::{Plan, SECOND};
+use crate::plan::{Plan, ReadPlan, SECOND};
 use crate::rng::Rng;
 use crate::user::Commands;
 
@@ -35,8 +35,8 @@ const WANTED_WHEN_CALM: u64 = 4;
 pub(crate) enum Wish {
     /// All of these written, in one proposal.
     Write(Vec<Write>),
-    /// This register read.
-    Read(u64),
+    /// This register read, from a state that is how new.
+    Read(u64, Consistency),
     /// This written, once.
     Once(Once),
     /// A write that is settled comes once more; nobody wants to know.
@@ -82,6 +82,8 @@ pub(crate) struct Workload {
     only_reads: bool,
     /// The sessions that clients write in, if they do.
     pub(crate) sessions: Option<ClientSessions>,
+    /// How clients read, where not all reads are linearizable.
+    pub(crate) reads_plan: Option<ReadPlan>,
     /// Makes the commands of a user's state machine, if there is one.
     pub(crate) commands: Option<Commands>,
 }
@@ -108,6 +110,7 @@ impl Workload {
             wanted: None,
             only_reads: false,
             sessions: None,
+            reads_plan: None,
             commands: None,
         }
     }
@@ -187,9 +190,9 @@ impl Workload {
                 only_in.into_iter().for_each(|term| writes.iter().for_each(|write| judge.meant(*write, term)));
                 Event::Propose { token, entries, only_in }
             }
-            Wish::Read(_) => Event::Read { token },
+            Wish::Read(_, consistency) => Event::Read { token, consistency: *consistency },
         };
-        let floor = self.judge.floor();
+        let floor = self.floor(&wish, now);
         self.begin(client, token, &wish, (floor, now));
         self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
         Request { node, token, event, wish }
@@ -205,10 +208,23 @@ impl Workload {
         Some(Term(current.0.saturating_sub(u64::from(is_stale))))
     }
 
+    /// The lowest place that a wish may end at, or see.
+    fn floor(&self, wish: &Wish, now: u64) -> LogIndex {
+        match (wish, &self.reads_plan) {
+            (Wish::Read(_, Consistency::Acknowledged { age_max }), Some(plan)) => {
+                self.judge.floor_at(now.saturating_sub(plan.at_most(*age_max)))
+            }
+            // That of a follower is held against what it has heard, when it answers.
+            (Wish::Read(_, Consistency::Stale { .. }), _) => LogIndex::ZERO,
+            _ => self.judge.floor(),
+        }
+    }
+
     /// What a client wants next; each wants to write to the healed cluster before anything else.
     fn wish(&mut self, is_write: bool) -> Wish {
         if self.only_reads || (!is_write && self.rng.chance(300_000)) {
-            return Wish::Read(self.rng.below(REGISTERS));
+            let key = self.rng.below(REGISTERS);
+            return Wish::Read(key, self.reads_plan.as_mut().map_or(Consistency::Linearizable, ReadPlan::consistency));
         }
         let count = if self.rng.chance(200_000) { self.rng.between(2, 6) } else { 1 };
         let writes = (0..count).map(|_| {
@@ -268,7 +284,7 @@ impl Workload {
             }
             Answer::Denied(Denied::NotKept) => Answer::Unknown,
             Answer::Written(first) => {
-                self.judge.written(once.write, first, floor)?;
+                self.judge.written(once.write, first, floor, now)?;
                 sessions.written(client, once.payload.clone(), now);
                 answer
             }
@@ -330,12 +346,12 @@ impl Workload {
             (Wish::Write(writes), Answer::Written(first)) => {
                 for (write, index) in writes.iter().zip(first.index.0..) {
                     let id = outrigger::engine::LogId { term: first.term, index: LogIndex(index) };
-                    self.judge.written(*write, id, floor)?;
+                    self.judge.written(*write, id, floor, now)?;
                 }
                 true
             }
-            (Wish::Read(key), Answer::Read(at, value)) => {
-                self.judge.read(*key, at, value, floor)?;
+            (Wish::Read(key, _), Answer::Read(at, value)) => {
+                self.judge.read((*key, value), at, floor, now)?;
                 self.reads += 1;
                 true
             }
@@ -343,7 +359,7 @@ impl Workload {
                 writes.iter().try_for_each(|write| self.judge.refused(*write))?;
                 false
             }
-            (Wish::Read(_), Answer::Refused) => false,
+            (Wish::Read(..), Answer::Refused) => false,
             (_, Answer::Unknown) => {
                 self.unknown += 1;
                 false

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
 
+use crate::by_node::ByNode;
 use crate::check::{Check, Checks, Judge, Prompt, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
@@ -23,7 +24,7 @@ use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Nodes, Running};
 use crate::plan::{MILLISECOND, Plan, Trouble};
-use crate::refinement::Refinement;
+use crate::refinement::{Refinement, proof_wanted};
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::runtime::Effect;
@@ -34,6 +35,7 @@ use crate::workload::{ClientSessions, Wish, Workload};
 use crate::{Again, Failure};
 
 mod faults;
+mod freshness;
 mod happening;
 mod hosting;
 pub(crate) mod leadership;
@@ -41,15 +43,18 @@ pub(crate) mod members;
 mod office;
 mod peace;
 mod picture;
+mod pledge;
 mod queue;
 mod telling;
 mod verdict;
 
+use freshness::Freshness;
 use happening::Happening;
 use leadership::{Wishes, judge_succession};
 use members::{Members, node_at};
 use office::Occasion;
 use peace::{Outside, Patience, Peace};
+use pledge::{Allegiance, Matter};
 use queue::Queue;
 
 /// Whoever asks to initialize is not a client.
@@ -82,6 +87,8 @@ pub(crate) struct World {
     terms: Terms,
     /// The model beside it.
     refinement: Refinement,
+    /// Whom each node heard last as its leader, where clocks are trusted.
+    allegiances: ByNode<Allegiance>,
     /// What the model is told that is not so.
     #[cfg(test)]
     pub(crate) falsify: Option<crate::refinement::Falsify>,
@@ -136,12 +143,14 @@ impl World {
         let mut rng = Rng::new(history.seed);
         let mut plan = Plan::draw(&mut rng);
         change(&mut plan);
+        plan.mistrust_clocks();
         history.changes.apply(&mut plan);
         let telling = history.telling;
         let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
         let mut workload = workload;
         workload.sessions = plan.sessions.clone().map(ClientSessions::new);
+        workload.reads_plan.clone_from(&plan.reads);
         let mut world = Self {
             now: 0,
             steps: 0,
@@ -152,6 +161,7 @@ impl World {
             judge: Judge::default(),
             terms: plan.terms(),
             refinement: Refinement::new(plan.node_ids()),
+            allegiances: ByNode::default(),
             #[cfg(test)]
             falsify: None,
             patience: None,
@@ -456,6 +466,8 @@ impl World {
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
+        let is_proven = proof_wanted(&event).is_some_and(|proof| running.driver.engine().proves(proof, own));
+        let (freshness, matter, voted) = (Freshness::of(&event), Matter::of(&event), running.driver.engine().vote());
         running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
@@ -466,8 +478,10 @@ impl World {
         let has_ended = judge_succession(running, &look)?;
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
         self.judge_occasion(node, &look, occasion, own)?;
+        self.judge_freshness(&look, freshness)?;
+        self.judge_pledge(&look, matter, (voted, is_proven), own)?;
         if let Some(event) = told {
-            self.refine(node, &look, &event)?;
+            self.refine(&look, &event, is_proven)?;
         }
         self.settle_as_seen(node, &look)
     }
@@ -686,7 +700,7 @@ impl World {
             Wish::Once(_) | Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => {
                 callers.propose(request.token, 1, true);
             }
-            Wish::Read(key) => callers.ask(request.token, *key),
+            Wish::Read(key, _) => callers.ask(request.token, *key),
         }
         if self.diagram.is_some() {
             self.mark_asked(&request);

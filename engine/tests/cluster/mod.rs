@@ -246,7 +246,7 @@ impl Cluster {
     }
 
     pub(crate) fn read(&mut self, id: u64, token: u64) {
-        self.handle(id, Event::Read { token: Token(token) });
+        self.handle(id, Event::Read { token: Token(token), consistency: Consistency::Linearizable });
     }
 
     pub(crate) fn receive(&mut self, to: u64, from: u64, message: Message) {

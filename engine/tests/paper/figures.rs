@@ -160,7 +160,7 @@ fn figure_8_an_old_entry_on_a_majority_can_still_be_replaced_and_was_never_commi
     cluster.flush(3);
     cluster.flush(1);
     for follower in [2, 3] {
-        let beat = Heartbeat { term: Term(term), round: Round(1), commit: LogIndex(0) };
+        let beat = Heartbeat { term: Term(term), round: Round(1), commit: LogIndex(0), pledge: Duration::ZERO };
         cluster.network.clear();
         cluster.receive(follower, 1, Message::Heartbeat(beat));
         cluster.flush(follower);

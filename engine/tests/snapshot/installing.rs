@@ -102,7 +102,7 @@ fn a_read_that_waits_for_what_a_snapshot_covers_goes_on_when_that_is_installed()
     let request = whole_snapshot(LogId::new(4, 9));
     let id = request.snapshot.id;
     receive(&mut engine, request);
-    engine.handle_event(Event::Read { token: Token(7) }, Instant(1));
+    engine.handle_event(Event::Read { token: Token(7), consistency: Consistency::Linearizable }, Instant(1));
     let mut asked = None;
     while let Some(command) = engine.poll_command() {
         if let Command::SendMessage { message: Message::ReadIndex { request, .. }, .. } = command {

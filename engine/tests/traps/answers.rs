@@ -25,7 +25,7 @@ fn waiting_leader() -> Desk {
     desk.read(79);
     desk.beat(2, 2, 1, 1);
     desk.read(80);
-    desk.receive(3, Message::ReadIndex { term: Term(1), request: RequestId(5) });
+    desk.receive(3, Message::ReadIndex { term: Term(1), request: RequestId(5), proof: Proof::Round });
     desk
 }
 

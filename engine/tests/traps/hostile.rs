@@ -91,13 +91,13 @@ fn message(dice: &mut Dice, desk: &Desk, asked: &[RequestId]) -> Message {
         0 => Message::PreVote(VoteRequest {
             term: Term(own.0 + dice.below(3)),
             last: log_id(dice, desk),
-            may_disrupt: dice.below(2) == 0,
+            warrant: warrant(dice),
         }),
         1 => Message::PreVoteReply(vote_reply(dice)),
         2 => Message::RequestVote(VoteRequest {
             term: term(dice, own),
             last: log_id(dice, desk),
-            may_disrupt: dice.below(2) == 0,
+            warrant: warrant(dice),
         }),
         3 | 4 => Message::RequestVoteReply(vote_reply(dice)),
         5..=7 => Message::AppendEntries(append_entries(dice, desk)),
@@ -107,14 +107,22 @@ fn message(dice: &mut Dice, desk: &Desk, asked: &[RequestId]) -> Message {
             let outcome = outcome[usize::try_from(dice.below(3)).unwrap()];
             Message::AppendEntriesReply(AppendEntriesReply { term: term(dice, own), epoch, request, outcome })
         }
-        10 => heartbeat(term(dice, own).0, dice.below(9), dice.below(last + 3)),
+        10 => {
+            let pledge = Duration::from_millis(if dice.one_in(2) { 0 } else { dice.below(900) });
+            let (term, round, commit) = (term(dice, own), Round(dice.below(9)), LogIndex(dice.below(last + 3)));
+            Message::Heartbeat(Heartbeat { term, round, commit, pledge })
+        }
         11 => {
             let (term, asked, round) = (term(dice, own), term(dice, own), Round(dice.below(9)));
             let matched = LogIndex(dice.below(last + 3));
             Message::HeartbeatReply(HeartbeatReply { term, asked, round, received: index.max(matched), matched })
         }
         12 => Message::Committed { term: term(dice, own), commit: index },
-        13 if dice.one_in(2) => Message::ReadIndex { term: term(dice, own), request: RequestId(dice.below(99)) },
+        13 if dice.one_in(2) => {
+            let proof = [Proof::Round, Proof::Lease, Proof::Age(Duration::from_millis(dice.below(600)))];
+            let proof = proof[usize::try_from(dice.below(3)).unwrap()];
+            Message::ReadIndex { term: term(dice, own), request: RequestId(dice.below(99)), proof }
+        }
         13 => {
             let outcome = if dice.one_in(3) { Err(refusal_of(dice)) } else { Ok(index) };
             Message::ReadIndexReply { request: request_id(dice, asked), outcome }
@@ -127,12 +135,22 @@ fn message(dice: &mut Dice, desk: &Desk, asked: &[RequestId]) -> Message {
     }
 }
 
+fn warrant(dice: &mut Dice) -> Warrant {
+    [Warrant::None, Warrant::Operator, Warrant::Leader][usize::try_from(dice.below(3)).unwrap()]
+}
+
 /// What else can happen to a node; what the runtime reports is always true.
 fn event(dice: &mut Dice, desk: &Desk, asked: &[RequestId], token: u64) -> Event {
     match dice.below(24) {
         0..=2 => Event::Timeout,
         8 => Event::Propose { token: Token(token), entries: Arc::new([command("mine")]), only_in: None },
-        3 => Event::Read { token: Token(token) },
+        3 => {
+            let bound = Duration::from_millis(dice.below(600));
+            let (acknowledged, stale) =
+                (Consistency::Acknowledged { age_max: bound }, Consistency::Stale { staleness_max: bound });
+            let all = [Consistency::Linearizable, Consistency::Lease, acknowledged, stale];
+            Event::Read { token: Token(token), consistency: all[usize::try_from(dice.below(4)).unwrap()] }
+        }
         4 | 5 => Event::LogFlushed { write: WriteId(desk.written.0.saturating_sub(dice.below(3))) },
         6 => Event::Applied { last: LogIndex(dice.below(desk.commit() + 1)) },
         7 if !desk.sent.is_empty() => {
@@ -193,6 +211,7 @@ fn storm(seed: u64, events: u64, roles: &mut std::collections::BTreeMap<&'static
         config.limits.uncommitted_entries_max = 20;
         config.limits.unflushed_bytes_max = 2000;
         config.limits.forwards_max = 6;
+        config.lease = (config.check_quorum && seed.is_multiple_of(2)).then_some(Duration::from_millis(400));
     });
     let (reads, roles_seen) = (Default::default(), std::mem::take(roles));
     let mut watch = Watch { vote: desk.engine.vote(), committed: Vec::new(), roles: roles_seen, reads };
@@ -202,7 +221,7 @@ fn storm(seed: u64, events: u64, roles: &mut std::collections::BTreeMap<&'static
         match &event {
             Event::Timeout if !dice.one_in(4) => desk.now = desk.now + Duration::from_millis(dice.below(120)),
             Event::Timeout => desk.now = desk.now.max(desk.engine.poll_timeout().unwrap_or(desk.now)),
-            Event::Read { token } => drop(watch.reads.insert(token.0)),
+            Event::Read { token, .. } => drop(watch.reads.insert(token.0)),
             _ => {}
         }
         desk.sends = !dice.one_in(5);

@@ -283,7 +283,7 @@ fn forwards_max_bounds_the_reads_that_wait_for_their_index_to_be_committed() {
 #[test]
 fn forwards_max_bounds_the_reads_that_wait_on_a_leader() {
     let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.limits.forwards_max = 3);
-    let ask = |request| Message::ReadIndex { term: Term(1), request: RequestId(request) };
+    let ask = |request| Message::ReadIndex { term: Term(1), request: RequestId(request), proof: Proof::Round };
     desk.read(1);
     desk.receive(3, ask(2));
     desk.read(3);

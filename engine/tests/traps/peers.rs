@@ -219,7 +219,7 @@ fn numbers_that_no_cluster_reaches_are_an_inconsistency() {
             Message::RequestVoteReply(vote(number, 1, false)),
             Message::PreVoteReply(vote(number, 1, true)),
             Message::Committed { term: Term(number), commit: LogIndex(number) },
-            Message::ReadIndex { term: Term(number), request },
+            Message::ReadIndex { term: Term(number), request, proof: Proof::Round },
         ];
         for message in foul {
             let text = message.to_string();
@@ -252,7 +252,7 @@ fn with_uncommitted_members(ids: &[u64]) -> Desk {
 #[test]
 fn who_is_to_be_removed_is_heard_until_that_is_committed() {
     let mut desk = with_uncommitted_members(&[1, 2]);
-    let question = |request| Message::ReadIndex { term: Term(1), request: RequestId(request) };
+    let question = |request| Message::ReadIndex { term: Term(1), request: RequestId(request), proof: Proof::Round };
     assert_eq!(turned_away(&desk.receive(3, question(1))), None, "it may stay a member");
     desk.receive(2, Message::Committed { term: Term(1), commit: LogIndex(2) });
     assert_eq!(turned_away(&desk.receive(3, question(2))), Some(PeerRefusal::NotMember));

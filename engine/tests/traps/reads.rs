@@ -52,7 +52,7 @@ fn trap_34_a_new_leader_serves_no_read_before_an_entry_of_its_term_is_committed(
 #[test]
 fn trap_34_nor_does_it_tell_another_node_a_lower_index() {
     let mut desk = Desk::leading(&[1, 2, 3]);
-    desk.receive(3, Message::ReadIndex { term: Term(1), request: RequestId(5) });
+    desk.receive(3, Message::ReadIndex { term: Term(1), request: RequestId(5), proof: Proof::Round });
     let commands = desk.beat(2, 2, 1, 1);
     assert_eq!(messages(&commands), [&index(RequestId(5), 2)]);
 }
@@ -72,7 +72,8 @@ fn trap_34_reads_and_writes_pass_the_same_gate() {
     for desk in [&mut alone, &mut pre_candidate, &mut candidate, &mut deposed, &mut voter] {
         assert_eq!(refusal(&desk.read(70), 70), Some(Refusal::NoLeader));
         assert_eq!(refusal(&desk.propose(71, 1), 71), Some(Refusal::NoLeader));
-        let asked = desk.receive(2, Message::ReadIndex { term: desk.term(), request: RequestId(5) });
+        let asked =
+            desk.receive(2, Message::ReadIndex { term: desk.term(), request: RequestId(5), proof: Proof::Round });
         let proposed = Message::Propose { term: desk.term(), request: RequestId(6), entries: Arc::new([command("x")]) };
         let proposed = desk.receive(2, proposed);
         let (read, write) = (RequestId(5), RequestId(6));
@@ -88,7 +89,7 @@ fn trap_34_questions_of_another_term_are_not_answered_by_this_ones_leader() {
     desk.receive(3, ask_vote(4, (0, 0)));
     desk.become_leader();
     assert_eq!(desk.term(), Term(5));
-    let asked = desk.receive(2, Message::ReadIndex { term: Term(1), request: RequestId(5) });
+    let asked = desk.receive(2, Message::ReadIndex { term: Term(1), request: RequestId(5), proof: Proof::Round });
     let refused = Refusal::NotLeader;
     assert_eq!(messages(&asked), [&Message::ReadIndexReply { request: RequestId(5), outcome: Err(refused) }]);
     let entries: Arc<[Payload]> = Arc::new([command("x")]);
@@ -200,7 +201,9 @@ fn trap_38_a_lost_question_is_repeated_until_it_is_answered_and_nobody_is_forgot
         desk.receive(2, heartbeat(1, round, 2));
     }
     assert!((25..=35).contains(&asked.len()), "{} questions in 30 heartbeats", asked.len());
-    let Some(Message::ReadIndex { request, term: Term(1) }) = asked.last() else { panic!("{asked:?}") };
+    let Some(Message::ReadIndex { request, term: Term(1), proof: Proof::Round }) = asked.last() else {
+        panic!("{asked:?}")
+    };
     let mut done = run(&desk.receive(2, index(*request, 2)));
     while let Some(Message::ReadIndex { request, .. }) = messages(&desk.elapse(HEARTBEAT)).last() {
         done.extend(run(&desk.receive(2, index(*request, 2))));

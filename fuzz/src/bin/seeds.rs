@@ -7,12 +7,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Goal, Heartbeat, HeartbeatReply, Incarnation,
-    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Refusal, RequestId, Round, SessionId,
-    Term, VoteReply, VoteRequest,
+    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Proof, Refusal, RequestId, Round,
+    SessionId, Term, VoteReply, VoteRequest, Warrant,
 };
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
@@ -229,22 +230,22 @@ fn every_message() -> Vec<(&'static str, Message)> {
     let answer = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
     let refused = |refusal| Message::ProposeReply { request, outcome: Err(refusal) };
     vec![
-        ("pre-vote", Message::PreVote(VoteRequest { term, last: id, may_disrupt: true })),
+        ("pre-vote", Message::PreVote(VoteRequest { term, last: id, warrant: Warrant::Operator })),
         ("pre-vote-reply", Message::PreVoteReply(VoteReply { term, asked: term, granted: true })),
-        ("request-vote", Message::RequestVote(VoteRequest { term, last: id, may_disrupt: true })),
+        ("request-vote", Message::RequestVote(VoteRequest { term, last: id, warrant: Warrant::Operator })),
         ("request-vote-reply", Message::RequestVoteReply(VoteReply { term, asked: term, granted: false })),
         ("append", Message::AppendEntries(append([batch(8), batch(15)].into_iter().collect()))),
         ("append-nothing", Message::AppendEntries(append(std::iter::empty().collect()))),
         ("append-matched", answer(AppendOutcome::Matched(commit))),
         ("append-conflict", answer(AppendOutcome::Conflict { hint: id })),
         ("append-stale", answer(AppendOutcome::Stale)),
-        ("heartbeat", Message::Heartbeat(Heartbeat { term, round, commit })),
+        ("heartbeat", Message::Heartbeat(Heartbeat { term, round, commit, pledge: Duration::ZERO })),
         (
             "heartbeat-reply",
             Message::HeartbeatReply(HeartbeatReply { term, asked: term, round, received: commit, matched: commit }),
         ),
         ("committed", Message::Committed { term, commit }),
-        ("read-index", Message::ReadIndex { term, request }),
+        ("read-index", Message::ReadIndex { term, request, proof: Proof::Round }),
         ("read-index-reply", Message::ReadIndexReply { request, outcome: Ok(commit) }),
         ("read-index-refused", Message::ReadIndexReply { request, outcome: Err(Refusal::NoLeader) }),
         ("propose", Message::Propose { term, request, entries }),
@@ -307,7 +308,9 @@ fn client_frames() -> Seeds {
         seed("never", 67, &[&numbers(&[5]), &[2], &text("too large")]),
         seed("unknown", 67, &[&numbers(&[5]), &[3], &text("lost")]),
     ]);
-    for operation in 1..=9 {
+    let lease = [&[1][..], &numbers(&[0])].concat();
+    seeds.extend([seed("request-9", 66, &[&numbers(&[5, 1_000]), &[9], &lease, b"body"])]);
+    for operation in (1..=8).chain([10]) {
         seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
     }
     // Two voters, by the envelope of an entry without its kind.

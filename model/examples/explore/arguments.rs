@@ -26,6 +26,7 @@ Of the extended model:
   --configurations PATH  voters, and what they are changed to, by two majorities: `1:1,2` begins with server 1 as the only
                      voter, and server 2 may join it; `1,2:2,3:1` goes further
   --snapshots        servers install snapshots
+  --leases           leaders confirm reads by lease
   --instant          writes are durable at once, and what is heard is counted at once; no less is found by it if servers do
                      not crash
 
@@ -69,6 +70,7 @@ pub(crate) struct Arguments {
     /// Voters, and what they are changed to.
     pub(crate) configurations: Option<Vec<ServerSet>>,
     pub(crate) has_snapshots: bool,
+    pub(crate) has_leases: bool,
     pub(crate) is_instant: bool,
     pub(crate) has_symmetry: bool,
     pub(crate) has_histories: bool,
@@ -105,6 +107,7 @@ impl Default for Arguments {
             reads: None,
             configurations: None,
             has_snapshots: false,
+            has_leases: false,
             is_instant: false,
             has_symmetry: false,
             has_histories: false,
@@ -152,6 +155,7 @@ impl Arguments {
             "--histories" => self.has_histories = true,
             "--quiet" => self.is_quiet = true,
             "--snapshots" => self.has_snapshots = true,
+            "--leases" => self.has_leases = true,
             "--instant" => self.is_instant = true,
             _ => return false,
         }
@@ -213,17 +217,20 @@ impl Arguments {
         }
         let (restarts, snapshots, is_instant) = (self.without.is_empty(), self.has_snapshots, self.is_instant);
         let (batch_max, reads) = (self.batch_max.unwrap_or(1), self.reads.unwrap_or(0));
-        Ok(extended::Bounds { term_max, log_max, batch_max, reads, restarts, snapshots, is_instant })
+        let leases = self.has_leases;
+        Ok(extended::Bounds { term_max, log_max, batch_max, reads, leases, restarts, snapshots, is_instant })
     }
 
     /// # Errors
     /// If something was asked for that only the extended model has.
     pub(crate) fn refuse_extended(&self) -> Result<(), String> {
-        match (self.batch_max, self.reads, &self.configurations, self.is_instant || self.has_snapshots) {
+        let switches = self.is_instant || self.has_snapshots || self.has_leases;
+        match (self.batch_max, self.reads, &self.configurations, switches) {
             (None, None, None, false) => Ok(()),
-            _ => {
-                Err("--max-batch, --reads, --configurations, --snapshots and --instant go with --extended only".into())
-            }
+            _ => Err(
+                "--max-batch, --reads, --leases, --configurations, --snapshots and --instant go with --extended only"
+                    .into(),
+            ),
         }
     }
 
@@ -257,7 +264,7 @@ mod tests {
     fn every_option_is_heard() {
         let line = "--servers 3 --values=2 --max-term 4 --max-log 5 --max-messages 6 --max-states 1_000 --symmetry \
                     --histories --quiet --without restart,duplicate --without drop --script story.txt --output json \
-                    --extended --max-batch 7 --reads 8 --snapshots --instant --configurations 1,2:3";
+                    --extended --max-batch 7 --reads 8 --snapshots --leases --instant --configurations 1,2:3";
         let expected = Arguments {
             bounds: Bounds { servers: 3, values: 2, term_max: 4, log_max: 5, messages_max: 6 },
             is_extended: true,
@@ -265,6 +272,7 @@ mod tests {
             reads: Some(8),
             configurations: Some(vec![ServerSet::first(2), [ServerId(3)].into_iter().collect()]),
             has_snapshots: true,
+            has_leases: true,
             is_instant: true,
             has_symmetry: true,
             has_histories: true,

@@ -17,6 +17,8 @@ pub struct Bounds {
     pub batch_max: usize,
     /// So many reads are asked for.
     pub reads: ReadId,
+    /// Whether leaders confirm reads by lease, at any moment at which clocks would have to allow it.
+    pub leases: bool,
     /// Whether servers crash.
     pub restarts: bool,
     /// Whether servers install snapshots.
@@ -124,6 +126,7 @@ impl<V: Value> System<V> {
         }
         for read in 1..=bounds.reads {
             steps.extend([Action::BeginRead(i, read), Action::ConfirmRead(i, read), Action::ServeRead(i, read)]);
+            steps.extend(bounds.leases.then_some(Action::ConfirmReadByLease(i, read)));
         }
     }
 

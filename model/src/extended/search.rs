@@ -12,7 +12,8 @@ use std::hash::{Hash, Hasher};
 /// use outrigger_model::explore::{Search, Verdict};
 /// use outrigger_model::extended::{Bounds, Explored};
 ///
-/// let bounds = Bounds { term_max: 1, log_max: 1, batch_max: 1, reads: 0, restarts: true, snapshots: true, is_instant: false };
+/// let (restarts, snapshots, leases, is_instant) = (true, true, false, false);
+/// let bounds = Bounds { term_max: 1, log_max: 1, batch_max: 1, reads: 0, leases, restarts, snapshots, is_instant };
 /// let report = Search::new(Explored::new(2, bounds)).run()?;
 /// assert!(matches!(report.verdict, Verdict::Exhausted));
 /// # Ok::<(), outrigger_model::explore::StartError>(())

@@ -63,6 +63,8 @@ impl<V: Value> System<V> {
             Action::AskRead(read) => self.ask_read(*read),
             Action::BeginRead(i, read) => self.begin_read(*i, *read),
             Action::ConfirmRead(i, read) => self.confirm_read(*i, *read),
+            Action::ConfirmReadByLease(i, read) => self.confirm_read_by_lease(*i, *read),
+            Action::ConfirmOldRead(i, read) => self.confirm_old_read(*i, *read),
             Action::ServeRead(i, read) => self.serve_read(*i, *read),
         };
         taken.map_err(|needs| NotEnabled { action: action.to_string(), needs })
@@ -416,13 +418,20 @@ impl<V: Value> System<V> {
         self.said.reads.get(&read).is_some_and(|read| read.confirmed.is_none()) && self.confirmation(i, read).is_ok()
     }
 
-    /// What a read that `i` may confirm must see.
-    fn confirmation(&self, i: ServerId, read: ReadId) -> Result<LogIndex, &'static str> {
+    /// What a read must see that `i` has begun in its present term: where it leads, and the round that would prove it.
+    fn begun_here(&self, i: ServerId, read: ReadId) -> Result<(&Server<V>, LogIndex, usize), &'static str> {
         let begun = self.said.reads.get(&read).and_then(|read| read.begun);
         let (leader, term, index, round) = begun.ok_or("a leader has begun it")?;
         need(leader == i, "the leader that began it confirms it")?;
         let server = self.server(i)?;
         need(server.role == Role::Leader && server.current_term == term, "it leads in that term")?;
+        Ok((server, index, round))
+    }
+
+    /// What a read that `i` may confirm must see.
+    fn confirmation(&self, i: ServerId, read: ReadId) -> Result<LogIndex, &'static str> {
+        let (server, index, round) = self.begun_here(i, read)?;
+        let term = server.current_term;
         let answered = |j: ServerId| {
             let own = (j == i).then(|| self.said.begun.get(&(term, i))).flatten();
             own.or_else(|| self.said.answered.get(&(term, i, j))).is_some_and(|answered| *answered >= round)
@@ -436,6 +445,34 @@ impl<V: Value> System<V> {
         if let Some(read) = self.said.reads.get_mut(&read) {
             read.confirmed = Some(index);
         }
+        Ok(())
+    }
+
+    /// What a read must see that `i` has begun in its present term, in which a quorum has followed it.
+    fn followed_confirmation(&self, i: ServerId, read: ReadId) -> Result<LogIndex, &'static str> {
+        let (server, index, _) = self.begun_here(i, read)?;
+        let follows = |j: ServerId| j == i || self.said.answered.contains_key(&(server.current_term, i, j));
+        need(self.is_quorum(server, follows), "a quorum has answered a round in its term")?;
+        Ok(index)
+    }
+
+    fn confirm_read_by_lease(&mut self, i: ServerId, read: ReadId) -> Guard {
+        let index = self.followed_confirmation(i, read)?;
+        let term = self.server(i)?.current_term;
+        let latest = self.said.led.last_key_value().map(|((latest, _), _)| *latest);
+        need(latest.is_none_or(|latest| latest <= term), "nobody has led in a later term")?;
+        let read = self.said.reads.get_mut(&read).ok_or("a client asked for it")?;
+        need(read.confirmed.is_none(), "it is not confirmed yet")?;
+        read.confirmed = Some(index);
+        Ok(())
+    }
+
+    fn confirm_old_read(&mut self, i: ServerId, read: ReadId) -> Guard {
+        let index = self.followed_confirmation(i, read)?;
+        let read = self.said.reads.get_mut(&read).ok_or("a client asked for it")?;
+        need(read.confirmed.is_none(), "it is not confirmed yet")?;
+        // How old it may be is a matter of clocks: whoever has some holds it against them.
+        (read.confirmed, read.floor) = (Some(index), LogIndex::ZERO);
         Ok(())
     }
 

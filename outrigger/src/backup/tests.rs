@@ -13,6 +13,8 @@ use super::*;
 use crate::store::{DurableStore, LogStore};
 
 const LAST: LogId = LogId::new(4, 90);
+/// Where a cluster begins that is restored from that, beyond all that the old one can have come to.
+const BEGIN: LogId = LogId::new(1_000_004, 1_000_000_090);
 const CONTENT: &[u8] = b"sessions and state, to the last byte of it";
 
 fn members(ids: impl IntoIterator<Item = u64>) -> Membership {
@@ -61,14 +63,14 @@ fn start(config: &Config) -> (Restored, Vec<u8>) {
 }
 
 #[test]
-fn all_nodes_begin_with_the_same_snapshot_behind_which_terms_and_indexes_go_on() {
+fn all_nodes_begin_with_the_same_snapshot_far_behind_which_terms_and_indexes_go_on() {
     let scratch = tempfile::tempdir().unwrap();
     let (file, id) = saved(&scratch);
     let mut told = Vec::new();
     let first = restore_snapshot(&file, &config(&scratch, 1), &mut |bytes, total| told.push((bytes, total))).unwrap();
     let total = 2 * CONTENT.len() as u64;
     assert!(told.is_sorted() && told.last() == Some(&(total, total)), "{told:?}");
-    assert_eq!((first.last, first.bytes), (LAST, CONTENT.len() as u64));
+    assert_eq!((first.last, first.bytes), (BEGIN, CONTENT.len() as u64));
     let mut known = Vec::new();
     for node in 1..=3 {
         if node > 1 {
@@ -76,11 +78,11 @@ fn all_nodes_begin_with_the_same_snapshot_behind_which_terms_and_indexes_go_on()
         }
         let (restored, content) = start(&config(&scratch, node));
         assert_eq!(content, CONTENT);
-        assert_eq!((restored.last, restored.purged, restored.commit), (LAST, LAST, LAST.index));
-        assert_eq!((restored.vote.term, restored.vote.voted_for), (LAST.term, None));
+        assert_eq!((restored.last, restored.purged, restored.commit), (BEGIN, BEGIN, BEGIN.index));
+        assert_eq!((restored.vote.term, restored.vote.voted_for), (BEGIN.term, None));
         let snapshot = restored.snapshot.unwrap();
         assert_eq!((restored.log_time, snapshot.log_time), (LogTime(1_234), LogTime(1_234)));
-        assert_eq!((&*snapshot.membership, snapshot.membership_at), (&members(1..=3), LAST));
+        assert_eq!((&*snapshot.membership, snapshot.membership_at), (&members(1..=3), BEGIN));
         known.push(snapshot);
     }
     assert!(known.iter().all(|snapshot| *snapshot == known[0]));

@@ -131,7 +131,9 @@ impl ClientError {
             Self::NotTransferred { why } => {
                 matches!(why, NotTransferred::InProgress { .. } | NotTransferred::LeadershipLost)
             }
-            Self::NotElected { why } => matches!(why, NotElected::NoAnswer | NotElected::Overtaken),
+            Self::NotElected { why } => {
+                matches!(why, NotElected::NoAnswer | NotElected::Overtaken | NotElected::Pledged { .. })
+            }
             _ => false,
         }
     }

@@ -4,8 +4,10 @@
 //!   transfer   request   node u64, 0 for any
 //!              answer    0u8 leader u64, term u64 | 1u8 .. 7u8 why not
 //!   elect      request   pre_vote bool
-//!              answer    0u8 term u64 | 1u8 .. 4u8 why not
+//!              answer    0u8 term u64 | 1u8 .. 5u8 why not
 //! ```
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{LogIndex, NodeId, NotElected, NotTransferred, Term, Transferred};
@@ -73,6 +75,7 @@ pub(super) fn encode_elected(answer: Result<Term, NotElected>) -> Bytes {
         Err(NotElected::NotVoter) => tagged(1, &[]),
         Err(NotElected::Refused) => tagged(2, &[]),
         Err(NotElected::Overtaken) => tagged(4, &[]),
+        Err(NotElected::Pledged { left }) => tagged(5, &[u64::try_from(left.as_nanos()).unwrap_or(u64::MAX)]),
         Err(NotElected::NoAnswer | _) => tagged(3, &[]),
     }
 }
@@ -85,6 +88,7 @@ pub(super) fn decode_elected(body: Bytes) -> Result<Result<Term, NotElected>, De
         2 => Err(NotElected::Refused),
         3 => Err(NotElected::NoAnswer),
         4 => Err(NotElected::Overtaken),
+        5 => Err(NotElected::Pledged { left: Duration::from_nanos(fields.u64()?) }),
         tag => return Err(DecodeError::Invalid { what: "outcome of an election", value: tag.into() }),
     };
     fields.finish().map(|()| answer)
@@ -135,11 +139,12 @@ mod tests {
             Err(NotElected::Refused),
             Err(NotElected::NoAnswer),
             Err(NotElected::Overtaken),
+            Err(NotElected::Pledged { left: Duration::from_nanos(400_000_001) }),
         ] {
             assert_eq!(decode_elected(encode_elected(answer)), Ok(answer));
         }
         assert!(decode_transferred(tagged(8, &[])).is_err());
-        assert!(decode_elected(tagged(5, &[])).is_err());
+        assert!(decode_elected(tagged(6, &[])).is_err());
         assert!(decode_pre_vote(Bytes::new()).is_err());
     }
 }

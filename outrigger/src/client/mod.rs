@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogId, LogIndex, NodeId, Term, Transferred};
+use outrigger_engine::{ChangeRequest, Consistency, LogId, LogIndex, NodeId, Term, Transferred};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -237,7 +237,16 @@ impl<S: Query> Client<S> {
     /// # Errors
     /// See [`ClientError`].
     pub async fn query(&self, query: S::Query) -> Result<S::Answer, ClientError> {
-        let (_, answer) = self.ask(Operation::Query, encode(&query)?).await?;
+        self.query_with(Consistency::Linearizable, query).await
+    }
+
+    /// As [`Client::query`], with a say in how new the state must be: what may be older costs less. A node whose state is too old
+    /// for [`Consistency::Stale`] says so, and another is asked.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn query_with(&self, consistency: Consistency, query: S::Query) -> Result<S::Answer, ClientError> {
+        let (_, answer) = self.ask(Operation::Query { consistency }, encode(&query)?).await?;
         decode(&answer)
     }
 
@@ -403,6 +412,8 @@ impl Shared {
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
+            // Whoever leads is not left for what may be too old for a moment.
+            Ok(Outcome::NotNow { .. }) if operation.may_be_stale() => {}
             Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint, Instant::now()),
             // It may be this node that cannot tell; another one may.
             Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() => {

@@ -13,12 +13,13 @@
 //! changes of the members, of a status and of what is saved in [`members`](super::members), [`status`](super::status) and
 //! [`snapshots`](super::snapshots). A snapshot is answered by
 //! the last entry that it covers: term u64, index u64. A write in a session has session u64 and sequence u64 behind its operation,
-//! and so has what keeps a session alive the session.
+//! and so has what keeps a session alive the session. A query that need not be linearizable has a code u8 and its bound in
+//! nanoseconds, u64: 1 by lease (bound 0), 2 acknowledged, 3 stale.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{LogId, LogIndex, NodeId, SessionId, Term};
+use outrigger_engine::{Consistency, LogId, LogIndex, NodeId, SessionId, Term};
 
 use crate::network::DecodeError;
 use crate::network::codec;
@@ -44,8 +45,11 @@ pub(super) const ANY_CLUSTER: u64 = 0;
 pub(super) enum Operation {
     /// Replicate and apply the command that follows.
     Write,
-    /// Answer the query that follows, linearizably.
-    Query,
+    /// Answer the query that follows.
+    Query {
+        /// From a state that is how new.
+        consistency: Consistency,
+    },
     /// Answer the query that follows from the state as this node has it.
     QueryLocal,
     /// Tell how this node is.
@@ -85,6 +89,11 @@ impl Operation {
     /// Whether it must not be repeated unless it was certainly not done.
     pub(super) const fn is_at_most_once(self) -> bool {
         matches!(self, Self::Write | Self::ChangeMembers)
+    }
+
+    /// Whether a node may refuse it because its state is too old.
+    pub(super) const fn may_be_stale(self) -> bool {
+        matches!(self, Self::Query { consistency: Consistency::Stale { .. } })
     }
 
     /// Whether it is asked of an endpoint for itself, not of the cluster.
@@ -189,14 +198,15 @@ impl Request {
             body.put_u64(u64::try_from(self.patience.as_millis()).unwrap_or(u64::MAX));
             body.put_u8(match self.operation {
                 Operation::Write => 1,
-                Operation::Query => 2,
+                Operation::Query { consistency: Consistency::Linearizable } => 2,
+                Operation::Query { .. } => 9,
                 Operation::QueryLocal => 3,
                 Operation::Status => 4,
                 Operation::ChangeMembers => 5,
                 Operation::Snapshot => 6,
                 Operation::Transfer => 7,
                 Operation::Elect => 8,
-                Operation::SaveSnapshot => 9,
+                Operation::SaveSnapshot => 10,
                 Operation::WriteOnce { .. } => 16,
                 Operation::RegisterSession => 17,
                 Operation::KeepAlive { .. } => 18,
@@ -207,6 +217,7 @@ impl Request {
                     body.put_u64(sequence);
                 }
                 Operation::KeepAlive { session } => body.put_u64(session.0),
+                Operation::Query { consistency } => put_consistency(consistency, body),
                 _ => {}
             }
             body.put_shared(&self.body);
@@ -218,14 +229,15 @@ impl Request {
         let (id, patience) = (fields.u64()?, Duration::from_millis(fields.u64()?));
         let operation = match fields.u8()? {
             1 => Operation::Write,
-            2 => Operation::Query,
+            2 => Operation::Query { consistency: Consistency::Linearizable },
+            9 => Operation::Query { consistency: consistency(&mut fields)? },
             3 => Operation::QueryLocal,
             4 => Operation::Status,
             5 => Operation::ChangeMembers,
             6 => Operation::Snapshot,
             7 => Operation::Transfer,
             8 => Operation::Elect,
-            9 => Operation::SaveSnapshot,
+            10 => Operation::SaveSnapshot,
             16 => Operation::WriteOnce { session: SessionId(fields.u64()?), sequence: fields.u64()? },
             17 => Operation::RegisterSession,
             18 => Operation::KeepAlive { session: SessionId(fields.u64()?) },
@@ -233,6 +245,30 @@ impl Request {
         };
         Ok(Self { id, patience, operation, body: fields.rest() })
     }
+}
+
+/// Adds what a query says beside its text; nothing if it is linearizable.
+fn put_consistency(consistency: Consistency, body: &mut FrameBuffer) {
+    let (code, bound) = match consistency {
+        Consistency::Lease => (1, Duration::ZERO),
+        Consistency::Acknowledged { age_max } => (2, age_max),
+        Consistency::Stale { staleness_max } => (3, staleness_max),
+        // What a node does not know is asked for as what is never too old.
+        _ if consistency == Consistency::Linearizable => return,
+        _ => (2, Duration::ZERO),
+    };
+    body.put_u8(code);
+    body.put_u64(u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX));
+}
+
+fn consistency(fields: &mut Fields) -> Result<Consistency, DecodeError> {
+    let (code, bound) = (fields.u8()?, Duration::from_nanos(fields.u64()?));
+    Ok(match code {
+        1 => Consistency::Lease,
+        2 => Consistency::Acknowledged { age_max: bound },
+        3 => Consistency::Stale { staleness_max: bound },
+        value => return Err(DecodeError::Invalid { what: "consistency", value: value.into() }),
+    })
 }
 
 impl Outcome {

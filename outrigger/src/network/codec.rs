@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   kind                    body (numbers little endian, u64 where nothing is said; id = term, index)
-//!   16 pre_vote             term, id of last            18 request_vote         the same
+//!   16 pre_vote             term, id of last, warrant u8  18 request_vote       the same
 //!   17 pre_vote_reply       term, asked, granted u8     19 request_vote_reply   the same
 //!   20 append_entries       term, epoch, request, id of prev, commit, count u32, batches
 //!   21 append_entries_reply term, epoch, request, 0u8 index | 1u8 id of hint | 2u8
-//!   22 heartbeat            term, round, commit
+//!   22 heartbeat            term, round, commit, pledge in nanoseconds
 //!   23 heartbeat_reply      term, round, received, matched
 //!   24 committed            term, commit
-//!   25 read_index           term, request
+//!   25 read_index           term, request, 0u8 by a round | 1u8 by lease | 2u8 age in nanoseconds
 //!   26 read_index_reply     request, 0u8 index | refusal
 //!   27 propose              term, request, entries
 //!   28 propose_reply        request, 0u8 id | refusal
@@ -21,19 +21,20 @@
 //!   entries  count u32, then for each: length u32, envelope (see store::envelope)
 //!   snapshot id of its last entry, bytes, checksum u32, log time, id of the members' entry, genesis, length u32, members
 //!   chunk    length u32, bytes
-//!   refusal  1u8 no leader .. 19u8 snapshot failed; some with numbers more
+//!   refusal  1u8 no leader .. 22u8 never fresh; some with numbers more
 //! ```
 //!
 //! Commands come out of [`decode`] as slices of the frame: nothing is copied. What a hostile body can make [`decode`]
 //! allocate is bounded by a small multiple of its own size (an entry of 5 bytes takes about 60 in memory).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, InstallSnapshot,
-    InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Refusal, RequestId, Round,
-    Snapshot, SnapshotId, Term, VoteReply, VoteRequest,
+    InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Proof, Refusal, RequestId,
+    Round, Snapshot, SnapshotId, Term, VoteReply, VoteRequest, Warrant,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -72,11 +73,14 @@ const BATCH_BYTES_MIN: usize = 16 + 8 + 4 + ENTRY_BYTES_MIN;
 /// [`FrameError::TooLong`] when its body exceeds `limit` bytes: then nothing was added.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use outrigger::engine::{Heartbeat, LogIndex, Message, Round, Term};
 /// use outrigger::network::frame::{BODY_BYTES_MAX, FrameBuffer, split};
 /// use outrigger::network::codec;
 ///
-/// let beat = Message::Heartbeat(Heartbeat { term: Term(3), round: Round(9), commit: LogIndex(7) });
+/// let (term, round, commit) = (Term(3), Round(9), LogIndex(7));
+/// let beat = Message::Heartbeat(Heartbeat { term, round, commit, pledge: Duration::ZERO });
 /// let mut output = FrameBuffer::default();
 /// codec::encode(&beat, 0, BODY_BYTES_MAX, &mut output)?;
 /// let frame = split(&mut bytes::BytesMut::from(&output.to_vec()[..]), BODY_BYTES_MAX)?.expect("it is complete");
@@ -126,7 +130,11 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
         Message::PreVote(request) | Message::RequestVote(request) => {
             put_numbers(out, &[request.term.0]);
             put_id(out, request.last);
-            out.put_u8(request.may_disrupt.into());
+            out.put_u8(match request.warrant {
+                Warrant::None => 0,
+                Warrant::Operator => 1,
+                Warrant::Leader => 2,
+            });
         }
         Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => {
             put_numbers(out, &[reply.term.0, reply.asked.0]);
@@ -134,12 +142,21 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
         }
         Message::AppendEntries(append) => put_append(append, out),
         Message::AppendEntriesReply(reply) => put_append_reply(reply, out),
-        Message::Heartbeat(beat) => put_numbers(out, &[beat.term.0, beat.round.0, beat.commit.0]),
+        Message::Heartbeat(beat) => {
+            put_numbers(out, &[beat.term.0, beat.round.0, beat.commit.0, nanoseconds(beat.pledge)]);
+        }
         Message::HeartbeatReply(reply) => {
             put_numbers(out, &[reply.term.0, reply.asked.0, reply.round.0, reply.received.0, reply.matched.0]);
         }
         Message::Committed { term, commit } => put_numbers(out, &[term.0, commit.0]),
-        Message::ReadIndex { term, request } => put_numbers(out, &[term.0, request.0]),
+        Message::ReadIndex { term, request, proof } => {
+            put_numbers(out, &[term.0, request.0]);
+            match proof {
+                Proof::Round => out.put_u8(0),
+                Proof::Lease => out.put_u8(1),
+                Proof::Age(age) => put_numbered(out, 2, &[nanoseconds(*age)]),
+            }
+        }
         Message::ReadIndexReply { request, outcome } => {
             put_numbers(out, &[request.0]);
             put_outcome(out, outcome, |out, index| out.put_u64(index.0));
@@ -269,9 +286,18 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::NothingToSnapshot => out.put_u8(18),
         Refusal::SnapshotFailed => out.put_u8(19),
         Refusal::Transferring { to } => put_numbered(out, 20, &[to.0]),
+        Refusal::TooStale { staleness: Some(staleness), staleness_max } => {
+            put_numbered(out, 21, &[nanoseconds(staleness), nanoseconds(staleness_max)]);
+        }
+        Refusal::TooStale { staleness: None, staleness_max } => put_numbered(out, 22, &[nanoseconds(staleness_max)]),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
+}
+
+/// Of more than five hundred years there are no more than that.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn put_numbered(out: &mut FrameBuffer, tag: u8, numbers: &[u64]) {
@@ -304,6 +330,7 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             term: Term(fields.u64()?),
             round: Round(fields.u64()?),
             commit: LogIndex(fields.u64()?),
+            pledge: duration(&mut fields)?,
         }),
         HEARTBEAT_REPLY => Message::HeartbeatReply(HeartbeatReply {
             term: Term(fields.u64()?),
@@ -313,7 +340,11 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             matched: LogIndex(fields.u64()?),
         }),
         COMMITTED => Message::Committed { term: Term(fields.u64()?), commit: LogIndex(fields.u64()?) },
-        READ_INDEX => Message::ReadIndex { term: Term(fields.u64()?), request: RequestId(fields.u64()?) },
+        READ_INDEX => Message::ReadIndex {
+            term: Term(fields.u64()?),
+            request: RequestId(fields.u64()?),
+            proof: proof(&mut fields)?,
+        },
         READ_INDEX_REPLY => Message::ReadIndexReply {
             request: RequestId(fields.u64()?),
             outcome: outcome(&mut fields, |fields| fields.u64().map(LogIndex))?,
@@ -346,7 +377,26 @@ pub(crate) fn log_id(fields: &mut Fields) -> Result<LogId, DecodeError> {
 
 fn vote_request(fields: &mut Fields) -> Result<VoteRequest, DecodeError> {
     let (term, last) = (Term(fields.u64()?), log_id(fields)?);
-    Ok(VoteRequest { term, last, may_disrupt: fields.bool("permission to disrupt")? })
+    let warrant = match fields.u8()? {
+        0 => Warrant::None,
+        1 => Warrant::Operator,
+        2 => Warrant::Leader,
+        value => return Err(DecodeError::Invalid { what: "warrant", value: value.into() }),
+    };
+    Ok(VoteRequest { term, last, warrant })
+}
+
+fn proof(fields: &mut Fields) -> Result<Proof, DecodeError> {
+    Ok(match fields.u8()? {
+        0 => Proof::Round,
+        1 => Proof::Lease,
+        2 => Proof::Age(duration(fields)?),
+        value => return Err(DecodeError::Invalid { what: "proof", value: value.into() }),
+    })
+}
+
+fn duration(fields: &mut Fields) -> Result<Duration, DecodeError> {
+    fields.u64().map(Duration::from_nanos)
 }
 
 fn vote_reply(fields: &mut Fields) -> Result<VoteReply, DecodeError> {
@@ -443,6 +493,8 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         18 => Refusal::NothingToSnapshot,
         19 => Refusal::SnapshotFailed,
         20 => Refusal::Transferring { to: NodeId(fields.u64()?) },
+        21 => Refusal::TooStale { staleness: Some(duration(fields)?), staleness_max: duration(fields)? },
+        22 => Refusal::TooStale { staleness: None, staleness_max: duration(fields)? },
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

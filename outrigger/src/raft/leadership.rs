@@ -47,8 +47,9 @@ impl<S: StateMachine> Raft<S> {
     ///
     /// With `pre_vote` it asks first whether it would be elected, as it does by itself: a leader that is at work stays. Without,
     /// a leader is deposed whether or not this node is elected, which takes a log that lacks nothing that a majority has: writes
-    /// that wait meanwhile may end in doubt, which those of a [transfer](Raft::transfer_leadership) do not. Dropping the future
-    /// does not stop the campaign.
+    /// that wait meanwhile may end in doubt, which those of a [transfer](Raft::transfer_leadership) do not. Where a leader may hold a
+    /// [lease](crate::Config::lease), and for as long after this node's start, nothing is done:
+    /// [`NotElected::Pledged`](crate::engine::NotElected::Pledged). Dropping the future does not stop the campaign.
     ///
     /// # Errors
     /// [`ElectError::NotElected`] says why not.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{ChangeRequest, Event, Incarnation, Lane, Message, Payload, Peer, Refusal, Term};
+use outrigger_engine::{ChangeRequest, Consistency, Event, Incarnation, Lane, Message, Payload, Peer, Refusal, Term};
 
 use super::mailbox::{Mailbox, Queue};
 use super::order::{Order, OrderSlot};
@@ -35,8 +35,8 @@ pub(crate) struct Arrivals<S: StateMachine> {
     pub(crate) payload_bytes: usize,
     /// What callers want written by the leader of a term only.
     pub(crate) conditional: Vec<Conditional<S::Response>>,
-    /// What callers want read.
-    pub(crate) reads: Vec<BoxedRead<S>>,
+    /// What callers want read, and how new that must be.
+    pub(crate) reads: Vec<(Consistency, BoxedRead<S>)>,
 }
 
 /// A write that is proposed by itself, for the leader of one term.
@@ -116,7 +116,7 @@ impl<S: StateMachine> Arrivals<S> {
     pub(crate) fn refuse(self, failure: Failure) {
         let conditional = self.conditional.into_iter().map(|write| write.slot);
         self.slots.into_iter().chain(conditional).for_each(|slot| slot.fail(failure));
-        self.reads.into_iter().for_each(|read| read.fail(failure));
+        self.reads.into_iter().for_each(|(_, read)| read.fail(failure));
     }
 }
 
@@ -174,8 +174,8 @@ impl<S: StateMachine> Inbox<S> {
         })
     }
 
-    pub(crate) fn read(&self, read: BoxedRead<S>) -> Result<(), Failure> {
-        self.request(1, 0, |arrivals| arrivals.reads.push(read))
+    pub(crate) fn read(&self, consistency: Consistency, read: BoxedRead<S>) -> Result<(), Failure> {
+        self.request(1, 0, |arrivals| arrivals.reads.push((consistency, read)))
     }
 
     fn request(&self, count: usize, bytes: usize, put: impl FnOnce(&mut Arrivals<S>)) -> Result<(), Failure> {

@@ -14,6 +14,7 @@
 //! confirms all reads.
 
 use std::future::poll_fn;
+use std::iter;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -205,11 +206,7 @@ impl<S: StateMachine> Core<S> {
             self.expected_callers = callers;
         }
         self.propose(&mut arrivals, now);
-        if !arrivals.reads.is_empty() {
-            let reads = arrivals.reads.drain(..).collect();
-            let token = self.runtime.callers.wait(Asked::Reads(reads), now + self.request_timeout);
-            self.step(Event::Read { token }, now);
-        }
+        self.read(&mut arrivals, now);
         arrivals.emptied();
         self.arrivals = arrivals;
     }
@@ -242,6 +239,20 @@ impl<S: StateMachine> Core<S> {
         for Conditional { term, payload, slot } in arrivals.conditional.drain(..) {
             let token = self.runtime.callers.wait(Asked::Writes(vec![slot]), now + self.request_timeout);
             self.step(Event::Propose { token, entries: Arc::new([payload]), only_in: Some(term) }, now);
+        }
+    }
+
+    /// Asks for all that callers want read: once for those that want it equally new.
+    fn read(&mut self, arrivals: &mut Arrivals<S>, now: Instant) {
+        if !arrivals.reads.is_sorted_by_key(|(consistency, _)| *consistency) {
+            arrivals.reads.sort_by_key(|(consistency, _)| *consistency);
+        }
+        let mut reads = arrivals.reads.drain(..).peekable();
+        while let Some((consistency, first)) = reads.next() {
+            let mut together = vec![first];
+            together.extend(iter::from_fn(|| reads.next_if(|(next, _)| *next == consistency)).map(|(_, read)| read));
+            let token = self.runtime.callers.wait(Asked::Reads(together), now + self.request_timeout);
+            self.driver.step(Event::Read { token, consistency }, now, &mut self.runtime);
         }
     }
 

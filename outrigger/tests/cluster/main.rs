@@ -9,6 +9,7 @@ mod forms;
 mod gate;
 mod leadership;
 mod members;
+mod reads;
 mod refused;
 mod serving;
 mod sessions;

@@ -2,10 +2,11 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Args;
-use outrigger::{Client, ClientError};
+use clap::{Args, ValueEnum};
+use outrigger::{Client, ClientError, Consistency};
 use outrigger_server::store::{
     Answer, Change, Command, Page, Query, RANGE_KEYS_MAX, Store, VALUE_BYTES_MAX, Versioned, check_key,
 };
@@ -50,6 +51,7 @@ impl Put {
 #[command(after_help = "Examples:
   outrigger get city
   outrigger get --prefix user/        # every key that begins so, with its value
+  outrigger get --consistency stale --staleness-max 500ms city
   outrigger get --local city          # one node's own state, which may be out of date")]
 pub(super) struct Get {
     /// The key, or with --prefix what the keys begin with
@@ -58,15 +60,61 @@ pub(super) struct Get {
     #[arg(long)]
     prefix: bool,
     /// Ask one node for its own state, which may be out of date
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["consistency", "age_max", "staleness_max"])]
     local: bool,
+    /// How new the state must be: with all that was acknowledged before (the leader asks the others, or has a lease), or with what
+    /// was some time ago
+    #[arg(long, value_enum, default_value_t = Freshness::Linearizable)]
+    consistency: Freshness,
+    /// With `acknowledged`: how long ago the leader may have asked the others
+    #[arg(long, value_name = "TIME", value_parser = age, required_if_eq("consistency", "acknowledged"))]
+    age_max: Option<Duration>,
+    /// With `stale`: how long ago the node that answers may have heard from the leader
+    #[arg(long, value_name = "TIME", value_parser = age, required_if_eq("consistency", "stale"))]
+    staleness_max: Option<Duration>,
     #[command(flatten)]
     pub(super) reach: Reach,
 }
 
+/// How new the state must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Freshness {
+    /// With all that was acknowledged before
+    Linearizable,
+    /// The same, as far as the clocks of the nodes keep within their bound
+    Lease,
+    /// With all that was acknowledged a while ago, see --age-max
+    Acknowledged,
+    /// With all that had come to the node that is asked a while ago, see --staleness-max
+    Stale,
+}
+
 impl Get {
+    /// How new the state must be; `None` for whatever one node has.
+    fn consistency(&self) -> Result<Option<Consistency>, Failure> {
+        let unused = match self.consistency {
+            Freshness::Acknowledged => self.staleness_max.map(|_| ("--staleness-max", "stale")),
+            Freshness::Stale => self.age_max.map(|_| ("--age-max", "acknowledged")),
+            _ => self
+                .age_max
+                .map(|_| ("--age-max", "acknowledged"))
+                .or(self.staleness_max.map(|_| ("--staleness-max", "stale"))),
+        };
+        if let Some((option, consistency)) = unused {
+            return Err(Failure::usage(format_args!("{option} says nothing without --consistency {consistency}")));
+        }
+        let consistency = match self.consistency {
+            Freshness::Linearizable => Consistency::Linearizable,
+            Freshness::Lease => Consistency::Lease,
+            Freshness::Acknowledged => Consistency::Acknowledged { age_max: self.age_max.unwrap_or_default() },
+            Freshness::Stale => Consistency::Stale { staleness_max: self.staleness_max.unwrap_or_default() },
+        };
+        Ok((!self.local).then_some(consistency))
+    }
+
     pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
-        let reader = Reader { client: self.reach.within(outer).client().await?, local: self.local };
+        let consistency = self.consistency()?;
+        let reader = Reader { client: self.reach.within(outer).client().await?, consistency };
         let key = bytes(self.key);
         if self.prefix {
             return reader.print_prefix(&key).await;
@@ -145,15 +193,15 @@ async fn change(command: Command, reach: &Reach) -> Result<(), Failure> {
 /// Asks, either for what is true now or for what some node knows.
 struct Reader {
     client: Client<Store>,
-    local: bool,
+    /// `None` for whatever one node has.
+    consistency: Option<Consistency>,
 }
 
 impl Reader {
     async fn ask(&self, query: Query) -> Result<Answer, Failure> {
-        let answered = if self.local {
-            self.client.query_local(query).await.map(|answered| answered.answer)
-        } else {
-            self.client.query(query).await
+        let answered = match self.consistency {
+            Some(consistency) => self.client.query_with(consistency, query).await,
+            None => self.client.query_local(query).await.map(|answered| answered.answer),
         };
         // A read changes nothing, however it fails.
         answered.map_err(|error: ClientError| Failure::not_applied(error))
@@ -194,6 +242,11 @@ fn write_line(out: &mut dyn Write, key: &[u8], value: &[u8]) -> std::io::Result<
     out.write_all(b"\t")?;
     out.write_all(value)?;
     out.write_all(b"\n")
+}
+
+/// A duration such as `500ms`; 0s too.
+fn age(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| error.to_string())
 }
 
 fn unexpected(answer: &Answer) -> Failure {

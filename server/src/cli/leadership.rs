@@ -162,9 +162,13 @@ mod tests {
         ] {
             assert_eq!(failure(&ClientError::NotTransferred { why }).code, code, "{why}");
         }
-        for (code, why) in
-            [(1, NotElected::NotVoter), (1, NotElected::Refused), (3, NotElected::NoAnswer), (3, NotElected::Overtaken)]
-        {
+        for (code, why) in [
+            (1, NotElected::NotVoter),
+            (1, NotElected::Refused),
+            (3, NotElected::NoAnswer),
+            (3, NotElected::Overtaken),
+            (1, NotElected::Pledged { left: Duration::ZERO }),
+        ] {
             assert_eq!(failure(&ClientError::NotElected { why }).code, code, "{why}");
         }
     }

@@ -21,8 +21,8 @@ Examples:
   outrigger log dump --data-dir n1 --from 100 --to 200 --payloads text
   outrigger log dump --data-dir n1 --output json             # an object for each line, for programs
 
-Nothing in the directory changes. A directory that a node runs from is not looked into: stop the node first, or look into
-a copy.";
+Nothing in the directory changes. A directory that a node runs from is not looked into: stop the node first. A
+copy that is made file by file while it runs is none of any one moment, and looks damaged.";
 
 /// Look into the data directory of a node that is stopped
 #[derive(Args)]
@@ -63,8 +63,8 @@ impl Place {
         let directory = self.data_dir.display();
         match error {
             OpenError::Locked { .. } => Failure::plain(format_args!(
-                "{directory} is in use: a node runs from it, which would change it meanwhile; stop the node, or look into a \
-                 copy ({error})"
+                "{directory} is in use: a node runs from it, which would change it meanwhile; stop the node first \
+                 ({error})"
             )),
             error => Failure::plain(format_args!("{directory} cannot be looked into: {error}")),
         }

@@ -308,7 +308,7 @@ impl<'a> Chaos<'a> {
         }
         for id in self.cluster.ids() {
             if !membership.nodes().contains_key(&NodeId(id)) {
-                self.cluster.dismiss(id);
+                self.cluster.dismiss(id)?;
                 self.away.remove(&id);
             }
         }

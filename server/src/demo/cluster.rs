@@ -155,9 +155,13 @@ impl Cluster {
     }
 
     /// Ends a node that is no member any more, for good.
-    pub(super) fn dismiss(&mut self, id: u64) {
+    pub(super) fn dismiss(&mut self, id: u64) -> Result<(), Failure> {
         // Dropping it kills the process.
         self.nodes.retain(|node| node.id() != id);
+        // Its log of 128 MiB is in the way of those that come after it.
+        let data = self.ground.root().join(format!("node-{id}"));
+        let removed = std::fs::remove_dir_all(&data);
+        removed.map_err(|error| Failure::plain(format_args!("cannot remove {}: {error}", data.display())))
     }
 
     /// The nodes, whether they run or not.

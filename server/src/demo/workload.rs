@@ -67,6 +67,12 @@ struct Account {
 }
 
 impl Account {
+    /// If nothing was acknowledged since a leader was killed before, this goes on from then.
+    fn killed(&mut self, killing: Killing) {
+        let sent = self.killing.map_or(killing.sent, |before| before.sent);
+        self.killing = Some(Killing { sent, ..killing });
+    }
+
     fn acknowledged(&mut self, acknowledged: &Acknowledged) {
         self.written += 1;
         self.doubts += acknowledged.doubts;
@@ -101,7 +107,7 @@ pub(super) async fn write_over_a_crash(
             && let Some(kill) = kill.take()
         {
             progress.tell(&format!("killing the leader after {} writes", account.written));
-            account.killing = Some(kill().await?);
+            account.killed(kill().await?);
             open_gate.send_replace(true);
         }
         let Some(acknowledged) = next(&mut acknowledgements).await? else { break };
@@ -129,7 +135,7 @@ pub(super) async fn write_through(
         let acknowledged = tokio::select! {
             biased;
             Some(killing) = killings.recv() => {
-                account.killing = Some(killing);
+                account.killed(killing);
                 continue;
             }
             outcome = &mut trouble, if !has_ended => {

@@ -26,12 +26,27 @@ pub(crate) struct ClientJudge {
     acknowledged: Vec<(Write, LogId)>,
     /// The highest place that a client was told of.
     floor: LogIndex,
+    /// When a client was first told of it, and of those before.
+    floors: Vec<(u64, LogIndex)>,
 }
 
 impl ClientJudge {
     /// The highest place that a client was told of: what begins now must end at a higher one, or see it.
     pub(crate) const fn floor(&self) -> LogIndex {
         self.floor
+    }
+
+    /// The highest place that a client had been told of at a time of the world.
+    pub(crate) fn floor_at(&self, time: u64) -> LogIndex {
+        let known = self.floors.partition_point(|(at, _)| *at <= time);
+        known.checked_sub(1).map_or(LogIndex::ZERO, |last| self.floors[last].1)
+    }
+
+    fn raise_floor(&mut self, to: LogIndex, now: u64) {
+        if to > self.floor {
+            self.floor = to;
+            self.floors.push((now, to));
+        }
     }
 
     /// How many writes were acknowledged.
@@ -58,12 +73,12 @@ impl ClientJudge {
     }
 
     /// A client was told that its write is applied; `floor` is that of when the write began.
-    pub(crate) fn written(&mut self, write: Write, id: LogId, floor: LogIndex) -> Result<(), Violation> {
+    pub(crate) fn written(&mut self, write: Write, id: LogId, floor: LogIndex, now: u64) -> Result<(), Violation> {
         let found = self.committed.get(&write.value).copied();
         require!(found == Some(id.index), Acknowledged, "{write} was acknowledged at {id} and stands {}", at(found));
         require!(id.index > floor, Acknowledged, "{write} began when {floor} was known and stands at {id}");
         self.acknowledged.push((write, id));
-        self.floor = self.floor.max(id.index);
+        self.raise_floor(id.index, now);
         Ok(())
     }
 
@@ -78,10 +93,10 @@ impl ClientJudge {
     /// A client read a register in the state after a place; `floor` is that of when the read began.
     pub(crate) fn read(
         &mut self,
-        key: u64,
+        (key, found): (u64, Option<u64>),
         at: LogIndex,
-        found: Option<u64>,
         floor: LogIndex,
+        now: u64,
     ) -> Result<(), Violation> {
         require!(at >= floor, LinearizableRead, "a read that began when {floor} was known sees the state at {at}");
         let values = self.registers.get(&key).map_or(&[][..], Vec::as_slice);
@@ -94,7 +109,7 @@ impl ClientJudge {
             or(found, "nothing"),
             or(due, "nothing")
         );
-        self.floor = self.floor.max(at);
+        self.raise_floor(at, now);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{LogIndex, Token};
+use outrigger::engine::{Consistency, LogIndex, Token};
 
 use super::{Check, Violation};
 use crate::linearizability::key_value::{KeyValue, Operation, Outcome};
@@ -35,7 +35,9 @@ impl ClientHistory {
     /// A client wishes.
     pub(crate) fn called(&mut self, client: u64, token: Token, wish: &Wish, now: u64) {
         let operations = match wish {
-            Wish::Read(key) => vec![self.history.call(client, now, Operation::Get { key: *key })],
+            // A read of the past is not one of an object that does one thing at a time.
+            Wish::Read(_, Consistency::Acknowledged { .. } | Consistency::Stale { .. }) => return,
+            Wish::Read(key, _) => vec![self.history.call(client, now, Operation::Get { key: *key })],
             Wish::Write(writes) => writes.iter().map(|write| self.write(client, *write, now)).collect(),
             Wish::Once(once) => vec![self.write(client, once.write, now)],
             Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => return,
@@ -119,7 +121,7 @@ mod tests {
         history.called(1, Token(35), &Wish::Write(vec![write]), 10);
         history.answered(Token(35), &Answer::Written(LogId::new(2, 9)), 20);
         history.committed(write, LogIndex(9));
-        history.called(2, Token(36), &Wish::Read(4), 30);
+        history.called(2, Token(36), &Wish::Read(4, Consistency::Linearizable), 30);
         history.answered(Token(36), &Answer::Read(LogIndex(9), None), 40);
         history.check(false).expect_err("a read that misses what was written").reason
     }

@@ -36,7 +36,7 @@ impl Prompt {
             Event::StepDown { .. } => Self::StepDown,
             Event::Received { from, message: Some(Message::TimeoutNow { term }) } => Self::TimeoutNow(from.node, *term),
             Event::Received { message: Some(Message::RequestVote(request)), .. } => {
-                Self::RequestVote(request.term, request.may_disrupt)
+                Self::RequestVote(request.term, request.warrant.may_disrupt())
             }
             _ => Self::Other,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger::engine::{
     AppendEntriesReply, AppendOutcome, Epoch, HeartbeatReply, LogTime, Node, RequestId, Round, Vote, VoteReply,
-    VoteRequest,
+    VoteRequest, Warrant,
 };
 
 use super::*;
@@ -174,7 +174,7 @@ fn a_vote_that_is_not_on_the_disk_is_noticed_and_so_is_a_second_one() {
     assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(2, TWO))), None);
     assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(3, ONE))), None, "it has voted, and gone on");
     assert_eq!(said(&mut judge, &granted(4), &disk(&[], vote(3, TWO))), Some(Check::Promise));
-    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO, may_disrupt: false });
+    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO, warrant: Warrant::None });
     assert_eq!(said(&mut judge, &own, &disk(&[], vote(2, ONE))), Some(Check::OneVote));
 }
 
@@ -209,9 +209,9 @@ fn clients_that_are_told_what_is_not_so_are_noticed() {
         judge
     };
     let check = |outcome: Result<(), Violation>| outcome.expect_err("nobody noticed").check;
-    assert_eq!(told().written(write(1), first, LogIndex(0)), Ok(()));
-    assert_eq!(check(told().written(write(1), second, LogIndex(0))), Check::Acknowledged);
-    assert_eq!(check(told().written(write(1), first, LogIndex(2))), Check::Acknowledged, "it began later than that");
+    assert_eq!(told().written(write(1), first, LogIndex(0), 0), Ok(()));
+    assert_eq!(check(told().written(write(1), second, LogIndex(0), 0)), Check::Acknowledged);
+    assert_eq!(check(told().written(write(1), first, LogIndex(2), 0)), Check::Acknowledged, "it began later than that");
     assert_eq!(check(told().refused(write(1))), Check::AtMostOnce);
     assert_eq!(check(told().committed(write(1), LogId::new(1, 9))), Check::AtMostOnce);
     let mut refused = told();
@@ -222,14 +222,14 @@ fn clients_that_are_told_what_is_not_so_are_noticed() {
     meant.meant(write(4), Term(1));
     assert_eq!(meant.committed(write(3), LogId::new(1, 9)), Ok(()));
     assert_eq!(check(meant.committed(write(4), LogId::new(2, 10))), Check::Precondition);
-    assert_eq!(told().read(1, first.index, Some(1), LogIndex(2)), Ok(()));
-    assert_eq!(check(told().read(1, first.index, Some(2), LogIndex(2))), Check::LinearizableRead);
+    assert_eq!(told().read((1, Some(1)), first.index, LogIndex(2), 0), Ok(()));
+    assert_eq!(check(told().read((1, Some(2)), first.index, LogIndex(2), 0)), Check::LinearizableRead);
     assert_eq!(
-        check(told().read(1, first.index, Some(1), LogIndex(3))),
+        check(told().read((1, Some(1)), first.index, LogIndex(3), 0)),
         Check::LinearizableRead,
         "older than is known"
     );
     let mut lost = told();
-    lost.written(write(1), first, LogIndex(0)).unwrap();
+    lost.written(write(1), first, LogIndex(0), 0).unwrap();
     assert_eq!(check(lost.kept(|_| None)), Check::Acknowledged);
 }

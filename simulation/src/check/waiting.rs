@@ -37,7 +37,7 @@ impl Waiting {
             Event::Propose { token, entries, .. } => {
                 self.writes.insert(*token, entries.iter().map(Payload::bytes).sum());
             }
-            Event::Read { token } => {
+            Event::Read { token, .. } => {
                 self.reads.insert(*token);
             }
             _ => {}
@@ -85,7 +85,7 @@ impl Waiting {
 mod tests {
     use std::sync::Arc;
 
-    use outrigger::engine::{Incarnation, LogId, Peer, PeerRefusal, Refusal, RequestId, Term};
+    use outrigger::engine::{Consistency, Incarnation, LogId, Peer, PeerRefusal, Proof, Refusal, RequestId, Term};
 
     use super::*;
     use crate::check::Check;
@@ -112,11 +112,11 @@ mod tests {
     }
 
     fn read(token: u64) -> Event {
-        Event::Read { token: Token(token) }
+        Event::Read { token: Token(token), consistency: Consistency::Linearizable }
     }
 
     fn question() -> Event {
-        let message = Message::ReadIndex { term: Term(1), request: RequestId(1) };
+        let message = Message::ReadIndex { term: Term(1), request: RequestId(1), proof: Proof::Round };
         Event::Received { from: OTHER, message: Some(message) }
     }
 

@@ -1,7 +1,7 @@
 //! What a diagram shows, and that nothing in it covers anything else.
 
 use outrigger::engine::{
-    Body, Command, Event, Incarnation, LogIndex, Message, Payload, Peer, Refusal, RequestId, WriteId,
+    Body, Command, Event, Incarnation, LogIndex, Message, Payload, Peer, Proof, Refusal, RequestId, WriteId,
 };
 
 use super::*;
@@ -278,7 +278,7 @@ fn whatever_is_repeated_shares_a_row_and_what_leads_to_the_end_does_not() {
     let diagram = pair(true);
     let ask = |at: u64| {
         let refused = Message::ReadIndexReply { request: RequestId(at), outcome: Err(Refusal::NotLeader) };
-        let asked = Message::ReadIndex { term: Term(2), request: RequestId(at) };
+        let asked = Message::ReadIndex { term: Term(2), request: RequestId(at), proof: Proof::Round };
         let message = |link, message: &Message, at| {
             Mark::message(link, message, std::iter::once(at * MS), false, |_| String::new())
         };

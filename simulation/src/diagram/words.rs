@@ -55,7 +55,7 @@ impl Mark {
     /// A client asks a node.
     pub(crate) fn asked(node: NodeId, number: u64, wish: &Wish, commands: &[String]) -> Self {
         let commands = if commands.is_empty() { String::new() } else { format!(": {}", commands.join(", ")) };
-        let how = if let Wish::Read(_) = wish { "begins" } else { "asked" };
+        let how = if let Wish::Read(..) = wish { "begins" } else { "asked" };
         Self::tick(node, Kind::Client, format!("{} {how}{commands}", wished(number, wish)))
     }
 
@@ -124,7 +124,7 @@ fn label(message: &Message, command: impl Fn(&Payload) -> String) -> String {
 /// What is asked for. Writes are named by their values, as what is violated names them; reads by their tokens.
 fn wished(number: u64, wish: &Wish) -> String {
     match wish {
-        Wish::Read(_) => format!("read {number}"),
+        Wish::Read(..) => format!("read {number}"),
         Wish::Write(writes) => match &writes[..] {
             [first, .., last] => format!("write {}\u{2013}{}", first.value, last.value),
             [first] => format!("write {}", first.value),

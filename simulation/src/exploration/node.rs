@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Batch, Body, Command, Engine, EngineConfig, Event, Fingerprint, Incarnation, Instant, LogId, LogIndex, LogTime,
-    Message, NodeId, Payload, Peer, PeerRefusal, Refusal, Restored, StateMachineRequest, Token, Vote, WriteId,
+    Batch, Body, Command, Engine, EngineConfig, Event, Fingerprint, Incarnation, Instant, Lapse, LogId, LogIndex,
+    LogTime, Message, NodeId, Payload, Peer, PeerRefusal, Refusal, Restored, StateMachineRequest, Token, Vote, WriteId,
 };
 
 use super::Bounds;
@@ -108,7 +108,7 @@ impl Node {
         let others = members.iter().filter(|other| **other != id);
         let peers = others.map(|other| (*other, Incarnation { id: other.0, ..life })).collect();
         let disk = Arc::new(Disk { vote: Vote::default(), peers, log: vec![first.clone()] });
-        let engine = Engine::new(config.clone(), disk.restored(LogIndex::ZERO), NOW);
+        let engine = started(&config, disk.restored(LogIndex::ZERO));
         let log = Arc::new(disk.log.clone());
         let pending = VecDeque::new();
         let mut node = Self { engine, log, disk, pending, fingerprint: Fingerprint::default(), config };
@@ -160,7 +160,7 @@ impl Node {
         }
         self.config.node.incarnation.start += 1;
         self.log = Arc::new(self.disk.log.clone());
-        self.engine = Engine::new(self.config.clone(), self.disk.restored(commit), NOW);
+        self.engine = started(&self.config, self.disk.restored(commit));
         effects.note(&format!("node {id} starts again with {} entries, {commit} of them committed", self.log.len()));
         self.run(effects)?;
         self.settle();
@@ -358,6 +358,14 @@ pub(super) fn note_entries(entries: &[Entry], out: &mut Fingerprint) {
         out.log_id(entry.id);
         out.payload(&entry.payload);
     }
+}
+
+/// A node that has started, and keeps still no longer than it must: where no leader holds leases, whatever it does not do meanwhile
+/// is like a message that is lost, or a timeout that comes later.
+fn started(config: &EngineConfig, restored: Restored) -> Engine {
+    let mut engine = Engine::new(config.clone(), restored, NOW);
+    engine.lapse(Lapse::Pledge, NOW);
+    engine
 }
 
 fn entries(batch: &Batch) -> impl Iterator<Item = Entry> + '_ {

@@ -14,7 +14,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger::engine::{Event, Fingerprint, Lapse, LogId, LogIndex, Membership, Message, NodeId, Payload, Token};
+use outrigger::engine::{
+    Consistency, Event, Fingerprint, Lapse, LogId, LogIndex, Membership, Message, NodeId, Payload, Token,
+};
 use outrigger_model::explore::TransitionSystem;
 
 use super::Bounds;
@@ -222,7 +224,10 @@ fn take_place(node: &mut Node, cause: &Cause, effects: &mut Effects) -> Result<(
             let entries = Arc::new([Payload::command(Bytes::copy_from_slice(&[command]))]);
             node.handle(Event::Propose { token: *token, entries, only_in: None }, effects)
         }
-        Cause::Read(token) => node.handle(Event::Read { token: *token }, effects),
+        Cause::Read(token) => {
+            let (token, consistency) = (*token, Consistency::Linearizable);
+            node.handle(Event::Read { token, consistency }, effects)
+        }
     }
 }
 

@@ -425,8 +425,17 @@ fn start_with(falsify: impl FnOnce(&mut After<'_>)) -> String {
     };
     let (log, matched) = (Stamps::default(), Vec::new());
     let (membership, purged, snapshot) = (Membership::default(), LogId::ZERO, LogId::ZERO);
-    let mut after =
-        After { look, membership: &membership, matched, log: &log, unchanged: 0, purged, snapshot, notes: Vec::new() };
+    let mut after = After {
+        look,
+        membership: &membership,
+        matched,
+        log: &log,
+        unchanged: 0,
+        purged,
+        snapshot,
+        is_proven: false,
+        notes: Vec::new(),
+    };
     falsify(&mut after);
     let refused = Refinement::new([1, 2, 3].map(NodeId).into_iter()).restart(&after);
     refused.map_or_else(|violation| violation.reason, |()| "nobody noticed".to_owned())

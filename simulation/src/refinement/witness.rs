@@ -1,6 +1,6 @@
 //! The witness of a step: the actions of the model that it stands for.
 
-use outrigger::engine::{AppendEntries, AppendOutcome, Event, Message, NodeId, RoleKind};
+use outrigger::engine::{AppendEntries, AppendOutcome, Consistency, Event, Message, NodeId, Proof, RoleKind};
 use outrigger_model::extended::{Action, Read, Role};
 use outrigger_model::{LogIndex, ServerId};
 
@@ -16,7 +16,9 @@ impl Refinement {
         self.change_of_role(i, after)?;
         if self.at(i).role == Role::Leader {
             self.office(i, event, after)?;
-        } else if let Event::Read { token } = event {
+        } else if let Event::Read { token, consistency } = event
+            && proof_wanted(*consistency).is_some()
+        {
             self.ask(Question::Caller(after.look.node, *token))?;
         }
         self.serve_reads(i, after)
@@ -239,19 +241,27 @@ impl Refinement {
 
     fn rounds_and_reads(&mut self, i: ServerId, event: &Event, after: &After<'_>) -> Result<(), Violation> {
         match event {
-            Event::Read { token } => {
-                self.ask(Question::Caller(after.look.node, *token))?;
-                self.begin(i, Question::Caller(after.look.node, *token))?;
+            Event::Read { token, consistency } => {
+                if let Some(proof) = proof_wanted(*consistency) {
+                    let question = Question::Caller(after.look.node, *token);
+                    self.ask(question)?;
+                    self.begin(i, question)?;
+                    self.prove(i, question, proof, after)?;
+                }
             }
-            Event::Received { from, message: Some(Message::ReadIndex { term: asked, request }) }
+            Event::Received { from, message: Some(Message::ReadIndex { term: asked, request, proof }) }
                 if term(*asked) == self.at(i).current_term =>
             {
-                self.begin(i, Question::Follower(from.node, *request))?;
+                let question = Question::Follower(from.node, *request);
+                self.begin(i, question)?;
+                self.prove(i, question, *proof, after)?;
             }
             _ => {}
         }
-        // The rounds of a leader without others are not to be seen: each read that it takes in begins one.
-        if let Event::Read { token } = event
+        // The rounds of a leader without others are not to be seen: each read that it takes in, and must prove, begins one.
+        if let Event::Read { token, consistency } = event
+            && proof_wanted(*consistency).is_some()
+            && !after.is_proven
             && after.matched.is_empty()
             && self.at(i).role == Role::Leader
             && !after.notes.contains(&Note::Refused(*token))
@@ -309,6 +319,20 @@ impl Refinement {
         Ok(())
     }
 
+    /// A leader that has proof already confirms a read at once.
+    fn prove(&mut self, i: ServerId, question: Question, proof: Proof, after: &After<'_>) -> Result<(), Violation> {
+        let Some(read) = self.reads.get(&question).copied().filter(|_| after.is_proven) else { return Ok(()) };
+        let is_confirmed = self.system.said.reads.get(&read).is_none_or(|read| read.confirmed.is_some());
+        if is_confirmed || self.at(i).role != Role::Leader {
+            return Ok(());
+        }
+        self.open.remove(&read);
+        self.take(&match proof {
+            Proof::Lease => Action::ConfirmReadByLease(i, read),
+            Proof::Round | Proof::Age(_) => Action::ConfirmOldRead(i, read),
+        })
+    }
+
     /// A leader confirms its reads as soon as it may.
     fn confirm(&mut self, i: ServerId) -> Result<(), Violation> {
         if self.at(i).role != Role::Leader {
@@ -329,6 +353,16 @@ impl Refinement {
         let Some(read) = self.reads.remove(&question) else { return Ok(()) };
         let is_leaders = self.system.said.reads.get(&read).is_some_and(|read| read.begun.is_some());
         if is_leaders { self.take(&Action::ServeRead(i, read)) } else { Ok(()) }
+    }
+}
+
+/// What must prove a read; `None` where nobody is asked.
+pub(crate) fn proof_wanted(consistency: Consistency) -> Option<Proof> {
+    match consistency {
+        Consistency::Lease => Some(Proof::Lease),
+        Consistency::Acknowledged { age_max } => Some(Proof::Age(age_max)),
+        Consistency::Stale { .. } => None,
+        _ => Some(Proof::Round),
     }
 }
 

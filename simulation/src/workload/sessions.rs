@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger::engine::{LogIndex, Payload, SessionId, Token};
+use outrigger::engine::{Consistency, LogIndex, Payload, SessionId, Token};
 
 use super::Wish;
 use crate::check::SessionJudge;
@@ -90,7 +90,7 @@ impl ClientSessions {
                 return None;
             }
             if now < self.held[place].rests_until {
-                return Some(Wish::Read(writes[0].key));
+                return Some(Wish::Read(writes[0].key, Consistency::Linearizable));
             }
         }
         let padding = self.rng.count(0, 40);
@@ -101,7 +101,7 @@ impl ClientSessions {
         }
         let sequence = held.last + 1;
         if held.tried.first().is_some_and(|oldest| sequence - oldest >= self.plan.limits.window) {
-            return Some(Wish::Read(writes[0].key));
+            return Some(Wish::Read(writes[0].key, Consistency::Linearizable));
         }
         held.last = sequence;
         held.tried.insert(sequence);

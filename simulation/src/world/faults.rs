@@ -134,6 +134,13 @@ impl World {
     fn set_clock(&mut self, id: NodeId) {
         let drift = self.plan.odds(Trouble::Drift);
         let rate = self.rng.between(1_000_000 - drift, 1_000_000 + drift);
+        let is_fast = rate >= 1_000_000;
+        // What leases allow is met, not only approached.
+        let rate = match self.plan.reads {
+            Some(_) if is_fast => 1_000_000 + drift,
+            Some(_) => 1_000_000 - drift,
+            None => rate,
+        };
         let Some(node) = self.nodes.at_mut(id) else { return };
         if drift > 0 {
             note(&mut self.faults, "clock adrift");
@@ -150,7 +157,8 @@ impl World {
         self.schedule_slip();
         let (nodes, now): (Vec<NodeId>, _) = (self.plan.node_ids().collect(), self.now);
         let (id, ahead, by) = (*self.rng.pick(&nodes), self.rng.chance(700_000), self.rng.between(1, self.plan.outage));
-        if !self.rng.chance(self.plan.odds(Trouble::Leaps)) || !self.strikes() {
+        let leads = self.nodes.at(id).and_then(Node::look).is_some_and(|look| look.leads());
+        if !self.plan.may_slip(ahead, leads) || !self.rng.chance(self.plan.odds(Trouble::Leaps)) || !self.strikes() {
             return;
         }
         note(&mut self.faults, if ahead { "clock leaps ahead" } else { "clock set back" });
@@ -340,6 +348,7 @@ impl World {
         }
         self.refine_start(id)?;
         self.settle(id)?;
+        self.wish_at_start(id);
         if is_new && self.plan.founders().any(|founder| founder == id) {
             let membership = Arc::new(initial_members(&self.plan));
             self.step(id, Event::Initialize { token: NOBODY, membership })?;

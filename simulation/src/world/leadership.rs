@@ -121,6 +121,19 @@ impl World {
         self.after(0, Happening::Request { node, life, event });
     }
 
+    /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.
+    pub(super) fn wish_at_start(&mut self, id: NodeId) {
+        if self.plan.reads.is_none() || self.is_calm() || !self.rng.chance(200_000) {
+            return;
+        }
+        self.wishes.count += 1;
+        let token = Token(FIRST_TOKEN + self.wishes.count);
+        note(&mut self.faults, "election wanted");
+        self.wishes.asked.insert(token, Some(id));
+        let life = self.nodes.at(id).map_or(0, |node| node.life);
+        self.after(0, Happening::Request { node: id, life, event: Event::Elect { token, pre_vote: false } });
+    }
+
     /// Whoever had a wish is told what has come of it.
     pub(super) fn told_of_wish(&mut self, from: NodeId, token: Token, outcome: Fulfilment) -> Result<(), Violation> {
         self.wishes.answered(from, token)?;

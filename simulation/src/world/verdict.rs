@@ -106,23 +106,23 @@ impl World {
     }
 
     /// Holds a step of a node against the model.
-    pub(super) fn refine(&mut self, id: NodeId, look: &Look, event: &Event) -> Result<(), Violation> {
-        self.beside_model(id, look, |refinement, after| refinement.step(event, after))
+    pub(super) fn refine(&mut self, look: &Look, event: &Event, is_proven: bool) -> Result<(), Violation> {
+        self.beside_model(look, is_proven, |refinement, after| refinement.step(event, after))
     }
 
     /// Holds the beginning of a node's life against the model.
     pub(super) fn refine_start(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(look) = self.nodes.at(id).and_then(Node::look) else { return Ok(()) };
-        self.beside_model(id, &look, Refinement::restart)
+        self.beside_model(&look, false, Refinement::restart)
     }
 
     fn beside_model(
         &mut self,
-        id: NodeId,
         look: &Look,
+        is_proven: bool,
         hold: impl FnOnce(&mut Refinement, &After<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
+        let Some(node) = self.nodes.at_mut(look.node) else { return Ok(()) };
         let is_itself = node.disguise().is_none();
         let Some(running) = &mut node.running else { return Ok(()) };
         if !self.checks.model || !is_itself {
@@ -135,7 +135,7 @@ impl World {
         let (purged, snapshot) = (engine.purged(), engine.snapshot());
         let (log, unchanged) = (&running.runtime.accepted, running.runtime.checked);
         #[cfg_attr(not(test), expect(unused_mut, reason = "tests falsify it"))]
-        let mut after = After { look: *look, membership, matched, log, unchanged, purged, snapshot, notes };
+        let mut after = After { look: *look, membership, matched, log, unchanged, purged, snapshot, is_proven, notes };
         #[cfg(test)]
         if let Some(falsify) = &mut self.falsify {
             falsify.step(&mut after);

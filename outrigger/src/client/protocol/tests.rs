@@ -48,9 +48,14 @@ fn what_is_no_hello_of_this_version_is_refused() {
 
 #[test]
 fn requests_come_back() {
-    let reads = [Operation::Query, Operation::QueryLocal, Operation::Status];
+    let bound = Duration::from_micros(500_001);
+    let (acknowledged, stale) =
+        (Consistency::Acknowledged { age_max: bound }, Consistency::Stale { staleness_max: bound });
+    let reads = [Consistency::Linearizable, Consistency::Lease, acknowledged, stale];
+    let reads = reads.map(|consistency| Operation::Query { consistency });
     for request in reads
         .into_iter()
+        .chain([Operation::QueryLocal, Operation::Status])
         .chain([Operation::Write, Operation::ChangeMembers, Operation::Transfer, Operation::Elect])
         .chain([Operation::Snapshot, Operation::SaveSnapshot])
         .map(|operation| request(operation, b"body"))

@@ -1,10 +1,11 @@
 //! The requests that arrived together: judged one by one, done together, answered together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, LogIndex, Payload, SessionId};
+use outrigger_engine::{ChangeRequest, Consistency, LogIndex, Payload, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -44,8 +45,8 @@ pub(super) type Ticket = (u64, usize);
 pub(super) struct Batch<S: Query> {
     /// Encoded commands, each of which decodes, in sessions or not.
     writes: Group<Payload>,
-    /// Linearizable queries.
-    queries: Group<S::Query>,
+    /// Queries by how new the state must be.
+    queries: BTreeMap<Consistency, Group<S::Query>>,
     /// Queries of the state as this node has it.
     local_queries: Group<S::Query>,
     /// Changes of the members, and for how long their clients wait.
@@ -109,11 +110,10 @@ impl<T> Group<T> {
 
 impl<S: Query> Default for Batch<S> {
     fn default() -> Self {
-        let (queries, local_queries) = (Group::default(), Group::default());
         Self {
             writes: Group::default(),
-            queries,
-            local_queries,
+            queries: BTreeMap::new(),
+            local_queries: Group::default(),
             changes: Vec::new(),
             sessions: Vec::new(),
             snapshots: Vec::new(),
@@ -153,9 +153,8 @@ impl<S: Query> Batch<S> {
             Operation::KeepAlive { session } => {
                 return self.sessions.push((ticket, patience, SessionWish::KeepAlive(session)));
             }
-            Operation::Query | Operation::QueryLocal => match decode::<S::Query>(&body) {
-                Ok(query) if operation == Operation::Query => return self.queries.add(ticket, patience, query),
-                Ok(query) => return self.local_queries.add(ticket, patience, query),
+            Operation::Query { .. } | Operation::QueryLocal => match decode::<S::Query>(&body) {
+                Ok(query) => return self.queries_of(operation).add(ticket, patience, query),
                 Err(reason) => format!("the query does not decode: {reason}"),
             },
             Operation::ChangeMembers => match members::judge(body) {
@@ -176,13 +175,22 @@ impl<S: Query> Batch<S> {
         desk.answer(|answers| answers.put(ticket, &Outcome::Never { reason: refused }));
     }
 
+    /// Those that a query belongs to.
+    fn queries_of(&mut self, operation: Operation) -> &mut Group<S::Query> {
+        match operation {
+            Operation::Query { consistency } => self.queries.entry(consistency).or_default(),
+            _ => &mut self.local_queries,
+        }
+    }
+
     /// Whether it should be started before more is added. A batch must fit into what a leader may have in hand, or it
     /// would be refused for ever.
     pub(super) fn is_full(&self, config: &Config) -> bool {
         let limits = &config.limits;
         let requests_max = REQUESTS_MAX.min(limits.uncommitted_entries_max / 4).min(limits.requests_max / 4);
         let bytes_max = BYTES_MAX.min(limits.uncommitted_bytes_max / 4).min(limits.requests_bytes_max / 4);
-        let requests = self.writes.items.len().max(self.queries.items.len()).max(self.local_queries.items.len());
+        let queries = self.queries.values().map(|group| group.items.len()).sum();
+        let requests = self.writes.items.len().max(queries).max(self.local_queries.items.len());
         requests >= requests_max.max(1) || self.bytes >= bytes_max
     }
 
@@ -192,8 +200,8 @@ impl<S: Query> Batch<S> {
         if let Some(group) = self.writes.take() {
             tasks.spawn(write(Arc::clone(desk), group));
         }
-        if let Some(group) = self.queries.take() {
-            tasks.spawn(queries::run(Arc::clone(desk), Operation::Query, group));
+        for (consistency, group) in std::mem::take(&mut self.queries) {
+            tasks.spawn(queries::run(Arc::clone(desk), Operation::Query { consistency }, group));
         }
         if let Some(group) = self.local_queries.take() {
             tasks.spawn(queries::run(Arc::clone(desk), Operation::QueryLocal, group));

@@ -87,8 +87,8 @@ async fn read<S: Query>(
 ) -> Result<Asked<S>, ReadError> {
     let reserved = Reserved::none(Arc::clone(&desk.gauge));
     let ask = move |state: &S| ask(state, queries, reserved);
-    if operation == Operation::Query {
-        return desk.raft.read_within(ask, patience).await;
+    if let Operation::Query { consistency } = operation {
+        return desk.raft.read_within(consistency, ask, patience).await;
     }
     let (applied, asked) = desk.raft.read_local_at(ask).await?;
     Ok(Asked { applied, ..asked })

@@ -37,6 +37,9 @@ async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
     let mut open = desk.export.lock().await;
     // Whoever asks for more than it takes in waits, so that no more is in memory than the limits allow.
     desk.gauge.room().await;
+    if let Some(refusal) = desk.gauge.refusal() {
+        return Outcome::NotNow { reason: refusal.to_string() };
+    }
     let export = match (open.take(), wanted.offset) {
         (_, 0) => match desk.raft.export(wanted.local).await {
             Ok(export) => export,

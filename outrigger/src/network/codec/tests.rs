@@ -74,7 +74,7 @@ impl Cases {
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
         let node = NodeId(self.number());
-        match self.0.below(20) {
+        match self.0.below(22) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -92,14 +92,29 @@ impl Cases {
             14 => Refusal::Lagging { node, matched: LogIndex(self.number()), last: LogIndex(self.number()) },
             15 => Refusal::PreconditionFailed { actual: Precondition::Term(Term(self.number())) },
             16 => Refusal::PreconditionFailed { actual: Precondition::Last(self.id()) },
+            19 => Refusal::TooStale { staleness: Some(self.duration()), staleness_max: self.duration() },
+            20 => Refusal::TooStale { staleness: None, staleness_max: self.duration() },
             18 => Refusal::Transferring { to: node },
             17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
         }
     }
 
+    fn duration(&mut self) -> Duration {
+        Duration::from_nanos(self.number())
+    }
+
     fn vote_request(&mut self) -> VoteRequest {
-        VoteRequest { term: Term(self.number()), last: self.id(), may_disrupt: self.flag() }
+        let warrant = [Warrant::None, Warrant::Operator, Warrant::Leader][usize::try_from(self.0.below(3)).unwrap()];
+        VoteRequest { term: Term(self.number()), last: self.id(), warrant }
+    }
+
+    fn proof(&mut self) -> Proof {
+        match self.0.below(3) {
+            0 => Proof::Round,
+            1 => Proof::Lease,
+            _ => Proof::Age(self.duration()),
+        }
     }
 
     fn vote_reply(&mut self) -> VoteReply {
@@ -131,7 +146,7 @@ impl Cases {
                 let (epoch, outcome) = (Epoch(self.number()), self.append_outcome());
                 Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome })
             }
-            HEARTBEAT => Message::Heartbeat(Heartbeat { term, round, commit }),
+            HEARTBEAT => Message::Heartbeat(Heartbeat { term, round, commit, pledge: self.duration() }),
             HEARTBEAT_REPLY => Message::HeartbeatReply(HeartbeatReply {
                 term,
                 asked: Term(self.number()),
@@ -140,7 +155,7 @@ impl Cases {
                 matched: LogIndex(self.number()),
             }),
             COMMITTED => Message::Committed { term, commit },
-            READ_INDEX => Message::ReadIndex { term, request },
+            READ_INDEX => Message::ReadIndex { term, request, proof: self.proof() },
             READ_INDEX_REPLY => {
                 let outcome = if self.flag() { Ok(commit) } else { Err(self.refusal()) };
                 Message::ReadIndexReply { request, outcome }

@@ -1,11 +1,13 @@
 //! Messages to send: each kind once, numbered ones, and a huge one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Epoch, Heartbeat, HeartbeatReply, LogId, LogIndex,
-    LogTime, Membership, Message, Node, NodeId, Payload, Refusal, RequestId, Round, Term, VoteReply, VoteRequest,
+    LogTime, Membership, Message, Node, NodeId, Payload, Proof, Refusal, RequestId, Round, Term, VoteReply,
+    VoteRequest, Warrant,
 };
 
 /// A small message, told from others by its number.
@@ -39,14 +41,14 @@ fn append(number: u64, entries: Arc<[Payload]>) -> Message {
 /// Each kind of message, and each kind of answer.
 pub(super) fn every_message() -> Vec<Message> {
     let (term, request, round) = (Term(5), RequestId(6), Round(7));
-    let asked = VoteRequest { term, last: LogId::new(4, 3), may_disrupt: true };
+    let asked = VoteRequest { term, last: LogId::new(4, 3), warrant: Warrant::Leader };
     let reply = VoteReply { term, asked: Term(8), granted: true };
     let append_reply =
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch: Epoch(2), request, outcome });
     let node = |id: u64| (NodeId(id), Node { address: format!("10.0.0.{id}:7101") });
     let membership = Payload::membership(Arc::new(Membership::new([node(1), node(2)], [node(3)])));
     vec![
-        Message::PreVote(VoteRequest { may_disrupt: false, ..asked }),
+        Message::PreVote(VoteRequest { warrant: Warrant::None, ..asked }),
         Message::PreVoteReply(reply),
         Message::RequestVote(asked),
         Message::RequestVoteReply(VoteReply { granted: false, ..reply }),
@@ -54,7 +56,7 @@ pub(super) fn every_message() -> Vec<Message> {
         append_reply(AppendOutcome::Matched(LogIndex(9))),
         append_reply(AppendOutcome::Conflict { hint: LogId::new(1, 2) }),
         append_reply(AppendOutcome::Stale),
-        Message::Heartbeat(Heartbeat { term, round, commit: LogIndex(1) }),
+        Message::Heartbeat(Heartbeat { term, round, commit: LogIndex(1), pledge: Duration::from_millis(500) }),
         Message::HeartbeatReply(HeartbeatReply {
             term,
             asked: term,
@@ -63,7 +65,7 @@ pub(super) fn every_message() -> Vec<Message> {
             matched: LogIndex(2),
         }),
         Message::Committed { term, commit: LogIndex(8) },
-        Message::ReadIndex { term, request },
+        Message::ReadIndex { term, request, proof: Proof::Age(Duration::from_millis(9)) },
         Message::ReadIndexReply { request, outcome: Ok(LogIndex(4)) },
         Message::ReadIndexReply { request, outcome: Err(Refusal::Overloaded { current: 2, limit: 1 }) },
         Message::Propose { term, request, entries: [Payload::command(Bytes::from_static(b"set y"))].into() },

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, RoleKind, Term, Token, Vote, VoteResult,
-    WriteId,
+    Consistency, Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, RoleKind, Term, Token, Vote,
+    VoteResult, WriteId,
 };
 use outrigger_model::ServerId;
 use outrigger_model::extended::{Action, System};
@@ -193,6 +193,7 @@ fn takes_office(membership: &Membership, votes: &[u64]) -> Result<(), String> {
         unchanged: 0,
         purged: LogId::ZERO,
         snapshot: LogId::ZERO,
+        is_proven: false,
         notes: Vec::new(),
     };
     refinement.step(&Event::LogFlushed { write: WriteId(0) }, &after).map_err(|violation| violation.reason)
@@ -240,9 +241,10 @@ fn a_leader_alone_begins_no_round_for_a_read_that_it_refuses() {
             unchanged: 0,
             purged: LogId::ZERO,
             snapshot: LogId::ZERO,
+            is_proven: false,
             notes,
         };
-        refinement.step(&Event::Read { token }, &after).expect("all is well");
+        refinement.step(&Event::Read { token, consistency: Consistency::Linearizable }, &after).expect("all is well");
         refinement.counts().get("BeginRound").copied().unwrap_or_default()
     };
     assert_eq!([begun(vec![Note::Refused(token)]), begun(vec![Note::Refused(Token(6))]), begun(Vec::new())], [0, 1, 1]);
