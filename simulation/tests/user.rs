@@ -477,7 +477,8 @@ impl StateMachine for Touchy {
     fn apply(&mut self, command: Command) {
         match command {
             Command::Put(key, value) => drop(self.0.insert(key, value)),
-            Command::Delete(key) => assert!(self.0.remove(&key).is_some(), "there is no {key}"),
+            // Not for the first command: what went well before is to be traced.
+            Command::Delete(key) => assert!(self.0.remove(&key).is_some() || self.0.is_empty(), "there is no {key}"),
             Command::CompareAndSet { .. } => {}
         }
     }

@@ -122,8 +122,10 @@ impl World {
     }
 
     /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.
+    /// In users' worlds nobody has wishes.
     pub(super) fn wish_at_start(&mut self, id: NodeId) {
-        if self.plan.reads.is_none() || self.is_calm() || !self.rng.chance(200_000) {
+        let is_asked = self.plan.reads.is_some() && self.hosted.is_none() && !self.is_calm();
+        if !is_asked || !self.rng.chance(200_000) {
             return;
         }
         self.wishes.count += 1;
