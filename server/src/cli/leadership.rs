@@ -167,7 +167,7 @@ mod tests {
             (1, NotElected::Refused),
             (3, NotElected::NoAnswer),
             (3, NotElected::Overtaken),
-            (1, NotElected::Pledged { left: Duration::ZERO }),
+            (3, NotElected::Pledged { left: Duration::ZERO }),
         ] {
             assert_eq!(failure(&ClientError::NotElected { why }).code, code, "{why}");
         }
