@@ -72,7 +72,9 @@ impl World {
         let effects = stepped.running.iter().flat_map(|running| &running.runtime.effects);
         let is_heard = !effects.into_iter().any(|effect| matches!(effect, Effect::RefusePeer(..)));
         let (node, now) = (look.node, self.now);
-        let until = self.allegiances.at(node).map_or(Instant(0), |it| it.until);
+        // What it heard in a term that a crash took from its disk it has not answered: no leader counts on that.
+        let bound = self.allegiances.at(node).filter(|it| it.term <= before.term);
+        let until = bound.map_or(Instant(0), |it| it.until);
         if look.vote != before
             && let Some(candidate) = look.vote.voted_for
         {
