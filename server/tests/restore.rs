@@ -4,14 +4,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Cluster, Node, Ran, binary, complete, run, wait_until};
+use harness::{Cluster, Node, PATIENCE, Ran, binary, complete, run, wait_until};
 
 fn put(cluster: &Cluster, range: std::ops::Range<u32>) {
     for number in range {
@@ -220,7 +220,12 @@ fn a_restore_that_is_killed_anywhere_can_be_done_again_and_is_never_started_from
             binary().args(["snapshot", "restore"]).arg(&file).args(restore_arguments(node)).spawn().unwrap();
         if delay % 2 == 0 {
             let mark = node.data_dir.join("restore.new");
-            wait_until("it has begun, or ended", || mark.exists() || child.try_wait().unwrap().is_some());
+            // Without a pause between two looks: it is to be killed at once, while it has most to do.
+            let began = Instant::now();
+            while !mark.exists() && child.try_wait().unwrap().is_none() {
+                assert!(began.elapsed() < PATIENCE, "it has neither begun nor ended within {PATIENCE:?}");
+                std::thread::yield_now();
+            }
         }
         std::thread::sleep(Duration::from_millis(delay / 2));
         let _ = child.kill();

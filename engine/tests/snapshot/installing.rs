@@ -2,11 +2,25 @@
 
 use super::*;
 
-#[test]
-fn p7_a_snapshot_that_is_behind_the_log_discards_the_whole_log() {
+/// A follower with a log up to 1/5, which has applied all that it knows to be committed, up to 1/3.
+fn at_rest() -> Engine {
     let mut engine = follower(5, 3);
     flush(&mut engine, Instant(0));
     engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    engine
+}
+
+/// The whole of a snapshot has come, and is durable.
+fn received(engine: &mut Engine, last: LogId) {
+    let request = whole_snapshot(last);
+    let id = request.snapshot.id;
+    receive(engine, request);
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+}
+
+#[test]
+fn p7_a_snapshot_that_is_behind_the_log_discards_the_whole_log() {
+    let mut engine = at_rest();
     let request = whole_snapshot(LogId::new(4, 9));
     let id = request.snapshot.id;
     assert!(has(&receive(&mut engine, request), "receive_snapshot 4/9 of 4 bytes: 4 bytes from 0"));
@@ -21,9 +35,7 @@ fn p7_a_snapshot_that_is_behind_the_log_discards_the_whole_log() {
 
 #[test]
 fn what_is_installed_is_acknowledged_only_once_it_is_durable() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     let request = whole_snapshot(LogId::new(4, 9));
     let id = request.snapshot.id;
     receive(&mut engine, request.clone());
@@ -72,10 +84,7 @@ fn trap28_the_members_that_a_snapshot_says_take_the_place_of_those_in_the_log() 
     engine.handle_event(Event::Received { from: peer(1, 1), message }, Instant(1));
     assert_eq!(engine.membership().to_string(), "voters {1 2 3 4 5}");
     engine.handle_event(Event::Applied { last: LogIndex(1) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    received(&mut engine, LogId::new(4, 9));
     assert_eq!((engine.membership().to_string(), engine.membership_at()), ("voters {1 2}".into(), LogId::new(3, 6)));
     assert!(has(&flush(&mut engine, Instant(1)), "set_peers 1="), "and who is spoken to");
 }
@@ -85,10 +94,7 @@ fn who_is_no_member_by_a_snapshot_is_spoken_to_no_more() {
     let mut engine = follower(5, 5);
     flush(&mut engine, Instant(0));
     engine.handle_event(Event::Applied { last: LogIndex(5) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    received(&mut engine, LogId::new(4, 9));
     let said = flush(&mut engine, Instant(1));
     let peers = said.iter().find(|said| said.starts_with("set_peers"));
     assert!(peers.is_some_and(|peers| peers.contains("1=") && !peers.contains("3=")), "{said:?}");
@@ -96,9 +102,7 @@ fn who_is_no_member_by_a_snapshot_is_spoken_to_no_more() {
 
 #[test]
 fn a_read_that_waits_for_what_a_snapshot_covers_goes_on_when_that_is_installed() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     let request = whole_snapshot(LogId::new(4, 9));
     let id = request.snapshot.id;
     receive(&mut engine, request);
@@ -155,9 +159,7 @@ fn nothing_is_installed_while_entries_wait_to_be_applied() {
 
 /// A follower that has applied 1/3 and receives the snapshot of 1/5; then the log brings all that it covers.
 fn received_in_vain(held: u64) -> (Engine, LogId) {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     let request = whole_snapshot(LogId::new(1, 7));
     let (last, id) = (request.snapshot.last(), request.snapshot.id);
     receive(&mut engine, request);
@@ -184,13 +186,8 @@ fn a_snapshot_that_came_in_vain_is_the_newest_all_the_same_for_it_took_the_place
 
 #[test]
 fn no_newer_one_is_received_before_the_state_machine_has_the_last() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    let mut engine = at_rest();
+    received(&mut engine, LogId::new(4, 9));
     assert!(has(&flush(&mut engine, Instant(1)), "install snapshot"));
     let newer = whole_snapshot(LogId::new(4, 12));
     let said = receive(&mut engine, newer.clone());
@@ -201,14 +198,9 @@ fn no_newer_one_is_received_before_the_state_machine_has_the_last() {
 
 #[test]
 fn who_waits_for_one_that_a_newer_one_overtook_is_told_of_the_newer() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    received(&mut engine, LogId::new(4, 9));
     engine.handle_event(Event::SnapshotFailed { reason: "there is a newer one".into() }, Instant(2));
     let said = flush(&mut engine, Instant(2));
     assert!(has(&said, "snapshot_taken #5: 4/9") && !has(&said, "refused"), "{said:?}");
@@ -216,14 +208,9 @@ fn who_waits_for_one_that_a_newer_one_overtook_is_told_of_the_newer() {
 
 #[test]
 fn one_that_is_built_when_a_newer_one_has_come_does_not_take_its_place() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(1));
-    let request = whole_snapshot(LogId::new(4, 9));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    received(&mut engine, LogId::new(4, 9));
     flush(&mut engine, Instant(1));
     engine.handle_event(built(LogId::new(1, 3)), Instant(2));
     assert!(has(&flush(&mut engine, Instant(2)), "snapshot_taken #5: 1/3"));
@@ -306,9 +293,7 @@ fn garbage_is_refused_and_changes_nothing() {
 
 #[test]
 fn log_time_goes_on_from_what_a_snapshot_covers() {
-    let mut engine = follower(5, 3);
-    flush(&mut engine, Instant(0));
-    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    let mut engine = at_rest();
     let mut request = whole_snapshot(LogId::new(4, 9));
     // Further than the node's own clock comes until it leads.
     request.snapshot = Arc::new(Snapshot { log_time: LogTime(1_000_000), ..(*request.snapshot).clone() });
