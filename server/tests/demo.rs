@@ -192,7 +192,7 @@ fn chaos_ends_with_the_same_account_and_leaves_nothing() {
     };
     let others = ["node killed", "node paused", "member added", "member removed", "leadership moved", "snapshot taken"];
     assert!(times("leader killed") >= 1 && others.into_iter().map(times).sum::<u64>() >= 2, "{}", ran.stdout);
-    let states = ran.stdout.lines().skip_while(|line| !line.starts_with("node ")).skip(1);
+    let states = ran.stdout.lines().skip_while(|line| !line.starts_with("node  role ")).skip(1);
     let hashes: Vec<&str> = states.map_while(|row| row.split_whitespace().last()).collect();
     assert!(hashes.len() >= 3 && hashes.iter().all(|hash| *hash == hashes[0]), "{}", ran.stdout);
     assert!(ran.stderr.contains("8s of chaos from seed 7"), "{}", ran.stderr);
