@@ -122,4 +122,9 @@ impl Engine {
         }
         self.push(Command::Done { token });
     }
+
+    pub(crate) fn handle_set_priority(&mut self, token: Token, priority: u8) {
+        self.priority = priority;
+        self.push(Command::Done { token });
+    }
 }

@@ -8,7 +8,7 @@
 //! | log | `Save*`, `AppendInputEntries`, `TruncateLog`, `PurgeLog` | never: that would block votes |
 //! | apply | `Apply`, `StateMachine` | when the state machine lags |
 //! | peer, one each | `Replicate`, `ReplicateCommitted`, `SendSnapshot` | when the connection is full |
-//! | client | `Accepted`, `Changed`, `Transferred`, `Elected`, `Done`, `SnapshotTaken`, `Refused`, `Abandoned` | never |
+//! | client | `Accepted`, `Changed`, `Transferred`, `Elected`, `Done`, `SnapshotTaken`, `Purged`, `Refused`, `Abandoned` | never |
 //! | none | all others | never |
 //!
 //! The log lane needs no back-pressure from below: the engine itself bounds the bytes that are not flushed.
@@ -230,6 +230,13 @@ pub enum Command {
         /// The last entry that it covers.
         last: LogId,
     },
+    /// What the caller of [`Event::Purge`](crate::Event::Purge) wanted the log to let go of is ordered gone.
+    Purged {
+        /// Who asked.
+        token: Token,
+        /// The log goes on behind this entry; [`LogId::ZERO`] if it holds everything.
+        through: LogId,
+    },
     /// The answer to whoever asked is no.
     Refused {
         /// Who asked.
@@ -312,6 +319,7 @@ impl Command {
             | Self::Elected { .. }
             | Self::Done { .. }
             | Self::SnapshotTaken { .. }
+            | Self::Purged { .. }
             | Self::Refused { .. }
             | Self::Abandoned { .. } => Some(Lane::Client),
             Self::RebuildReplicationStreams { .. }

@@ -16,8 +16,13 @@ pub struct EngineConfig {
     pub heartbeat_interval: Duration,
     /// A follower that has heard from no leader campaigns after a random time of at least this. Above `heartbeat_interval`.
     pub election_timeout_min: Duration,
-    /// ... and below this. Above `election_timeout_min`.
+    /// ... and below this. Above `election_timeout_min`. A node whose disk has finished no write for so long, although it has some to
+    /// finish, does not campaign.
     pub election_timeout_max: Duration,
+    /// How much this node wants to lead, from 0 to 255, until [`Event::SetPriority`](crate::Event::SetPriority) says otherwise. One of
+    /// less than 255 campaigns later than `election_timeout_min` and `election_timeout_max` say, by up to the difference of the
+    /// two: of two nodes whose logs are equal, one of 255 always comes before one of 0, and in most cases before one between.
+    pub priority: u8,
     /// Whether to ask for votes without obligation first, so that a node that was cut off does not depose a working
     /// leader when it comes back (thesis, section 9.6).
     pub pre_vote: bool,
@@ -124,6 +129,7 @@ impl EngineConfig {
             heartbeat_interval: Duration::from_millis(100),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_millis(1000),
+            priority: u8::MAX,
             pre_vote: true,
             check_quorum: true,
             lease: None,

@@ -18,12 +18,14 @@ impl Engine {
         assert!(!matches!(self.role, Role::Leader(_)), "a leader has no election timer");
         let token = self.take_campaign_token();
         self.answer_not_elected(token, NotElected::NoAnswer);
-        if !self.campaigns_by_itself() {
-            // A campaign that somebody wanted ends here, and nothing follows.
-            if !matches!(self.role, Role::Follower(_)) {
-                self.step_down(now);
-            }
-            return;
+        let disk_hangs = !self.disk_works(now);
+        mutate!(hung_disk_campaigns, disk_hangs = false);
+        if disk_hangs || !self.campaigns_by_itself() {
+            // Whose disk hangs cannot keep its own vote, and so not lead. A campaign that somebody wanted ends here, and nothing follows.
+            return match self.role {
+                Role::Follower(_) => self.arm_election(now),
+                Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => self.step_down(now),
+            };
         }
         if self.is_pledged(now) {
             // Its leader has a longer election timeout than itself.
@@ -226,6 +228,7 @@ impl Engine {
         }
         self.awaits_heir = false;
         self.end_transfer(from);
+        self.writes.look_at_disk(now);
         mutate!(election_timer_not_reset, return Ok(()));
         self.arm_election(now);
         Ok(())

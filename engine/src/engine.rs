@@ -75,6 +75,8 @@ pub struct Engine {
     pub(crate) awaits_heir: bool,
     /// Whether this node campaigns by itself.
     pub(crate) elections: bool,
+    /// How much it wants to lead.
+    pub(crate) priority: u8,
     /// That this node neither votes for another than its leader nor campaigns: no role, term or member ends it.
     pub(crate) pledge: Option<Pledge>,
     /// When a leader had committed no more than this node has now, as last heard.
@@ -118,7 +120,7 @@ impl Engine {
         let mut engine = Self {
             random: Random::new(config.seed),
             vote: restored.vote,
-            writes: Writes::restore(log.last().index),
+            writes: Writes::restore(log.last().index, now),
             log,
             commit_index: covered.index,
             applied: LogIndex::ZERO,
@@ -137,6 +139,7 @@ impl Engine {
             forwards: Forwards::default(),
             awaits_heir: false,
             elections: true,
+            priority: config.priority,
             // An earlier life may have pledged itself to a leader, and has forgotten it. One that knew no term had met none.
             pledge: (restored.vote.term > Term(0)).then(|| Pledge::new(now, config.election_timeout_min)),
             fresh_at: None,
@@ -183,6 +186,7 @@ impl Engine {
             Event::StepDown { token } => self.handle_step_down(token, now),
             Event::ForgetLeader { token } => self.handle_forget_leader(token),
             Event::SetElections { token, on } => self.handle_set_elections(token, on, now),
+            Event::SetPriority { token, priority } => self.handle_set_priority(token, priority),
             Event::Received { from, message } => self.handle_received(from, message, now),
             Event::Refused { by, met, reason } => self.handle_refused(by, met, reason, now),
             Event::LogFlushed { write } => self.handle_log_flushed(write, now),
@@ -193,6 +197,7 @@ impl Engine {
             Event::ReplicateGone { target, epoch, request } => self.handle_replicate_gone(target, epoch, request),
             Event::Applied { last } => self.handle_applied(last, now),
             Event::TakeSnapshot { token } => self.handle_take_snapshot(token),
+            Event::Purge { token, keep_entries } => self.handle_purge(token, keep_entries),
             Event::SnapshotBuilt { snapshot } => self.handle_snapshot_built(snapshot, now),
             Event::SnapshotFailed { .. } => self.handle_snapshot_failed(now),
             Event::SnapshotReceived { id, held } => self.handle_snapshot_received(id, held, now),
@@ -418,9 +423,16 @@ impl Engine {
 
     /// Starts the election timer anew: so long a campaign lasts.
     pub(crate) fn arm_campaign(&mut self, now: Instant) {
-        let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
+        let (min, max) = (self.config.election_timeout_min, self.config.election_timeout_max);
+        let wait =
+            self.random.between(min, max) + (max - min) / u32::from(u8::MAX) * u32::from(u8::MAX - self.priority);
         mutate!(election_timeout_too_short, wait = wait / 500);
         self.timers.set(Timer::Election, now + wait);
+    }
+
+    /// Whether the disk has finished a write lately, or has nothing to do.
+    pub(crate) fn disk_works(&mut self, now: Instant) -> bool {
+        self.writes.look_at_disk(now) < self.config.election_timeout_max
     }
 
     /// Log time now: the last entry's plus what has passed since.
@@ -597,7 +609,9 @@ impl Engine {
         | Event::Elect { token, .. }
         | Event::StepDown { token }
         | Event::ForgetLeader { token }
-        | Event::SetElections { token, .. } = event
+        | Event::SetElections { token, .. }
+        | Event::SetPriority { token, .. }
+        | Event::Purge { token, .. } = event
         {
             self.refuse(*token, Refusal::Halted);
         }

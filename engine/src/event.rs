@@ -91,6 +91,15 @@ pub enum Event {
         /// Whether it does.
         on: bool,
     },
+    /// How much this node wants to lead, in the place of [`EngineConfig::priority`](crate::EngineConfig::priority), to which a
+    /// restart returns. It counts from when this node hears from its leader next, or campaigns; nobody is deposed by it. Answered
+    /// with [`Command::Done`](crate::Command::Done).
+    SetPriority {
+        /// Who is asking.
+        token: Token,
+        /// From 0 to 255, the most.
+        priority: u8,
+    },
     /// A message from another node, or a handshake with it, which is a message without content.
     Received {
         /// Who sent it, in which life.
@@ -145,6 +154,14 @@ pub enum Event {
     TakeSnapshot {
         /// Who is asking.
         token: Token,
+    },
+    /// Somebody wants the log to let go of what the newest durable snapshot covers, whatever the policy keeps. Answered with
+    /// [`Command::Purged`](crate::Command::Purged).
+    Purge {
+        /// Who is asking.
+        token: Token,
+        /// So many entries that the snapshot covers stay, for followers that are a little behind.
+        keep_entries: u64,
     },
     /// What a [`StateMachineRequest::BuildSnapshot`](crate::StateMachineRequest::BuildSnapshot) asked for is durable.
     SnapshotBuilt {

@@ -480,7 +480,6 @@ impl Fingerprint {
             reads,
             confirmed,
             in_hand,
-            disk: _,
             change,
         } = leader;
         self.flag(*lease_given_up);
@@ -551,6 +550,8 @@ impl Engine {
             forwards,
             awaits_heir,
             elections,
+            // When it campaigns: a moment.
+            priority: _,
             pledge,
             fresh_at: _,
             transfer,

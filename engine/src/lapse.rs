@@ -80,8 +80,7 @@ impl Engine {
             Role::Leader(leader) => {
                 lapses.extend(self.config.lease.map(|_| Lapse::Lease));
                 lapses.extend(leader.progress.keys().copied().map(Lapse::FollowerSilent));
-                let (_, is_idle) = self.writes.flushed();
-                lapses.extend((!is_idle).then_some(Lapse::DiskHung));
+                lapses.extend((!self.writes.is_idle()).then_some(Lapse::DiskHung));
             }
             Role::PreCandidate(_) | Role::Candidate(_) => {}
         }
@@ -134,7 +133,7 @@ impl Engine {
             (Lapse::FollowerSilent(node), Role::Leader(leader)) => {
                 leader.progress.get_mut(&node).into_iter().for_each(|progress| progress.silent_since(long_ago));
             }
-            (Lapse::DiskHung, Role::Leader(leader)) => leader.disk = (self.writes.flushed().0, long_ago),
+            (Lapse::DiskHung, Role::Leader(_)) => self.writes.disk_seen(long_ago),
             _ => {}
         }
     }

@@ -34,9 +34,9 @@ impl Engine {
             reads: VecDeque::new(),
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
-            disk: (self.writes.flushed().0, now),
             change: None,
         }));
+        self.writes.disk_seen(now);
         self.timers.stop(Timer::Election);
         self.end_transfer(self.id());
         self.awaits_heir = false;
@@ -153,6 +153,7 @@ impl Engine {
     /// clients should look elsewhere (thesis, section 6.2). So does one whose disk has not finished a write for as long.
     pub(crate) fn handle_check_quorum(&mut self, now: Instant) {
         let disk_works = self.disk_works(now);
+        mutate!(hung_disk_keeps_leading, disk_works = true);
         let Role::Leader(leader) = &self.role else { return };
         let own = self.id();
         let patience = self.config.election_timeout_max;
@@ -175,17 +176,6 @@ impl Engine {
             );
             self.step_down(now);
         }
-    }
-
-    /// Whether the disk has finished a write lately, or has nothing to do.
-    fn disk_works(&mut self, now: Instant) -> bool {
-        mutate!(hung_disk_keeps_leading, return true);
-        let (flushed, is_idle) = self.writes.flushed();
-        let Role::Leader(leader) = &mut self.role else { return true };
-        if is_idle || flushed > leader.disk.0 {
-            leader.disk = (flushed, now);
-        }
-        now.since(leader.disk.1) < self.config.election_timeout_max
     }
 
     pub(crate) fn step_down(&mut self, now: Instant) {

@@ -16,7 +16,7 @@ use crate::lease::Rounds;
 use crate::message::Warrant;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
-use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token, WriteId};
+use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
 
 /// What a node does now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,8 +102,6 @@ pub(crate) struct Leader {
     pub(crate) confirmed: VecDeque<(LogIndex, Token)>,
     /// What was taken in and is not applied.
     pub(crate) in_hand: InHand,
-    /// The last durable write when the disk was last seen to work, and when that was.
-    pub(crate) disk: (WriteId, Instant),
     /// The change of the members that is under way.
     pub(crate) change: Option<Change>,
 }

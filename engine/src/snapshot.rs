@@ -304,9 +304,19 @@ impl Engine {
 
     /// Drops what the newest snapshot covers, but for what the policy keeps for followers that are a little behind.
     fn purge_by_policy(&mut self) {
+        self.purge(self.config.snapshots.keep_entries);
+    }
+
+    pub(crate) fn handle_purge(&mut self, token: Token, keep_entries: u64) {
+        self.purge(keep_entries);
+        self.push(Command::Purged { token, through: self.log.purged() });
+    }
+
+    /// Drops what the newest snapshot covers, but for the last `keep_entries` of it.
+    fn purge(&mut self, keep_entries: u64) {
         let covered = self.snapshots.last().index;
         mutate!(purges_beyond_snapshot, covered = self.commit_index);
-        let through = LogIndex(covered.0.saturating_sub(self.config.snapshots.keep_entries));
+        let through = LogIndex(covered.0.saturating_sub(keep_entries));
         if through <= self.log.purged().index {
             return;
         }

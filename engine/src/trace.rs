@@ -109,6 +109,7 @@ impl Display for Event {
             Self::StepDown { token } => write!(f, "step_down #{token}"),
             Self::ForgetLeader { token } => write!(f, "forget_leader #{token}"),
             Self::SetElections { token, on } => write!(f, "set_elections #{token}: {}", if *on { "on" } else { "off" }),
+            Self::SetPriority { token, priority } => write!(f, "set_priority #{token}: {priority}"),
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
             Self::Refused { by, reason, .. } => write!(f, "refused by {by}: {reason}"),
@@ -117,6 +118,7 @@ impl Display for Event {
             Self::Sent { target, last, .. } => write!(f, "sent to {target} up to {last}"),
             Self::ReplicateGone { target, .. } => write!(f, "replicate_gone to {target}"),
             Self::TakeSnapshot { token } => write!(f, "take_snapshot #{token}"),
+            Self::Purge { token, keep_entries } => write!(f, "purge #{token}: keeps {keep_entries}"),
             Self::SnapshotBuilt { snapshot } => write!(f, "snapshot_built {}", snapshot.id),
             Self::SnapshotFailed { reason } => write!(f, "snapshot_failed: {reason}"),
             Self::SnapshotReceived { id, held } => write!(f, "snapshot_received {id}: {held}"),
@@ -199,6 +201,7 @@ impl Display for Command {
             Self::RefusePeer { peer, reason } => write!(f, "refuse_peer {peer}: {reason}"),
             Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
             Self::SnapshotTaken { token, last } => write!(f, "snapshot_taken #{token}: {last}"),
+            Self::Purged { token, through } => write!(f, "purged #{token}: through {through}"),
             Self::Changed { token, at } => write!(f, "changed #{token}: {at}"),
             Self::Transferred { token, result: Ok(done) } => {
                 write!(f, "transferred #{token}: node {} leads in term {}", done.leader, done.term)

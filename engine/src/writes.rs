@@ -11,12 +11,13 @@
 //! counted for a new one's).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::command::Command;
 use crate::fingerprint::Fingerprint;
 use crate::message::AppendOutcome::Matched;
 use crate::message::Message;
-use crate::types::{LogIndex, Peer, Term, WriteId};
+use crate::types::{Instant, LogIndex, Peer, Term, WriteId};
 
 /// What leaves once a write is durable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,11 +82,13 @@ pub(crate) struct Writes {
     unflushed_bytes: usize,
     /// What waits, ordered by the write that it waits for; each `> flushed`.
     promises: VecDeque<(WriteId, Promise)>,
+    /// The last durable write when the disk was last seen to work, and when that was.
+    seen: (WriteId, Instant),
 }
 
 impl Writes {
     /// Everything up to `last` is durable, as it was read from the disk.
-    pub(crate) const fn restore(last: LogIndex) -> Self {
+    pub(crate) const fn restore(last: LogIndex, now: Instant) -> Self {
         Self {
             accepted: WriteId(0),
             flushed: WriteId(0),
@@ -94,12 +97,13 @@ impl Writes {
             unflushed: VecDeque::new(),
             unflushed_bytes: 0,
             promises: VecDeque::new(),
+            seen: (WriteId(0), now),
         }
     }
 
     /// Writes count from the last durable one. How the durable ones were numbered is past.
     pub(crate) fn fingerprint(&self, own: Peer, out: &mut Fingerprint) {
-        let Self { accepted, flushed, vote, flushed_index, unflushed, unflushed_bytes, promises } = self;
+        let Self { accepted, flushed, vote, flushed_index, unflushed, unflushed_bytes, promises, seen: _ } = self;
         let from_flushed = |write: &WriteId| write.0.saturating_sub(flushed.0);
         [accepted, vote].into_iter().for_each(|write| out.number(from_flushed(write)));
         out.number(flushed_index.0);
@@ -125,9 +129,23 @@ impl Writes {
         self.unflushed_bytes
     }
 
-    /// The last durable write, and whether it is the last of all.
-    pub(crate) fn flushed(&self) -> (WriteId, bool) {
-        (self.flushed, self.flushed == self.accepted)
+    /// Whether everything that was handed out is durable.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flushed == self.accepted
+    }
+
+    /// For how long the disk has finished nothing, although it has something to do. It is seen to work only when it is looked at: who
+    /// wants to know looks now and then.
+    pub(crate) fn look_at_disk(&mut self, now: Instant) -> Duration {
+        if self.is_idle() || self.flushed > self.seen.0 {
+            self.seen = (self.flushed, now);
+        }
+        now.since(self.seen.1)
+    }
+
+    /// The disk counts as seen to work at this moment, whatever it did.
+    pub(crate) const fn disk_seen(&mut self, when: Instant) {
+        self.seen = (self.flushed, when);
     }
 
     /// The name of the next write.
@@ -253,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_promise_leaves_when_its_write_is_durable_and_no_earlier() {
-        let mut writes = Writes::restore(LogIndex(0));
+        let mut writes = Writes::restore(LogIndex(0), Instant(0));
         let vote = writes.accept_vote();
         let entries = writes.accept_entries(LogIndex(3), 10);
         assert_eq!(writes.promise(entries, promise(2)), None);
@@ -267,7 +285,7 @@ mod tests {
 
     #[test]
     fn an_old_write_that_completes_after_a_truncation_counts_for_what_was_left() {
-        let mut writes = Writes::restore(LogIndex(2));
+        let mut writes = Writes::restore(LogIndex(2), Instant(0));
         let old = writes.accept_entries(LogIndex(7), 10);
         writes.accept_truncation(LogIndex(4));
         let new = writes.accept_entries(LogIndex(9), 10);
@@ -280,7 +298,7 @@ mod tests {
 
     #[test]
     fn completions_out_of_order_never_take_the_durable_log_back() {
-        let mut writes = Writes::restore(LogIndex(0));
+        let mut writes = Writes::restore(LogIndex(0), Instant(0));
         let first = writes.accept_entries(LogIndex(1), 1);
         let second = writes.accept_entries(LogIndex(2), 1);
         writes.flush(second);
@@ -290,14 +308,14 @@ mod tests {
 
     #[test]
     fn a_truncation_of_durable_entries_takes_the_durable_log_back_at_once() {
-        let mut writes = Writes::restore(LogIndex(5));
+        let mut writes = Writes::restore(LogIndex(5), Instant(0));
         writes.accept_truncation(LogIndex(3));
         assert_eq!(writes.flushed_index(), LogIndex(3));
     }
 
     #[test]
     fn of_two_answers_that_say_as_much_the_later_one_leaves() {
-        let mut writes = Writes::restore(LogIndex(0));
+        let mut writes = Writes::restore(LogIndex(0), Instant(0));
         let vote = writes.accept_vote();
         let answer = |granted| {
             let reply = crate::message::VoteReply { asked: Term(2), term: Term(2), granted };

@@ -190,6 +190,26 @@ fn some_entries_that_a_snapshot_covers_stay_for_followers_that_are_a_little_behi
 }
 
 #[test]
+fn by_hand_the_log_lets_go_of_what_the_snapshot_covers_and_of_nothing_else() {
+    let mut cluster = led_with(|config| config.snapshots.keep_entries = 1_000);
+    let purge = |cluster: &mut Cluster, keep_entries| {
+        cluster.handle(1, Event::Purge { token: Token(8), keep_entries });
+        cluster.stabilize();
+        let told = cluster.node(1).answers.last().expect("an answer").clone();
+        (told, cluster.engine(1).purged().index.0, cluster.node(1).disk.purged.index.0)
+    };
+    write(&mut cluster, 0..5);
+    assert_eq!(purge(&mut cluster, 0), ("purged #8: through 0/0".into(), 0, 0), "no snapshot covers anything");
+    cluster.snapshot(1);
+    write(&mut cluster, 5..8);
+    assert_eq!(cluster.engine(1).purged(), LogId::ZERO, "the policy keeps more");
+    assert_eq!(purge(&mut cluster, 3), ("purged #8: through 1/4".into(), 4, 4));
+    assert_eq!(purge(&mut cluster, 5), ("purged #8: through 1/4".into(), 4, 4), "nothing comes back");
+    assert_eq!(purge(&mut cluster, 0), ("purged #8: through 1/7".into(), 7, 7), "what is behind the snapshot stays");
+    assert_eq!(cluster.log(1), "1/8 1/9 1/10");
+}
+
+#[test]
 fn a_snapshot_is_taken_when_the_policy_says_so() {
     let taken = |change: fn(&mut SnapshotPolicy)| {
         let mut cluster = led_with(|config| change(&mut config.snapshots));

@@ -568,6 +568,53 @@ fn with_elections_off_a_node_votes_and_never_campaigns_by_itself() {
     assert!(cluster.engine(3).poll_timeout().is_some());
 }
 
+/// When a node that hears from nobody campaigns first, after it was told how much it wants to lead.
+fn campaigns_after(seed: u64, priority: u8) -> Duration {
+    let config = EngineConfig::new(cluster::peer(1, 1), seed);
+    let three = Membership::new([1, 2, 3].map(|id| (NodeId(id), Node::default())), []);
+    let mut engine = Engine::new(config, Restored::default(), Instant(0));
+    engine.handle_event(Event::SetPriority { token: Token(7), priority }, Instant(0));
+    engine.handle_event(Event::Initialize { token: Token(1), membership: three.into() }, Instant(0));
+    engine.poll_timeout().expect("it campaigns").since(Instant(0))
+}
+
+#[test]
+fn a_node_that_wants_to_lead_more_campaigns_before_one_that_wants_to_less() {
+    let spread = TIMEOUT_MAX - TIMEOUT;
+    let drawn = |priority| (0..200).map(move |seed| campaigns_after(seed, priority));
+    for priority in [u8::MAX, 100, 0] {
+        let later = spread / 255 * u32::from(u8::MAX - priority);
+        assert!(drawn(priority).all(|after| (TIMEOUT + later..TIMEOUT_MAX + later).contains(&after)), "{priority}");
+    }
+    let first = drawn(u8::MAX).max().expect("some");
+    assert!(
+        first <= drawn(0).min().expect("some"),
+        "the one that wants most comes before the one that wants least, always"
+    );
+    assert!(first > drawn(100).min().expect("some"), "and not always before one between");
+}
+
+#[test]
+fn who_wants_to_lead_less_leads_all_the_same_when_nobody_else_can_and_is_not_deposed() {
+    let mut cluster =
+        Cluster::with(&[1, 2, 3], |config| config.priority = if config.node.node == NodeId(3) { 255 } else { 0 });
+    cluster.elect(1);
+    for gone in [1, 3] {
+        for _ in 0..30 {
+            cluster.elapse(Duration::from_millis(100));
+            cluster.stabilize();
+        }
+        assert_eq!(leaders(&cluster), [gone], "it leads until it dies; then node 3 does, as it wants most");
+        cluster.crash(gone);
+        cluster.restart(1);
+        while leaders(&cluster).is_empty() {
+            cluster.elapse(Duration::from_millis(10));
+            cluster.stabilize();
+        }
+    }
+    assert_eq!(leaders(&cluster).len(), 1, "and without it another one");
+}
+
 #[test]
 fn a_node_that_has_halted_refuses_all_of_it_and_ends_what_was_under_way() {
     let mut cluster = led();

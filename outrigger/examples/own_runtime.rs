@@ -110,7 +110,8 @@ impl RaftRuntime for Doer {
             Command::PurgeLog { .. }
             | Command::SendSnapshot { .. }
             | Command::ReceiveSnapshot { .. }
-            | Command::SnapshotTaken { .. } => {}
+            | Command::SnapshotTaken { .. }
+            | Command::Purged { .. } => {}
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }

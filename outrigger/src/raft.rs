@@ -24,7 +24,7 @@ use crate::runtime::apply::{Job, Jobs};
 use crate::runtime::arrivals::{Inbox, Notice};
 use crate::runtime::clock::Clock;
 use crate::runtime::encoded::{EncodeError, encode};
-use crate::runtime::order::OrderSlot;
+use crate::runtime::order::{Order, OrderSlot};
 use crate::runtime::respond::{BoxedRead, Doubt, Failure, ReadAnswer, ReadClosure, Reply, Responses, Slot};
 use crate::runtime::retry::{Retry, is_worth_waiting};
 use crate::runtime::sessions::{self, Denied};
@@ -462,8 +462,33 @@ impl<S: StateMachine> Raft<S> {
     /// # }
     /// ```
     pub async fn snapshot(&self) -> Result<LogId, SnapshotError> {
+        self.about_snapshots(Order::TakeSnapshot).await
+    }
+
+    /// Drops from this node's log what its newest snapshot covers, but for the last `keep_entries` of it, for followers that are a
+    /// little behind, whatever [`Config::snapshot_keep_entries`](crate::Config::snapshot_keep_entries) says. Takes no snapshot:
+    /// [take one](Raft::snapshot) first for the shortest log. Answers behind which entry the log goes on;
+    /// [`LogId::ZERO`](crate::engine::LogId::ZERO) if it holds everything, as where no snapshot was taken. The disk has the room again
+    /// a moment later. Dropping the future does not stop it.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Stopped`], or [`SnapshotError::Refused`] by a node that has halted.
+    ///
+    /// ```no_run
+    /// # async fn purge<S: outrigger::StateMachine>(raft: outrigger::Raft<S>) -> Result<(), outrigger::SnapshotError> {
+    /// raft.snapshot().await?;
+    /// let through = raft.purge(1_000).await?;
+    /// println!("the log goes on behind {through}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn purge(&self, keep_entries: u64) -> Result<LogId, SnapshotError> {
+        self.about_snapshots(Order::Purge { keep_entries }).await
+    }
+
+    async fn about_snapshots(&self, order: Order) -> Result<LogId, SnapshotError> {
         let (slot, answer) = oneshot::channel();
-        self.0.inbox.notice(Notice::Snapshot(OrderSlot::Entry(slot)));
+        self.order(order, OrderSlot::Entry(slot));
         match answer.await {
             Ok(Ok(last)) => Ok(last),
             Ok(Err(Failure::Refused(refusal))) => Err(SnapshotError::Refused { refusal }),

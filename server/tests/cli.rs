@@ -111,7 +111,7 @@ fn usage_errors_exit_with_2() {
         let hasty = run([&["--endpoints", "127.0.0.1:1", "--timeout", "0s"], verb].concat());
         assert_ran(&hasty, 2, "", "a timeout of 0 leaves no time to try");
     }
-    for verb in ["serve", "put", "get", "del", "cas", "status", "snapshot", "demo"] {
+    for verb in ["serve", "put", "get", "del", "cas", "status", "snapshot", "priority", "demo"] {
         let help = run([verb, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Usage: outrigger"), "{help:?}");

@@ -44,11 +44,44 @@ fn leadership_is_handed_over_by_the_command_line() {
     for wrong in [&["transfer", "0"][..], &["transfer", "two"], &["elect"], &["elect", "1", "--pre-vote"]] {
         assert_eq!(cluster.run(wrong).code, Some(2), "{wrong:?}");
     }
-    for verb in ["transfer", "elect"] {
+    for verb in ["transfer", "elect", "priority"] {
         let help = run([verb, "--help"]);
         assert_eq!(help.code, Some(0));
         assert!(help.stdout.contains("Examples:") && help.stdout.contains("Exit codes:"), "{}", help.stdout);
     }
+}
+
+#[test]
+fn when_a_leader_dies_the_node_that_wants_most_leads() {
+    let spread = ["--heartbeat-interval", "100ms", "--election-timeout-min", "500ms", "--election-timeout-max", "3s"];
+    let mut cluster = Cluster::started_with(3, &spread);
+    cluster.done(&["--timeout", "20s", "put", "city", "Oslo"]);
+    for heirs_before in [1, 0] {
+        let leader = cluster.leader();
+        let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+        let (heir, other) = (others[heirs_before], others[1 - heirs_before]);
+        let told = cluster.done(&["priority", &(other + 1).to_string(), "0"]);
+        assert_eq!(told, format!("node {} has priority 0\n", other + 1));
+        let json = cluster.done(&["priority", &(heir + 1).to_string(), "255", "--output", "json"]);
+        assert_eq!(json, format!("{{\"node\":{},\"priority\":255}}\n", heir + 1));
+        // It counts from the next heartbeat on, which brings what is committed.
+        cluster.done(&["put", "city", "Bergen"]);
+        wait_until("both have heard of it", || {
+            let rows = cluster.status();
+            rows.iter().all(|row| row["committed"] == rows[leader]["last_index"])
+        });
+        cluster.nodes[leader].kill();
+        cluster.done(&["--timeout", "20s", "put", "city", "Hamar"]);
+        assert_eq!(cluster.leader(), heir);
+        cluster.nodes[leader].start();
+        wait_until("all are there", || {
+            cluster.status().iter().all(|row| row["error"].is_null() && row["leader"] == heir + 1)
+        });
+    }
+    for wrong in [&["priority", "1"][..], &["priority", "1", "256"], &["priority", "0", "1"]] {
+        assert_eq!(cluster.run(wrong).code, Some(2), "{wrong:?}");
+    }
+    assert_eq!(cluster.run(&["priority", "9", "1"]).code, Some(2), "it is none of the endpoints");
 }
 
 #[test]

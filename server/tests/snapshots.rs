@@ -48,6 +48,30 @@ fn every_endpoint_takes_a_snapshot_and_the_status_shows_it() {
 }
 
 #[test]
+fn the_logs_let_go_of_what_snapshots_cover_when_they_are_told_to() {
+    let cluster = Cluster::started_with(3, &["--snapshot-bytes", "0", "--snapshot-keep-entries", "1000000"]);
+    put(&cluster, 0..9);
+    wait_until("all have applied the same", || {
+        let rows = cluster.status();
+        rows.iter().all(|row| row["applied"] == rows[0]["last_index"])
+    });
+    let last = cluster.status()[0]["last_index"].as_u64().unwrap();
+    let purged = |rows: &[Value]| rows.iter().map(|row| row["purged"].as_u64().unwrap()).collect::<Vec<_>>();
+    let table = cluster.done(&["snapshot", "purge"]);
+    assert!(table.contains("log behind") && table.contains("0/0"), "nothing is covered yet: {table}");
+    cluster.done(&["snapshot"]);
+    assert_eq!(purged(&cluster.status()), [0; 3]);
+    for keep in [4, 0] {
+        let told = rows(&cluster.done(&["snapshot", "purge", "--keep-entries", &keep.to_string(), "--output", "json"]));
+        assert!(told.iter().all(|row| row["index"] == last - keep && row["error"].is_null()), "{told:?}");
+        wait_until("the status shows it", || purged(&cluster.status()) == [last - keep; 3]);
+    }
+    assert_eq!(cluster.done(&["get", "key-3"]), "3\n");
+    let help = run(["snapshot", "purge", "--help"]);
+    assert!(help.stdout.contains("Examples:") && help.stdout.contains("Exit codes:"), "{help:?}");
+}
+
+#[test]
 fn a_node_that_was_away_too_long_for_the_log_gets_the_snapshot() {
     let mut cluster = Cluster::started_with(3, &BY_HAND);
     put(&cluster, 0..3);

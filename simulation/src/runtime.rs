@@ -464,6 +464,8 @@ impl Runtime {
             Command::Transferred { token, result } => (*token, Fulfilment::Transferred(*result)),
             Command::Elected { token, result } => (*token, Fulfilment::Elected(*result)),
             Command::Done { token } => (*token, Fulfilment::Done),
+            Command::SnapshotTaken { token, last } => (*token, Fulfilment::Snapshot(*last)),
+            Command::Purged { token, through } => (*token, Fulfilment::Purged(*through)),
             other => panic!("{other} answers no wish"),
         };
         self.effects.push(Effect::Wish(token, outcome));
@@ -533,10 +535,11 @@ impl RaftRuntime for Runtime {
             // Every node reaches every other here.
             Command::SetPeers { .. } => {}
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
-            Command::SnapshotTaken { token, last } => {
-                panic!("nobody asked for the snapshot of {last}, but #{token} is told")
-            }
-            Command::Transferred { .. } | Command::Elected { .. } | Command::Done { .. } => self.fulfilled(&command),
+            Command::Transferred { .. }
+            | Command::Elected { .. }
+            | Command::SnapshotTaken { .. }
+            | Command::Purged { .. }
+            | Command::Done { .. } => self.fulfilled(&command),
             Command::Refused { token, refusal } => self.refused(token, refusal),
             Command::Abandoned { from } => {
                 let answers = self.callers.abandoned(from).into_iter();

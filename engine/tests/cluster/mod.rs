@@ -397,6 +397,7 @@ impl Cluster {
             }
             Command::Accepted { .. }
             | Command::SnapshotTaken { .. }
+            | Command::Purged { .. }
             | Command::Changed { .. }
             | Command::Transferred { .. }
             | Command::Elected { .. }

@@ -345,6 +345,46 @@ fn trap_44_a_leader_whose_disk_hangs_gives_up_its_leadership() {
 }
 
 #[test]
+fn trap_44_a_follower_whose_disk_hangs_does_not_campaign() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.stabilize();
+    cluster.propose(1, 7, "x");
+    for _ in 0..20 {
+        cluster.elapse(HEARTBEAT);
+        // Nothing of node 3 becomes durable any more.
+        while [1, 2].map(|id| cluster.flush(id)).contains(&true) | cluster.deliver(|_| true) {}
+    }
+    cluster.crash(1);
+    let term = cluster.term(3);
+    cluster.drop_messages(|_| true);
+    for _ in 0..4 {
+        cluster.timeout(3);
+        assert_eq!((cluster.role(3), cluster.term(3)), (RoleKind::Follower, term), "{}", cluster.trace);
+    }
+    assert!(cluster.network.iter().all(|envelope| envelope.from.node != NodeId(3)), "it asks nobody");
+    // As soon as its disk works again, so does the node.
+    while cluster.flush(3) {}
+    cluster.timeout(3);
+    assert_eq!(cluster.role(3), RoleKind::PreCandidate);
+}
+
+#[test]
+fn trap_44_a_campaign_ends_when_the_own_vote_hangs() {
+    let mut desk = Desk::with(&[1, 2, 3], |config| config.pre_vote = false);
+    while desk.engine.role_kind() != RoleKind::Follower || desk.engine.vote().term == Term(0) {
+        assert!(desk.engine.vote().term < Term(3), "it campaigns again and again");
+        desk.timeout();
+    }
+    let term = desk.engine.vote().term;
+    desk.timeout();
+    assert_eq!((desk.engine.role_kind(), desk.engine.vote().term), (RoleKind::Follower, term));
+    desk.flush();
+    desk.timeout();
+    assert_eq!((desk.engine.role_kind(), desk.engine.vote().term), (RoleKind::Candidate, term.next()));
+}
+
+#[test]
 fn trap_44_a_slow_disk_alone_costs_no_leadership() {
     let mut desk = Desk::followed(&[1, 2, 3]);
     let (mut round, mut behind) = (1, std::collections::VecDeque::new());

@@ -281,6 +281,17 @@ impl<S: Query> Client<S> {
         protocol::decode_log_id(last).map_err(|error| ClientError::Decode { reason: error.to_string() })
     }
 
+    /// Has one of the endpoints that [`connect`](Client::connect) was given drop from its log what its newest snapshot covers, but for
+    /// the last `keep_entries` of it; see [`Raft::purge`](crate::Raft::purge). Answers behind which entry its log goes on. Doing it
+    /// again does no harm.
+    ///
+    /// # Errors
+    /// As for a [snapshot](Client::snapshot).
+    pub async fn purge(&self, keep_entries: u64) -> Result<LogId, ClientError> {
+        let (_, through) = self.ask(Operation::Purge, protocol::encode_number(keep_entries)).await?;
+        protocol::decode_log_id(through).map_err(|error| ClientError::Decode { reason: error.to_string() })
+    }
+
     /// Changes the members of the cluster; see [`Raft::change_members`](crate::Raft::change_members). Answers who they are when
     /// that is committed. New voters receive the log first: grant it [time](Client::with_timeout).
     ///
@@ -320,6 +331,15 @@ impl<S: Query> Client<S> {
         let answer = leadership::decode_elected(answer);
         let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
         answer.map_err(|why| ClientError::NotElected { why })
+    }
+
+    /// Tells one of the endpoints that [`connect`](Client::connect) was given how much it shall want to lead, from 0 to 255, the most;
+    /// see [`Raft::set_priority`](crate::Raft::set_priority).
+    ///
+    /// # Errors
+    /// As for a query.
+    pub async fn set_priority(&self, priority: u8) -> Result<(), ClientError> {
+        self.ask(Operation::SetPriority, protocol::encode_number(priority.into())).await.map(|_| ())
     }
 
     async fn ask(&self, operation: Operation, body: Bytes) -> Result<(LogIndex, Bytes), ClientError> {

@@ -64,6 +64,11 @@ pub(super) enum Operation {
     Elect,
     /// Take a snapshot of this node's state and send its first piece, or send the next one.
     SaveSnapshot,
+    /// Drop what this node's newest snapshot covers from its log, but for so many entries as follow, u64. It is answered by the entry
+    /// behind which the log goes on.
+    Purge,
+    /// Want to lead as much as follows, u64.
+    SetPriority,
     /// Replicate the command that follows, and apply it unless that was done before (thesis, section 6.3).
     WriteOnce {
         /// The client's session.
@@ -98,7 +103,22 @@ impl Operation {
 
     /// Whether it is asked of an endpoint for itself, not of the cluster.
     pub(super) const fn is_local(self) -> bool {
-        matches!(self, Self::QueryLocal | Self::Status | Self::Snapshot | Self::Elect | Self::SaveSnapshot)
+        match self {
+            Self::QueryLocal
+            | Self::Status
+            | Self::Snapshot
+            | Self::Elect
+            | Self::SaveSnapshot
+            | Self::Purge
+            | Self::SetPriority => true,
+            Self::Write
+            | Self::Query { .. }
+            | Self::ChangeMembers
+            | Self::Transfer
+            | Self::WriteOnce { .. }
+            | Self::RegisterSession
+            | Self::KeepAlive { .. } => false,
+        }
     }
 }
 
@@ -111,8 +131,8 @@ pub(super) struct Request {
     pub(super) patience: Duration,
     /// What to do.
     pub(super) operation: Operation,
-    /// The command, the query, the change, the wish for a leader or the time to live; empty for a status, a snapshot, and to keep a
-    /// session alive.
+    /// The command, the query, the change, the wish for a leader, or a number; empty for a status, a snapshot, and to keep a session
+    /// alive.
     pub(super) body: Bytes,
 }
 
@@ -207,6 +227,8 @@ impl Request {
                 Operation::Transfer => 7,
                 Operation::Elect => 8,
                 Operation::SaveSnapshot => 10,
+                Operation::Purge => 11,
+                Operation::SetPriority => 12,
                 Operation::WriteOnce { .. } => 16,
                 Operation::RegisterSession => 17,
                 Operation::KeepAlive { .. } => 18,
@@ -238,6 +260,8 @@ impl Request {
             7 => Operation::Transfer,
             8 => Operation::Elect,
             10 => Operation::SaveSnapshot,
+            11 => Operation::Purge,
+            12 => Operation::SetPriority,
             16 => Operation::WriteOnce { session: SessionId(fields.u64()?), sequence: fields.u64()? },
             17 => Operation::RegisterSession,
             18 => Operation::KeepAlive { session: SessionId(fields.u64()?) },

@@ -100,6 +100,17 @@ impl<S: StateMachine> Raft<S> {
         self.deed(Order::SetElections { on }).await
     }
 
+    /// Says how much this node wants to lead, from 0 to 255, the most, in the place of [`Config::priority`](crate::Config::priority), to
+    /// which a restart returns. A node of less than 255 campaigns later than its election timeouts say, by up to the difference of the
+    /// two: when the leader dies, of two nodes that have the same log one of 255 always comes before one of 0. It counts from the next
+    /// heartbeat or campaign on, and nobody is deposed by it: [hand leadership over](Raft::transfer_leadership) for that.
+    ///
+    /// # Errors
+    /// [`RoleError::Stopped`].
+    pub async fn set_priority(&self, priority: u8) -> Result<(), RoleError> {
+        self.deed(Order::SetPriority { priority }).await
+    }
+
     async fn deed(&self, order: Order) -> Result<(), RoleError> {
         let (slot, answer) = oneshot::channel();
         self.order(order, OrderSlot::Deed(slot));
@@ -110,7 +121,7 @@ impl<S: StateMachine> Raft<S> {
         }
     }
 
-    fn order(&self, order: Order, slot: OrderSlot) {
-        self.0.inbox.notice(Notice::Leadership(order, slot));
+    pub(super) fn order(&self, order: Order, slot: OrderSlot) {
+        self.0.inbox.notice(Notice::Order(order, slot));
     }
 }

@@ -66,10 +66,8 @@ pub(crate) enum Notice {
     Room(Lane),
     /// Somebody wants other members.
     Change(Arc<ChangeRequest>, OrderSlot),
-    /// Somebody wants a snapshot.
-    Snapshot(OrderSlot),
-    /// Somebody wants a node to lead, or to lead no more.
-    Leadership(Order, OrderSlot),
+    /// Somebody wants something else of this node.
+    Order(Order, OrderSlot),
     /// The node is to stop.
     Stop,
 }

@@ -343,7 +343,9 @@ impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
             Command::SendMessage { target, message } => self.transport.send(target, message),
             Command::RefusePeer { peer, reason } => self.transport.refuse(peer, reason),
             Command::Accepted { token, first } => self.accepted(token, first),
-            Command::Changed { token, at } | Command::SnapshotTaken { token, last: at } => {
+            Command::Changed { token, at }
+            | Command::SnapshotTaken { token, last: at }
+            | Command::Purged { token, through: at } => {
                 self.done(token, OrderAnswer::Entry(at));
             }
             Command::Transferred { token, result } => self.done(token, OrderAnswer::Transfer(result)),

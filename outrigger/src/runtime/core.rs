@@ -176,11 +176,7 @@ impl<S: StateMachine> Core<S> {
                     let token = self.runtime.callers.wait_for_order(slot);
                     self.step(Event::ChangeMembers { token, request }, now);
                 }
-                Notice::Snapshot(slot) => {
-                    let token = self.runtime.callers.wait_for_order(slot);
-                    self.step(Event::TakeSnapshot { token }, now);
-                }
-                Notice::Leadership(order, slot) => {
+                Notice::Order(order, slot) => {
                     let token = self.runtime.callers.wait_for_order(slot);
                     self.step(order.event(token), now);
                 }

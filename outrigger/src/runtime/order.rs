@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use super::respond::Failure;
 
-/// What a node is to do about its leadership, or another's.
+/// What a node is to do about its leadership, or another's, and about its snapshots and log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     TransferLeadership { to: Option<NodeId> },
@@ -13,6 +13,9 @@ pub(crate) enum Order {
     StepDown,
     ForgetLeader,
     SetElections { on: bool },
+    SetPriority { priority: u8 },
+    TakeSnapshot,
+    Purge { keep_entries: u64 },
 }
 
 impl Order {
@@ -23,6 +26,9 @@ impl Order {
             Self::StepDown => Event::StepDown { token },
             Self::ForgetLeader => Event::ForgetLeader { token },
             Self::SetElections { on } => Event::SetElections { token, on },
+            Self::SetPriority { priority } => Event::SetPriority { token, priority },
+            Self::TakeSnapshot => Event::TakeSnapshot { token },
+            Self::Purge { keep_entries } => Event::Purge { token, keep_entries },
         }
     }
 }
@@ -30,7 +36,7 @@ impl Order {
 /// Where the answer to an order goes.
 #[derive(Debug)]
 pub(crate) enum OrderSlot {
-    /// To a change of the members or to a wish for a snapshot: the entry that it came to.
+    /// To a change of the members, or to a wish for a snapshot or a shorter log: the entry that it came to.
     Entry(oneshot::Sender<Result<LogId, Failure>>),
     /// To a wish for another leader.
     Transfer(oneshot::Sender<Result<Result<Transferred, NotTransferred>, Failure>>),

@@ -1,6 +1,7 @@
-//! `outrigger transfer` and `outrigger elect`: have a certain node lead.
+//! `outrigger transfer`, `outrigger elect` and `outrigger priority`: have a certain node lead.
 //!
 //! ```text
+//!   priority   how much a node wants to lead when the leader dies
 //!   transfer   the leader hands over, in order: clients wait for a few round trips, and no write is lost or in doubt
 //!   elect      a node campaigns on its own account: for when there is no leader, or none that answers
 //! ```
@@ -39,6 +40,17 @@ replace a leader that works, `outrigger transfer` is better: writes that wait du
 Exit codes: 0 node ID leads, 1 it was not elected (the message says why), 2 usage, 3 it did not answer, or no majority did (safe
 to try again), 5 done, but the answer could not be printed.";
 
+const PRIORITY_EXAMPLES: &str = "\
+Examples:
+  outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202,127.0.0.1:7203 priority 3 0
+  outrigger priority 3 255                    # as much as any other
+  outrigger priority 3 0 --output json        # for programs
+
+When a leader dies, of two nodes that have the same log one of 255 always campaigns before one of 0, and mostly before one between.
+It counts until the node starts again, from when `outrigger serve --priority` does. Nobody is deposed by it; `outrigger transfer`
+hands leadership over. Node ID must be one of the endpoints. Exit codes: 0 done, 2 usage, 3 it did not answer (safe to try again),
+5 done, but the answer could not be printed.";
+
 /// Hand leadership over to a node
 #[derive(Args)]
 #[command(after_help = TRANSFER_EXAMPLES)]
@@ -63,6 +75,23 @@ pub(super) struct Elect {
     /// Do not ask for pre-votes first: depose a leader that is at work
     #[arg(long)]
     force: bool,
+    /// A sentence for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// Say how much a node shall want to lead
+#[derive(Args)]
+#[command(after_help = PRIORITY_EXAMPLES)]
+pub(super) struct Priority {
+    /// The node
+    #[arg(value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
+    id: u64,
+    /// How much, from 0 to 255, the most
+    #[arg(value_name = "NUMBER")]
+    priority: u8,
     /// A sentence for people, or JSON for programs
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
@@ -103,6 +132,19 @@ impl Elect {
         let client = client_of(self.id, reach.endpoints()?, reach.timeout()).await?;
         let term = client.elect(!self.force).await.map_err(|error| failure(&error))?;
         Leads { leader: self.id, term: term.0 }.print(self.output)
+    }
+}
+
+impl Priority {
+    pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
+        let (node, priority) = (self.id, self.priority);
+        let reach = self.reach.within(outer);
+        let client = client_of(node, reach.endpoints()?, reach.timeout()).await?;
+        client.set_priority(priority).await.map_err(|error| failure(&error))?;
+        match self.output {
+            Output::Table => print(|out| writeln!(out, "node {node} has priority {priority}")),
+            Output::Json => print(|out| writeln!(out, "{}", serde_json::json!({"node": node, "priority": priority}))),
+        }
     }
 }
 

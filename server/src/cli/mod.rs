@@ -54,6 +54,7 @@ Examples:
   outrigger snapshot save monday.snapshot
   outrigger transfer 2
   outrigger elect 2
+  outrigger priority 3 0
   outrigger log verify --data-dir n1                   # of a node that is stopped
 
 Exit codes: 0 done, 1 absent, not equal or refused, 2 usage, 3 not applied or not answered (safe to try again),
@@ -81,6 +82,7 @@ enum Verb {
     Snapshot(snapshot::Snapshot),
     Transfer(leadership::Transfer),
     Elect(leadership::Elect),
+    Priority(leadership::Priority),
     Log(log::Log),
     Demo(Demo),
 }
@@ -241,6 +243,7 @@ async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {
         Verb::Snapshot(snapshot) => snapshot.run(reach).await,
         Verb::Transfer(transfer) => transfer.run(reach).await,
         Verb::Elect(elect) => elect.run(reach).await,
+        Verb::Priority(priority) => priority.run(reach).await,
         Verb::Log(log) => log.run(),
         Verb::Demo(demo) => demo.run().await,
     }

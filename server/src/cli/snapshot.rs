@@ -1,4 +1,4 @@
-//! `outrigger snapshot`: has nodes take a snapshot of their state now.
+//! `outrigger snapshot`: has nodes take a snapshot of their state now, or drop what it covers from their logs.
 //!
 //! ```text
 //!   node  endpoint        snapshot
@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use outrigger::engine::LogId;
 use outrigger::{Client, ClientError};
 use outrigger_server::store::Store;
 use serde::Serialize;
@@ -29,11 +30,22 @@ Examples:
   outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202,127.0.0.1:7203 snapshot
   outrigger snapshot --endpoints 127.0.0.1:7201       # on this node only
   outrigger snapshot --output json                    # for programs
+  outrigger snapshot purge --keep-entries 1000        # drop from the logs what snapshots cover
   outrigger snapshot save monday.snapshot             # into a file, from which `snapshot restore` begins a new cluster
 
 Nodes take snapshots by themselves, as the --snapshot-... settings of `outrigger serve` say; this does not wait for that.
 Doing it again does no harm. Exit codes: 0 every endpoint has taken one, 1 one of them could not (its log says why),
 2 usage, 3 one of them did not answer (safe to try again), 5 done, but the answer could not be printed.";
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  outrigger snapshot && outrigger snapshot purge      # the shortest logs
+  outrigger snapshot purge --keep-entries 1000        # but for what followers may need that are a little behind
+  outrigger snapshot purge --output json              # for programs
+
+A follower that lacks what the leader's log no longer holds is brought the whole snapshot. Doing it again does no harm.
+Exit codes: 0 done by every endpoint, 1 one of them could not (its log says why), 2 usage, 3 one of them did not answer
+(safe to try again), 5 done, but the answer could not be printed.";
 
 /// Have every endpoint take a snapshot of its state now
 ///
@@ -53,8 +65,33 @@ pub(super) struct Snapshot {
 
 #[derive(Subcommand)]
 enum SnapshotVerb {
+    Purge(Purge),
     Save(save::Save),
     Restore(restore::Restore),
+}
+
+/// Have every endpoint drop from its log what its newest snapshot covers
+///
+/// Nodes do so by themselves when they take a snapshot, but for what --snapshot-keep-entries keeps. Prints behind which entry
+/// each log goes on; 0/0 is the beginning, where no snapshot was taken.
+#[derive(Args)]
+#[command(after_help = PURGE_EXAMPLES)]
+struct Purge {
+    /// So many of the entries that the snapshot covers stay
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    keep_entries: u64,
+    /// A table for people, or JSON for programs
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// What every endpoint is to do.
+#[derive(Clone, Copy)]
+enum Deed {
+    Take,
+    Purge { keep_entries: u64 },
 }
 
 /// What came of it on one node.
@@ -63,10 +100,10 @@ struct Row {
     /// Null if the node did not say.
     node: Option<u64>,
     endpoint: String,
-    /// The last entry that the snapshot covers; null if none was taken.
+    /// The last entry that the snapshot covers, or that left the log; null if it was not done.
     term: Option<u64>,
     index: Option<u64>,
-    /// Why none was taken.
+    /// Why it was not done.
     error: Option<String>,
     /// What that means for the exit code.
     #[serde(skip)]
@@ -76,27 +113,84 @@ struct Row {
 impl Snapshot {
     pub(super) async fn run(self, outer: &Reach) -> Result<(), Failure> {
         match self.verb {
+            Some(SnapshotVerb::Purge(Purge { keep_entries, output, reach })) => {
+                return Deed::Purge { keep_entries }.run(reach.within(outer), output).await;
+            }
             Some(SnapshotVerb::Save(save)) => return save.run(outer).await,
             Some(SnapshotVerb::Restore(restore)) => return restore.run(),
             None => {}
         }
-        let reach = self.reach.within(outer);
+        Deed::Take.run(self.reach.within(outer), self.output).await
+    }
+}
+
+impl Deed {
+    async fn run(self, reach: Reach, output: Output) -> Result<(), Failure> {
         let timeout = reach.timeout.unwrap_or(SNAPSHOT_TIMEOUT);
         let mut asked = JoinSet::new();
         for (place, endpoint) in reach.endpoints()?.into_iter().enumerate() {
-            asked.spawn(async move { (place, take(endpoint, timeout).await) });
+            asked.spawn(async move { (place, self.row(endpoint, timeout).await) });
         }
         let mut rows = asked.join_all().await;
         rows.sort_unstable_by_key(|(place, _)| *place);
         let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
-        match self.output {
-            Output::Table => print(|out| write!(out, "{}", table(&rows)))?,
+        match output {
+            Output::Table => print(|out| write!(out, "{}", self.table(&rows)))?,
             Output::Json => {
                 let json = serde_json::to_string(&rows).map_err(Failure::plain)?;
                 print(|out| writeln!(out, "{json}"))?;
             }
         }
         verdict(&rows)
+    }
+
+    async fn row(self, endpoint: String, timeout: Duration) -> Row {
+        let (node, done) = self.ask(&endpoint, timeout).await;
+        let (last, error) = match done {
+            Ok(last) => (Some(last), None),
+            Err(error) => (None, Some(error)),
+        };
+        let code = match &error {
+            None => 0,
+            Some(ClientError::Refused { .. }) => 1,
+            Some(_) => 3,
+        };
+        let (term, index) = (last.map(|last| last.term.0), last.map(|last| last.index.0));
+        Row { node, endpoint, term, index, error: error.map(|error| error.to_string()), code }
+    }
+
+    async fn ask(self, endpoint: &str, timeout: Duration) -> (Option<u64>, Result<LogId, ClientError>) {
+        let client = match Client::<Store>::connect([endpoint]).await {
+            Ok(client) => client.with_timeout(timeout),
+            Err(error) => return (None, Err(error)),
+        };
+        let node = match client.status().await {
+            Ok(status) => Some(status.node.0),
+            Err(error) => return (None, Err(error)),
+        };
+        let done = match self {
+            Self::Take => client.snapshot().await,
+            Self::Purge { keep_entries } => client.purge(keep_entries).await,
+        };
+        (node, done)
+    }
+
+    fn table(self, rows: &[Row]) -> Table {
+        let what = match self {
+            Self::Take => "snapshot",
+            Self::Purge { .. } => "log behind",
+        };
+        let mut table = Table::new(&["node", "endpoint", what, ""]);
+        for Row { node, endpoint, term, index, error, .. } in rows {
+            let last = term.zip(*index).map(|(term, index)| format!("{term}/{index}"));
+            table.push([
+                node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
+                endpoint.clone(),
+                last.unwrap_or_else(|| "-".to_owned()),
+                error.clone().unwrap_or_default(),
+            ]);
+        }
+        table
     }
 }
 
@@ -106,44 +200,4 @@ fn verdict(rows: &[Row]) -> Result<(), Failure> {
     let Some(Row { endpoint, error, code, .. }) = failed else { return Ok(()) };
     let reason = error.as_deref().unwrap_or_default();
     Err(Failure { code: *code, message: format!("{endpoint}: {reason}") })
-}
-
-async fn take(endpoint: String, timeout: Duration) -> Row {
-    let (node, taken) = ask(&endpoint, timeout).await;
-    let (last, error) = match taken {
-        Ok(last) => (Some(last), None),
-        Err(error) => (None, Some(error)),
-    };
-    let code = match &error {
-        None => 0,
-        Some(ClientError::Refused { .. }) => 1,
-        Some(_) => 3,
-    };
-    let (term, index) = (last.map(|last| last.term.0), last.map(|last| last.index.0));
-    Row { node, endpoint, term, index, error: error.map(|error| error.to_string()), code }
-}
-
-async fn ask(endpoint: &str, timeout: Duration) -> (Option<u64>, Result<outrigger::engine::LogId, ClientError>) {
-    let client = match Client::<Store>::connect([endpoint]).await {
-        Ok(client) => client.with_timeout(timeout),
-        Err(error) => return (None, Err(error)),
-    };
-    match client.status().await {
-        Ok(status) => (Some(status.node.0), client.snapshot().await),
-        Err(error) => (None, Err(error)),
-    }
-}
-
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new(&["node", "endpoint", "snapshot", ""]);
-    for Row { node, endpoint, term, index, error, .. } in rows {
-        let last = term.zip(*index).map(|(term, index)| format!("{term}/{index}"));
-        table.push([
-            node.map_or_else(|| "-".to_owned(), |node| node.to_string()),
-            endpoint.clone(),
-            last.unwrap_or_else(|| "-".to_owned()),
-            error.clone().unwrap_or_default(),
-        ]);
-    }
-    table
 }

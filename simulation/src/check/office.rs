@@ -52,6 +52,17 @@ impl Terms {
     }
 }
 
+/// Within so many of the longest election timeouts a node has looked at its disk often enough to know that it hangs, whatever its
+/// priority and its clock are.
+const HUNG_TIMEOUTS: u32 = 6;
+
+/// A node begins to campaign by itself, and its disk has finished nothing for so long.
+pub(crate) fn campaigns(id: NodeId, terms: &Terms, hangs: Duration) -> Result<(), Violation> {
+    let hangs_surely = hangs > terms.silence_max * HUNG_TIMEOUTS;
+    require!(!hangs_surely, Candidacy, "node {id} campaigns, although its disk has hung for {hangs:?}");
+    Ok(())
+}
+
 /// The term of the leader whom a message answers, and the stream whose request it answers, if it is one's.
 pub(crate) fn answered(message: &Message) -> Option<(Term, Option<Epoch>)> {
     match message {

@@ -230,6 +230,7 @@ impl Node {
             | Command::SendSnapshot { .. }
             | Command::ReceiveSnapshot { .. }
             | Command::SnapshotTaken { .. }
+            | Command::Purged { .. }
             | Command::StateMachine(_) => {
                 panic!("node {} was told to take no snapshots, but wants {command}", self.id())
             }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Event, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
+use outrigger::engine::{Engine, Event, LogId, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
 
 use super::World;
 use super::happening::Happening;
@@ -26,6 +26,8 @@ const FIRST_TOKEN: u64 = 1 << 61;
 pub(crate) enum Fulfilment {
     Transferred(Result<Transferred, NotTransferred>),
     Elected(Result<Term, NotElected>),
+    Snapshot(LogId),
+    Purged(LogId),
     Done,
     Refused,
 }
@@ -47,6 +49,9 @@ impl Wishes {
         | Event::Elect { token, .. }
         | Event::StepDown { token }
         | Event::ForgetLeader { token }
+        | Event::SetPriority { token, .. }
+        | Event::TakeSnapshot { token }
+        | Event::Purge { token, .. }
         | Event::ChangeMembers { token, .. } = event
         {
             self.owed.insert(*token, (node, life));
@@ -103,7 +108,7 @@ impl World {
         let all: Vec<NodeId> = self.plan.node_ids().collect();
         self.wishes.count += 1;
         let token = Token(FIRST_TOKEN + self.wishes.count);
-        let (what, node, event, heir) = match self.rng.below(10) {
+        let (what, node, event, heir) = match self.rng.below(13) {
             0..=3 => {
                 let to = *self.rng.pick(&all);
                 let event = Event::TransferLeadership { token, to: Some(to) };
@@ -113,7 +118,16 @@ impl World {
             6 => ("election wanted", any, Event::Elect { token, pre_vote: true }, Some(any)),
             7 => ("election wanted", any, Event::Elect { token, pre_vote: false }, Some(any)),
             8 => ("leader told to step down", leader, Event::StepDown { token }, None),
-            _ => ("leader to be forgotten", any, Event::ForgetLeader { token }, None),
+            9 => ("leader to be forgotten", any, Event::ForgetLeader { token }, None),
+            10 => {
+                let priority = *self.rng.pick(&[0, 100, u8::MAX]);
+                ("priority set", any, Event::SetPriority { token, priority }, None)
+            }
+            11 if self.plan.takes_snapshots() => ("snapshot wanted", any, Event::TakeSnapshot { token }, None),
+            _ => {
+                let keep_entries = self.rng.below(8);
+                ("log to be purged", any, Event::Purge { token, keep_entries }, None)
+            }
         };
         note(&mut self.faults, what);
         self.wishes.asked.insert(token, heir);
@@ -147,6 +161,19 @@ impl World {
             Fulfilment::Transferred(Err(_)) => ("leadership not handed over", None),
             Fulfilment::Elected(Ok(term)) => ("election won by hand", Some((from, term))),
             Fulfilment::Elected(Err(_)) => ("election lost by hand", None),
+            Fulfilment::Snapshot(last) => {
+                self.judge_log_of(
+                    from,
+                    |engine| engine.snapshot().index >= last.index,
+                    "a snapshot covers all up to",
+                    last,
+                )?;
+                ("snapshot taken by hand", None)
+            }
+            Fulfilment::Purged(through) => {
+                self.judge_log_of(from, |engine| engine.purged() == through, "its log goes on behind", through)?;
+                ("log purged by hand", None)
+            }
             Fulfilment::Done => ("wish about the leader done", None),
             Fulfilment::Refused => ("wish about the leader refused", None),
         };
@@ -156,6 +183,22 @@ impl World {
         require!(led, Succession, "node {from} says that node {leader} leads in term {term}, which it never did");
         let is_wanted = wanted.is_none_or(|wanted| wanted == leader);
         require!(is_wanted, Succession, "node {from} says that node {leader} leads, and it was another that was to");
+        Ok(())
+    }
+}
+
+impl World {
+    /// What a node says about its snapshots and its log must be so.
+    fn judge_log_of(
+        &self,
+        node: NodeId,
+        holds: impl Fn(&Engine) -> bool,
+        what: &str,
+        at: LogId,
+    ) -> Result<(), Violation> {
+        let running = self.nodes.at(node).and_then(|node| node.running.as_ref());
+        let is_so = running.is_none_or(|running| holds(running.driver.engine()));
+        require!(is_so, Answers, "node {node} says that {what} {at}, which is not so");
         Ok(())
     }
 }

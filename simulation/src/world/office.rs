@@ -53,6 +53,11 @@ impl Word {
     }
 }
 
+/// Whether a node wants to be elected.
+const fn is_campaign(look: &Look) -> bool {
+    matches!(look.role, RoleKind::PreCandidate | RoleKind::Candidate)
+}
+
 impl Occasion {
     pub(super) fn of(event: &Event) -> Self {
         match event {
@@ -97,12 +102,16 @@ impl World {
             }
             _ => false,
         };
+        // It may have slept, and seen nothing of what its disk did meanwhile.
+        let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
+        let hangs = Duration::from_nanos(running.flush_began.map_or(0, |began| now - began));
+        let has_begun = running.judged.is_some_and(|before| is_campaign(&before) && before.term == look.term);
+        if matches!(occasion, Occasion::Look) && is_campaign(look) && !has_begun && !is_excused {
+            office::campaigns(id, &self.terms, hangs)?;
+        }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
         if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
-            let hangs = running.flush_began.map_or(0, |began| now - began);
-            // It may have slept, and seen nothing of what its disk did meanwhile.
-            let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
-            let hangs = Duration::from_nanos(if is_excused { u64::MAX } else { hangs });
+            let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs };
             office.gives_up(id, &self.terms, own, hangs)?;
         }
         if !look.leads() {

@@ -57,7 +57,7 @@ fn requests_come_back() {
         .into_iter()
         .chain([Operation::QueryLocal, Operation::Status])
         .chain([Operation::Write, Operation::ChangeMembers, Operation::Transfer, Operation::Elect])
-        .chain([Operation::Snapshot, Operation::SaveSnapshot])
+        .chain([Operation::Snapshot, Operation::SaveSnapshot, Operation::Purge, Operation::SetPriority])
         .map(|operation| request(operation, b"body"))
     {
         let frame = framed(|output| request.encode(1 << 20, output).unwrap());

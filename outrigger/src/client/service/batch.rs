@@ -19,6 +19,7 @@ use crate::client::leadership;
 use crate::client::protocol::{self, Operation, Outcome, Request};
 use crate::client::snapshots::Wanted;
 use crate::error::WriteError;
+use crate::network::DecodeError;
 use crate::runtime::sessions::Denied;
 use crate::{Config, Query};
 
@@ -53,8 +54,8 @@ pub(super) struct Batch<S: Query> {
     changes: Vec<(Ticket, Duration, ChangeRequest)>,
     /// Who wants a session, or to keep one, and for how long they wait.
     sessions: Vec<(Ticket, Duration, SessionWish)>,
-    /// Who wants a snapshot taken, and for how long.
-    snapshots: Vec<(Ticket, Duration)>,
+    /// Who wants a snapshot taken, or the log shortened, and for how long.
+    snapshots: Vec<(Ticket, Duration, snapshots::Wish)>,
     /// Who wants a piece of one, and for how long.
     pieces: Vec<(Ticket, Duration, Wanted)>,
     /// Who wants another leader, and for how long.
@@ -137,7 +138,11 @@ impl<S: Query> Batch<S> {
                 "there is no session 0; register one".to_owned()
             }
             Operation::Status => return desk.status(ticket),
-            Operation::Snapshot => return self.snapshots.push((ticket, patience)),
+            Operation::Snapshot => return self.snapshots.push((ticket, patience, snapshots::Wish::Take)),
+            Operation::Purge => match protocol::decode_number(body) {
+                Ok(keep) => return self.snapshots.push((ticket, patience, snapshots::Wish::Purge(keep))),
+                Err(error) => format!("how many entries to keep does not decode: {error}"),
+            },
             Operation::SaveSnapshot => match Wanted::decode(body) {
                 Ok(wanted) => return self.pieces.push((ticket, patience, wanted)),
                 Err(error) => format!("the wish for a piece of a snapshot does not decode: {error}"),
@@ -161,16 +166,10 @@ impl<S: Query> Batch<S> {
                 Ok(request) => return self.changes.push((ticket, patience, request)),
                 Err(reason) => reason,
             },
-            Operation::Transfer | Operation::Elect => {
-                let wish = match operation {
-                    Operation::Transfer => leadership::decode_heir(body).map(Wish::Transfer),
-                    _ => leadership::decode_pre_vote(body).map(Wish::Elect),
-                };
-                match wish {
-                    Ok(wish) => return self.wishes.push((ticket, patience, wish)),
-                    Err(error) => format!("the wish for a leader does not decode: {error}"),
-                }
-            }
+            Operation::Transfer | Operation::Elect | Operation::SetPriority => match wish(operation, body) {
+                Ok(wish) => return self.wishes.push((ticket, patience, wish)),
+                Err(error) => format!("the wish for a leader does not decode: {error}"),
+            },
         };
         desk.answer(|answers| answers.put(ticket, &Outcome::Never { reason: refused }));
     }
@@ -215,12 +214,25 @@ impl<S: Query> Batch<S> {
         for (ticket, patience, wish) in self.sessions.drain(..) {
             tasks.spawn(serve_session(Arc::clone(desk), ticket, patience, wish));
         }
-        for (ticket, patience) in self.snapshots.drain(..) {
-            tasks.spawn(snapshots::take(Arc::clone(desk), ticket, patience));
+        for (ticket, patience, wish) in self.snapshots.drain(..) {
+            tasks.spawn(snapshots::fulfil(Arc::clone(desk), ticket, patience, wish));
         }
         for (ticket, patience, wanted) in self.pieces.drain(..) {
             tasks.spawn(snapshots::send(Arc::clone(desk), ticket, patience, wanted));
         }
+    }
+}
+
+/// What is wished about who leads.
+fn wish(operation: Operation, body: Bytes) -> Result<Wish, DecodeError> {
+    match operation {
+        Operation::Transfer => leadership::decode_heir(body).map(Wish::Transfer),
+        Operation::SetPriority => {
+            let priority = protocol::decode_number(body)?;
+            let invalid = DecodeError::Invalid { what: "priority", value: priority };
+            u8::try_from(priority).map(Wish::SetPriority).map_err(|_| invalid)
+        }
+        _ => leadership::decode_pre_vote(body).map(Wish::Elect),
     }
 }
 

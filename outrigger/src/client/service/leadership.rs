@@ -21,6 +21,8 @@ pub(super) enum Wish {
     Transfer(Option<NodeId>),
     /// That it campaigns, with pre-vote or without.
     Elect(bool),
+    /// That it wants to lead so much.
+    SetPriority(u8),
 }
 
 /// Does it on this node. Nobody is harmed by doing it again: nothing about it is ever unknown.
@@ -47,6 +49,10 @@ async fn outcome_of<S: Query>(raft: &Raft<S>, wish: Wish) -> Outcome {
             Ok(term) => done(leadership::encode_elected(Ok(term))),
             Err(ElectError::NotElected { why }) => done(leadership::encode_elected(Err(why))),
             Err(error @ ElectError::Stopped) => Outcome::NotNow { reason: error.to_string() },
+        },
+        Wish::SetPriority(priority) => match raft.set_priority(priority).await {
+            Ok(()) => done(Bytes::new()),
+            Err(error) => Outcome::NotNow { reason: error.to_string() },
         },
     }
 }

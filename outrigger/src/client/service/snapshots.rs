@@ -14,12 +14,27 @@ use crate::client::protocol::{self, Outcome};
 use crate::client::snapshots::{Opened, Wanted};
 use crate::raft::Export;
 
-/// Takes one.
-pub(super) async fn take<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration) {
-    let outcome = match timeout(patience, desk.raft.snapshot()).await {
-        Ok(Ok(last)) => done(protocol::encode_log_id(last)),
+/// What is wished for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wish {
+    /// A snapshot of this node's state.
+    Take,
+    /// That the log lets go of what the newest one covers, but for so many entries.
+    Purge(u64),
+}
+
+/// Takes one, or drops what it covers.
+pub(super) async fn fulfil<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration, wish: Wish) {
+    let outcome_of = async {
+        match wish {
+            Wish::Take => desk.raft.snapshot().await,
+            Wish::Purge(keep_entries) => desk.raft.purge(keep_entries).await,
+        }
+    };
+    let outcome = match timeout(patience, outcome_of).await {
+        Ok(Ok(at)) => done(protocol::encode_log_id(at)),
         Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
-        Err(_) => Outcome::Unknown { reason: format!("no snapshot was taken within {patience:?}; it goes on") },
+        Err(_) => Outcome::Unknown { reason: format!("it was not done within {patience:?}, and goes on") },
     };
     desk.answer(|answers| answers.put(ticket, &outcome));
 }
