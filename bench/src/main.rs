@@ -1,4 +1,5 @@
-//! Outrigger beside its peers: two contestants in turns, in one process, in one run.
+//! Outrigger beside its peers: two contestants in turns, in one process, in one run. And beside itself: what one thing costs
+//! another.
 //!
 //! Machines differ and are noisy, so an absolute rate proves nothing; the ratio of two rates measured in
 //! turns does. Every subcommand therefore takes its samples A B A B, prints the medians and the ratio with
@@ -6,13 +7,15 @@
 //!
 //! ```text
 //!   main ──▶ vs_openraft   three nodes in one process, log in memory     ──┐
-//!        └─▶ wal           the durable log against a bare write and sync ──┤
-//!                                            alternate (A B A B, quartiles) ◀─┘ ──▶ report (table, JSON)
+//!        ├─▶ wal           the durable log against a bare write and sync ──┤
+//!        │                                   alternate (A B A B, quartiles) ◀─┘ ──▶ report (table, JSON)
+//!        └─▶ snapshot      writes at rest, and while a large state is written to disk and sent ──▶ report
 //! ```
 
 mod alternate;
 mod arguments;
 mod report;
+mod snapshot;
 mod vs_openraft;
 mod wal;
 
@@ -28,6 +31,7 @@ Examples:
   cargo run --release --manifest-path bench/Cargo.toml -- vs-openraft --clients 4096 --batch 4 --json figures.json
   cargo run --release --manifest-path bench/Cargo.toml -- wal --payload 1024 --batch 256 --dir /var/tmp
   cargo run --release --manifest-path bench/Cargo.toml --features log-peers -- wal
+  cargo run --release --manifest-path bench/Cargo.toml -- snapshot --state-mib 1024 --dir /var/tmp
 
 Run it on an otherwise idle machine, and compare only figures of one run.";
 
@@ -45,12 +49,15 @@ enum Command {
     VsOpenraft(vs_openraft::Arguments),
     /// The durable log against a bare loop of one write and one fdatasync
     Wal(wal::Arguments),
+    /// What writes feel of a snapshot of a large state: exit code 1 if p99 more than doubles
+    Snapshot(snapshot::Arguments),
 }
 
 fn main() -> ExitCode {
     let done: Result<(), Box<dyn Error>> = match Arguments::parse().command {
         Command::VsOpenraft(arguments) => vs_openraft::run(&arguments).map_err(Into::into),
         Command::Wal(arguments) => wal::run(&arguments).map_err(Into::into),
+        Command::Snapshot(arguments) => snapshot::run(&arguments).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use outrigger_engine::{Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::config::{Config, resolve};
 use crate::error::StartError;
 use crate::metrics::{Metrics, MetricsReceiver};
@@ -26,6 +26,7 @@ use crate::runtime::environment::{Machine, blocking, task};
 use crate::runtime::log_writer::{self, LogAccess, LogWriter, WriteQueue};
 use crate::runtime::preparer;
 use crate::runtime::publish::Publisher;
+use crate::runtime::sessions::Replicated;
 use crate::runtime::snapshot::SnapshotAccess;
 use crate::runtime::supervise::{Hosted, Supervisor, Threads};
 use crate::runtime::tail::Tail;
@@ -68,7 +69,7 @@ use crate::watch;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Builder<S: StateMachine> {
+pub struct Builder<S: LargeStateMachine> {
     config: Config,
     state: S,
     transport: Option<Arc<dyn Transport>>,
@@ -85,7 +86,7 @@ struct Opened {
     preparer: Option<Preparer<RealDisk>>,
 }
 
-impl<S: StateMachine> Builder<S> {
+impl<S: LargeStateMachine> Builder<S> {
     pub(crate) fn new(config: Config, state: S) -> Self {
         Self { config, state, transport: None, store: None, environment: Arc::new(Machine) }
     }
@@ -126,7 +127,11 @@ impl<S: StateMachine> Builder<S> {
             Some(transport) => transport,
             None => tcp(&config).await?,
         };
-        let opened = open(&config, store, &environment).await?;
+        let mut opened = open(&config, store, &environment).await?;
+        let replicated = Replicated::new(state);
+        if let Some(held) = replicated.held() {
+            fit(held, &mut opened.restored)?;
+        }
         if opened.peer.node != config.node() {
             return Err(StartError::OtherNode { id: config.id, found: opened.peer.node.0 });
         }
@@ -142,8 +147,26 @@ impl<S: StateMachine> Builder<S> {
         if let Some(members) = members.filter(|_| calls_by_address) {
             warn_if_out_of_reach(&config, members);
         }
-        assemble(Arc::new(config), state, transport, opened, initial, &environment)
+        assemble(Arc::new(config), replicated, transport, opened, initial, &environment)
     }
+}
+
+/// Whether the log holds what a state on disk has applied. All of that is committed, whether the log was told so in time or not.
+fn fit(held: LogId, log: &mut Restored) -> Result<(), StartError> {
+    if held.index > log.last.index {
+        return Err(StartError::StateAhead { held, last: log.last });
+    }
+    let found = match log.terms.iter().rev().find(|first| first.index <= held.index) {
+        Some(first) => LogId { term: first.term, index: held.index },
+        None if held.index == log.purged.index => log.purged,
+        // What was before the log is not known any more; the snapshot holds all of it.
+        None => held,
+    };
+    if found != held {
+        return Err(StartError::OtherState { held, found });
+    }
+    log.commit = log.commit.max(held.index);
+    Ok(())
 }
 
 async fn tcp(config: &Config) -> Result<Arc<dyn Transport>, StartError> {
@@ -253,9 +276,9 @@ fn tell_of_start(config: &Config, restored: &Restored) {
 }
 
 /// Puts the parts together and sets them in motion.
-fn assemble<S: StateMachine>(
+fn assemble<S: LargeStateMachine>(
     config: Arc<Config>,
-    state: S,
+    replicated: Replicated<S>,
     transport: Arc<dyn Transport>,
     opened: Opened,
     initial: Option<Arc<Membership>>,
@@ -266,7 +289,8 @@ fn assemble<S: StateMachine>(
     let inbox = Arc::new(Inbox::<S>::new(config.limits.clone()));
     let jobs = Arc::new(Jobs::<S>::new());
     let log = LogAccess { reader: store.reader(), environment: store.blocks().then(|| Arc::clone(environment)) };
-    let (snapshots, snapshots_end) = SnapshotAccess::new(store.snapshots(), Arc::clone(environment));
+    let pace = config.snapshot_bytes_per_second_max;
+    let (snapshots, snapshots_end) = SnapshotAccess::new(store.snapshots(), Arc::clone(environment), pace);
     let genesis = genesis(initial.as_deref(), &log, &restored)?;
     let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
     tell_of_start(&config, &restored);
@@ -288,7 +312,9 @@ fn assemble<S: StateMachine>(
     let metrics = Arc::new(metrics);
     let publisher = Publisher::new(Arc::clone(&metrics), client_address);
     let mailboxes = (Arc::clone(&jobs), Arc::clone(&inbox));
-    let worker = Worker::new(state, mailboxes, (log.clone(), snapshots.clone()), clock);
+    // A state on disk must not know more than the log does after a crash.
+    let durable = replicated.held().map(|_| engine.flushed_index());
+    let worker = Worker::new(replicated, mailboxes, (log.clone(), snapshots.clone()), clock);
     let source = snapshots.source();
     let parts = (tail, writer, log, snapshots);
     let limits = &config.limits;
@@ -297,7 +323,7 @@ fn assemble<S: StateMachine>(
         Arc::clone(&transport),
         Arc::clone(&jobs),
         Arc::clone(&inbox),
-        limits.unapplied_entries_max,
+        (limits.unapplied_entries_max, durable),
     );
     let settings = (config.request_timeout, limits.append_bytes_max, environment.processors());
     let core = Core::new(Driver::new(engine), runtime, publisher, Arc::clone(&inbox), clock, settings, initial);
@@ -318,7 +344,7 @@ fn assemble<S: StateMachine>(
 }
 
 /// Gives a store that blocks a thread of its own, and its preparer another; a store on a simulated disk gets a task.
-fn host<S: StateMachine>(
+fn host<S: LargeStateMachine>(
     config: &Config,
     store: Box<dyn LogStore>,
     preparer: Option<Preparer<RealDisk>>,

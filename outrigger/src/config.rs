@@ -31,6 +31,8 @@ pub use limits::Limits;
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 /// The default of [`Config::snapshot_keep_entries`].
 const SNAPSHOT_KEEP_ENTRIES: u64 = 10_000;
+/// The default of [`Config::snapshot_bytes_per_second_max`]: what bench/ has shown not to be felt by writes beside it.
+const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 64 << 20;
 /// The default of [`Config::clock_drift_ppm_max`]: one percent, a hundred times what a clock that is disciplined does.
 const CLOCK_DRIFT_PPM_MAX: u32 = 10_000;
 
@@ -142,6 +144,11 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "COUNT", default_value_t = SNAPSHOT_KEEP_ENTRIES))]
     pub snapshot_keep_entries: u64,
 
+    /// A snapshot is written to disk, and sent to followers, at so many bytes a second at most, each by itself, so that writes do not
+    /// wait behind it; 0 for as fast as it goes. At least one piece a second (`snapshot_chunk_bytes_max` of the limits).
+    #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES_PER_SECOND_MAX))]
+    pub snapshot_bytes_per_second_max: u64,
+
     /// How much is held at once.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub limits: Limits,
@@ -170,6 +177,7 @@ impl Default for Config {
             snapshot_entries: 0,
             snapshot_interval: Duration::ZERO,
             snapshot_keep_entries: SNAPSHOT_KEEP_ENTRIES,
+            snapshot_bytes_per_second_max: SNAPSHOT_BYTES_PER_SECOND_MAX,
             limits: Limits::default(),
         }
     }

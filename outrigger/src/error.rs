@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use outrigger_engine::{Fault, NotElected, NotTransferred, Refusal};
+use outrigger_engine::{Fault, LogId, NotElected, NotTransferred, Refusal};
 
 use crate::config::ConfigError;
 use crate::store::StorageError;
@@ -63,6 +63,28 @@ pub enum StartError {
         id: u64,
         /// Whose log it is.
         found: u64,
+    },
+    /// A state on disk has applied more than the log holds.
+    #[error(
+        "the state machine has applied up to {held} on disk, but the log ends at {last}: one of them is of another node, or was put \
+         back from an older copy; put the right one in its place, or remove the state, and it is made from the snapshot and the log"
+    )]
+    StateAhead {
+        /// What the state says of itself.
+        held: LogId,
+        /// The last entry of the log.
+        last: LogId,
+    },
+    /// A state on disk has applied another entry than the log holds, so it is not committed there.
+    #[error(
+        "the state machine has applied {held} on disk, but in the log that is {found}: one of them is of another node; put the \
+         right one in its place, or remove the state, and it is made from the snapshot and the log"
+    )]
+    OtherState {
+        /// What the state says of itself.
+        held: LogId,
+        /// What the log holds in its place.
+        found: LogId,
     },
     /// The transport cannot begin.
     #[error("node {id} cannot listen for its peers on {address}: {reason}")]
@@ -126,8 +148,9 @@ pub enum WriteError {
     /// The command may or may not be applied: its session has gone far beyond its number.
     #[error("it is not known whether the command is applied: its session has gone far beyond its number")]
     Forgotten,
-    /// The command was applied, once, by a try that got no answer, and its response was too large to be kept.
-    #[error("the command was applied once, but its response was too large to be kept for a second answer")]
+    /// The command was applied, once, by a try that got no answer, and its response was not kept: it was too
+    /// large, or a crash took it from a node whose state is on disk.
+    #[error("the command was applied once, but its response was not kept for a second answer")]
     ResponseNotKept,
 }
 

@@ -49,6 +49,7 @@
 //! | write to and read from a node | [`Raft`], [`WriteError`], [`ReadError`] |
 //! | write exactly once, whatever crashes | [`Raft::session`], [`Session`], [`runtime::sessions`] |
 //! | do so from another process | [`Client`], [`Query`], [`Raft::serve_clients`] |
+//! | replicate a state that is large, or on disk | [`LargeStateMachine`] |
 //! | set a node up | [`Config`], by code, file or command line |
 //! | watch a node | [`Raft::metrics`], [`Metrics`] |
 //! | swap the log or the network | [`store`], [`network`], [`Raft::builder`] |
@@ -109,7 +110,7 @@ pub use error::{
     ChangeError, ElectError, Error, Outcome, ReadError, RoleError, SaveError, SnapshotError, StartError, Stopped,
     TransferError, WriteError,
 };
-pub use state_machine::{Query, StateMachine};
+pub use state_machine::{CommandBatch, LargeStateMachine, Query, StateMachine};
 
 #[cfg(feature = "tokio")]
 pub use builder::Builder;

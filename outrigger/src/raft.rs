@@ -14,7 +14,7 @@ use outrigger_engine::{ChangeRequest, Consistency, LogId, LogIndex, Payload, Ref
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::builder::Builder;
 use crate::config::Config;
 use crate::error::{ChangeError, Error, ReadError, SnapshotError, StartError, WriteError, may_pass};
@@ -85,10 +85,10 @@ const SESSION_PATIENCE: u32 = 4;
 /// raft.shutdown().await
 /// # }
 /// ```
-pub struct Raft<S: StateMachine>(Arc<Handle<S>>);
+pub struct Raft<S: LargeStateMachine>(Arc<Handle<S>>);
 
 /// What the clones of a handle share.
-struct Handle<S: StateMachine> {
+struct Handle<S: LargeStateMachine> {
     config: Arc<Config>,
     inbox: Arc<Inbox<S>>,
     jobs: Arc<Jobs<S>>,
@@ -102,25 +102,25 @@ struct Handle<S: StateMachine> {
     snapshots: SnapshotSource,
 }
 
-impl<S: StateMachine> Drop for Handle<S> {
+impl<S: LargeStateMachine> Drop for Handle<S> {
     fn drop(&mut self) {
         self.inbox.notice(Notice::Stop);
     }
 }
 
-impl<S: StateMachine> Clone for Raft<S> {
+impl<S: LargeStateMachine> Clone for Raft<S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<S: StateMachine> std::fmt::Debug for Raft<S> {
+impl<S: LargeStateMachine> std::fmt::Debug for Raft<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Raft").field("metrics", &self.0.metrics.latest()).finish_non_exhaustive()
     }
 }
 
-impl<S: StateMachine> Raft<S> {
+impl<S: LargeStateMachine> Raft<S> {
     pub(crate) fn new(
         config: Arc<Config>,
         (inbox, jobs, snapshots): (Arc<Inbox<S>>, Arc<Jobs<S>>, SnapshotSource),
@@ -149,7 +149,8 @@ impl<S: StateMachine> Raft<S> {
         Builder::new(config, state)
     }
 
-    /// Changes the state on all nodes by one command, and answers what its [`StateMachine::apply`] returned on this one.
+    /// Changes the state on all nodes by one command, and answers what its [`apply`](crate::StateMachine::apply) returned on this
+    /// one.
     /// When this returns, a majority of the nodes hold the command durably.
     ///
     /// It is applied at most once: without a leader this waits for one, up to [`Config::request_timeout`], but a try whose

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::error::WriteError;
 use crate::runtime::sessions::WINDOW;
-use crate::{Raft, StateMachine};
+use crate::{LargeStateMachine, Raft};
 
 /// A session: what is written in it is applied exactly once, whatever crashes, as long as somebody tries again. Cheap to
 /// clone; the clones share one session.
@@ -28,26 +28,26 @@ use crate::{Raft, StateMachine};
 ///
 /// A session is gone when nothing was written in it for its time to live (an hour, if nothing else is said), or
 /// when 65,536 newer ones are in use. Reading does not keep it; [`Session::keep_alive`] does.
-pub struct Session<S: StateMachine> {
+pub struct Session<S: LargeStateMachine> {
     raft: Raft<S>,
     id: SessionId,
     numbers: Arc<Numbers>,
     patience: Duration,
 }
 
-impl<S: StateMachine> Clone for Session<S> {
+impl<S: LargeStateMachine> Clone for Session<S> {
     fn clone(&self) -> Self {
         Self { raft: self.raft.clone(), numbers: Arc::clone(&self.numbers), ..*self }
     }
 }
 
-impl<S: StateMachine> std::fmt::Debug for Session<S> {
+impl<S: LargeStateMachine> std::fmt::Debug for Session<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-impl<S: StateMachine> Session<S> {
+impl<S: LargeStateMachine> Session<S> {
     pub(crate) fn new(raft: Raft<S>, id: SessionId, patience: Duration) -> Self {
         Self { raft, id, numbers: Numbers::new(), patience }
     }
@@ -65,7 +65,7 @@ impl<S: StateMachine> Session<S> {
     }
 
     /// Changes the state on all nodes by one command, exactly once, and answers what its
-    /// [`StateMachine::apply`] returned. Tries again through changes of the leader, lost answers and timeouts, until the time
+    /// [`apply`](crate::StateMachine::apply) returned. Tries again through changes of the leader, lost answers and timeouts, until the time
     /// is over. Many may be under way at once; beyond a [window](crate::runtime::sessions::WINDOW) they wait for each other.
     ///
     /// Dropping the future gives up: the command may be applied all the same, but not twice.

@@ -1,13 +1,25 @@
 //! What a user writes: the state machine that the cluster replicates.
+//!
+//! ```text
+//!   StateMachine        one method; the state is cloned for a snapshot ──┐ every one is
+//!   LargeStateMachine   four methods; the state is shared, or on disk ◄──┘
+//! ```
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub(crate) mod batch;
+mod large;
+
+pub use batch::CommandBatch;
+pub use large::LargeStateMachine;
 
 /// A state machine: the one thing that a user of this library must write, with one required method.
 ///
 /// Every node applies the same commands in the same order, so [`apply`](StateMachine::apply) must be deterministic: no
 /// clock, no random numbers, nothing read from outside. The state is `Clone + Serialize + DeserializeOwned` so that it
-/// can be snapshotted; use `BTreeMap`, not `HashMap`, so that all nodes serialise alike.
+/// can be snapshotted; use `BTreeMap`, not `HashMap`, so that all nodes serialise alike. A state that is too large to be cloned
+/// is a [`LargeStateMachine`].
 ///
 /// ```
 /// use outrigger::StateMachine;
@@ -49,7 +61,7 @@ pub trait StateMachine: Clone + Serialize + DeserializeOwned + Send + 'static {
 
 /// A state machine that other processes may ask. A closure cannot travel to where the state is; a value of
 /// [`Query::Query`] can.
-pub trait Query: StateMachine {
+pub trait Query: LargeStateMachine {
     /// What is asked.
     type Query: Serialize + DeserializeOwned + Send + 'static;
     /// What comes back.

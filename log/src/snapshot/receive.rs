@@ -1,7 +1,7 @@
 //! Receiving a snapshot from another node, in chunks, over as many connections and lives of the process as it takes.
 //!
-//! What counts as held after a crash is what verifies: the blocks up to the first that does not. So nothing has to be
-//! synced on the way. In the end the checksum of the whole decides whether it is what was announced.
+//! What counts as held after a crash is what verifies: the blocks up to the first that does not. So no promise depends on
+//! the syncs on the way. In the end the checksum of the whole decides whether it is what was announced.
 
 use std::fmt;
 use std::sync::{Arc, MutexGuard};
@@ -57,7 +57,7 @@ impl<D: Disk> SnapshotReceiver<D> {
     ///
     /// # Errors
     /// [`SnapshotError::Hole`] or `Beyond`: then it goes on as if nothing had come. `Ended` if another reception has begun.
-    /// `DiskFull`, and it is thrown away; `Disk`, and what verifies is kept for the next reception.
+    /// `DiskFull`, or `Disk` when a sync fails, and it is thrown away; other `Disk`, and what verifies is kept for the next reception.
     pub fn write(&mut self, offset: u64, chunk: &[u8]) -> Result<u64, SnapshotError> {
         let (held, bytes) = (self.held(), self.header.id.bytes);
         let end = offset.saturating_add(chunk.len() as u64);
@@ -74,7 +74,8 @@ impl<D: Disk> SnapshotReceiver<D> {
         if let Err(error) = self.append(new) {
             let error = SnapshotError::from(error);
             self.failure = Some(error.to_string());
-            if error.is_full() {
+            // A file whose sync has failed must not be resumed: it may read well, and be lost.
+            if error.is_full() || self.writer.sync_has_failed() {
                 throw_away(&shared, &mut reception);
             }
             return Err(error);

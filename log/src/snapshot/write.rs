@@ -1,4 +1,7 @@
 //! Writing the file of a snapshot, front to back; what builds and receptions have in common.
+//!
+//! It is synced every now and then. That promises nothing, but whoever syncs another file of the same disk meanwhile, such as
+//! the log, does not wait for all of a large snapshot that the system has yet to write.
 
 use std::mem;
 use std::path::PathBuf;
@@ -6,6 +9,9 @@ use std::path::PathBuf;
 use super::layout::{BLOCK_BYTES, Blocks, HEADER_BYTES, Header, STORED_BLOCK_BYTES};
 use crate::disk::DiskFile;
 use crate::error::{DiskError, During};
+
+/// At most so many bytes of a file are left to the system to write.
+const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
 
 /// A file that is being written. After a failure it must not be used any more: whether a block is there is unknown.
 pub(super) struct FileWriter<F> {
@@ -20,6 +26,10 @@ pub(super) struct FileWriter<F> {
     checksum: u32,
     /// How many bytes of the body were taken.
     bytes: u64,
+    /// How many blocks are written and not synced.
+    unsynced: u64,
+    /// Whether a sync has failed: then what reads well may be lost all the same.
+    sync_has_failed: bool,
 }
 
 impl<F: DiskFile> FileWriter<F> {
@@ -32,7 +42,8 @@ impl<F: DiskFile> FileWriter<F> {
     /// Goes on with a file whose head is there. Its blocks are taken in by [`adopt`](Self::adopt).
     pub(super) fn resume(file: F, path: PathBuf, blocks: Blocks, head: &[u8]) -> Self {
         let pending = Vec::with_capacity(STORED_BLOCK_BYTES);
-        Self { file, path, blocks, written: 0, pending, checksum: crc32c::crc32c(head), bytes: 0 }
+        let checksum = crc32c::crc32c(head);
+        Self { file, path, blocks, written: 0, pending, checksum, bytes: 0, unsynced: 0, sync_has_failed: false }
     }
 
     pub(super) fn file(&self) -> &F {
@@ -50,6 +61,11 @@ impl<F: DiskFile> FileWriter<F> {
     /// How many blocks are in the file.
     pub(super) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Whether a sync has failed: then nothing in the file must be counted on.
+    pub(super) fn sync_has_failed(&self) -> bool {
+        self.sync_has_failed
     }
 
     /// Counts a block that is in the file already, and verifies.
@@ -108,6 +124,12 @@ impl<F: DiskFile> FileWriter<F> {
         self.written += 1;
         block.clear();
         self.pending = block;
-        Ok(())
+        self.unsynced += 1;
+        if self.unsynced * BLOCK_BYTES as u64 >= UNSYNCED_BYTES_MAX { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), DiskError> {
+        self.unsynced = 0;
+        self.file.sync_data().during("sync", &self.path).inspect_err(|_| self.sync_has_failed = true)
     }
 }

@@ -274,3 +274,32 @@ fn whatever_is_done_no_more_than_a_block_is_read_or_written_at_once() {
     receive(&open(&disk), &new, &bytes, 4 * BLOCK).unwrap();
     assert_eq!(largest.load(Ordering::Relaxed), BLOCK + 4);
 }
+
+/// So that who syncs another file on the same disk, such as the log, does not wait for all of it.
+#[test]
+fn no_more_than_a_part_of_a_large_snapshot_is_left_unsynced() {
+    for (way, make) in WAYS {
+        let syncs = |mib: usize| {
+            let (disk, snapshots, _) = with_old();
+            let (before, large) = (disk.counts().syncs, body(mib << 20));
+            make(&snapshots, &announced(at(9), &head("large"), &large), &large).unwrap();
+            disk.counts().syncs - before
+        };
+        assert_eq!(syncs(12), syncs(1) + 3, "{way}: once every 4 MiB");
+    }
+}
+
+/// What reads well after a failed sync may be lost all the same: it must not be gone on with.
+#[test]
+fn a_sync_that_fails_on_the_way_leaves_nothing_that_is_gone_on_with() {
+    let large = body(9 << 20);
+    let new = announced(at(9), &head("large"), &large);
+    for (way, make) in WAYS {
+        let (disk, snapshots, old) = with_old();
+        disk.fail_sync_after(1);
+        let error = make(&snapshots, &new, &large).unwrap_err();
+        assert!(matches!(&error, SnapshotError::Disk(error) if error.operation == "sync"), "{way}: {error}");
+        assert_eq!(names(&disk).len(), 2, "{way}: the lock and the old one, but {:?}", names(&disk));
+        assert_eq!(read(&snapshots).unwrap(), Some((old, body(700))), "{way}");
+    }
+}

@@ -72,8 +72,9 @@ pub enum ClientError {
         /// Whether an earlier try may have been applied.
         in_doubt: bool,
     },
-    /// The write was applied, once, by a try whose answer was lost, and its response was too large to be kept.
-    #[error("applied once, but the response was too large to be kept for a second answer")]
+    /// The write was applied, once, by a try whose answer was lost, and its response was not kept: it was too
+    /// large, or a crash took it from a node whose state is on disk.
+    #[error("applied once, but the response was not kept for a second answer")]
     ResponseNotKept,
     /// A snapshot that is saved cannot be written, or what has come is not what was announced. Nothing has changed but that it
     /// was taken.

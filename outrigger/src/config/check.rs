@@ -43,6 +43,17 @@ pub enum ConfigError {
         /// What it may be.
         bytes_max: usize,
     },
+    /// At this rate a piece of a snapshot would take longer than a second.
+    #[error(
+        "snapshot_bytes_per_second_max is {rate}, which is below snapshot_chunk_bytes_max {chunk_bytes_max}: at least one piece a \
+         second must be allowed; raise it, lower the other, or set it to 0 for no limit"
+    )]
+    SnapshotRate {
+        /// `snapshot_bytes_per_second_max`.
+        rate: u64,
+        /// `snapshot_chunk_bytes_max`.
+        chunk_bytes_max: usize,
+    },
     /// Two nodes have the same address, spelled in two ways.
     #[error("nodes {first} and {second} of the initial cluster are both at {place} ({addresses}); each needs its own")]
     SamePlace {
@@ -132,6 +143,10 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
         return Err(ConfigError::AnswersLimits { one, all });
     }
     frames(config)?;
+    let (rate, chunk_bytes_max) = (config.snapshot_bytes_per_second_max, config.limits.snapshot_chunk_bytes_max);
+    if rate > 0 && rate < chunk_bytes_max as u64 {
+        return Err(ConfigError::SnapshotRate { rate, chunk_bytes_max });
+    }
     if config.cluster.is_empty() {
         return Err(ConfigError::NoClusterName);
     }

@@ -44,6 +44,15 @@ fn broken_timing_is_refused_with_both_numbers() {
 }
 
 #[test]
+fn a_pace_at_which_a_piece_takes_longer_than_a_second_is_refused_with_both_numbers() {
+    let said = refused(|config| config.snapshot_bytes_per_second_max = (1 << 20) - 1);
+    assert!(said.contains("is 1048575, which is below snapshot_chunk_bytes_max 1048576"), "{said}");
+    for rate in [0, 1 << 20] {
+        assert_eq!(Config { snapshot_bytes_per_second_max: rate, ..three() }.validate(), Ok(()));
+    }
+}
+
+#[test]
 fn limits_of_answers_that_are_none_or_contradict_each_other_are_refused() {
     assert!(refused(|config| config.limits.connection_answers_bytes_max = 0).contains("is 0"));
     assert!(refused(|config| config.limits.received_bytes_max = 0).contains("received_bytes_max is 0"));

@@ -4,13 +4,13 @@ use outrigger_engine::{NodeId, Term, Transferred};
 use tokio::sync::oneshot;
 
 use super::Raft;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::error::{ElectError, RoleError, TransferError};
 use crate::runtime::arrivals::Notice;
 use crate::runtime::order::{Order, OrderSlot};
 use crate::runtime::respond::Failure;
 
-impl<S: StateMachine> Raft<S> {
+impl<S: LargeStateMachine> Raft<S> {
     /// Hands leadership over to another voter (thesis, section 3.10): before this node is stopped for an update, or to lead from
     /// where the clients are. Without a node, the voter that lacks the least takes over. Answers who leads, in which term, once
     /// that one is heard from; to hand over to oneself is done at once.

@@ -14,7 +14,7 @@ use outrigger_engine::{Refusal, Snapshot};
 use outrigger_log::{RealDisk, SnapshotFileWriter};
 
 use super::Raft;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::backup::SavedSnapshot;
 use crate::error::SaveError;
 use crate::store::durable::file_id;
@@ -93,7 +93,7 @@ impl SaveFile {
     }
 }
 
-impl<S: StateMachine> Raft<S> {
+impl<S: LargeStateMachine> Raft<S> {
     /// Takes a snapshot of the state, with all in it that was acknowledged before the call, and saves it to a file, from which
     /// [`restore_snapshot`](crate::restore_snapshot) begins a new cluster. The cluster serves on. A file of this name is replaced
     /// when all of it is durable; until then, and after an error, it is as it was.

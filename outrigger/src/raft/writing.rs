@@ -15,13 +15,13 @@ use std::collections::VecDeque;
 use outrigger_engine::{LogId, Payload, Term};
 
 use super::{NotSubmitted, Raft};
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::error::WriteError;
 use crate::runtime::arrivals::Conditional;
 use crate::runtime::encoded::encode;
 use crate::runtime::respond::{Failure, Reply, Slot};
 
-impl<S: StateMachine> Raft<S> {
+impl<S: LargeStateMachine> Raft<S> {
     /// As [`Raft::write`], but answers as soon as the command is certain to be applied, and with its place in the log rather than a
     /// response: a majority of the nodes hold it durably, and the state machine, which may be slow, may still have to come to it.
     /// A [`Raft::read`] that begins afterwards sees it.
@@ -149,11 +149,11 @@ impl<S: StateMachine> Raft<S> {
 
 /// The responses to [`Raft::write_each`], in the order of the commands.
 #[must_use = "the responses come one by one, from `next`"]
-pub struct Writes<S: StateMachine> {
+pub struct Writes<S: LargeStateMachine> {
     replies: VecDeque<Reply<S::Response>>,
 }
 
-impl<S: StateMachine> Writes<S> {
+impl<S: LargeStateMachine> Writes<S> {
     /// The response to the next command, once that is applied; `None` when there was one for each.
     ///
     /// Cancel safe: a response that was not handed out is the next one still.
@@ -170,7 +170,7 @@ impl<S: StateMachine> Writes<S> {
     }
 }
 
-impl<S: StateMachine> std::fmt::Debug for Writes<S> {
+impl<S: LargeStateMachine> std::fmt::Debug for Writes<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writes").field("remaining", &self.replies.len()).finish()
     }

@@ -7,15 +7,16 @@
 //!                                                              └── Applied, StateMachineFailed ──► RaftCore
 //! ```
 //!
-//! It is the only one that touches the state machine. Every node, the leader included, applies what it decodes from the
-//! log's bytes, so that all apply the same. A command that does not decode, or an `apply` that panics, ends it there:
-//! nothing is skipped.
+//! It is the only one that touches the state machine, but while that is restored, on a thread that may block. Every node,
+//! the leader included, applies what it decodes from the log's bytes, so that all apply the same. A command that does not
+//! decode, or an `apply` that panics, ends it there: nothing is skipped.
 //!
 //! What memory no longer holds it reads from the log, and waits for the disk. Those who wait for it meanwhile wait no
 //! longer than they would have, even if the disk never answers.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +25,18 @@ use outrigger_engine::{Batch, Body, Event, Instant, LogId, LogIndex, LogTime, Me
 
 use super::arrivals::Inbox;
 use super::clock::Clock;
-use super::encoded::{self, panic_caught};
+use super::encoded::{self, ApplyError, panic_caught};
 use super::expected::{Expected, Run};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::respond::{BoxedRead, Doubt, Failure};
-use super::sessions::{Applied, Replicated};
+use super::sessions::{Applied, Replicated, ReplicatedView};
 use super::snapshot::SnapshotAccess;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::store::{Moment, StorageError};
 
 /// What the worker is asked to do, in this order.
-pub(crate) enum Job<S: StateMachine> {
+pub(crate) enum Job<S: LargeStateMachine> {
     /// These callers are answered by entries that are applied later.
     Expect(Run<S::Response>),
     /// Apply the entries from `first` to `last`.
@@ -60,7 +61,7 @@ pub(crate) enum Job<S: StateMachine> {
     Stop,
 }
 
-impl<S: StateMachine> Job<S> {
+impl<S: LargeStateMachine> Job<S> {
     /// The job, unless those who wait for it have done so for too long; then they are told so.
     fn in_time(self, now: Instant) -> Option<Self> {
         match self {
@@ -88,8 +89,9 @@ const LOG_READ_BYTES: usize = 1 << 20;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub(crate) struct Worker<S: StateMachine> {
-    replicated: Replicated<S>,
+pub(crate) struct Worker<S: LargeStateMachine> {
+    /// Away while it is restored, and for good if that has failed.
+    replicated: Option<Replicated<S>>,
     /// The last entry that was applied.
     applied: LogIndex,
     /// Its log time.
@@ -101,12 +103,7 @@ pub(crate) struct Worker<S: StateMachine> {
     taken: VecDeque<Job<S>>,
     /// Whether it stopped at the entry behind `applied`, for good.
     has_failed: bool,
-    /// After so many entries the clock is looked at.
-    entries_to_look: u32,
-    /// After how many it was looked at last; 1 to `ENTRIES_PER_LOOK_MAX`.
-    entries_per_look: u32,
-    /// When other tasks had their turn last.
-    slice_began: Instant,
+    turn: Turn,
     jobs: Arc<Jobs<S>>,
     inbox: Arc<Inbox<S>>,
     log: LogAccess,
@@ -114,25 +111,56 @@ pub(crate) struct Worker<S: StateMachine> {
     clock: Clock,
 }
 
-impl<S: StateMachine> Worker<S> {
-    /// A worker on a state before the first entry.
+/// How long other tasks have waited for theirs.
+struct Turn {
+    /// After so many entries the clock is looked at.
+    entries_to_look: u32,
+    /// After how many it was looked at last; 1 to `ENTRIES_PER_LOOK_MAX`.
+    entries_per_look: u32,
+    /// When other tasks had their turn last.
+    began: Instant,
+    clock: Clock,
+}
+
+impl Turn {
+    fn begin(&mut self) {
+        self.began = self.clock.now();
+    }
+
+    fn is_over(&self) -> bool {
+        self.clock.now().since(self.began) >= SLICE
+    }
+
+    /// An entry was applied; breaks when it is the others' turn.
+    fn step(&mut self) -> ControlFlow<()> {
+        self.entries_to_look -= 1;
+        if self.entries_to_look > 0 {
+            return ControlFlow::Continue(());
+        }
+        let is_over = self.is_over();
+        self.entries_per_look = if is_over { 1 } else { (self.entries_per_look * 2).min(ENTRIES_PER_LOOK_MAX) };
+        self.entries_to_look = self.entries_per_look;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl<S: LargeStateMachine> Worker<S> {
+    /// A worker on a state before the first entry, or on one that is on disk, as it was left.
     pub(crate) fn new(
-        state: S,
+        replicated: Replicated<S>,
         (jobs, inbox): (Arc<Jobs<S>>, Arc<Inbox<S>>),
         (log, snapshots): (LogAccess, SnapshotAccess),
         clock: Clock,
     ) -> Self {
         Self {
-            replicated: Replicated::new(state),
+            replicated: Some(replicated),
             applied: LogIndex::ZERO,
             log_time: LogTime(0),
             reported: LogIndex::ZERO,
             expected: Expected::new(),
             taken: VecDeque::new(),
             has_failed: false,
-            entries_to_look: 1,
-            entries_per_look: 1,
-            slice_began: clock.now(),
+            turn: Turn { entries_to_look: 1, entries_per_look: 1, began: clock.now(), clock },
             jobs,
             inbox,
             log,
@@ -147,7 +175,7 @@ impl<S: StateMachine> Worker<S> {
         let mailbox = Arc::clone(&self.jobs);
         loop {
             poll_fn(|context| mailbox.poll_take(&mut jobs, context)).await;
-            self.slice_began = self.clock.now();
+            self.turn.begin();
             self.taken.extend(jobs.drain(..));
             while let Some(job) = self.taken.pop_front() {
                 match job {
@@ -176,10 +204,9 @@ impl<S: StateMachine> Worker<S> {
 
     fn read(&self, reads: Vec<BoxedRead<S>>) {
         for read in reads {
-            if self.has_failed {
-                read.fail(Failure::Stopped);
-            } else {
-                read.run(self.replicated.state(), self.applied);
+            match &self.replicated {
+                Some(replicated) if !self.has_failed => read.run(replicated.state(), self.applied),
+                _ => read.fail(Failure::Stopped),
             }
         }
     }
@@ -201,36 +228,39 @@ impl<S: StateMachine> Worker<S> {
         assert!(self.applied == last.index, "applied up to {} instead of {last}", self.applied);
     }
 
-    /// Applying pauses while the state is cloned, and goes on while the clone is written.
+    /// Applying pauses while the state gives a view of itself, and goes on while that is written.
     fn build_snapshot(&self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
         let inbox = Arc::clone(&self.inbox);
         let tell = move |event| inbox.notify(event);
-        let cloned = match self.has_failed {
-            true => Err("the state machine has stopped".to_owned()),
-            false => panic_caught(|| self.replicated.clone()),
-        };
-        match cloned {
-            Ok(state) => {
-                assert!(self.applied == last.index, "a snapshot of {last}, but {} is applied", self.applied);
+        match self.view(last) {
+            Ok(view) => {
                 let of = Moment { last, log_time: self.log_time, membership_at, membership };
-                self.snapshots.build(of, state, tell);
+                self.snapshots.build(of, view, tell);
             }
-            Err(reason) => tell(Event::SnapshotFailed { reason }),
+            Err(reason) => {
+                tracing::warn!(%last, reason, "no snapshot was taken; it is tried again later");
+                tell(Event::SnapshotFailed { reason });
+            }
         }
     }
 
+    fn view(&self, last: LogId) -> Result<ReplicatedView<S>, String> {
+        let Some(replicated) = self.replicated.as_ref().filter(|_| !self.has_failed) else {
+            return Err("the state machine has stopped".to_owned());
+        };
+        assert!(self.applied == last.index, "a snapshot of {last}, but {} is applied", self.applied);
+        panic_caught(|| replicated.view(last.index))?.map_err(|error| error.to_string())
+    }
+
     async fn install_snapshot(&mut self, snapshot: &Snapshot) {
-        if self.has_failed {
-            return;
-        }
+        let Some(replicated) = self.replicated.take_if(|_| !self.has_failed) else { return };
         let last = snapshot.last().index;
         assert!(last > self.applied, "a snapshot of {last}, but {} is applied", self.applied);
         let snapshots = self.snapshots.clone();
-        match self.once_there(snapshots.load(snapshot.id)).await {
-            Ok(state) => {
-                self.replicated = state;
-                (self.applied, self.log_time) = (last, snapshot.log_time);
-            }
+        let (replicated, restored) = self.once_there(snapshots.load(snapshot.id, replicated)).await;
+        self.replicated = replicated;
+        match restored {
+            Ok(()) => (self.applied, self.log_time) = (last, snapshot.log_time),
             Err(reason) => {
                 self.has_failed = true;
                 self.expected.stop();
@@ -243,14 +273,10 @@ impl<S: StateMachine> Worker<S> {
         let held = batches.first().map_or(last.index.next(), |batch| batch.first().index);
         while self.applied.next() < held {
             let read = self.read_log(held.previous()).await;
-            for batch in read.map_err(|error| format!("its entry cannot be read from the log: {error}"))? {
-                self.apply_batch(&batch).await?;
-            }
+            let read = read.map_err(|error| format!("its entry cannot be read from the log: {error}"))?;
+            self.apply_batches(&read).await?;
         }
-        for batch in batches {
-            self.apply_batch(&batch).await?;
-        }
-        Ok(())
+        self.apply_batches(&batches).await
     }
 
     /// The next entries, up to `through` at most, from the log.
@@ -279,36 +305,37 @@ impl<S: StateMachine> Worker<S> {
         });
     }
 
-    async fn apply_batch(&mut self, batch: &Batch) -> Result<(), String> {
-        assert!(batch.first().index == self.applied.next(), "a batch {batch} does not follow {}", self.applied);
-        for payload in batch.entries() {
-            let id = LogId { term: batch.term(), index: self.applied.next() };
-            let applied = self.replicated.apply(id.index, batch.log_time(), payload);
-            match applied.map_err(|error| error.to_string())? {
-                Applied::Response(response) => self.expected.applied(id, Ok(response)),
-                Applied::Denied(denied) => self.expected.applied(id, Err(denied)),
-                Applied::Alive(_) | Applied::Nothing => self.expected.passed(id),
-            }
-            (self.applied, self.log_time) = (id.index, batch.log_time());
-            self.entries_to_look -= 1;
-            if self.entries_to_look == 0 {
-                self.take_turns().await;
+    async fn apply_batches(&mut self, batches: &[Batch]) -> Result<(), String> {
+        while let Some(last) = batches.last().map(Batch::last).filter(|last| self.applied < last.index) {
+            let before = self.applied;
+            self.apply_some(batches).map_err(|error| error.to_string())?;
+            assert!(before < self.applied, "no entry up to {last} is applied behind {before}");
+            if self.turn.is_over() {
+                // On a runtime of one thread, the leader's heartbeats are among those who had to wait.
+                self.report();
+                tokio::task::yield_now().await;
+                self.turn.begin();
             }
         }
         Ok(())
     }
 
-    /// Lets other tasks of this thread run, if they had to wait for long: on a runtime of one thread, the leader's
-    /// heartbeats are among them.
-    async fn take_turns(&mut self) {
-        let is_over = self.clock.now().since(self.slice_began) >= SLICE;
-        self.entries_per_look = if is_over { 1 } else { (self.entries_per_look * 2).min(ENTRIES_PER_LOOK_MAX) };
-        self.entries_to_look = self.entries_per_look;
-        if is_over {
-            self.report();
-            tokio::task::yield_now().await;
-            self.slice_began = self.clock.now();
-        }
+    /// Applies what comes next, until it is the turn of others.
+    fn apply_some(&mut self, batches: &[Batch]) -> Result<(), ApplyError> {
+        let next = self.applied.next();
+        let Self { replicated, applied, log_time, expected, turn, .. } = self;
+        let mut note = |id: LogId, time: LogTime, came: Applied<S::Response>| {
+            assert!(id.index == applied.next(), "{id} does not follow {applied}");
+            match came {
+                Applied::Response(response) => expected.applied(id, Ok(response)),
+                Applied::Denied(denied) => expected.applied(id, Err(denied)),
+                Applied::Alive(_) | Applied::Nothing => expected.passed(id),
+            }
+            (*applied, *log_time) = (id.index, time);
+            turn.step()
+        };
+        let replicated = replicated.as_mut().expect("a worker that has not failed has its state");
+        replicated.apply(next, batches, &mut note)
     }
 
     fn report(&mut self) {
@@ -321,7 +348,7 @@ impl<S: StateMachine> Worker<S> {
 }
 
 /// However the worker ends, nobody waits for it.
-impl<S: StateMachine> Drop for Worker<S> {
+impl<S: LargeStateMachine> Drop for Worker<S> {
     fn drop(&mut self) {
         self.expected.stop();
         if std::thread::panicking() {
@@ -345,7 +372,7 @@ impl<S: StateMachine> Drop for Worker<S> {
 }
 
 /// Whether these entries can be applied: a command that cannot must never get into the log, as it would stop every node.
-pub(crate) fn decode<S: StateMachine>(entries: &[Payload]) -> bool {
+pub(crate) fn decode<S: LargeStateMachine>(entries: &[Payload]) -> bool {
     entries.iter().all(|entry| match &entry.body {
         Body::Command(command) => {
             matches!(panic_caught(|| encoded::decode::<S::Command>(command)), Ok(Ok(_)))

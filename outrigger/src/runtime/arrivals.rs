@@ -12,7 +12,7 @@ use outrigger_engine::{ChangeRequest, Consistency, Event, Incarnation, Lane, Mes
 use super::mailbox::{Mailbox, Queue};
 use super::order::{Order, OrderSlot};
 use super::respond::{BoxedRead, Failure, Slot};
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::config::Limits;
 use crate::network::Receive;
 
@@ -20,7 +20,7 @@ use crate::network::Receive;
 const SINGLE_REQUESTS: u32 = 32;
 
 /// What came since RaftCore looked last.
-pub(crate) struct Arrivals<S: StateMachine> {
+pub(crate) struct Arrivals<S: LargeStateMachine> {
     /// In order: a completion never overtakes an older one.
     pub(crate) notices: Vec<Notice>,
     /// Of other nodes; none for a handshake.
@@ -72,7 +72,7 @@ pub(crate) enum Notice {
     Stop,
 }
 
-impl<S: StateMachine> Default for Arrivals<S> {
+impl<S: LargeStateMachine> Default for Arrivals<S> {
     fn default() -> Self {
         Self {
             notices: Vec::new(),
@@ -87,13 +87,13 @@ impl<S: StateMachine> Default for Arrivals<S> {
     }
 }
 
-impl<S: StateMachine> Queue for Arrivals<S> {
+impl<S: LargeStateMachine> Queue for Arrivals<S> {
     fn is_empty(&self) -> bool {
         !self.is_urgent() && self.payloads.is_empty() && self.conditional.is_empty() && self.reads.is_empty()
     }
 }
 
-impl<S: StateMachine> Arrivals<S> {
+impl<S: LargeStateMachine> Arrivals<S> {
     /// How many callers want something.
     pub(crate) fn callers(&self) -> usize {
         self.slots.len() + self.conditional.len() + self.reads.len()
@@ -119,14 +119,14 @@ impl<S: StateMachine> Arrivals<S> {
 }
 
 /// RaftCore's mailbox, with its limits.
-pub(crate) struct Inbox<S: StateMachine> {
+pub(crate) struct Inbox<S: LargeStateMachine> {
     mailbox: Mailbox<Arrivals<S>>,
     limits: Limits,
     /// How many times in a row RaftCore took the request of one caller alone; at most `SINGLE_REQUESTS`.
     single_requests: AtomicU32,
 }
 
-impl<S: StateMachine> Inbox<S> {
+impl<S: LargeStateMachine> Inbox<S> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self { mailbox: Mailbox::new(), limits, single_requests: AtomicU32::new(0) }
     }
@@ -245,9 +245,9 @@ impl<S: StateMachine> Inbox<S> {
 }
 
 /// The end of the inbox that the transport has.
-pub(crate) struct Inlet<S: StateMachine>(pub(crate) Arc<Inbox<S>>);
+pub(crate) struct Inlet<S: LargeStateMachine>(pub(crate) Arc<Inbox<S>>);
 
-impl<S: StateMachine> Receive for Inlet<S> {
+impl<S: LargeStateMachine> Receive for Inlet<S> {
     fn receive(&self, from: Peer, message: Option<Message>) -> bool {
         let limits = &self.0.limits;
         let bytes = message.as_ref().map_or(0, entry_bytes);

@@ -32,12 +32,12 @@ use super::replication::{Outgoing, Replicate, SendSnapshot, Stream};
 use super::respond::{Asked, Callers, Doubt, Failure};
 use super::snapshot::SnapshotAccess;
 use super::tail::{Held, Tail};
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::network::Transport;
 use crate::store::StorageError;
 
 /// Everything that RaftCore acts on beside the engine.
-pub(crate) struct TokioRuntime<S: StateMachine> {
+pub(crate) struct TokioRuntime<S: LargeStateMachine> {
     /// The newest entries. Changed here only, in the order of the log lane.
     pub(crate) tail: Tail,
     pub(crate) log: LogWriter,
@@ -66,18 +66,23 @@ pub(crate) struct TokioRuntime<S: StateMachine> {
     unapplied_max: u64,
     /// Whether `Apply` was handed back since the worker last applied something.
     apply_wants_room: bool,
+    /// For a state on disk: the worker is given no entry behind this one, which is durable here, so that the log of a later start
+    /// holds what the state does.
+    durable: Option<LogIndex>,
+    /// Whether `Apply` was handed back since `durable` was last raised.
+    apply_wants_durable: bool,
     inbox: Arc<Inbox<S>>,
     /// Why the engine has stopped.
     pub(crate) fault: Option<Fault>,
 }
 
-impl<S: StateMachine> TokioRuntime<S> {
+impl<S: LargeStateMachine> TokioRuntime<S> {
     pub(crate) fn new(
         (tail, log, log_access, snapshots): (Tail, LogWriter, LogAccess, SnapshotAccess),
         transport: Arc<dyn Transport>,
         jobs: Arc<Jobs<S>>,
         inbox: Arc<Inbox<S>>,
-        unapplied_max: u64,
+        (unapplied_max, durable): (u64, Option<LogIndex>),
     ) -> Self {
         Self {
             tail,
@@ -98,6 +103,8 @@ impl<S: StateMachine> TokioRuntime<S> {
             applied: LogIndex::ZERO,
             unapplied_max,
             apply_wants_room: false,
+            durable,
+            apply_wants_durable: false,
             inbox,
             fault: None,
         }
@@ -108,6 +115,12 @@ impl<S: StateMachine> TokioRuntime<S> {
         assert!(self.applied < last && last <= self.given, "applied {last} of {} after {}", self.given, self.applied);
         self.applied = last;
         std::mem::take(&mut self.apply_wants_room)
+    }
+
+    /// Entries up to this one are durable here; answers whether the apply lane wants to hear of that.
+    pub(crate) fn is_durable(&mut self, last: LogIndex) -> bool {
+        let is_more = self.durable.as_mut().is_some_and(|durable| std::mem::replace(durable, last) < last);
+        is_more && std::mem::take(&mut self.apply_wants_durable)
     }
 
     /// Whether the state holds every entry of the log: nothing is under way.
@@ -153,6 +166,8 @@ impl<S: StateMachine> TokioRuntime<S> {
     fn truncate(&mut self, write: WriteId, after: LogId) -> Result<(), StorageError> {
         assert!(after.index >= self.given, "truncated behind {after}, but entries up to {} are committed", self.given);
         self.tail.truncate(after);
+        // What is appended in its place is not durable, and may be committed in the same step.
+        self.durable.iter_mut().for_each(|durable| *durable = after.index.min(*durable));
         self.log.submit(Write::Truncate(write, after))
     }
 
@@ -175,7 +190,9 @@ impl<S: StateMachine> TokioRuntime<S> {
                 // A run that is larger than the limit by itself still goes when nothing else is under way.
                 let is_full = self.given > self.applied && unapplied > self.unapplied_max;
                 self.apply_wants_room |= is_full;
-                is_full
+                let is_early = self.durable.is_some_and(|durable| last.index > durable);
+                self.apply_wants_durable |= is_early;
+                is_full || is_early
             }
             (_, Some(Lane::Peer(target))) => self.streams.get(&target).is_some_and(Stream::is_full),
             (_, Some(Lane::Log | Lane::Apply | Lane::Client) | None) => false,
@@ -311,7 +328,7 @@ impl<S: StateMachine> TokioRuntime<S> {
     }
 }
 
-impl<S: StateMachine> RaftRuntime for TokioRuntime<S> {
+impl<S: LargeStateMachine> RaftRuntime for TokioRuntime<S> {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         if self.is_full(&command) {
             return Ok(Some(command));

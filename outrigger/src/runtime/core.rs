@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use outrigger_engine::{Event, Instant, Membership, Message, Payload, Refusal, Token};
+use outrigger_engine::{Event, Instant, Lane, Membership, Message, Payload, Refusal, Token};
 use tokio::time::Sleep;
 
 use super::apply::decode;
@@ -31,7 +31,7 @@ use super::driver::Driver;
 use super::publish::Publisher;
 use super::respond::{Asked, Doubt, Failure, Slot};
 use super::spin::Spin;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 
 /// Callers that have waited for too long are looked for so often in the time that they may wait.
 const LOOKS_PER_TIMEOUT: u32 = 10;
@@ -41,7 +41,7 @@ const LOOKS_MAX: u32 = 1_000;
 const LOOKS_FOR: Duration = Duration::from_micros(100);
 
 /// See the module.
-pub(crate) struct Core<S: StateMachine> {
+pub(crate) struct Core<S: LargeStateMachine> {
     driver: Driver,
     runtime: TokioRuntime<S>,
     publisher: Publisher,
@@ -68,7 +68,7 @@ pub(crate) struct Core<S: StateMachine> {
     is_stopping: bool,
 }
 
-impl<S: StateMachine> Core<S> {
+impl<S: LargeStateMachine> Core<S> {
     pub(crate) fn new(
         driver: Driver,
         runtime: TokioRuntime<S>,
@@ -163,6 +163,9 @@ impl<S: StateMachine> Core<S> {
 
     fn step(&mut self, event: Event, now: Instant) {
         self.driver.step(event, now, &mut self.runtime);
+        if self.runtime.is_durable(self.driver.engine().flushed_index()) {
+            self.driver.room(Lane::Apply, now, &mut self.runtime);
+        }
     }
 
     /// Hands all that has arrived to the engine: completions, then messages, then what callers want.
@@ -214,7 +217,7 @@ impl<S: StateMachine> Core<S> {
         };
         self.step(event, now);
         if has_room {
-            self.driver.room(outrigger_engine::Lane::Apply, now, &mut self.runtime);
+            self.driver.room(Lane::Apply, now, &mut self.runtime);
         }
     }
 
@@ -282,7 +285,7 @@ impl<S: StateMachine> Core<S> {
 }
 
 /// However RaftCore ends, nobody waits for it.
-impl<S: StateMachine> Drop for Core<S> {
+impl<S: LargeStateMachine> Drop for Core<S> {
     fn drop(&mut self) {
         self.inbox.close();
         self.runtime.callers.fail_all(Failure::Unknown(Doubt::Stopped));

@@ -10,6 +10,7 @@
 use std::io;
 
 use bytes::Bytes;
+use outrigger_engine::LogId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -53,6 +54,25 @@ pub enum ApplyError {
     Panicked {
         /// What the panic said.
         reason: String,
+    },
+    /// [`LargeStateMachine::apply_batch`](crate::LargeStateMachine::apply_batch) failed.
+    #[error("the state machine failed: {reason}")]
+    Failed {
+        /// What it said.
+        reason: String,
+    },
+    /// [`LargeStateMachine::apply_batch`](crate::LargeStateMachine::apply_batch) returned, and had not applied a command.
+    #[error("the state machine left out a command; apply_batch must apply all of its batch, or fail")]
+    LeftOut,
+    /// The state machine has applied another entry than the log holds in its place.
+    #[error(
+        "the state machine has applied {applied} on disk, but the log holds {found}; is it the state of another node?"
+    )]
+    OtherEntry {
+        /// What it says of itself.
+        applied: LogId,
+        /// What is in the log.
+        found: LogId,
     },
 }
 

@@ -55,6 +55,8 @@ mod committing;
 #[cfg(feature = "tokio")]
 pub(crate) mod core;
 #[cfg(feature = "tokio")]
+mod ending;
+#[cfg(feature = "tokio")]
 pub(crate) mod environment;
 #[cfg(feature = "tokio")]
 mod expected;
@@ -64,6 +66,8 @@ pub(crate) mod log_writer;
 mod mailbox;
 #[cfg(feature = "tokio")]
 pub(crate) mod order;
+#[cfg(feature = "tokio")]
+mod pace;
 #[cfg(feature = "tokio")]
 pub(crate) mod preparer;
 #[cfg(feature = "tokio")]

@@ -26,7 +26,7 @@ use super::arrivals::{Inbox, Notice};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::snapshot::SnapshotAccess;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::network::Transport;
 use crate::store::StorageError;
 
@@ -87,7 +87,7 @@ pub(crate) enum Outgoing {
 }
 
 /// What RaftCore and the task share.
-struct Shared<S: StateMachine> {
+struct Shared<S: LargeStateMachine> {
     target: NodeId,
     outbox: Mailbox<Vec<Outgoing>>,
     /// Commands that were given to the task and not yet sent. Only RaftCore increases it.
@@ -101,13 +101,13 @@ struct Shared<S: StateMachine> {
 }
 
 /// RaftCore's end of a stream.
-pub(crate) struct Stream<S: StateMachine> {
+pub(crate) struct Stream<S: LargeStateMachine> {
     epoch: Epoch,
     shared: Arc<Shared<S>>,
     task: AbortHandle,
 }
 
-impl<S: StateMachine> Stream<S> {
+impl<S: LargeStateMachine> Stream<S> {
     /// Begins a stream; its task joins `tasks`.
     pub(crate) fn begin(
         (target, epoch): (NodeId, Epoch),
@@ -163,13 +163,13 @@ impl<S: StateMachine> Stream<S> {
 }
 
 /// A stream that ends sends nothing any more.
-impl<S: StateMachine> Drop for Stream<S> {
+impl<S: LargeStateMachine> Drop for Stream<S> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl<S: StateMachine> Shared<S> {
+impl<S: LargeStateMachine> Shared<S> {
     async fn run(self: Arc<Self>) {
         let mut taken = Vec::new();
         loop {
@@ -197,7 +197,10 @@ impl<S: StateMachine> Shared<S> {
             },
             Outgoing::Snapshot(piece) => {
                 match self.snapshots.read(piece.snapshot.id, piece.offset, piece.bytes_max).await? {
-                    Some(chunk) => Outgoing::Piece(piece, chunk),
+                    Some(chunk) => {
+                        self.snapshots.sending(chunk.len()).await;
+                        Outgoing::Piece(piece, chunk)
+                    }
                     None => return Ok(Some(self.gone(piece.epoch, piece.request))),
                 }
             }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use outrigger_engine::{Instant, LogId, LogIndex, Refusal, Token};
 use tokio::sync::oneshot;
 
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::runtime::encoded::panic_caught;
 use crate::runtime::order::OrderSlot;
 use crate::runtime::sessions::Denied;
@@ -243,14 +243,14 @@ impl<S, F: FnOnce(&S) -> R + Send, R: Send> Read<S> for ReadClosure<F, R> {
 }
 
 /// All who wait behind one token: the writes, or the reads, of one drain of the mailbox.
-pub(crate) enum Asked<S: StateMachine> {
+pub(crate) enum Asked<S: LargeStateMachine> {
     /// Their entries, in this order.
     Writes(Vec<Slot<S::Response>>),
     /// One confirmation of leadership serves them all.
     Reads(Vec<BoxedRead<S>>),
 }
 
-impl<S: StateMachine> Asked<S> {
+impl<S: LargeStateMachine> Asked<S> {
     pub(crate) fn fail(self, failure: Failure) {
         match self {
             Self::Writes(slots) => slots.into_iter().for_each(|slot| slot.fail(failure)),
@@ -260,7 +260,7 @@ impl<S: StateMachine> Asked<S> {
 }
 
 /// Who waits for the engine's word, by token.
-pub(crate) struct Callers<S: StateMachine> {
+pub(crate) struct Callers<S: LargeStateMachine> {
     /// Not given out yet; tokens increase.
     next: Token,
     /// Until when each is waited for. Deadlines increase with the tokens.
@@ -269,7 +269,7 @@ pub(crate) struct Callers<S: StateMachine> {
     orders: BTreeMap<Token, OrderSlot>,
 }
 
-impl<S: StateMachine> Callers<S> {
+impl<S: LargeStateMachine> Callers<S> {
     pub(crate) const fn new(first: Token) -> Self {
         Self { next: first, waiting: BTreeMap::new(), orders: BTreeMap::new() }
     }

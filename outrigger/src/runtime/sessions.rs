@@ -19,6 +19,9 @@
 //! constant: log time, the time to live, the limits. So the tables of all nodes are equal after the same entry, and their
 //! encodings in snapshots byte for byte.
 //!
+//! Only responses may differ: a node whose state is on disk has lost some with a crash (see
+//! [`LargeStateMachine`](crate::LargeStateMachine)). What is applied never depends on them.
+//!
 //! The table is pure data beside the state machine; the tokio runtime, the simulator and a runtime of one's own apply
 //! entries through it.
 
@@ -27,12 +30,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use outrigger_engine::{Body, LogIndex, LogTime, Payload, SessionId};
 
-use super::encoded::{self, ApplyError, panic_caught};
-use crate::StateMachine;
-
 mod layout;
+mod replicated;
 
 pub use layout::SessionsError;
+pub use replicated::{Replicated, ReplicatedView};
 
 /// A client has at most so many numbers between the oldest that it tries and the newest.
 pub const WINDOW: u64 = 64;
@@ -86,8 +88,9 @@ pub enum Denied {
     /// The number is older than the window: a late copy. This entry is not applied; an earlier one may have been.
     #[error("the session has gone far beyond this number")]
     Forgotten,
-    /// The command was applied, once; the response to it was too large to be kept.
-    #[error("it was applied once, but the response was too large to be kept for a second answer")]
+    /// The command was applied, once; the response to it was not kept: it was too large, or a crash took it from a node whose state
+    /// is on disk.
+    #[error("it was applied once, but the response was not kept for a second answer")]
     NotKept,
 }
 
@@ -357,14 +360,6 @@ impl Sessions {
     }
 }
 
-/// A state machine with the sessions of its clients: what a node applies its log to.
-#[derive(Clone, Debug)]
-pub struct Replicated<S> {
-    /// What users read.
-    pub(crate) state: S,
-    sessions: Sessions,
-}
-
 /// What came of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -377,54 +372,6 @@ pub enum Applied<R> {
     Alive(SessionId),
     /// It is nothing to the state machine, and nobody's.
     Nothing,
-}
-
-impl<S: StateMachine> Replicated<S> {
-    /// A state before the first entry.
-    pub fn new(state: S) -> Self {
-        Self { state, sessions: Sessions::new(SessionLimits::STANDARD) }
-    }
-
-    /// The state.
-    pub const fn state(&self) -> &S {
-        &self.state
-    }
-
-    /// Applies the next entry. After an error the state may be half changed: it must not be read or changed again.
-    ///
-    /// # Errors
-    /// [`ApplyError`], as [`encoded::apply`].
-    pub fn apply(
-        &mut self,
-        index: LogIndex,
-        log_time: LogTime,
-        payload: &Payload,
-    ) -> Result<Applied<S::Response>, ApplyError> {
-        match self.sessions.admit(index, log_time, payload) {
-            Admission::Apply => {}
-            Admission::Kept(response) => {
-                // A response that encodes and does not decode is of no use to anybody.
-                let response = panic_caught(|| encoded::decode(&response));
-                return Ok(response
-                    .ok()
-                    .and_then(Result::ok)
-                    .map_or(Applied::Denied(Denied::NotKept), Applied::Response));
-            }
-            Admission::Denied(denied) => return Ok(Applied::Denied(denied)),
-            Admission::Alive(session) => return Ok(Applied::Alive(session)),
-            Admission::Nothing => return Ok(Applied::Nothing),
-        }
-        let Body::Command(command) = &payload.body else { return Ok(Applied::Nothing) };
-        let response = encoded::apply(&mut self.state, command)?;
-        if payload.session != SessionId(0) {
-            // The command is applied, whatever becomes of the response.
-            match panic_caught(|| encoded::encode(&response)) {
-                Ok(Ok(bytes)) => self.sessions.keep(payload, bytes),
-                Ok(Err(_)) | Err(_) => self.sessions.keep_nothing(payload),
-            }
-        }
-        Ok(Applied::Response(response))
-    }
 }
 
 #[cfg(test)]

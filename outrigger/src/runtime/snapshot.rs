@@ -1,27 +1,33 @@
 //! Snapshots on their way to and from the disk: short-lived tasks, so that applying, writing and voting go on meanwhile.
 //!
 //! ```text
-//!   worker ── BuildSnapshot: clone of the state ──► task: encode ──► SnapshotStore ── SnapshotBuilt ──► RaftCore
-//!   RaftCore ── ReceiveSnapshot: one piece ───────► task ──────────► SnapshotStore ── SnapshotReceived ─► RaftCore
-//!   stream ── SendSnapshot ── read one piece ◄────────────────────── SnapshotStore
-//!   worker ── InstallSnapshot ── decode ◄──────────────────────────── SnapshotStore
+//!   worker ── BuildSnapshot: view of the state ──► task: write ──(pace)──► SnapshotStore ── SnapshotBuilt ──► RaftCore
+//!   RaftCore ── ReceiveSnapshot: one piece ──────► task ────────────────► SnapshotStore ── SnapshotReceived ─► RaftCore
+//!   stream ── SendSnapshot ── read one piece ◄─────────────────(pace)──── SnapshotStore
+//!   worker ── InstallSnapshot: the state ── restore ◄──────────────────── SnapshotStore
 //! ```
+//!
+//! Whatever the size of a state, no more than a block of it and a piece are in memory here. What is built and what is sent keep a
+//! pace, each one of its own: nobody needs a snapshot as soon as all else.
 //!
 //! When the node ends, a build is given up where it is, and whatever has a snapshot in hand is waited for: until then the
 //! directory is in use.
 
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{Event, Snapshot, SnapshotId};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::encoded::panic_caught;
+use super::ending::Ending;
 use super::environment::{Environment, blocking, task};
-use super::sessions::Replicated;
-use crate::StateMachine;
+use super::pace::Pace;
+use super::sessions::{Replicated, ReplicatedView};
+use crate::LargeStateMachine;
 use crate::store::{Built, Moment, Received, SnapshotStore, StorageError};
 
 /// How a node's tasks come at its snapshots without holding up each other.
@@ -34,8 +40,15 @@ pub(crate) struct SnapshotAccess {
 /// Held by whatever has a snapshot in hand.
 struct Shared {
     store: Arc<dyn SnapshotStore>,
-    /// Whether the node ends.
-    is_ending: Arc<AtomicBool>,
+    ending: Arc<Ending>,
+    /// How fast states are written...
+    building: Mutex<Pace>,
+    /// ... and snapshots are sent, to all peers together.
+    sending: Mutex<Pace>,
+    /// What the moments of both are counted from.
+    origin: Instant,
+    /// Whether the disk is simulated: whoever waits for it must not block.
+    is_simulated: bool,
     /// Closes when this is gone, behind the store.
     _in_use: mpsc::Sender<()>,
 }
@@ -74,30 +87,47 @@ impl SnapshotSource {
 
 /// The end of all accesses to one node's snapshots.
 pub(crate) struct SnapshotsEnd {
-    is_ending: Arc<AtomicBool>,
+    ending: Arc<Ending>,
     in_use: mpsc::Receiver<()>,
 }
 
 impl SnapshotsEnd {
     /// Gives up what is being built, and waits until nobody has a snapshot in hand any more.
     pub(crate) async fn reached(mut self) {
-        self.is_ending.store(true, Ordering::Relaxed);
+        self.ending.begin();
         let nothing = self.in_use.recv().await;
         assert!(nothing.is_none(), "nobody sends anything here");
     }
 }
 
-/// Where a state is written to, until the node ends.
-struct Interruptible<'a> {
+/// Where a state is written to, at its pace, until the node ends.
+struct Paced<'a> {
     out: &'a mut dyn io::Write,
-    is_ending: &'a AtomicBool,
+    shared: &'a Shared,
+    /// On a simulated disk, how long it has yet to take.
+    owed: &'a mut Duration,
 }
 
-impl io::Write for Interruptible<'_> {
+impl Paced<'_> {
+    /// Waits for the turn of so many bytes; answers whether it comes before the node's end.
+    fn wait(&mut self, bytes: usize) -> bool {
+        let Shared { building, ending, origin, is_simulated, .. } = self.shared;
+        if *is_simulated {
+            // Nobody else writes meanwhile, and the clock stands still.
+            *self.owed = locked(building).take(bytes, origin.elapsed());
+            return !ending.has_begun();
+        }
+        // A thread waits by the system's clock, also where tokio's is paused.
+        let wait = locked(building).take(bytes, origin.into_std().elapsed());
+        !ending.begins_within(wait)
+    }
+}
+
+impl io::Write for Paced<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.is_ending.load(Ordering::Relaxed) {
-            true => Err(io::Error::other("the node ends")),
-            false => self.out.write(bytes),
+        match self.wait(bytes.len()) {
+            true => self.out.write(bytes),
+            false => Err(io::Error::other("the node ends")),
         }
     }
 
@@ -106,12 +136,31 @@ impl io::Write for Interruptible<'_> {
     }
 }
 
+fn locked(pace: &Mutex<Pace>) -> MutexGuard<'_, Pace> {
+    // It is whole at every moment.
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl SnapshotAccess {
-    pub(crate) fn new(store: Arc<dyn SnapshotStore>, environment: Arc<dyn Environment>) -> (Self, SnapshotsEnd) {
+    /// `bytes_per_second_max` is the pace; 0 for none.
+    pub(crate) fn new(
+        store: Arc<dyn SnapshotStore>,
+        environment: Arc<dyn Environment>,
+        bytes_per_second_max: u64,
+    ) -> (Self, SnapshotsEnd) {
         let (sender, in_use) = mpsc::channel(1);
-        let is_ending = Arc::new(AtomicBool::new(false));
-        let shared = Arc::new(Shared { store, is_ending: Arc::clone(&is_ending), _in_use: sender });
-        (Self { shared, environment }, SnapshotsEnd { is_ending, in_use })
+        let ending = Arc::new(Ending::default());
+        let pace = || Mutex::new(Pace::new(bytes_per_second_max));
+        let shared = Shared {
+            store,
+            ending: Arc::clone(&ending),
+            building: pace(),
+            sending: pace(),
+            origin: Instant::now(),
+            is_simulated: environment.disk_time().is_some(),
+            _in_use: sender,
+        };
+        (Self { shared: Arc::new(shared), environment }, SnapshotsEnd { ending, in_use })
     }
 
     pub(crate) fn source(&self) -> SnapshotSource {
@@ -119,22 +168,26 @@ impl SnapshotAccess {
     }
 
     /// Builds one of a state; tells what came of it.
-    pub(crate) fn build<S: StateMachine>(
+    pub(crate) fn build<S: LargeStateMachine>(
         &self,
         of: Moment,
-        state: Replicated<S>,
+        view: ReplicatedView<S>,
         tell: impl FnOnce(Event) + Send + 'static,
     ) {
         let own = self.clone();
         let work = async move {
             let (shared, last) = (Arc::clone(&own.shared), of.last);
             let build = move || {
-                let is_ending = &shared.is_ending;
-                let content = &mut |out: &mut dyn io::Write| state.write(&mut Interruptible { out, is_ending });
-                panic_caught(|| shared.store.build(&of, content)).unwrap_or_else(|panic| Ok(Built::Not(panic)))
+                let mut owed = Duration::ZERO;
+                let content =
+                    &mut |out: &mut dyn io::Write| view.write(&mut Paced { out, shared: &shared, owed: &mut owed });
+                let built = panic_caught(|| shared.store.build(&of, content));
+                (built.unwrap_or_else(|panic| Ok(Built::Not(panic))), owed)
             };
             let built = blocking(own.environment.as_ref(), build).await;
-            tell(match built.unwrap_or_else(|error| Ok(Built::Not(error.to_string()))) {
+            let (built, owed) = built.unwrap_or_else(|error| (Ok(Built::Not(error.to_string())), Duration::ZERO));
+            own.shared.ending.or_after(owed).await;
+            tell(match built {
                 Ok(Built::Snapshot(snapshot)) => {
                     tracing::debug!(snapshot = %snapshot.id, "a snapshot was taken");
                     Event::SnapshotBuilt { snapshot }
@@ -195,17 +248,32 @@ impl SnapshotAccess {
         read.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))
     }
 
-    /// The state that one holds.
-    pub(crate) async fn load<S: StateMachine>(&self, id: SnapshotId) -> Result<Replicated<S>, String> {
+    /// Waits until so many bytes of a snapshot may be sent.
+    pub(crate) async fn sending(&self, bytes: usize) {
+        let wait = locked(&self.shared.sending).take(bytes, self.shared.origin.elapsed());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Has a state take in what a snapshot holds. After a failure it must not be used; it is not even there when the thread
+    /// that worked on it has ended.
+    pub(crate) async fn load<S: LargeStateMachine>(
+        &self,
+        id: SnapshotId,
+        mut replicated: Replicated<S>,
+    ) -> (Option<Replicated<S>>, Result<(), String>) {
         let shared = Arc::clone(&self.shared);
         let load = move || {
-            let mut content = Vec::with_capacity(usize::try_from(id.bytes).unwrap_or(0));
-            let mut reader = shared.store.content(id).map_err(|error| error.reason)?;
-            reader.read_to_end(&mut content).map_err(|error| error.to_string())?;
-            panic_caught(|| Replicated::read(&content))?
+            let content = shared.store.content(id).map_err(|error| error.reason);
+            let restored = content.and_then(|content| panic_caught(|| replicated.restore(content, id.last))?);
+            (Some(replicated), restored)
         };
         let loaded = blocking(self.environment.as_ref(), load).await;
-        let loaded = loaded.unwrap_or_else(|error| Err(error.to_string()));
-        loaded.map_err(|reason| format!("the snapshot {id} cannot be taken in: {reason}"))
+        let (replicated, restored) = loaded.unwrap_or_else(|error| (None, Err(error.to_string())));
+        (replicated, restored.map_err(|reason| format!("the snapshot {id} cannot be taken in: {reason}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use super::arrivals::Inbox;
 use super::log_writer::WriteQueue;
 use super::preparer::Bell;
 use super::snapshot::SnapshotsEnd;
-use crate::StateMachine;
+use crate::LargeStateMachine;
 use crate::metrics::Metrics;
 use crate::network::Transport;
 use crate::watch;
@@ -76,7 +76,7 @@ impl Drop for Threads {
 }
 
 /// A node that runs, seen from where its end is seen to.
-pub(crate) struct Supervisor<S: StateMachine> {
+pub(crate) struct Supervisor<S: LargeStateMachine> {
     pub(crate) core: JoinHandle<Option<String>>,
     pub(crate) worker: JoinHandle<Option<String>>,
     pub(crate) threads: Threads,
@@ -88,7 +88,7 @@ pub(crate) struct Supervisor<S: StateMachine> {
     pub(crate) end: watch::Sender<Option<End>>,
 }
 
-impl<S: StateMachine> Supervisor<S> {
+impl<S: LargeStateMachine> Supervisor<S> {
     /// Waits for the end and sees to it.
     pub(crate) async fn run(self) {
         let fault = self.core.await.unwrap_or_else(|error| Some(format!("RaftCore failed ({error}); this is a bug")));

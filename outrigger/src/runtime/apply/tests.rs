@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use super::super::environment::{Environment, Task};
 use super::super::respond::{ReadAnswer, ReadClosure, Reply, Slot};
 use super::*;
+use crate::StateMachine;
 use crate::config::Limits;
 use crate::store::{LogReader, MemoryStore};
 
@@ -68,8 +69,8 @@ async fn nobody_waits_for_a_hung_disk_longer_than_for_anything_else() {
     let log = LogAccess { reader: Arc::new(HungDisk), environment: Some(Arc::new(HungDisk)) };
     let jobs = Arc::new(Jobs::<Nothing>::new());
     let inbox = Arc::new(Inbox::new(Limits::default()));
-    let (snapshots, _) = SnapshotAccess::new(Arc::new(MemoryStore::new()), Arc::new(HungDisk));
-    let worker = Worker::new(Nothing, (Arc::clone(&jobs), inbox), (log, snapshots), clock);
+    let (snapshots, _) = SnapshotAccess::new(Arc::new(MemoryStore::new()), Arc::new(HungDisk), 0);
+    let worker = Worker::new(Replicated::new(Nothing), (Arc::clone(&jobs), inbox), (log, snapshots), clock);
     let worker = tokio::spawn(worker.run());
 
     let timeout = Duration::from_secs(2);

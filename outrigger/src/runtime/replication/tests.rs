@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::arrivals::Arrivals;
 use super::super::environment::Machine;
 use super::*;
+use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
 use crate::store::{LogReader, LogStore, MemoryStore};
@@ -101,7 +102,7 @@ fn setup_over(reader: Arc<dyn LogReader>, store: &MemoryStore) -> Setup {
     let log = LogAccess { reader, environment: None };
     let inbox = Arc::new(Inbox::new(Limits::default()));
     let mut tasks = JoinSet::new();
-    let (snapshots, _) = SnapshotAccess::new(store.snapshots(), Arc::new(Machine));
+    let (snapshots, _) = SnapshotAccess::new(store.snapshots(), Arc::new(Machine), 0);
     let stream = Stream::begin((NodeId(2), Epoch(1)), &transport, (&log, &snapshots), &inbox, &mut tasks);
     Setup { wire, inbox, stream, _tasks: tasks }
 }

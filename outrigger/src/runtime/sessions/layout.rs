@@ -11,14 +11,12 @@
 //! have equal encodings.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 
 use bytes::Bytes;
 use outrigger_engine::{LogIndex, LogTime, SessionId};
 
-use super::{Replicated, Session, SessionLimits, Sessions};
-use crate::StateMachine;
-use crate::runtime::encoded;
+use super::{Session, SessionLimits, Sessions};
 
 /// The version of the layout.
 const VERSION: u8 = 1;
@@ -40,6 +38,12 @@ pub enum SessionsError {
     UnknownVersion {
         /// The first byte.
         version: u8,
+    },
+    /// The bytes cannot be had.
+    #[error("the sessions cannot be read: {reason}")]
+    Unreadable {
+        /// What the reader says.
+        reason: String,
     },
     /// No table looks like this.
     #[error("the sessions contradict themselves: {what}")]
@@ -74,11 +78,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes a table off the front of a snapshot's bytes.
+    /// Takes a table off the front of a snapshot's bytes, and no byte behind it.
     ///
     /// # Errors
-    /// [`SessionsError`]: nothing that [`Sessions::write`] writes begins like this.
-    pub fn read(bytes: &mut &[u8], limits: SessionLimits) -> Result<Self, SessionsError> {
+    /// [`SessionsError`]: nothing that [`Sessions::write`] writes begins like this, or it cannot be read.
+    pub fn read(bytes: &mut dyn Read, limits: SessionLimits) -> Result<Self, SessionsError> {
         let mut sessions = Self::new(limits);
         let [version] = take::<1>(bytes)?;
         if version != VERSION {
@@ -97,7 +101,7 @@ impl Sessions {
     }
 }
 
-fn take_session(bytes: &mut &[u8], window: u64) -> Result<Session, SessionsError> {
+fn take_session(bytes: &mut dyn Read, window: u64) -> Result<Session, SessionsError> {
     let [time_to_live_ms, used_at, used_by, highest] =
         [take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?];
     let mut kept = BTreeMap::new();
@@ -109,14 +113,10 @@ fn take_session(bytes: &mut &[u8], window: u64) -> Result<Session, SessionsError
         if sequence > highest || highest - sequence >= window {
             return Err(SessionsError::Contradiction { what: "a number outside of the window" });
         }
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let Some((response, rest)) = bytes.split_at_checked(length) else {
-            return Err(SessionsError::Short { needed: length, found: bytes.len() });
-        };
-        *bytes = rest;
-        let response = match (form, response) {
-            (0, []) => None,
-            (1, response) => Some(Bytes::copy_from_slice(response)),
+        let response = take_bytes(bytes, length)?;
+        let response = match form {
+            0 if response.is_empty() => None,
+            1 => Some(Bytes::from(response)),
             _ => return Err(SessionsError::Contradiction { what: "a response that is neither kept nor not" }),
         };
         kept.insert(sequence, response);
@@ -127,48 +127,41 @@ fn take_session(bytes: &mut &[u8], window: u64) -> Result<Session, SessionsError
     Ok(Session { time_to_live_ms, used_at, used_by, highest, queued: (used_at, used_by), kept, kept_bytes })
 }
 
-impl<S: StateMachine> Replicated<S> {
-    /// Writes what a snapshot holds.
-    ///
-    /// # Errors
-    /// What the state has no encoding for, and what the writer says.
-    pub fn write(&self, out: &mut dyn io::Write) -> io::Result<()> {
-        let mut buffered = io::BufWriter::new(&mut *out);
-        self.sessions.write(&mut buffered)?;
-        io::Write::flush(&mut buffered)?;
-        drop(buffered);
-        encoded::write(&self.state, out)
-    }
-
-    /// What a snapshot holds.
-    ///
-    /// # Errors
-    /// In words, what is wrong with the bytes.
-    pub fn read(mut content: &[u8]) -> Result<Self, String> {
-        let sessions = Sessions::read(&mut content, SessionLimits::STANDARD).map_err(|error| error.to_string())?;
-        let state = encoded::decode(content).map_err(|error| format!("it does not decode: {error}"))?;
-        Ok(Self { state, sessions })
-    }
-}
-
 /// # Panics
 /// Beyond four billions: the limits lie far below.
 fn count(length: usize) -> u32 {
     u32::try_from(length).expect("a table within its limits")
 }
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], SessionsError> {
-    let Some((taken, rest)) = bytes.split_first_chunk::<N>() else {
-        return Err(SessionsError::Short { needed: N, found: bytes.len() });
-    };
-    *bytes = rest;
-    Ok(*taken)
+fn take<const N: usize>(bytes: &mut dyn Read) -> Result<[u8; N], SessionsError> {
+    let mut taken = [0; N];
+    let mut found = 0;
+    while found < N {
+        match bytes.read(&mut taken[found..]) {
+            Ok(0) => return Err(SessionsError::Short { needed: N, found }),
+            Ok(read) => found += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(SessionsError::Unreadable { reason: error.to_string() }),
+        }
+    }
+    Ok(taken)
 }
 
-fn take_u32(bytes: &mut &[u8]) -> Result<u32, SessionsError> {
+/// Allocates no more than about twice what is there.
+fn take_bytes(bytes: &mut dyn Read, length: u32) -> Result<Vec<u8>, SessionsError> {
+    let mut taken = Vec::new();
+    let read = bytes.take(u64::from(length)).read_to_end(&mut taken);
+    read.map_err(|error| SessionsError::Unreadable { reason: error.to_string() })?;
+    if taken.len() < length as usize {
+        return Err(SessionsError::Short { needed: length as usize, found: taken.len() });
+    }
+    Ok(taken)
+}
+
+fn take_u32(bytes: &mut dyn Read) -> Result<u32, SessionsError> {
     take(bytes).map(u32::from_le_bytes)
 }
 
-fn take_u64(bytes: &mut &[u8]) -> Result<u64, SessionsError> {
+fn take_u64(bytes: &mut dyn Read) -> Result<u64, SessionsError> {
     take(bytes).map(u64::from_le_bytes)
 }
