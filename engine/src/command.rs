@@ -25,7 +25,9 @@ use crate::message::{Heartbeat, Message, VoteRequest};
 use crate::refusal::{Fault, PeerRefusal, Refusal};
 use crate::snapshot::Snapshot;
 use crate::transfer::{NotTransferred, Transferred};
-use crate::types::{Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, Term, Token, Vote, WriteId};
+use crate::types::{
+    Epoch, Incarnation, LogId, LogIndex, NodeId, Peer, RequestId, StateHash, Term, Token, Vote, WriteId,
+};
 
 /// One thing to do, taken from [`Engine::poll_command`](crate::Engine::poll_command).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -250,6 +252,16 @@ pub enum Command {
         /// The first index whose outcome is unknown.
         from: LogIndex,
     },
+    /// Nodes that have applied the same entries are in different states: somebody should be told. Those that differ from what a
+    /// quorum agrees upon stop by themselves.
+    StatesDiffer {
+        /// Behind this entry.
+        at: LogIndex,
+        /// What a quorum has; `None` if nobody can tell who is right.
+        agreed: Option<StateHash>,
+        /// Who has which, as far as they have said.
+        hashes: BTreeMap<NodeId, StateHash>,
+    },
     /// The node has stopped taking part, for good.
     Halt {
         /// Why.
@@ -275,6 +287,12 @@ pub enum StateMachineRequest {
         membership_at: LogId,
         /// The members.
         membership: Arc<Membership>,
+    },
+    /// Hash the state as it is here: after `at`. Answer with [`Event::StateHashed`](crate::Event::StateHashed); the entries behind
+    /// need not wait for that. There is one at a time.
+    HashState {
+        /// The last entry that is applied.
+        at: LogIndex,
     },
     /// Take in this snapshot, which is durable, in the place of the state. Answer with
     /// [`Event::Applied`](crate::Event::Applied).
@@ -329,6 +347,7 @@ impl Command {
             | Self::SendVote { .. }
             | Self::SendMessage { .. }
             | Self::RefusePeer { .. }
+            | Self::StatesDiffer { .. }
             | Self::Halt { .. } => None,
         }
     }

@@ -41,6 +41,8 @@ pub struct EngineConfig {
     /// When a leader ends a change of the members that another one began: for how long new voters may acknowledge nothing while
     /// they catch up. See [`ChangeRequest::patience`](crate::ChangeRequest::patience).
     pub change_patience: Duration,
+    /// How often a leader has the nodes' states compared; `None`: never. Above zero. Each time, every node hashes its state once.
+    pub state_check_interval: Option<Duration>,
     /// When a snapshot is taken, and what of the log it lets go.
     pub snapshots: SnapshotPolicy,
     /// How much is held at once.
@@ -135,6 +137,7 @@ impl EngineConfig {
             lease: None,
             clock_drift_ppm_max: 10_000,
             change_patience: Duration::from_secs(10),
+            state_check_interval: None,
             snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
         }
@@ -160,6 +163,9 @@ impl EngineConfig {
             return Err(ConfigError::NoSpread { min, max });
         }
         self.validate_lease()?;
+        if self.state_check_interval == Some(Duration::ZERO) {
+            return Err(ConfigError::Zero { name: "state_check_interval" });
+        }
         let SnapshotPolicy { entries, bytes, interval, keep_entries: _ } = self.snapshots;
         let amounts = [("snapshots.entries", entries), ("snapshots.bytes", bytes)];
         let is_zero = |(name, amount): (&'static str, Option<u64>)| (amount == Some(0)).then_some(name);

@@ -228,7 +228,6 @@ impl Engine {
         }
         self.awaits_heir = false;
         self.end_transfer(from);
-        self.writes.look_at_disk(now);
         mutate!(election_timer_not_reset, return Ok(()));
         self.arm_election(now);
         Ok(())

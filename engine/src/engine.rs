@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use crate::command::{Command, StateMachineRequest};
+use crate::compare::Hashing;
 use crate::config::EngineConfig;
 use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
@@ -81,6 +82,8 @@ pub struct Engine {
     pub(crate) pledge: Option<Pledge>,
     /// When a leader had committed no more than this node has now, as last heard.
     pub(crate) fresh_at: Option<Instant>,
+    /// What was hashed of this node's own state, and what is to be.
+    pub(crate) hashing: Hashing,
     /// Leadership that is being handed over. It outlives the leadership: whoever asked is told once the new leader is known.
     pub(crate) transfer: Option<Transfer>,
     /// What is to be done and was not polled yet.
@@ -143,6 +146,7 @@ impl Engine {
             // An earlier life may have pledged itself to a leader, and has forgotten it. One that knew no term had met none.
             pledge: (restored.vote.term > Term(0)).then(|| Pledge::new(now, config.election_timeout_min)),
             fresh_at: None,
+            hashing: Hashing::default(),
             transfer: None,
             commands: VecDeque::new(),
             fault: None,
@@ -175,6 +179,7 @@ impl Engine {
             return self.refuse_when_halted(&event);
         }
         self.forget_refusals(now);
+        self.writes.look_at_disk(now);
         match event {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
@@ -203,6 +208,7 @@ impl Engine {
             Event::SnapshotReceived { id, held } => self.handle_snapshot_received(id, held, now),
             Event::SnapshotSpoiled { id, .. } => self.handle_snapshot_spoiled(id),
             Event::SnapshotSent { target, epoch, request } => self.handle_snapshot_sent(target, epoch, request),
+            Event::StateHashed { at, hash } => self.handle_own_hash(at, hash),
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }
         self.advance_change(now);
@@ -483,7 +489,7 @@ impl Engine {
         let first = std::mem::replace(&mut self.commit_index, commit).next();
         self.memberships.commit(commit);
         self.push(Command::SaveCommitted { commit });
-        self.push(Command::Apply { first, last });
+        self.push_apply(first, last);
         self.release_reads();
     }
 
@@ -546,6 +552,18 @@ impl Engine {
             Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
             Message::TimeoutNow { term } => self.handle_timeout_now(node, term, now),
+            Message::HashState { term, at } => {
+                self.handle_hash_state(node, term, at);
+                Ok(())
+            }
+            Message::StateHashed { at, hash } => {
+                self.note_hash(node, at, hash);
+                Ok(())
+            }
+            Message::StateDiffers { term, at, agreed } => {
+                self.handle_state_differs(node, term, at, agreed);
+                Ok(())
+            }
             Message::InstallSnapshot(request) => self.handle_install_snapshot(node, request, now),
             Message::InstallSnapshotReply(reply) => self.handle_install_snapshot_reply(node, reply, now),
         };

@@ -8,7 +8,7 @@ use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::snapshot::{Snapshot, SnapshotId};
-use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, Term, Token, WriteId};
+use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, StateHash, Term, Token, WriteId};
 
 /// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
 ///
@@ -202,6 +202,13 @@ pub enum Event {
     Applied {
         /// The last applied entry.
         last: LogIndex,
+    },
+    /// A [`StateMachineRequest::HashState`](crate::StateMachineRequest::HashState) was carried out.
+    StateHashed {
+        /// The request's.
+        at: LogIndex,
+        /// What came of it; `None` if the state could not be hashed, which harms nobody.
+        hash: Option<StateHash>,
     },
     /// The state machine cannot go on: an entry did not decode, or `apply` panicked.
     StateMachineFailed {

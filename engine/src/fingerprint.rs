@@ -302,6 +302,9 @@ impl Fingerprint {
             Message::TimeoutNow { .. } => 13,
             Message::InstallSnapshot(_) => 14,
             Message::InstallSnapshotReply(_) => 15,
+            Message::HashState { .. } => 16,
+            Message::StateHashed { .. } => 17,
+            Message::StateDiffers { .. } => 18,
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
@@ -333,6 +336,11 @@ impl Fingerprint {
                 self.outcome(*outcome);
             }
             Message::TimeoutNow { term } => self.number(term.0),
+            Message::HashState { term, at } => [term.0, at.0].into_iter().for_each(|it| self.number(it)),
+            Message::StateHashed { at, hash } => [at.0, hash.0].into_iter().for_each(|it| self.number(it)),
+            Message::StateDiffers { term, at, agreed } => {
+                [term.0, at.0, agreed.0].into_iter().for_each(|it| self.number(it));
+            }
             Message::InstallSnapshot(request) => self.install_snapshot(from.node, request),
             Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, held }) => {
                 self.number(term.0);
@@ -481,6 +489,7 @@ impl Fingerprint {
             confirmed,
             in_hand,
             change,
+            comparison: _,
         } = leader;
         self.flag(*lease_given_up);
         self.number(term_start.0);
@@ -553,6 +562,8 @@ impl Engine {
             // When it campaigns: a moment.
             priority: _,
             pledge,
+            // Nobody explores with states compared.
+            hashing: _,
             fresh_at: _,
             transfer,
             commands,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::command::Command;
+use crate::compare::Comparison;
 use crate::engine::Engine;
 use crate::entry::{Batch, Payload};
 use crate::lease::Rounds;
@@ -35,6 +36,7 @@ impl Engine {
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
             change: None,
+            comparison: Comparison::new(now),
         }));
         self.writes.disk_seen(now);
         self.timers.stop(Timer::Election);
@@ -147,6 +149,7 @@ impl Engine {
         if !targets.is_empty() {
             self.push(Command::BroadcastHeartbeat { targets, heartbeat });
         }
+        self.compare_states(now);
     }
 
     /// A leader that a quorum has not answered for a whole election timeout steps down: it can commit nothing, and its

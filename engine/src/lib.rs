@@ -54,6 +54,7 @@ mod by_hand;
 mod change;
 mod change_members;
 mod command;
+mod compare;
 mod config;
 mod consistency;
 mod election;
@@ -109,8 +110,8 @@ pub use snapshot::{Snapshot, SnapshotId};
 pub use status::{RoleKind, Status};
 pub use transfer::{NotTransferred, Transferred};
 pub use types::{
-    Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, Term, Token,
-    Vote, WriteId,
+    Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, StateHash, Term,
+    Token, Vote, WriteId,
 };
 
 #[cfg(outrigger_mutants)]

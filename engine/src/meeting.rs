@@ -99,7 +99,9 @@ impl Engine {
             | Message::Heartbeat(_)
             | Message::Committed { .. }
             | Message::InstallSnapshot(_)
-            | Message::TimeoutNow { .. } => true,
+            | Message::TimeoutNow { .. }
+            | Message::HashState { .. }
+            | Message::StateDiffers { .. } => true,
             Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
             Message::PreVoteReply(_)
             | Message::RequestVoteReply(_)
@@ -109,7 +111,8 @@ impl Engine {
             | Message::ReadIndex { .. }
             | Message::ReadIndexReply { .. }
             | Message::Propose { .. }
-            | Message::ProposeReply { .. } => false,
+            | Message::ProposeReply { .. }
+            | Message::StateHashed { .. } => false,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::consistency::Proof;
 use crate::entry::{Batch, Payload};
 use crate::refusal::{Inconsistency, Refusal};
 use crate::snapshot::Snapshot;
-use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, Term};
+use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, StateHash, Term};
 
 /// One message from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,6 +83,29 @@ pub enum Message {
     TimeoutNow {
         /// The leader's term.
         term: Term,
+    },
+    /// Hash the state right behind an entry, as soon as that is applied, so that it can be compared with the leader's.
+    HashState {
+        /// The leader's term.
+        term: Term,
+        /// The entry.
+        at: LogIndex,
+    },
+    /// The answer to [`Message::HashState`]; it is as good in any term, for the entry is committed.
+    StateHashed {
+        /// The question's.
+        at: LogIndex,
+        /// Of the state behind it.
+        hash: StateHash,
+    },
+    /// The receiver's state is another than that of a quorum. It must stop.
+    StateDiffers {
+        /// The leader's term.
+        term: Term,
+        /// Behind this entry.
+        at: LogIndex,
+        /// What a quorum has.
+        agreed: StateHash,
     },
 }
 
@@ -259,6 +282,7 @@ impl Message {
             }
             Self::ProposeReply { outcome: Ok(first), .. } => [first.term.0, first.index.0, 0],
             Self::ReadIndexReply { outcome: Ok(index), .. } => [index.0, 0, 0],
+            Self::HashState { at, .. } | Self::StateHashed { at, .. } | Self::StateDiffers { at, .. } => [at.0, 0, 0],
             Self::Heartbeat(_)
             | Self::HeartbeatReply(_)
             | Self::Committed { .. }
@@ -276,6 +300,8 @@ impl Message {
                 | Self::Committed { .. }
                 | Self::InstallSnapshot(_)
                 | Self::TimeoutNow { .. }
+                | Self::HashState { .. }
+                | Self::StateDiffers { .. }
         );
         if from_leader && term == 0 {
             return Err(Inconsistency::OutOfRange { number: term });
@@ -291,7 +317,9 @@ impl Message {
     pub const fn term(&self) -> Option<Term> {
         match self {
             // A pre-vote's term is the one that its sender would take, not one that anybody has.
-            Self::PreVote(_) | Self::ReadIndexReply { .. } | Self::ProposeReply { .. } => None,
+            Self::PreVote(_) | Self::ReadIndexReply { .. } | Self::ProposeReply { .. } | Self::StateHashed { .. } => {
+                None
+            }
             Self::RequestVote(request) => Some(request.term),
             Self::PreVoteReply(reply) | Self::RequestVoteReply(reply) => Some(reply.term),
             Self::AppendEntries(request) => Some(request.term),
@@ -303,7 +331,9 @@ impl Message {
             Self::Committed { term, .. }
             | Self::ReadIndex { term, .. }
             | Self::Propose { term, .. }
-            | Self::TimeoutNow { term } => Some(*term),
+            | Self::TimeoutNow { term }
+            | Self::HashState { term, .. }
+            | Self::StateDiffers { term, .. } => Some(*term),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::change_members::Precondition;
 use crate::snapshot::SnapshotId;
-use crate::types::{Incarnation, LogId, LogIndex, NodeId, Term};
+use crate::types::{Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
 
 /// Why a caller is told no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -344,6 +344,15 @@ pub enum Fault {
         /// This life, or that earlier one of the same data which was refused.
         own: Incarnation,
     },
+    /// After the same entries, this node's state is another than that of a quorum.
+    Diverged {
+        /// Behind this entry.
+        at: LogIndex,
+        /// This node's.
+        own: StateHash,
+        /// The quorum's.
+        agreed: StateHash,
+    },
 }
 
 /// Whether `met` shows that what lives as `own` is wiped, an older copy or one of two: a later life of the same data is
@@ -384,6 +393,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { by, met, own } => refused(f, *by, *met, *own),
+            Self::Diverged { at, own, agreed } => write!(
+                f,
+                "the state after entry {at} has the hash {own}, and that of a majority {agreed}: what this node would answer is wrong. \
+                 Does the state machine look at a clock, at chance, or at the order of a hash map, or does another version of it run \
+                 here? Once that is mended, remove the node, and add it again with an empty data directory"
+            ),
             Self::Storage { reason } => write!(f, "the log failed: {reason}"),
             Self::StateMachine { at, reason } => write!(f, "the state machine stopped at index {at}: {reason}"),
         }

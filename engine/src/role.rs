@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::change::Change;
+use crate::compare::Comparison;
 use crate::fingerprint::Fingerprint;
 use crate::lease::Rounds;
 use crate::message::Warrant;
@@ -104,6 +105,8 @@ pub(crate) struct Leader {
     pub(crate) in_hand: InHand,
     /// The change of the members that is under way.
     pub(crate) change: Option<Change>,
+    /// What is compared of the nodes' states.
+    pub(crate) comparison: Comparison,
 }
 
 /// The entries that a leader took in and that are not applied yet.

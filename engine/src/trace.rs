@@ -86,6 +86,9 @@ impl Display for Message {
             }
             Self::InstallSnapshotReply(it) => write!(f, "install_snapshot_reply term {} held {}", it.term, it.held),
             Self::TimeoutNow { term } => write!(f, "timeout_now term {term}"),
+            Self::HashState { term, at } => write!(f, "hash_state term {term} at {at}"),
+            Self::StateHashed { at, hash } => write!(f, "state_hashed at {at}: {hash}"),
+            Self::StateDiffers { term, at, agreed } => write!(f, "state_differs term {term} at {at}: {agreed}"),
         }
     }
 }
@@ -125,6 +128,8 @@ impl Display for Event {
             Self::SnapshotSpoiled { id, reason } => write!(f, "snapshot_spoiled {id}: {reason}"),
             Self::SnapshotSent { target, .. } => write!(f, "snapshot piece sent to {target}"),
             Self::Applied { last } => write!(f, "applied {last}"),
+            Self::StateHashed { at, hash: Some(hash) } => write!(f, "state_hashed at {at}: {hash}"),
+            Self::StateHashed { at, hash: None } => write!(f, "state_hashed at {at}: failed"),
             Self::StateMachineFailed { at, reason } => write!(f, "state_machine_failed at {at}: {reason}"),
         }
     }
@@ -172,6 +177,7 @@ impl Display for Command {
             Self::StateMachine(StateMachineRequest::BuildSnapshot { last, .. }) => {
                 write!(f, "state_machine: build snapshot of {last}")
             }
+            Self::StateMachine(StateMachineRequest::HashState { at }) => write!(f, "state_machine: hash state at {at}"),
             Self::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }) => {
                 write!(f, "state_machine: install snapshot {}", snapshot.id)
             }
@@ -212,6 +218,11 @@ impl Display for Command {
             Self::Done { token } => write!(f, "done #{token}"),
             Self::Refused { token, refusal } => write!(f, "refused #{token}: {refusal}"),
             Self::Abandoned { from } => write!(f, "abandoned from {from}"),
+            Self::StatesDiffer { at, agreed, hashes } => {
+                write!(f, "states_differ at {at}:")?;
+                hashes.iter().try_for_each(|(node, hash)| write!(f, " {node} has {hash}"))?;
+                agreed.map_or(Ok(()), |agreed| write!(f, ", a quorum {agreed}"))
+            }
             Self::Halt { fault } => write!(f, "halt: {fault}"),
         }
     }

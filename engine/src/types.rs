@@ -39,6 +39,17 @@ number! {
     /// A position in the log. The first entry has index 1; 0 stands before it.
     LogIndex
 }
+/// A hash of a state machine's state: nodes that have applied the same entries have the same. How it is made is for the runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateHash(pub u64);
+
+/// `00000000deadbeef`.
+impl fmt::Display for StateHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 number! {
     /// Names one write to the log lane (a vote, entries, a truncation). Ids increase; flushing one flushes all before it.
     WriteId

@@ -134,8 +134,8 @@ impl Writes {
         self.flushed == self.accepted
     }
 
-    /// For how long the disk has finished nothing, although it has something to do. It is seen to work only when it is looked at: who
-    /// wants to know looks now and then.
+    /// For how long the disk has finished nothing, although it has something to do. It is looked at before every event, so that this
+    /// counts from the event that gave it something to do.
     pub(crate) fn look_at_disk(&mut self, now: Instant) -> Duration {
         if self.is_idle() || self.flushed > self.seen.0 {
             self.seen = (self.flushed, now);

@@ -77,7 +77,10 @@ impl LargeStateMachine for Journal {
         file.seek(SeekFrom::Start(HEAD_BYTES))?;
         (self.bytes, self.file) = (io::copy(content, &mut file)?, file);
         self.commit(last)?;
-        fs::rename(partial, &self.path)
+        fs::rename(partial, &self.path)?;
+        // The new name is durable only with its directory.
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new("."))).and_then(|directory| directory.sync_all())
     }
 
     fn last_applied(&self) -> Option<LogId> {

@@ -111,7 +111,8 @@ impl RaftRuntime for Doer {
             | Command::SendSnapshot { .. }
             | Command::ReceiveSnapshot { .. }
             | Command::SnapshotTaken { .. }
-            | Command::Purged { .. } => {}
+            | Command::Purged { .. }
+            | Command::StatesDiffer { .. } => {}
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }

@@ -31,10 +31,13 @@ pub use limits::Limits;
 const SNAPSHOT_BYTES: u64 = 64 << 20;
 /// The default of [`Config::snapshot_keep_entries`].
 const SNAPSHOT_KEEP_ENTRIES: u64 = 10_000;
-/// The default of [`Config::snapshot_bytes_per_second_max`]: what bench/ has shown not to be felt by writes beside it.
+/// The default of [`Config::snapshot_bytes_per_second_max`]: a part of what disks and networks do, so that writes wait less beside it.
 const SNAPSHOT_BYTES_PER_SECOND_MAX: u64 = 64 << 20;
 /// The default of [`Config::clock_drift_ppm_max`]: one percent, a hundred times what a clock that is disciplined does.
 const CLOCK_DRIFT_PPM_MAX: u32 = 10_000;
+
+/// The default of [`Config::state_check_interval`].
+const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
 /// The settings of one node. [`Config::validate`] says whether they fit together; [`Raft::start`](crate::Raft::start)
 /// calls it.
@@ -144,10 +147,18 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "COUNT", default_value_t = SNAPSHOT_KEEP_ENTRIES))]
     pub snapshot_keep_entries: u64,
 
-    /// A snapshot is written to disk, and sent to followers, at so many bytes a second at most, each by itself, so that writes do not
-    /// wait behind it; 0 for as fast as it goes. At least one piece a second (`snapshot_chunk_bytes_max` of the limits).
+    /// A snapshot is written to disk, and sent to followers, at so many bytes a second at most, each by itself, all followers together,
+    /// so that writes wait less beside it; 0 for as fast as it goes. So is a state that is hashed. At least one piece a second
+    /// (`snapshot_chunk_bytes_max` of the limits).
     #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES_PER_SECOND_MAX))]
     pub snapshot_bytes_per_second_max: u64,
+
+    /// How often a leader has the nodes' states compared, by a hash that each makes of its own after one and the same entry; 0s for
+    /// never. Who is in another state than a majority stops, and says so: it would answer wrongly. Each time, every node goes
+    /// through its state once, as for a snapshot.
+    #[serde(with = "text::duration")]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "10m"))]
+    pub state_check_interval: Duration,
 
     /// How much is held at once.
     #[cfg_attr(feature = "clap", arg(skip))]
@@ -178,6 +189,7 @@ impl Default for Config {
             snapshot_interval: Duration::ZERO,
             snapshot_keep_entries: SNAPSHOT_KEEP_ENTRIES,
             snapshot_bytes_per_second_max: SNAPSHOT_BYTES_PER_SECOND_MAX,
+            state_check_interval: STATE_CHECK_INTERVAL,
             limits: Limits::default(),
         }
     }
@@ -273,6 +285,7 @@ impl Config {
         engine.priority = self.priority;
         engine.lease = Some(self.lease).filter(|lease| !lease.is_zero());
         engine.clock_drift_ppm_max = self.clock_drift_ppm_max;
+        engine.state_check_interval = Some(self.state_check_interval).filter(|interval| !interval.is_zero());
         engine.snapshots = self.snapshot_policy();
         engine.limits = self.limits.engine();
         engine

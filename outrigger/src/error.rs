@@ -67,7 +67,8 @@ pub enum StartError {
     /// A state on disk has applied more than the log holds.
     #[error(
         "the state machine has applied up to {held} on disk, but the log ends at {last}: one of them is of another node, or was put \
-         back from an older copy; put the right one in its place, or remove the state, and it is made from the snapshot and the log"
+         back from an older copy, or the log is gone, as that in memory is at each start; put the right one in its place (`data_dir`). \
+         Only if the log reaches back to a snapshot or to its beginning can it be made from them: then remove the state"
     )]
     StateAhead {
         /// What the state says of itself.

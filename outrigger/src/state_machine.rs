@@ -18,7 +18,8 @@ pub use large::LargeStateMachine;
 ///
 /// Every node applies the same commands in the same order, so [`apply`](StateMachine::apply) must be deterministic: no
 /// clock, no random numbers, nothing read from outside. The state is `Clone + Serialize + DeserializeOwned` so that it
-/// can be snapshotted; use `BTreeMap`, not `HashMap`, so that all nodes serialise alike. A state that is too large to be cloned
+/// can be snapshotted; use `BTreeMap`, not `HashMap`, so that all nodes serialise alike: states are
+/// [compared](crate::Config::state_check_interval), and a node whose bytes differ stops. A state that is too large to be cloned
 /// is a [`LargeStateMachine`].
 ///
 /// ```

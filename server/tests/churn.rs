@@ -104,7 +104,7 @@ struct Witnesses {
 }
 
 impl Witnesses {
-    fn call(endpoints: Vec<String>) -> Self {
+    fn call(endpoints: &[String]) -> Self {
         let testimony = Arc::new(Testimony {
             began: Instant::now(),
             history: Mutex::new(History::new()),
@@ -114,7 +114,7 @@ impl Witnesses {
             is_over: AtomicBool::new(false),
         });
         let runtime = Runtime::new().unwrap();
-        let connect = || runtime.block_on(Client::<Store>::connect(endpoints.clone())).unwrap().with_timeout(PATIENCE);
+        let connect = || runtime.block_on(Client::<Store>::connect(endpoints.to_vec())).unwrap().with_timeout(PATIENCE);
         let tasks = (0..WITNESSES).map(|_| runtime.spawn(bear_witness(connect(), Arc::clone(&testimony)))).collect();
         Self { runtime, testimony, tasks }
     }
@@ -199,7 +199,7 @@ fn all_members_are_replaced_while_leaders_are_killed_in_the_middle_of_it() {
         cluster.join();
     }
     cluster.done(&["put", "city", "Oslo"]);
-    let witnesses = Witnesses::call(cluster.endpoints());
+    let witnesses = Witnesses::call(&cluster.endpoints());
     witnesses.go_on();
     for number in 0..changes {
         let ids = if number % 2 == 0 { 5..10 } else { 0..5 };

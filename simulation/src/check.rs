@@ -108,6 +108,8 @@ pub enum Check {
     Replication,
     /// Whoever may have to lead will campaign.
     Candidacy,
+    /// Whose state is another than a majority's, after the same entries, stops.
+    Divergence,
     /// Who is heard is remembered, and who is no member changes nothing.
     Acquaintance,
     /// Nodes that follow the protocol refuse nobody and do not stop.

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use outrigger::engine::{Body, LogId, LogIndex, LogTime, Payload, SessionId, Term, Token};
+use outrigger::engine::{Body, LogId, LogIndex, LogTime, Payload, SessionId, StateHash, Term, Token};
 use outrigger::runtime::sessions::{Admission, Denied, SessionLimits, Sessions};
 
+use crate::trace::digest;
 use crate::user::Replica;
 use crate::words::or;
 
@@ -137,6 +138,8 @@ pub(crate) struct Machine {
     came: BTreeMap<LogIndex, Came>,
     /// The user's state machine, if there is one; it has applied the same entries.
     user: Option<Replica>,
+    /// Its memory has forgotten something that nobody reads; only a hash of the state shows it.
+    is_rotten: bool,
 }
 
 impl Machine {
@@ -238,6 +241,22 @@ impl Machine {
     /// Where the user's state was restored last.
     pub(crate) fn restored_at(&self) -> Option<LogIndex> {
         self.user.as_ref().and_then(Replica::restored_at)
+    }
+
+    /// From now on its state is another than it should be, for as long as it lives.
+    pub(crate) const fn rot(&mut self) {
+        self.is_rotten = true;
+    }
+
+    pub(crate) const fn is_rotten(&self) -> bool {
+        self.is_rotten
+    }
+
+    /// A hash of the registers.
+    pub(crate) fn hash(&self) -> StateHash {
+        let bytes: Vec<u8> =
+            self.registers.iter().flat_map(|(key, value)| [key.to_le_bytes(), value.to_le_bytes()]).flatten().collect();
+        StateHash(u64::from(self.is_rotten) ^ digest(&bytes))
     }
 
     pub(crate) fn last(&self) -> LogIndex {

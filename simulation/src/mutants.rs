@@ -43,6 +43,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("check_quorum_by_one", "one answer keeps a leader in office", "TRAPS 24"),
     mutant("hung_disk_keeps_leading", "a leader whose disk hangs stays in office", "TRAPS 44"),
     mutant("hung_disk_campaigns", "a node whose disk hangs campaigns", "TRAPS 44"),
+    mutant("states_agree_by_first_word", "the first who tells of its state is taken for a majority", "FEATURES J"),
+    mutant("who_differs_goes_on", "a node that is told that its state differs goes on", "FEATURES J"),
     mutant("election_timer_not_reset", "followers campaign although their leader lives", "Raft paper 5.2"),
     mutant("election_timeout_too_short", "elections end before any answer can come", "TRAPS 25"),
     mutant("log_time_begins_anew", "each leader counts log time from its own beginning", "DESIGN, log time"),

@@ -484,6 +484,13 @@ fn covered(restored: &Restored, store: &DurableStore<FaultyDisk>) -> Result<Opti
     read_content(&*store.snapshots(), snapshot.id).map(|content| Some(Arc::new(content.stamps)))
 }
 
+impl Node {
+    /// Whether its state is another than it should be.
+    pub(crate) fn is_rotten(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.runtime.machine.is_rotten())
+    }
+}
+
 impl Running {
     /// A lane has room.
     pub(crate) fn room(&mut self, lane: Lane, now: Instant) {

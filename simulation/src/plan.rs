@@ -193,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) pre_vote: bool,
     /// Engine limits that the seed draws.
     pub(crate) limits: Limits,
+    /// How often nodes' states are compared; never in some worlds.
+    pub(crate) state_check_interval: Option<Duration>,
     /// When snapshots are taken; never in some worlds.
     pub(crate) snapshots: SnapshotPolicy,
     /// Sessions in which clients write; none in some worlds.
@@ -291,6 +293,7 @@ impl Plan {
             snapshots: draw_snapshots(rng),
             sessions: draw_sessions(rng.clone().fork()),
             reads: None,
+            state_check_interval: None,
         };
         if plan.takes_snapshots() {
             plan.limits.snapshot_chunk_bytes_max = rng.count(50, 4_000);
@@ -307,6 +310,10 @@ impl Plan {
             plan.wish_every = late.between(SECOND / 8, 2 * SECOND) / u64::from(hurry);
         }
         plan.draw_reads(late.fork());
+        if late.chance(400_000) {
+            let interval = late.between(SECOND / 4, 3 * SECOND) / u64::from(hurry);
+            plan.state_check_interval = Some(Duration::from_nanos(interval));
+        }
         plan
     }
 
@@ -361,6 +368,7 @@ impl Plan {
         config.pre_vote = self.pre_vote;
         config.limits = self.limits.clone();
         config.snapshots = self.snapshots.clone();
+        config.state_check_interval = self.state_check_interval;
         config.change_patience /= self.hurry;
         if let Some(reads) = &self.reads {
             config.clock_drift_ppm_max = reads.drift_ppm;
@@ -368,6 +376,11 @@ impl Plan {
             config.lease = holds.then(|| config.lease_max());
         }
         config
+    }
+
+    /// Whether the memory of a node may rot, so that the others must find it: not where one node may be a quorum.
+    pub(crate) const fn may_rot(&self) -> bool {
+        self.state_check_interval.is_some() && self.nodes >= 3 && self.spares == 0
     }
 
     /// What the settings say about leaders.

@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 61] = [
+const FAULTS: [&str; 68] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -128,6 +128,8 @@ const FAULTS: [&str; 61] = [
     "leadership not handed over",
     "leadership to hand over",
     "links cut one by one",
+    "log purged by hand",
+    "log to be purged",
     "long outage",
     "members changed",
     "members to change",
@@ -148,13 +150,18 @@ const FAULTS: [&str; 61] = [
     "power cut in a recovery",
     "power cut of all at once",
     "power cut",
+    "priority set",
     "request cut short",
+    "rotten state found",
     "segment missing and refused",
     "send slow",
     "snapshot not kept",
     "snapshot received",
     "snapshot taken",
+    "snapshot taken by hand",
+    "snapshot wanted",
     "start without room",
+    "state rotted",
     "stranger refused",
     "sync failed",
     "sync slow",

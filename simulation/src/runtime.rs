@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use outrigger::engine::{
     AppendEntries, Batch, Body, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Membership, Message, NodeId,
-    Payload, Peer, PeerRefusal, Refusal, Snapshot, StateMachineRequest, Token, WriteId,
+    Payload, Peer, PeerRefusal, Refusal, Snapshot, StateHash, StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
@@ -68,6 +68,7 @@ enum Work {
     Apply(LogIndex, LogId, Vec<Batch>),
     Read(Token),
     Build(LogId, LogId, Arc<Membership>),
+    Hash(LogIndex),
     Install(Arc<Snapshot>),
 }
 
@@ -131,6 +132,8 @@ pub(crate) struct Runtime {
     pub(crate) waiting: Waiting,
     /// How many votes the last flush has made durable.
     pub(crate) votes_flushed: usize,
+    /// What was hashed last of its state, and behind which entry.
+    pub(crate) hashed: Option<(LogIndex, StateHash)>,
 }
 
 impl Runtime {
@@ -173,6 +176,7 @@ impl Runtime {
             lanes: Lanes::new(&plan.limits),
             waiting: Waiting::default(),
             votes_flushed: 0,
+            hashed: None,
         }
     }
 
@@ -312,6 +316,11 @@ impl Runtime {
                 self.begin_build(last, membership_at, membership);
                 None
             }
+            Work::Hash(at) => {
+                assert_eq!(self.machine.last(), at, "the state is hashed behind the entry that was asked for");
+                self.hashed = Some((at, self.machine.hash()));
+                self.hashed.map(|(at, hash)| Event::StateHashed { at, hash: Some(hash) })
+            }
             Work::Install(snapshot) => Some(self.install(&snapshot)),
         };
         self.evict();
@@ -434,6 +443,7 @@ impl Runtime {
             Command::StateMachine(StateMachineRequest::BuildSnapshot { last, membership_at, membership }) => {
                 self.work.push_back(Work::Build(last, membership_at, membership));
             }
+            Command::StateMachine(StateMachineRequest::HashState { at }) => self.work.push_back(Work::Hash(at)),
             Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }) => {
                 if self.lanes.installs(snapshot.last().index) {
                     self.work.push_back(Work::Install(snapshot));
@@ -544,6 +554,14 @@ impl RaftRuntime for Runtime {
             Command::Abandoned { from } => {
                 let answers = self.callers.abandoned(from).into_iter();
                 self.effects.extend(answers.map(|(token, answer)| Effect::Answer(token, answer)));
+            }
+            Command::StatesDiffer { at, agreed, hashes } => {
+                let differ = hashes.values().any(|hash| *hash != agreed.unwrap_or(*hash)) || agreed.is_none();
+                assert!(
+                    differ,
+                    "node {} is told that states differ after {at}, and they do not: {hashes:?}",
+                    self.me.node
+                );
             }
             Command::Halt { fault } => self.effects.push(Effect::Halt(fault)),
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use outrigger::engine::{Event, Fault, Instant, Lane, Membership, NodeId, Peer, PeerRefusal, Term, Token};
+use outrigger::engine::{Event, Fault, Instant, Lane, Membership, Message, NodeId, Peer, PeerRefusal, Term, Token};
 
 use crate::by_node::ByNode;
 use crate::check::{Check, Checks, Judge, Prompt, Terms, Violation, require};
@@ -468,6 +468,12 @@ impl World {
         let told = self.checks.model.then(|| event.clone());
         let is_proven = proof_wanted(&event).is_some_and(|proof| running.driver.engine().proves(proof, own));
         let (freshness, matter, voted) = (Freshness::of(&event), Matter::of(&event), running.driver.engine().vote());
+        let differs = match &event {
+            Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
+                Some((*term, *at, *agreed))
+            }
+            _ => None,
+        };
         running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
@@ -478,6 +484,7 @@ impl World {
         let has_ended = judge_succession(running, &look)?;
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
         self.judge_occasion(node, &look, occasion, own)?;
+        self.judge_rot(&look, differs)?;
         self.judge_freshness(&look, freshness)?;
         self.judge_pledge(&look, matter, (voted, is_proven), own)?;
         if let Some(event) = told {
@@ -617,11 +624,15 @@ impl World {
                 self.crash(id, power)
             }
             Fault::Refused { .. } if node.disguise().is_some() => self.unmask(id),
+            Fault::Diverged { .. } if node.is_rotten() => {
+                note(&mut self.faults, "rotten state found");
+                self.crash(id, false)
+            }
             _ => Err(Violation { check: Check::Health, reason: format!("node {id} stops: {fault}") }),
         }
     }
 
-    fn send(&mut self, from: NodeId, target: NodeId, message: &outrigger::engine::Message) -> Result<(), Violation> {
+    fn send(&mut self, from: NodeId, target: NodeId, message: &Message) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(from) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
         let (peer, (term, _)) = (running.runtime.me, running.driver.engine().leadership());

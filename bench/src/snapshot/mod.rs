@@ -96,7 +96,7 @@ pub(crate) enum Failure {
     Report(#[from] ReportError),
     /// Writes feel a snapshot too much.
     #[error(
-        "p99 while a snapshot is {phase} is {ratio:.2} times what it is at rest; at most {RATIO_MAX} times is promised"
+        "p99 while a snapshot is {phase} is {ratio:.2} times what it is at rest; at most {RATIO_MAX} times is what it should be"
     )]
     TooMuch {
         /// Built or sent.
@@ -109,7 +109,7 @@ pub(crate) enum Failure {
 /// Measures, and prints a row for each phase.
 ///
 /// # Errors
-/// [`Failure`], also when the ratio is above what is promised.
+/// [`Failure`], also when the ratio is above what it should be.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let failed = |cause| Failure::Directory { dir: arguments.dir.clone(), cause };
     let directory = tempfile::Builder::new().prefix("bench-snapshot-").tempdir_in(&arguments.dir).map_err(failed)?;

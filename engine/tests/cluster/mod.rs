@@ -77,6 +77,12 @@ pub(crate) fn peer(node: u64, start: u64) -> Peer {
     Peer { node: NodeId(node), incarnation: Incarnation { id: 100 + node, start, nonce: start } }
 }
 
+/// What was applied, as the machine's state: FNV-1a.
+fn hash_of(applied: &[(LogId, String)]) -> StateHash {
+    let bytes = applied.iter().flat_map(|(_, text)| text.bytes().chain([b';']));
+    StateHash(bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)))
+}
+
 fn restored(disk: &Disk) -> Restored {
     let mut terms: Vec<LogId> = Vec::new();
     for (id, _) in &disk.log {
@@ -97,6 +103,15 @@ fn restored(disk: &Disk) -> Restored {
         memberships: disk.log.iter().filter_map(membership).collect(),
         peers: disk.peers.clone(),
         ..Restored::default()
+    }
+}
+
+impl TestNode {
+    fn hash_state(&mut self, at: LogIndex, now: Instant) {
+        let last = self.applied.last().map(|(id, _)| id.index);
+        assert_eq!(last, Some(at), "all before it is applied, and no more");
+        let hash = Some(hash_of(&self.applied));
+        self.engine.handle_event(Event::StateHashed { at, hash }, now);
     }
 }
 
@@ -386,6 +401,7 @@ impl Cluster {
                 let sees = node.applied.last().map_or(LogIndex::ZERO, |(id, _)| id.index);
                 node.answers.push(format!("read #{token} sees {sees}"));
             }
+            Command::StateMachine(StateMachineRequest::HashState { at }) => node.hash_state(at, self.now),
             Command::StateMachine(
                 StateMachineRequest::BuildSnapshot { .. } | StateMachineRequest::InstallSnapshot { .. },
             )
@@ -404,6 +420,7 @@ impl Cluster {
             | Command::Done { .. }
             | Command::Refused { .. }
             | Command::Abandoned { .. }
+            | Command::StatesDiffer { .. }
             | Command::Halt { .. } => node.answers.push(command.to_string()),
             Command::Replicate { target, epoch, request, term, prev, last, commit, bytes_max } => {
                 let (batches, sent) = node.batches(prev, last, bytes_max);

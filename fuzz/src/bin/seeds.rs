@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Goal, Heartbeat, HeartbeatReply, Incarnation,
     LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Proof, Refusal, RequestId, Round,
-    SessionId, Term, VoteReply, VoteRequest, Warrant,
+    SessionId, StateHash, Term, VoteReply, VoteRequest, Warrant,
 };
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
@@ -251,6 +251,9 @@ fn every_message() -> Vec<(&'static str, Message)> {
         ("propose", Message::Propose { term, request, entries }),
         ("propose-reply", Message::ProposeReply { request, outcome: Ok(id) }),
         ("propose-overloaded", refused(Refusal::Overloaded { current: 9, limit: 8 })),
+        ("hash-state", Message::HashState { term, at: commit }),
+        ("state-hashed", Message::StateHashed { at: commit, hash: StateHash(7) }),
+        ("state-differs", Message::StateDiffers { term, at: commit, agreed: StateHash(7) }),
         ("propose-too-large", refused(Refusal::EntryTooLarge { bytes: 9, limit: 8 })),
     ]
 }

@@ -3,6 +3,7 @@
 //! ```text
 //!   writes, queries      the leader, if an address is known and did not just fail ──► else the named ones in turn
 //!   local queries        the named ones in turn, and no others
+//!   stale queries        the named one whose turn it is; if its state is too old, as other queries
 //! ```
 //!
 //! A named endpoint is asked as long as it answers, so that a client stays where it is at home. When one does not say

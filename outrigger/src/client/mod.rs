@@ -389,7 +389,9 @@ impl Shared {
         // A node that says why tells more than one that cannot be reached.
         let mut told: Option<String> = None;
         loop {
-            let reason = match self.attempt(operation, body.clone(), deadline).await {
+            // What may be stale needs no leader; it is for whoever the client is at home with, unless that one lags.
+            let named = operation.is_local() || (operation.may_be_stale() && attempts == 0);
+            let reason = match self.attempt(operation, body.clone(), named, deadline).await {
                 Attempt::Done(applied, answer) => return Ok((applied, answer)),
                 // This attempt was refused; an earlier one may have been taken in elsewhere.
                 Attempt::Failed(ClientError::Refused { reason }) if in_doubt => {
@@ -424,15 +426,15 @@ impl Shared {
         }
     }
 
-    async fn attempt(&self, operation: Operation, body: Bytes, deadline: Instant) -> Attempt {
-        let (endpoint, link) = match self.link(operation.is_local(), deadline).await {
+    async fn attempt(&self, operation: Operation, body: Bytes, named: bool, deadline: Instant) -> Attempt {
+        let (endpoint, link) = match self.link(named, deadline).await {
             Ok(found) => found,
             Err(reason) => return Attempt::Again { reason, by_node: false, in_doubt: false },
         };
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
-            // Whoever leads is not left for what may be too old for a moment.
+            // Nobody is left for what may be too old for a moment.
             Ok(Outcome::NotNow { .. }) if operation.may_be_stale() => {}
             Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint, Instant::now()),
             // It may be this node that cannot tell; another one may.

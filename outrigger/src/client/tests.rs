@@ -245,6 +245,32 @@ async fn writes_follow_the_leader_and_local_questions_stay() {
 }
 
 #[tokio::test]
+async fn what_may_be_stale_is_asked_at_home_and_of_the_leader_only_where_that_lags() {
+    let (node, leader) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&node]).await;
+    let told = Leader { term: Term(1), address: leader.address.clone() };
+    let consistency = Consistency::Stale { staleness_max: Duration::from_secs(9) };
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        conversation.say(|output| told.encode(output).unwrap()).await;
+        conversation.reply(request.id, done(1)).await;
+        for outcome in [done(2), Outcome::NotNow { reason: "its state is too old".to_owned() }] {
+            let request = conversation.request().await;
+            assert_eq!(request.operation, Operation::Query { consistency });
+            conversation.reply(request.id, outcome).await;
+        }
+        leader.accept().await.serve(3).await;
+    };
+    let asks = async {
+        assert_eq!(client.write(1).await, Ok(1));
+        assert_eq!(client.query_with(consistency, String::new()).await, Ok(2));
+        assert_eq!(client.query_with(consistency, String::new()).await, Ok(3));
+    };
+    tokio::join!(asks, play);
+}
+
+#[tokio::test]
 async fn a_told_leader_that_cannot_be_reached_is_done_without() {
     let (node, hidden) = (Played::listen().await, Played::listen().await);
     let client = client(&[&node]).await;

@@ -34,7 +34,7 @@ use bytes::Bytes;
 use outrigger_engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, InstallSnapshot,
     InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Proof, Refusal, RequestId,
-    Round, Snapshot, SnapshotId, Term, VoteReply, VoteRequest, Warrant,
+    Round, Snapshot, SnapshotId, StateHash, Term, VoteReply, VoteRequest, Warrant,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -57,6 +57,9 @@ const PROPOSE_REPLY: u8 = 28;
 const TIMEOUT_NOW: u8 = 29;
 const INSTALL_SNAPSHOT: u8 = 30;
 const INSTALL_SNAPSHOT_REPLY: u8 = 31;
+const HASH_STATE: u8 = 32;
+const STATE_HASHED: u8 = 33;
+const STATE_DIFFERS: u8 = 34;
 
 /// The tag of an answer that is no refusal.
 const TAKEN: u8 = 0;
@@ -107,6 +110,9 @@ const fn kind(message: &Message) -> u8 {
         Message::Propose { .. } => PROPOSE,
         Message::ProposeReply { .. } => PROPOSE_REPLY,
         Message::TimeoutNow { .. } => TIMEOUT_NOW,
+        Message::HashState { .. } => HASH_STATE,
+        Message::StateHashed { .. } => STATE_HASHED,
+        Message::StateDiffers { .. } => STATE_DIFFERS,
         Message::InstallSnapshot(_) => INSTALL_SNAPSHOT,
         Message::InstallSnapshotReply(_) => INSTALL_SNAPSHOT_REPLY,
     }
@@ -170,6 +176,9 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
             put_outcome(out, outcome, |out, first| put_id(out, *first));
         }
         Message::TimeoutNow { term } => put_numbers(out, &[term.0]),
+        Message::HashState { term, at } => put_numbers(out, &[term.0, at.0]),
+        Message::StateHashed { at, hash } => put_numbers(out, &[at.0, hash.0]),
+        Message::StateDiffers { term, at, agreed } => put_numbers(out, &[term.0, at.0, agreed.0]),
         Message::InstallSnapshot(piece) => put_install(piece, out),
         Message::InstallSnapshotReply(reply) => {
             put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0, reply.held]);
@@ -358,6 +367,12 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             Message::ProposeReply { request: RequestId(fields.u64()?), outcome: outcome(&mut fields, log_id)? }
         }
         TIMEOUT_NOW => Message::TimeoutNow { term: Term(fields.u64()?) },
+        HASH_STATE => Message::HashState { term: Term(fields.u64()?), at: LogIndex(fields.u64()?) },
+        STATE_HASHED => Message::StateHashed { at: LogIndex(fields.u64()?), hash: StateHash(fields.u64()?) },
+        STATE_DIFFERS => {
+            let (term, at) = (Term(fields.u64()?), LogIndex(fields.u64()?));
+            Message::StateDiffers { term, at, agreed: StateHash(fields.u64()?) }
+        }
         INSTALL_SNAPSHOT => Message::InstallSnapshot(install_snapshot(&mut fields)?),
         INSTALL_SNAPSHOT_REPLY => Message::InstallSnapshotReply(InstallSnapshotReply {
             term: Term(fields.u64()?),

@@ -49,6 +49,8 @@ pub(crate) enum Job<S: LargeStateMachine> {
     },
     /// Take a snapshot of the state as it is then, after `last`.
     BuildSnapshot { last: LogId, membership_at: LogId, membership: Arc<Membership> },
+    /// Hash the state as it is then, after `at`.
+    HashState { at: LogIndex },
     /// Take in a snapshot in the place of the state.
     InstallSnapshot(Arc<Snapshot>),
     /// Read the state as it is then, if that is before the deadline.
@@ -184,6 +186,7 @@ impl<S: LargeStateMachine> Worker<S> {
                     Job::BuildSnapshot { last, membership_at, membership } => {
                         self.build_snapshot(last, membership_at, membership);
                     }
+                    Job::HashState { at } => self.hash_state(at),
                     Job::InstallSnapshot(snapshot) => self.install_snapshot(&snapshot).await,
                     Job::Read { reads, .. } => self.read(reads),
                     Job::Abandon { from } => self.expected.abandon(from),
@@ -205,7 +208,11 @@ impl<S: LargeStateMachine> Worker<S> {
     fn read(&self, reads: Vec<BoxedRead<S>>) {
         for read in reads {
             match &self.replicated {
-                Some(replicated) if !self.has_failed => read.run(replicated.state(), self.applied),
+                // A state on disk may have more in it than was gone through since the start.
+                Some(replicated) if !self.has_failed => {
+                    let held = replicated.held().map_or(LogIndex::ZERO, |held| held.index);
+                    read.run(replicated.state(), self.applied.max(held));
+                }
                 _ => read.fail(Failure::Stopped),
             }
         }
@@ -232,7 +239,7 @@ impl<S: LargeStateMachine> Worker<S> {
     fn build_snapshot(&self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
         let inbox = Arc::clone(&self.inbox);
         let tell = move |event| inbox.notify(event);
-        match self.view(last) {
+        match self.view(last.index) {
             Ok(view) => {
                 let of = Moment { last, log_time: self.log_time, membership_at, membership };
                 self.snapshots.build(of, view, tell);
@@ -244,12 +251,25 @@ impl<S: LargeStateMachine> Worker<S> {
         }
     }
 
-    fn view(&self, last: LogId) -> Result<ReplicatedView<S>, String> {
+    /// As a snapshot is built, but that nothing is kept.
+    fn hash_state(&self, at: LogIndex) {
+        let inbox = Arc::clone(&self.inbox);
+        let tell = move |hash| inbox.notify(Event::StateHashed { at, hash });
+        match self.view(at) {
+            Ok(view) => self.snapshots.hash(at, view, tell),
+            Err(reason) => {
+                tracing::warn!(%at, reason, "the state was not hashed, and is not compared this time");
+                tell(None);
+            }
+        }
+    }
+
+    fn view(&self, last: LogIndex) -> Result<ReplicatedView<S>, String> {
         let Some(replicated) = self.replicated.as_ref().filter(|_| !self.has_failed) else {
             return Err("the state machine has stopped".to_owned());
         };
-        assert!(self.applied == last.index, "a snapshot of {last}, but {} is applied", self.applied);
-        panic_caught(|| replicated.view(last.index))?.map_err(|error| error.to_string())
+        assert!(self.applied == last, "a view of {last}, but {} is applied", self.applied);
+        panic_caught(|| replicated.view(last))?.map_err(|error| error.to_string())
     }
 
     async fn install_snapshot(&mut self, snapshot: &Snapshot) {
@@ -362,6 +382,7 @@ impl<S: LargeStateMachine> Drop for Worker<S> {
                 Job::Read { reads, .. } => reads.into_iter().for_each(|read| read.fail(Failure::Stopped)),
                 Job::Apply { .. }
                 | Job::BuildSnapshot { .. }
+                | Job::HashState { .. }
                 | Job::InstallSnapshot(_)
                 | Job::Abandon { .. }
                 | Job::Expire { .. }

@@ -286,6 +286,9 @@ fn entry_bytes(message: &Message) -> usize {
         | Message::ReadIndex { .. }
         | Message::ReadIndexReply { .. }
         | Message::ProposeReply { .. }
-        | Message::TimeoutNow { .. } => 0,
+        | Message::TimeoutNow { .. }
+        | Message::HashState { .. }
+        | Message::StateHashed { .. }
+        | Message::StateDiffers { .. } => 0,
     }
 }

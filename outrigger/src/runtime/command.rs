@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use outrigger_engine::{
     Command, Epoch, Event, Fault, Heartbeat, Instant, Lane, LogId, LogIndex, Message, NodeId, Refusal, Snapshot,
-    StateMachineRequest, Token, VoteRequest, WriteId,
+    StateHash, StateMachineRequest, Token, VoteRequest, WriteId,
 };
 use tokio::task::JoinSet;
 
@@ -212,6 +212,7 @@ impl<S: LargeStateMachine> TokioRuntime<S> {
             StateMachineRequest::BuildSnapshot { last, membership_at, membership } => {
                 self.give(Job::BuildSnapshot { last, membership_at, membership });
             }
+            StateMachineRequest::HashState { at } => self.give(Job::HashState { at }),
             StateMachineRequest::InstallSnapshot { snapshot } => {
                 assert!(snapshot.last().index > self.given, "{} would take back {}", snapshot.id, self.given);
                 self.given = snapshot.last().index;
@@ -373,8 +374,17 @@ impl<S: LargeStateMachine> RaftRuntime for TokioRuntime<S> {
                 self.committing.abandon(from);
                 self.give(Job::Abandon { from });
             }
+            Command::StatesDiffer { at, agreed, hashes } => report_divergence(at, agreed, &hashes),
             Command::Halt { fault } => self.halt(fault),
         }
         Ok(None)
     }
+}
+
+/// Somebody should know that nodes differ, also where nobody can tell who is right.
+fn report_divergence(at: LogIndex, agreed: Option<StateHash>, hashes: &BTreeMap<NodeId, StateHash>) {
+    let states: Vec<String> = hashes.iter().map(|(node, hash)| format!("node {node}: {hash}")).collect();
+    let states = states.join(", ");
+    let agreed = agreed.map_or_else(|| "nothing".to_owned(), |agreed| agreed.to_string());
+    tracing::error!(%at, states, agreed, "nodes have applied the same and are in different states; who differs from a majority stops");
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{Event, Snapshot, SnapshotId};
+use outrigger_engine::{Event, LogIndex, Snapshot, SnapshotId, StateHash};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -45,8 +45,10 @@ struct Shared {
     building: Mutex<Pace>,
     /// ... and snapshots are sent, to all peers together.
     sending: Mutex<Pace>,
-    /// What the moments of both are counted from.
+    /// What the moments of both are counted from...
     origin: Instant,
+    /// ... and by threads, which wait by the system's clock, also where tokio's is paused.
+    origin_of_threads: std::time::Instant,
     /// Whether the disk is simulated: whoever waits for it must not block.
     is_simulated: bool,
     /// Closes when this is gone, behind the store.
@@ -100,6 +102,16 @@ impl SnapshotsEnd {
     }
 }
 
+/// So much of a state is written at a time, however much comes.
+const WRITE_BYTES_MAX: usize = 64 << 10;
+
+/// However the node ends, nobody keeps its pace any longer.
+impl Drop for SnapshotsEnd {
+    fn drop(&mut self) {
+        self.ending.begin();
+    }
+}
+
 /// Where a state is written to, at its pace, until the node ends.
 struct Paced<'a> {
     out: &'a mut dyn io::Write,
@@ -111,20 +123,21 @@ struct Paced<'a> {
 impl Paced<'_> {
     /// Waits for the turn of so many bytes; answers whether it comes before the node's end.
     fn wait(&mut self, bytes: usize) -> bool {
-        let Shared { building, ending, origin, is_simulated, .. } = self.shared;
+        let Shared { building, ending, origin, origin_of_threads, is_simulated, .. } = self.shared;
         if *is_simulated {
             // Nobody else writes meanwhile, and the clock stands still.
             *self.owed = locked(building).take(bytes, origin.elapsed());
             return !ending.has_begun();
         }
-        // A thread waits by the system's clock, also where tokio's is paused.
-        let wait = locked(building).take(bytes, origin.into_std().elapsed());
+        let wait = locked(building).take(bytes, origin_of_threads.elapsed());
         !ending.begins_within(wait)
     }
 }
 
 impl io::Write for Paced<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // What is written at once is waited for at once.
+        let bytes = &bytes[..bytes.len().min(WRITE_BYTES_MAX)];
         match self.wait(bytes.len()) {
             true => self.out.write(bytes),
             false => Err(io::Error::other("the node ends")),
@@ -157,6 +170,7 @@ impl SnapshotAccess {
             building: pace(),
             sending: pace(),
             origin: Instant::now(),
+            origin_of_threads: std::time::Instant::now(),
             is_simulated: environment.disk_time().is_some(),
             _in_use: sender,
         };
@@ -197,6 +211,37 @@ impl SnapshotAccess {
                     Event::SnapshotFailed { reason }
                 }
                 Err(StorageError { reason }) => Event::StorageFailed { reason },
+            });
+        };
+        self.environment.spawn(task(work));
+    }
+
+    /// Hashes a state; tells what came of it, `None` if nothing.
+    pub(crate) fn hash<S: LargeStateMachine>(
+        &self,
+        at: LogIndex,
+        view: ReplicatedView<S>,
+        tell: impl FnOnce(Option<StateHash>) + Send + 'static,
+    ) {
+        let own = self.clone();
+        let work = async move {
+            let shared = Arc::clone(&own.shared);
+            let hash = move || {
+                let mut owed = Duration::ZERO;
+                let mut paced = Paced { out: &mut io::sink(), shared: &shared, owed: &mut owed };
+                let mut pace = |bytes| if paced.wait(bytes) { Ok(()) } else { Err(io::Error::other("the node ends")) };
+                let hashed = panic_caught(|| view.hash(&mut pace));
+                (hashed.unwrap_or_else(|panic| Err(io::Error::other(panic))), owed)
+            };
+            let hashed = blocking(own.environment.as_ref(), hash).await;
+            let (hashed, owed) = hashed.unwrap_or_else(|error| (Err(io::Error::other(error)), Duration::ZERO));
+            own.shared.ending.or_after(owed).await;
+            tell(match hashed {
+                Ok(hash) => Some(hash),
+                Err(error) => {
+                    tracing::warn!(%at, %error, "the state was not hashed, and is not compared this time");
+                    None
+                }
             });
         };
         self.environment.spawn(task(work));

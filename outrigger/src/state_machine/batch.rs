@@ -41,8 +41,14 @@ pub struct CommandBatch<'a, S: LargeStateMachine> {
 }
 
 impl<'a, S: LargeStateMachine> CommandBatch<'a, S> {
-    pub(crate) fn new(entries: Entries<'a>, sessions: &'a mut Sessions, note: &'a mut Note<'a, S::Response>) -> Self {
-        Self { entries, sessions, note, last: LogId::ZERO, is_over: false, is_taken: false, failure: None }
+    /// `at` is the last entry before this batch.
+    pub(crate) fn new(
+        at: LogId,
+        entries: Entries<'a>,
+        sessions: &'a mut Sessions,
+        note: &'a mut Note<'a, S::Response>,
+    ) -> Self {
+        Self { entries, sessions, note, last: at, is_over: false, is_taken: false, failure: None }
     }
 
     /// Applies the commands of this batch one after the other, and answers each with what `apply` returns.
@@ -66,8 +72,8 @@ impl<'a, S: LargeStateMachine> CommandBatch<'a, S> {
         Ok(())
     }
 
-    /// The last entry whose command was applied here, or that needed none: what the state is at, once the commands are applied.
-    /// [`LogId::ZERO`] before the first.
+    /// The last entry whose command was applied here, or that needed none: what the state is at, once the commands are applied. If this
+    /// batch brings nothing, because its first command does not decode, that is where the state was before.
     #[must_use]
     pub const fn last(&self) -> LogId {
         self.last

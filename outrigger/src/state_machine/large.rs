@@ -79,7 +79,7 @@ use crate::runtime::encoded;
 /// At such a start nothing is applied twice: entries that the state holds already only pass the table of sessions, which is part of
 /// snapshots and not of the state. So a command that is tried again is still known, but what was answered then went with the crash,
 /// if no snapshot holds it: whoever tries such a command again **on this node** is told that it was applied once, and that the response
-/// was not kept ([`WriteError::ResponseNotKept`](crate::WriteError::ResponseNotKept)). All other nodes still have it.
+/// was not kept ([`WriteError::ResponseNotKept`](crate::WriteError::ResponseNotKept)). Nodes that did not crash since still have it.
 pub trait LargeStateMachine: Sized + Send + 'static {
     /// What changes the state; see [`StateMachine::Command`].
     type Command: Serialize + DeserializeOwned + Send + 'static;
@@ -89,7 +89,9 @@ pub trait LargeStateMachine: Sized + Send + 'static {
     /// copy if there is nothing better. It goes to another thread, which writes it.
     type View: Send + 'static;
 
-    /// Applies the commands of a batch, in their order, and answers each: see [`CommandBatch::each`]. A batch is as many commands as
+    /// Applies the commands of a batch, in their order, and answers each: see [`CommandBatch::each`]. Runs in a task of the node's
+    /// runtime: while a state on disk waits for its disk here, so does whatever shares the thread, which on a runtime of one thread are
+    /// the heartbeats too. Use one of several threads for such a state. A batch is as many commands as
     /// are there and can be applied in some hundred microseconds; it may hold none, when all that came was applied before. Where one
     /// batch ends and the next begins differs from node to node, so the state must not depend on it. Make it one transaction if the
     /// state is on disk, and store [`CommandBatch::last`] with it.
@@ -108,7 +110,7 @@ pub trait LargeStateMachine: Sized + Send + 'static {
 
     /// Writes all of a view, on a thread that may block, while the state goes on. No faster than
     /// [`Config::snapshot_bytes_per_second_max`](crate::Config::snapshot_bytes_per_second_max): `out` waits. Two views of equal states
-    /// should be written alike, to the byte.
+    /// are written alike, to the byte: states are [compared](crate::Config::state_check_interval) by it.
     ///
     /// # Errors
     /// What `out` says, which is to be handed on, also when the node ends; and what the state's storage says. Then there is no

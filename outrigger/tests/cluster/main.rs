@@ -3,6 +3,7 @@
 //! Every wait is for a condition: an answer, or metrics that say that it holds.
 
 mod counter;
+mod divergence;
 mod durable;
 mod failing;
 mod forms;

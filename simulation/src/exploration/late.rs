@@ -29,7 +29,10 @@ pub(super) fn is_late(envelope: &Envelope, receiver: &Node) -> bool {
         Message::AppendEntriesReply(it) => it.term <= durable && !is(RoleKind::Leader, it.term),
         Message::HeartbeatReply(it) => it.term <= durable && !is(RoleKind::Leader, it.asked),
         Message::InstallSnapshotReply(it) => it.term <= durable && !is(RoleKind::Leader, it.term),
-        Message::Committed { term, .. } | Message::TimeoutNow { term } => *term < durable,
+        Message::Committed { term, .. }
+        | Message::TimeoutNow { term }
+        | Message::HashState { term, .. }
+        | Message::StateDiffers { term, .. } => *term < durable,
         // These are answered, be it with a refusal, or belong to a question whose fate only the engine knows.
         Message::PreVote(_)
         | Message::RequestVote(_)
@@ -39,6 +42,7 @@ pub(super) fn is_late(envelope: &Envelope, receiver: &Node) -> bool {
         | Message::ReadIndex { .. }
         | Message::ReadIndexReply { .. }
         | Message::Propose { .. }
-        | Message::ProposeReply { .. } => false,
+        | Message::ProposeReply { .. }
+        | Message::StateHashed { .. } => false,
     }
 }

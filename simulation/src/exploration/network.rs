@@ -54,6 +54,9 @@ impl Envelope {
             Message::Propose { .. } => "propose",
             Message::ProposeReply { .. } => "propose_reply",
             Message::TimeoutNow { .. } => "timeout_now",
+            Message::HashState { .. } => "hash_state",
+            Message::StateHashed { .. } => "state_hashed",
+            Message::StateDiffers { .. } => "state_differs",
             Message::InstallSnapshot(_) => "install_snapshot",
             Message::InstallSnapshotReply(_) => "install_snapshot_reply",
         }

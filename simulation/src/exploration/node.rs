@@ -231,6 +231,7 @@ impl Node {
             | Command::ReceiveSnapshot { .. }
             | Command::SnapshotTaken { .. }
             | Command::Purged { .. }
+            | Command::StatesDiffer { .. }
             | Command::StateMachine(_) => {
                 panic!("node {} was told to take no snapshots, but wants {command}", self.id())
             }

@@ -30,7 +30,10 @@ pub(super) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::ProposeReply { .. }
         | Message::InstallSnapshot(_)
         | Message::InstallSnapshotReply(_)
-        | Message::TimeoutNow { .. } => {}
+        | Message::TimeoutNow { .. }
+        | Message::HashState { .. }
+        | Message::StateHashed { .. }
+        | Message::StateDiffers { .. } => {}
     }
     let (term, durable) = (message.term().unwrap_or_default(), node.disk.vote.term);
     require!(term <= durable, Promise, "node {own} speaks for term {term}, only {durable} is durable: {message}");

@@ -8,14 +8,17 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Engine, Event, LogId, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
+use outrigger::engine::{
+    Engine, Event, LogId, LogIndex, Message, NodeId, NotElected, NotTransferred, RoleKind, StateHash, Term, Token,
+    Transferred,
+};
 
 use super::World;
 use super::happening::Happening;
 use crate::check::{Violation, may_take_over, require};
 use crate::count::note;
 use crate::look::Look;
-use crate::node::{Nodes, Running};
+use crate::node::{Node, Nodes, Running};
 use crate::runtime::Effect;
 
 /// Tokens from here on are those of wishes; no steward comes that far.
@@ -129,10 +132,33 @@ impl World {
                 ("log to be purged", any, Event::Purge { token, keep_entries }, None)
             }
         };
+        self.rot_at_times(any);
         note(&mut self.faults, what);
         self.wishes.asked.insert(token, heir);
         let life = self.nodes.at(node).map_or(0, |node| node.life);
         self.after(0, Happening::Request { node, life, event });
+    }
+
+    /// The memory of one node rots at times, and the others must find it when states are compared.
+    fn rot_at_times(&mut self, id: NodeId) {
+        if !self.plan.may_rot() || self.nodes.iter().any(Node::is_rotten) || !self.rng.chance(200_000) {
+            return;
+        }
+        let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return };
+        running.runtime.machine.rot();
+        note(&mut self.faults, "state rotted");
+        self.trace.tell(self.now, Some(id), || "has a state that rots".to_owned());
+    }
+
+    /// Who is told that its state is another than a majority's, and knows it to be so, stops.
+    pub(super) fn judge_rot(&self, look: &Look, told: Option<(Term, LogIndex, StateHash)>) -> Result<(), Violation> {
+        let Some((term, at, agreed)) = told else { return Ok(()) };
+        let running = self.nodes.at(look.node).and_then(|node| node.running.as_ref());
+        let knows =
+            running.and_then(|running| running.runtime.hashed).is_some_and(|(own, hash)| own == at && hash != agreed);
+        let goes_on = term == look.term && knows && look.role != RoleKind::Halted;
+        require!(!goes_on, Divergence, "node {} is told that its state differs after {at}, and goes on", look.node);
+        Ok(())
     }
 
     /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.

@@ -177,6 +177,8 @@ impl World {
                     | Message::Heartbeat(_)
                     | Message::Committed { .. }
                     | Message::TimeoutNow { .. }
+                    | Message::HashState { .. }
+                    | Message::StateDiffers { .. }
                     | Message::PreVote(_)
                     | Message::RequestVote(_)
             )

@@ -42,7 +42,7 @@ impl World {
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
-            may_halt: node.is_failing || node.is_full,
+            may_halt: node.is_failing || node.is_full || node.is_rotten(),
             look,
             memberships: [membership, before.as_deref().unwrap_or(membership)],
             log: &runtime.accepted,

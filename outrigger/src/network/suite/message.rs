@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Epoch, Heartbeat, HeartbeatReply, LogId, LogIndex,
-    LogTime, Membership, Message, Node, NodeId, Payload, Proof, Refusal, RequestId, Round, Term, VoteReply,
+    LogTime, Membership, Message, Node, NodeId, Payload, Proof, Refusal, RequestId, Round, StateHash, Term, VoteReply,
     VoteRequest, Warrant,
 };
 
@@ -71,5 +71,9 @@ pub(super) fn every_message() -> Vec<Message> {
         Message::Propose { term, request, entries: [Payload::command(Bytes::from_static(b"set y"))].into() },
         Message::ProposeReply { request, outcome: Ok(LogId::new(5, 6)) },
         Message::ProposeReply { request, outcome: Err(Refusal::Unknown) },
+        Message::TimeoutNow { term },
+        Message::HashState { term, at: LogIndex(9) },
+        Message::StateHashed { at: LogIndex(9), hash: StateHash(u64::MAX) },
+        Message::StateDiffers { term, at: LogIndex(9), agreed: StateHash(7) },
     ]
 }

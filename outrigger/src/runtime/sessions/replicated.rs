@@ -10,7 +10,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 
-use outrigger_engine::{Batch, LogId, LogIndex};
+use outrigger_engine::{Batch, LogId, LogIndex, StateHash};
 
 use super::{Applied, Denied, SessionLimits, Sessions};
 use crate::LargeStateMachine;
@@ -57,13 +57,16 @@ pub struct Replicated<S> {
     sessions: Sessions,
     /// What the state held already when it came here, if it is one on disk. Up to there nothing is applied to it.
     held: Option<LogId>,
+    /// The last entry that the state has in it.
+    at: LogId,
 }
 
 impl<S: LargeStateMachine> Replicated<S> {
     /// A state before the first entry, or, if it is on disk, as it was left.
     pub fn new(state: S) -> Self {
         let held = state.last_applied();
-        Self { state, sessions: Sessions::new(SessionLimits::STANDARD), held }
+        let at = held.unwrap_or(LogId::ZERO);
+        Self { state, sessions: Sessions::new(SessionLimits::STANDARD), held, at }
     }
 
     /// The state.
@@ -72,6 +75,7 @@ impl<S: LargeStateMachine> Replicated<S> {
     }
 
     /// What the state held already when it came here; `None` if it begins anew with each start.
+    #[cfg(feature = "tokio")]
     pub(crate) const fn held(&self) -> Option<LogId> {
         self.held
     }
@@ -91,8 +95,9 @@ impl<S: LargeStateMachine> Replicated<S> {
         if self.pass(&mut entries, note)?.is_break() || entries.peek().is_none() {
             return Ok(());
         }
-        let mut batch = CommandBatch::new(entries, &mut self.sessions, note);
+        let mut batch = CommandBatch::new(self.at, entries, &mut self.sessions, note);
         let applied = panic_caught(|| self.state.apply_batch(&mut batch));
+        self.at = batch.last();
         match applied.map_err(|reason| ApplyError::Panicked { reason })? {
             Err(error) => Err(ApplyError::Failed { reason: error.to_string() }),
             Ok(()) => batch.into_failure().map_or(Ok(()), Err),
@@ -151,6 +156,7 @@ impl<S: LargeStateMachine> Replicated<S> {
             _ => {}
         }
         self.state.restore(&mut content, last).map_err(|error| error.to_string())?;
+        self.at = last;
         // Whoever has read to the end knows that the whole is as it was written.
         let mut rest = [0];
         match content.read(&mut rest) {
@@ -183,6 +189,41 @@ impl<S: LargeStateMachine> ReplicatedView<S> {
         self.sessions.write(&mut out)?;
         S::write_view(&self.state, &mut out)?;
         io::Write::flush(&mut out)
+    }
+
+    /// Hashes the state. `pace` is told before so many bytes are, and may wait, or say that nobody wants to know any more. What was
+    /// answered in sessions is not in it: a state on disk may have forgotten some of that in a crash.
+    ///
+    /// # Errors
+    /// What the state machine says, and what `pace` does.
+    pub fn hash(&self, pace: impl FnMut(usize) -> io::Result<()>) -> io::Result<StateHash> {
+        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, Hashed { hash: OFFSET_BASIS, pace });
+        S::write_view(&self.state, &mut out)?;
+        let hashed = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(StateHash(hashed.hash))
+    }
+}
+
+/// What FNV-1a begins with, in 64 bits.
+const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// What is written here is hashed, and kept nowhere.
+struct Hashed<F> {
+    hash: u64,
+    pace: F,
+}
+
+impl<F: FnMut(usize) -> io::Result<()>> io::Write for Hashed<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        const PRIME: u64 = 0x0000_0100_0000_01b3;
+        let bytes = &bytes[..bytes.len().min(BUFFER_BYTES)];
+        (self.pace)(bytes.len())?;
+        self.hash = bytes.iter().fold(self.hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -221,6 +221,23 @@ fn what_is_not_applied_stops_the_node_at_its_entry() {
     assert!(matches!(error, ApplyError::Decode(_)) && noted == 1, "{noted}: {error}");
 }
 
+/// A state on disk that commits at the end of each batch, as its documents say, told of nothing behind what it holds: it was stored
+/// as if nothing were applied, and all of it was applied again by the version that could go on.
+#[test]
+fn a_batch_whose_first_command_does_not_decode_leaves_the_state_where_it_was() {
+    for first_life in [true, false] {
+        let mut replicated = lived(4);
+        if !first_life {
+            replicated = Replicated::new(replicated.state().clone());
+        }
+        let unknown = Payload::command(Bytes::from_static(b"bb"));
+        let batch = Batch::new(LogId::new(1, 5), LogTime(5), Arc::new([unknown, command(b'c')]));
+        let failed = replicated.apply(LogIndex(5), &[batch], &mut |_, _, _| ControlFlow::Continue(()));
+        assert!(matches!(failed, Err(ApplyError::Decode(_))), "{failed:?}");
+        assert_eq!(replicated.state().last_applied(), Some(LogId::new(1, 4)));
+    }
+}
+
 #[test]
 fn a_snapshot_that_is_not_read_to_its_end_is_not_taken_in() {
     #[derive(Debug)]

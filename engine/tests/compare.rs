@@ -1,0 +1,189 @@
+//! States compared: who is in another state than a quorum is found, named, and stopped; nobody else is.
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::Cluster;
+use outrigger_engine::*;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Nodes whose states are compared; the first leads.
+fn led(ids: &[u64]) -> Cluster {
+    let mut cluster = Cluster::with(ids, |config| config.state_check_interval = Some(INTERVAL));
+    cluster.elect(ids[0]);
+    cluster.stabilize();
+    cluster
+}
+
+/// Time for a comparison to begin, with all that is said.
+fn let_begin(cluster: &mut Cluster) {
+    for _ in 0..12 {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+}
+
+/// One whole comparison: it begins, the log gets there, and what was lost is asked again.
+fn compare(cluster: &mut Cluster) {
+    let_begin(cluster);
+    cluster.propose(leader(cluster), 1, "x");
+    cluster.stabilize();
+    for _ in 0..5 {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+}
+
+fn leader(cluster: &Cluster) -> u64 {
+    let leads = |id: &&u64| cluster.node(**id).alive && cluster.role(**id) == RoleKind::Leader;
+    *cluster.nodes.keys().find(leads).expect("somebody leads")
+}
+
+/// This node's state machine forgets what it was told first.
+fn rot(cluster: &mut Cluster, id: u64) {
+    let (_, text) = &mut cluster.nodes.get_mut(&id).expect("a node").applied[0];
+    *text = "rotten".into();
+}
+
+fn told(cluster: &Cluster, id: u64, part: &str) -> usize {
+    cluster.node(id).answers.iter().filter(|answer| answer.contains(part)).count()
+}
+
+#[test]
+fn nodes_that_applied_the_same_go_on() {
+    let mut cluster = led(&[1, 2, 3]);
+    for _ in 0..3 {
+        compare(&mut cluster);
+    }
+    assert_eq!(cluster.trace.matches("hash state at").count(), 9, "each node, each time:\n{}", cluster.trace);
+    assert!((1..=3).all(|id| cluster.role(id) != RoleKind::Halted));
+    assert!((1..=3).all(|id| told(&cluster, id, "states_differ") == 0));
+}
+
+#[test]
+fn states_are_not_compared_unless_it_is_asked_for() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    compare(&mut cluster);
+    assert!(!cluster.trace.contains("hash_state") && !cluster.trace.contains("hash state"));
+}
+
+#[test]
+fn who_is_in_another_state_than_a_quorum_is_named_and_stops() {
+    let mut cluster = led(&[1, 2, 3]);
+    rot(&mut cluster, 3);
+    compare(&mut cluster);
+    assert_eq!([1, 2, 3].map(|id| cluster.role(id)), [RoleKind::Leader, RoleKind::Follower, RoleKind::Halted]);
+    assert_eq!(
+        (told(&cluster, 1, "states_differ at"), told(&cluster, 1, "3 has ")),
+        (1, 1),
+        "{:?}",
+        cluster.node(1).answers
+    );
+    assert_eq!(told(&cluster, 3, "and that of a majority"), 1, "{:?}", cluster.node(3).answers);
+    compare(&mut cluster);
+    assert_eq!(cluster.applied(2), cluster.applied(1), "the others go on");
+}
+
+#[test]
+fn a_leader_that_is_in_another_state_than_a_quorum_stops_and_another_leads() {
+    let mut cluster = led(&[1, 2, 3]);
+    rot(&mut cluster, 1);
+    compare(&mut cluster);
+    assert_eq!(cluster.role(1), RoleKind::Halted);
+    assert_eq!(told(&cluster, 1, "states_differ at"), 1);
+    while [2, 3].into_iter().all(|id| cluster.role(id) != RoleKind::Leader) {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+    compare(&mut cluster);
+    assert!([2, 3].into_iter().all(|id| cluster.role(id) != RoleKind::Halted), "those two agree");
+}
+
+/// A quorum of voters decides, not of all members: learners may be many.
+#[test]
+fn a_learner_that_differs_stops_and_has_no_say() {
+    let mut cluster = led(&[1, 2, 3]);
+    cluster.join(&[4]);
+    cluster.change(1, 9, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    rot(&mut cluster, 4);
+    compare(&mut cluster);
+    let halted = [1, 2, 3, 4].map(|id| cluster.role(id) == RoleKind::Halted);
+    assert_eq!(halted, [false, false, false, true]);
+}
+
+#[test]
+fn where_no_quorum_agrees_it_is_told_and_nobody_stops() {
+    let mut cluster = led(&[1, 2]);
+    rot(&mut cluster, 2);
+    compare(&mut cluster);
+    assert_eq!(told(&cluster, 1, "states_differ at"), 1);
+    assert!(told(&cluster, 1, "a quorum") == 0 && (1..=2).all(|id| cluster.role(id) != RoleKind::Halted));
+}
+
+#[test]
+fn what_was_lost_is_asked_again() {
+    for lost in ["hash_state", "state_hashed", "state_differs"] {
+        let mut cluster = led(&[1, 2, 3]);
+        rot(&mut cluster, 3);
+        let mut losses = 0;
+        let mut lose_once = |cluster: &mut Cluster| {
+            let is_lost = |message: &Message| message.to_string().starts_with(lost);
+            if losses == 0 {
+                losses = cluster.drop_messages(|envelope| is_lost(&envelope.message));
+            }
+        };
+        for turn in 0..40 {
+            cluster.elapse(HEARTBEAT);
+            lose_once(&mut cluster);
+            while cluster.deliver(|_| true) | [1, 2, 3].map(|id| cluster.flush(id)).contains(&true) {
+                lose_once(&mut cluster);
+            }
+            if turn % 4 == 3 {
+                cluster.propose(1, 1, "x");
+            }
+        }
+        assert!(losses > 0, "{lost}");
+        assert_eq!(cluster.role(3), RoleKind::Halted, "{lost} was lost:\n{}", cluster.trace);
+    }
+}
+
+/// The hash is of the state behind that very entry, also where more is committed at once.
+#[test]
+fn the_state_is_hashed_between_two_entries() {
+    let mut cluster = led(&[1, 2, 3]);
+    let_begin(&mut cluster);
+    let at = cluster.engine(1).last_log_id().index.next();
+    let four =
+        Event::Propose { token: Token(1), entries: ["a", "b", "c", "d"].map(cluster::command).into(), only_in: None };
+    cluster.handle(1, four);
+    cluster.stabilize();
+    let lines: Vec<&str> = cluster.trace.lines().collect();
+    let around: Vec<&[&str]> = lines.windows(3).filter(|it| it[1].ends_with(&format!("hash state at {at}"))).collect();
+    assert_eq!(around.len(), 3, "{}", cluster.trace);
+    for it in around {
+        assert!(it[0].contains("apply") && it[0].ends_with(&at.to_string()) && it[2].contains("apply"), "{it:?}");
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_hashed_harms_nobody() {
+    let mut cluster = led(&[1, 2, 3]);
+    let at = LogIndex(3);
+    cluster.receive(2, 1, Message::HashState { term: Term(1), at });
+    cluster.receive(3, 1, Message::HashState { term: Term(1), at: LogIndex(2) });
+    assert!(!cluster.network.iter().any(|it| matches!(it.message, Message::StateHashed { .. })), "that is past");
+    cluster.receive(2, 1, Message::StateDiffers { term: Term(1), at, agreed: StateHash(1) });
+    assert_eq!(cluster.role(2), RoleKind::Follower, "it has hashed nothing");
+    let mut engine = cluster.engine(2).clone();
+    while engine.poll_command().is_some() {}
+    engine.handle_event(
+        Event::Received { from: cluster::peer(1, 1), message: Some(Message::HashState { term: Term(1), at }) },
+        cluster.now,
+    );
+    assert_eq!(engine.role_kind(), RoleKind::Follower);
+}
