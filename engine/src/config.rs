@@ -94,7 +94,8 @@ pub struct Limits {
     pub unflushed_bytes_max: usize,
     /// Writes and reads of this node's callers that are on their way to the leader.
     pub forwards_max: usize,
-    /// Bytes of one piece of a snapshot.
+    /// Bytes of one piece of a snapshot. One is under way at a time, so this bounds how fast a snapshot travels far; a large one is felt
+    /// by what is urgent on the same disks.
     pub snapshot_chunk_bytes_max: usize,
 }
 
@@ -110,7 +111,7 @@ impl Default for Limits {
             uncommitted_entries_max: 1 << 20,
             unflushed_bytes_max: 64 * MIB,
             forwards_max: 1 << 16,
-            snapshot_chunk_bytes_max: MIB,
+            snapshot_chunk_bytes_max: 256 << 10,
         }
     }
 }

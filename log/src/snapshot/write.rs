@@ -10,8 +10,9 @@ use super::layout::{BLOCK_BYTES, Blocks, HEADER_BYTES, Header, STORED_BLOCK_BYTE
 use crate::disk::DiskFile;
 use crate::error::{DiskError, During};
 
-/// At most so many bytes of a file are left to the system to write.
-const UNSYNCED_BYTES_MAX: u64 = 4 << 20;
+/// At most so many bytes of a file are left to the system to write: a flush of the log waits for no more than that. With 4 MiB, p99 of
+/// writes beside it was three times as long.
+const UNSYNCED_BYTES_MAX: u64 = 256 << 10;
 
 /// A file that is being written. After a failure it must not be used any more: whether a block is there is unknown.
 pub(super) struct FileWriter<F> {

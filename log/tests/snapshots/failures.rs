@@ -279,13 +279,13 @@ fn whatever_is_done_no_more_than_a_block_is_read_or_written_at_once() {
 #[test]
 fn no_more_than_a_part_of_a_large_snapshot_is_left_unsynced() {
     for (way, make) in WAYS {
-        let syncs = |mib: usize| {
+        let syncs = |blocks: usize| {
             let (disk, snapshots, _) = with_old();
-            let (before, large) = (disk.counts().syncs, body(mib << 20));
+            let (before, large) = (disk.counts().syncs, body(blocks * BLOCK));
             make(&snapshots, &announced(at(9), &head("large"), &large), &large).unwrap();
             disk.counts().syncs - before
         };
-        assert_eq!(syncs(12), syncs(1) + 3, "{way}: once every 4 MiB");
+        assert_eq!(syncs(12), syncs(1) + 3, "{way}: once every four blocks");
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Limits {
     pub unflushed_bytes_max: usize,
     /// Writes and reads of this node's callers that are on their way to the leader.
     pub forwards_max: usize,
-    /// Bytes of one piece of a snapshot on its way to a follower; at most 32 MiB.
+    /// Bytes of one piece of a snapshot on its way to a follower; at most 32 MiB. One is under way at a time: larger ones travel far
+    /// faster, and are felt more by writes beside them.
     pub snapshot_chunk_bytes_max: usize,
     /// Writes and reads that callers have handed in and the node has not looked at yet.
     pub requests_max: usize,

@@ -45,9 +45,9 @@ fn broken_timing_is_refused_with_both_numbers() {
 
 #[test]
 fn a_pace_at_which_a_piece_takes_longer_than_a_second_is_refused_with_both_numbers() {
-    let said = refused(|config| config.snapshot_bytes_per_second_max = (1 << 20) - 1);
-    assert!(said.contains("is 1048575, which is below snapshot_chunk_bytes_max 1048576"), "{said}");
-    for rate in [0, 1 << 20] {
+    let said = refused(|config| config.snapshot_bytes_per_second_max = (256 << 10) - 1);
+    assert!(said.contains("is 262143, which is below snapshot_chunk_bytes_max 262144"), "{said}");
+    for rate in [0, 256 << 10] {
         assert_eq!(Config { snapshot_bytes_per_second_max: rate, ..three() }.validate(), Ok(()));
     }
 }
