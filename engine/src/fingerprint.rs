@@ -16,7 +16,8 @@
 //!   in what counts, one may answer "silent" where the other answers "not yet". That is harmless for whoever loses messages and
 //!   keeps either of them: all that a leader who was heard lately brings about is that a pre-vote is refused, which counts like
 //!   silence, or that a request for votes is not heard, which is like its loss, and a leader whose followers or disk were silent
-//!   resigns at once when it looks. What a node has pledged to a leader counts until it lapses; which of its rounds a leader knows
+//!   resigns at once when it looks. (Such a disk would keep that node from campaigning, too, until it is done: nobody explores that lapse.)
+//!   What a node has pledged to a leader counts until it lapses; which of its rounds a leader knows
 //!   the time of does not, for whoever explores leases lets all of them lapse together. For how long a change of the members has
 //!   not got on is not among the lapses yet: nobody explores such changes.
 //! - *Chance.* It decides nothing but deadlines.

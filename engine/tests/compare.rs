@@ -125,6 +125,37 @@ fn where_no_quorum_agrees_it_is_told_and_nobody_stops() {
     assert!(told(&cluster, 1, "a quorum") == 0 && (1..=2).all(|id| cluster.role(id) != RoleKind::Halted));
 }
 
+/// Its memory may be the one that forgets, and then all the others would stop.
+#[test]
+fn the_word_of_a_single_voter_stops_nobody() {
+    let mut cluster = led(&[1]);
+    cluster.join(&[2, 3]);
+    cluster.change(1, 9, ChangeMembers::AddNodes([2, 3].map(|id| (NodeId(id), Node::default())).into()));
+    cluster.stabilize();
+    rot(&mut cluster, 1);
+    compare(&mut cluster);
+    assert_eq!(told(&cluster, 1, "states_differ at"), 1, "{}", cluster.trace);
+    assert!((1..=3).all(|id| cluster.role(id) != RoleKind::Halted));
+}
+
+/// The next comparison may be far away.
+#[test]
+fn who_did_not_hear_that_its_state_differs_is_told_again_in_the_same_comparison() {
+    let mut cluster = led(&[1, 2, 3]);
+    rot(&mut cluster, 3);
+    let_begin(&mut cluster);
+    cluster.propose(1, 1, "x");
+    let is_word = |message: &Message| matches!(message, Message::StateDiffers { .. });
+    while cluster.deliver(|envelope| !is_word(&envelope.message))
+        | [1, 2, 3].map(|id| cluster.flush(id)).contains(&true)
+    {}
+    assert!(cluster.drop_messages(|envelope| is_word(&envelope.message)) > 0);
+    assert_eq!(cluster.role(3), RoleKind::Follower);
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize();
+    assert_eq!(cluster.role(3), RoleKind::Halted, "{}", cluster.trace);
+}
+
 #[test]
 fn what_was_lost_is_asked_again() {
     for lost in ["hash_state", "state_hashed", "state_differs"] {

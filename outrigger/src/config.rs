@@ -18,6 +18,8 @@ use std::time::Duration;
 use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer, SnapshotPolicy};
 use serde::{Deserialize, Serialize};
 
+use crate::fnv;
+
 mod check;
 mod limits;
 #[cfg(feature = "tokio")]
@@ -240,9 +242,7 @@ impl Config {
     /// ```
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
-        const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        self.cluster.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+        fnv::hash(fnv::OFFSET_BASIS, self.cluster.as_bytes())
     }
 
     /// The membership that a new cluster begins with: every node of the initial cluster votes.

@@ -83,6 +83,7 @@ mod mutation;
 
 mod config;
 mod error;
+mod fnv;
 mod state_machine;
 
 pub mod network;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   voters     1 2 3 4 5 ── catching up ── joint ── 6 7 8 9 10 ── catching up ── joint ── 1 2 3 4 5 ── ..
-//!   kill -9         the leader, at another moment of each change, and then the next one, and the next
+//!   kill -9         the leader, at another moment of each change; then whoever leads next, twice, whether or not it is over by then
 //!   clients    ──────────────────────────────────────────────────────────────────────── all linearizable
 //! ```
 //!
@@ -160,7 +160,7 @@ fn voters(cluster: &Cluster) -> Option<(Value, bool)> {
     Some((listed["voters"].clone(), !listed["goal"].is_null()))
 }
 
-/// Leaders die until the change is over: the first after `delay`, each other one as soon as it leads.
+/// Leaders die meanwhile: the first after `delay`, each other one as soon as it leads. Returns once the change is over after that.
 fn replace_all(cluster: &mut Cluster, ids: Range<usize>, delay: Duration) {
     let (wanted, places) = (json!(ids.clone().map(|place| place + 1).collect::<Vec<_>>()), places(cluster, ids));
     let mut asked = change(cluster, &places);
@@ -169,7 +169,7 @@ fn replace_all(cluster: &mut Cluster, ids: Range<usize>, delay: Duration) {
     loop {
         if kills < KILLS {
             let leader = cluster.leader();
-            // Another moment of the change each time.
+            // What is waited for is a moment, another one in each change: nothing tells from outside when a step begins.
             std::thread::sleep(delay.saturating_sub(began.elapsed()));
             cluster.nodes[leader].kill();
             cluster.nodes[leader].start();

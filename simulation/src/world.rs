@@ -45,6 +45,7 @@ mod peace;
 mod picture;
 mod pledge;
 mod queue;
+mod rot;
 mod telling;
 mod verdict;
 

@@ -369,6 +369,25 @@ fn trap_44_a_follower_whose_disk_hangs_does_not_campaign() {
     assert_eq!(cluster.role(3), RoleKind::PreCandidate);
 }
 
+/// A disk that was idle for long and has just been given something to do was taken for one that hangs.
+#[test]
+fn trap_44_a_disk_hangs_only_from_when_it_has_something_to_do() {
+    let mut desk = Desk::with(&[1, 2, 3], |config| config.priority = 0);
+    desk.timeout();
+    let deadline = desk.engine.poll_timeout().expect("it campaigns");
+    assert!(deadline.since(desk.now) >= MAX, "it lets others go first");
+    desk.now = deadline - Duration::from_millis(1);
+    let behind = VoteRequest { term: Term(1), last: LogId::ZERO, warrant: Warrant::None };
+    desk.receive(2, Message::RequestVote(behind));
+    assert_eq!(
+        (desk.engine.role_kind(), desk.engine.vote().term),
+        (RoleKind::Follower, Term(1)),
+        "a vote is not durable yet"
+    );
+    desk.timeout();
+    assert_eq!(desk.engine.role_kind(), RoleKind::PreCandidate);
+}
+
 #[test]
 fn trap_44_a_campaign_ends_when_the_own_vote_hangs() {
     let mut desk = Desk::with(&[1, 2, 3], |config| config.pre_vote = false);

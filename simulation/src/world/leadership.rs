@@ -1,24 +1,22 @@
-//! Somebody who has wishes about who leads: in some worlds leadership is handed over, and elections are held by hand.
+//! Somebody who has wishes, mostly about who leads: in some worlds leadership is handed over, elections are held by hand, priorities
+//! change, snapshots are taken and logs purged.
 //!
 //! ```text
-//!   every now and then ──► the leader, or anybody ──► hand over, campaign, step down, forget ──► done or not
+//!   every now and then ──► the leader, or anybody ──► hand over, campaign, step down, forget, .. ──► done or not
 //!                                                                                      │
 //!                                     who was told that a node leads must find that it did, in that term
 //! ```
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{
-    Engine, Event, LogId, LogIndex, Message, NodeId, NotElected, NotTransferred, RoleKind, StateHash, Term, Token,
-    Transferred,
-};
+use outrigger::engine::{Engine, Event, LogId, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
 
 use super::World;
 use super::happening::Happening;
 use crate::check::{Violation, may_take_over, require};
 use crate::count::note;
 use crate::look::Look;
-use crate::node::{Node, Nodes, Running};
+use crate::node::{Nodes, Running};
 use crate::runtime::Effect;
 
 /// Tokens from here on are those of wishes; no steward comes that far.
@@ -96,7 +94,7 @@ impl World {
         }
     }
 
-    /// Somebody wants another leader.
+    /// Somebody wants another leader, or something else of a node.
     pub(super) fn wish(&mut self) {
         if self.is_calm() {
             return;
@@ -137,28 +135,6 @@ impl World {
         self.wishes.asked.insert(token, heir);
         let life = self.nodes.at(node).map_or(0, |node| node.life);
         self.after(0, Happening::Request { node, life, event });
-    }
-
-    /// The memory of one node rots at times, and the others must find it when states are compared.
-    fn rot_at_times(&mut self, id: NodeId) {
-        if !self.plan.may_rot() || self.nodes.iter().any(Node::is_rotten) || !self.rng.chance(200_000) {
-            return;
-        }
-        let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return };
-        running.runtime.machine.rot();
-        note(&mut self.faults, "state rotted");
-        self.trace.tell(self.now, Some(id), || "has a state that rots".to_owned());
-    }
-
-    /// Who is told that its state is another than a majority's, and knows it to be so, stops.
-    pub(super) fn judge_rot(&self, look: &Look, told: Option<(Term, LogIndex, StateHash)>) -> Result<(), Violation> {
-        let Some((term, at, agreed)) = told else { return Ok(()) };
-        let running = self.nodes.at(look.node).and_then(|node| node.running.as_ref());
-        let knows =
-            running.and_then(|running| running.runtime.hashed).is_some_and(|(own, hash)| own == at && hash != agreed);
-        let goes_on = term == look.term && knows && look.role != RoleKind::Halted;
-        require!(!goes_on, Divergence, "node {} is told that its state differs after {at}, and goes on", look.node);
-        Ok(())
     }
 
     /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.
@@ -211,9 +187,7 @@ impl World {
         require!(is_wanted, Succession, "node {from} says that node {leader} leads, and it was another that was to");
         Ok(())
     }
-}
 
-impl World {
     /// What a node says about its snapshots and its log must be so.
     fn judge_log_of(
         &self,

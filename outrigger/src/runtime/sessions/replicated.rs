@@ -14,6 +14,7 @@ use outrigger_engine::{Batch, LogId, LogIndex, StateHash};
 
 use super::{Applied, Denied, SessionLimits, Sessions};
 use crate::LargeStateMachine;
+use crate::fnv;
 use crate::runtime::encoded::{ApplyError, panic_caught};
 use crate::state_machine::batch::{CommandBatch, Entries, Note, settled};
 
@@ -197,15 +198,12 @@ impl<S: LargeStateMachine> ReplicatedView<S> {
     /// # Errors
     /// What the state machine says, and what `pace` does.
     pub fn hash(&self, pace: impl FnMut(usize) -> io::Result<()>) -> io::Result<StateHash> {
-        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, Hashed { hash: OFFSET_BASIS, pace });
+        let mut out = io::BufWriter::with_capacity(BUFFER_BYTES, Hashed { hash: fnv::OFFSET_BASIS, pace });
         S::write_view(&self.state, &mut out)?;
         let hashed = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok(StateHash(hashed.hash))
     }
 }
-
-/// What FNV-1a begins with, in 64 bits.
-const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// What is written here is hashed, and kept nowhere.
 struct Hashed<F> {
@@ -215,10 +213,9 @@ struct Hashed<F> {
 
 impl<F: FnMut(usize) -> io::Result<()>> io::Write for Hashed<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
         let bytes = &bytes[..bytes.len().min(BUFFER_BYTES)];
         (self.pace)(bytes.len())?;
-        self.hash = bytes.iter().fold(self.hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
+        self.hash = fnv::hash(self.hash, bytes);
         Ok(bytes.len())
     }
 
