@@ -89,6 +89,11 @@ impl Rounds {
         self.0.back().map(|(round, _)| *round)
     }
 
+    /// How many were sent at `moment` or later.
+    fn since(&self, moment: Instant) -> usize {
+        self.0.iter().rev().take_while(|(_, sent_at)| *sent_at >= moment).count()
+    }
+
     /// For an explorer of time: all were sent long ago.
     pub(crate) fn sent_before(&mut self, long_ago: Instant) {
         self.0.iter_mut().for_each(|(_, sent_at)| *sent_at = long_ago);
@@ -193,6 +198,16 @@ impl Engine {
         match &self.role {
             Role::Leader(leader) => self.transfer.is_none() && self.is_proven(leader, proof, now),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => false,
+        }
+    }
+
+    /// How many of the last rounds that this node has sent as a leader are so young that a lease may still be counted from them: what
+    /// an explorer of leases must add to a [fingerprint](Engine::fingerprint), which knows of no time.
+    #[must_use]
+    pub fn rounds_on_lease(&self, now: Instant) -> usize {
+        match (&self.role, self.config.lease) {
+            (Role::Leader(leader), Some(lease)) => leader.rounds.since(now - lease),
+            _ => 0,
         }
     }
 

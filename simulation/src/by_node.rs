@@ -3,7 +3,7 @@
 use outrigger::engine::NodeId;
 
 /// A map from nodes, whose ids are small.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ByNode<T>(Vec<Option<T>>);
 
 impl<T> ByNode<T> {

@@ -14,7 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Event, LogId, LogIndex, Membership, Message, NodeId, Proof, RequestId, RoleKind, Round, Token, Vote, WriteId,
+    Event, LogId, LogIndex, Membership, Message, NodeId, Payload, Proof, RequestId, RoleKind, Round, Token, Vote,
+    WriteId,
 };
 use outrigger_model::extended::{Action, ReadId, Role, Server, System, Write, check_state};
 use outrigger_model::{self as model, ServerId, ServerSet};
@@ -101,7 +102,7 @@ enum Question {
 }
 
 /// The model beside the world.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refinement {
     system: System<Value>,
     /// For each write that a node's disk has not finished, in order: how many writes of the model it stands for.
@@ -142,6 +143,16 @@ impl Refinement {
             counts: Counts::new(),
             steps: 0,
         }
+    }
+
+    /// A cluster that all of these nodes have begun with this entry, which says that they are its members; it is on their disks.
+    pub(crate) fn initialized(nodes: impl Iterator<Item = NodeId> + Clone, first: &Payload) -> Self {
+        let (mut model, first) = (Self::new(nodes.clone()), Value::of(first));
+        for i in nodes.map(server) {
+            let begins = [Action::Initialize(i, first.clone()), Action::Flush(i, 1)];
+            begins.iter().try_for_each(|action| model.take(action)).expect("a server may begin");
+        }
+        model
     }
 
     /// How often each action was taken.

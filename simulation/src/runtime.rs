@@ -185,15 +185,12 @@ impl Runtime {
         if !self.takes_notes {
             return;
         }
-        self.notes.extend(match command {
+        match command {
             // A snapshot takes the place of a log that does not hold what it covers.
             Command::PurgeLog { write, through } if !self.accepted.has(*through) => {
-                Some(Note::Install(*write, *through))
+                self.notes.push(Note::Install(*write, *through));
             }
-            other => note(other),
-        });
-        if let Command::AppendInputEntries { batches, .. } = command {
-            self.notes.extend(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships));
+            other => self.notes.extend(notes(other)),
         }
     }
 
@@ -569,8 +566,17 @@ impl RaftRuntime for Runtime {
     }
 }
 
-/// What the model knows of a command. A read that is handed back is noted when it is tried again, too.
-pub(crate) fn note(command: &Command) -> Option<Note> {
+/// What the model knows of a command, the members that it puts into the log among it.
+pub(crate) fn notes(command: &Command) -> impl Iterator<Item = Note> + '_ {
+    let batches = match command {
+        Command::AppendInputEntries { batches, .. } => &batches[..],
+        _ => &[],
+    };
+    note(command).into_iter().chain(batches.iter().filter(|batch| batch.has_membership()).flat_map(memberships))
+}
+
+/// What it knows of it but for members. A read that is handed back is noted when it is tried again, too.
+fn note(command: &Command) -> Option<Note> {
     Some(match command {
         Command::SaveVote { write, .. } => Note::Vote(*write),
         Command::AppendInputEntries { write, batches } => Note::Entries(*write, batches.iter().map(Batch::len).sum()),

@@ -73,6 +73,18 @@ fn three_nodes_go_through_two_terms() {
 }
 
 #[test]
+fn reads_by_lease_see_what_was_committed_by_whoever_leads_by_then() {
+    let leases = Bounds { leases: true, check_quorum: true, reads: 1, heartbeats: 0, proposals: 0, ..TWO };
+    assert_counts(Bounds { term_max: 2, messages_max: 1, ..leases }, 8_980, 31_518, 28);
+}
+
+#[test]
+fn a_voter_that_starts_again_keeps_the_pledge_that_it_has_forgotten() {
+    let leases = Bounds { leases: true, check_quorum: true, reads: 1, heartbeats: 0, proposals: 0, ..TWO };
+    assert_counts(Bounds { term_max: 2, messages_max: 1, crashes: 1, ..leases }, 115_327, 434_452, 31);
+}
+
+#[test]
 fn messages_that_come_too_late_do_nothing() {
     // Kept on their way, they make more states, and none of them is a bad one.
     let few = Bounds { term_max: 2, heartbeats: 0, proposals: 0, ..TWO };
@@ -92,7 +104,7 @@ fn what_cannot_come_within_the_bounds_is_named() {
 #[test]
 fn a_search_begins_where_a_script_leads() {
     let elected = "n1 election; n1 flush; n2 receive 0; n2 flush; n2 flush; n1 receive 0, loses 0 1";
-    let plan = Plan { script: Script::parse(elected), states_max: None };
+    let plan = Plan { script: Script::parse(elected), ..Plan::default() };
     let report = explore(TWO, &plan, |_| {}).unwrap();
     assert!(report.counter_example().is_none(), "{report}");
     assert_eq!(

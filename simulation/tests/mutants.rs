@@ -198,3 +198,21 @@ mod found {
         assert!(singles > 0, "some of them take single troubles");
     }
 }
+
+/// What no other check can see within these bounds, the model beside each explored step does.
+#[cfg(outrigger_mutants)]
+#[test]
+fn an_explored_step_that_the_model_forbids_is_found_by_it_alone() {
+    use outrigger_simulation::exploration::{Bounds, Plan, explore};
+    use outrigger_simulation::{Check, mutants};
+
+    for name in ["commits_older_term", "short_request_truncates", "acknowledges_unverified"] {
+        mutants::choose(mutants::find(name).expect("a mutant"));
+        let found_by = |without_model| {
+            let plan = Plan { without_model, states_max: Some(40_000), ..Plan::default() };
+            let report = explore(Bounds::PAIR, &plan, |_| {}).expect("it begins within its bounds");
+            report.counter_example().map(|found| found.violation.check)
+        };
+        assert_eq!((found_by(true), found_by(false)), (None, Some(Check::Refinement)), "{name}");
+    }
+}

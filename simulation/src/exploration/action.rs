@@ -15,6 +15,8 @@ use crate::check::Violation;
 pub(super) enum Cause {
     /// Time passes, as far as this needs.
     Elapse(Lapse),
+    /// Time passes, and that is all: the next event finds it so.
+    Pass(Lapse),
     /// Time passes without any sign from the followers, until the leader looks.
     QuorumSilent,
     /// A message arrives.
@@ -49,6 +51,9 @@ impl Cause {
             Self::Elapse(Lapse::Forward) => "forward given up",
             Self::Elapse(Lapse::Question) => "question asked again",
             Self::Elapse(_) => "time",
+            Self::Pass(Lapse::Lease) => "lease over",
+            Self::Pass(Lapse::Pledge) => "pledge over",
+            Self::Pass(_) => "time passes",
             Self::QuorumSilent => "quorum silent",
             Self::Receive { leader_silent: true, .. } => "leader silent",
             Self::Receive { .. } => "receive",
@@ -67,7 +72,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Crash { kept, commit } => write!(f, " keeps {kept} writes, commit {commit}"),
             Self::Propose(token) | Self::Forward(token) | Self::Read(token) => write!(f, " {token}"),
-            Self::Elapse(_) | Self::QuorumSilent | Self::Receive { .. } | Self::Flush => Ok(()),
+            Self::Elapse(_) | Self::Pass(_) | Self::QuorumSilent | Self::Receive { .. } | Self::Flush => Ok(()),
         }
     }
 }

@@ -21,6 +21,8 @@ use super::Bounds;
 use super::network::Envelope;
 use super::promise;
 use crate::check::{Violation, require};
+use crate::refinement::{Note, proof_wanted};
+use crate::runtime::notes;
 use crate::words;
 
 /// The moment at which everything happens: whatever waits for time is brought about.
@@ -78,11 +80,28 @@ pub(super) enum Answer {
     Read(Token, LogIndex),
 }
 
-/// What a step made a node say, and what it did, for people.
+/// What happens to an engine in a step.
+#[derive(Debug, Default)]
+pub(super) enum Handed {
+    /// Time has passed that it will only find at the next event.
+    #[default]
+    Nothing,
+    Event(Event),
+    /// It starts anew from its disk.
+    Start,
+}
+
+/// What a step made a node say, and what it did, for the model and for people.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     pub(super) sent: Vec<Arc<Envelope>>,
     pub(super) answers: Vec<Answer>,
+    /// What has happened to the engine.
+    pub(super) handed: Handed,
+    /// Whether it had, before, what proves that it leads, as far as the event wants it proven.
+    pub(super) is_proven: bool,
+    /// What the model knows of what was done.
+    pub(super) notes: Vec<Note>,
     /// What was done, if somebody wants to read it.
     pub(super) trace: Option<Vec<String>>,
 }
@@ -105,6 +124,7 @@ impl Node {
         let mut config = EngineConfig::new(Peer { node: id, incarnation: life }, id.0);
         config.pre_vote = bounds.pre_vote;
         config.check_quorum = bounds.check_quorum;
+        config.lease = bounds.leases.then(|| config.lease_max());
         let others = members.iter().filter(|other| **other != id);
         let peers = others.map(|other| (*other, Incarnation { id: other.0, ..life })).collect();
         let disk = Arc::new(Disk { vote: Vote::default(), peers, log: vec![first.clone()] });
@@ -115,6 +135,11 @@ impl Node {
         node.run(&mut Effects::default()).expect("a first start has nothing to say");
         node.settle();
         node
+    }
+
+    /// Whether it leads by leases, and reads by them.
+    pub(super) const fn holds_leases(&self) -> bool {
+        self.config.lease.is_some()
     }
 
     pub(super) const fn id(&self) -> NodeId {
@@ -135,6 +160,8 @@ impl Node {
     /// What the engine makes of an event, and everything that follows at once.
     pub(super) fn handle(&mut self, event: Event, effects: &mut Effects) -> Result<(), Violation> {
         effects.note(&event);
+        effects.handed = Handed::Event(event.clone());
+        effects.is_proven = proof_wanted(&event).is_some_and(|proof| self.engine.proves(proof, NOW));
         let (term, commit) = (self.engine.vote().term, self.engine.commit_index());
         self.engine.handle_event(event, NOW);
         self.run(effects)?;
@@ -143,6 +170,13 @@ impl Node {
         require!(commit <= further, Monotonic, "the commit index of node {id} goes back from {commit} to {further}");
         self.settle();
         Ok(())
+    }
+
+    /// Time passes that the engine finds at the next event.
+    pub(super) fn elapse(&mut self, lapse: Lapse, effects: &mut Effects) {
+        effects.note(&format!("{lapse:?} is over"));
+        self.engine.lapse(lapse, NOW);
+        self.settle();
     }
 
     /// The oldest write becomes durable, and the engine hears of it.
@@ -161,6 +195,7 @@ impl Node {
         self.config.node.incarnation.start += 1;
         self.log = Arc::new(self.disk.log.clone());
         self.engine = started(&self.config, self.disk.restored(commit));
+        effects.handed = Handed::Start;
         effects.note(&format!("node {id} starts again with {} entries, {commit} of them committed", self.log.len()));
         self.run(effects)?;
         self.settle();
@@ -184,6 +219,7 @@ impl Node {
     fn run(&mut self, effects: &mut Effects) -> Result<(), Violation> {
         while let Some(command) = self.engine.poll_command() {
             effects.note(&format!("  {command}"));
+            effects.notes.extend(notes(&command));
             self.execute(command, effects)?;
         }
         Ok(())
@@ -280,6 +316,7 @@ impl Node {
     /// Notes what counts of the node, now that nothing is left to do.
     fn settle(&mut self) {
         let mut out = self.engine.fingerprint();
+        out.number(self.engine.rounds_on_lease(NOW) as u64);
         out.vote(self.disk.vote);
         out.number(self.disk.peers.len() as u64);
         for (node, life) in &self.disk.peers {
@@ -362,11 +399,13 @@ pub(super) fn note_entries(entries: &[Entry], out: &mut Fingerprint) {
     }
 }
 
-/// A node that has started, and keeps still no longer than it must: where no leader holds leases, whatever it does not do meanwhile
-/// is like a message that is lost, or a timeout that comes later.
+/// A node that has started. Where no leader holds leases, it keeps still no longer than it must: whatever it does not do meanwhile is
+/// like a message that is lost, or a timeout that comes later.
 fn started(config: &EngineConfig, restored: Restored) -> Engine {
     let mut engine = Engine::new(config.clone(), restored, NOW);
-    engine.lapse(Lapse::Pledge, NOW);
+    if config.lease.is_none() {
+        engine.lapse(Lapse::Pledge, NOW);
+    }
     engine
 }
 

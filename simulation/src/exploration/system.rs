@@ -21,6 +21,7 @@ use outrigger_model::explore::TransitionSystem;
 
 use super::Bounds;
 use super::action::{Action, Cause, Outcome};
+use super::beside::{Beside, Steps};
 use super::history::{History, READS_FROM};
 use super::late::is_late;
 use super::network::{Envelope, Network};
@@ -47,6 +48,8 @@ pub struct State {
     pub(super) nodes: Vec<Arc<Node>>,
     pub(super) network: Network,
     pub(super) history: Arc<History>,
+    /// The model beside it, if there is one. It tells states apart no more than how they were reached does.
+    model: Option<Arc<Beside>>,
     spent: Spent,
     /// Whether nothing has happened yet.
     pub(super) is_first: bool,
@@ -63,12 +66,14 @@ pub struct Cluster {
     pool: Pool,
     /// How often each action was taken, and each kind of message delivered.
     counts: RefCell<(Counts, Counts)>,
+    /// The steps of the model from the state that is searched.
+    steps: RefCell<Steps>,
 }
 
 impl Cluster {
-    /// A cluster that was just initialized.
+    /// A cluster that was just initialized; `is_refined` says whether each of its steps is held against the extended model.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds, is_refined: bool) -> Self {
         let ids: Vec<NodeId> = (1..=u64::from(bounds.nodes)).map(NodeId).collect();
         let members = ids.iter().map(|id| (*id, outrigger::engine::Node::default()));
         let membership = Arc::new(Membership::new(members, []));
@@ -79,11 +84,12 @@ impl Cluster {
             nodes: ids.iter().map(node).collect(),
             network: Network::default(),
             history: Arc::default(),
+            model: is_refined.then(|| Arc::new(Beside::new(&ids, &entry))),
             spent: Spent::default(),
             is_first: true,
             violation: None,
         };
-        Self { bounds, first, pool, counts: RefCell::default() }
+        Self { bounds, first, pool, counts: RefCell::default(), steps: RefCell::default() }
     }
 
     /// How often each action was taken, and each kind of message delivered.
@@ -102,6 +108,8 @@ impl Cluster {
                 Lapse::Election if term >= u64::from(bounds.term_max) => {}
                 Lapse::Heartbeat | Lapse::Question if spent.heartbeats >= bounds.heartbeats => {}
                 Lapse::CheckQuorum => causes.push(Cause::QuorumSilent),
+                Lapse::Lease if node.engine.rounds_on_lease(NOW) > 0 => causes.push(Cause::Pass(lapse)),
+                Lapse::Pledge if all_leases_are_over(state) => causes.push(Cause::Pass(lapse)),
                 lapse if lapse.is_timeout() => causes.push(Cause::Elapse(lapse)),
                 _ => {}
             }
@@ -166,6 +174,13 @@ impl Cluster {
     }
 }
 
+/// Whether a voter's pledge may end. It was given when a round was heard, so after that was sent, and lasts longer than the lease that
+/// is counted from then; a round that is younger must have been sent since. Some leases may rest on others' pledges: that a
+/// voter waits for those too is left out of what is explored.
+fn all_leases_are_over(state: &State) -> bool {
+    state.nodes.iter().all(|node| node.engine.rounds_on_lease(NOW) == 0)
+}
+
 /// The place of a node among all.
 fn at(id: NodeId) -> usize {
     usize::try_from(id.0 - 1).expect("few nodes, from 1 on")
@@ -206,6 +221,10 @@ fn take_place(node: &mut Node, cause: &Cause, effects: &mut Effects) -> Result<(
             node.engine.lapse(*lapse, NOW);
             node.handle(Event::Timeout, effects)
         }
+        Cause::Pass(lapse) => {
+            node.elapse(*lapse, effects);
+            Ok(())
+        }
         Cause::QuorumSilent => {
             let silent = node.engine.lapses().into_iter().filter(|it| matches!(it, Lapse::FollowerSilent(_)));
             silent.chain([Lapse::CheckQuorum]).for_each(|lapse| node.engine.lapse(lapse, NOW));
@@ -225,7 +244,8 @@ fn take_place(node: &mut Node, cause: &Cause, effects: &mut Effects) -> Result<(
             node.handle(Event::Propose { token: *token, entries, only_in: None }, effects)
         }
         Cause::Read(token) => {
-            let (token, consistency) = (*token, Consistency::Linearizable);
+            let by_lease = node.holds_leases();
+            let (token, consistency) = (*token, if by_lease { Consistency::Lease } else { Consistency::Linearizable });
             node.handle(Event::Read { token, consistency }, effects)
         }
     }
@@ -251,7 +271,7 @@ impl State {
     }
 
     /// What the outcome of an action makes of this state.
-    fn change(&mut self, action: &Action) -> Result<(), Violation> {
+    fn change(&mut self, action: &Action, steps: &mut Steps) -> Result<(), Violation> {
         let outcome = &action.outcome;
         let changed = at(action.id);
         self.is_first = false;
@@ -273,7 +293,7 @@ impl State {
                 self.spent.reads += 1;
                 Arc::make_mut(&mut self.history).ask(*token, action.id);
             }
-            Cause::Elapse(_) | Cause::QuorumSilent | Cause::Receive { .. } | Cause::Flush => {}
+            Cause::Elapse(_) | Cause::Pass(_) | Cause::QuorumSilent | Cause::Receive { .. } | Cause::Flush => {}
         }
         for (place, envelope) in outcome.effects.sent.iter().enumerate() {
             if !action.loses(place) {
@@ -287,10 +307,10 @@ impl State {
         if self.history.has_news(&self.nodes, changed) {
             Arc::make_mut(&mut self.history).extend(&self.nodes, changed)?;
         }
-        if outcome.effects.answers.is_empty() {
-            return Ok(());
+        if !outcome.effects.answers.is_empty() {
+            Arc::make_mut(&mut self.history).answer(&outcome.effects.answers)?;
         }
-        Arc::make_mut(&mut self.history).answer(&outcome.effects.answers)
+        self.model.as_mut().map_or(Ok(()), |model| steps.take(model, outcome))
     }
 
     /// Drops the messages that come too late. What is late is tried once: a node that does anything at it gets it.
@@ -330,7 +350,7 @@ impl TransitionSystem for Cluster {
 
     fn step(&self, from: &State, action: &Action, next: &mut State) {
         next.clone_from(from);
-        next.violation = next.change(action).err();
+        next.violation = next.change(action, &mut self.steps.borrow_mut()).err();
         if !self.bounds.keeps_late && next.violation.is_none() {
             next.drop_late();
         }

@@ -39,7 +39,7 @@ fn future(cluster: &Cluster, state: &State, steps: usize, keys: &mut BTreeSet<Ve
 /// Goes through `limit` states; wherever two ways meet in one key, both states must have the same future, three steps far.
 /// Answers how often that was.
 fn ways_that_meet_have_one_future(bounds: Bounds, limit: usize) -> usize {
-    let cluster = Cluster::new(bounds);
+    let cluster = Cluster::new(bounds, false);
     let first = cluster.initial();
     let mut known = BTreeMap::from([(key(&cluster, &first), 0)]);
     let (mut queue, mut searched, mut met) = (vec![first], 0, 0);
@@ -77,4 +77,10 @@ fn so_it_is_with_reads_forwards_and_two_terms() {
     assert!(ways_that_meet_have_one_future(more, 1_000) > 1_000);
     let three = Bounds { nodes: 3, check_quorum: true, ..more };
     assert!(ways_that_meet_have_one_future(three, 500) > 500);
+}
+
+#[test]
+fn so_it_is_with_leases_and_pledges_that_end() {
+    let leases = Bounds { reads: 1, check_quorum: true, leases: true, messages_max: 1, ..Bounds::default() };
+    assert!(ways_that_meet_have_one_future(leases, 500) > 500);
 }

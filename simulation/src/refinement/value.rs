@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use outrigger::engine::{Event, Membership, NodeId, Payload};
+use outrigger::engine::{Body, Event, Membership, NodeId, Payload};
 use outrigger_model::ServerSet;
 use outrigger_model::extended::{self, Configuration};
 
@@ -26,6 +26,14 @@ impl Value {
     pub(super) fn membership(membership: &Arc<Membership>) -> Self {
         let configuration = Some(Arc::new(configuration(membership)));
         Self { digest: digest(&Payload::membership(Arc::clone(membership))), configuration }
+    }
+
+    /// That of any entry.
+    pub(super) fn of(payload: &Payload) -> Self {
+        match &payload.body {
+            Body::Membership(membership) => Self::membership(membership),
+            Body::Blank | Body::Command(_) | Body::RegisterSession { .. } => Self::plain(digest(payload)),
+        }
     }
 
     /// The first entry of a log, as the event that made it says.

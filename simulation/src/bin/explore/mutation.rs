@@ -41,6 +41,7 @@ mod trial {
     use std::panic;
     use std::process::ExitCode;
 
+    use outrigger_model::explore::Script;
     use outrigger_simulation::exploration::{Bounds, Plan, Report, explore_while};
     use outrigger_simulation::{Check, mutants};
 
@@ -57,27 +58,40 @@ mod trial {
     const WITH_READ: Bounds = Bounds { reads: 1, ..TWO_TERMS };
     const THREE_TERMS: Bounds = Bounds { term_max: 3, log_max: 4, ..TWO_TERMS };
 
-    /// Who is found within which bounds.
+    /// Two or three nodes whose leaders hold leases, and a read by lease.
+    const PAIR_ON_LEASE: Bounds =
+        Bounds { nodes: 2, log_max: 3, crashes: 1, reads: 1, check_quorum: true, leases: true, ..TWO_TERMS };
+    const ON_LEASE: Bounds = Bounds { nodes: 3, heartbeats: 1, ..PAIR_ON_LEASE };
+    /// Node 1 leads by the votes of 1 and 2, has committed its entry there, and holds a lease that rests on node 2.
+    const LEASED: &str =
+        "n1 election; n1 flush, loses 1; n2 receive 0; n2 flush; n2 flush; n1 receive 0, loses 0 1 3; n1 flush;
+         n2 receive 0; n2 flush; n1 receive 0, loses 0; n1 heartbeat, loses 1; n2 receive 0; n1 receive 0";
+
+    /// Who is found within which bounds, from where a script leads.
     #[rustfmt::skip] // a table
-    const TRIALS: [(&str, Bounds, &[&str]); 5] = [
-        ("two nodes, a crash, a copy", PAIR, &[
+    const TRIALS: [(&str, Bounds, &str, &[&str]); 7] = [
+        ("two nodes, a crash, a copy", PAIR, "", &[
             "vote_twice", "vote_before_flush", "own_vote_before_flush", "refused_vote_counts",
             "vote_forgotten", "quorum_of_half", "quorum_unsorted", "counts_unflushed", "acknowledges_unflushed",
             "heartbeat_acknowledges_unflushed", "acknowledges_at_first_write", "flush_counts_for_all",
+            "commits_older_term", "truncates_before_append", "short_request_truncates", "acknowledges_unverified",
+            "commit_beyond_verified", "heartbeat_verifies",
         ]),
-        ("two nodes, a forwarded proposal", FORWARD, &[
+        ("two nodes, a forwarded proposal", FORWARD, "", &[
             "copy_refused_for_certain", "forward_given_up_for_certain", "earlier_life_forgotten",
         ]),
-        ("three nodes, two terms", TWO_TERMS, &[
+        ("three nodes, two terms", TWO_TERMS, "", &[
             "vote_without_log_check", "late_vote_counts", "conflict_not_truncated", "old_leader_heard",
-            "truncated_write_counts", "term_not_saved",
+            "truncated_write_counts", "term_not_saved", "candidate_keeps_role",
         ]),
-        ("three nodes, two terms, a read", WITH_READ, &[
-            "read_without_round", "read_before_own_entry", "read_from_anywhere",
+        ("three nodes, two terms, a read", WITH_READ, "", &[
+            "read_without_round", "read_before_own_entry", "read_from_anywhere", "earlier_round_confirms",
         ]),
-        ("three nodes, three terms", THREE_TERMS, &[
-            "vote_by_log_length", "no_prev_check", "commit_beyond_verified", "heartbeat_verifies",
+        ("three nodes, three terms", THREE_TERMS, "", &[
+            "vote_by_log_length", "no_prev_check",
         ]),
+        ("two nodes, a read by lease", PAIR_ON_LEASE, "", &["lease_before_own_entry"]),
+        ("three nodes, one of them on lease", ON_LEASE, LEASED, &["pledge_not_kept", "restart_forgets_pledge"]),
     ];
 
     /// Tries all that small bounds find; success is to find them.
@@ -89,13 +103,15 @@ mod trial {
         let all = TRIALS.iter().map(|(.., mutants)| mutants.len()).sum();
         let (mut tried, mut found) = (0_usize, 0);
         let mut progress = Progress::new("explore");
-        let trials =
-            TRIALS.into_iter().flat_map(|(name, bounds, mutants)| mutants.iter().map(move |it| (name, bounds, *it)));
-        for (name, bounds, mutant) in trials {
+        let trials = TRIALS.into_iter().flat_map(|(name, bounds, script, mutants)| {
+            mutants.iter().map(move |mutant| (name, bounds, script, *mutant))
+        });
+        for (name, bounds, script, mutant) in trials {
             let part = format!("mutant {} of {all}, {mutant}", tried + 1);
             progress.begin(format_args!("{part}: {name}"));
             mutants::choose(mutants::find(mutant).expect("a mutant of the table"));
-            let report = explore_while(bounds, &Plan::default(), |told| {
+            let plan = Plan { script: Script::parse(script), ..Plan::default() };
+            let report = explore_while(bounds, &plan, |told| {
                 progress.show(tried as u64, all as u64, format_args!("{part}: {} states", told.distinct));
                 !interrupt::came()
             });

@@ -114,7 +114,7 @@ fn answered(answer: &Answer) -> String {
 /// Visits everything within the bounds; what has one fingerprint must do the same. Answers how many states there are, and how
 /// many fingerprints.
 fn states_and_fingerprints(bounds: Bounds) -> (usize, u64) {
-    let cluster = Cluster::new(bounds);
+    let cluster = Cluster::new(bounds, false);
     let state = cluster.initial();
     let first = Raw { nodes: state.nodes.iter().map(|node| everything_of_node(node)).collect(), state };
     let mut known = HashSet::from([first.identity()]);
