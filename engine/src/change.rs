@@ -77,7 +77,10 @@ impl Change {
 }
 
 impl Engine {
-    pub(crate) fn handle_change_members(&mut self, token: Token, request: &ChangeRequest, now: Instant) {
+    pub(crate) fn handle_change_members(&mut self, token: Token, request: &Arc<ChangeRequest>, now: Instant) {
+        if self.waits_for_raise(token, request) {
+            return;
+        }
         let step = self.first_step(request);
         match step {
             Err(refusal) => self.refuse(token, refusal),
@@ -125,7 +128,7 @@ impl Engine {
         let checks = [
             (term.is_none_or(|term| term == self.vote.term), Precondition::Term(self.vote.term)),
             (last.is_none_or(|last| last == self.log.last()), Precondition::Last(self.log.last())),
-            (membership.is_none_or(|at| at == self.membership_id()), Precondition::Membership(self.membership_id())),
+            (membership.is_none_or(|at| self.are_members_of(at)), Precondition::Membership(self.membership_id())),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, actual)) => Err(Refusal::PreconditionFailed { actual }),

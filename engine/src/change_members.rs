@@ -182,13 +182,13 @@ impl Membership {
             return Err(Refusal::NoVoters);
         }
         if voters == *self.voters() {
-            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None));
+            return Ok(self.sound(voters, BTreeSet::new(), nodes, None));
         }
         let members: BTreeSet<NodeId> = nodes.keys().copied().collect();
         let added = members.iter().copied().filter(|id| !self.nodes().contains_key(id)).collect();
         let mut all = self.nodes().clone();
         all.extend(nodes);
-        Ok(Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added })))
+        Ok(self.sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added })))
     }
 
     /// The step from catching up to two majorities.
@@ -199,7 +199,7 @@ impl Membership {
     pub fn joint(&self) -> Self {
         let goal = self.goal().expect("a membership under way").clone();
         assert!(!self.is_joint() && goal.voters != *self.voters(), "{self} is no membership under way to other voters");
-        Self::sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal))
+        self.sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal))
     }
 
     /// The last step: the goal is reached.
@@ -210,7 +210,7 @@ impl Membership {
     pub fn settled(&self) -> Self {
         let goal = self.goal().filter(|_| self.is_joint()).expect("a joint membership");
         let stays = |(id, node): (&NodeId, &Node)| goal.members.contains(id).then(|| (*id, node.clone()));
-        Self::sound(goal.voters.clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+        self.sound(goal.voters.clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
     }
 
     /// The way back, as long as nobody votes who did not before: who was added leaves.
@@ -221,16 +221,21 @@ impl Membership {
     pub fn given_up(&self) -> Self {
         let goal = self.goal().filter(|_| !self.is_joint()).expect("a membership under way that is not joint");
         let stays = |(id, node): (&NodeId, &Node)| (!goal.added.contains(id)).then(|| (*id, node.clone()));
-        Self::sound(self.voters().clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+        self.sound(self.voters().clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
     }
 
+    /// The same cluster with these members.
     fn sound(
+        &self,
         voters: BTreeSet<NodeId>,
         outgoing: BTreeSet<NodeId>,
         nodes: BTreeMap<NodeId, Node>,
         goal: Option<Goal>,
     ) -> Self {
-        Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships")
+        let sound =
+            Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships");
+        mutate!(version_forgotten_by_change, return sound);
+        sound.with_version(self.version())
     }
 }
 

@@ -21,6 +21,7 @@ use crate::quorum::VoteResult;
 use crate::refusal::Fault;
 use crate::role::Role;
 use crate::types::{Instant, LogId, LogIndex, NodeId, StateHash, Term};
+use crate::version::Version;
 
 /// So many rounds of heartbeats tell who is to hash what; as many ask for what was not answered.
 const ROUNDS: u32 = 3;
@@ -66,6 +67,10 @@ impl Engine {
     /// Runs with each round of a leader's heartbeats.
     pub(crate) fn compare_states(&mut self, now: Instant) {
         let (Some(interval), last) = (self.config.state_check_interval, self.log.last().index) else { return };
+        // Off as long as a member may not know what is said.
+        if !self.is_in_use(Version::COMPARISON) {
+            return;
+        }
         let Role::Leader(leader) = &mut self.role else { return };
         let comparison = &mut leader.comparison;
         let grew = last.since(std::mem::replace(&mut comparison.grown_to, last));
@@ -81,10 +86,11 @@ impl Engine {
             return;
         }
         comparison.rounds -= 1;
-        let (term, at) = (self.vote.term, comparison.at);
-        let silent = leader.progress.keys().filter(|node| !comparison.hashes.contains_key(node));
-        let asked: Vec<NodeId> = silent.copied().collect();
-        let agreed = comparison.agreed;
+        let (term, at, agreed) = (self.vote.term, comparison.at, comparison.agreed);
+        let Role::Leader(leader) = &self.role else { return };
+        let is_silent = |node: &NodeId| !leader.comparison.hashes.contains_key(node);
+        let asked = leader.progress.keys().copied().filter(is_silent);
+        let asked: Vec<NodeId> = asked.filter(|node| self.may_send(*node, Version::COMPARISON)).collect();
         asked.into_iter().for_each(|target| self.send(target, Message::HashState { term, at }));
         // Who was told may not have heard.
         agreed.into_iter().for_each(|agreed| self.name_those_who_differ(at, agreed));
@@ -171,7 +177,9 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return };
         let differ = leader.comparison.hashes.iter().filter(|(_, hash)| **hash != agreed);
         let differ: Vec<NodeId> = differ.map(|(node, _)| *node).collect();
-        for node in differ.iter().filter(|node| **node != own) {
+        let told = |node: &NodeId| *node != own && self.may_send(*node, Version::COMPARISON);
+        let others: Vec<NodeId> = differ.iter().copied().filter(told).collect();
+        for node in &others {
             self.send(*node, Message::StateDiffers { term, at, agreed });
         }
         if differ.contains(&own) {

@@ -4,11 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::types::Peer;
+use crate::version::Version;
 
 /// The engine's settings. Fields may be set freely; [`EngineConfig::validate`] says whether they fit together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EngineConfig {
-    /// This node, in this life.
+    /// This node, in this life, and the [version](crate::Version) that it speaks: at most [`Version::LATEST`](crate::Version::LATEST).
     pub node: Peer,
     /// Seeds the engine's own random numbers, which spread the election timeouts. Differs from node to node.
     pub seed: u64,
@@ -121,7 +122,7 @@ impl EngineConfig {
     ///
     /// ```
     /// use outrigger_engine::{EngineConfig, Incarnation, NodeId, Peer};
-    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+    /// let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation::default()), 42);
     /// assert_eq!(config.validate(), Ok(()));
     /// ```
     #[must_use]
@@ -162,6 +163,10 @@ impl EngineConfig {
         }
         if min >= max {
             return Err(ConfigError::NoSpread { min, max });
+        }
+        let (version, latest) = (self.node.version, Version::LATEST);
+        if version < Version::FIRST || version > latest {
+            return Err(ConfigError::UnknownVersion { version, latest });
         }
         self.validate_lease()?;
         if self.state_check_interval == Some(Duration::ZERO) {
@@ -256,6 +261,13 @@ pub enum ConfigError {
         /// `clock_drift_ppm_max`.
         drift_ppm: u32,
     },
+    /// The node is to speak a version that this build does not know.
+    UnknownVersion {
+        /// What it is to speak.
+        version: Version,
+        /// What this build knows.
+        latest: Version,
+    },
     /// A leader with leases whom nobody can answer would keep its voters from electing another one for good.
     LeaseWithoutCheckQuorum,
 }
@@ -276,6 +288,9 @@ impl fmt::Display for ConfigError {
                 "lease needs check_quorum: a leader that nobody can answer would keep its voters from electing another; switch on \
                  check_quorum, or leave out lease",
             ),
+            Self::UnknownVersion { version, latest } => {
+                write!(f, "version {version} is not spoken by this build, which speaks versions 1 to {latest}")
+            }
             Self::Zero { name } => write!(f, "{name} is 0; it must be above 0"),
             Self::HeartbeatTooSlow { heartbeat, election } => write!(
                 f,
@@ -298,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_broken_inequality_is_named_with_both_numbers() {
-        let sane = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        let sane = EngineConfig::new(Peer::new(NodeId(1), Incarnation::default()), 1);
         let refused = |change: fn(&mut EngineConfig)| {
             let mut config = sane.clone();
             change(&mut config);
@@ -313,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_lease_longer_than_the_drift_of_clocks_allows_is_refused_with_the_inequality() {
-        let mut config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        let mut config = EngineConfig::new(Peer::new(NodeId(1), Incarnation::default()), 1);
         assert_eq!((config.lease, config.lease_max()), (None, Duration::from_nanos(490_099_009)), "off by default");
         config.lease = Some(config.lease_max());
         assert_eq!(config.validate(), Ok(()));

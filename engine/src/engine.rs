@@ -10,7 +10,7 @@ use crate::entry::{Batch, Body, Payload};
 use crate::event::Event;
 use crate::lease::Pledge;
 use crate::log_ids::LogIds;
-use crate::meeting::Refusals;
+use crate::meeting::{Met, Refusals};
 use crate::membership::{Membership, Memberships, Node};
 use crate::message::Message;
 use crate::random::Random;
@@ -21,7 +21,7 @@ use crate::snapshot::Snapshots;
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
 use crate::transfer::Transfer;
-use crate::types::{Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
+use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
 use crate::writes::{Promise, Writes};
 
 /// Each start of a node has so many bits of request ids for itself: enough for a million a second for half a year.
@@ -50,7 +50,7 @@ pub struct Engine {
     /// What of the log is in a snapshot, here and elsewhere.
     pub(crate) snapshots: Snapshots,
     /// The highest life of each peer that was met.
-    pub(crate) peers: BTreeMap<NodeId, Incarnation>,
+    pub(crate) peers: BTreeMap<NodeId, Met>,
     /// Who refuses whom, lately.
     pub(crate) refusals: Refusals,
     /// What the node does now.
@@ -129,7 +129,7 @@ impl Engine {
             applied: LogIndex::ZERO,
             memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
-            peers: restored.peers,
+            peers: restored.peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(),
             refusals: Refusals::default(),
             role: Role::Follower(Follower::default()),
             timers: Timers::default(),
@@ -154,6 +154,10 @@ impl Engine {
         };
         mutate!(restart_forgets_pledge, engine.pledge = None);
         mutate!(request_ids_used_again, engine.next_id = 0);
+        if let Some(fault) = engine.is_too_old_for(engine.memberships.effective().version()) {
+            engine.halt(fault);
+            return engine;
+        }
         if let Some(snapshot) = restored.snapshot {
             engine.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
         }
@@ -212,6 +216,7 @@ impl Engine {
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }
         self.advance_change(now);
+        self.raise_version(now);
         if self.memberships.take_changed() {
             self.follow_memberships(now);
             self.leave_office(now);
@@ -250,6 +255,7 @@ impl Engine {
             membership: Arc::clone(self.memberships.effective()),
             membership_at: self.membership_id(),
             matched: self.matched().collect(),
+            versions: self.versions(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
         }
@@ -378,6 +384,10 @@ impl Engine {
     }
 
     pub(crate) fn push(&mut self, command: Command) {
+        if let Command::SendMessage { target, message } = &command {
+            let (since, spoken) = (message.since(), self.memberships.committed().1.version());
+            assert!(self.may_send(*target, since), "{target} is told of version {since} in a cluster of {spoken}");
+        }
         self.commands.push_back(command);
     }
 
@@ -513,6 +523,10 @@ impl Engine {
         }
         if membership.voters().is_empty() {
             return self.refuse(token, Refusal::NoVoters);
+        }
+        if let Some(fault) = self.is_too_old_for(membership.version()) {
+            self.refuse(token, Refusal::Halted);
+            return self.halt(fault);
         }
         let first = LogId::new(0, 1);
         self.append(vec![Batch::new(first, LogTime(0), Arc::new([Payload::membership(membership)]))], now);

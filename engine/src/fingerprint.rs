@@ -42,6 +42,7 @@ use crate::command::Command;
 use crate::consistency::Proof;
 use crate::engine::Engine;
 use crate::entry::{Body, Payload};
+use crate::meeting::Met;
 use crate::membership::Membership;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
 use crate::message::{InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest};
@@ -60,7 +61,7 @@ use crate::writes::Promise;
 /// use outrigger_engine::*;
 ///
 /// // A node that beats the drum for an hour is the same node.
-/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+/// let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation::default()), 42);
 /// let mut engine = Engine::new(config, Restored::default(), Instant(0));
 /// let key = |engine: &Engine| {
 ///     let mut key = Vec::new();
@@ -219,6 +220,7 @@ impl Fingerprint {
         }
         self.size(membership.nodes().len());
         membership.nodes().keys().for_each(|node| self.number(node.0));
+        self.number(u64::from(membership.version().0));
         self.flag(membership.goal().is_some());
         let sets = membership.goal().into_iter().flat_map(|goal| [&goal.voters, &goal.members, &goal.added]);
         for set in sets {
@@ -490,8 +492,10 @@ impl Fingerprint {
             confirmed,
             in_hand,
             change,
+            raising,
             comparison: _,
         } = leader;
+        raising.fingerprint(self);
         self.flag(*lease_given_up);
         self.number(term_start.0);
         self.size(progress.len());
@@ -585,9 +589,14 @@ impl Engine {
         memberships.fingerprint(&mut out);
         snapshots.fingerprint(&mut out);
         out.size(peers.len());
-        for (node, life) in peers {
+        // What they speak decides nothing once the cluster's version is as high as this node can raise it.
+        let may_raise = memberships.last().1.version() < config.node.version;
+        for (node, Met { life, version }) in peers {
             out.number(node.0);
             out.incarnation(*life);
+            if may_raise {
+                out.number(version.map_or(0, |version| u64::from(version.0)));
+            }
         }
         out.size(forwarded.len());
         for (node, request) in forwarded {

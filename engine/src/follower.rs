@@ -40,7 +40,9 @@ impl Engine {
         let end = batches.last().map_or(prev, Batch::last).index;
         mutate!(truncates_before_append, self.truncate(prev.index.max(self.commit_index)));
         mutate!(short_request_truncates if end < self.log.last().index, self.truncate(end.max(self.commit_index)));
-        self.append_new(batches, now)?;
+        if !self.append_new(batches, now)? {
+            return Ok(());
+        }
         self.verify(end, commit);
         self.note_freshness(commit, now);
         mutate!(acknowledges_unverified, end = self.log.last().index);
@@ -69,14 +71,23 @@ impl Engine {
     }
 
     /// Skips the prefix that is there already; truncates only where an entry really differs, never because entries are
-    /// absent from a request (a late, shorter request must not undo a longer one).
-    fn append_new(&mut self, batches: Vec<Batch>, now: Instant) -> Handled {
+    /// absent from a request (a late, shorter request must not undo a longer one). Answers whether this build knows what is new; if
+    /// not, it has halted.
+    fn append_new(&mut self, batches: Vec<Batch>, now: Instant) -> Result<bool, Inconsistency> {
         let difference = batches.iter().find_map(|batch| self.log.first_difference(batch.first(), batch.last()));
-        let Some(difference) = difference else { return Ok(()) };
+        let Some(difference) = difference else { return Ok(true) };
         let keep = difference.previous();
-        mutate!(conflict_not_truncated if difference <= self.log.last().index, return Ok(()));
+        mutate!(conflict_not_truncated if difference <= self.log.last().index, return Ok(true));
+        let new = if batches.first().is_some_and(|batch| batch.first().index == difference) {
+            batches
+        } else {
+            batches.iter().filter_map(|batch| batch.after(keep)).collect()
+        };
+        if !self.understands(keep, &new)? {
+            return Ok(false);
+        }
         if difference <= self.log.last().index {
-            let differs = batches.iter().find(|batch| batch.last().index >= difference).map_or(Term(0), Batch::term);
+            let differs = new.first().map_or(Term(0), Batch::term);
             let proposed = LogId { term: differs, index: difference };
             if difference <= self.commit_index {
                 return Err(self.committed_conflict(proposed));
@@ -87,13 +98,8 @@ impl Engine {
             }
             self.truncate(keep);
         }
-        let new = if batches.first().is_some_and(|batch| batch.first().index == difference) {
-            batches
-        } else {
-            batches.iter().filter_map(|batch| batch.after(keep)).collect()
-        };
         self.append(new, now);
-        Ok(())
+        Ok(true)
     }
 
     pub(crate) fn truncate(&mut self, after: LogIndex) {

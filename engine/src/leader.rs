@@ -17,6 +17,7 @@ use crate::role::{Follower, InHand, Leader, Role, Succession};
 use crate::timer::Timer;
 use crate::transfer::Transfer;
 use crate::types::{Instant, LogId, LogIndex, NodeId, Round};
+use crate::version::{Raising, Version};
 
 impl Engine {
     pub(crate) fn become_leader(&mut self, now: Instant) {
@@ -36,6 +37,7 @@ impl Engine {
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
             change: None,
+            raising: Raising::default(),
             comparison: Comparison::new(now),
         }));
         self.writes.disk_seen(now);
@@ -57,6 +59,8 @@ impl Engine {
 
     /// Stamps entries and appends them; the first one's id comes back.
     pub(crate) fn append_own(&mut self, entries: Arc<[Payload]>, now: Instant) -> LogId {
+        let known = |entry: &Payload| entry.body.since() == Version::FIRST || self.is_in_use(entry.body.since());
+        assert!(entries.iter().all(known), "an entry of a kind that not all members know");
         let first = LogId { term: self.vote.term, index: self.log.last().index.next() };
         let batch = Batch::new(first, self.log_time(now), entries);
         if let Role::Leader(leader) = &mut self.role {

@@ -20,7 +20,7 @@
 //!
 //! The files follow the protocol: `election` (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), `leader`,
 //! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `change`, `change_members` and `membership` (thesis,
-//! chapter 4), `snapshot` (Raft paper, section 7), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage
+//! chapter 4), `version` (what may be said while builds differ), `snapshot` (Raft paper, section 7), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage
 //! writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after every event.
 //!
 //! # A single node, step by step
@@ -28,9 +28,9 @@
 //! use std::sync::Arc;
 //! use outrigger_engine::*;
 //!
-//! let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+//! let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation::default()), 42);
 //! let mut engine = Engine::new(config, Restored::default(), Instant(0));
-//! let alone = Membership::new([(NodeId(1), Node::default())], []);
+//! let alone = Membership::new([(NodeId(1), Node::default())], []).with_version(Version::LATEST);
 //! engine.handle_event(Event::Initialize { token: Token(1), membership: Arc::new(alone) }, Instant(0));
 //!
 //! // Execute what it wants done: here, everything is durable at once.
@@ -86,6 +86,7 @@ mod timer;
 mod trace;
 mod transfer;
 mod types;
+mod version;
 mod writes;
 
 pub use by_hand::NotElected;
@@ -113,6 +114,7 @@ pub use types::{
     Epoch, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId, StateHash, Term,
     Token, Vote, WriteId,
 };
+pub use version::Version;
 
 #[cfg(outrigger_mutants)]
 #[doc(hidden)]

@@ -20,11 +20,28 @@ use crate::engine::Engine;
 use crate::message::Message;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal, outranks};
 use crate::types::{Incarnation, Instant, NodeId, Peer};
+use crate::version::Version;
 
 /// So many nodes are remembered by one that does not know its cluster's members yet.
 const PEERS_MAX: usize = 4096;
 /// For so long a refusal that is not repeated is told. A transport tries again, and so repeats it, more often.
 const TOLD_FOR: Duration = Duration::from_secs(5);
+
+/// What was met under a node's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Met {
+    /// The highest life.
+    pub(crate) life: Incarnation,
+    /// What that life speaks, if this one has heard it: it is not stored, as the next one may speak another.
+    pub(crate) version: Option<Version>,
+}
+
+impl Met {
+    /// As an earlier life of this node met it.
+    pub(crate) const fn restored(life: Incarnation) -> Self {
+        Self { life, version: None }
+    }
+}
 
 /// Who refuses whom, lately. What is older goes with the next event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -56,6 +73,7 @@ impl Engine {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
+        self.check_version(from)?;
         let is_known = self.memberships.may_hold(from.node);
         mutate!(stranger_heard, is_known = true);
         if !is_known {
@@ -67,7 +85,8 @@ impl Engine {
             }
         }
         let life = from.incarnation;
-        let met = self.peers.get(&from.node).copied();
+        let known = self.peers.get(&from.node).copied();
+        let met = known.map(|known| known.life);
         mutate!(wiped_peer_heard if met.is_some_and(|met| met.id != life.id), return Ok(()));
         mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(()));
         mutate!(
@@ -75,14 +94,21 @@ impl Engine {
             return Ok(())
         );
         match met {
-            Some(met) if met == life => return Ok(()),
+            Some(met) if met == life => {
+                if known.is_some_and(|known| known.version != Some(from.version)) {
+                    self.peers.insert(from.node, Met { life, version: Some(from.version) });
+                }
+                return Ok(());
+            }
             Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met }),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
             None if self.peers.len() >= PEERS_MAX => return Err(PeerRefusal::TooMany { limit: PEERS_MAX }),
             Some(_) | None => {}
         }
-        self.peers.insert(from.node, life);
+        let version = Some(from.version);
+        mutate!(version_of_earlier_life_counts, version = known.and_then(|known| known.version).or(version));
+        self.peers.insert(from.node, Met { life, version });
         mutate!(peer_not_saved, return Ok(()));
         let write = self.writes.accept();
         self.push(Command::SavePeer { write, peer: from });

@@ -20,6 +20,7 @@ use crate::fingerprint::Fingerprint;
 use crate::quorum::{Joint, Majority};
 use crate::snapshot::Snapshot;
 use crate::types::{LogId, LogIndex, NodeId};
+use crate::version::Version;
 
 /// What a cluster knows of one of its nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,8 @@ pub struct Membership {
     nodes: BTreeMap<NodeId, Node>,
     /// Where the change that is under way leads; `None` when there is none.
     goal: Option<Goal>,
+    /// What may be said in the cluster: every member speaks it.
+    version: Version,
 }
 
 /// Where a change of the members leads.
@@ -73,7 +76,7 @@ impl Membership {
         let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
         let voters = voting.keys().copied().collect();
         nodes.extend(voting);
-        Self { voters, outgoing: BTreeSet::new(), nodes, goal: None }
+        Self { voters, outgoing: BTreeSet::new(), nodes, goal: None, version: Version::FIRST }
     }
 
     /// A membership from its parts, as they stand in a log or a message; `None` if they contradict each other: somebody is not
@@ -92,7 +95,19 @@ impl Membership {
         });
         let is_joint_rightly = outgoing.is_empty() || goal.as_ref().is_some_and(|goal| goal.voters == voters);
         let is_sound = known(&voters) && known(&outgoing) && leads_somewhere && is_joint_rightly;
-        is_sound.then_some(Self { voters, outgoing, nodes, goal })
+        is_sound.then_some(Self { voters, outgoing, nodes, goal, version: Version::FIRST })
+    }
+
+    /// The same members in a cluster of this version. [`Version::FIRST`] is what a membership has that says nothing of it.
+    #[must_use]
+    pub fn with_version(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
+
+    /// The cluster's version.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        self.version
     }
 
     /// Who votes; during a change, who will vote after it.
@@ -163,6 +178,9 @@ impl fmt::Display for Membership {
         if !learners.is_empty() {
             write!(f, " learners {{{}}}", list(&learners))?;
         }
+        if self.version > Version::FIRST {
+            write!(f, " version {}", self.version)?;
+        }
         Ok(())
     }
 }
@@ -189,6 +207,8 @@ impl Memberships {
         known.append(&mut found);
         let in_order = |pair: &[(LogId, Arc<Membership>)]| pair[0].0.index < pair[1].0.index;
         assert!(known.windows(2).all(in_order), "memberships in the order of the log");
+        let rises = |pair: &[(LogId, Arc<Membership>)]| pair[0].1.version <= pair[1].1.version;
+        assert!(known.windows(2).all(rises), "the cluster's version goes back within a log");
         Self { known, changed: false }
     }
 
@@ -210,6 +230,12 @@ impl Memberships {
             out.log_id(*at);
             out.membership(membership);
         }
+    }
+
+    /// The cluster's version by what the log says up to this entry, which is at or behind the last committed membership.
+    pub(crate) fn version_at(&self, index: LogIndex) -> Version {
+        let last = self.known.iter().rev().find(|(at, _)| at.index <= index);
+        last.map_or(Version::FIRST, |(_, membership)| membership.version)
     }
 
     /// The membership that counts, and the entry that it stands in.
@@ -251,6 +277,9 @@ impl Memberships {
 
     pub(crate) fn append(&mut self, at: LogId, membership: Arc<Membership>) {
         assert!(at.index > self.last().0.index, "a membership at {at} behind the one at {}", self.last().0);
+        mutate!(version_forgotten_by_change, self.known.push((at, membership)); self.changed = true; return);
+        let (before, after) = (self.last().1.version, membership.version);
+        assert!(after >= before, "the cluster's version goes back from {before} to {after} at {at}");
         self.known.push((at, membership));
         self.changed = true;
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::change_members::Precondition;
 use crate::snapshot::SnapshotId;
 use crate::types::{Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
+use crate::version::Version;
 
 /// Why a caller is told no.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,6 +199,13 @@ pub enum PeerRefusal {
         /// The limit.
         limit: usize,
     },
+    /// Its build is too old for what may be said in the cluster.
+    TooOld {
+        /// The cluster's version.
+        cluster: Version,
+        /// The newest that the peer speaks.
+        spoken: Version,
+    },
     /// Its message contradicts what Raft guarantees.
     Inconsistent(Inconsistency),
 }
@@ -208,7 +216,7 @@ impl PeerRefusal {
     pub const fn met(&self) -> Option<Incarnation> {
         match self {
             Self::OtherIncarnation { met } | Self::EarlierStart { met } | Self::SecondCopy { met } => Some(*met),
-            Self::OwnId | Self::NotMember | Self::TooMany { .. } | Self::Inconsistent(_) => None,
+            Self::OwnId | Self::NotMember | Self::TooMany { .. } | Self::TooOld { .. } | Self::Inconsistent(_) => None,
         }
     }
 }
@@ -228,6 +236,10 @@ impl fmt::Display for PeerRefusal {
             Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
             Self::NotMember => f.write_str("it is no member of this cluster"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),
+            Self::TooOld { cluster, spoken } => write!(
+                f,
+                "the cluster has version {cluster}, and its build speaks no more than {spoken}; start it in a build that speaks {cluster}"
+            ),
             Self::Inconsistent(inconsistency) => inconsistency.fmt(f),
         }
     }
@@ -282,6 +294,13 @@ pub enum Inconsistency {
         /// What it says that it is.
         id: SnapshotId,
     },
+    /// A membership or a snapshot would take the cluster's version back.
+    VersionLowered {
+        /// The cluster's version.
+        from: Version,
+        /// What it would be then.
+        to: Version,
+    },
     /// An acknowledgement goes beyond what was sent.
     BeyondLog {
         /// What was acknowledged.
@@ -310,6 +329,9 @@ impl fmt::Display for Inconsistency {
                  its directory an older copy? stop it: it cannot take part with this directory"
             ),
             Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
+            Self::VersionLowered { from, to } => {
+                write!(f, "it would take the cluster's version back from {from} to {to}")
+            }
             Self::Snapshot { id } => write!(f, "what it says of a snapshot {id} cannot be"),
             Self::BeyondLog { matched, last } => {
                 write!(f, "it acknowledges index {matched}, but the log ends at {last}")
@@ -343,6 +365,13 @@ pub enum Fault {
         met: Incarnation,
         /// This life, or that earlier one of the same data which was refused.
         own: Incarnation,
+    },
+    /// This node's build is too old: its log, a snapshot or its leader says that more may be said in the cluster than it knows.
+    TooOld {
+        /// The cluster's version.
+        cluster: Version,
+        /// The newest that this build speaks.
+        spoken: Version,
     },
     /// After the same entries, this node's state is another than that of a quorum.
     Diverged {
@@ -393,6 +422,12 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { by, met, own } => refused(f, *by, *met, *own),
+            Self::TooOld { cluster, spoken } => write!(
+                f,
+                "the cluster has version {cluster}, and this build speaks no more than {spoken}: it would not understand what the \
+                 others say and what its log may hold. Nothing is lost. Start the node in a build that speaks version {cluster}; there is \
+                 no way back to an older one"
+            ),
             Self::Diverged { at, own, agreed } => write!(
                 f,
                 "the state after entry {at} has the hash {own}, and that of a majority {agreed}: what this node would answer is wrong. \

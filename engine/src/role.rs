@@ -18,6 +18,7 @@ use crate::message::Warrant;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
+use crate::version::Raising;
 
 /// What a node does now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -105,6 +106,8 @@ pub(crate) struct Leader {
     pub(crate) in_hand: InHand,
     /// The change of the members that is under way.
     pub(crate) change: Option<Change>,
+    /// How it has raised the cluster's version, and who waits for that.
+    pub(crate) raising: Raising,
     /// What is compared of the nodes' states.
     pub(crate) comparison: Comparison,
 }

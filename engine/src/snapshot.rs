@@ -405,6 +405,9 @@ impl Engine {
             self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
             return Ok(());
         }
+        if !self.understands_members(self.memberships.committed().1.version(), &snapshot.membership)? {
+            return Ok(());
+        }
         self.receive_piece(Piece { from, term, epoch, request }, &snapshot, offset, chunk, now);
         Ok(())
     }
@@ -477,6 +480,10 @@ impl Engine {
         assert!(!matches!(self.role, Role::Leader(_)), "a leader's log holds all that is committed, but not {last}");
         let snapshot = Arc::clone(&receiving.snapshot);
         self.snapshots.receiving = None;
+        if snapshot.membership.version() < self.memberships.committed().1.version() {
+            // It claims to cover what says more: no leader's snapshot does.
+            return;
+        }
         self.install(snapshot, now);
     }
 

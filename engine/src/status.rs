@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::membership::Membership;
 use crate::types::{LogId, LogIndex, NodeId, Term};
+use crate::version::Version;
 
 /// What a node does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +68,9 @@ pub struct Status {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Which version each node speaks, as this one last heard from it in this life of its own; its own too. The cluster's version
+    /// is the membership's.
+    pub versions: BTreeMap<NodeId, Version>,
     /// Which peers have lately refused to listen to this node, and why.
     pub refused_by: BTreeMap<NodeId, String>,
     /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.

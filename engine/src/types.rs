@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use crate::version::Version;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -193,6 +195,22 @@ pub struct Peer {
     pub node: NodeId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// What it speaks in this life. It is told to others and never stored: the next life may speak another one.
+    pub version: Version,
+}
+
+impl Peer {
+    /// A node in a life in which it speaks all that this build knows.
+    #[must_use]
+    pub const fn new(node: NodeId, incarnation: Incarnation) -> Self {
+        Self { node, incarnation, version: Version::LATEST }
+    }
+
+    /// The same, but it speaks this version.
+    #[must_use]
+    pub const fn speaking(self, version: Version) -> Self {
+        Self { version, ..self }
+    }
 }
 
 impl fmt::Display for Peer {

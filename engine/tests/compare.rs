@@ -12,7 +12,10 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Nodes whose states are compared; the first leads.
 fn led(ids: &[u64]) -> Cluster {
-    let mut cluster = Cluster::with(ids, |config| config.state_check_interval = Some(INTERVAL));
+    let mut cluster = Cluster::with(ids, |config| {
+        config.state_check_interval = Some(INTERVAL);
+        config.node.version = Version::LATEST;
+    });
     cluster.elect(ids[0]);
     cluster.stabilize();
     cluster

@@ -127,7 +127,7 @@ fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
 #[test]
 fn a_start_knows_at_once_who_has_left() {
     let members = |ids: &[u64]| Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []));
-    let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } }, 1);
+    let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation { id: 7, start: 1, nonce: 1 }), 1);
     let restored = Restored {
         vote: Vote { term: Term(1), voted_for: None },
         terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
@@ -143,7 +143,7 @@ fn a_start_knows_at_once_who_has_left() {
     assert_eq!(peers.iter().map(|peers| peers.keys().copied().collect::<Vec<_>>()).collect::<Vec<_>>(), [[NodeId(2)]]);
     let due = engine.poll_timeout();
     assert!(due.is_some());
-    let namesake = Peer { node: NodeId(1), incarnation: Incarnation { id: 8, start: 1, nonce: 2 } };
+    let namesake = Peer::new(NodeId(1), Incarnation { id: 8, start: 1, nonce: 2 });
     engine.handle_event(Event::Received { from: namesake, message: Some(beat(1, 1)) }, Instant(1_000));
     assert_eq!(engine.poll_timeout(), due, "a stranger changes nothing");
 }

@@ -141,7 +141,7 @@ pub fn restore_snapshot(
         reason: error.reason,
     })?;
 
-    let membership: Arc<Membership> = Arc::new(config.initial_membership());
+    let membership: Arc<Membership> = Arc::new(config.initial_membership().with_version(saved.membership.version()));
     let genesis = store::genesis_from(&membership, &id);
     let old = saved.last();
     let last = LogId::new(old.term.0 + LEAP_TERMS, old.index.0 + LEAP_ENTRIES);

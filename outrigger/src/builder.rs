@@ -8,7 +8,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored};
+use outrigger_engine::{
+    Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored, Version,
+};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 
 use crate::LargeStateMachine;
@@ -128,6 +130,8 @@ impl<S: LargeStateMachine> Builder<S> {
             None => tcp(&config).await?,
         };
         let mut opened = open(&config, store, &environment).await?;
+        opened.peer = opened.peer.speaking(Version(config.speak_version_max));
+        is_new_enough(&opened)?;
         let replicated = Replicated::new(state);
         if let Some(held) = replicated.held() {
             fit(held, &mut opened.restored)?;
@@ -149,6 +153,18 @@ impl<S: LargeStateMachine> Builder<S> {
         }
         assemble(Arc::new(config), replicated, transport, opened, initial, &environment)
     }
+}
+
+/// Whether this build knows all that the log may hold. The engine would not take part either; but nothing has begun yet.
+fn is_new_enough(Opened { peer, restored, .. }: &Opened) -> Result<(), StartError> {
+    let in_snapshot = restored.snapshot.iter().map(|snapshot| &snapshot.membership);
+    let members = restored.memberships.iter().map(|(_, members)| members).chain(in_snapshot);
+    let cluster = members.map(|members| members.version()).max().unwrap_or_default();
+    let spoken = peer.version;
+    if cluster > spoken {
+        return Err(StartError::TooOld { id: peer.node.0, fault: Fault::TooOld { cluster, spoken } });
+    }
+    Ok(())
 }
 
 /// Whether the log holds what a state on disk has applied. All of that is committed, whether the log was told so in time or not.
@@ -208,7 +224,7 @@ async fn open(
         (None, Some(directory)) => open_directory(&config, directory, own.as_ref()),
         (None, None) => {
             let incarnation = Incarnation { id: own.random(), start: 1, nonce: own.random() };
-            let peer = Peer { node: config.node(), incarnation };
+            let peer = Peer::new(config.node(), incarnation);
             let store = Box::new(MemoryStore::new());
             Ok(Opened { store, peer, restored: Restored::default(), preparer: None })
         }

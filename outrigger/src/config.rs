@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer, SnapshotPolicy};
+use outrigger_engine::{EngineConfig, Membership, Node, NodeId, Peer, SnapshotPolicy, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::fnv;
@@ -162,6 +162,12 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "TIME", value_parser = text::parse_duration, default_value = "10m"))]
     pub state_check_interval: Duration,
 
+    /// The newest version of what nodes say to each other that this node speaks; for experts. The cluster's version is raised to what
+    /// all members speak, and there is no way back from that: as long as one member is told to speak an older version, all can still
+    /// be started in the build before. Leave it out, and start the node again, once the new build has proved itself.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N", default_value_t = Version::LATEST.0, hide_default_value = true))]
+    pub speak_version_max: u16,
+
     /// How much is held at once.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub limits: Limits,
@@ -192,6 +198,7 @@ impl Default for Config {
             snapshot_keep_entries: SNAPSHOT_KEEP_ENTRIES,
             snapshot_bytes_per_second_max: SNAPSHOT_BYTES_PER_SECOND_MAX,
             state_check_interval: STATE_CHECK_INTERVAL,
+            speak_version_max: Version::LATEST.0,
             limits: Limits::default(),
         }
     }
@@ -245,7 +252,8 @@ impl Config {
         fnv::hash(fnv::OFFSET_BASIS, self.cluster.as_bytes())
     }
 
-    /// The membership that a new cluster begins with: every node of the initial cluster votes.
+    /// The membership that a new cluster begins with: every node of the initial cluster votes. It is of the first version, whatever
+    /// the build: all must begin with the same, and the leader raises it once it has heard from everybody.
     #[must_use]
     pub fn initial_membership(&self) -> Membership {
         let node = |(id, address): (&u64, &String)| (NodeId(*id), Node { address: address.clone() });
@@ -278,7 +286,7 @@ impl Config {
     /// The engine's settings for this node in this life.
     #[must_use]
     pub fn engine(&self, node: Peer, seed: u64) -> EngineConfig {
-        let mut engine = EngineConfig::new(node, seed);
+        let mut engine = EngineConfig::new(node.speaking(Version(self.speak_version_max)), seed);
         engine.heartbeat_interval = self.heartbeat_interval;
         engine.election_timeout_min = self.election_timeout_min;
         engine.election_timeout_max = self.election_timeout_max;

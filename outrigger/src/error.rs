@@ -56,6 +56,14 @@ pub enum StartError {
         /// Who refused it, and why; the words with which the node stopped then.
         fault: Fault,
     },
+    /// The build is too old for the cluster's version, as the log or a snapshot says it. Nothing was done.
+    #[error("node {id} is not started: {fault}")]
+    TooOld {
+        /// This node.
+        id: u64,
+        /// Both versions, and what to do.
+        fault: Fault,
+    },
     /// The log belongs to another node.
     #[error("the log belongs to node {found}, but this is node {id}; correct the id or the log")]
     OtherNode {

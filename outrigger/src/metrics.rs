@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term};
+use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term, Version};
 
 use crate::error::Stopped;
 use crate::watch;
@@ -31,6 +31,8 @@ pub struct Metrics {
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
     pub applied: LogIndex,
+    /// Which version each node speaks, as far as this one has heard it in this life; its own too.
+    pub versions: BTreeMap<NodeId, Version>,
     /// The membership that counts; while a change is under way, it says where that leads.
     pub membership: Arc<Membership>,
     /// The entry that it stands in.
@@ -65,6 +67,7 @@ impl Metrics {
             committed: status.commit,
             applied: status.applied,
             was_member: status.membership.nodes().contains_key(&status.node),
+            versions: status.versions,
             membership: status.membership,
             membership_at: status.membership_at,
             matched: status.matched,
@@ -183,6 +186,7 @@ mod tests {
             applied: LogIndex(0),
             membership: Arc::new(Membership::new(nodes, [])),
             membership_at: LogId::new(2, 7),
+            versions: BTreeMap::new(),
             matched: BTreeMap::new(),
             was_member,
             refused_by: refused_by.iter().map(|id| (NodeId(*id), "no member".to_owned())).collect(),

@@ -59,6 +59,9 @@ pub enum Check {
     Promise,
     /// What a leader commits is durable on a quorum.
     CommittedOnQuorum,
+    /// Nobody is told what its build does not know; the cluster's version is raised only once all members were heard to speak it,
+    /// never goes back, and shuts nobody out who has not gone back.
+    Version,
     /// Term, commit index and applied index do not go back while a node lives.
     Monotonic,
     /// A restart finds what was flushed, and nothing that was never written.

@@ -10,7 +10,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored};
+use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored, Version};
 use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
@@ -77,6 +77,10 @@ pub(crate) struct Node {
     pub(crate) is_failing: bool,
     /// Whether its disk takes no more.
     pub(crate) is_full: bool,
+    /// What the build speaks that is put in place for its next life.
+    pub(crate) build: Version,
+    /// The most that a build of it has spoken.
+    newest_build: Version,
     /// Whether its disk is lost for good.
     pub(crate) is_lost: bool,
     /// Outlives every life.
@@ -158,6 +162,8 @@ impl Node {
             running: None,
             is_failing: false,
             is_full: false,
+            build: Version::LATEST,
+            newest_build: Version::FIRST,
             is_lost: false,
             home: Home::default(),
             aside: None,
@@ -321,7 +327,8 @@ impl Node {
         } else {
             (self.expect_end(&restored, snapshot.as_ref())?, Vec::new())
         };
-        let (me, own) = (store.identity(), self.clock.at(now));
+        let (me, own) = (store.identity().speaking(self.build), self.clock.at(now));
+        self.newest_build = self.newest_build.max(self.build);
         self.home.incarnation = me.incarnation;
         if self.copy.is_none() && self.aside.is_none() && self.rng.chance(plan.odds(Trouble::Disguises)) {
             let copy = Home { disk: self.home.disk.fork(), left: self.home.left.clone(), ..self.home };
@@ -330,6 +337,7 @@ impl Node {
         }
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
         let mut runtime = Runtime::new(plan, store, found, (self.trace.clone(), checks.model));
+        runtime.me = me;
         let mut driver = Driver::new(engine);
         runtime.now = Instant(now);
         driver.start(own, &mut runtime);
@@ -485,6 +493,26 @@ fn covered(restored: &Restored, store: &DurableStore<FaultyDisk>) -> Result<Opti
 }
 
 impl Node {
+    /// The same, and its first life is to be in this build.
+    pub(crate) fn of_build(self, build: Version) -> Self {
+        Self { build, ..self }
+    }
+
+    /// Another build is put in place.
+    pub(crate) const fn change_build(&mut self, build: Version) {
+        self.build = build;
+    }
+
+    /// The most that a build of it has spoken.
+    pub(crate) const fn newest_build(&self) -> Version {
+        self.newest_build
+    }
+
+    /// Whether it has run in a newer build than the one in place.
+    pub(crate) fn has_gone_back(&self) -> bool {
+        self.build < self.newest_build
+    }
+
     /// Whether its state is another than it should be.
     pub(crate) fn is_rotten(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.runtime.machine.is_rotten())

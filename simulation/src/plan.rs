@@ -154,6 +154,8 @@ pub(crate) struct Plan {
     pub(crate) change_every: u64,
     /// From one wish for another leader to the next, about; 0 where nobody has any.
     pub(crate) wish_every: u64,
+    /// From one start of a node in another build to the next, about; 0 where all speak the same.
+    pub(crate) upgrade_every: u64,
     /// By how much elections and faults come more often than in production: more terms fit in one history.
     pub(crate) hurry: u32,
     /// How long there are faults.
@@ -269,6 +271,7 @@ impl Plan {
             spares,
             change_every,
             wish_every: 0,
+            upgrade_every: 0,
             nodes: *rng.pick(&[1, 2, 3, 3, 3, 3, 3, 4, 5, 5]),
             hurry,
             faults_last: rng.between(5 * SECOND, 15 * SECOND),
@@ -314,7 +317,21 @@ impl Plan {
             let interval = late.between(SECOND / 4, 3 * SECOND) / u64::from(hurry);
             plan.state_check_interval = Some(Duration::from_nanos(interval));
         }
+        plan.draw_builds(late.fork());
         plan
+    }
+
+    /// In some worlds nodes are upgraded one at a time; what the newest build alone knows is said there as soon as it may be.
+    fn draw_builds(&mut self, mut rng: Rng) {
+        if !rng.chance(250_000) {
+            return;
+        }
+        self.upgrade_every = rng.between(SECOND / 8, SECOND) / u64::from(self.hurry);
+        let interval = rng.between(SECOND / 8, SECOND) / u64::from(self.hurry);
+        self.state_check_interval = Some(Duration::from_nanos(interval));
+        // An older copy of a disk does not know what the node has heard since, and would be taken for one that has not gone back.
+        self.spare(Trouble::Losses);
+        self.spare(Trouble::Disguises);
     }
 
     /// In some worlds clocks can be trusted: leaders hold leases, and clients read in all ways.
@@ -385,7 +402,7 @@ impl Plan {
 
     /// What the settings say about leaders.
     pub(crate) fn terms(&self) -> Terms {
-        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let anybody = Peer::new(NodeId(1), Incarnation::default());
         Terms::new(self.engine(anybody, 0))
     }
 

@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 68] = [
+const FAULTS: [&str; 73] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -138,18 +138,22 @@ const FAULTS: [&str; 68] = [
     "message lost",
     "message overtaken",
     "node away from the healed cluster",
-    "node cut off from the healed cluster",
     "node cut off",
+    "node cut off from the healed cluster",
     "node deaf in the healed cluster",
+    "node downgraded",
     "node heard or hearing one way",
+    "node upgraded",
     "old copy refused",
+    "older build halts",
+    "older build refused",
     "partition in two",
     "partition with a bridge",
     "pause",
     "piece of a snapshot received",
+    "power cut",
     "power cut in a recovery",
     "power cut of all at once",
-    "power cut",
     "priority set",
     "request cut short",
     "rotten state found",
@@ -165,6 +169,7 @@ const FAULTS: [&str; 68] = [
     "stranger refused",
     "sync failed",
     "sync slow",
+    "version raised",
     "wiped disk refused",
     "wish about the leader done",
     "wish about the leader refused",

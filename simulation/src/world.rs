@@ -48,6 +48,7 @@ mod queue;
 mod rot;
 mod telling;
 mod verdict;
+mod version;
 
 use freshness::Freshness;
 use happening::Happening;
@@ -57,6 +58,7 @@ use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use pledge::{Allegiance, Matter};
 use queue::Queue;
+use version::{Builds, first_version};
 
 /// Whoever asks to initialize is not a client.
 const NOBODY: Token = Token(0);
@@ -128,6 +130,8 @@ pub(crate) struct World {
     hosted: Option<Subject>,
     /// Who belongs to the cluster, and who changes that.
     members: Members,
+    /// Which builds the nodes are of.
+    builds: Builds,
     /// Who wants another leader.
     wishes: Wishes,
     /// Whether somebody is being told that it is refused.
@@ -147,7 +151,8 @@ impl World {
         plan.mistrust_clocks();
         history.changes.apply(&mut plan);
         let telling = history.telling;
-        let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling)));
+        let build = first_version(&plan);
+        let nodes = Nodes::new(plan.node_ids().map(|id| Node::new(id, rng.fork(), telling).of_build(build)));
         let (network, workload) = (Network::new(rng.fork()), Workload::new(rng.fork()));
         let mut workload = workload;
         workload.sessions = plan.sessions.clone().map(ClientSessions::new);
@@ -183,6 +188,7 @@ impl World {
             checks: history.checks,
             hosted: None,
             members: Members::new(initial_members(&plan)),
+            builds: Builds::default(),
             wishes: Wishes::default(),
             is_refusing: false,
             rng,
@@ -293,6 +299,7 @@ impl World {
             Happening::Review => return self.review(),
             Happening::Change => self.change_members(),
             Happening::Wish => self.wish(),
+            Happening::Upgrade => self.upgrade()?,
         }
         Ok(false)
     }
@@ -356,6 +363,7 @@ impl World {
             self.tell_arrival(target, from, message.as_ref());
         }
         self.speak_strangely(target, message.as_ref())?;
+        self.judge_hearing(target, from, message.as_ref())?;
         self.step(target, Event::Received { from, message })
     }
 
@@ -475,6 +483,10 @@ impl World {
             }
             _ => None,
         };
+        let heard = match &event {
+            Event::Received { from, .. } => Some((*from, running.driver.engine().membership().version())),
+            _ => None,
+        };
         running.runtime.waiting.begins(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
@@ -486,6 +498,7 @@ impl World {
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs)?;
+        self.judge_version(&look, heard)?;
         self.judge_freshness(&look, freshness)?;
         self.judge_pledge(&look, matter, (voted, is_proven), own)?;
         if let Some(event) = told {
@@ -591,11 +604,18 @@ impl World {
 
     /// A node does not listen to a peer.
     fn refuse(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
+        if self.refused_as_too_old(peer, reason)? {
+            return self.tell_refusal(node, peer, reason);
+        }
         let (Some(own), Some(refused)) = (self.nodes.at(node), self.nodes.at(peer.node)) else { return Ok(()) };
         let is_member = |running: &Running| running.driver.engine().membership().nodes().contains_key(&peer.node);
         let is_stranger = matches!(reason, PeerRefusal::NotMember) && !own.running.as_ref().is_some_and(is_member);
         let is_present = refused.incarnation() == peer.incarnation && !is_stranger;
         require!(!is_present, Health, "node {node} refuses {peer}: {reason}");
+        self.tell_refusal(node, peer, reason)
+    }
+
+    fn tell_refusal(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
         // Who is refused by those that it refuses itself is told nothing: the connection is closed already.
         if std::mem::replace(&mut self.is_refusing, true) {
             return Ok(());
@@ -624,6 +644,7 @@ impl World {
                 let power = self.rng.chance(500_000);
                 self.crash(id, power)
             }
+            Fault::TooOld { cluster, .. } => self.find_too_old(id, *cluster),
             Fault::Refused { .. } if node.disguise().is_some() => self.unmask(id),
             Fault::Diverged { .. } if node.is_rotten() => {
                 note(&mut self.faults, "rotten state found");
@@ -724,5 +745,5 @@ impl World {
 
 /// The members that every cluster begins with.
 fn initial_members(plan: &Plan) -> Membership {
-    Membership::new(plan.founders().map(node_at), [])
+    Membership::new(plan.founders().map(node_at), []).with_version(first_version(plan))
 }

@@ -74,7 +74,7 @@ pub(crate) fn command(text: &str) -> Payload {
 }
 
 pub(crate) fn peer(node: u64, start: u64) -> Peer {
-    Peer { node: NodeId(node), incarnation: Incarnation { id: 100 + node, start, nonce: start } }
+    Peer::new(NodeId(node), Incarnation { id: 100 + node, start, nonce: start })
 }
 
 /// What was applied, as the machine's state: FNV-1a.
@@ -119,7 +119,10 @@ impl Cluster {
     /// Nodes that know nothing yet.
     pub(crate) fn empty(ids: &[u64], change: impl Fn(&mut EngineConfig)) -> Self {
         let voters = ids.iter().map(|id| (NodeId(*id), Node { address: format!("node{id}") }));
-        let membership = Arc::new(Membership::new(voters, []));
+        // All speak the cluster's version from the beginning, unless a test wants it otherwise: nothing is raised.
+        let mut anybody = EngineConfig::new(peer(0, 1).speaking(Version::FIRST), 0);
+        change(&mut anybody);
+        let membership = Arc::new(Membership::new(voters, []).with_version(anybody.node.version));
         let mut cluster = Self {
             nodes: BTreeMap::new(),
             network: VecDeque::new(),
@@ -129,7 +132,7 @@ impl Cluster {
             membership,
         };
         for id in ids {
-            let mut config = EngineConfig::new(peer(*id, 1), *id);
+            let mut config = EngineConfig::new(peer(*id, 1).speaking(Version::FIRST), *id);
             change(&mut config);
             cluster.start(*id, config, Disk { starts: 1, ..Disk::default() });
         }
@@ -171,7 +174,7 @@ impl Cluster {
 
     pub(crate) fn start(&mut self, id: u64, mut config: EngineConfig, mut disk: Disk) {
         repair(&mut disk);
-        config.node = peer(id, disk.starts);
+        config.node = peer(id, disk.starts).speaking(config.node.version);
         config.seed = id + 1000 * disk.starts;
         let engine = Engine::new(config.clone(), restored(&disk), self.now);
         let log = disk.log.clone();
@@ -265,7 +268,7 @@ impl Cluster {
     }
 
     pub(crate) fn receive(&mut self, to: u64, from: u64, message: Message) {
-        let from = peer(from, self.nodes.get(&from).map_or(1, |node| node.disk.starts));
+        let from = self.nodes.get(&from).map_or(peer(from, 1), |node| node.config.node);
         self.handle(to, Event::Received { from, message: Some(message) });
     }
 
@@ -313,7 +316,7 @@ impl Cluster {
     /// Starts nodes with empty disks, which wait to be added.
     pub(crate) fn join(&mut self, ids: &[u64]) {
         for id in ids {
-            let config = EngineConfig::new(peer(*id, 1), *id);
+            let config = EngineConfig::new(peer(*id, 1).speaking(self.membership.version()), *id);
             self.start(*id, config, Disk { starts: 1, ..Disk::default() });
         }
     }

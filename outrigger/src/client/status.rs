@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Term};
+use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Term, Version};
 
 use crate::network::DecodeError;
 use crate::network::codec;
@@ -42,6 +42,9 @@ pub struct NodeStatus {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// Which version each node speaks, as far as this one has heard it in this life; its own too. The cluster's version, which is what
+    /// all members speak or less, is [`Membership::version`].
+    pub versions: BTreeMap<NodeId, Version>,
     /// Where clients reach each node whose address is known.
     pub client_addresses: BTreeMap<NodeId, String>,
     /// What is wrong, in a line for people: see [`Metrics::trouble`](crate::Metrics::trouble).
@@ -81,6 +84,11 @@ impl NodeStatus {
             out.put_u64(node.0);
             out.put_u64(index.0);
         }
+        out.put_length(self.versions.len());
+        for (node, version) in &self.versions {
+            out.put_u64(node.0);
+            out.put_u32(version.0.into());
+        }
         out.put_length(self.client_addresses.len());
         for (node, address) in &self.client_addresses {
             out.put_u64(node.0);
@@ -106,6 +114,13 @@ impl NodeStatus {
         let place = |fields: &mut Fields| Ok((NodeId(fields.u64()?), LogIndex(fields.u64()?)));
         let matched = (0..count).map(|_| place(&mut fields)).collect::<Result<_, DecodeError>>()?;
         let count = fields.count(8 + 4)?;
+        let spoken = |fields: &mut Fields| {
+            let (node, version) = (NodeId(fields.u64()?), fields.u32()?);
+            let invalid = |_| DecodeError::Invalid { what: "version", value: version.into() };
+            Ok((node, Version(u16::try_from(version).map_err(invalid)?)))
+        };
+        let versions = (0..count).map(|_| spoken(&mut fields)).collect::<Result<_, DecodeError>>()?;
+        let count = fields.count(8 + 4)?;
         let address = |fields: &mut Fields| Ok((NodeId(fields.u64()?), fields.text()?));
         let client_addresses = (0..count).map(|_| address(&mut fields)).collect::<Result<_, DecodeError>>()?;
         let (failed, fault) = (fields.bool("fault")?, fields.text()?);
@@ -125,6 +140,7 @@ impl NodeStatus {
             membership,
             membership_at,
             matched,
+            versions,
             client_addresses,
             fault,
         })
@@ -158,6 +174,7 @@ mod tests {
             applied: LogIndex(6),
             membership: joint(),
             membership_at: LogId::new(3, 7),
+            versions: [(NodeId(0), Version(2)), (NodeId(5), Version::FIRST)].into(),
             matched: [(NodeId(0), LogIndex(4)), (NodeId(5), LogIndex(0))].into(),
             client_addresses: [(NodeId(0), "a:1".to_owned()), (NodeId(2), "[::1]:2".to_owned())].into(),
             fault: Some("the disk is full".to_owned()),

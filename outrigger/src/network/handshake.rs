@@ -11,7 +11,7 @@
 //! not content says why in a reject.
 
 use bytes::Bytes;
-use outrigger_engine::{Incarnation, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, NodeId, Peer, PeerRefusal, Version};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -101,6 +101,19 @@ pub enum Rejection {
         /// Who is refused.
         node: NodeId,
     },
+    /// The build of the node that is refused is too old for what may be said in the cluster.
+    #[error(
+        "the cluster has version {cluster}, and the build of node {node} speaks no more than {spoken}: start it in a build that speaks \
+         version {cluster}"
+    )]
+    TooOld {
+        /// Who is refused.
+        node: NodeId,
+        /// The cluster's version.
+        cluster: Version,
+        /// What its build speaks.
+        spoken: Version,
+    },
     /// The engine does not listen to this life of the node.
     #[error("{reason}")]
     Peer {
@@ -118,6 +131,7 @@ impl Rejection {
     pub fn of_peer(node: NodeId, reason: PeerRefusal) -> Self {
         match reason {
             PeerRefusal::NotMember => Self::NotMember { node },
+            PeerRefusal::TooOld { cluster, spoken } => Self::TooOld { node, cluster, spoken },
             reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
         }
     }
@@ -134,6 +148,7 @@ impl Rejection {
             Self::Genesis { .. } => "genesis",
             Self::Full { .. } => "full",
             Self::NotMember { .. } => "no member",
+            Self::TooOld { .. } => "too old",
             Self::Peer { .. } => "peer",
         }
     }
@@ -150,6 +165,7 @@ impl Rejection {
             Self::Peer { met: None, .. } => (8, 0, 0),
             Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
             Self::NotMember { node } => (10, node.0, 0),
+            Self::TooOld { node, cluster, spoken } => (11, node.0, (cluster.0 as u64) << 16 | spoken.0 as u64),
         }
     }
 
@@ -195,6 +211,10 @@ impl Rejection {
                 Self::Peer { reason: cut(&text).to_owned(), met }
             }
             10 => Self::NotMember { node: NodeId(first) },
+            11 => {
+                let half = |value: u64| Version(u16::try_from(value).unwrap_or(u16::MAX));
+                Self::TooOld { node: NodeId(first), cluster: half(second >> 16), spoken: half(second & 0xffff) }
+            }
             _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
         })
     }
@@ -238,6 +258,7 @@ impl Hello {
             ] {
                 body.put_u64(number);
             }
+            body.put_u32(self.peer.version.0.into());
             body.put_text(self.client_address.as_deref().unwrap_or_default());
         })
     }
@@ -266,10 +287,20 @@ impl Hello {
     fn decode_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
-        let (target, genesis, text) = (NodeId(fields.u64()?), fields.u64()?, fields.text()?);
+        let (target, genesis) = (NodeId(fields.u64()?), fields.u64()?);
+        let spoken = fields.u32()?;
+        let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
+        let version = u16::try_from(spoken).ok().filter(|version| *version > 0).ok_or_else(|| invalid(spoken))?;
+        let text = fields.text()?;
         fields.finish()?;
         let client_address = (!text.is_empty()).then_some(text);
-        Ok(Self { cluster, peer: Peer { node, incarnation }, target, genesis, client_address })
+        Ok(Self {
+            cluster,
+            peer: Peer::new(node, incarnation).speaking(Version(version)),
+            target,
+            genesis,
+            client_address,
+        })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.

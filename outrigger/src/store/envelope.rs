@@ -12,7 +12,8 @@
 //!
 //! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
 //! neither for a learner; while a change is under way, bit 2 for who will vote after it, bit 3 for who will be a member, bit 4
-//! for who was added by it. An envelope does not know its length: records and frames do, once for each entry, so that
+//! for who was added by it. Bit 7 stands only at the first node, and says that the cluster has another version than the first: behind
+//! that node's address follows the version, u16. An envelope does not know its length: records and frames do, once for each entry, so that
 //! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
 //!
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
@@ -22,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::{Body, Goal, Membership, Node, NodeId, Payload, SessionId};
+use outrigger_engine::{Body, Goal, Membership, Node, NodeId, Payload, SessionId, Version};
 
 /// The kind of a blank entry: a leader's first one.
 const BLANK: u8 = 1;
@@ -45,6 +46,9 @@ const WILL_VOTE: u8 = 4;
 const STAYS: u8 = 8;
 /// A role's bit for who was added by it.
 const ADDED: u8 = 16;
+
+/// A role's bit for the first node, if the cluster's version follows.
+const VERSION: u8 = 128;
 
 /// What stands before the address of a node: id, role, length of the address.
 const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
@@ -102,6 +106,16 @@ pub enum EnvelopeError {
     /// The roles of a membership's nodes contradict each other.
     #[error("the roles of a membership's nodes contradict each other")]
     ContradictoryMembership,
+    /// The version of the cluster is told where it must not be, or is one that need not be told.
+    #[error(
+        "node {node} is followed by the cluster's version {version}, which stands at the first node, and only if it is above 1"
+    )]
+    BadVersion {
+        /// The node.
+        node: NodeId,
+        /// The version.
+        version: u16,
+    },
     /// A node's address is not UTF-8.
     #[error("the address of node {node} is not UTF-8")]
     BadAddress {
@@ -198,7 +212,13 @@ fn decode_registration(mut bytes: Bytes) -> Result<Body, EnvelopeError> {
 }
 
 fn membership_len(membership: &Membership) -> usize {
-    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum()
+    let version = if says_version(membership) { 2 } else { 0 };
+    version + membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
+}
+
+/// Whether the version is to be said; nobody speaks where nobody is a member.
+fn says_version(membership: &Membership) -> bool {
+    membership.version() > Version::FIRST && !membership.nodes().is_empty()
 }
 
 /// Appends a membership's nodes as the body of its entry holds them; equal memberships give equal bytes.
@@ -206,6 +226,7 @@ fn membership_len(membership: &Membership) -> usize {
 /// # Panics
 /// If an address is 4 GiB long or longer: the limit on an entry's size lies far below.
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
+    let mut says_version = says_version(membership);
     for (id, node) in membership.nodes() {
         let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
         let goal = membership.goal();
@@ -215,11 +236,15 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
             (WILL_VOTE, goal.is_some_and(|goal| goal.voters.contains(id))),
             (STAYS, goal.is_some_and(|goal| goal.members.contains(id))),
             (ADDED, goal.is_some_and(|goal| goal.added.contains(id))),
+            (VERSION, says_version),
         ];
         out.extend_from_slice(&id.0.to_le_bytes());
         out.push(parts.into_iter().filter(|(_, holds)| *holds).fold(0, |role, (part, _)| role | part));
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(node.address.as_bytes());
+        if std::mem::take(&mut says_version) {
+            out.extend_from_slice(&membership.version().0.to_le_bytes());
+        }
     }
 }
 
@@ -230,8 +255,15 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
     let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
+    let mut version = Version::FIRST;
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
+        if role & VERSION != 0 {
+            version = Version(u16::from_le_bytes(take(&mut bytes)?));
+            if version <= Version::FIRST || !nodes.is_empty() {
+                return Err(EnvelopeError::BadVersion { node: id, version: version.0 });
+            }
+        }
         if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
         }
@@ -250,13 +282,14 @@ pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> 
         nodes.insert(id, node);
     }
     let goal = (goal != Goal::default()).then_some(goal);
-    Membership::from_parts(voters, outgoing, nodes, goal).ok_or(EnvelopeError::ContradictoryMembership)
+    let membership = Membership::from_parts(voters, outgoing, nodes, goal);
+    Ok(membership.ok_or(EnvelopeError::ContradictoryMembership)?.with_version(version))
 }
 
 fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
-    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED) != 0 {
+    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | VERSION) != 0 {
         return Err(EnvelopeError::UnknownRole { node: id, role });
     }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use outrigger::engine::{
     Batch, Body, Command, Engine, EngineConfig, Event, Fingerprint, Incarnation, Instant, Lapse, LogId, LogIndex,
-    LogTime, Message, NodeId, Payload, Peer, PeerRefusal, Refusal, Restored, StateMachineRequest, Token, Vote, WriteId,
+    LogTime, Message, NodeId, Payload, Peer, PeerRefusal, Refusal, Restored, StateMachineRequest, Token, Version, Vote,
+    WriteId,
 };
 
 use super::Bounds;
@@ -121,7 +122,8 @@ impl Node {
     /// A member of a cluster that was just initialized: the membership is durable, everybody has met everybody.
     pub(super) fn new(id: NodeId, first: &Entry, members: &[NodeId], bounds: &Bounds) -> Self {
         let life = Incarnation { id: id.0, start: 1, nonce: 0 };
-        let mut config = EngineConfig::new(Peer { node: id, incarnation: life }, id.0);
+        // What the cluster begins with: nothing is raised.
+        let mut config = EngineConfig::new(Peer::new(id, life).speaking(Version::FIRST), id.0);
         config.pre_vote = bounds.pre_vote;
         config.check_quorum = bounds.check_quorum;
         config.lease = bounds.leases.then(|| config.lease_max());

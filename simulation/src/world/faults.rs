@@ -32,6 +32,7 @@ impl World {
         self.schedule_partition();
         self.schedule_steward();
         self.schedule_wish();
+        self.schedule_upgrade();
         self.after(self.plan.faults_last, Happening::Calm);
     }
 
@@ -333,11 +334,15 @@ impl World {
         self.acting = Some(id);
         node.start(&self.plan, self.checks, self.now)?;
         self.host(id);
-        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else {
+        if self.nodes.at(id).is_none_or(|node| node.running.is_none()) {
             let delay = self.plan.outage;
             self.after(delay, Happening::Start { node: id });
             return Ok(());
-        };
+        }
+        if !self.takes_part(id)? {
+            return Ok(());
+        }
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
         let (me, is_new) = (running.runtime.me, running.runtime.accepted.0.is_empty());
         self.trace.note(Instant(self.now), id, '!', &"starts");
         self.mark(|| Mark::Process { node: id, lives: true, text: "starts".to_owned() });

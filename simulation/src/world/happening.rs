@@ -50,6 +50,8 @@ pub(crate) enum Happening {
     Change,
     /// Somebody wants another leader.
     Wish,
+    /// Somebody starts a node in another build.
+    Upgrade,
 }
 
 impl Happening {
@@ -71,6 +73,7 @@ impl Happening {
             | Self::Slip
             | Self::Change
             | Self::Wish
+            | Self::Upgrade
             | Self::Hunt { .. }
             | Self::Start { .. }
             | Self::LosePower { .. }

@@ -78,6 +78,7 @@ impl World {
                 self.nodes.at_mut(*node).map_or(Ok(()), |node| node.take_off(&self.plan, false))?;
             }
         }
+        self.upgrade_all()?;
         // Who is left outside is no voter of any quorum that may come to count: none may be asked for any more.
         self.queue
             .keep(|happening| !matches!(happening, Happening::Request { event: Event::ChangeMembers { .. }, .. }));
@@ -247,7 +248,7 @@ impl World {
 
     /// The longest one.
     pub(super) fn election_timeout(&self) -> Duration {
-        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let anybody = Peer::new(NodeId(1), Incarnation::default());
         self.plan.engine(anybody, 0).election_timeout_max
     }
 

@@ -42,7 +42,7 @@ impl World {
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
-            may_halt: node.is_failing || node.is_full || node.is_rotten(),
+            may_halt: node.is_failing || node.is_full || node.is_rotten() || node.has_gone_back(),
             look,
             memberships: [membership, before.as_deref().unwrap_or(membership)],
             log: &runtime.accepted,
@@ -62,6 +62,7 @@ impl World {
             self.workload.committed((stamp.id, stamp.log_time), &payload)?;
             if let Body::Membership(membership) = &payload.body {
                 self.members.commit(index, membership);
+                self.builds.commit(membership)?;
             }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }

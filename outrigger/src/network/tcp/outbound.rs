@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use outrigger_engine::{NodeId, Peer, PeerRefusal};
+use outrigger_engine::{NodeId, Peer, PeerRefusal, Version};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
@@ -142,7 +142,7 @@ async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
         biased;
         reason = link.refused() => Ended::Refused(Rejection::of_peer(link.node, reason)),
         ended = listen(read, input, shared, &progress) => ended,
-        ended = send(link, write, shared, &progress) => ended,
+        ended = send(link, hello.peer.version, write, shared, &progress) => ended,
     };
     drop(closing);
     match &ended {
@@ -242,7 +242,7 @@ async fn silence(progress: &Progress, idle_timeout: Duration) {
 }
 
 /// Sends what the lanes hold, and pings.
-async fn send(link: &Link, mut write: WriteHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
+async fn send(link: &Link, spoken: Version, mut write: WriteHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
     let settings = shared.settings;
     let (mut taken, mut output) = (Vec::new(), FrameBuffer::default());
     let mut next_ping = Instant::now() + settings.keepalive_interval;
@@ -261,7 +261,9 @@ async fn send(link: &Link, mut write: WriteHalf<'_>, shared: &Shared, progress: 
             }
             continue;
         }
-        for message in taken.drain(..) {
+        // The engine says nothing that the peer does not know. But who is there may be another than the engine has heard: it is
+        // about to be refused.
+        for message in taken.drain(..).filter(|message| message.since() <= spoken) {
             if let Err(error) = codec::encode(&message, 0, settings.frame_bytes_max, &mut output) {
                 // Only this message is lost. It will be as long when it is sent again, so the log must tell.
                 shared.report(&link.address, &format!("a message to node {}", link.node), &Ended::from(error));

@@ -172,10 +172,15 @@ fn head(summary: &Summary) -> Vec<Line> {
             checksum: format!("{:08x}", snapshot.id.checksum),
             log_time_ms: snapshot.log_time.0,
             members_at: snapshot.membership_at.into(),
+            version: snapshot.membership.version().0,
             members: members(&snapshot.membership),
         }),
     }));
-    lines.extend(memberships.iter().map(|(at, them)| Line::Members { at: (*at).into(), members: members(them) }));
+    lines.extend(memberships.iter().map(|(at, them)| Line::Members {
+        at: (*at).into(),
+        version: them.version().0,
+        members: members(them),
+    }));
     lines.extend(peers.iter().map(|peer| Line::Peer {
         node: peer.node.0,
         incarnation: hex(peer.incarnation.id),

@@ -4,8 +4,8 @@
 //!   identity    node 1 of cluster cacf337d7b9dab37, directory 1f0e..., start 3
 //!   vote        for 2 in term 4
 //!   log         200 entries behind 1/100, committed up to 290, last 4/300
-//!   snapshot    up to 4/200, 1234 bytes, checksum 0a1b2c3d, members of 0/1: 1=127.0.0.1:7101, ...
-//!   members     0/1: 1=127.0.0.1:7101, 2=127.0.0.1:7102, 3=127.0.0.1:7103 (learner)
+//!   snapshot    up to 4/200, 1234 bytes, checksum 0a1b2c3d, members of 0/1, version 1: 1=127.0.0.1:7101, ...
+//!   members     0/1, version 1: 1=127.0.0.1:7101, 2=127.0.0.1:7102, 3=127.0.0.1:7103 (learner)
 //!   peer        node 2, directory 77ab..., start 5
 //!   entry       4/201 command at 1234 ms, 48 bytes, session 17 number 3: put city Oslo
 //! ```
@@ -26,7 +26,7 @@ pub(super) enum Line {
     Torn { file: String, offset: u64, bytes: u64, index: Option<u64>, reason: String },
     Snapshot(Snapshot),
     Unreadable { file: String, error: String },
-    Members { at: Id, members: Vec<Member> },
+    Members { at: Id, version: u16, members: Vec<Member> },
     Peer { node: u64, incarnation: String, start: u64 },
     Entry(Entry),
 }
@@ -45,6 +45,8 @@ pub(super) struct Snapshot {
     pub(super) checksum: String,
     pub(super) log_time_ms: u64,
     pub(super) members_at: Id,
+    /// The cluster's.
+    pub(super) version: u16,
     pub(super) members: Vec<Member>,
 }
 
@@ -128,12 +130,14 @@ impl fmt::Display for Line {
                 index.map_or(Ok(()), |index| write!(f, " behind index {}", index.saturating_sub(1)))?;
                 write!(f, ": {reason}")
             }
-            Self::Snapshot(Snapshot { last, bytes, checksum, members_at, members, .. }) => {
+            Self::Snapshot(Snapshot { last, bytes, checksum, members_at, version, members, .. }) => {
                 write!(f, "snapshot    up to {last}, {bytes} bytes, checksum {checksum}")?;
-                write!(f, ", members of {members_at}: {}", joined(members))
+                write!(f, ", members of {members_at}, version {version}: {}", joined(members))
             }
             Self::Unreadable { file, error } => write!(f, "snapshot    {file} cannot be read: {error}"),
-            Self::Members { at, members } => write!(f, "members     {at}: {}", joined(members)),
+            Self::Members { at, version, members } => {
+                write!(f, "members     {at}, version {version}: {}", joined(members))
+            }
             Self::Peer { node, incarnation, start } => {
                 write!(f, "peer        node {node}, directory {incarnation}, start {start}")
             }

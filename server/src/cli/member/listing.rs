@@ -64,6 +64,8 @@ impl From<LogId> for Entry {
 #[derive(Debug, Serialize)]
 pub(crate) struct Members {
     entry: Entry,
+    /// The cluster's version: what all members speak, or less.
+    cluster_version: u16,
     voters: Vec<u64>,
     /// Who voted before the change that is under way; empty when there is none.
     outgoing: Vec<u64>,
@@ -83,6 +85,7 @@ impl Members {
         let list = |ids: &std::collections::BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect();
         Self {
             entry: at.into(),
+            cluster_version: membership.version().0,
             voters: list(membership.voters()),
             outgoing: list(membership.outgoing()),
             learners: membership.learners().map(|id| id.0).collect(),
@@ -127,6 +130,8 @@ struct Member {
     /// Where the change leads that is under way: `voter`, `learner` or `none`; null if it stays what it is.
     becomes: Option<&'static str>,
     leads: bool,
+    /// Which version its build speaks; null if who says so has not heard from it.
+    version: Option<u16>,
     /// Up to which index its log is known to be durable and equal; null on who does not lead.
     matched: Option<u64>,
     /// The last index of the log of who says so.
@@ -145,6 +150,7 @@ impl Listing {
                 role: if status.membership.is_voter(*id) { "voter" } else { "learner" },
                 becomes: becomes(&status.membership, *id),
                 leads: status.leader == Some(*id),
+                version: status.versions.get(id).map(|version| version.0),
                 matched: own.or_else(|| status.matched.get(id).copied()).map(|index| index.0),
                 last: status.last.index.0,
             }

@@ -1,0 +1,306 @@
+//! The cluster's version: what may be said in it while builds differ. A new kind of message or entry is used only once every
+//! member knows it, so that nodes are upgraded one at a time while the cluster serves.
+//!
+//! ```text
+//!   node 1   build 1 ───────────────────────► │ stops, starts in build 2 ─────────────────────────────────────────────►
+//!   node 2   build 1 ──────────► │ build 2 ────────────────────────────────────────────────────────────────────────►
+//!   node 3   build 1 ─► │ build 2 ─────────────────────────────────────────────────────────────────────────────────►
+//!
+//!   cluster  version 1: all say what build 1 knows             │ 2 is appended  │ 2 is committed, and held durably
+//!            any node may go back to build 1                   │ by the leader  │ by who is spoken to: 2 is spoken
+//!                                                              │ who goes back to build 1 is refused, and says why
+//! ```
+//!
+//! - A *build* speaks every version from the first to its own, [`Version::LATEST`]; a node may be told to speak an older one
+//!   ([`Peer::version`](crate::Peer::version)). It tells so with its first word on every connection.
+//! - The *cluster's version* stands in its [`Membership`], and thus in the log and in snapshots. One that says nothing is
+//!   of version 1. It never goes back: whoever restores a log, and whoever takes in entries or a snapshot, sees to that.
+//! - The *leader* raises it, by a membership entry of its own, to what all members speak: once each of them, learners too, was
+//!   heard in the life that it lives now, no change of the members and no transfer is under way, and an entry of the
+//!   leader's term is committed. A change that somebody wants meanwhile waits until the raise is committed.
+//!
+//! # Why nobody is told what it does not know
+//! A node says what is new since version *v* only if
+//!
+//! 1. the membership that says *v* is **committed**: it cannot be rolled back any more, by whatever leader; and
+//! 2. whoever is spoken to **holds that entry durably**, or a snapshot that covers it. Of its followers a leader knows by
+//!    their acknowledgements, and it begins only when its own disk has it too. A follower speaks so to its leader only:
+//!    one that was elected after the entry was committed holds it (Leader Completeness) and had flushed it before its own
+//!    vote counted; the one that committed it itself has asked first, which it does only once its own disk has it.
+//!
+//! A node whose log or snapshot says *v* does not start in a build that does not speak *v*: it [halts](crate::Fault::TooOld)
+//! before it says a word. So (2) makes it certain that whoever hears the new words, now or after any restart, and however long a
+//! message was on its way, knows them. Neither the effective membership nor the committed one would do alone: the effective
+//! one may be rolled back, and after that nobody would be kept from an older build; and a member that lacks a committed entry
+//! may have been restarted in one.
+//!
+//! The membership entry itself is of version 1: every build can read which version it says. A build that does not speak that
+//! halts instead of appending it (`Engine::understands`), and so does one that would be brought a snapshot that says it. This can
+//! only happen to a node that spoke *v* when the leader heard it, and went back since. Mostly it does not come so far: as
+//! soon as a node's log says *v*, committed or not, it refuses whoever speaks less ([`TooOld`](crate::PeerRefusal::TooOld)), and
+//! that is for as long as the entry stays.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::change_members::ChangeRequest;
+use crate::engine::Engine;
+use crate::entry::{Batch, Body, Payload};
+use crate::fingerprint::Fingerprint;
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::progress::Progress;
+use crate::refusal::{Fault, Inconsistency, PeerRefusal};
+use crate::role::Role;
+use crate::types::{Instant, LogId, LogIndex, NodeId, Peer, Token};
+
+/// What nodes say to each other, and what their logs hold: each version knows all that the versions before it know.
+///
+/// ```
+/// use outrigger_engine::Version;
+/// assert!(Version::FIRST < Version::LATEST);
+/// assert_eq!(Version::default(), Version::FIRST);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u16);
+
+impl Version {
+    /// All that is not named below.
+    pub const FIRST: Self = Self(1);
+    /// States are compared.
+    pub(crate) const COMPARISON: Self = Self(2);
+    /// The newest that this build speaks.
+    pub const LATEST: Self = Self(2);
+}
+
+/// A cluster that says nothing of its version has the first.
+impl Default for Version {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+// ---- the table: what is known since when ---------------------------------------------------------------------------
+
+impl Message {
+    /// Since which version this kind of message is known.
+    #[must_use]
+    pub const fn since(&self) -> Version {
+        match self {
+            Self::PreVote(_)
+            | Self::PreVoteReply(_)
+            | Self::RequestVote(_)
+            | Self::RequestVoteReply(_)
+            | Self::AppendEntries(_)
+            | Self::AppendEntriesReply(_)
+            | Self::Heartbeat(_)
+            | Self::HeartbeatReply(_)
+            | Self::Committed { .. }
+            | Self::ReadIndex { .. }
+            | Self::ReadIndexReply { .. }
+            | Self::Propose { .. }
+            | Self::ProposeReply { .. }
+            | Self::InstallSnapshot(_)
+            | Self::InstallSnapshotReply(_)
+            | Self::TimeoutNow { .. } => Version::FIRST,
+            Self::HashState { .. } | Self::StateHashed { .. } | Self::StateDiffers { .. } => Version::COMPARISON,
+        }
+    }
+}
+
+impl Body {
+    /// Since which version this kind of entry is known.
+    #[must_use]
+    pub const fn since(&self) -> Version {
+        match self {
+            // One that raises the version too: every build can read it, and halts if it does not speak that.
+            Self::Blank | Self::Command(_) | Self::Membership(_) | Self::RegisterSession { .. } => Version::FIRST,
+        }
+    }
+}
+
+// ---- how it is raised ----------------------------------------------------------------------------------------------
+
+/// How a leader has raised the cluster's version.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Raising {
+    /// The entry that says the same members as the last raise but for the version, and the entry of that raise.
+    last: Option<(LogId, LogId)>,
+    /// A change of the members that is wanted while a raise is not committed. Nothing was done for it yet.
+    waiting: Option<(Token, Arc<ChangeRequest>)>,
+}
+
+impl Raising {
+    /// Who waits for a raise.
+    pub(crate) fn waiting(&self) -> Option<Token> {
+        self.waiting.as_ref().map(|(token, _)| *token)
+    }
+
+    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
+        let Self { last, waiting } = self;
+        out.flag(last.is_some());
+        if let Some((before, at)) = last {
+            out.log_id(*before);
+            out.log_id(*at);
+        }
+        out.tokens(self.waiting().as_slice());
+        out.flag(waiting.is_some());
+    }
+}
+
+impl Engine {
+    /// Raises the cluster's version to what all members speak, if that is more and it is time for it, and goes on with who
+    /// has waited for it. Runs after every event.
+    pub(crate) fn raise_version(&mut self, now: Instant) {
+        let (at, membership) = self.memberships.last();
+        let version = membership.version();
+        let Role::Leader(leader) = &self.role else { return };
+        if leader.raising.waiting.is_some() && at.index <= self.commit_index {
+            return self.change_after_raise(now);
+        }
+        if version >= self.config.node.version {
+            return;
+        }
+        let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
+        let changes = leader.change.is_some() || membership.goal().is_some();
+        if !is_settled || changes || self.transfer.is_some() || !membership.is_voter(self.id()) {
+            return;
+        }
+        let spoken = self.spoken_by_all(membership).filter(|spoken| *spoken > version);
+        mutate!(version_raised_unheard, spoken = Some(self.config.node.version));
+        let Some(spoken) = spoken else { return };
+        let (before, raised) = (*at, Membership::clone(membership).with_version(spoken));
+        let at = self.append_own(Arc::new([Payload::membership(Arc::new(raised))]), now);
+        if let Role::Leader(leader) = &mut self.role {
+            let same_members = leader.raising.last.filter(|(_, at)| *at == before).map_or(before, |(first, _)| first);
+            leader.raising.last = Some((same_members, at));
+        }
+        self.advance_commit();
+    }
+
+    /// The newest version that every member speaks; none if one of them was not heard in this life of the two.
+    fn spoken_by_all(&self, membership: &Membership) -> Option<Version> {
+        let own = self.config.node;
+        let heard = |node: &NodeId| self.peers.get(node).and_then(|met| met.version);
+        let spoken = |node: &NodeId| if *node == own.node { Some(own.version) } else { heard(node) };
+        mutate!(version_raised_without_learners, return membership.voters().iter().map(spoken).min().flatten());
+        // Nothing is less than any version.
+        membership.nodes().keys().map(spoken).min().flatten()
+    }
+
+    /// A change that comes while a raise is not committed waits for that; a second one would find a change under way anyhow.
+    pub(crate) fn waits_for_raise(&mut self, token: Token, request: &Arc<ChangeRequest>) -> bool {
+        let (at, commit) = (self.membership_id(), self.commit_index);
+        let Role::Leader(leader) = &mut self.role else { return false };
+        let raising = &mut leader.raising;
+        let is_raising = raising.last.is_some_and(|(_, raised)| raised == at && at.index > commit);
+        let waits = is_raising && raising.waiting.is_none();
+        if waits {
+            raising.waiting = Some((token, Arc::clone(request)));
+        }
+        waits
+    }
+
+    fn change_after_raise(&mut self, now: Instant) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        if let Some((token, request)) = leader.raising.waiting.take() {
+            self.handle_change_members(token, &request, now);
+        }
+    }
+
+    /// Whether the members are those of this entry: the version may have been raised since.
+    pub(crate) fn are_members_of(&self, at: LogId) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let last = self.membership_id();
+        at == last || leader.raising.last == Some((at, last))
+    }
+}
+
+// ---- how it is kept ------------------------------------------------------------------------------------------------
+
+impl Engine {
+    /// Whether a leader speaks what is known since this version at all: it is committed, and on its own disk.
+    pub(crate) fn is_in_use(&self, since: Version) -> bool {
+        let (at, membership) = self.memberships.committed();
+        mutate!(version_used_before_raise, return true);
+        mutate!(version_used_uncommitted, return self.memberships.last().1.version() >= since);
+        membership.version() >= since && at.index <= self.writes.flushed_index()
+    }
+
+    /// Whether this node may say to that one what is known since this version: the file's second condition. A membership that
+    /// came after the one that raised the version counts for it, so that a follower that lags behind may have to wait.
+    pub(crate) fn may_send(&self, target: NodeId, since: Version) -> bool {
+        if since == Version::FIRST {
+            return true;
+        }
+        let at = self.memberships.committed().0.index;
+        mutate!(version_used_before_raise, return true);
+        mutate!(version_used_uncommitted, return true);
+        match &self.role {
+            Role::Leader(leader) => {
+                let matched = leader.progress.get(&target).map(Progress::match_index);
+                self.is_in_use(since) && matched.is_some_and(|matched| matched >= at)
+            }
+            // What its own disk has does not matter: it speaks to who was elected with that entry, or has asked it.
+            Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.memberships.committed().1.version() >= since && self.leader() == Some(target)
+            }
+        }
+    }
+
+    /// Why this node must not go on, if the cluster has that version.
+    pub(crate) fn is_too_old_for(&self, cluster: Version) -> Option<Fault> {
+        let spoken = self.config.node.version;
+        mutate!(older_build_takes_part, return None);
+        (cluster > spoken).then_some(Fault::TooOld { cluster, spoken })
+    }
+
+    /// Whoever speaks less than the cluster's version is not listened to, whether it is a member or wants to be one.
+    pub(crate) fn check_version(&self, from: Peer) -> Result<(), PeerRefusal> {
+        let (cluster, spoken) = (self.memberships.effective().version(), from.version);
+        mutate!(older_build_heard, return Ok(()));
+        if spoken < cluster { Err(PeerRefusal::TooOld { cluster, spoken }) } else { Ok(()) }
+    }
+
+    /// Whether this build knows what a leader wants to append behind `keep`, where the logs agree; if not, it halts.
+    pub(crate) fn understands(&mut self, keep: LogIndex, batches: &[Batch]) -> Result<bool, Inconsistency> {
+        let mut version = None;
+        for batch in batches.iter().filter(|batch| batch.has_membership()) {
+            for entry in batch.entries() {
+                let Body::Membership(membership) = &entry.body else { continue };
+                let before = version.unwrap_or_else(|| self.memberships.version_at(keep));
+                if !self.understands_members(before, membership)? {
+                    return Ok(false);
+                }
+                version = Some(membership.version());
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether this build knows what may be said among these members, in a cluster that had that version; if not, it halts.
+    pub(crate) fn understands_members(&mut self, from: Version, members: &Membership) -> Result<bool, Inconsistency> {
+        let to = members.version();
+        mutate!(version_forgotten_by_change, return Ok(true));
+        if to < from {
+            return Err(Inconsistency::VersionLowered { from, to });
+        }
+        let fault = self.is_too_old_for(to);
+        let understands = fault.is_none();
+        fault.into_iter().for_each(|fault| self.halt(fault));
+        Ok(understands)
+    }
+
+    /// What each node speaks, as far as this life has heard it.
+    pub(crate) fn versions(&self) -> BTreeMap<NodeId, Version> {
+        let heard = self.peers.iter().filter_map(|(node, met)| Some((*node, met.version?)));
+        heard.chain([(self.id(), self.config.node.version)]).collect()
+    }
+}

@@ -1,0 +1,207 @@
+//! Builds that differ: in some worlds all nodes begin in an older build, and somebody upgrades them one after the other, all along.
+//!
+//! ```text
+//!   all in build 1 ──► every now and then: one starts anew in build 2 ── all are, and were heard ──► the version is raised
+//!                                  └──► one goes back to build 1 ──► before that: it is heard
+//!                                                                └─► after that: it is refused or halts, and is upgraded
+//! ```
+//!
+//! What must hold is judged by what the world knows and no node does: who was handed which message of which life, and in which
+//! build every node ever was.
+
+use std::collections::BTreeMap;
+
+use outrigger::engine::{Membership, Message, NodeId, Peer, PeerRefusal, Version};
+
+use super::World;
+use super::happening::Happening;
+use crate::check::{Violation, require};
+use crate::count::note;
+use crate::look::Look;
+use crate::node::Node;
+use crate::plan::Plan;
+use crate::runtime::Effect;
+
+/// What is known of the nodes' builds, and of what the cluster says that may be said.
+#[derive(Debug, Default)]
+pub(super) struct Builds {
+    /// The highest life of each peer that a node was handed a message of, in its own life, and what that speaks.
+    heard: BTreeMap<(NodeId, NodeId), (u64, Version)>,
+    /// The version by each node's log when it was looked at last.
+    effective: BTreeMap<NodeId, Version>,
+    /// The highest that was committed.
+    committed: Version,
+}
+
+impl Builds {
+    /// A node begins a life, in which it has heard nobody.
+    fn begin(&mut self, id: NodeId) {
+        self.heard.retain(|(hearer, _), _| *hearer != id);
+    }
+
+    fn hear(&mut self, id: NodeId, from: Peer) {
+        let last = self.heard.entry((id, from.node)).or_default();
+        *last = (*last).max((from.incarnation.start, from.version));
+    }
+
+    /// An entry is committed that says who the members are.
+    pub(super) fn commit(&mut self, membership: &Membership) -> Result<(), Violation> {
+        let (before, after) = (self.committed, membership.version());
+        require!(after >= before, Version, "the cluster's version goes back from {before} to {after}");
+        self.committed = after;
+        Ok(())
+    }
+}
+
+/// The members that a cluster begins with where all nodes speak the same, or not.
+pub(super) fn first_version(plan: &Plan) -> Version {
+    if plan.upgrade_every > 0 { Version::FIRST } else { Version::LATEST }
+}
+
+impl World {
+    const fn has_builds(&self) -> bool {
+        self.plan.upgrade_every > 0
+    }
+
+    pub(super) fn schedule_upgrade(&mut self) {
+        if self.has_builds() {
+            let delay = self.rng.between(self.plan.upgrade_every / 4, self.plan.upgrade_every * 2);
+            self.after(delay, Happening::Upgrade);
+        }
+    }
+
+    /// Somebody starts a node in another build: mostly in a newer one.
+    pub(super) fn upgrade(&mut self) -> Result<(), Violation> {
+        if self.is_calm() {
+            return Ok(());
+        }
+        self.schedule_upgrade();
+        let goes_back = self.rng.chance(250_000);
+        let wanted = if goes_back { Version::LATEST } else { Version::FIRST };
+        let all = self.nodes.iter().filter(|node| node.build == wanted && !node.is_lost);
+        let candidates: Vec<NodeId> = all.map(|node| node.id).collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let id = *self.rng.pick(&candidates);
+        if !self.strikes() {
+            return Ok(());
+        }
+        note(&mut self.faults, if goes_back { "node downgraded" } else { "node upgraded" });
+        self.change_build(id, if goes_back { Version::FIRST } else { Version::LATEST })
+    }
+
+    /// Whoever runs the node puts another build in place, and ends the process.
+    fn change_build(&mut self, id: NodeId, build: Version) -> Result<(), Violation> {
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
+        node.change_build(build);
+        self.trace.tell(self.now, Some(id), || format!("gets a build that speaks version {build}"));
+        self.crash(id, false)
+    }
+
+    /// In peace all nodes are in the newest build.
+    pub(super) fn upgrade_all(&mut self) -> Result<(), Violation> {
+        let older = self.nodes.iter().filter(|node| node.build < Version::LATEST).map(|node| node.id);
+        let older: Vec<NodeId> = older.collect();
+        older.into_iter().try_for_each(|id| self.change_build(id, Version::LATEST))
+    }
+
+    /// A node has started; answers whether it takes part.
+    pub(super) fn takes_part(&mut self, id: NodeId) -> Result<bool, Violation> {
+        if !self.has_builds() {
+            return Ok(true);
+        }
+        self.builds.begin(id);
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(false) };
+        let engine = running.driver.engine();
+        let (spoken, cluster) = (running.runtime.me.version, engine.membership().version());
+        self.builds.effective.insert(id, cluster);
+        let halts = engine.role_kind() == outrigger::engine::RoleKind::Halted;
+        require!(
+            halts == (spoken < cluster),
+            Version,
+            "node {id} starts in a build that speaks version {spoken} from a log of version {cluster}, and {}",
+            if halts { "halts" } else { "takes part" }
+        );
+        if halts {
+            self.find_too_old(id, cluster)?;
+        }
+        Ok(!halts)
+    }
+
+    /// A node halts, as its build is too old. That happens to nobody who has not gone back.
+    pub(super) fn find_too_old(&mut self, id: NodeId, cluster: Version) -> Result<(), Violation> {
+        self.require_gone_back(id, cluster)?;
+        note(&mut self.faults, "older build halts");
+        self.change_build(id, Version::LATEST)
+    }
+
+    fn require_gone_back(&self, id: NodeId, cluster: Version) -> Result<(), Violation> {
+        let newest = self.nodes.at(id).map_or(Version::FIRST, Node::newest_build);
+        require!(
+            newest >= cluster,
+            Version,
+            "node {id} is shut out of a cluster of version {cluster}, and was never in a build that speaks more than {newest}"
+        );
+        Ok(())
+    }
+
+    /// Whether a peer is refused because its build is too old, and rightly so.
+    pub(super) fn refused_as_too_old(&mut self, peer: Peer, reason: &PeerRefusal) -> Result<bool, Violation> {
+        let PeerRefusal::TooOld { cluster, .. } = reason else { return Ok(false) };
+        self.require_gone_back(peer.node, *cluster)?;
+        note(&mut self.faults, "older build refused");
+        Ok(true)
+    }
+
+    /// A node is handed a message.
+    pub(super) fn judge_hearing(&mut self, id: NodeId, from: Peer, message: Option<&Message>) -> Result<(), Violation> {
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+        let (spoken, since) = (running.runtime.me.version, message.map_or(Version::FIRST, Message::since));
+        require!(
+            since <= spoken,
+            Version,
+            "node {id} speaks version {spoken}, and {from} tells it what is known since {since}"
+        );
+        if self.has_builds() {
+            self.builds.hear(id, from);
+        }
+        Ok(())
+    }
+
+    /// A step has left a node so.
+    pub(super) fn judge_version(&mut self, look: &Look, heard: Option<(Peer, Version)>) -> Result<(), Violation> {
+        if !self.has_builds() {
+            return Ok(());
+        }
+        let id = look.node;
+        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+        let (engine, spoken) = (running.driver.engine(), running.runtime.me.version);
+        let version = engine.membership().version();
+        require!(version <= spoken, Version, "node {id} speaks version {spoken}, and its log is of version {version}");
+        if let Some((from, before)) = heard.filter(|(from, before)| from.version < *before) {
+            let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(peer, _) if *peer == from);
+            let is_refused = running.runtime.effects.iter().any(refuses);
+            let (theirs, halted) = (from.version, look.role == outrigger::engine::RoleKind::Halted);
+            require!(
+                is_refused || halted,
+                Version,
+                "node {id} of version {before} listens to {from}, which speaks no more than {theirs}"
+            );
+        }
+        let before = self.builds.effective.insert(id, version).unwrap_or_default();
+        if version > before && look.leads() && look.membership_at.term == look.term {
+            let heard = |node: &NodeId| self.builds.heard.get(&(id, *node)).map_or(Version(0), |(_, spoken)| *spoken);
+            let others = engine.membership().nodes().keys().filter(|node| **node != id);
+            let unheard = others.copied().find(|node| heard(node) < version);
+            require!(
+                unheard.is_none(),
+                Version,
+                "node {id} raises the version to {version}, and has not heard node {} speak it",
+                unheard.unwrap_or_default()
+            );
+            note(&mut self.faults, "version raised");
+        }
+        Ok(())
+    }
+}
