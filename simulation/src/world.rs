@@ -465,7 +465,7 @@ impl World {
 
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
-        let (now, own) = (Instant(self.now), self.time_at(node));
+        let (now, own, heard) = (Instant(self.now), self.time_at(node), self.heard(node, &event));
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         self.acting = Some(node);
@@ -481,10 +481,6 @@ impl World {
             Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
                 Some((*term, *at, *agreed))
             }
-            _ => None,
-        };
-        let heard = match &event {
-            Event::Received { from, .. } => Some((*from, running.driver.engine().membership().version())),
             _ => None,
         };
         running.runtime.waiting.begins(&event);

@@ -123,7 +123,7 @@ impl World {
             let before = running.runtime.accepted.before(look.term);
             Office::begin(look.term, before, engine.membership(), at, own)
         });
-        if is_new || self.plan.spares > 0 {
+        if is_new || self.plan.spares > 0 || self.plan.upgrade_every > 0 {
             office.follow(engine.membership(), at, || engine.matched().map(|(other, _)| other), own);
         }
         office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;

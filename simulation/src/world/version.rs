@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Membership, Message, NodeId, Peer, PeerRefusal, Version};
+use outrigger::engine::{Event, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
 
 use super::World;
 use super::happening::Happening;
@@ -116,7 +116,7 @@ impl World {
         let engine = running.driver.engine();
         let (spoken, cluster) = (running.runtime.me.version, engine.membership().version());
         self.builds.effective.insert(id, cluster);
-        let halts = engine.role_kind() == outrigger::engine::RoleKind::Halted;
+        let halts = engine.role_kind() == RoleKind::Halted;
         require!(
             halts == (spoken < cluster),
             Version,
@@ -137,6 +137,10 @@ impl World {
     }
 
     fn require_gone_back(&self, id: NodeId, cluster: Version) -> Result<(), Violation> {
+        // One that is no member does not hold the version back, and may be added afterwards all the same.
+        if self.changes_members() {
+            return Ok(());
+        }
         let newest = self.nodes.at(id).map_or(Version::FIRST, Node::newest_build);
         require!(
             newest >= cluster,
@@ -163,10 +167,18 @@ impl World {
             Version,
             "node {id} speaks version {spoken}, and {from} tells it what is known since {since}"
         );
-        if self.has_builds() {
-            self.builds.hear(id, from);
-        }
         Ok(())
+    }
+
+    /// Whom an event lets a node hear, and the version by its own log before.
+    pub(super) fn heard(&mut self, id: NodeId, event: &Event) -> Option<(Peer, Version)> {
+        let (Event::Received { from, .. } | Event::Refused { by: from, .. }) = event else { return None };
+        if self.has_builds() {
+            self.builds.hear(id, *from);
+        }
+        let is_message = matches!(event, Event::Received { .. });
+        let running = self.nodes.at(id)?.running.as_ref().filter(|_| is_message)?;
+        Some((*from, running.driver.engine().membership().version()))
     }
 
     /// A step has left a node so.
@@ -182,7 +194,7 @@ impl World {
         if let Some((from, before)) = heard.filter(|(from, before)| from.version < *before) {
             let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(peer, _) if *peer == from);
             let is_refused = running.runtime.effects.iter().any(refuses);
-            let (theirs, halted) = (from.version, look.role == outrigger::engine::RoleKind::Halted);
+            let (theirs, halted) = (from.version, look.role == RoleKind::Halted);
             require!(
                 is_refused || halted,
                 Version,
