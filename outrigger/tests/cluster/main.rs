@@ -16,4 +16,5 @@ mod serving;
 mod sessions;
 mod snapshots;
 mod stopping;
+mod upgrade;
 mod versions;
