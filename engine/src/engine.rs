@@ -566,6 +566,7 @@ impl Engine {
             }
             Message::InstallSnapshot(request) => self.handle_install_snapshot(node, request, now),
             Message::InstallSnapshotReply(reply) => self.handle_install_snapshot_reply(node, reply, now),
+            Message::DelegateSnapshot(order) => self.handle_delegate_snapshot(node, order, now),
         };
         if let Err(inconsistency) = handled {
             self.refuse_inconsistent(from, inconsistency, now);

@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 68] = [
+const FAULTS: [&str; 69] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -147,6 +147,7 @@ const FAULTS: [&str; 68] = [
     "partition with a bridge",
     "pause",
     "piece of a snapshot received",
+    "piece of a snapshot sent by a follower",
     "power cut in a recovery",
     "power cut of all at once",
     "power cut",
