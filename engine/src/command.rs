@@ -133,6 +133,8 @@ pub enum Command {
         request: RequestId,
         /// The leader's term.
         term: Term,
+        /// Who leads in it: another node if this one sends in its stead.
+        leader: NodeId,
         /// Which one.
         snapshot: Arc<Snapshot>,
         /// From which byte of its content on.
@@ -151,9 +153,10 @@ pub enum Command {
         /// The piece; it may be empty.
         chunk: Bytes,
     },
-    /// From now on there is one replication stream to each of these and to nobody else; others end.
+    /// From now on there is one replication stream to each of these and to nobody else; others end. A follower has some only while
+    /// it sends snapshots in its leader's stead.
     RebuildReplicationStreams {
-        /// To whom, and the name of the stream; empty when this node does not lead.
+        /// To whom, and the name of the stream; empty when this node sends nothing.
         targets: Vec<(NodeId, Epoch)>,
     },
     /// From now on these are the other nodes, and there they are reached. Connections to others end.

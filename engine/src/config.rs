@@ -62,11 +62,13 @@ pub struct SnapshotPolicy {
     pub interval: Option<Duration>,
     /// So many entries that a snapshot covers stay in the log, for followers that are a little behind.
     pub keep_entries: u64,
+    /// Whether a leader has a follower send a snapshot to a node that lacks one, in its stead, where one can.
+    pub delegated: bool,
 }
 
 impl SnapshotPolicy {
     /// Only when somebody asks for one.
-    pub const BY_HAND: Self = Self { entries: None, bytes: None, interval: None, keep_entries: 0 };
+    pub const BY_HAND: Self = Self { entries: None, bytes: None, interval: None, keep_entries: 0, delegated: true };
 }
 
 /// Every 64 MiB of log, or as much as the last snapshot had if that is more; 10,000 entries stay.
@@ -172,7 +174,7 @@ impl EngineConfig {
         if self.state_check_interval == Some(Duration::ZERO) {
             return Err(ConfigError::Zero { name: "state_check_interval" });
         }
-        let SnapshotPolicy { entries, bytes, interval, keep_entries: _ } = self.snapshots;
+        let SnapshotPolicy { entries, bytes, interval, keep_entries: _, delegated: _ } = self.snapshots;
         let amounts = [("snapshots.entries", entries), ("snapshots.bytes", bytes)];
         let is_zero = |(name, amount): (&'static str, Option<u64>)| (amount == Some(0)).then_some(name);
         let zero = amounts.into_iter().find_map(is_zero);

@@ -249,6 +249,7 @@ impl Engine {
                 for token in follower.reads.tokens() {
                     self.refuse(token, Refusal::LeadershipLost);
                 }
+                self.end_lendings(&follower.lendings);
                 self.leave_leader(follower.leader.is_some(), succession);
             }
             Role::Leader(leader) => {

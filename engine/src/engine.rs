@@ -154,7 +154,7 @@ impl Engine {
         };
         mutate!(restart_forgets_pledge, engine.pledge = None);
         mutate!(request_ids_used_again, engine.next_id = 0);
-        if let Some(fault) = engine.is_too_old_for(engine.memberships.effective().version()) {
+        if let Some(fault) = engine.is_too_old(commit) {
             engine.halt(fault);
             return engine;
         }
@@ -255,6 +255,7 @@ impl Engine {
             membership: Arc::clone(self.memberships.effective()),
             membership_at: self.membership_id(),
             matched: self.matched().collect(),
+            version: self.version(),
             versions: self.versions(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
@@ -385,7 +386,7 @@ impl Engine {
 
     pub(crate) fn push(&mut self, command: Command) {
         if let Command::SendMessage { target, message } = &command {
-            let (since, spoken) = (message.since(), self.memberships.committed().1.version());
+            let (since, spoken) = (message.since(), self.version());
             assert!(self.may_send(*target, since), "{target} is told of version {since} in a cluster of {spoken}");
         }
         self.commands.push_back(command);
@@ -524,7 +525,7 @@ impl Engine {
         if membership.voters().is_empty() {
             return self.refuse(token, Refusal::NoVoters);
         }
-        if let Some(fault) = self.is_too_old_for(membership.version()) {
+        if let Some(fault) = self.is_too_old_for(membership.version(), true) {
             self.refuse(token, Refusal::Halted);
             return self.halt(fault);
         }
@@ -580,6 +581,7 @@ impl Engine {
             }
             Message::InstallSnapshot(request) => self.handle_install_snapshot(node, request, now),
             Message::InstallSnapshotReply(reply) => self.handle_install_snapshot_reply(node, reply, now),
+            Message::DelegateSnapshot(order) => self.handle_delegate_snapshot(node, order, now),
         };
         if let Err(inconsistency) = handled {
             self.refuse_inconsistent(from, inconsistency, now);

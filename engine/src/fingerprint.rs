@@ -45,7 +45,7 @@ use crate::entry::{Body, Payload};
 use crate::meeting::Met;
 use crate::membership::Membership;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
-use crate::message::{InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest};
+use crate::message::{DelegateSnapshot, InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest, Wanted};
 use crate::refusal::Refusal;
 use crate::role::{Campaign, Follower, Forward, Forwards, Leader, Role};
 use crate::snapshot::{Snapshot, SnapshotId};
@@ -308,6 +308,7 @@ impl Fingerprint {
             Message::HashState { .. } => 16,
             Message::StateHashed { .. } => 17,
             Message::StateDiffers { .. } => 18,
+            Message::DelegateSnapshot(_) => 19,
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
@@ -344,21 +345,40 @@ impl Fingerprint {
             Message::StateDiffers { term, at, agreed } => {
                 [term.0, at.0, agreed.0].into_iter().for_each(|it| self.number(it));
             }
-            Message::InstallSnapshot(request) => self.install_snapshot(from.node, request),
-            Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, held }) => {
-                self.number(term.0);
-                self.epoch(to, *epoch);
-                self.append(to, *request);
-                self.number(*held);
+            Message::DelegateSnapshot(order) => self.delegate_snapshot(from.node, *order),
+            Message::InstallSnapshot(request) => self.install_snapshot(request),
+            Message::InstallSnapshotReply(reply) => self.install_snapshot_reply(to, *reply),
+        }
+    }
+
+    fn delegate_snapshot(&mut self, from: NodeId, it: DelegateSnapshot) {
+        let DelegateSnapshot { term, target, epoch, request, wanted } = it;
+        [term.0, target.0].into_iter().for_each(|it| self.number(it));
+        self.epoch(from, epoch);
+        self.append(from, request);
+        match wanted {
+            Wanted::Newest { covers } => [0, covers.0].into_iter().for_each(|it| self.number(it)),
+            Wanted::Piece { id, offset } => {
+                [1, offset].into_iter().for_each(|it| self.number(it));
+                self.snapshot_id(id);
             }
         }
     }
 
-    fn install_snapshot(&mut self, from: NodeId, it: &InstallSnapshot) {
-        let InstallSnapshot { term, epoch, request, snapshot, offset, chunk } = it;
+    fn install_snapshot_reply(&mut self, to: NodeId, it: InstallSnapshotReply) {
+        let InstallSnapshotReply { term, epoch, request, snapshot, held } = it;
         self.number(term.0);
-        self.epoch(from, *epoch);
-        self.append(from, *request);
+        self.epoch(to, epoch);
+        self.append(to, request);
+        self.snapshot_id(snapshot);
+        self.number(held);
+    }
+
+    fn install_snapshot(&mut self, it: &InstallSnapshot) {
+        let InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk } = it;
+        [term.0, leader.0].into_iter().for_each(|it| self.number(it));
+        self.epoch(*leader, *epoch);
+        self.append(*leader, *request);
         self.snapshot(snapshot);
         self.number(*offset);
         self.size(chunk.len());
@@ -464,10 +484,11 @@ impl Fingerprint {
     }
 
     fn follower(&mut self, own: NodeId, follower: &Follower) {
-        let Follower { leader, heard_at: _, verified, reads } = follower;
+        let Follower { leader, heard_at: _, verified, reads, lendings } = follower;
         self.node(*leader);
         self.number(verified.0);
         reads.fingerprint(own, self);
+        lendings.fingerprint(*leader, self);
     }
 
     fn forwards(&mut self, own: NodeId, Forwards { waiting, bytes }: &Forwards) {

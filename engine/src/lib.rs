@@ -57,6 +57,7 @@ mod command;
 mod compare;
 mod config;
 mod consistency;
+mod delegate;
 mod election;
 mod engine;
 mod entry;
@@ -101,8 +102,8 @@ pub use fingerprint::Fingerprint;
 pub use lapse::Lapse;
 pub use membership::{Goal, Membership, Node};
 pub use message::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, InstallSnapshot, InstallSnapshotReply,
-    Message, VoteReply, VoteRequest, Warrant,
+    AppendEntries, AppendEntriesReply, AppendOutcome, DelegateSnapshot, Heartbeat, HeartbeatReply, InstallSnapshot,
+    InstallSnapshotReply, Message, VoteReply, VoteRequest, Wanted, Warrant,
 };
 pub use quorum::{Joint, Majority, VoteResult};
 pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};

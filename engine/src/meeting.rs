@@ -125,6 +125,7 @@ impl Engine {
             | Message::Heartbeat(_)
             | Message::Committed { .. }
             | Message::InstallSnapshot(_)
+            | Message::DelegateSnapshot(_)
             | Message::TimeoutNow { .. }
             | Message::HashState { .. }
             | Message::StateDiffers { .. } => true,

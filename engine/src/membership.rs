@@ -193,6 +193,9 @@ impl fmt::Display for Membership {
 pub(crate) struct Memberships {
     /// With the entries that they stand in, whose indexes increase. Never empty; all but the first may still be truncated.
     known: Vec<(LogId, Arc<Membership>)>,
+    /// The entry that raised the version of the first of them, or one behind it: at or before the entry that the first one stands in.
+    /// Whoever has acknowledged it never loses it again, whatever memberships come later.
+    spoken_since: LogIndex,
     /// Whether they are others than when that was last [asked](Memberships::take_changed).
     changed: bool,
 }
@@ -209,7 +212,8 @@ impl Memberships {
         assert!(known.windows(2).all(in_order), "memberships in the order of the log");
         let rises = |pair: &[(LogId, Arc<Membership>)]| pair[0].1.version <= pair[1].1.version;
         assert!(known.windows(2).all(rises), "the cluster's version goes back within a log");
-        Self { known, changed: false }
+        let spoken_since = known[0].0.index;
+        Self { known, spoken_since, changed: false }
     }
 
     /// Whether the memberships are others than when that was last asked.
@@ -224,8 +228,9 @@ impl Memberships {
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { known, changed: _ } = self;
+        let Self { known, spoken_since, changed: _ } = self;
         out.size(known.len());
+        out.number(spoken_since.0);
         for (at, membership) in known {
             out.log_id(*at);
             out.membership(membership);
@@ -253,6 +258,12 @@ impl Memberships {
         mutate!(snapshot_keeps_members, return);
         self.changed |= *self.last() != (at, Arc::clone(&membership));
         self.known = vec![(at, membership)];
+        self.spoken_since = at.index;
+    }
+
+    /// From where on a log says that what is known since the committed version may be said: an upper bound.
+    pub(crate) const fn spoken_since(&self) -> LogIndex {
+        self.spoken_since
     }
 
     /// Whether a node is a member by any entry that may come to count, or no member is known at all.
@@ -297,6 +308,15 @@ impl Memberships {
     pub(crate) fn commit(&mut self, commit: LogIndex) {
         let settled = self.known.partition_point(|(at, _)| at.index <= commit);
         self.changed |= settled > 1;
+        let raises = |pair: &&[(LogId, Arc<Membership>)]| pair[1].1.version > pair[0].1.version;
+        if let Some(raise) = self.known[..settled].windows(2).rfind(raises) {
+            self.spoken_since = raise[1].0.index;
+        }
+        assert!(
+            self.spoken_since <= commit,
+            "version {} is spoken from {commit} on, before it is committed",
+            self.spoken_since
+        );
         self.known.drain(..settled.saturating_sub(1));
     }
 }

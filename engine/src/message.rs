@@ -11,8 +11,8 @@ use bytes::Bytes;
 use crate::consistency::Proof;
 use crate::entry::{Batch, Payload};
 use crate::refusal::{Inconsistency, Refusal};
-use crate::snapshot::Snapshot;
-use crate::types::{Epoch, LogId, LogIndex, RequestId, Round, StateHash, Term};
+use crate::snapshot::{Snapshot, SnapshotId};
+use crate::types::{Epoch, LogId, LogIndex, NodeId, RequestId, Round, StateHash, Term};
 
 /// One message from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,8 +76,11 @@ pub enum Message {
     /// A piece of a snapshot, for a follower that lacks what the log no longer holds (Raft paper, section 7). Once the follower
     /// has installed all of it, it answers like to [`Message::AppendEntries`].
     InstallSnapshot(InstallSnapshot),
-    /// The answer to [`Message::InstallSnapshot`] while the snapshot is not installed.
+    /// The answer to [`Message::InstallSnapshot`] while the snapshot is not installed; to the leader, whoever has sent the piece.
     InstallSnapshotReply(InstallSnapshotReply),
+    /// Send a piece of your snapshot to somebody in my stead, as [`Message::InstallSnapshot`]. Wants no answer: the target
+    /// answers me.
+    DelegateSnapshot(DelegateSnapshot),
     /// Campaign at once: the leader wants the receiver, which has all of its log, to lead instead (thesis, section 3.10). Wants no
     /// answer: the campaign is one.
     TimeoutNow {
@@ -201,7 +204,9 @@ pub enum AppendOutcome {
 pub struct InstallSnapshot {
     /// The leader's term.
     pub term: Term,
-    /// The replication stream that this is part of.
+    /// Who leads in it, and gets the answer: the sender, unless that sends in the leader's stead.
+    pub leader: NodeId,
+    /// The leader's replication stream that this is part of.
     pub epoch: Epoch,
     /// Matches the answer.
     pub request: RequestId,
@@ -222,8 +227,42 @@ pub struct InstallSnapshotReply {
     pub epoch: Epoch,
     /// The question's.
     pub request: RequestId,
+    /// Which snapshot: a leader does not know before what its delegate has.
+    pub snapshot: SnapshotId,
     /// How many bytes of the snapshot are there, from its beginning.
     pub held: u64,
+}
+
+/// [`Message::DelegateSnapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DelegateSnapshot {
+    /// The leader's term.
+    pub term: Term,
+    /// Whom the piece is for.
+    pub target: NodeId,
+    /// The leader's replication stream to the target.
+    pub epoch: Epoch,
+    /// Matches the target's answer; increases.
+    pub request: RequestId,
+    /// What is to be sent.
+    pub wanted: Wanted,
+}
+
+/// What a delegate is to send of its snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// The question how much the target has of the newest, if that covers this entry: the leader's log goes on behind it.
+    Newest {
+        /// The entry.
+        covers: LogIndex,
+    },
+    /// A piece of this one.
+    Piece {
+        /// Which.
+        id: SnapshotId,
+        /// Where in its content the piece begins, in bytes.
+        offset: u64,
+    },
 }
 
 /// [`Message::Heartbeat`]: the same for all followers.
@@ -280,6 +319,13 @@ impl Message {
                 let at = membership_at.term.0.max(membership_at.index.0);
                 [id.last.term.0.max(at), id.last.index.0, id.bytes.max(it.offset)]
             }
+            Self::InstallSnapshotReply(it) => {
+                [it.snapshot.last.term.0, it.snapshot.last.index.0, it.snapshot.bytes.max(it.held)]
+            }
+            Self::DelegateSnapshot(it) => match it.wanted {
+                Wanted::Newest { covers } => [covers.0, 0, 0],
+                Wanted::Piece { id, offset } => [id.last.term.0, id.last.index.0, id.bytes.max(offset)],
+            },
             Self::ProposeReply { outcome: Ok(first), .. } => [first.term.0, first.index.0, 0],
             Self::ReadIndexReply { outcome: Ok(index), .. } => [index.0, 0, 0],
             Self::HashState { at, .. } | Self::StateHashed { at, .. } | Self::StateDiffers { at, .. } => [at.0, 0, 0],
@@ -290,7 +336,6 @@ impl Message {
             | Self::ReadIndexReply { .. }
             | Self::Propose { .. }
             | Self::ProposeReply { .. }
-            | Self::InstallSnapshotReply(_)
             | Self::TimeoutNow { .. } => [0; 3],
         };
         let from_leader = matches!(
@@ -299,6 +344,7 @@ impl Message {
                 | Self::Heartbeat(_)
                 | Self::Committed { .. }
                 | Self::InstallSnapshot(_)
+                | Self::DelegateSnapshot(_)
                 | Self::TimeoutNow { .. }
                 | Self::HashState { .. }
                 | Self::StateDiffers { .. }
@@ -326,6 +372,7 @@ impl Message {
             Self::AppendEntriesReply(reply) => Some(reply.term),
             Self::InstallSnapshot(request) => Some(request.term),
             Self::InstallSnapshotReply(reply) => Some(reply.term),
+            Self::DelegateSnapshot(order) => Some(order.term),
             Self::Heartbeat(request) => Some(request.term),
             Self::HeartbeatReply(reply) => Some(reply.term),
             Self::Committed { term, .. }

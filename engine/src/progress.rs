@@ -30,7 +30,10 @@ pub(crate) enum Mode {
 /// A snapshot on its way to a follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Bringing {
-    id: SnapshotId,
+    /// Who sends it; `None`: the leader itself.
+    delegate: Option<NodeId>,
+    /// Which; `None` before the follower has told which its delegate has.
+    id: Option<SnapshotId>,
     /// The first request of it: whatever answers that or a later one tells of this snapshot.
     first: RequestId,
     /// How many of its bytes the follower has; `None` before it was asked.
@@ -40,12 +43,21 @@ struct Bringing {
     patience: u64,
     /// How often the follower had less than before: its disk is full, or it starts over and over.
     setbacks: u32,
+    /// How many pieces in a row were not answered.
+    unanswered: u32,
 }
 
 /// The longest time that a piece is waited for, in rounds of heartbeats.
 const PATIENCE_MAX: u64 = 64;
 /// The longest time that a follower is left alone after it has lost what it had, as a power of two of rounds of heartbeats.
 const SETBACKS_MAX: u32 = 9;
+/// A delegate of whom so many pieces in a row arrived nowhere is gone: with the patience that doubles, after 31 rounds of heartbeats,
+/// so that one that starts again goes on where it was.
+const UNANSWERED_MAX: u32 = 5;
+/// One whose first question arrives nowhere, twice, has no fitting snapshot.
+const UNANSWERED_QUESTIONS_MAX: u32 = 2;
+/// Who has answered one of so many last rounds of heartbeats is there.
+const ROUNDS_THERE: u64 = 2;
 
 /// A request that was sent and not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +84,8 @@ pub(crate) struct Progress {
     mode: Mode,
     /// There in `Snapshot`.
     bringing: Option<Bringing>,
+    /// A delegate has failed: until the follower has come so far that the log reaches back to it, the leader sends what it lacks.
+    only_by_leader: bool,
     /// What is on its way, oldest first; requests and last indexes increase. At most one in `Probe`.
     window: VecDeque<Inflight>,
     /// The sum of the window's bytes.
@@ -96,6 +110,7 @@ impl Progress {
             next_index: LogIndex(last.0 + 1),
             mode: Mode::Probe,
             bringing: None,
+            only_by_leader: false,
             window: VecDeque::new(),
             window_bytes: 0,
             issued: None,
@@ -113,6 +128,7 @@ impl Progress {
             next_index,
             mode,
             bringing,
+            only_by_leader,
             window,
             window_bytes,
             issued,
@@ -125,13 +141,17 @@ impl Progress {
         [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
         out.size(*mode as usize);
         out.flag(bringing.is_some());
-        if let Some(Bringing { id, first, held, patience, setbacks }) = bringing {
-            out.snapshot_id(*id);
+        if let Some(Bringing { delegate, id, first, held, patience, setbacks, unanswered }) = bringing {
+            out.number(delegate.map_or(0, |node| node.0 + 1));
+            out.flag(id.is_some());
+            id.iter().for_each(|id| out.snapshot_id(*id));
+            out.number(u64::from(*unanswered));
             out.append(own, *first);
             out.number(held.map_or(0, |held| held + 1));
             out.number(*patience);
             out.number(u64::from(*setbacks));
         }
+        out.flag(*only_by_leader);
         out.flag(*paused);
         out.size(*window_bytes);
         out.size(window.len());
@@ -202,15 +222,42 @@ impl Progress {
         self.mode == Mode::Snapshot
     }
 
-    /// A piece of this snapshot is about to be sent. Answers how much of it the follower has, if that is known.
-    pub(crate) fn issue_piece(&mut self, id: SnapshotId, request: RequestId) -> Option<u64> {
+    pub(crate) const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Who sends the follower a snapshot in the leader's stead.
+    pub(crate) fn delegate(&self) -> Option<NodeId> {
+        self.bringing.and_then(|it| it.delegate)
+    }
+
+    /// Whether another than the leader may send it what it lacks.
+    pub(crate) const fn may_delegate(&self) -> bool {
+        !self.only_by_leader
+    }
+
+    /// Whether the follower is there, has its log from its leader, and as much of it as was purged here.
+    pub(crate) fn follows(&self, round: Round, purged: LogIndex) -> bool {
+        self.mode == Mode::Pipeline && self.match_index >= purged && self.answered.0 + ROUNDS_THERE >= round.0
+    }
+
+    /// A piece of a snapshot is about to be sent, of this one, or of the one that a delegate has. Answers which it is and how much of
+    /// it the follower has, if that is known.
+    pub(crate) fn issue_piece(
+        &mut self,
+        delegate: Option<NodeId>,
+        id: Option<SnapshotId>,
+        request: RequestId,
+    ) -> Option<(SnapshotId, u64)> {
         assert!(self.issued.is_none(), "request {request} while {:?} is not reported sent", self.issued);
         self.issued = Some((request, true));
         self.mode = Mode::Snapshot;
-        match self.bringing.filter(|bringing| bringing.id == id) {
-            Some(bringing) => bringing.held,
+        let is_same = |it: &Bringing| it.delegate == delegate && (id.is_none() || it.id == id);
+        match self.bringing.filter(is_same) {
+            Some(bringing) => bringing.id.zip(bringing.held),
             None => {
-                self.bringing = Some(Bringing { id, first: request, held: None, patience: 1, setbacks: 0 });
+                let (held, patience, setbacks, unanswered) = (None, 1, 0, 0);
+                self.bringing = Some(Bringing { delegate, id, first: request, held, patience, setbacks, unanswered });
                 self.clear_window();
                 None
             }
@@ -226,12 +273,14 @@ impl Progress {
     }
 
     /// The follower has so much of the snapshot. The answer to a piece that was given up counts if it tells of more.
-    pub(crate) fn piece_held(&mut self, request: RequestId, held: u64) {
+    pub(crate) fn piece_held(&mut self, request: RequestId, id: SnapshotId, held: u64) {
         let is_unreported = self.issued.take_if(|(issued, _)| *issued == request).is_some();
         let awaited = self.window.front().filter(|sent| sent.request == request).map(|sent| sent.round);
         let round = awaited.or_else(|| is_unreported.then_some(self.answered));
-        let is_ours = |bringing: &Bringing| bringing.first <= request && held <= bringing.id.bytes;
+        let is_ours = |it: &Bringing| it.first <= request && held <= id.bytes && it.id.is_none_or(|ours| ours == id);
         let Some(bringing) = self.bringing.as_mut().filter(|bringing| is_ours(bringing)) else { return };
+        bringing.id = Some(id);
+        bringing.unanswered = 0;
         let before = bringing.held.replace(held);
         match round {
             Some(round) if before.is_some_and(|before| held < before) => {
@@ -257,13 +306,14 @@ impl Progress {
             }
         }
         // All of it is there and being installed: with the next heartbeat it is asked whether that is done.
-        self.paused = held == bringing.id.bytes;
+        self.paused = held == id.bytes;
         self.clear_window();
     }
 
     /// The last entry of the snapshot that the follower is brought, and how many bytes of it it has.
     pub(crate) fn brought(&self) -> (LogIndex, u64) {
-        self.bringing.map_or((LogIndex::ZERO, 0), |it| (it.id.last.index, it.held.unwrap_or(0)))
+        let covered = |it: Bringing| it.id.map_or(LogIndex::ZERO, |id| id.last.index);
+        self.bringing.map_or((LogIndex::ZERO, 0), |it| (covered(it), it.held.unwrap_or(0)))
     }
 
     pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {
@@ -277,10 +327,10 @@ impl Progress {
     }
 
     /// The commit index to tell the follower by itself, if it would learn something from it. Bounded by what the follower
-    /// has acknowledged, so that one that is away is told no more than once.
+    /// has acknowledged, so that one that is away is told no more than once; who is brought a snapshot learns it behind that.
     pub(crate) fn commit_to_send(&mut self, commit: LogIndex) -> Option<LogIndex> {
         let useful = commit.min(self.match_index);
-        if useful <= self.commit_sent || self.issued.is_some() {
+        if useful <= self.commit_sent || self.issued.is_some() || self.mode == Mode::Snapshot {
             return None;
         }
         self.commit_sent = commit;
@@ -317,10 +367,12 @@ impl Progress {
             self.window_bytes -= sent.bytes;
             self.window.pop_front();
         }
-        let is_brought = self.bringing.is_some_and(|bringing| bringing.id.last.index <= self.match_index);
+        let covers = |it: Bringing| it.id.is_some_and(|id| id.last.index <= self.match_index);
+        let is_brought = self.bringing.is_some_and(covers);
         if is_brought || (self.mode == Mode::Probe && matched.next() >= self.next_index) {
             self.mode = Mode::Pipeline;
             self.bringing = None;
+            self.only_by_leader = false;
             self.clear_window();
         }
         self.next_index = self.next_index.max(self.match_index.next());
@@ -369,6 +421,10 @@ impl Progress {
         let Some(bringing) = &mut self.bringing else { return };
         if self.window.front().is_some_and(|sent| sent.round.0 + bringing.patience <= round.0) {
             bringing.patience = (bringing.patience * 2).min(PATIENCE_MAX);
+            bringing.unanswered += 1;
+            let unanswered_max = if bringing.id.is_some() { UNANSWERED_MAX } else { UNANSWERED_QUESTIONS_MAX };
+            mutate!(delegate_never_given_up, unanswered_max = u32::MAX);
+            self.only_by_leader |= bringing.delegate.is_some() && bringing.unanswered >= unanswered_max;
             self.clear_window();
         }
     }
@@ -396,6 +452,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::LogId;
 
     /// A follower that agrees with the leader up to index 5; the leader's log ends there too.
     fn following() -> Progress {
@@ -469,6 +526,7 @@ mod tests {
     }
 
     const PIECE: u64 = 100;
+    const WHOLE: SnapshotId = SnapshotId { last: LogId::ZERO, bytes: 10 * PIECE, checksum: 0 };
 
     /// A follower that is brought a snapshot of ten pieces, in heartbeats' rounds.
     struct Transfer {
@@ -484,13 +542,12 @@ mod tests {
 
         /// Sends a piece if there is room for one; answers with its request.
         fn send(&mut self) -> Option<RequestId> {
-            let id = SnapshotId { bytes: 10 * PIECE, ..SnapshotId::default() };
             if !self.progress.has_room(&Limits::default()) {
                 return None;
             }
             self.requests += 1;
             let request = RequestId(self.requests);
-            self.progress.issue_piece(id, request);
+            self.progress.issue_piece(None, Some(WHOLE), request);
             self.progress.piece_sent(request, Round(self.round));
             Some(request)
         }
@@ -522,7 +579,7 @@ mod tests {
             while let Some((_, request)) = under_way.pop_front_if(|(due, _)| *due <= transfer.round) {
                 let is_question = request == RequestId(1);
                 held = if is_question { 0 } else { held.max(transfer.progress.brought().1) + PIECE };
-                transfer.progress.piece_held(request, held.min(10 * PIECE));
+                transfer.progress.piece_held(request, WHOLE, held.min(10 * PIECE));
             }
         }
         assert!(transfer.requests <= 11 + 4, "{} messages for a question and ten pieces", transfer.requests);
@@ -532,14 +589,14 @@ mod tests {
     fn the_answer_to_a_piece_that_was_given_up_counts_if_it_tells_of_more() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");
-        transfer.progress.piece_held(question, 0);
+        transfer.progress.piece_held(question, WHOLE, 0);
         let late = transfer.send().expect("room");
         transfer.beat();
         let again = transfer.send().expect("the first counts as lost");
-        transfer.progress.piece_held(late, PIECE);
+        transfer.progress.piece_held(late, WHOLE, PIECE);
         assert_eq!(transfer.progress.brought().1, PIECE);
-        transfer.progress.piece_held(again, 2 * PIECE);
-        transfer.progress.piece_held(late, PIECE);
+        transfer.progress.piece_held(again, WHOLE, 2 * PIECE);
+        transfer.progress.piece_held(late, WHOLE, PIECE);
         assert_eq!(transfer.progress.brought().1, 2 * PIECE, "late once more, it tells of nothing new");
     }
 
@@ -547,13 +604,17 @@ mod tests {
     fn what_is_known_of_one_snapshot_is_not_known_of_the_next() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");
-        transfer.progress.piece_held(question, 0);
+        transfer.progress.piece_held(question, WHOLE, 0);
         let late = transfer.send().expect("room");
-        transfer.progress.piece_held(late, 5 * PIECE);
+        transfer.progress.piece_held(late, WHOLE, 5 * PIECE);
         let newer = SnapshotId { bytes: 20 * PIECE, checksum: 1, ..SnapshotId::default() };
-        assert_eq!(transfer.progress.issue_piece(newer, RequestId(10)), None, "how much of it is there is not known");
+        assert_eq!(
+            transfer.progress.issue_piece(None, Some(newer), RequestId(10)),
+            None,
+            "how much of it is there is not known"
+        );
         transfer.progress.piece_sent(RequestId(10), Round(0));
-        transfer.progress.piece_held(late, 6 * PIECE);
+        transfer.progress.piece_held(late, WHOLE, 6 * PIECE);
         assert_eq!(transfer.progress.brought().1, 0, "that was the last snapshot");
     }
 
@@ -561,7 +622,7 @@ mod tests {
     fn who_has_all_of_it_is_asked_with_the_next_heartbeat_whether_it_is_installed() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");
-        transfer.progress.piece_held(question, 10 * PIECE);
+        transfer.progress.piece_held(question, WHOLE, 10 * PIECE);
         assert_eq!(transfer.send(), None, "at once it would be asked again and again");
         transfer.beat();
         assert!(transfer.send().is_some());
@@ -571,18 +632,18 @@ mod tests {
     fn a_follower_that_loses_what_it_had_is_left_alone_for_longer_each_time() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");
-        transfer.progress.piece_held(question, 0);
+        transfer.progress.piece_held(question, WHOLE, 0);
         let mut rests = Vec::new();
         for _ in 0..12 {
             // Its disk has room for two pieces, and none for the third.
             let sent = transfer.requests;
             for held in [PIECE, 2 * PIECE, 0] {
                 transfer.rests();
-                transfer.progress.piece_held(RequestId(transfer.requests), held);
+                transfer.progress.piece_held(RequestId(transfer.requests), WHOLE, held);
             }
             assert_eq!(transfer.requests, sent + 3);
             rests.push(transfer.rests());
-            transfer.progress.piece_held(RequestId(transfer.requests), 0);
+            transfer.progress.piece_held(RequestId(transfer.requests), WHOLE, 0);
         }
         assert!(rests.windows(2).all(|two| two[0] < two[1] || two[1] >= 1 << SETBACKS_MAX), "{rests:?}");
         assert_eq!((rests[0], rests.last()), (2, Some(&(1 << SETBACKS_MAX))), "{rests:?}");

@@ -370,8 +370,11 @@ pub enum Fault {
     TooOld {
         /// The cluster's version.
         cluster: Version,
-        /// The newest that this build speaks.
+        /// The newest that this build speaks, or was told to speak.
         spoken: Version,
+        /// Whether that may last. If not, it is an entry of the node's own log that says so, and that is not known to be committed: in
+        /// the newer build the node may hear that the others went on without it.
+        is_settled: bool,
     },
     /// After the same entries, this node's state is another than that of a quorum.
     Diverged {
@@ -418,16 +421,39 @@ fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarn
     f.write_str(" Start the node from the other directory")
 }
 
+fn too_old(f: &mut fmt::Formatter<'_>, cluster: Version, spoken: Version, is_settled: bool) -> fmt::Result {
+    let speaker = if cluster <= Version::LATEST { "this node is told to speak" } else { "this build speaks" };
+    if is_settled {
+        write!(f, "the cluster has version {cluster}, and {speaker} no more than {spoken}:")?;
+        f.write_str(" it would not understand what the others say and what its log may hold.")?;
+    } else {
+        write!(
+            f,
+            "the last entry about the members raises the cluster's version to {cluster}, and {speaker} no more than {spoken}:"
+        )?;
+        f.write_str(" it would not understand what may be said once that is committed.")?;
+    }
+    f.write_str(" Nothing is lost.")?;
+    if cluster <= Version::LATEST {
+        write!(f, " Start the node without `speak_version_max`, or in a build that speaks version {cluster};")?;
+    } else {
+        write!(f, " Start the node in a build that speaks version {cluster};")?;
+    }
+    if is_settled {
+        return f.write_str(" there is no way back to an older one");
+    }
+    write!(
+        f,
+        " if the others turn out to have gone on without that entry, and the cluster's version is {spoken} still,"
+    )?;
+    f.write_str(" the node can be started so again afterwards")
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Refused { by, met, own } => refused(f, *by, *met, *own),
-            Self::TooOld { cluster, spoken } => write!(
-                f,
-                "the cluster has version {cluster}, and this build speaks no more than {spoken}: it would not understand what the \
-                 others say and what its log may hold. Nothing is lost. Start the node in a build that speaks version {cluster}; there is \
-                 no way back to an older one"
-            ),
+            Self::TooOld { cluster, spoken, is_settled } => too_old(f, *cluster, *spoken, *is_settled),
             Self::Diverged { at, own, agreed } => write!(
                 f,
                 "the state after entry {at} has the hash {own}, and that of a majority {agreed}: what this node would answer is wrong. \

@@ -50,7 +50,7 @@ impl Engine {
     }
 
     pub(crate) fn handle_replicate_gone(&mut self, target: NodeId, epoch: Epoch, request: RequestId) {
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &mut self.role else { return self.lent(target, epoch, request) };
         if let Some(progress) = stream(leader, target, epoch) {
             progress.gone(request);
         }

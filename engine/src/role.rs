@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::change::Change;
 use crate::compare::Comparison;
+use crate::delegate::Lendings;
 use crate::fingerprint::Fingerprint;
 use crate::lease::Rounds;
 use crate::message::Warrant;
@@ -44,6 +45,8 @@ pub(crate) struct Follower {
     pub(crate) verified: LogIndex,
     /// Reads on their way.
     pub(crate) reads: Questions,
+    /// Snapshots that this node sends in its leader's stead.
+    pub(crate) lendings: Lendings,
 }
 
 /// How one leader follows another.

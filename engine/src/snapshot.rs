@@ -130,7 +130,8 @@ struct Receiving {
 /// Which message brought a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Piece {
-    from: NodeId,
+    /// Who gets the answer.
+    leader: NodeId,
     term: Term,
     epoch: Epoch,
     request: RequestId,
@@ -177,10 +178,10 @@ impl Snapshots {
             out.snapshot(snapshot);
             out.flag(*is_complete);
             out.flag(writing.is_some());
-            if let Some(Piece { from, term, epoch, request }) = writing {
-                [from.0, term.0].into_iter().for_each(|number| out.number(number));
-                out.epoch(*from, *epoch);
-                out.append(*from, *request);
+            if let Some(Piece { leader, term, epoch, request }) = writing {
+                [leader.0, term.0].into_iter().for_each(|number| out.number(number));
+                out.epoch(*leader, *epoch);
+                out.append(*leader, *request);
             }
         }
     }
@@ -239,7 +240,7 @@ impl Engine {
                 || policy.interval.is_some_and(|each| now.since(snapshots.since) >= each.saturating_mul(times))
         };
         // One who is brought the last one for so long may never have it, and the log must not grow for ever.
-        if is_due(1) && (!self.brings_snapshot(now) || is_due(OVERDUE_TIMES)) {
+        if is_due(1) && (!(self.brings_snapshot(now) || self.lends_snapshot(now)) || is_due(OVERDUE_TIMES)) {
             self.build_snapshot(Vec::new());
         }
     }
@@ -332,19 +333,22 @@ impl Engine {
 impl Engine {
     /// The next piece for a follower that lacks what the log no longer holds.
     pub(crate) fn bring_snapshot(&mut self, target: NodeId) {
+        if let Some(delegate) = self.delegate_for(target) {
+            return self.delegate_piece(delegate, target);
+        }
         let snapshot = Arc::clone(self.snapshots.newest().expect("what was purged is in a snapshot"));
-        let (term, bytes_max) = (self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
+        let (own, term, bytes_max) = (self.id(), self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&target) else { return };
         self.next_id += 1;
         let request = RequestId(self.next_id);
-        let (offset, bytes_max) = match progress.issue_piece(snapshot.id, request) {
-            Some(offset) => (offset, bytes_max),
+        let (offset, bytes_max) = match progress.issue_piece(None, Some(snapshot.id), request) {
+            Some((_, offset)) => (offset, bytes_max),
             // How much of it the follower has is asked first.
             None => (0, 0),
         };
         let epoch = progress.epoch();
-        self.push(Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max });
+        self.push(Command::SendSnapshot { target, epoch, request, term, leader: own, snapshot, offset, bytes_max });
     }
 
     pub(crate) fn handle_install_snapshot_reply(
@@ -359,13 +363,13 @@ impl Engine {
         let Role::Leader(leader) = &mut self.role else { return Ok(()) };
         if let Some(progress) = stream(leader, from, reply.epoch) {
             progress.hear(now);
-            progress.piece_held(reply.request, reply.held);
+            progress.piece_held(reply.request, reply.snapshot, reply.held);
         }
         Ok(())
     }
 
     pub(crate) fn handle_snapshot_sent(&mut self, target: NodeId, epoch: Epoch, request: RequestId) {
-        let Role::Leader(leader) = &mut self.role else { return };
+        let Role::Leader(leader) = &mut self.role else { return self.lent(target, epoch, request) };
         let round = leader.round;
         if let Some(progress) = stream(leader, target, epoch) {
             progress.piece_sent(request, round);
@@ -376,11 +380,11 @@ impl Engine {
 /// Receiving one.
 impl Engine {
     pub(crate) fn handle_install_snapshot(&mut self, from: NodeId, request: InstallSnapshot, now: Instant) -> Handled {
-        let InstallSnapshot { term, epoch, request, snapshot, offset, chunk } = request;
+        let InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk } = request;
         let reply = |outcome| Message::AppendEntriesReply(AppendEntriesReply { term, epoch, request, outcome });
         if term < self.vote.term {
             let stale = AppendEntriesReply { term: self.vote.term, epoch, request, outcome: AppendOutcome::Stale };
-            self.answer_after_vote(from, Message::AppendEntriesReply(stale), now);
+            self.answer_after_vote(leader, Message::AppendEntriesReply(stale), now);
             return Ok(());
         }
         snapshot.check(term)?;
@@ -388,7 +392,12 @@ impl Engine {
         if end > snapshot.id.bytes {
             return Err(Inconsistency::Snapshot { id: snapshot.id });
         }
-        self.hear_leader(from, now)?;
+        if from == leader {
+            self.hear_leader(from, now)?;
+        } else if self.leader() != Some(leader) || leader == self.id() {
+            // Only the leader itself proves that it leads; it is heard soon, and the piece sent again.
+            return Ok(());
+        }
         let last = snapshot.id.last;
         let is_here = last.index <= self.commit_index || self.log.has(last);
         mutate!(stale_snapshot_installed, is_here = false);
@@ -401,14 +410,14 @@ impl Engine {
             self.verify(last.index, last.index);
             let write = self.writes.of_entries(last.index);
             let message = reply(AppendOutcome::Matched(last.index));
-            mutate!(snapshot_acknowledged_unflushed, self.send(from, message); return Ok(()));
-            self.push_after(write, Promise::Command(Command::SendMessage { target: from, message }), now);
+            mutate!(snapshot_acknowledged_unflushed, self.send(leader, message); return Ok(()));
+            self.push_after(write, Promise::Command(Command::SendMessage { target: leader, message }), now);
             return Ok(());
         }
-        if !self.understands_members(self.memberships.committed().1.version(), &snapshot.membership)? {
+        if !self.understands_members(self.version(), &snapshot.membership)? {
             return Ok(());
         }
-        self.receive_piece(Piece { from, term, epoch, request }, &snapshot, offset, chunk, now);
+        self.receive_piece(Piece { leader, term, epoch, request }, &snapshot, offset, chunk, now);
         Ok(())
     }
 
@@ -421,7 +430,7 @@ impl Engine {
             return;
         }
         if receiving.is_some_and(|receiving| receiving.is_complete && receiving.snapshot.id == snapshot.id) {
-            return self.answer_piece(piece, snapshot.id.bytes, now);
+            return self.answer_piece(piece, snapshot.id, snapshot.id.bytes, now);
         }
         let snapshot = Arc::clone(snapshot);
         self.snapshots.receiving =
@@ -430,10 +439,11 @@ impl Engine {
         self.push_after_vote(receive, now);
     }
 
-    fn answer_piece(&mut self, Piece { from, term, epoch, request }: Piece, held: u64, now: Instant) {
+    fn answer_piece(&mut self, piece: Piece, snapshot: SnapshotId, held: u64, now: Instant) {
+        let Piece { leader, term, epoch, request } = piece;
         if term == self.vote.term {
-            let reply = InstallSnapshotReply { term, epoch, request, held };
-            self.answer_after_vote(from, Message::InstallSnapshotReply(reply), now);
+            let reply = InstallSnapshotReply { term, epoch, request, snapshot, held };
+            self.answer_after_vote(leader, Message::InstallSnapshotReply(reply), now);
         }
     }
 
@@ -443,7 +453,7 @@ impl Engine {
         let Some(receiving) = self.snapshots.receiving.as_mut().filter(|it| it.snapshot.id == id) else { return };
         receiving.is_complete = held == id.bytes;
         if let Some(piece) = receiving.writing.take() {
-            self.answer_piece(piece, held, now);
+            self.answer_piece(piece, id, held, now);
         }
         self.install_when_idle(now);
     }
@@ -480,7 +490,7 @@ impl Engine {
         assert!(!matches!(self.role, Role::Leader(_)), "a leader's log holds all that is committed, but not {last}");
         let snapshot = Arc::clone(&receiving.snapshot);
         self.snapshots.receiving = None;
-        if snapshot.membership.version() < self.memberships.committed().1.version() {
+        if snapshot.membership.version() < self.version() {
             // It claims to cover what says more: no leader's snapshot does.
             return;
         }

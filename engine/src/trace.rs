@@ -15,7 +15,7 @@ use crate::consistency::{Consistency, Proof};
 use crate::entry::Batch;
 use crate::event::Event;
 use crate::membership::Node;
-use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest, Warrant};
+use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest, Wanted, Warrant};
 use crate::types::NodeId;
 
 fn list<T: Display>(items: &[T]) -> String {
@@ -82,9 +82,20 @@ impl Display for Message {
             Self::ProposeReply { outcome: Err(refusal), .. } => write!(f, "propose_reply refused: {refusal}"),
             Self::InstallSnapshot(it) => {
                 let end = it.offset + it.chunk.len() as u64;
-                write!(f, "install_snapshot term {} {}: bytes {}..{end}", it.term, it.snapshot.id, it.offset)
+                write!(f, "install_snapshot term {} of {} {}:", it.term, it.leader, it.snapshot.id)?;
+                write!(f, " bytes {}..{end}", it.offset)
             }
-            Self::InstallSnapshotReply(it) => write!(f, "install_snapshot_reply term {} held {}", it.term, it.held),
+            Self::InstallSnapshotReply(it) => {
+                write!(f, "install_snapshot_reply term {} held {} of {}", it.term, it.held, it.snapshot)
+            }
+            Self::DelegateSnapshot(it) => match it.wanted {
+                Wanted::Newest { covers } => {
+                    write!(f, "delegate_snapshot term {} to {}: the newest, if it covers {covers}", it.term, it.target)
+                }
+                Wanted::Piece { id, offset } => {
+                    write!(f, "delegate_snapshot term {} to {}: {id} from byte {offset}", it.term, it.target)
+                }
+            },
             Self::TimeoutNow { term } => write!(f, "timeout_now term {term}"),
             Self::HashState { term, at } => write!(f, "hash_state term {term} at {at}"),
             Self::StateHashed { at, hash } => write!(f, "state_hashed at {at}: {hash}"),

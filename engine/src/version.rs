@@ -36,9 +36,20 @@
 //!
 //! The membership entry itself is of version 1: every build can read which version it says. A build that does not speak that
 //! halts instead of appending it (`Engine::understands`), and so does one that would be brought a snapshot that says it. This can
-//! only happen to a node that spoke *v* when the leader heard it, and went back since. Mostly it does not come so far: as
-//! soon as a node's log says *v*, committed or not, it refuses whoever speaks less ([`TooOld`](crate::PeerRefusal::TooOld)), and
-//! that is for as long as the entry stays.
+//! only happen to a node that spoke *v* when the leader heard it, and went back since. Mostly it does not come so far: a node that
+//! knows *v* to be committed refuses whoever speaks less ([`TooOld`](crate::PeerRefusal::TooOld)), and so does a leader that has
+//! appended it. Any other node whose log says *v* listens: that entry may have to be rolled back, by a leader of an older build.
+//!
+//! What (2) cannot see is a node that has lost its disk, and was started under its old id in an older build before anybody met that life.
+//! Against this a transport sends nobody what is newer than what its hello says: the engine's word is for the node that it has heard, and
+//! who is at the other end may be another one, which is about to be refused.
+//!
+//! # What a version fixes
+//! Version 1 is all that is not in the table below as newer, in the layouts that nodes of the first release write and read: among them
+//! a snapshot's piece that says whose stead it is sent in, and who leads. From that release on a layout is frozen with its kind: who
+//! needs another one makes a new kind, of a new version. What a new kind of *entry* is allowed to be: it stands in the log behind
+//! the raise, so that whoever is handed it has been handed the raise before; but an older build could not even read a message with
+//! both. So a leader appends none before the raise is committed, and whoever brings followers up must end a message with the raise.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,6 +81,8 @@ impl Version {
     pub const FIRST: Self = Self(1);
     /// States are compared.
     pub(crate) const COMPARISON: Self = Self(2);
+    /// A follower is told to send its snapshot in the leader's stead.
+    pub(crate) const DELEGATION: Self = Self(2);
     /// The newest that this build speaks.
     pub const LATEST: Self = Self(2);
 }
@@ -111,6 +124,7 @@ impl Message {
             | Self::InstallSnapshotReply(_)
             | Self::TimeoutNow { .. } => Version::FIRST,
             Self::HashState { .. } | Self::StateHashed { .. } | Self::StateDiffers { .. } => Version::COMPARISON,
+            Self::DelegateSnapshot(_) => Version::DELEGATION,
         }
     }
 }
@@ -226,21 +240,26 @@ impl Engine {
 // ---- how it is kept ------------------------------------------------------------------------------------------------
 
 impl Engine {
-    /// Whether a leader speaks what is known since this version at all: it is committed, and on its own disk.
-    pub(crate) fn is_in_use(&self, since: Version) -> bool {
-        let (at, membership) = self.memberships.committed();
-        mutate!(version_used_before_raise, return true);
-        mutate!(version_used_uncommitted, return self.memberships.last().1.version() >= since);
-        membership.version() >= since && at.index <= self.writes.flushed_index()
+    /// The cluster's version as far as this node knows it to be committed: it never goes back, and lasts in whatever becomes of the
+    /// nodes. The [membership that counts](Self::membership) may say more, and be rolled back yet.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.memberships.committed().1.version()
     }
 
-    /// Whether this node may say to that one what is known since this version: the file's second condition. A membership that
-    /// came after the one that raised the version counts for it, so that a follower that lags behind may have to wait.
+    /// Whether a leader speaks what is known since this version at all: it is committed, and on its own disk.
+    pub(crate) fn is_in_use(&self, since: Version) -> bool {
+        mutate!(version_used_before_raise, return true);
+        mutate!(version_used_uncommitted, return self.memberships.last().1.version() >= since);
+        self.version() >= since && self.memberships.spoken_since() <= self.writes.flushed_index()
+    }
+
+    /// Whether this node may say to that one what is known since this version: the file's second condition.
     pub(crate) fn may_send(&self, target: NodeId, since: Version) -> bool {
         if since == Version::FIRST {
             return true;
         }
-        let at = self.memberships.committed().0.index;
+        let at = self.memberships.spoken_since();
         mutate!(version_used_before_raise, return true);
         mutate!(version_used_uncommitted, return true);
         match &self.role {
@@ -250,21 +269,34 @@ impl Engine {
             }
             // What its own disk has does not matter: it speaks to who was elected with that entry, or has asked it.
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.memberships.committed().1.version() >= since && self.leader() == Some(target)
+                self.version() >= since && self.leader() == Some(target)
             }
         }
     }
 
-    /// Why this node must not go on, if the cluster has that version.
-    pub(crate) fn is_too_old_for(&self, cluster: Version) -> Option<Fault> {
+    /// Why this node must not go on, if the cluster has that version; `is_settled`: whether that may be rolled back no more.
+    pub(crate) fn is_too_old_for(&self, cluster: Version, is_settled: bool) -> Option<Fault> {
         let spoken = self.config.node.version;
         mutate!(older_build_takes_part, return None);
-        (cluster > spoken).then_some(Fault::TooOld { cluster, spoken })
+        (cluster > spoken).then_some(Fault::TooOld { cluster, spoken, is_settled })
+    }
+
+    /// Why this node must not start from the log and the snapshot that it has.
+    pub(crate) fn is_too_old(&self, commit: LogIndex) -> Option<Fault> {
+        let (committed, effective) = (self.memberships.version_at(commit), self.memberships.effective().version());
+        self.is_too_old_for(committed, true).or_else(|| self.is_too_old_for(effective, false))
     }
 
     /// Whoever speaks less than the cluster's version is not listened to, whether it is a member or wants to be one.
+    ///
+    /// It is the committed version that counts. A raise that is not committed may have been left behind by a cluster that went back to
+    /// the older build: whoever has it in its log must hear the others, so that it is rolled back. A leader never rolls back an
+    /// entry of its own, and shuts out at once who would not understand it.
     pub(crate) fn check_version(&self, from: Peer) -> Result<(), PeerRefusal> {
-        let (cluster, spoken) = (self.memberships.effective().version(), from.version);
+        let leads = matches!(self.role, Role::Leader(_));
+        let (effective, spoken) = (self.memberships.effective().version(), from.version);
+        let cluster = if leads { effective } else { self.version() };
+        mutate!(refused_by_uncommitted, cluster = effective);
         mutate!(older_build_heard, return Ok(()));
         if spoken < cluster { Err(PeerRefusal::TooOld { cluster, spoken }) } else { Ok(()) }
     }
@@ -292,7 +324,7 @@ impl Engine {
         if to < from {
             return Err(Inconsistency::VersionLowered { from, to });
         }
-        let fault = self.is_too_old_for(to);
+        let fault = self.is_too_old_for(to, true);
         let understands = fault.is_none();
         fault.into_iter().for_each(|fault| self.halt(fault));
         Ok(understands)

@@ -161,6 +161,7 @@ fn a_snapshot_is_not_kept_before_the_term_that_it_came_in_is_durable() {
     let chunk = bytes::Bytes::from_static(b"s");
     let piece = InstallSnapshot {
         term: Term(5),
+        leader: NodeId(1),
         epoch: Epoch(1),
         request: RequestId(1),
         snapshot: Arc::new(snapshot),

@@ -4,6 +4,8 @@
 #[path = "snapshot/bringing.rs"]
 mod bringing;
 mod cluster;
+#[path = "snapshot/delegating.rs"]
+mod delegating;
 #[path = "snapshot/installing.rs"]
 mod installing;
 
@@ -18,14 +20,14 @@ use outrigger_engine::*;
 
 const HEARTBEAT: Duration = Duration::from_millis(100);
 
-/// Three nodes that take snapshots when told to, and send them in pieces of 16 bytes; node 1 leads.
+/// Three nodes that take snapshots when told to, and send them in pieces of 16 bytes; node 1 leads, and sends its own.
 fn led() -> Cluster {
     led_with(|_| {})
 }
 
 fn led_with(change: impl Fn(&mut EngineConfig)) -> Cluster {
     let mut cluster = Cluster::with(&[1, 2, 3], |config| {
-        config.snapshots = SnapshotPolicy::BY_HAND;
+        config.snapshots = SnapshotPolicy { delegated: false, ..SnapshotPolicy::BY_HAND };
         config.limits.snapshot_chunk_bytes_max = 16;
         change(config);
     });
@@ -99,7 +101,7 @@ fn whole_snapshot(last: LogId) -> InstallSnapshot {
         membership_at: if last.term < Term(3) { LogId::new(0, 1) } else { LogId::new(3, 6) },
     };
     let (epoch, request, chunk) = (Epoch(1), RequestId(1), Bytes::from_static(b"abcd"));
-    InstallSnapshot { term: Term(5), epoch, request, snapshot: Arc::new(snapshot), offset: 0, chunk }
+    InstallSnapshot { term: Term(5), leader: NodeId(1), epoch, request, snapshot: Arc::new(snapshot), offset: 0, chunk }
 }
 
 fn config(node: u64) -> EngineConfig {

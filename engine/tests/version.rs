@@ -167,13 +167,68 @@ fn an_older_build_does_not_start_from_a_log_that_says_more() {
     assert!(commands.iter().all(|it| it.starts_with("abandoned") || it.starts_with("halt")), "{commands:?}");
     let told = cluster.node(3).answers.last().expect("it says why");
     assert!(
-        told.contains("version 2") && told.contains("no more than 1") && told.contains("Start the node in"),
+        ["version to 2", "no more than 1", "without `speak_version_max`", "or in a build that speaks version 2"]
+            .iter()
+            .all(|part| told.contains(part)),
         "{told}"
     );
     assert!(cluster.node(3).applied.is_empty());
     restart_speaking(&mut cluster, 3, NEW);
     beat(&mut cluster, 2);
     assert_eq!(cluster.role(3), RoleKind::Follower, "nothing is lost");
+}
+
+/// The others went back to the older build: the raise that one of them holds must be rolled back by a leader of that build.
+#[test]
+fn a_raise_that_was_never_committed_shuts_nobody_out_of_a_cluster_that_went_back() {
+    let mut cluster = mixed(&[1, 2, 3], &[3]);
+    let_raise(&mut cluster, 3);
+    while cluster.flush(1) {}
+    cluster.drop_messages(|_| true);
+    for id in [1, 2, 3] {
+        cluster.crash(id);
+    }
+    for id in [2, 3] {
+        restart_speaking(&mut cluster, id, OLD);
+    }
+    cluster.cut = vec![1];
+    lead(&mut cluster, 2);
+    cluster.cut.clear();
+    cluster.propose(2, 1, "x");
+    cluster.stabilize();
+    // Whoever holds it does not start in the older build, and is told what to do.
+    restart_speaking(&mut cluster, 1, OLD);
+    assert_eq!(cluster.role(1), RoleKind::Halted);
+    let told = cluster.node(1).answers.last().expect("it says why").clone();
+    assert!(told.contains("raises the cluster's version to 2") && told.contains("can be started so again"), "{told}");
+    restart_speaking(&mut cluster, 1, NEW);
+    assert_eq!(
+        (version(&cluster, 1), cluster.engine(1).version()),
+        (NEW, OLD),
+        "it has the raise, which is not committed"
+    );
+    beat(&mut cluster, 6);
+    assert!(!cluster.trace.contains("refuse_peer"), "{}", cluster.trace);
+    assert_eq!((version(&cluster, 1), cluster.applied(1)), (OLD, vec!["x"]), "{}", cluster.trace);
+    restart_speaking(&mut cluster, 1, OLD);
+    assert_eq!(cluster.role(1), RoleKind::Follower, "now it can go back too");
+    for id in [1, 3, 2] {
+        restart_speaking(&mut cluster, id, NEW);
+    }
+    lead(&mut cluster, 1);
+    beat(&mut cluster, 3);
+    assert_eq!([1, 2, 3].map(|id| cluster.engine(id).version()), [NEW; 3], "{}", cluster.trace);
+}
+
+/// It rolls back no entry of its own, and whoever went back cannot take it in.
+#[test]
+fn a_leader_refuses_who_went_back_before_its_raise_is_committed() {
+    let mut cluster = mixed(&[1, 2, 3], &[3]);
+    let_raise(&mut cluster, 3);
+    assert_eq!(cluster.engine(1).version(), OLD);
+    let told = cluster.trace.len();
+    cluster.handle(1, Event::Received { from: peer(3, 9).speaking(OLD), message: None });
+    assert!(cluster.trace[told..].contains("speaks no more than 1"), "{}", &cluster.trace[told..]);
 }
 
 #[test]

@@ -158,11 +158,13 @@ impl<S: LargeStateMachine> Builder<S> {
 /// Whether this build knows all that the log may hold. The engine would not take part either; but nothing has begun yet.
 fn is_new_enough(Opened { peer, restored, .. }: &Opened) -> Result<(), StartError> {
     let in_snapshot = restored.snapshot.iter().map(|snapshot| &snapshot.membership);
-    let members = restored.memberships.iter().map(|(_, members)| members).chain(in_snapshot);
-    let cluster = members.map(|members| members.version()).max().unwrap_or_default();
-    let spoken = peer.version;
+    let in_snapshot = in_snapshot.map(|members| (LogIndex::ZERO, members));
+    let in_log = restored.memberships.iter().map(|(at, members)| (at.index, members));
+    let members = in_snapshot.chain(in_log).map(|(at, members)| (members.version(), at));
+    let (cluster, at) = members.max_by_key(|(version, at)| (*version, std::cmp::Reverse(*at))).unwrap_or_default();
+    let (spoken, is_settled) = (peer.version, at <= restored.commit);
     if cluster > spoken {
-        return Err(StartError::TooOld { id: peer.node.0, fault: Fault::TooOld { cluster, spoken } });
+        return Err(StartError::TooOld { id: peer.node.0, fault: Fault::TooOld { cluster, spoken, is_settled } });
     }
     Ok(())
 }

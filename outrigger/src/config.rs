@@ -155,6 +155,11 @@ pub struct Config {
     #[cfg_attr(feature = "clap", arg(long, value_name = "BYTES", default_value_t = SNAPSHOT_BYTES_PER_SECOND_MAX))]
     pub snapshot_bytes_per_second_max: u64,
 
+    /// While this node leads, it sends snapshots to nodes that lack one itself. Else a follower that has one does it in its stead, where
+    /// one can, so that the leader's disk and network are left to writes.
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub snapshots_by_leader: bool,
+
     /// How often a leader has the nodes' states compared, by a hash that each makes of its own after one and the same entry; 0s for
     /// never. Who is in another state than a majority stops, and says so: it would answer wrongly. Each time, every node goes
     /// through its state once, as for a snapshot.
@@ -197,6 +202,7 @@ impl Default for Config {
             snapshot_interval: Duration::ZERO,
             snapshot_keep_entries: SNAPSHOT_KEEP_ENTRIES,
             snapshot_bytes_per_second_max: SNAPSHOT_BYTES_PER_SECOND_MAX,
+            snapshots_by_leader: false,
             state_check_interval: STATE_CHECK_INTERVAL,
             speak_version_max: Version::LATEST.0,
             limits: Limits::default(),
@@ -280,6 +286,7 @@ impl Config {
             bytes: some(self.snapshot_bytes),
             interval: Some(self.snapshot_interval).filter(|interval| !interval.is_zero()),
             keep_entries: self.snapshot_keep_entries,
+            delegated: !self.snapshots_by_leader,
         }
     }
 

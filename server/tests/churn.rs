@@ -6,15 +6,16 @@
 //!   clients    ──────────────────────────────────────────────────────────────────────── all linearizable
 //! ```
 //!
-//! `OUTRIGGER_CHURN_CHANGES` says how many changes.
+//! `OUTRIGGER_CHURN_CHANGES` says how many changes. Another test kills one leader in each step of a change, as its log then shows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use outrigger::{Client, Outcome};
+use outrigger::{Client, NodeStatus, Outcome};
 use outrigger_server::store::{Answer, Change, Command, Query, Store};
 use outrigger_simulation::linearizability::key_value::{self, KeyValue, Operation};
 use outrigger_simulation::linearizability::{History, Limits, Verdict, check};
@@ -143,6 +144,12 @@ fn places(cluster: &Cluster, ids: Range<usize>) -> String {
     cluster.nodes[ids].iter().map(place).collect::<Vec<_>>().join(",")
 }
 
+/// The same for nodes by their ids.
+fn places_of(cluster: &Cluster, ids: &BTreeSet<u64>) -> String {
+    let place = |id: &u64| usize::try_from(*id).unwrap();
+    places(cluster, place(ids.first().unwrap()) - 1..place(ids.last().unwrap()))
+}
+
 /// Asks for these voters, and goes on meanwhile.
 fn change(cluster: &Cluster, places: &str) -> mpsc::Receiver<Ran> {
     let (tell, ended) = mpsc::channel();
@@ -189,6 +196,104 @@ fn replace_all(cluster: &mut Cluster, ids: Range<usize>, delay: Duration) {
         }
         assert!(began.elapsed() < PATIENCE * 2, "{:?} instead of {wanted}", voters(cluster));
     }
+}
+
+/// Where a change of the members is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// Who is to vote receives the log.
+    CatchingUp,
+    /// Both majorities decide.
+    Joint,
+    /// The new voters decide alone, and the entry that says so is about to be committed.
+    Settled,
+}
+
+const STEPS: [Step; 3] = [Step::CatchingUp, Step::Joint, Step::Settled];
+
+impl Step {
+    /// By what somebody knows of the members: is there anybody who is to vote no more, do all of the new ones vote, are they there.
+    const fn of(is_joint: bool, is_done: bool, is_begun: bool) -> Option<Self> {
+        match (is_joint, is_done, is_begun) {
+            (true, ..) => Some(Self::Joint),
+            (false, true, _) => Some(Self::Settled),
+            (false, false, true) => Some(Self::CatchingUp),
+            (false, false, false) => None,
+        }
+    }
+
+    /// The step that a running node is in.
+    fn shown(status: &NodeStatus, wanted: &BTreeSet<u64>) -> Option<Self> {
+        let members = &status.membership;
+        let is_done = members.voters().iter().map(|node| node.0).eq(wanted.iter().copied());
+        Self::of(members.is_joint(), is_done, members.goal().is_some())
+    }
+
+    /// The step that a node was in when it died: by the last members in its log.
+    fn found(node: &harness::Node, wanted: &BTreeSet<u64>) -> Option<Self> {
+        let dumped = run(["log", "dump", "--data-dir", node.data_dir.to_str().unwrap(), "--output", "json"]);
+        let mut lines = dumped.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let last = lines.rfind(|line| line["type"] == "members").expect("there are members in its log");
+        let members = last["members"].as_array().unwrap();
+        let ids = |flag: &str, is: bool| -> BTreeSet<u64> {
+            members.iter().filter(|it| it[flag] == is).map(|it| it["id"].as_u64().unwrap()).collect()
+        };
+        Self::of(!ids("outgoing", true).is_empty(), ids("voter", true) == *wanted, !ids("voter", false).is_empty())
+    }
+}
+
+/// Kills the leader as soon as it is seen in this step of the change. Answers in which it died, if in any.
+fn kill_in(cluster: &mut Cluster, step: Step, wanted: &BTreeSet<u64>, witnesses: &Witnesses) -> Option<Step> {
+    let leader = cluster.leader();
+    let endpoint = vec![cluster.nodes[leader].endpoint()];
+    let client = witnesses.runtime.block_on(Client::<Store>::connect(endpoint)).unwrap().with_timeout(PATIENCE);
+    let asked = change(cluster, &places_of(cluster, wanted));
+    let looks = async { while Step::shown(&client.status().await.unwrap(), wanted) < Some(step) {} };
+    witnesses.runtime.block_on(async { tokio::time::timeout(PATIENCE, looks).await }).expect("it comes to that step");
+    cluster.nodes[leader].kill();
+    let died = Step::found(&cluster.nodes[leader], wanted);
+    cluster.nodes[leader].start();
+    let ran = asked.recv().unwrap();
+    assert!([Some(0), Some(1), Some(3), Some(4)].contains(&ran.code), "{ran:?}");
+    died
+}
+
+/// Brings a change to its end that somebody began, or nobody did.
+fn end_change(cluster: &Cluster, wanted: &BTreeSet<u64>) {
+    let is_there = || voters(cluster) == Some((json!(wanted), false));
+    wait_until("all voters are others", || {
+        is_there() || {
+            change(cluster, &places_of(cluster, wanted)).recv().unwrap();
+            is_there()
+        }
+    });
+}
+
+/// What is aimed at is a moment of a few milliseconds: it is tried until a leader has died in each step.
+#[test]
+fn whoever_dies_in_any_step_of_a_change_the_next_leader_ends_it() {
+    const TRIES: usize = 40;
+    let mut cluster = Cluster::started(5);
+    for _ in 0..5 {
+        cluster.join();
+    }
+    cluster.done(&["put", "city", "Oslo"]);
+    let witnesses = Witnesses::call(&cluster.endpoints());
+    witnesses.go_on();
+    let mut died_in: BTreeMap<Step, usize> = BTreeMap::new();
+    for number in 0..TRIES {
+        let Some(step) = STEPS.into_iter().find(|step| !died_in.contains_key(step)) else { break };
+        let wanted: BTreeSet<u64> = if number % 2 == 0 { (6..=10).collect() } else { (1..=5).collect() };
+        if let Some(died) = kill_in(&mut cluster, step, &wanted, &witnesses) {
+            *died_in.entry(died).or_default() += 1;
+        }
+        end_change(&cluster, &wanted);
+        witnesses.go_on();
+    }
+    println!("leaders died in {died_in:?}");
+    assert!(STEPS.iter().all(|step| died_in.contains_key(step)), "in {TRIES} changes leaders died in {died_in:?}");
+    witnesses.judge();
+    assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
 }
 
 #[test]

@@ -433,6 +433,7 @@ fn draw_snapshots(rng: &mut Rng) -> SnapshotPolicy {
         bytes: by_bytes.then(|| rng.between(500, 8_000)),
         interval: rng.chance(200_000).then(|| Duration::from_millis(rng.between(200, 2_000))),
         keep_entries: if rng.chance(500_000) { 0 } else { rng.between(1, 60) },
+        delegated: rng.chance(700_000),
     }
 }
 

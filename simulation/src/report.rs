@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 73] = [
+const FAULTS: [&str; 74] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -151,6 +151,7 @@ const FAULTS: [&str; 73] = [
     "partition with a bridge",
     "pause",
     "piece of a snapshot received",
+    "piece of a snapshot sent by a follower",
     "power cut",
     "power cut in a recovery",
     "power cut of all at once",

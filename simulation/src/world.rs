@@ -600,7 +600,7 @@ impl World {
 
     /// A node does not listen to a peer.
     fn refuse(&mut self, node: NodeId, peer: Peer, reason: &PeerRefusal) -> Result<(), Violation> {
-        if self.refused_as_too_old(peer, reason)? {
+        if self.refused_as_too_old(node, peer, reason)? {
             return self.tell_refusal(node, peer, reason);
         }
         let (Some(own), Some(refused)) = (self.nodes.at(node), self.nodes.at(peer.node)) else { return Ok(()) };

@@ -467,13 +467,13 @@ impl Cluster {
                 node.applied = content.lines().map(entry_from_line).collect();
                 Event::Applied { last: snapshot.last().index }
             }
-            Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max } => {
+            Command::SendSnapshot { target, epoch, request, term, leader, snapshot, offset, bytes_max } => {
                 let content = node.disk.snapshot.as_ref().filter(|(there, _)| there.id == snapshot.id);
                 let Some((_, content)) = content else { return Event::ReplicateGone { target, epoch, request } };
                 let (content, from) = (content.as_bytes(), usize::try_from(offset).expect("small"));
                 let chunk = Bytes::copy_from_slice(&content[from..content.len().min(from + bytes_max)]);
                 let (own, piece) =
-                    (node.config.node, InstallSnapshot { term, epoch, request, snapshot, offset, chunk });
+                    (node.config.node, InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk });
                 self.send(own, target, Message::InstallSnapshot(piece));
                 Event::SnapshotSent { target, epoch, request }
             }

@@ -32,9 +32,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Heartbeat, HeartbeatReply, InstallSnapshot,
-    InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Proof, Refusal, RequestId,
-    Round, Snapshot, SnapshotId, StateHash, Term, VoteReply, VoteRequest, Warrant,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, DelegateSnapshot, Epoch, Heartbeat, HeartbeatReply,
+    InstallSnapshot, InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Proof,
+    Refusal, RequestId, Round, Snapshot, SnapshotId, StateHash, Term, VoteReply, VoteRequest, Wanted, Warrant,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -60,6 +60,7 @@ const INSTALL_SNAPSHOT_REPLY: u8 = 31;
 const HASH_STATE: u8 = 32;
 const STATE_HASHED: u8 = 33;
 const STATE_DIFFERS: u8 = 34;
+const DELEGATE_SNAPSHOT: u8 = 35;
 
 /// The tag of an answer that is no refusal.
 const TAKEN: u8 = 0;
@@ -115,6 +116,7 @@ const fn kind(message: &Message) -> u8 {
         Message::StateDiffers { .. } => STATE_DIFFERS,
         Message::InstallSnapshot(_) => INSTALL_SNAPSHOT,
         Message::InstallSnapshotReply(_) => INSTALL_SNAPSHOT_REPLY,
+        Message::DelegateSnapshot(_) => DELEGATE_SNAPSHOT,
     }
 }
 
@@ -181,7 +183,20 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
         Message::StateDiffers { term, at, agreed } => put_numbers(out, &[term.0, at.0, agreed.0]),
         Message::InstallSnapshot(piece) => put_install(piece, out),
         Message::InstallSnapshotReply(reply) => {
-            put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0, reply.held]);
+            put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0]);
+            put_snapshot_id(out, reply.snapshot);
+            out.put_u64(reply.held);
+        }
+        Message::DelegateSnapshot(order) => {
+            put_numbers(out, &[order.term.0, order.target.0, order.epoch.0, order.request.0]);
+            match order.wanted {
+                Wanted::Newest { covers } => put_numbered(out, 0, &[covers.0]),
+                Wanted::Piece { id, offset } => {
+                    out.put_u8(1);
+                    put_snapshot_id(out, id);
+                    out.put_u64(offset);
+                }
+            }
         }
     }
 }
@@ -194,6 +209,12 @@ fn put_numbers(out: &mut FrameBuffer, numbers: &[u64]) {
 
 fn put_id(out: &mut FrameBuffer, id: LogId) {
     put_numbers(out, &[id.term.0, id.index.0]);
+}
+
+fn put_snapshot_id(out: &mut FrameBuffer, id: SnapshotId) {
+    put_id(out, id.last);
+    out.put_u64(id.bytes);
+    out.put_u32(id.checksum);
 }
 
 fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
@@ -209,11 +230,9 @@ fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
 }
 
 fn put_install(piece: &InstallSnapshot, out: &mut FrameBuffer) {
-    put_numbers(out, &[piece.term.0, piece.epoch.0, piece.request.0]);
+    put_numbers(out, &[piece.term.0, piece.leader.0, piece.epoch.0, piece.request.0]);
     let Snapshot { id, log_time, membership, membership_at, genesis } = &*piece.snapshot;
-    put_id(out, id.last);
-    out.put_u64(id.bytes);
-    out.put_u32(id.checksum);
+    put_snapshot_id(out, *id);
     out.put_u64(log_time.0);
     put_id(out, *membership_at);
     out.put_u64(*genesis);
@@ -378,8 +397,10 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             term: Term(fields.u64()?),
             epoch: Epoch(fields.u64()?),
             request: RequestId(fields.u64()?),
+            snapshot: snapshot_id(&mut fields)?,
             held: fields.u64()?,
         }),
+        DELEGATE_SNAPSHOT => Message::DelegateSnapshot(delegate_snapshot(&mut fields)?),
         _ => return Err(DecodeError::UnknownKind { kind }),
     };
     fields.finish()?;
@@ -426,13 +447,28 @@ fn append_entries(fields: &mut Fields) -> Result<AppendEntries, DecodeError> {
     Ok(AppendEntries { term, epoch, request, prev, batches, commit })
 }
 
+fn snapshot_id(fields: &mut Fields) -> Result<SnapshotId, DecodeError> {
+    Ok(SnapshotId { last: log_id(fields)?, bytes: fields.u64()?, checksum: fields.u32()? })
+}
+
+fn delegate_snapshot(fields: &mut Fields) -> Result<DelegateSnapshot, DecodeError> {
+    let (term, target) = (Term(fields.u64()?), NodeId(fields.u64()?));
+    let (epoch, request) = (Epoch(fields.u64()?), RequestId(fields.u64()?));
+    let wanted = match fields.u8()? {
+        0 => Wanted::Newest { covers: LogIndex(fields.u64()?) },
+        1 => Wanted::Piece { id: snapshot_id(fields)?, offset: fields.u64()? },
+        value => return Err(DecodeError::Invalid { what: "what a delegate is to send", value: value.into() }),
+    };
+    Ok(DelegateSnapshot { term, target, epoch, request, wanted })
+}
+
 fn install_snapshot(fields: &mut Fields) -> Result<InstallSnapshot, DecodeError> {
-    let (term, epoch, request) = (Term(fields.u64()?), Epoch(fields.u64()?), RequestId(fields.u64()?));
-    let id = SnapshotId { last: log_id(fields)?, bytes: fields.u64()?, checksum: fields.u32()? };
+    let (term, leader) = (Term(fields.u64()?), NodeId(fields.u64()?));
+    let (epoch, request, id) = (Epoch(fields.u64()?), RequestId(fields.u64()?), snapshot_id(fields)?);
     let (log_time, membership_at, genesis) = (LogTime(fields.u64()?), log_id(fields)?, fields.u64()?);
     let membership = Arc::new(envelope::decode_membership(fields.bytes()?)?);
     let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
-    Ok(InstallSnapshot { term, epoch, request, snapshot, offset: fields.u64()?, chunk: fields.bytes()? })
+    Ok(InstallSnapshot { term, leader, epoch, request, snapshot, offset: fields.u64()?, chunk: fields.bytes()? })
 }
 
 fn append_entries_reply(fields: &mut Fields) -> Result<AppendEntriesReply, DecodeError> {

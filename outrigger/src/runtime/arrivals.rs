@@ -280,6 +280,7 @@ fn entry_bytes(message: &Message) -> usize {
         | Message::RequestVoteReply(_)
         | Message::AppendEntriesReply(_)
         | Message::InstallSnapshotReply(_)
+        | Message::DelegateSnapshot(_)
         | Message::Heartbeat(_)
         | Message::HeartbeatReply(_)
         | Message::Committed { .. }

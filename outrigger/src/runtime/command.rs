@@ -350,8 +350,8 @@ impl<S: LargeStateMachine> RaftRuntime for TokioRuntime<S> {
             Command::ReplicateCommitted { target, term, commit } => {
                 self.replicate_committed(target, Outgoing::Committed { term, commit });
             }
-            Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max } => {
-                self.send_snapshot(target, SendSnapshot { epoch, request, term, snapshot, offset, bytes_max });
+            Command::SendSnapshot { target, epoch, request, term, leader, snapshot, offset, bytes_max } => {
+                self.send_snapshot(target, SendSnapshot { epoch, request, term, leader, snapshot, offset, bytes_max });
             }
             Command::ReceiveSnapshot { snapshot, offset, chunk } => self.receive_snapshot(snapshot, offset, chunk),
             Command::RebuildReplicationStreams { targets } => self.rebuild_streams(&targets),

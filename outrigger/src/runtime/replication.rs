@@ -66,6 +66,7 @@ pub(crate) struct SendSnapshot {
     pub(crate) epoch: Epoch,
     pub(crate) request: RequestId,
     pub(crate) term: Term,
+    pub(crate) leader: NodeId,
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) offset: u64,
     pub(crate) bytes_max: usize,
@@ -219,8 +220,8 @@ impl<S: LargeStateMachine> Shared<S> {
                 Some(sent)
             }
             Outgoing::Piece(piece, chunk) => {
-                let SendSnapshot { epoch, request, term, snapshot, offset, .. } = piece;
-                let piece = InstallSnapshot { term, epoch, request, snapshot, offset, chunk };
+                let SendSnapshot { epoch, request, term, leader, snapshot, offset, .. } = piece;
+                let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk };
                 self.transport.send_bulk(self.target, Message::InstallSnapshot(piece));
                 Some(Event::SnapshotSent { target: self.target, epoch, request })
             }

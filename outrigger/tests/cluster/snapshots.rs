@@ -375,6 +375,35 @@ async fn a_transfer_goes_on_after_a_restart_of_the_follower_and_loses_pieces_wit
     place.shut_down().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_sends_its_snapshot_in_the_leaders_stead_and_goes_on_after_a_restart() {
+    let (mut place, last) = five_pieces_may_pass().await;
+    let leader = place.leader().await;
+    let delegate = 3 - leader;
+    until(|| place.gate.offsets().len() >= 6).await;
+    assert_eq!(place.gate.senders(), [NodeId(delegate)].into());
+    place.stop(delegate).await;
+    place.gate.pieces(usize::MAX);
+    place.start(delegate).await;
+    place.node(3).metrics().wait_for(|metrics| metrics.snapshot == last).await.unwrap();
+    let offsets = place.gate.offsets();
+    assert!(offsets.iter().all(|offset| *offset >= 500), "what was there is not sent again: {offsets:?}");
+    place.holds(3, 1_000).await;
+    place.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_sends_its_snapshots_itself_where_that_is_wanted() {
+    let mut place = Place::started(Place::in_process(), |config| config.snapshots_by_leader = true).await;
+    place.stop(3).await;
+    place.write(0..100).await;
+    let last = place.snapshot(&[1, 2]).await;
+    place.start(3).await;
+    place.node(3).metrics().wait_for(|metrics| metrics.snapshot == last).await.unwrap();
+    assert_eq!(place.gate.senders(), [NodeId(place.leader().await)].into());
+    place.shut_down().await;
+}
+
 /// Waits until a condition holds of which no metrics tell.
 async fn until(holds: impl Fn() -> bool) {
     let looks = async {

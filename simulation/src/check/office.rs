@@ -271,22 +271,13 @@ impl Office {
         Ok(())
     }
 
-    /// A piece of a snapshot leaves to another node.
-    pub(crate) fn brings(
-        &mut self,
-        node: NodeId,
-        to: NodeId,
-        piece: &InstallSnapshot,
-        terms: &Terms,
-    ) -> Result<(), Violation> {
+    /// A piece of a snapshot leaves to another node, or the order to send one there.
+    pub(crate) fn brings(&mut self, to: NodeId, term: Term, epoch: Epoch) {
         self.turns_to(to);
-        let (bytes, at_most) = (piece.chunk.len(), terms.limits.snapshot_chunk_bytes_max);
-        require!(bytes <= at_most, Limits, "node {node} sends {bytes} bytes of a snapshot to {to} at once");
-        if let Some(other) = self.others.at_mut(to).filter(|_| piece.term == self.term) {
-            other.epoch = other.epoch.max(Some(piece.epoch));
+        if let Some(other) = self.others.at_mut(to).filter(|_| term == self.term) {
+            other.epoch = other.epoch.max(Some(epoch));
             other.is_brought_snapshot = true;
         }
-        Ok(())
     }
 
     /// After a step: what it took in, was not alone, and is not applied stays within bounds; only memberships are never
@@ -311,6 +302,13 @@ impl Office {
         require!(may_hold, Limits, "node {} takes in {last_bytes} bytes and has {bytes} in hand", look.node);
         Ok(())
     }
+}
+
+/// A piece of a snapshot leaves, whoever sends it.
+pub(crate) fn sends_piece(node: NodeId, to: NodeId, piece: &InstallSnapshot, terms: &Terms) -> Result<(), Violation> {
+    let (bytes, at_most) = (piece.chunk.len(), terms.limits.snapshot_chunk_bytes_max);
+    require!(bytes <= at_most, Limits, "node {node} sends {bytes} bytes of a snapshot to {to} at once");
+    Ok(())
 }
 
 /// The bytes and the number of the entries of a request.

@@ -4,7 +4,7 @@
 //! crash may take back all else: the term on the receiver's disk never goes back, and nobody is a candidate or leader in one
 //! term twice, for each campaign takes a new one.
 
-use outrigger::engine::{Message, RoleKind, Term};
+use outrigger::engine::{DelegateSnapshot, Message, RoleKind, Term};
 
 use super::network::Envelope;
 use super::node::Node;
@@ -32,6 +32,7 @@ pub(super) fn is_late(envelope: &Envelope, receiver: &Node) -> bool {
         Message::Committed { term, .. }
         | Message::TimeoutNow { term }
         | Message::HashState { term, .. }
+        | Message::DelegateSnapshot(DelegateSnapshot { term, .. })
         | Message::StateDiffers { term, .. } => *term < durable,
         // These are answered, be it with a refusal, or belong to a question whose fate only the engine knows.
         Message::PreVote(_)

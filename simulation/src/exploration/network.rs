@@ -59,6 +59,7 @@ impl Envelope {
             Message::StateDiffers { .. } => "state_differs",
             Message::InstallSnapshot(_) => "install_snapshot",
             Message::InstallSnapshotReply(_) => "install_snapshot_reply",
+            Message::DelegateSnapshot(_) => "delegate_snapshot",
         }
     }
 }

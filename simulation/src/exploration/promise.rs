@@ -30,6 +30,7 @@ pub(super) fn check(node: &Node, to: NodeId, message: &Message) -> Result<(), Vi
         | Message::ProposeReply { .. }
         | Message::InstallSnapshot(_)
         | Message::InstallSnapshotReply(_)
+        | Message::DelegateSnapshot(_)
         | Message::TimeoutNow { .. }
         | Message::HashState { .. }
         | Message::StateHashed { .. }

@@ -55,6 +55,12 @@ impl Refinement {
         self.take(&Action::InstallSnapshot { server: i, term: term(piece.term), last: index(last.index) })
     }
 
+    /// Another node brings, in the leader's stead, what is here already. It may be more than that leader knows to be committed yet.
+    pub(super) fn brought_by_delegate(&mut self, i: ServerId, piece: &InstallSnapshot) -> Result<(), Violation> {
+        let last = piece.snapshot.last();
+        if self.holds(i, last) { self.install(i, last) } else { Ok(()) }
+    }
+
     /// A start finds a snapshot of more than its log holds, or than it knew to be committed.
     pub(super) fn restored(&mut self, i: ServerId, covered: LogId) -> Result<(), Violation> {
         if self.holds(i, covered) && index(covered.index) <= self.at(i).commit_index {
@@ -105,15 +111,28 @@ impl Refinement {
         Ok(())
     }
 
-    /// A leader brings what it has committed, and the members as of then.
+    /// A leader brings what it has committed, and the members as of then; so does who does it in a leader's stead, and that leader's log
+    /// holds it.
     pub(super) fn brings(&mut self, i: ServerId, piece: &InstallSnapshot) -> Result<(), Violation> {
         let (from, snapshot, in_term) = (node(i), &piece.snapshot, term(piece.term));
         let (last, at) = (snapshot.last(), snapshot.membership_at);
-        self.told(i, piece.term, last.index)?;
+        let leader = server(piece.leader);
+        if leader == i {
+            self.told(i, piece.term, last.index)?;
+        } else {
+            let commit = self.at(i).commit_index;
+            let is_committed = index(last.index) <= commit;
+            require!(
+                is_committed,
+                Refinement,
+                "node {from} sends a snapshot to {last} for node {}, its model committed {commit}",
+                piece.leader
+            );
+        }
         if self.brought.at(from) == Some(&(in_term, snapshot.id)) {
             return Ok(());
         }
-        let led = self.system.said.led.get(&(in_term, i));
+        let led = self.system.said.led.get(&(in_term, leader));
         let held = led.map(|led| led.term_at(index(last.index)));
         require!(
             held == Some(term(last.term)),

@@ -95,10 +95,15 @@ impl Refinement {
                 self.follow(i)?;
                 self.commit(i, j, after)
             }
-            Message::InstallSnapshot(piece) if is_present(piece.term) => {
+            Message::InstallSnapshot(piece) if is_present(piece.term) && piece.leader == from => {
                 self.follow(i)?;
                 self.brought(i, from, piece)
             }
+            // Who does not follow that leader does not listen.
+            Message::InstallSnapshot(piece) if is_present(piece.term) && after.look.leader == Some(piece.leader) => {
+                self.brought_by_delegate(i, piece)
+            }
+            Message::DelegateSnapshot(order) if is_present(order.term) => self.follow(i),
             _ => Ok(()),
         }
     }

@@ -133,7 +133,8 @@ impl Runtime {
 
     /// A peer lane has read a piece of a snapshot: the message leaves.
     pub(super) fn end_sending_piece(&mut self, command: Command) -> Option<Event> {
-        let Command::SendSnapshot { target, epoch, request, term, snapshot, offset, bytes_max } = command else {
+        let Command::SendSnapshot { target, epoch, request, term, leader, snapshot, offset, bytes_max } = command
+        else {
             panic!("{command} sends no snapshot");
         };
         let store = self.store.snapshots();
@@ -145,7 +146,7 @@ impl Runtime {
             Err(error) => Event::StorageFailed { reason: error.reason },
             Ok(None) => Event::ReplicateGone { target, epoch, request },
             Ok(Some(chunk)) => {
-                let piece = InstallSnapshot { term, epoch, request, snapshot, offset, chunk };
+                let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk };
                 self.effects.push(Effect::Send(target, Message::InstallSnapshot(piece)));
                 Event::SnapshotSent { target, epoch, request }
             }

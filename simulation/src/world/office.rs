@@ -141,6 +141,12 @@ impl World {
 
     /// Holds a request that leaves against the limits.
     pub(super) fn judge_request(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
+        if let Message::InstallSnapshot(piece) = message {
+            office::sends_piece(from, to, piece, &self.terms)?;
+            if piece.leader != from {
+                note(&mut self.faults, "piece of a snapshot sent by a follower");
+            }
+        }
         let office = self.nodes.at_mut(from).and_then(|node| node.running.as_mut()?.office.as_mut());
         match (office, message) {
             (Some(office), Message::AppendEntries(append)) => office.sends(from, to, append, &self.terms),
@@ -148,7 +154,14 @@ impl World {
                 office.beats(heartbeat.term, heartbeat.round);
                 Ok(())
             }
-            (Some(office), Message::InstallSnapshot(piece)) => office.brings(from, to, piece, &self.terms),
+            (Some(office), Message::InstallSnapshot(piece)) => {
+                office.brings(to, piece.term, piece.epoch);
+                Ok(())
+            }
+            (Some(office), Message::DelegateSnapshot(order)) => {
+                office.brings(order.target, order.term, order.epoch);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -174,6 +187,7 @@ impl World {
             None | Some(
                 Message::AppendEntries(_)
                     | Message::InstallSnapshot(_)
+                    | Message::DelegateSnapshot(_)
                     | Message::Heartbeat(_)
                     | Message::Committed { .. }
                     | Message::TimeoutNow { .. }

@@ -151,8 +151,22 @@ impl World {
     }
 
     /// Whether a peer is refused because its build is too old, and rightly so.
-    pub(super) fn refused_as_too_old(&mut self, peer: Peer, reason: &PeerRefusal) -> Result<bool, Violation> {
+    pub(super) fn refused_as_too_old(
+        &mut self,
+        by: NodeId,
+        peer: Peer,
+        reason: &PeerRefusal,
+    ) -> Result<bool, Violation> {
         let PeerRefusal::TooOld { cluster, .. } = reason else { return Ok(false) };
+        let running = self.nodes.at(by).and_then(|node| node.running.as_ref());
+        // One that leads has asked all, and rolls back no raise of its own.
+        let leads = running.is_some_and(|running| running.driver.engine().role_kind() == RoleKind::Leader);
+        require!(
+            leads || *cluster <= self.builds.committed,
+            Version,
+            "node {by} shuts {peer} out of a cluster of version {cluster}, of which version {} is committed",
+            self.builds.committed
+        );
         self.require_gone_back(peer.node, *cluster)?;
         note(&mut self.faults, "older build refused");
         Ok(true)
@@ -170,7 +184,7 @@ impl World {
         Ok(())
     }
 
-    /// Whom an event lets a node hear, and the version by its own log before.
+    /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed.
     pub(super) fn heard(&mut self, id: NodeId, event: &Event) -> Option<(Peer, Version)> {
         let (Event::Received { from, .. } | Event::Refused { by: from, .. }) = event else { return None };
         if self.has_builds() {
@@ -178,7 +192,7 @@ impl World {
         }
         let is_message = matches!(event, Event::Received { .. });
         let running = self.nodes.at(id)?.running.as_ref().filter(|_| is_message)?;
-        Some((*from, running.driver.engine().membership().version()))
+        Some((*from, running.driver.engine().version()))
     }
 
     /// A step has left a node so.

@@ -29,6 +29,10 @@ impl Cases {
         LogId::new(self.number(), self.number())
     }
 
+    fn snapshot_id(&mut self) -> SnapshotId {
+        SnapshotId { last: self.id(), bytes: self.number(), checksum: u32::MAX / 3 }
+    }
+
     fn flag(&mut self) -> bool {
         self.0.below(2) == 0
     }
@@ -167,16 +171,26 @@ impl Cases {
             }
             TIMEOUT_NOW => Message::TimeoutNow { term },
             INSTALL_SNAPSHOT => {
-                let id = SnapshotId { last: self.id(), bytes: self.number(), checksum: u32::MAX / 3 };
+                let id = self.snapshot_id();
                 let (membership, membership_at) = (Arc::new(self.membership()), self.id());
                 let (log_time, genesis) = (LogTime(self.number()), self.number());
                 let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
                 let (epoch, offset, chunk) = (Epoch(self.number()), self.number(), vec![7; self.count(5_000)].into());
-                Message::InstallSnapshot(InstallSnapshot { term, epoch, request, snapshot, offset, chunk })
+                let leader = NodeId(self.number());
+                Message::InstallSnapshot(InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk })
             }
             INSTALL_SNAPSHOT_REPLY => {
-                let (epoch, held) = (Epoch(self.number()), self.number());
-                Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, held })
+                let (epoch, snapshot, held) = (Epoch(self.number()), self.snapshot_id(), self.number());
+                Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, snapshot, held })
+            }
+            DELEGATE_SNAPSHOT => {
+                let (target, epoch) = (NodeId(self.number()), Epoch(self.number()));
+                let wanted = if self.flag() {
+                    Wanted::Newest { covers: commit }
+                } else {
+                    Wanted::Piece { id: self.snapshot_id(), offset: self.number() }
+                };
+                Message::DelegateSnapshot(DelegateSnapshot { term, target, epoch, request, wanted })
             }
             HASH_STATE => Message::HashState { term, at: commit },
             STATE_HASHED => Message::StateHashed { at: commit, hash: StateHash(self.number()) },
@@ -198,7 +212,7 @@ fn encoded(message: &Message) -> (u8, Bytes) {
 fn every_message_comes_back() {
     let mut cases = Cases(Random::new(3));
     for round in 0..400 {
-        for kind in PRE_VOTE..=STATE_DIFFERS {
+        for kind in PRE_VOTE..=DELEGATE_SNAPSHOT {
             let message = cases.message(kind);
             let (found, body) = encoded(&message);
             assert_eq!(found, kind);
@@ -212,7 +226,7 @@ fn every_message_comes_back() {
 fn a_message_that_ends_early_or_late_is_refused() {
     let mut cases = Cases(Random::new(4));
     for _ in 0..10 {
-        for kind in PRE_VOTE..=STATE_DIFFERS {
+        for kind in PRE_VOTE..=DELEGATE_SNAPSHOT {
             let (_, body) = encoded(&cases.message(kind));
             for cut in (0..body.len()).rev().take(300).chain(0..body.len().min(300)) {
                 assert!(decode(kind, body.slice(..cut)).is_err(), "kind {kind} cut at {cut} of {}", body.len());
@@ -228,9 +242,9 @@ fn damaged_and_invented_bodies_never_panic_and_what_decodes_is_canonical() {
     let mut cases = Cases(Random::new(5));
     let mut taken = 0;
     for _ in 0..3000 {
-        for kind in PRE_VOTE..=STATE_DIFFERS + 1 {
+        for kind in PRE_VOTE..=DELEGATE_SNAPSHOT + 1 {
             let mut body = match kind {
-                PRE_VOTE..=STATE_DIFFERS if cases.flag() => encoded(&cases.message(kind)).1.to_vec(),
+                PRE_VOTE..=DELEGATE_SNAPSHOT if cases.flag() => encoded(&cases.message(kind)).1.to_vec(),
                 _ => (0..cases.0.below(120)).map(|_| (cases.0.next() & cases.0.next()).to_le_bytes()[0]).collect(),
             };
             for _ in 0..cases.0.below(4) {

@@ -1,0 +1,266 @@
+//! A follower sends its snapshot in the leader's stead.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// Three nodes, of which followers send snapshots; node 1 leads.
+fn delegating() -> Cluster {
+    delegating_in(Version::LATEST)
+}
+
+/// The cluster's version is this one, and its nodes speak no more.
+fn delegating_in(version: Version) -> Cluster {
+    led_with(|config| {
+        config.snapshots.delegated = true;
+        config.node.version = version;
+    })
+}
+
+/// Node 3 was away; nodes 1 and 2 have a snapshot each, of different entries, and have dropped what it covers.
+fn both_have_one() -> Cluster {
+    both_have_one_in(Version::LATEST)
+}
+
+fn both_have_one_in(version: Version) -> Cluster {
+    let mut cluster = delegating_in(version);
+    cluster.cut = vec![3];
+    write(&mut cluster, 0..6);
+    cluster.snapshot(1);
+    write(&mut cluster, 6..8);
+    cluster.snapshot(2);
+    write(&mut cluster, 8..9);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    cluster
+}
+
+/// How many pieces and questions each node has sent.
+fn sent_by(cluster: &Cluster) -> BTreeMap<u64, usize> {
+    let mut sent = BTreeMap::new();
+    let mut node = 0;
+    for line in cluster.trace.lines() {
+        match line.strip_prefix(' ') {
+            Some(command) if command.trim().starts_with("send_snapshot") => *sent.entry(node).or_default() += 1,
+            Some(_) => {}
+            None => node = line.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or_default(),
+        }
+    }
+    sent
+}
+
+/// One round of heartbeats in which these messages are lost.
+fn beat_without(cluster: &mut Cluster, lost: impl Fn(&Envelope) -> bool) {
+    cluster.elapse(HEARTBEAT);
+    loop {
+        let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+        let flushed = all.into_iter().filter(|id| cluster.flush(*id)).count();
+        cluster.drop_messages(&lost);
+        if !cluster.deliver(|_| true) && flushed == 0 {
+            return;
+        }
+    }
+}
+
+fn is_order(envelope: &Envelope) -> bool {
+    matches!(envelope.message, Message::DelegateSnapshot(_))
+}
+
+/// Node 3 has some pieces of what node 2 sends it.
+fn half_way(cluster: &mut Cluster) {
+    let is_later = |envelope: &Envelope| matches!(&envelope.message, Message::InstallSnapshot(it) if it.offset >= 32);
+    beat_without(cluster, is_later);
+    assert!(cluster.node(3).disk.received.as_ref().is_some_and(|(_, held)| held.len() == 32), "{}", cluster.trace);
+}
+
+#[test]
+fn a_follower_that_has_a_snapshot_sends_it_in_the_leaders_stead() {
+    let mut cluster = both_have_one();
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(2).snapshot(), "it has the one of node 2");
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [2], "{}", cluster.trace);
+    assert_eq!(bytes_sent(&cluster), snapshot_bytes(&cluster, 3), "each byte was sent once:\n{}", cluster.trace);
+    assert_eq!(cluster.engine(1).matched().collect::<Vec<_>>()[1].1, cluster.engine(1).last_log_id().index);
+}
+
+/// Nobody is asked for what it may not know.
+#[test]
+fn the_leader_sends_its_own_in_a_cluster_of_the_first_version() {
+    let mut cluster = both_have_one_in(Version::FIRST);
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot(), "it has the leader's");
+    assert!(!cluster.trace.contains("delegate_snapshot"), "{}", cluster.trace);
+}
+
+/// What the delegate has acknowledged lasts, whatever memberships come later: it is from the raise on that it knows what it is told.
+#[test]
+fn a_change_of_the_members_that_the_delegate_lacks_does_not_end_its_transfer() {
+    for version in [Version::FIRST, Version::LATEST] {
+        let mut cluster = Cluster::with(&[1, 2, 3, 5, 6], |config| {
+            config.snapshots = SnapshotPolicy { delegated: true, ..SnapshotPolicy::BY_HAND };
+            config.limits.snapshot_chunk_bytes_max = 16;
+            config.node.version = version;
+        });
+        cluster.elect(1);
+        cluster.cut = vec![3];
+        write(&mut cluster, 0..6);
+        cluster.snapshot(1);
+        cluster.snapshot(2);
+        cluster.drop_messages(|_| true);
+        cluster.cut = Vec::new();
+        let is_late = |envelope: &Envelope| {
+            let is_to_delegate = envelope.to == 2 && matches!(envelope.message, Message::AppendEntries(_));
+            is_to_delegate || matches!(&envelope.message, Message::InstallSnapshot(it) if it.offset >= 32)
+        };
+        beat_without(&mut cluster, is_late);
+        cluster.change(1, 9, ChangeMembers::SetNodes([(NodeId(6), Node { address: "elsewhere".to_owned() })].into()));
+        beat_without(&mut cluster, is_late);
+        let (at, lacks) = (cluster.engine(1).membership_at(), cluster.engine(2).last_log_id());
+        assert!(at.index <= cluster.engine(1).commit_index() && lacks.index < at.index, "{}", cluster.trace);
+        let before = sent_by(&cluster);
+        beat_without(&mut cluster, is_late);
+        catch_up(&mut cluster);
+        let after = sent_by(&cluster);
+        let sender = if version == Version::FIRST { 1 } else { 2 };
+        assert!(after.get(&sender) > before.get(&sender), "{before:?} {after:?}\n{}", cluster.trace);
+        assert_eq!(after.len(), 1, "nobody else sends: {after:?}\n{}", cluster.trace);
+        assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    }
+}
+
+#[test]
+fn the_leader_sends_its_own_if_no_follower_has_one() {
+    let mut cluster = left_behind(delegating());
+    for _ in 0..8 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [1], "{}", cluster.trace);
+}
+
+#[test]
+fn a_snapshot_that_the_leaders_log_does_not_reach_back_to_is_not_sent() {
+    let mut cluster = delegating();
+    cluster.cut = vec![3];
+    write(&mut cluster, 0..2);
+    cluster.snapshot(2);
+    write(&mut cluster, 2..6);
+    cluster.snapshot(1);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    for _ in 0..8 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [1], "{}", cluster.trace);
+}
+
+#[test]
+fn an_order_that_was_lost_is_given_again_and_the_transfer_goes_on_where_it_was() {
+    let mut cluster = both_have_one();
+    for round in 0..40 {
+        beat_without(&mut cluster, |envelope| round % 2 == 0 && is_order(envelope));
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [2], "{}", cluster.trace);
+    assert_eq!(bytes_sent(&cluster), snapshot_bytes(&cluster, 3), "each byte was sent once:\n{}", cluster.trace);
+}
+
+#[test]
+fn a_delegate_that_starts_again_goes_on_where_it_was() {
+    let mut cluster = both_have_one();
+    half_way(&mut cluster);
+    cluster.crash(2);
+    for _ in 0..3 {
+        beat(&mut cluster);
+    }
+    cluster.restart(2);
+    for _ in 0..12 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [2], "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(2).snapshot(), "it has the one of node 2");
+}
+
+#[test]
+fn the_leader_sends_its_own_when_a_delegate_is_gone_for_good() {
+    let mut cluster = both_have_one();
+    half_way(&mut cluster);
+    cluster.crash(2);
+    for _ in 0..40 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot(), "{}", cluster.trace);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [1, 2], "{}", cluster.trace);
+}
+
+#[test]
+fn a_delegate_takes_no_new_snapshot_while_it_sends_one() {
+    let mut cluster = led_with(|config| {
+        config.snapshots = SnapshotPolicy { entries: Some(4), keep_entries: 100, ..SnapshotPolicy::BY_HAND };
+    });
+    write(&mut cluster, 0..3);
+    let first = cluster.engine(2).snapshot();
+    let newest = Wanted::Newest { covers: LogIndex(1) };
+    let (term, target, epoch) = (Term(1), NodeId(3), Epoch(77));
+    let order = DelegateSnapshot { term, target, epoch, request: RequestId(1), wanted: newest };
+    cluster.receive(2, 1, Message::DelegateSnapshot(order));
+    write(&mut cluster, 3..9);
+    assert_eq!(cluster.engine(2).snapshot(), first, "{}", cluster.trace);
+    assert!(cluster.engine(1).snapshot() > first, "others take theirs");
+    cluster.elapse(HEARTBEAT * 11);
+    cluster.stabilize();
+    assert!(cluster.engine(2).snapshot() > first, "nothing was ordered for long:\n{}", cluster.trace);
+}
+
+#[test]
+fn an_old_order_and_one_of_an_old_leader_send_nothing() {
+    let mut cluster = both_have_one();
+    catch_up(&mut cluster);
+    let before = sent_by(&cluster);
+    let newest = Wanted::Newest { covers: LogIndex(1) };
+    let order = |term, request| {
+        let (target, epoch) = (NodeId(3), Epoch(77));
+        Message::DelegateSnapshot(DelegateSnapshot {
+            term: Term(term),
+            target,
+            epoch,
+            request: RequestId(u64::MAX / 2 + request),
+            wanted: newest,
+        })
+    };
+    cluster.receive(2, 1, order(0, 5));
+    assert_eq!(sent_by(&cluster), before, "a term that is over");
+    cluster.receive(2, 1, order(1, 5));
+    assert_eq!(sent_by(&cluster)[&2], before[&2] + 1);
+    cluster.receive(2, 1, order(1, 5));
+    cluster.receive(2, 1, order(1, 4));
+    assert_eq!(sent_by(&cluster)[&2], before[&2] + 1, "copies and late ones");
+    cluster.receive(2, 3, order(1, 6));
+    assert_eq!(sent_by(&cluster)[&2], before[&2] + 1, "node 3 does not lead");
+}
+
+/// What a delegate sends proves nothing about the leader: a node that has given it up does not wait for it any longer.
+#[test]
+fn a_piece_from_a_delegate_is_taken_only_by_who_follows_the_leader_and_does_not_put_off_its_campaign() {
+    let mut engine = follower(3, 3);
+    let piece = InstallSnapshot { leader: NodeId(3), ..whole_snapshot(LogId::new(4, 9)) };
+    assert!(!has(&receive(&mut engine, piece.clone()), "receive_snapshot"), "node 3 was not heard yet");
+    let round = Round(1);
+    let heartbeat = Heartbeat { term: Term(5), round, commit: LogIndex(0), pledge: Duration::ZERO };
+    let message = Some(Message::Heartbeat(heartbeat));
+    engine.handle_event(Event::Received { from: peer(3, 1), message }, Instant(1));
+    let deadline = engine.poll_timeout();
+    let said = receive(&mut engine, piece.clone());
+    assert!(has(&said, "receive_snapshot"), "{said:?}");
+    assert_eq!(engine.poll_timeout(), deadline);
+    let id = piece.snapshot.id;
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(2));
+    let said = flush(&mut engine, Instant(2));
+    let answered = said.iter().any(|it| it.contains("send_message to 3: install_snapshot_reply"));
+    assert!(answered, "the leader is answered: {said:?}");
+}
