@@ -18,7 +18,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{LogId, Membership};
+use outrigger_engine::{Fault, LogId, Membership, Version};
 use outrigger_log::{FoundError, OpenError, OpenOptions, RealDisk, SnapshotReader, found};
 
 use crate::config::{Config, ConfigError};
@@ -140,6 +140,11 @@ pub fn restore_snapshot(
         offset: None,
         reason: error.reason,
     })?;
+    let (cluster, spoken) = (saved.membership.version(), Version(config.speak_version_max));
+    if cluster > spoken {
+        let reason = Fault::TooOld { cluster, spoken, is_settled: true }.to_string();
+        return Err(RestoreError::File { path: file.display().to_string(), offset: None, reason });
+    }
 
     let membership: Arc<Membership> = Arc::new(config.initial_membership().with_version(saved.membership.version()));
     let genesis = store::genesis_from(&membership, &id);

@@ -31,6 +31,9 @@ pub struct Metrics {
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
     pub applied: LogIndex,
+    /// The cluster's version, as far as the node knows it to be committed: all members speak it, and it never goes back. A program
+    /// may wait with new commands of its own for it; [`Membership::version`] may be rolled back yet.
+    pub version: Version,
     /// Which version each node speaks, as far as this one has heard it in this life; its own too.
     pub versions: BTreeMap<NodeId, Version>,
     /// The membership that counts; while a change is under way, it says where that leads.
@@ -67,6 +70,7 @@ impl Metrics {
             committed: status.commit,
             applied: status.applied,
             was_member: status.membership.nodes().contains_key(&status.node),
+            version: status.version,
             versions: status.versions,
             membership: status.membership,
             membership_at: status.membership_at,
@@ -186,6 +190,7 @@ mod tests {
             applied: LogIndex(0),
             membership: Arc::new(Membership::new(nodes, [])),
             membership_at: LogId::new(2, 7),
+            version: Version::FIRST,
             versions: BTreeMap::new(),
             matched: BTreeMap::new(),
             was_member,

@@ -42,8 +42,9 @@ pub struct NodeStatus {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
-    /// Which version each node speaks, as far as this one has heard it in this life; its own too. The cluster's version, which is what
-    /// all members speak or less, is [`Membership::version`].
+    /// The cluster's version, as far as the node knows it to be committed; [`Membership::version`] may be rolled back yet.
+    pub version: Version,
+    /// Which version each node speaks, as far as this one has heard it in this life; its own too.
     pub versions: BTreeMap<NodeId, Version>,
     /// Where clients reach each node whose address is known.
     pub client_addresses: BTreeMap<NodeId, String>,
@@ -84,6 +85,7 @@ impl NodeStatus {
             out.put_u64(node.0);
             out.put_u64(index.0);
         }
+        out.put_u32(self.version.0.into());
         out.put_length(self.versions.len());
         for (node, version) in &self.versions {
             out.put_u64(node.0);
@@ -113,12 +115,14 @@ impl NodeStatus {
         let count = fields.count(8 + 8)?;
         let place = |fields: &mut Fields| Ok((NodeId(fields.u64()?), LogIndex(fields.u64()?)));
         let matched = (0..count).map(|_| place(&mut fields)).collect::<Result<_, DecodeError>>()?;
-        let count = fields.count(8 + 4)?;
-        let spoken = |fields: &mut Fields| {
-            let (node, version) = (NodeId(fields.u64()?), fields.u32()?);
+        let version = |fields: &mut Fields| {
+            let version = fields.u32()?;
             let invalid = |_| DecodeError::Invalid { what: "version", value: version.into() };
-            Ok((node, Version(u16::try_from(version).map_err(invalid)?)))
+            u16::try_from(version).map(Version).map_err(invalid)
         };
+        let cluster = version(&mut fields)?;
+        let count = fields.count(8 + 4)?;
+        let spoken = |fields: &mut Fields| Ok((NodeId(fields.u64()?), version(fields)?));
         let versions = (0..count).map(|_| spoken(&mut fields)).collect::<Result<_, DecodeError>>()?;
         let count = fields.count(8 + 4)?;
         let address = |fields: &mut Fields| Ok((NodeId(fields.u64()?), fields.text()?));
@@ -140,6 +144,7 @@ impl NodeStatus {
             membership,
             membership_at,
             matched,
+            version: cluster,
             versions,
             client_addresses,
             fault,
@@ -174,6 +179,7 @@ mod tests {
             applied: LogIndex(6),
             membership: joint(),
             membership_at: LogId::new(3, 7),
+            version: Version(2),
             versions: [(NodeId(0), Version(2)), (NodeId(5), Version::FIRST)].into(),
             matched: [(NodeId(0), LogIndex(4)), (NodeId(5), LogIndex(0))].into(),
             client_addresses: [(NodeId(0), "a:1".to_owned()), (NodeId(2), "[::1]:2".to_owned())].into(),

@@ -456,6 +456,7 @@ async fn a_status_is_that_of_the_endpoint() {
         applied: LogIndex(7),
         membership: outrigger_engine::Membership::default(),
         membership_at: LogId::ZERO,
+        version: Default::default(),
         versions: BTreeMap::new(),
         matched: BTreeMap::new(),
         client_addresses: BTreeMap::new(),

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal, Version};
 
 use super::{Local, Receive, Transport};
 
@@ -36,7 +36,7 @@ pub struct InProcessNetwork {
 
 /// One node's end of an [`InProcessNetwork`].
 ///
-/// A life that is [refused](Transport::refuse) stays disconnected until its node starts anew.
+/// A life that is [refused](Transport::refuse) stays disconnected until its node starts anew, unless it is for its build.
 pub struct InProcessTransport {
     /// What it is part of.
     network: InProcessNetwork,
@@ -45,7 +45,7 @@ pub struct InProcessTransport {
 }
 
 /// Whom a node reaches. Only the hub changes it, and a node's own tasks read it: nobody waits for anybody.
-type Links = RwLock<BTreeMap<NodeId, Arc<dyn Receive>>>;
+type Links = RwLock<BTreeMap<NodeId, (Arc<dyn Receive>, Version)>>;
 
 #[derive(Default)]
 struct Hub {
@@ -140,7 +140,8 @@ impl Hub {
                     handshakes.push((Arc::clone(&station.receive), other.local.peer));
                 }
             }
-            let links = reached.iter().map(|(peer, other)| (*peer, Arc::clone(&other.receive))).collect();
+            let link = |other: &Station| (Arc::clone(&other.receive), other.local.peer.version);
+            let links = reached.iter().map(|(peer, other)| (*peer, link(other))).collect();
             let reached = reached.iter().map(|(peer, other)| (*peer, other.local.peer)).collect();
             *station.links.write().unwrap_or_else(PoisonError::into_inner) = links;
             if let Some(station) = self.stations.get_mut(&node) {
@@ -201,8 +202,9 @@ impl Transport for InProcessTransport {
     fn send(&self, target: NodeId, message: Message) {
         let Some((local, links)) = self.own.get() else { return };
         // The lock is gone before the call: who receives may send in turn.
-        let receive = links.read().unwrap_or_else(PoisonError::into_inner).get(&target).map(Arc::clone);
-        if let Some(receive) = receive {
+        let link = links.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
+        // Who is there may be another than the engine has heard, in an older build.
+        if let Some((receive, _)) = link.filter(|(_, spoken)| message.since() <= *spoken) {
             receive.receive(local.peer, Some(message));
         }
     }
@@ -216,8 +218,11 @@ impl Transport for InProcessTransport {
     }
 
     fn refuse(&self, peer: Peer, reason: PeerRefusal) {
-        let mut is_first = false;
-        self.change_own(|station| is_first = station.refused.insert(peer));
+        // Whose build is too old is heard again as soon as the cluster turns out to have an older version.
+        let mut is_first = matches!(reason, PeerRefusal::TooOld { .. });
+        if !is_first {
+            self.change_own(|station| is_first = station.refused.insert(peer));
+        }
         let Some((local, _)) = self.own.get().filter(|_| is_first) else { return };
         let station = {
             let hub = self.network.lock();

@@ -119,7 +119,7 @@ impl Row {
             snapshot: Some(status.snapshot.index.0),
             purged: Some(status.purged.index.0),
             state_hash: Some(format!("{:016x}", summary.hash)),
-            members: is_member_of_any.then(|| Members::new(&status.membership, status.membership_at)),
+            members: is_member_of_any.then(|| Members::new(&status.membership, status.membership_at, status.version)),
             matched: (status.role == RoleKind::Leader).then_some(matched),
             error: status.fault,
             ..Self::default()

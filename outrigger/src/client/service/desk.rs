@@ -211,6 +211,7 @@ fn status(metrics: &Metrics) -> NodeStatus {
         applied: metrics.applied,
         membership: metrics.membership.as_ref().clone(),
         membership_at: metrics.membership_at,
+        version: metrics.version,
         versions: metrics.versions.clone(),
         matched: metrics.matched.clone(),
         client_addresses: metrics.client_addresses.clone(),

@@ -8,7 +8,7 @@
 //! ```
 
 use clap::Args;
-use outrigger::engine::{LogId, Membership, NodeId, RoleKind};
+use outrigger::engine::{LogId, Membership, NodeId, RoleKind, Version};
 use outrigger::{MembersChanged, NodeStatus};
 use serde::Serialize;
 
@@ -64,7 +64,7 @@ impl From<LogId> for Entry {
 #[derive(Debug, Serialize)]
 pub(crate) struct Members {
     entry: Entry,
-    /// The cluster's version: what all members speak, or less.
+    /// The cluster's version, as it is committed: what all members speak, or less.
     cluster_version: u16,
     voters: Vec<u64>,
     /// Who voted before the change that is under way; empty when there is none.
@@ -81,11 +81,11 @@ struct Goal {
 }
 
 impl Members {
-    pub(crate) fn new(membership: &Membership, at: LogId) -> Self {
+    pub(crate) fn new(membership: &Membership, at: LogId, version: Version) -> Self {
         let list = |ids: &std::collections::BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect();
         Self {
             entry: at.into(),
-            cluster_version: membership.version().0,
+            cluster_version: version.0,
             voters: list(membership.voters()),
             outgoing: list(membership.outgoing()),
             learners: membership.learners().map(|id| id.0).collect(),
@@ -103,7 +103,7 @@ pub(super) struct Changed {
 
 impl Changed {
     pub(super) fn new(changed: &MembersChanged) -> Self {
-        Self { members: Members::new(&changed.membership, changed.at) }
+        Self { members: Members::new(&changed.membership, changed.at, changed.membership.version()) }
     }
 }
 
@@ -160,7 +160,7 @@ impl Listing {
             term: status.term.0,
             leader: status.leader.map(|leader| leader.0),
             members: members.collect(),
-            by_role: Members::new(&status.membership, status.membership_at),
+            by_role: Members::new(&status.membership, status.membership_at, status.version),
         }
     }
 
