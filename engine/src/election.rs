@@ -262,6 +262,9 @@ impl Engine {
                 if let Some(token) = leader.change.and_then(|change| change.token) {
                     self.refuse(token, Refusal::Unknown);
                 }
+                if let Some((token, _)) = leader.next_change {
+                    self.refuse(token, Refusal::LeadershipLost);
+                }
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);
                 self.push(Command::RebuildReplicationStreams { targets: Vec::new() });

@@ -184,7 +184,7 @@ impl Engine {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
             Event::Propose { token, entries, only_in } => self.handle_propose(token, entries, only_in, now),
-            Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
+            Event::ChangeMembers { token, request } => self.handle_change_members(token, request, now),
             Event::Read { token, consistency } => self.handle_read(token, consistency, now),
             Event::TransferLeadership { token, to } => self.handle_transfer_leadership(token, to, now),
             Event::Elect { token, pre_vote } => self.handle_elect(token, pre_vote, now),
@@ -212,6 +212,7 @@ impl Engine {
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }
         self.advance_change(now);
+        self.bind_members(now);
         if self.memberships.take_changed() {
             self.follow_memberships(now);
             self.leave_office(now);
@@ -415,7 +416,7 @@ impl Engine {
 
     /// Whether this node campaigns when it has heard from no leader for long.
     pub(crate) fn campaigns_by_itself(&self) -> bool {
-        self.elections && self.memberships.may_vote(self.id())
+        self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
     }
 
     /// Starts the election timer anew, if this node campaigns by itself.
@@ -523,6 +524,7 @@ impl Engine {
         if let Err(reason) = self.meet(from, message.as_ref(), now) {
             return self.push(Command::RefusePeer { peer: from, reason });
         }
+        self.follow_directory(from, now);
         let Some(message) = message else { return };
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);

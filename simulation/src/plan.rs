@@ -385,7 +385,7 @@ impl Plan {
 
     /// What the settings say about leaders.
     pub(crate) fn terms(&self) -> Terms {
-        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None };
         Terms::new(self.engine(anybody, 0))
     }
 

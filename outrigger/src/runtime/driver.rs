@@ -24,7 +24,7 @@ use super::RaftRuntime;
 ///     }
 /// }
 ///
-/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 7);
+/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 7);
 /// let mut driver = Driver::new(Engine::new(config, Restored::default(), Instant(0)));
 /// let mut runtime = Notes::default();
 /// driver.step(Event::Timeout, Instant(1), &mut runtime);

@@ -354,7 +354,7 @@ mod tests {
     const LOOK: u64 = 100;
 
     fn terms() -> Terms {
-        let mut config = EngineConfig::new(Peer { node: ONE, incarnation: Incarnation::default() }, 7);
+        let mut config = EngineConfig::new(Peer { node: ONE, incarnation: Incarnation::default(), bound: None }, 7);
         config.election_timeout_max = Duration::from_millis(SILENCE);
         config.heartbeat_interval = Duration::from_millis(LOOK);
         config.limits.inflight_requests_max = 2;

@@ -192,7 +192,7 @@ impl World {
         }
         note(&mut self.faults, "stranger refused");
         call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation)?;
-        let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation };
+        let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation, bound: None };
         let event = Event::Received { from, message: message.cloned() };
         let (before, due, effects) =
             (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
@@ -227,12 +227,12 @@ impl World {
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
 fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<(), Violation> {
     let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None };
-    let (local, call) = (fits(me), fits(Peer { node: caller, incarnation }));
+    let (local, call) = (fits(me), fits(Peer { node: caller, incarnation, bound: None }));
     let calls = [
         ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),
         ("began with other members", Local { genesis: 2, ..call.clone() }, me.node),
         ("calls another node", call.clone(), NodeId(me.node.0 + 1)),
-        ("has the same id", Local { peer: Peer { node: me.node, incarnation }, ..call.clone() }, me.node),
+        ("has the same id", Local { peer: Peer { node: me.node, incarnation, bound: None }, ..call.clone() }, me.node),
     ];
     // A cluster of one node has nobody who could call it.
     let lets_in = caller == me.node || is_let_in(&local, &call, me.node);
