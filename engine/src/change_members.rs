@@ -180,7 +180,8 @@ impl Membership {
     /// If this membership is itself a step of a change.
     pub fn changed(&self, change: &ChangeMembers, retain: bool) -> Result<Self, Refusal> {
         assert!(self.goal().is_none(), "{self} is under way to another one");
-        let mut draft = Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
+        let mut draft =
+            Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
         draft.change(change)?;
         let Draft { voters, nodes, mut left, .. } = draft;
         // Who keeps its vote keeps its directory.
@@ -238,7 +239,12 @@ impl Membership {
     /// The same members, bound as they were before, but for these. Who is no member is not bound.
     fn bound_as(self, before: &Self, left: &BTreeSet<NodeId>) -> Self {
         let stays = |node: &NodeId| self.nodes().contains_key(node) && !left.contains(node);
-        let bindings = before.bindings().iter().filter(|(node, _)| stays(node)).map(|(node, it)| (*node, *it)).collect();
+        mutate!(
+            binding_kept_after_removal,
+            return self.with_bindings(before.bindings().clone(), None).expect("anybody's")
+        );
+        let bindings =
+            before.bindings().iter().filter(|(node, _)| stays(node)).map(|(node, it)| (*node, *it)).collect();
         self.with_bindings(bindings, None).expect("only members are bound")
     }
 

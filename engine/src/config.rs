@@ -316,7 +316,8 @@ mod tests {
 
     #[test]
     fn a_lease_longer_than_the_drift_of_clocks_allows_is_refused_with_the_inequality() {
-        let mut config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 1);
+        let mut config =
+            EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 1);
         assert_eq!((config.lease, config.lease_max()), (None, Duration::from_nanos(490_099_009)), "off by default");
         config.lease = Some(config.lease_max());
         assert_eq!(config.validate(), Ok(()));

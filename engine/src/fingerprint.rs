@@ -38,11 +38,11 @@
 
 use std::sync::Arc;
 
+use crate::binding::Binding;
 use crate::command::Command;
 use crate::consistency::Proof;
 use crate::engine::Engine;
 use crate::entry::{Body, Payload};
-use crate::binding::Binding;
 use crate::membership::Membership;
 use crate::message::{AppendEntries, AppendEntriesReply, AppendOutcome, Heartbeat, HeartbeatReply, Message};
 use crate::message::{InstallSnapshot, InstallSnapshotReply, VoteReply, VoteRequest};

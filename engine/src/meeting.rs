@@ -90,7 +90,9 @@ impl Engine {
             Some(met) if met == life => return Ok(()),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
-            None if remembered.is_none() && self.peers.len() >= PEERS_MAX => return Err(PeerRefusal::TooMany { limit: PEERS_MAX }),
+            None if remembered.is_none() && self.peers.len() >= PEERS_MAX => {
+                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
+            }
             Some(_) | None => {}
         }
         if met.is_none() {

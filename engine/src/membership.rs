@@ -104,6 +104,7 @@ impl Membership {
     /// has changed since. `None` if somebody is not among the nodes.
     #[must_use]
     pub fn with_bindings(self, bindings: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Option<Self> {
+        mutate!(binding_kept_after_removal, return Some(Self { bindings, of, ..self }));
         let is_sound = bindings.keys().all(|id| self.nodes.contains_key(id)) && (of.is_none() || !bindings.is_empty());
         is_sound.then_some(Self { bindings, of, ..self })
     }

@@ -95,7 +95,11 @@ fn a_leader_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
         assert_eq!(cluster.engine(id).membership_at(), LogId::new(1, 3));
         assert_eq!(cluster.engine(id).signature().bound, Some(LogId::new(1, 3)));
     }
-    assert_eq!(cluster.engine(1).last_log_id(), LogId::new(1, 3), "the first entry, the leader's own, the bindings: no more");
+    assert_eq!(
+        cluster.engine(1).last_log_id(),
+        LogId::new(1, 3),
+        "the first entry, the leader's own, the bindings: no more"
+    );
 }
 
 #[test]

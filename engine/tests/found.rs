@@ -127,7 +127,10 @@ fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
 #[test]
 fn a_start_knows_at_once_who_has_left() {
     let members = |ids: &[u64]| Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []));
-    let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 }, bound: None }, 1);
+    let config = EngineConfig::new(
+        Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 }, bound: None },
+        1,
+    );
     let restored = Restored {
         vote: Vote { term: Term(1), voted_for: None },
         terms: vec![LogId::new(0, 1), LogId::new(1, 2)],

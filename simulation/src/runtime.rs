@@ -268,7 +268,8 @@ impl Runtime {
 
     /// Whether this life of a peer is on the disk, or on its way there.
     pub(crate) fn remembers(&self, peer: Peer) -> bool {
-        let is_it = |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if saved.is_same_life(&peer));
+        let is_it =
+            |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if saved.is_same_life(&peer));
         self.durable.met(peer.node) == Some(peer.incarnation) || self.in_flight.iter().chain(&self.queued).any(is_it)
     }
 

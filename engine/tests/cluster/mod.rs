@@ -465,9 +465,7 @@ impl Cluster {
             }
             Command::SendMessage { target, message } => self.send(from, target, message),
             Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
-            Command::SaveCommitted { .. }
-            | Command::RebuildReplicationStreams { .. }
-            | Command::SetPeers { .. } => {}
+            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::SetPeers { .. } => {}
             Command::RefusePeer { peer, reason } => node.refused.push((peer, reason)),
         }
     }

@@ -299,7 +299,8 @@ impl Office {
     ) -> Result<(), Violation> {
         let last = look.last.index;
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
-        if taken == 0 || self.membership_at.index.0 > last.0 - taken {
+        let membership_at = self.membership_at.max(look.membership_at);
+        if taken == 0 || membership_at.index.0 > last.0 - taken {
             return Ok(());
         }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);

@@ -44,8 +44,9 @@ impl Cases {
         let goal = Goal { voters: some(&members), added: some(&members), members };
         let whole = Membership::from_parts(voters.clone(), outgoing, nodes.clone(), Some(goal));
         // Not all of them are sound; a stable one with these voters always is.
-        let whole =
-            whole.or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None)).expect("a stable membership");
+        let whole = whole
+            .or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None))
+            .expect("a stable membership");
         let bound = ids.into_iter().filter(|_| self.flag()).collect::<Vec<_>>();
         let binding = |(number, id)| (id, Binding { directory: number, at: LogId::new(number, 9) });
         let bindings: BTreeMap<_, _> = (0..).zip(bound).map(binding).collect();
