@@ -35,6 +35,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::entry::Payload;
 use crate::membership::{Membership, Memberships};
+use crate::message::Message;
 use crate::progress::Progress;
 use crate::role::Role;
 use crate::types::{Epoch, Incarnation, Instant, LogId, NodeId, Peer};
@@ -108,11 +109,15 @@ impl Engine {
         mutate!(good_node_stopped_by_who_is_behind, return true);
         let (at, membership) = self.memberships.last();
         let is_first_voter = membership.is_voter(self.id()) && membership.bindings().is_empty();
-        is_first_voter && self.log.last() == *at && (at.term.0 == 0 || self.log.purged() == *at)
+        is_first_voter && self.begins && self.log.last() == *at
     }
 
     /// A leader hears from a node. What another directory under that id has acknowledged is nothing that this one holds.
-    pub(crate) fn follow_directory(&mut self, from: Peer, now: Instant) {
+    pub(crate) fn follow_directory(&mut self, from: Peer, message: Option<&Message>, now: Instant) {
+        // What is of an earlier term comes late, maybe from a directory that is gone.
+        if message.and_then(Message::term).is_some_and(|term| term < self.vote.term) {
+            return;
+        }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from.node) else { return };

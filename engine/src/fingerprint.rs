@@ -570,6 +570,9 @@ impl Engine {
             random: _,
             next_id: _,
             born_with,
+            // Whom a refusal stops: nobody explores those.
+            begins: _,
+            has_heard_leader,
             forwarded,
             forwards,
             awaits_heir,
@@ -604,11 +607,13 @@ impl Engine {
             out.incarnation(*life);
         }
         out.size(forwarded.len());
-        for (node, request) in forwarded {
+        for ((node, directory), request) in forwarded {
             out.number(node.0);
+            out.number(*directory);
             out.forward(*node, *request);
         }
         out.forwards(own.node, forwards);
+        out.flag(*has_heard_leader);
         out.flag(*awaits_heir);
         out.flag(*elections);
         out.flag(pledge.is_some());

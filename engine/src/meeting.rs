@@ -95,11 +95,6 @@ impl Engine {
             }
             Some(_) | None => {}
         }
-        if met.is_none() {
-            // So has it numbers of its own.
-            mutate!(old_directorys_numbers_kept, return self.remember(from));
-            self.forwarded.remove(&from.node);
-        }
         self.remember(from)
     }
 

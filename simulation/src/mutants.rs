@@ -185,6 +185,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("binding_kept_after_removal", "who is added again is bound as it was before", "TRAPS 45"),
     mutant("progress_kept_across_directories", "what a learner's old directory acknowledged counts for the new one", "TRAPS 45"),
     mutant("old_directorys_numbers_kept", "a new directory's proposals are taken for copies of the old one's", "thesis 6.3"),
+    mutant("earlier_directory_forgotten", "what another directory under its id led in is refused for certain", "thesis 6.3"),
     mutant("good_node_stopped_by_who_is_behind", "a node that was added again is stopped by who does not know it yet", "TRAPS 45"),
     mutant("wiped_node_campaigns", "a node whose id is bound to another directory campaigns", "TRAPS 45"),
     mutant("change_refused_beside_binding", "a change is refused as an entry that nobody asked for is under way", "thesis 4.1"),

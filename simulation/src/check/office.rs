@@ -255,7 +255,10 @@ impl Office {
         let is_within = bytes <= terms.limits.append_bytes_max || entries == 1;
         require!(is_within, Limits, "node {node} sends {entries} entries of {bytes} bytes to {to} at once");
         let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
-        other.epoch = other.epoch.max(Some(sent.epoch));
+        if other.epoch < Some(sent.epoch) {
+            // Another stream begins: what the last one had under way goes nowhere.
+            (other.epoch, other.requests, other.bytes) = (Some(sent.epoch), 0, 0);
+        }
         other.is_brought_snapshot = false;
         other.requests += 1;
         if other.requests > 1 {

@@ -205,6 +205,7 @@ impl World {
         self.crash(id, true)?;
         // The model has no other server of the same name: this history goes on without it.
         self.checks.model = false;
+        self.judge.forget_votes(id);
         let is_old = self.nodes.at_mut(id).is_some_and(Node::replace_disk);
         note(&mut self.faults, if is_old { "replaced disk found again" } else { "disk replaced" });
         let what =

@@ -95,7 +95,8 @@ impl World {
                 let membership = running.driver.engine().membership();
                 let is_member = membership.nodes().contains_key(&from.node);
                 // Who is heard as this node is behind is not remembered before it has caught up.
-                let at = running.judged.map_or(look.membership_at, |before| before.membership_at.min(look.membership_at));
+                let at =
+                    running.judged.map_or(look.membership_at, |before| before.membership_at.min(look.membership_at));
                 let is_behind = from.bound.is_some_and(|claim| claim > at);
                 let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
