@@ -106,7 +106,6 @@ impl Engine {
     /// Whether all that this node has is what every node of its cluster begins with, and it votes by that. Nobody who was added
     /// later begins so.
     pub(crate) fn has_only_its_beginning(&self) -> bool {
-        mutate!(good_node_stopped_by_who_is_behind, return true);
         let (at, membership) = self.memberships.last();
         let is_first_voter = membership.is_voter(self.id()) && membership.bindings().is_empty();
         is_first_voter && self.begins && self.log.last() == *at
@@ -187,6 +186,7 @@ impl Engine {
     /// Whose logs are counted from now on are those whose directories are bound.
     fn check_new_voters(&self, next: &Membership) {
         mutate!(bound_after_the_vote, return);
+        mutate!(binding_kept_after_removal, return);
         let Role::Leader(leader) = &self.role else { return };
         let before = self.membership();
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {

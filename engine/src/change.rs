@@ -92,7 +92,6 @@ impl Engine {
             && self.transfer.is_none()
         {
             // Nobody asked for the entry that is under way: nobody need know of it.
-            mutate!(change_refused_beside_binding, return self.refuse(token, Refusal::NotReady));
             leader.next_change = Some((token, request));
             return;
         }

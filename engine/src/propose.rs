@@ -71,7 +71,6 @@ impl Engine {
         now: Instant,
     ) -> Handled {
         let (from, sender) = (peer.node, (peer.node, peer.incarnation.id));
-        mutate!(old_directorys_numbers_kept, sender = (from, 0));
         mutate!(forwarded_twice, self.forwarded.remove(&sender));
         if self.forwarded.get(&sender).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
             mutate!(

@@ -183,8 +183,8 @@ impl World {
 
     // ---- replacements ------------------------------------------------------------------------------------------
 
-    /// The disk of a node that was removed is replaced; whoever changes the members adds it again, as the way back is. One that
-    /// is no member any more, by what is committed, or was added and is not bound, and only if no node that may still count its
+    /// The disk of a node that was removed is replaced; whoever changes the members adds it again, as the way back is. Only one
+    /// that is no member any more, and only if no node that may still count its
     /// vote takes the new one for the old one: a peer that has met nothing, and knows of no binding, can know nothing.
     fn replace_disk(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id).filter(|node| node.running.is_some()) else { return Ok(()) };

@@ -75,11 +75,11 @@ impl Members {
         self.committed.1.nodes().contains_key(&node)
     }
 
-    /// Whether another disk may take the place of a node's: it is no member by what is committed, or a learner that is not
-    /// bound, and no later membership gives it a vote.
+    /// Whether another disk may take the place of a node's: it is no member by what is committed, and by nothing that may be
+    /// committed yet. One that is about to be given a vote would be lost with it.
     pub(super) fn is_replaceable(&self, node: NodeId) -> bool {
         let later = self.seen.range((self.committed.0, LogId::ZERO)..).map(|(_, membership)| membership);
-        later.chain([&self.committed.1]).all(|it| !it.is_voter(node) && !it.bindings().contains_key(&node))
+        later.chain([&self.committed.1]).all(|it| !it.nodes().contains_key(&node))
     }
 
     /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
