@@ -43,6 +43,8 @@ pub struct EngineConfig {
     pub change_patience: Duration,
     /// How often a leader has the nodes' states compared; `None`: never. Above zero. Each time, every node hashes its state once.
     pub state_check_interval: Option<Duration>,
+    /// Whether a leader binds the members' data directories to their ids, by entries of its log. The same on all nodes.
+    pub bind_directories: bool,
     /// When a snapshot is taken, and what of the log it lets go.
     pub snapshots: SnapshotPolicy,
     /// How much is held at once.
@@ -123,7 +125,7 @@ impl EngineConfig {
     ///
     /// ```
     /// use outrigger_engine::{EngineConfig, Incarnation, NodeId, Peer};
-    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 42);
     /// assert_eq!(config.validate(), Ok(()));
     /// ```
     #[must_use]
@@ -141,6 +143,7 @@ impl EngineConfig {
             clock_drift_ppm_max: 10_000,
             change_patience: Duration::from_secs(10),
             state_check_interval: None,
+            bind_directories: true,
             snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
         }
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_broken_inequality_is_named_with_both_numbers() {
-        let sane = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        let sane = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 1);
         let refused = |change: fn(&mut EngineConfig)| {
             let mut config = sane.clone();
             change(&mut config);
@@ -315,7 +318,8 @@ mod tests {
 
     #[test]
     fn a_lease_longer_than_the_drift_of_clocks_allows_is_refused_with_the_inequality() {
-        let mut config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 1);
+        let mut config =
+            EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 1);
         assert_eq!((config.lease, config.lease_max()), (None, Duration::from_nanos(490_099_009)), "off by default");
         config.lease = Some(config.lease_max());
         assert_eq!(config.validate(), Ok(()));

@@ -38,6 +38,7 @@
 
 use std::sync::Arc;
 
+use crate::binding::Binding;
 use crate::command::Command;
 use crate::consistency::Proof;
 use crate::engine::Engine;
@@ -60,7 +61,7 @@ use crate::writes::Promise;
 /// use outrigger_engine::*;
 ///
 /// // A node that beats the drum for an hour is the same node.
-/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+/// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 42);
 /// let mut engine = Engine::new(config, Restored::default(), Instant(0));
 /// let key = |engine: &Engine| {
 ///     let mut key = Vec::new();
@@ -219,6 +220,13 @@ impl Fingerprint {
         }
         self.size(membership.nodes().len());
         membership.nodes().keys().for_each(|node| self.number(node.0));
+        self.size(membership.bindings().len());
+        for (node, Binding { directory, at }) in membership.bindings() {
+            [node.0, *directory].into_iter().for_each(|number| self.number(number));
+            self.log_id(*at);
+        }
+        self.flag(membership.of().is_some());
+        membership.of().iter().for_each(|at| self.log_id(*at));
         self.flag(membership.goal().is_some());
         let sets = membership.goal().into_iter().flat_map(|goal| [&goal.voters, &goal.members, &goal.added]);
         for set in sets {
@@ -310,6 +318,8 @@ impl Fingerprint {
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
+        self.flag(from.bound.is_some());
+        from.bound.iter().for_each(|at| self.log_id(*at));
         match message {
             Message::PreVote(request) | Message::RequestVote(request) => self.vote_request(*request),
             Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => self.vote_reply(*reply),
@@ -511,8 +521,12 @@ impl Fingerprint {
             confirmed,
             in_hand,
             change,
+            next_change,
+            // A moment.
+            unbound_since: _,
             comparison: _,
         } = leader;
+        self.tokens(next_change.as_ref().map(|(token, _)| *token).as_slice());
         self.flag(*lease_given_up);
         self.number(term_start.0);
         self.size(progress.len());
@@ -577,6 +591,9 @@ impl Engine {
             random: _,
             next_id: _,
             born_with,
+            // Whom a refusal stops: nobody explores those.
+            begins: _,
+            has_heard_leader,
             forwarded,
             forwards,
             awaits_heir,
@@ -611,11 +628,13 @@ impl Engine {
             out.incarnation(*life);
         }
         out.size(forwarded.len());
-        for (node, request) in forwarded {
+        for ((node, directory), request) in forwarded {
             out.number(node.0);
+            out.number(*directory);
             out.forward(*node, *request);
         }
         out.forwards(own.node, forwards);
+        out.flag(*has_heard_leader && self.config.bind_directories);
         out.flag(*awaits_heir);
         out.flag(*elections);
         out.flag(pledge.is_some());

@@ -93,7 +93,7 @@ impl Engine {
     /// ```
     /// use outrigger_engine::*;
     ///
-    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default() }, 42);
+    /// let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None }, 42);
     /// let now = Instant(1 << 40);
     /// let mut engine = Engine::new(config, Restored::default(), now);
     /// let two = [1, 2].map(|id| (NodeId(id), Node::default()));

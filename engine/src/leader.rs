@@ -36,6 +36,8 @@ impl Engine {
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
             change: None,
+            next_change: None,
+            unbound_since: now,
             comparison: Comparison::new(now),
         }));
         self.writes.disk_seen(now);

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::binding::Binding;
 use crate::fingerprint::Fingerprint;
 use crate::quorum::{Joint, Majority};
 use crate::snapshot::Snapshot;
@@ -39,6 +40,10 @@ pub struct Membership {
     nodes: BTreeMap<NodeId, Node>,
     /// Where the change that is under way leads; `None` when there is none.
     goal: Option<Goal>,
+    /// Whose data directory is known to all; every one is in `nodes`.
+    bindings: BTreeMap<NodeId, Binding>,
+    /// The entry whose members these are, if this one only binds them.
+    of: Option<LogId>,
 }
 
 /// Where a change of the members leads.
@@ -73,7 +78,7 @@ impl Membership {
         let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
         let voters = voting.keys().copied().collect();
         nodes.extend(voting);
-        Self { voters, outgoing: BTreeSet::new(), nodes, goal: None }
+        Self { voters, nodes, ..Self::default() }
     }
 
     /// A membership from its parts, as they stand in a log or a message; `None` if they contradict each other: somebody is not
@@ -92,7 +97,35 @@ impl Membership {
         });
         let is_joint_rightly = outgoing.is_empty() || goal.as_ref().is_some_and(|goal| goal.voters == voters);
         let is_sound = known(&voters) && known(&outgoing) && leads_somewhere && is_joint_rightly;
-        is_sound.then_some(Self { voters, outgoing, nodes, goal })
+        is_sound.then_some(Self { voters, outgoing, nodes, goal, ..Self::default() })
+    }
+
+    /// The same members with these directories bound to their ids; `of` names the entry whose members they are, if nothing else
+    /// has changed since. `None` if somebody is not among the nodes.
+    #[must_use]
+    pub fn with_bindings(self, bindings: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Option<Self> {
+        mutate!(binding_kept_after_removal, return Some(Self { bindings, of, ..self }));
+        let is_sound = bindings.keys().all(|id| self.nodes.contains_key(id)) && (of.is_none() || !bindings.is_empty());
+        is_sound.then_some(Self { bindings, of, ..self })
+    }
+
+    /// The same members, of whom these are bound too.
+    pub(crate) fn bound(&self, more: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Self {
+        let mut bindings = self.bindings.clone();
+        bindings.extend(more);
+        self.clone().with_bindings(bindings, of).expect("only members are bound")
+    }
+
+    /// Which data directory each member runs from, as the log says; peers refuse any other. Who is not in it was not bound yet.
+    #[must_use]
+    pub const fn bindings(&self) -> &BTreeMap<NodeId, Binding> {
+        &self.bindings
+    }
+
+    /// The entry whose members these are, if this one only binds them to their directories.
+    #[must_use]
+    pub const fn of(&self) -> Option<LogId> {
+        self.of
     }
 
     /// Who votes; during a change, who will vote after it.
@@ -147,6 +180,8 @@ impl Membership {
     pub fn bytes(&self) -> usize {
         8 * (self.voters.len() + self.outgoing.len())
             + self.nodes.values().map(|node| 16 + node.address.len()).sum::<usize>()
+            + 24 * self.bindings.len()
+            + if self.of.is_some() { 16 } else { 0 }
     }
 }
 
@@ -201,6 +236,11 @@ impl Memberships {
     pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Node> {
         let nodes = self.known.iter().flat_map(|(_, membership)| membership.nodes());
         nodes.map(|(id, node)| (*id, node.clone())).collect()
+    }
+
+    /// All that may come to count, oldest first.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<Membership>> {
+        self.known.iter().map(|(_, membership)| membership)
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {

@@ -77,6 +77,10 @@ struct Inflight {
 pub(crate) struct Progress {
     /// The stream that this is; answers of another one do not count.
     epoch: Epoch,
+    /// Whose log this is: the data directory that answers. `None` until it was heard from.
+    directory: Option<u64>,
+    /// The heartbeat round when it first answered; what answers that or an earlier one may be of another directory.
+    since: Round,
     /// Up to here the follower's log is durable and equal to the leader's. Never goes back.
     match_index: LogIndex,
     /// The next entry to send. `next_index > match_index`.
@@ -106,6 +110,8 @@ impl Progress {
     pub(crate) const fn new(epoch: Epoch, last: LogIndex, now: Instant) -> Self {
         Self {
             epoch,
+            directory: None,
+            since: Round(0),
             match_index: LogIndex::ZERO,
             next_index: LogIndex(last.0 + 1),
             mode: Mode::Probe,
@@ -121,9 +127,34 @@ impl Progress {
         }
     }
 
+    /// Of another data directory than before, that is, of one that may hold nothing.
+    pub(crate) const fn anew(epoch: Epoch, last: LogIndex, since: Round, directory: u64, now: Instant) -> Self {
+        let mut anew = Self::new(epoch, last, now);
+        anew.directory = Some(directory);
+        anew.since = since;
+        anew
+    }
+
+    /// Whether this is the log of a data directory; it is from the first one that is heard from.
+    pub(crate) fn is_of(&mut self, directory: u64) -> bool {
+        *self.directory.get_or_insert(directory) == directory
+    }
+
+    /// The data directory that this is the log of, once that has acknowledged something: a word that comes late is no proof.
+    pub(crate) fn proven_directory(&self) -> Option<u64> {
+        self.directory.filter(|_| self.match_index > LogIndex::ZERO)
+    }
+
+    /// Whether what answers a heartbeat tells of this directory's log.
+    pub(crate) fn answers_since(&self, round: Round) -> bool {
+        round > self.since || self.since == Round(0)
+    }
+
     pub(crate) fn fingerprint(&self, own: NodeId, term: Term, out: &mut Fingerprint) {
         let Self {
             epoch,
+            directory,
+            since,
             match_index,
             next_index,
             mode,
@@ -138,6 +169,12 @@ impl Progress {
             heard_at: _,
         } = self;
         out.epoch(own, *epoch);
+        out.flag(directory.is_some());
+        out.number(directory.unwrap_or_default());
+        out.flag(*since > Round(0));
+        if *since > Round(0) {
+            out.round(own, term, *since);
+        }
         [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
         out.size(*mode as usize);
         out.flag(bringing.is_some());

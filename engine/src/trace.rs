@@ -206,7 +206,7 @@ impl Display for Command {
                 let targets: Vec<_> = targets.iter().map(|(node, _)| *node).collect();
                 write!(f, "rebuild_replication_streams to [{}]", list(&targets))
             }
-            Self::SetPeers { peers } => write!(f, "set_peers {}", nodes(peers)),
+            Self::SetPeers { peers, .. } => write!(f, "set_peers {}", nodes(peers)),
             Self::BroadcastHeartbeat { targets, heartbeat } => {
                 write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
             }

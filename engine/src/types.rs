@@ -193,6 +193,17 @@ pub struct Peer {
     pub node: NodeId,
     /// Its life.
     pub incarnation: Incarnation,
+    /// Its claim: the entry by which this data directory is a member, as far as it knows; `None` if it knows of none. Who knows
+    /// the members by an older entry, and another directory under this id, is behind.
+    pub bound: Option<LogId>,
+}
+
+impl Peer {
+    /// Whether both are the same life of the same node, whatever it claims.
+    #[must_use]
+    pub fn is_same_life(&self, other: &Self) -> bool {
+        self.node == other.node && self.incarnation == other.incarnation
+    }
 }
 
 impl fmt::Display for Peer {

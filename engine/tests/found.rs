@@ -127,7 +127,10 @@ fn a_follower_that_differs_at_the_last_purged_entry_is_brought_a_snapshot() {
 #[test]
 fn a_start_knows_at_once_who_has_left() {
     let members = |ids: &[u64]| Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []));
-    let config = EngineConfig::new(Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } }, 1);
+    let config = EngineConfig::new(
+        Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 }, bound: None },
+        1,
+    );
     let restored = Restored {
         vote: Vote { term: Term(1), voted_for: None },
         terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
@@ -138,12 +141,12 @@ fn a_start_knows_at_once_who_has_left() {
     };
     let mut engine = Engine::new(config, restored, Instant(0));
     let peers: Vec<_> = std::iter::from_fn(|| engine.poll_command())
-        .filter_map(|command| if let Command::SetPeers { peers } = command { Some(peers) } else { None })
+        .filter_map(|command| if let Command::SetPeers { peers, .. } = command { Some(peers) } else { None })
         .collect();
     assert_eq!(peers.iter().map(|peers| peers.keys().copied().collect::<Vec<_>>()).collect::<Vec<_>>(), [[NodeId(2)]]);
     let due = engine.poll_timeout();
     assert!(due.is_some());
-    let namesake = Peer { node: NodeId(1), incarnation: Incarnation { id: 8, start: 1, nonce: 2 } };
+    let namesake = Peer { node: NodeId(1), incarnation: Incarnation { id: 8, start: 1, nonce: 2 }, bound: None };
     engine.handle_event(Event::Received { from: namesake, message: Some(beat(1, 1)) }, Instant(1_000));
     assert_eq!(engine.poll_timeout(), due, "a stranger changes nothing");
 }

@@ -132,7 +132,7 @@ impl RaftRuntime for Doer {
 
 /// A node that is alone with its thoughts until somebody steps it.
 fn node(id: u64) -> (Driver, Doer) {
-    let name = Peer { node: NodeId(id), incarnation: Incarnation { id, start: 1, nonce: 0 } };
+    let name = Peer { node: NodeId(id), incarnation: Incarnation { id, start: 1, nonce: 0 }, bound: None };
     let config = EngineConfig { snapshots: SnapshotPolicy::BY_HAND, ..EngineConfig::new(name, id) };
     let engine = Engine::new(config, Restored::default(), Instant(0));
     let (tail, store) = (Tail::new(LogId::ZERO, usize::MAX), MemoryStore::new());

@@ -208,7 +208,7 @@ async fn open(
         (None, Some(directory)) => open_directory(&config, directory, own.as_ref()),
         (None, None) => {
             let incarnation = Incarnation { id: own.random(), start: 1, nonce: own.random() };
-            let peer = Peer { node: config.node(), incarnation };
+            let peer = Peer { node: config.node(), incarnation, bound: None };
             let store = Box::new(MemoryStore::new());
             Ok(Opened { store, peer, restored: Restored::default(), preparer: None })
         }

@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 69] = [
+const FAULTS: [&str; 71] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -115,6 +115,7 @@ const FAULTS: [&str; 69] = [
     "crash while a snapshot is kept",
     "disk full",
     "disk lost for good",
+    "disk replaced",
     "election lost by hand",
     "election wanted",
     "election won by hand",
@@ -152,6 +153,7 @@ const FAULTS: [&str; 69] = [
     "power cut of all at once",
     "power cut",
     "priority set",
+    "replaced disk found again",
     "request cut short",
     "rotten state found",
     "segment missing and refused",

@@ -3,7 +3,7 @@
 use super::*;
 
 fn life(id: u64, start: u64, nonce: u64) -> Peer {
-    Peer { node: NodeId(2), incarnation: Incarnation { id, start, nonce } }
+    Peer { node: NodeId(2), incarnation: Incarnation { id, start, nonce }, bound: None }
 }
 
 fn hear(desk: &mut Desk, from: Peer) -> Vec<Command> {
@@ -58,7 +58,7 @@ fn trap_45_whom_a_node_has_met_it_knows_after_a_restart() {
 
 /// Node 1 of three, in its fourth start, which has met node 2 in its third.
 fn fourth_start() -> Desk {
-    let own = Peer { node: NodeId(1), incarnation: Incarnation { id: 9, start: 4, nonce: 5 } };
+    let own = Peer { node: NodeId(1), incarnation: Incarnation { id: 9, start: 4, nonce: 5 }, bound: None };
     let mut desk = Desk::restored(EngineConfig::new(own, 7), Restored::default());
     desk.feed(Event::Initialize { token: Token(0), membership: voters(&[1, 2, 3]) });
     desk.feed(Event::Received { from: life(7, 3, 40), message: None });

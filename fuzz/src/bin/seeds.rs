@@ -269,7 +269,7 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Seeds::new();
     let incarnation = Incarnation { id: 1, start: 2, nonce: 3 };
     for (name, address) in [("hello", None), ("hello-address", Some("127.0.0.1:7201".to_owned()))] {
-        let peer = Peer { node: NodeId(1), incarnation };
+        let peer = Peer { node: NodeId(1), incarnation, bound: None };
         let hello = Hello { cluster: 7, peer, target: NodeId(2), genesis: 5, client_address: address };
         let mut output = FrameBuffer::default();
         hello.encode(&mut output)?;

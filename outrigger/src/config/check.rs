@@ -130,7 +130,7 @@ pub enum ConfigError {
 
 /// See [`Config::validate`].
 pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
-    let anyone = Peer { node: config.node(), incarnation: Incarnation::default() };
+    let anyone = Peer { node: config.node(), incarnation: Incarnation::default(), bound: None };
     config.engine(anyone, 0).validate()?;
     if config.request_timeout.is_zero() {
         return Err(ConfigError::Zero { name: "request_timeout" });

@@ -11,7 +11,7 @@
 //! not content says why in a reject.
 
 use bytes::Bytes;
-use outrigger_engine::{Incarnation, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, LogId, NodeId, Peer, PeerRefusal};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -223,7 +223,8 @@ impl Hello {
     /// # Errors
     /// When the client address is longer than a hello may be.
     pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
-        let incarnation = self.peer.incarnation;
+        // No member is bound by what stands before the first entry.
+        let (incarnation, bound) = (self.peer.incarnation, self.peer.bound.unwrap_or(LogId::ZERO));
         output.frame(kind::HELLO, 0, BODY_BYTES_MAX, |body| {
             body.put_u64(MAGIC);
             body.put_u32(PROTOCOL_VERSION);
@@ -235,6 +236,8 @@ impl Hello {
                 incarnation.nonce,
                 self.target.0,
                 self.genesis,
+                bound.term.0,
+                bound.index.0,
             ] {
                 body.put_u64(number);
             }
@@ -266,10 +269,12 @@ impl Hello {
     fn decode_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
-        let (target, genesis, text) = (NodeId(fields.u64()?), fields.u64()?, fields.text()?);
+        let (target, genesis) = (NodeId(fields.u64()?), fields.u64()?);
+        let (bound, text) = (LogId::new(fields.u64()?, fields.u64()?), fields.text()?);
+        let bound = (bound != LogId::ZERO).then_some(bound);
         fields.finish()?;
         let client_address = (!text.is_empty()).then_some(text);
-        Ok(Self { cluster, peer: Peer { node, incarnation }, target, genesis, client_address })
+        Ok(Self { cluster, peer: Peer { node, incarnation, bound }, target, genesis, client_address })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.

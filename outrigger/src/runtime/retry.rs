@@ -86,7 +86,7 @@ mod tests {
     /// somebody led, because the patience for that was over.
     #[tokio::test(start_paused = true)]
     async fn a_try_that_waited_long_for_a_leader_has_time_for_its_answer() {
-        let peer = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let peer = Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None };
         let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
         let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
         let (_sender, metrics) = crate::watch::channel(metrics);

@@ -100,7 +100,7 @@ impl<D: Disk> DurableStore<D> {
     pub fn identity(&self) -> Peer {
         let identity = self.log.identity();
         let incarnation = Incarnation { id: identity.incarnation, start: identity.start, nonce: identity.nonce };
-        Peer { node: NodeId(identity.node), incarnation }
+        Peer { node: NodeId(identity.node), incarnation, bound: None }
     }
 
     /// What this opening has cut off the end of the log, as a write that was not finished; see [`Log::cut`].

@@ -12,7 +12,9 @@
 //!
 //! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
 //! neither for a learner; while a change is under way, bit 2 for who will vote after it, bit 3 for who will be a member, bit 4
-//! for who was added by it. An envelope does not know its length: records and frames do, once for each entry, so that
+//! for who was added by it. Bit 5 stands for whose data directory is bound: it, and term and index of the entry that bound it,
+//! follow the address, u64 each; bit 6, with the first of these, for an entry that only binds: term and index of that whose
+//! members it has follow, u64 each. An envelope does not know its length: records and frames do, once for each entry, so that
 //! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
 //!
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
@@ -22,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::{Body, Goal, Membership, Node, NodeId, Payload, SessionId};
+use outrigger_engine::{Binding, Body, Goal, LogId, Membership, Node, NodeId, Payload, SessionId};
 
 /// The kind of a blank entry: a leader's first one.
 const BLANK: u8 = 1;
@@ -46,6 +48,15 @@ const STAYS: u8 = 8;
 /// A role's bit for who was added by it.
 const ADDED: u8 = 16;
 
+/// A role's bit for whose data directory is bound: that and the entry that bound it follow the address.
+const BOUND: u8 = 32;
+/// A role's bit, of the first that is bound: the entry whose members these are follows, as this one only binds them.
+const OF: u8 = 64;
+
+/// What a binding takes: directory, term, index.
+const BINDING_BYTES: usize = 24;
+/// The id of an entry: term, index.
+const ID_BYTES: usize = 16;
 /// What stands before the address of a node: id, role, length of the address.
 const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
 
@@ -198,7 +209,9 @@ fn decode_registration(mut bytes: Bytes) -> Result<Body, EnvelopeError> {
 }
 
 fn membership_len(membership: &Membership) -> usize {
-    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum()
+    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
+        + BINDING_BYTES * membership.bindings().len()
+        + membership.of().map_or(0, |_| ID_BYTES)
 }
 
 /// Appends a membership's nodes as the body of its entry holds them; equal memberships give equal bytes.
@@ -206,7 +219,10 @@ fn membership_len(membership: &Membership) -> usize {
 /// # Panics
 /// If an address is 4 GiB long or longer: the limit on an entry's size lies far below.
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
+    let mut of = membership.of();
     for (id, node) in membership.nodes() {
+        let binding = membership.bindings().get(id);
+        let of = binding.and_then(|_| of.take());
         let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
         let goal = membership.goal();
         let parts = [
@@ -215,11 +231,16 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
             (WILL_VOTE, goal.is_some_and(|goal| goal.voters.contains(id))),
             (STAYS, goal.is_some_and(|goal| goal.members.contains(id))),
             (ADDED, goal.is_some_and(|goal| goal.added.contains(id))),
+            (BOUND, binding.is_some()),
+            (OF, of.is_some()),
         ];
         out.extend_from_slice(&id.0.to_le_bytes());
         out.push(parts.into_iter().filter(|(_, holds)| *holds).fold(0, |role, (part, _)| role | part));
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(node.address.as_bytes());
+        let directory = binding.map(|binding| binding.directory);
+        let ids = binding.map(|binding| binding.at).into_iter().chain(of).flat_map(|id| [id.term.0, id.index.0]);
+        directory.into_iter().chain(ids).for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     }
 }
 
@@ -230,6 +251,7 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
     let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
+    let (mut bindings, mut of) = (BTreeMap::new(), None);
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
         if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
@@ -247,16 +269,28 @@ pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> 
                 set.insert(id);
             }
         }
+        let is_first = bindings.is_empty();
+        if role & BOUND != 0 {
+            let directory = u64::from_le_bytes(take(&mut bytes)?);
+            bindings.insert(id, Binding { directory, at: decode_id(&mut bytes)? });
+        }
+        if role & OF != 0 {
+            if role & BOUND == 0 || !is_first {
+                return Err(EnvelopeError::UnknownRole { node: id, role });
+            }
+            of = Some(decode_id(&mut bytes)?);
+        }
         nodes.insert(id, node);
     }
     let goal = (goal != Goal::default()).then_some(goal);
-    Membership::from_parts(voters, outgoing, nodes, goal).ok_or(EnvelopeError::ContradictoryMembership)
+    let membership = Membership::from_parts(voters, outgoing, nodes, goal);
+    membership.and_then(|it| it.with_bindings(bindings, of)).ok_or(EnvelopeError::ContradictoryMembership)
 }
 
 fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
-    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED) != 0 {
+    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | BOUND | OF) != 0 {
         return Err(EnvelopeError::UnknownRole { node: id, role });
     }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);
@@ -266,6 +300,10 @@ fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let address = bytes.split_to(length);
     let address = str::from_utf8(&address).map_err(|_| EnvelopeError::BadAddress { node: id })?.to_owned();
     Ok((id, role, Node { address }))
+}
+
+fn decode_id(bytes: &mut Bytes) -> Result<LogId, EnvelopeError> {
+    Ok(LogId::new(u64::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?)))
 }
 
 /// Takes the next `N` bytes off the front.

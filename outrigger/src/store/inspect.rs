@@ -153,7 +153,7 @@ impl fmt::Debug for Entries {
 }
 
 fn peers(state: &GroupState) -> Vec<Peer> {
-    let peer = |(&node, &life): (&u64, &_)| Peer { node: NodeId(node), incarnation: incarnation(life) };
+    let peer = |(&node, &life): (&u64, &_)| Peer { node: NodeId(node), incarnation: incarnation(life), bound: None };
     state.peers.iter().map(peer).collect()
 }
 

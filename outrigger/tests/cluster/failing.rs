@@ -155,7 +155,7 @@ async fn a_command_that_does_not_decode_stops_the_node_at_that_entry() {
         let entries = [Payload::membership(Arc::new(members)), Payload::command(Bytes::from_static(garbage))];
         let mut store = MemoryStore::new();
         store.append(&[Batch::new(LogId::new(0, 1), LogTime(0), Arc::new(entries))]).unwrap();
-        let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } };
+        let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 }, bound: None };
         let alone = Config { initial_cluster: [].into(), ..config(1) };
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone, Ledger::default()).transport(transport);
@@ -169,7 +169,7 @@ async fn a_command_that_does_not_decode_stops_the_node_at_that_entry() {
 #[tokio::test]
 async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
     let alone = Config { initial_cluster: [(1, "node-1:1".into())].into(), ..config(1) };
-    let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 } };
+    let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start: 1, nonce: 1 }, bound: None };
     for blocks in [true, false] {
         let store = Frail { inner: MemoryStore::new(), flushes: 4, blocks };
         let transport = Arc::new(InProcessNetwork::default().transport());

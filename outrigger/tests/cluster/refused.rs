@@ -11,7 +11,7 @@ use crate::counter::{Change, Cluster, Ledger, caught_up, config};
 
 /// A life of a node, in its first data.
 const fn life(id: u64, start: u64, nonce: u64) -> Peer {
-    Peer { node: NodeId(id), incarnation: Incarnation { id: 70 + id, start, nonce } }
+    Peer { node: NodeId(id), incarnation: Incarnation { id: 70 + id, start, nonce }, bound: None }
 }
 
 async fn start(network: &InProcessNetwork, peer: Peer, store: &MemoryStore) -> Result<Raft<Ledger>, StartError> {

@@ -54,7 +54,7 @@ async fn a_node_with_a_store_of_ones_own_comes_back_with_what_it_had() {
     let store = MemoryStore::new();
     let alone = Config { initial_cluster: [(1, "node-1:1".into())].into(), ..config(1) };
     for start in 1..=3 {
-        let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start, nonce: start } };
+        let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 7, start, nonce: start }, bound: None };
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
         let node = builder.log_store(Box::new(store.clone()), peer).start().await.unwrap();
@@ -78,7 +78,7 @@ async fn what_does_not_fit_is_refused_at_the_start() {
     let refused = start(Config { listen_peer: address.clone(), ..config(1) }).await.unwrap_err();
     assert!(refused.to_string().contains(&address), "{refused}");
 
-    let other = Peer { node: NodeId(2), incarnation: Incarnation::default() };
+    let other = Peer { node: NodeId(2), incarnation: Incarnation::default(), bound: None };
     let builder = Raft::builder(local(), Ledger::default()).log_store(Box::new(MemoryStore::new()), other);
     let refused = Error::from(builder.start().await.unwrap_err());
     assert!(refused.to_string().contains("belongs to node 2"), "{refused}");

@@ -123,7 +123,7 @@ async fn what_is_committed_waits_for_its_own_log_before_a_state_on_disk_has_it()
         let state = Kept::open(&directory.path().join(id.to_string()));
         let mut builder = Raft::builder(config, state).transport(Arc::new(network.transport()));
         if id == 1 {
-            let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 1, start: 1, nonce: 1 } };
+            let peer = Peer { node: NodeId(1), incarnation: Incarnation { id: 1, start: 1, nonce: 1 }, bound: None };
             let store = Slow { store: MemoryStore::new(), gate: Arc::clone(&gate) };
             builder = builder.log_store(Box::new(store), peer);
         }

@@ -91,7 +91,7 @@ mod tests {
     use crate::check::Check;
 
     const ONE: NodeId = NodeId(1);
-    const OTHER: Peer = Peer { node: NodeId(2), incarnation: Incarnation { id: 1, start: 1, nonce: 1 } };
+    const OTHER: Peer = Peer { node: NodeId(2), incarnation: Incarnation { id: 1, start: 1, nonce: 1 }, bound: None };
 
     /// The check that says no, where two writes, or two reads and questions, are allowed.
     fn check(waiting: &Waiting, has_room: bool) -> Option<Check> {

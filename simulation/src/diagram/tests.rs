@@ -240,7 +240,7 @@ fn what_clients_ask_and_what_disks_do_stands_at_their_nodes() {
 #[test]
 fn what_a_disk_holds_is_known_when_its_flush_is_no_longer_drawn() {
     let diagram = pair(true);
-    let peer = Peer { node: node(1), incarnation: Incarnation::default() };
+    let peer = Peer { node: node(1), incarnation: Incarnation::default(), bound: None };
     let vote = Vote { term: Term(3), voted_for: Some(node(1)) };
     let writes = [Command::SavePeer { write: WriteId(1), peer }, Command::SaveVote { write: WriteId(2), vote }];
     writes.iter().filter_map(|write| Mark::write(node(2), write)).for_each(|mark| diagram.mark(MS, mark));

@@ -121,7 +121,8 @@ impl Node {
     /// A member of a cluster that was just initialized: the membership is durable, everybody has met everybody.
     pub(super) fn new(id: NodeId, first: &Entry, members: &[NodeId], bounds: &Bounds) -> Self {
         let life = Incarnation { id: id.0, start: 1, nonce: 0 };
-        let mut config = EngineConfig::new(Peer { node: id, incarnation: life }, id.0);
+        let mut config = EngineConfig::new(Peer { node: id, incarnation: life, bound: None }, id.0);
+        config.bind_directories = false;
         config.pre_vote = bounds.pre_vote;
         config.check_quorum = bounds.check_quorum;
         config.lease = bounds.leases.then(|| config.lease_max());

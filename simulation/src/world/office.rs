@@ -92,9 +92,22 @@ impl World {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
                 let is_heard = !running.runtime.effects.iter().any(refuses);
                 // The greeting of somebody who is no member says nothing.
-                let is_member = running.driver.engine().membership().nodes().contains_key(&from.node);
-                let remembers = !is_heard || !is_member || running.runtime.remembers(from);
+                let membership = running.driver.engine().membership();
+                let is_member = membership.nodes().contains_key(&from.node);
+                // Who is heard as this node is behind is not remembered before it has caught up.
+                let at =
+                    running.judged.map_or(look.membership_at, |before| before.membership_at.min(look.membership_at));
+                let is_behind = from.bound.is_some_and(|claim| claim > at);
+                let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
+                let bound = membership.bindings().get(&from.node).map(|binding| binding.directory);
+                let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
+                require!(
+                    !is_heard || is_bound || is_behind,
+                    Acquaintance,
+                    "node {id} listens to {from}, whose id is bound to the directory {:016x}",
+                    bound.unwrap_or_default()
+                );
                 // Raft paper, section 5.1.
                 let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
                 require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
@@ -206,7 +219,7 @@ impl World {
         }
         note(&mut self.faults, "stranger refused");
         call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation)?;
-        let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation };
+        let from = Peer { node: if is_namesake { id } else { NodeId(nodes + 1) }, incarnation, bound: None };
         let event = Event::Received { from, message: message.cloned() };
         let (before, due, effects) =
             (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
@@ -241,12 +254,12 @@ impl World {
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
 fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<(), Violation> {
     let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None };
-    let (local, call) = (fits(me), fits(Peer { node: caller, incarnation }));
+    let (local, call) = (fits(me), fits(Peer { node: caller, incarnation, bound: None }));
     let calls = [
         ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),
         ("began with other members", Local { genesis: 2, ..call.clone() }, me.node),
         ("calls another node", call.clone(), NodeId(me.node.0 + 1)),
-        ("has the same id", Local { peer: Peer { node: me.node, incarnation }, ..call.clone() }, me.node),
+        ("has the same id", Local { peer: Peer { node: me.node, incarnation, bound: None }, ..call.clone() }, me.node),
     ];
     // A cluster of one node has nobody who could call it.
     let lets_in = caller == me.node || is_let_in(&local, &call, me.node);

@@ -247,7 +247,7 @@ impl World {
 
     /// The longest one.
     pub(super) fn election_timeout(&self) -> Duration {
-        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default() };
+        let anybody = Peer { node: NodeId(1), incarnation: Incarnation::default(), bound: None };
         self.plan.engine(anybody, 0).election_timeout_max
     }
 

@@ -6,7 +6,7 @@ use super::*;
 use crate::network::frame::split;
 
 fn local(node: u64) -> Local {
-    let peer = Peer { node: NodeId(node), incarnation: Incarnation { id: 10 + node, start: 2, nonce: 5 } };
+    let peer = Peer { node: NodeId(node), incarnation: Incarnation { id: 10 + node, start: 2, nonce: 5 }, bound: None };
     Local { cluster: 77, peer, genesis: 9, client_address: Some(format!("[::1]:720{node}")) }
 }
 

@@ -111,7 +111,7 @@ impl<'a> Network<'a> {
         let (transport, address) = (self.make)();
         let start = self.stations.len() as u64 + 1;
         let incarnation = Incarnation { id: 100 + node, start, nonce: start * 7 };
-        let peer = Peer { node: NodeId(node), incarnation };
+        let peer = Peer { node: NodeId(node), incarnation, bound: None };
         let mut local = Local { cluster: 5, peer, genesis: 6, client_address: Some(format!("client of {node}")) };
         change(&mut local);
         let recorder = Arc::new(Recorder::default());

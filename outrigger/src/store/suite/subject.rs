@@ -84,7 +84,7 @@ impl<'a> Subject<'a> {
 
     /// Saves the life `(id, start, nonce)` of a peer.
     pub fn save_peer(&mut self, node: u64, (id, start, nonce): (u64, u64, u64)) {
-        let peer = Peer { node: NodeId(node), incarnation: Incarnation { id, start, nonce } };
+        let peer = Peer { node: NodeId(node), incarnation: Incarnation { id, start, nonce }, bound: None };
         self.store().save_peer(peer).expect("a peer is saved");
         self.beside.peers.insert(peer.node, peer.incarnation);
     }
