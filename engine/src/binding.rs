@@ -22,8 +22,8 @@
 //!
 //! A node that catches up by its log may not know yet that a directory was removed and another one added under its id. It must
 //! hear that one nevertheless, which may be its leader, or need its vote. So a node says with every word by which entry it is
-//! bound as far as it knows: its claim. If that entry is behind all that the hearer knows of the members, it is the hearer who
-//! is behind. A leader is not behind: what is committed it has, and it counts nobody by a claim.
+//! bound as far as it knows: its claim. If that entry is behind all that the hearer knows of the members, or what shuts the speaker
+//! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not behind: what is committed it has, and it counts nobody by a claim.
 //!
 //! A node without a data directory draws a new one, in memory, with each start: it cannot come back after it has stopped, as it
 //! has forgotten what it acknowledged, and goes the same way as one whose disk was wiped.
@@ -92,7 +92,14 @@ impl Engine {
     pub(crate) fn is_behind(&self, from: Peer) -> bool {
         mutate!(claim_ignored, return false);
         mutate!(claim_always_believed, return true);
-        !matches!(self.role, Role::Leader(_)) && from.bound.is_some_and(|at| at > self.membership_id())
+        let is_later = |at: LogId| at > self.membership_id() || self.binding_is_uncommitted(from.node);
+        !matches!(self.role, Role::Leader(_)) && from.bound.is_some_and(is_later)
+    }
+
+    /// Whether the entry that binds a node's id here may yet be truncated, maybe only by the leader that it shuts out.
+    fn binding_is_uncommitted(&self, node: NodeId) -> bool {
+        let binding = self.membership().bindings().get(&node);
+        binding.is_some_and(|binding| binding.at.index > self.commit_index)
     }
 
     /// Whether another directory than this node's is the member: this one has not what that one acknowledged.
@@ -186,7 +193,6 @@ impl Engine {
     /// Whose logs are counted from now on are those whose directories are bound.
     fn check_new_voters(&self, next: &Membership) {
         mutate!(bound_after_the_vote, return);
-        mutate!(binding_kept_after_removal, return);
         let Role::Leader(leader) = &self.role else { return };
         let before = self.membership();
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {

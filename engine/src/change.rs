@@ -133,7 +133,7 @@ impl Engine {
         }
         self.require(request.preconditions)?;
         let changed = membership.changed(&request.change, request.retain)?;
-        if changed == **membership {
+        if changed.is_same_as(membership) {
             return Ok(None);
         }
         // Who takes votes away only, or gives them to nodes that lack nothing, need not wait for anybody.
@@ -143,8 +143,9 @@ impl Engine {
 
     fn require(&self, wanted: Preconditions) -> Result<(), Refusal> {
         let Preconditions { term, last, membership } = wanted;
-        // An entry that only binds members has the members of another one.
-        let is_of = |at| at == self.membership_id() || self.memberships.effective().of() == Some(at);
+        // Entries that only bind members have the members of another one: they all stand for the same.
+        let first = self.memberships.effective().of().unwrap_or(self.membership_id());
+        let is_of = |at| first <= at && at <= self.membership_id();
         let checks = [
             (term.is_none_or(|term| term == self.vote.term), Precondition::Term(self.vote.term)),
             (last.is_none_or(|last| last == self.log.last()), Precondition::Last(self.log.last())),

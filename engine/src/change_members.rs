@@ -239,10 +239,6 @@ impl Membership {
     /// The same members, bound as they were before, but for these. Who is no member is not bound.
     fn bound_as(self, before: &Self, left: &BTreeSet<NodeId>) -> Self {
         let stays = |node: &NodeId| self.nodes().contains_key(node) && !left.contains(node);
-        mutate!(
-            binding_kept_after_removal,
-            return self.with_bindings(before.bindings().clone(), None).expect("anybody's")
-        );
         let bindings =
             before.bindings().iter().filter(|(node, _)| stays(node)).map(|(node, it)| (*node, *it)).collect();
         self.with_bindings(bindings, None).expect("only members are bound")

@@ -379,7 +379,7 @@ impl Fingerprint {
         self.epoch(to, epoch);
         self.append(to, request);
         self.snapshot_id(snapshot);
-        self.number(held);
+        self.number(held.map_or(0, |held| held + 1));
     }
 
     fn install_snapshot(&mut self, it: &InstallSnapshot) {

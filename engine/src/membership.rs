@@ -104,9 +104,15 @@ impl Membership {
     /// has changed since. `None` if somebody is not among the nodes.
     #[must_use]
     pub fn with_bindings(self, bindings: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Option<Self> {
-        mutate!(binding_kept_after_removal, return Some(Self { bindings, of, ..self }));
         let is_sound = bindings.keys().all(|id| self.nodes.contains_key(id)) && (of.is_none() || !bindings.is_empty());
         is_sound.then_some(Self { bindings, of, ..self })
+    }
+
+    /// Whether both have the same members, roles and bindings; whose entry they stem from is nothing that anybody asks for.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let Self { voters, outgoing, nodes, bindings, of: _, goal } = self;
+        (voters, outgoing, nodes) == (&other.voters, &other.outgoing, &other.nodes)
+            && (bindings, goal) == (&other.bindings, &other.goal)
     }
 
     /// The same members, of whom these are bound too.

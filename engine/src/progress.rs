@@ -48,7 +48,7 @@ struct Bringing {
 }
 
 /// The longest time that a piece is waited for, in rounds of heartbeats.
-const PATIENCE_MAX: u64 = 64;
+pub(crate) const PATIENCE_MAX: u32 = 64;
 /// The longest time that a follower is left alone after it has lost what it had, as a power of two of rounds of heartbeats.
 const SETBACKS_MAX: u32 = 9;
 /// A delegate of whom so many pieces in a row arrived nowhere is gone: with the patience that doubles, after 31 rounds of heartbeats,
@@ -335,7 +335,9 @@ impl Progress {
                 return;
             }
             // How long it took, and as long again: a link that is slow for one piece is so for the next.
-            Some(round) => bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(PATIENCE_MAX),
+            Some(round) => {
+                bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(u64::from(PATIENCE_MAX))
+            }
             None if before.is_none_or(|before| before < held) => {}
             None => {
                 bringing.held = before;
@@ -345,6 +347,17 @@ impl Progress {
         // All of it is there and being installed: with the next heartbeat it is asked whether that is done.
         self.paused = held == id.bytes;
         self.clear_window();
+    }
+
+    /// A piece came to the follower, and was not taken in: whoever sent it is there.
+    pub(crate) fn piece_arrived(&mut self, request: RequestId) {
+        let bringing = self.bringing.as_mut().filter(|bringing| bringing.first <= request);
+        bringing.into_iter().for_each(|bringing| bringing.unanswered = 0);
+    }
+
+    /// Whether the snapshot that the follower is brought, if it is known which, covers this entry.
+    pub(crate) fn is_brought_to(&self, covers: LogIndex) -> bool {
+        self.bringing.is_none_or(|it| it.id.is_none_or(|id| id.last.index >= covers))
     }
 
     /// The last entry of the snapshot that the follower is brought, and how many bytes of it it has.
@@ -457,7 +470,7 @@ impl Progress {
         mutate!(lost_piece_not_sent_again, return);
         let Some(bringing) = &mut self.bringing else { return };
         if self.window.front().is_some_and(|sent| sent.round.0 + bringing.patience <= round.0) {
-            bringing.patience = (bringing.patience * 2).min(PATIENCE_MAX);
+            bringing.patience = (bringing.patience * 2).min(u64::from(PATIENCE_MAX));
             bringing.unanswered += 1;
             let unanswered_max = if bringing.id.is_some() { UNANSWERED_MAX } else { UNANSWERED_QUESTIONS_MAX };
             mutate!(delegate_never_given_up, unanswered_max = u32::MAX);

@@ -86,7 +86,11 @@ impl Display for Message {
                 write!(f, " bytes {}..{end}", it.offset)
             }
             Self::InstallSnapshotReply(it) => {
-                write!(f, "install_snapshot_reply term {} held {} of {}", it.term, it.held, it.snapshot)
+                write!(f, "install_snapshot_reply term {} ", it.term)?;
+                match it.held {
+                    Some(held) => write!(f, "held {held} of {}", it.snapshot),
+                    None => write!(f, "not now: {}", it.snapshot),
+                }
             }
             Self::DelegateSnapshot(it) => match it.wanted {
                 Wanted::Newest { covers } => {

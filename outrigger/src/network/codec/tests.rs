@@ -187,7 +187,8 @@ impl Cases {
                 Message::InstallSnapshot(InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk })
             }
             INSTALL_SNAPSHOT_REPLY => {
-                let (epoch, snapshot, held) = (Epoch(self.number()), self.snapshot_id(), self.number());
+                let (epoch, snapshot) = (Epoch(self.number()), self.snapshot_id());
+                let held = self.flag().then(|| self.number());
                 Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, snapshot, held })
             }
             DELEGATE_SNAPSHOT => {
