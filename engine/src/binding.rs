@@ -23,7 +23,8 @@
 //! A node that catches up by its log may not know yet that a directory was removed and another one added under its id. It must
 //! hear that one nevertheless, which may be its leader, or need its vote. So a node says with every word by which entry it is
 //! bound as far as it knows: its claim. If that entry is behind all that the hearer knows of the members, or what shuts the speaker
-//! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not behind: what is committed it has, and it counts nobody by a claim.
+//! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not:
+//! what is committed it has, and it counts nobody by a claim.
 //!
 //! A node without a data directory draws a new one, in memory, with each start: it cannot come back after it has stopped, as it
 //! has forgotten what it acknowledged, and goes the same way as one whose disk was wiped.

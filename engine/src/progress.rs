@@ -336,7 +336,7 @@ impl Progress {
             }
             // How long it took, and as long again: a link that is slow for one piece is so for the next.
             Some(round) => {
-                bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(u64::from(PATIENCE_MAX))
+                bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(u64::from(PATIENCE_MAX));
             }
             None if before.is_none_or(|before| before < held) => {}
             None => {
