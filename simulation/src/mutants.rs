@@ -112,7 +112,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("snapshot_callers_forgotten", "who waits for an entry that a snapshot covers is not told", "TRAPS 35"),
     mutant("restart_forgets_snapshot_members", "a start from a snapshot knows no members", "Raft paper 7"),
     mutant("late_request_before_purged_refused", "a late request from before what was purged is refused", "Raft paper 7"),
-    mutant("delegate_covers_too_little", "a follower sends a snapshot that the leader's log does not reach back to", "Raft paper 7"),
     mutant("delegate_never_given_up", "the leader waits for ever for who should send a snapshot in its stead", "TRAPS 31"),
     mutant("old_delegation_heard", "a follower sends a snapshot in the stead of a leader whose term is over", "Raft paper 5.1"),
     mutant("late_order_carried_out", "an order to send a piece of a snapshot is carried out again, or late", "TRAPS 31"),
