@@ -223,6 +223,8 @@ impl Engine {
         self.bind_members(now);
         if self.memberships.take_changed() {
             self.follow_memberships(now);
+            // Those who count now may have answered already; a leader that is alone is asked by nobody else to look.
+            self.confirm_reads(now);
             self.leave_office(now);
         }
         self.snapshot_by_policy(now);

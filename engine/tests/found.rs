@@ -205,3 +205,25 @@ fn a_snapshot_is_not_taken_before_the_term_is_durable_that_it_was_committed_in()
         assert!(last.contains("build snapshot of 5/") && last.contains("snapshot_taken #7: 5/"), "{last}");
     }
 }
+
+/// A read waits for a quorum to answer a round of heartbeats. When the others left meanwhile, nobody was left to answer, and the reads
+/// of a leader that alone was a quorum by then waited until somebody joined, or a limit was reached and all later ones were refused.
+#[test]
+fn reads_that_wait_are_confirmed_when_the_leader_becomes_the_only_voter() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.propose(1, 1, "a");
+    cluster.stabilize();
+    cluster.read(1, 7);
+    cluster.change(1, 8, ChangeMembers::RemoveVoters([NodeId(2), NodeId(3)].into()));
+    loop {
+        cluster.drop_messages(|envelope| matches!(envelope.message, Message::HeartbeatReply(_)));
+        let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+        let flushed = all.into_iter().filter(|id| cluster.flush(*id)).count();
+        if !cluster.deliver(|_| true) && flushed == 0 {
+            break;
+        }
+    }
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1}", "{}", cluster.trace);
+    assert!(cluster.trace.contains("state_machine: read #7"), "{}", cluster.trace);
+}
