@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outrigger::engine::{ChangeMembers, LogId, Node, NodeId, Refusal};
 use outrigger::network::InProcessNetwork;
-use outrigger::{Config, Error, Outcome, Raft, SnapshotError};
+use outrigger::{Config, Error, Metrics, Outcome, Raft, SnapshotError};
 
 use crate::counter::{Change, Ledger, caught_up, config};
 use crate::gate::Gate;
@@ -49,6 +49,11 @@ impl Place {
         let mut place = Self::new(net, change);
         for id in 1..=3 {
             place.start(id).await;
+        }
+        // The leader binds everybody's directory in an entry of its own, which would else come at any time.
+        for node in place.nodes.values() {
+            let is_bound = |it: &Metrics| it.membership.bindings().len() == 3 && it.committed >= it.membership_at.index;
+            node.metrics().wait_for(is_bound).await.unwrap();
         }
         place
     }
