@@ -66,6 +66,12 @@ impl Reached {
 }
 
 impl Change {
+    /// A new voter begins with nothing: it has all the time that any other has.
+    pub(crate) fn begin_round(&mut self, end: LogIndex, now: Instant) {
+        self.got_on = (Reached::default(), now);
+        self.round = (end, now);
+    }
+
     /// Moments are left out. No [`Lapse`](crate::Lapse) makes them long past yet: whoever explores changes needs one for each.
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
         let Self { token, patience: _, got_on: (reached, _), round: (end, _), given_up } = self;
@@ -77,10 +83,22 @@ impl Change {
 }
 
 impl Engine {
-    pub(crate) fn handle_change_members(&mut self, token: Token, request: &Arc<ChangeRequest>, now: Instant) {
-        if self.waits_for_raise(token, request) {
+    pub(crate) fn handle_change_members(&mut self, token: Token, request: Arc<ChangeRequest>, now: Instant) {
+        if let Role::Leader(leader) = &mut self.role
+            && leader.next_change.is_none()
+            && self.memberships.last().0.index > self.commit_index
+            && self.memberships.effective().of().is_some()
+            && leader.term_start <= self.commit_index
+            && self.transfer.is_none()
+        {
+            // Nobody asked for the entry that is under way: nobody need know of it.
+            leader.next_change = Some((token, request));
             return;
         }
+        self.begin_asked(token, &request, now);
+    }
+
+    fn begin_asked(&mut self, token: Token, request: &ChangeRequest, now: Instant) {
         let step = self.first_step(request);
         match step {
             Err(refusal) => self.refuse(token, refusal),
@@ -115,7 +133,7 @@ impl Engine {
         }
         self.require(request.preconditions)?;
         let changed = membership.changed(&request.change, request.retain)?;
-        if changed == **membership {
+        if changed.is_same_as(membership) {
             return Ok(None);
         }
         // Who takes votes away only, or gives them to nodes that lack nothing, need not wait for anybody.
@@ -125,10 +143,13 @@ impl Engine {
 
     fn require(&self, wanted: Preconditions) -> Result<(), Refusal> {
         let Preconditions { term, last, membership } = wanted;
+        // Entries that only bind members have the members of another one: they all stand for the same.
+        let first = self.memberships.effective().of().unwrap_or(self.membership_id());
+        let is_of = |at| first <= at && at <= self.membership_id();
         let checks = [
             (term.is_none_or(|term| term == self.vote.term), Precondition::Term(self.vote.term)),
             (last.is_none_or(|last| last == self.log.last()), Precondition::Last(self.log.last())),
-            (membership.is_none_or(|at| self.are_members_of(at)), Precondition::Membership(self.membership_id())),
+            (membership.is_none_or(is_of), Precondition::Membership(self.membership_id())),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
             Some((_, actual)) => Err(Refusal::PreconditionFailed { actual }),
@@ -150,6 +171,13 @@ impl Engine {
 
     /// Takes the next step of the change that is under way, if it is time for it. Runs after every event.
     pub(crate) fn advance_change(&mut self, now: Instant) {
+        let is_settled = self.membership_id().index <= self.commit_index;
+        if let Role::Leader(leader) = &mut self.role
+            && is_settled
+            && let Some((token, request)) = leader.next_change.take()
+        {
+            self.begin_asked(token, &request, now);
+        }
         while let Some(next) = self.next_step(now) {
             self.take_step(next, now);
         }
@@ -221,7 +249,11 @@ impl Engine {
     }
 
     fn take_step(&mut self, next: Membership, now: Instant) {
+        let next = self.bind_along(next);
         self.append_own(Arc::new([Payload::membership(Arc::new(next))]), now);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.unbound_since = now;
+        }
         // With a single voter whose disk is done, or with nobody new to wait for, the step may be committed already.
         self.advance_commit();
     }
@@ -250,7 +282,8 @@ impl Engine {
             self.arm_election(now);
         }
         if !others.is_empty() {
-            self.push(Command::SetPeers { peers: others });
+            let bound = self.claim();
+            self.push(Command::SetPeers { peers: others, bound });
         }
     }
 

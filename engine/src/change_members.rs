@@ -94,6 +94,8 @@ struct Draft {
     voters: BTreeSet<NodeId>,
     nodes: BTreeMap<NodeId, Node>,
     retain: bool,
+    /// Who has left on the way: who comes again under the id may come from another directory.
+    left: BTreeSet<NodeId>,
 }
 
 impl Draft {
@@ -125,9 +127,11 @@ impl Draft {
                 self.require(ids)?;
                 self.refuse_voters(|id| ids.contains(&id))?;
                 self.nodes.retain(|id, _| !ids.contains(id));
+                self.left.extend(ids);
             }
             ChangeMembers::ReplaceAllNodes(nodes) => {
                 self.refuse_voters(|id| !nodes.contains_key(&id))?;
+                self.left.extend(self.nodes.keys().filter(|id| !nodes.contains_key(id)));
                 self.nodes.clone_from(nodes);
             }
             ChangeMembers::Batch(changes) => changes.iter().try_for_each(|change| self.change(change))?,
@@ -155,6 +159,7 @@ impl Draft {
             self.voters.remove(&id);
             if !self.retain {
                 self.nodes.remove(&id);
+                self.left.insert(id);
             }
         }
     }
@@ -175,20 +180,24 @@ impl Membership {
     /// If this membership is itself a step of a change.
     pub fn changed(&self, change: &ChangeMembers, retain: bool) -> Result<Self, Refusal> {
         assert!(self.goal().is_none(), "{self} is under way to another one");
-        let mut draft = Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain };
+        let mut draft =
+            Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
         draft.change(change)?;
-        let Draft { voters, nodes, .. } = draft;
+        let Draft { voters, nodes, mut left, .. } = draft;
+        // Who keeps its vote keeps its directory.
+        left.retain(|id| !voters.contains(id) && !self.is_voter(*id));
         if voters.is_empty() {
             return Err(Refusal::NoVoters);
         }
         if voters == *self.voters() {
-            return Ok(self.sound(voters, BTreeSet::new(), nodes, None));
+            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None).after(self, &left));
         }
         let members: BTreeSet<NodeId> = nodes.keys().copied().collect();
         let added = members.iter().copied().filter(|id| !self.nodes().contains_key(id)).collect();
         let mut all = self.nodes().clone();
         all.extend(nodes);
-        Ok(self.sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added })))
+        let next = Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added }));
+        Ok(next.after(self, &left))
     }
 
     /// The step from catching up to two majorities.
@@ -199,7 +208,8 @@ impl Membership {
     pub fn joint(&self) -> Self {
         let goal = self.goal().expect("a membership under way").clone();
         assert!(!self.is_joint() && goal.voters != *self.voters(), "{self} is no membership under way to other voters");
-        self.sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal))
+        let next = Self::sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal));
+        next.after(self, &BTreeSet::new())
     }
 
     /// The last step: the goal is reached.
@@ -210,7 +220,8 @@ impl Membership {
     pub fn settled(&self) -> Self {
         let goal = self.goal().filter(|_| self.is_joint()).expect("a joint membership");
         let stays = |(id, node): (&NodeId, &Node)| goal.members.contains(id).then(|| (*id, node.clone()));
-        self.sound(goal.voters.clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+        let nodes = self.nodes().iter().filter_map(stays).collect();
+        Self::sound(goal.voters.clone(), BTreeSet::new(), nodes, None).after(self, &BTreeSet::new())
     }
 
     /// The way back, as long as nobody votes who did not before: who was added leaves.
@@ -221,21 +232,27 @@ impl Membership {
     pub fn given_up(&self) -> Self {
         let goal = self.goal().filter(|_| !self.is_joint()).expect("a membership under way that is not joint");
         let stays = |(id, node): (&NodeId, &Node)| (!goal.added.contains(id)).then(|| (*id, node.clone()));
-        self.sound(self.voters().clone(), BTreeSet::new(), self.nodes().iter().filter_map(stays).collect(), None)
+        let nodes = self.nodes().iter().filter_map(stays).collect();
+        Self::sound(self.voters().clone(), BTreeSet::new(), nodes, None).after(self, &BTreeSet::new())
     }
 
-    /// The same cluster with these members.
+    /// These members in the cluster of those: it keeps its version, and who stays is bound as before, but for who has `left`.
+    fn after(self, before: &Self, left: &BTreeSet<NodeId>) -> Self {
+        let stays = |node: &NodeId| self.nodes().contains_key(node) && !left.contains(node);
+        let bindings =
+            before.bindings().iter().filter(|(node, _)| stays(node)).map(|(node, it)| (*node, *it)).collect();
+        let next = self.with_bindings(bindings, None).expect("only members are bound");
+        mutate!(version_forgotten_by_change, return next);
+        next.with_version(before.version())
+    }
+
     fn sound(
-        &self,
         voters: BTreeSet<NodeId>,
         outgoing: BTreeSet<NodeId>,
         nodes: BTreeMap<NodeId, Node>,
         goal: Option<Goal>,
     ) -> Self {
-        let sound =
-            Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships");
-        mutate!(version_forgotten_by_change, return sound);
-        sound.with_version(self.version())
+        Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships")
     }
 }
 

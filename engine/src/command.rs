@@ -163,6 +163,8 @@ pub enum Command {
     SetPeers {
         /// Everybody who is a member by any entry that may come to count, but this node.
         peers: BTreeMap<NodeId, Node>,
+        /// What this node signs with from now on: [`Peer::bound`]. Whom it tells it first decides nothing.
+        bound: Option<LogId>,
     },
     /// Send a heartbeat to each of these.
     BroadcastHeartbeat {

@@ -44,6 +44,8 @@ pub struct EngineConfig {
     pub change_patience: Duration,
     /// How often a leader has the nodes' states compared; `None`: never. Above zero. Each time, every node hashes its state once.
     pub state_check_interval: Option<Duration>,
+    /// Whether a leader binds the members' data directories to their ids, by entries of its log. The same on all nodes.
+    pub bind_directories: bool,
     /// When a snapshot is taken, and what of the log it lets go.
     pub snapshots: SnapshotPolicy,
     /// How much is held at once.
@@ -142,6 +144,7 @@ impl EngineConfig {
             clock_drift_ppm_max: 10_000,
             change_patience: Duration::from_secs(10),
             state_check_interval: None,
+            bind_directories: true,
             snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
         }

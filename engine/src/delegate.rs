@@ -18,12 +18,13 @@
 //! leader is, and a node takes it only if it follows the same one: it proves nothing about whether that leader still lives.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::command::Command;
 use crate::engine::{Engine, Handled};
 use crate::fingerprint::Fingerprint;
 use crate::message::{DelegateSnapshot, Message, Wanted};
-use crate::progress::Mode;
+use crate::progress::{Mode, PATIENCE_MAX};
 use crate::role::Role;
 use crate::types::{Epoch, Instant, NodeId, RequestId};
 use crate::version::Version;
@@ -45,14 +46,20 @@ pub(crate) struct Lending {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Lendings(BTreeMap<NodeId, Lending>);
 
+impl Lending {
+    fn is_active_since(self, moment: Instant) -> bool {
+        self.is_sending || self.ordered_at >= moment
+    }
+}
+
 impl Lendings {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a piece was ordered since `moment`.
+    /// Whether a piece is being sent, or was ordered since `moment`.
     pub(crate) fn is_active_since(&self, moment: Instant) -> bool {
-        self.0.values().any(|it| it.ordered_at >= moment)
+        self.0.values().any(|it| it.is_active_since(moment))
     }
 
     /// The runtime has done what it was asked for, or could not.
@@ -86,12 +93,12 @@ impl Engine {
         let progress =
             leader.progress.get(&target).filter(|it| self.config.snapshots.delegated && it.may_delegate())?;
         let knows = |node: NodeId| self.may_send(node, Version::DELEGATION);
-        let is_there = |node: &NodeId| leader.progress.contains_key(node) && knows(*node);
+        let (purged, is_there) =
+            (self.log.purged().index, |node: &NodeId| leader.progress.contains_key(node) && knows(*node));
         if progress.mode() == Mode::Snapshot {
-            // Whoever began it, a transfer stays where it is.
-            return progress.delegate().filter(is_there);
+            // Whoever began it, a transfer stays where it is, as long as the log goes on behind it.
+            return progress.delegate().filter(is_there).filter(|_| progress.is_brought_to(purged));
         }
-        let purged = self.log.purged().index;
         let able = leader.progress.iter().filter(|(node, it)| **node != target && it.follows(leader.round, purged));
         let sends = |node: NodeId| leader.progress.values().filter(|it| it.delegate() == Some(node)).count();
         able.map(|(node, _)| *node).filter(|node| knows(*node)).min_by_key(|node| (sends(*node), *node))
@@ -130,8 +137,8 @@ impl Engine {
         self.hear_leader(leader, now)?;
         let newest = self.snapshots.newest().filter(|newest| match wanted {
             Wanted::Newest { covers } => {
-                mutate!(delegate_covers_too_little, return true);
-                newest.id.last.index >= covers
+                // One that is being taken would soon take its place.
+                newest.id.last.index >= covers && !self.builds_snapshot()
             }
             Wanted::Piece { id, .. } => newest.id == id,
         });
@@ -150,9 +157,12 @@ impl Engine {
 
     /// Notes an order. Answers whether it is to be carried out: not if it is old, or if the piece before is still being sent.
     fn lend(&mut self, target: NodeId, epoch: Epoch, request: RequestId, now: Instant) -> bool {
-        let patience = self.config.election_timeout_max;
+        let patience = self.lending_lasts();
         let Role::Follower(follower) = &mut self.role else { return false };
         let Lendings(lendings) = &mut follower.lendings;
+        if let Some(it) = lendings.get_mut(&target).filter(|it| it.epoch == epoch) {
+            it.ordered_at = now;
+        }
         let before = lendings.get(&target).copied();
         mutate!(late_order_carried_out, before = before.map(|it| Lending { request: RequestId(0), ..it }));
         if before.is_some_and(|it| it.request >= request || (it.is_sending && it.epoch == epoch)) {
@@ -161,7 +171,7 @@ impl Engine {
         let is_stream = before.is_some_and(|it| it.epoch == epoch);
         lendings.insert(target, Lending { epoch, request, is_sending: true, ordered_at: now });
         if !is_stream {
-            lendings.retain(|_, it| now.since(it.ordered_at) < patience);
+            lendings.retain(|_, it| it.is_active_since(now - patience));
             let targets = lendings.iter().map(|(node, it)| (*node, it.epoch)).collect();
             self.push(Command::RebuildReplicationStreams { targets });
         }
@@ -178,7 +188,12 @@ impl Engine {
     /// Whether a follower is sending a snapshot, which a newer one would take the place of.
     pub(crate) fn lends_snapshot(&self, now: Instant) -> bool {
         let Role::Follower(follower) = &self.role else { return false };
-        follower.lendings.is_active_since(now - self.config.election_timeout_max)
+        follower.lendings.is_active_since(now - self.lending_lasts())
+    }
+
+    /// For so long a leader may wait before it orders the next piece.
+    fn lending_lasts(&self) -> Duration {
+        self.config.heartbeat_interval.saturating_mul(PATIENCE_MAX)
     }
 }
 

@@ -226,6 +226,10 @@ impl Engine {
                 self.role = Role::Follower(Follower { leader: Some(from), heard_at, ..Follower::default() });
             }
         }
+        if self.config.bind_directories && !self.has_heard_leader {
+            self.has_heard_leader = true;
+            self.born_with = Vote { term: self.vote.term, voted_for: None };
+        }
         self.awaits_heir = false;
         self.end_transfer(from);
         mutate!(election_timer_not_reset, return Ok(()));
@@ -263,8 +267,8 @@ impl Engine {
                 if let Some(token) = leader.change.and_then(|change| change.token) {
                     self.refuse(token, Refusal::Unknown);
                 }
-                if let Some(token) = leader.raising.waiting() {
-                    self.refuse(token, Refusal::NotLeader);
+                if let Some((token, _)) = leader.next_change {
+                    self.refuse(token, Refusal::LeadershipLost);
                 }
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);

@@ -67,8 +67,13 @@ pub struct Engine {
     pub(crate) next_id: u64,
     /// The vote that this life began with: in terms before it, and in its own, an earlier life may have led.
     pub(crate) born_with: Vote,
+    /// Whether this node began its log itself, as the first nodes of a cluster do: nothing of it came from a leader.
+    pub(crate) begins: bool,
+    /// Whether this life has heard from a leader; not kept where no directories are bound.
+    pub(crate) has_heard_leader: bool,
     /// The last forwarded proposal that was seen of each node, in any role: older ones are copies, or came too late.
-    pub(crate) forwarded: BTreeMap<NodeId, RequestId>,
+    /// By directory: each numbers its own.
+    pub(crate) forwarded: BTreeMap<(NodeId, u64), RequestId>,
     /// Entries of this node's callers that are on their way to the leader.
     pub(crate) forwards: Forwards,
     /// Whether one leader is following another in order: those who wait for what the last one took in are not told yet that nobody
@@ -118,6 +123,7 @@ impl Engine {
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
         let members_of = restored.snapshot.clone();
         mutate!(restart_forgets_snapshot_members, members_of = None);
+        let is_untouched = restored.peers.is_empty() && restored.last != LogId::ZERO;
         let start = config.node.incarnation.start;
         assert!(start < 1 << (64 - ID_BITS), "{start} starts use up the numbers of requests");
         let mut engine = Self {
@@ -138,6 +144,8 @@ impl Engine {
             // No id of an earlier start is used again.
             next_id: start << ID_BITS,
             born_with: restored.vote,
+            begins: is_untouched,
+            has_heard_leader: false,
             forwarded: BTreeMap::new(),
             forwards: Forwards::default(),
             awaits_heir: false,
@@ -188,7 +196,7 @@ impl Engine {
             Event::Timeout => self.handle_timeout(now),
             Event::Initialize { token, membership } => self.handle_initialize(token, membership, now),
             Event::Propose { token, entries, only_in } => self.handle_propose(token, entries, only_in, now),
-            Event::ChangeMembers { token, request } => self.handle_change_members(token, &request, now),
+            Event::ChangeMembers { token, request } => self.handle_change_members(token, request, now),
             Event::Read { token, consistency } => self.handle_read(token, consistency, now),
             Event::TransferLeadership { token, to } => self.handle_transfer_leadership(token, to, now),
             Event::Elect { token, pre_vote } => self.handle_elect(token, pre_vote, now),
@@ -216,9 +224,11 @@ impl Engine {
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }
         self.advance_change(now);
-        self.raise_version(now);
+        self.keep_membership(now);
         if self.memberships.take_changed() {
             self.follow_memberships(now);
+            // Those who count now may have answered already; a leader that is alone is asked by nobody else to look.
+            self.confirm_reads(now);
             self.leave_office(now);
         }
         self.snapshot_by_policy(now);
@@ -421,12 +431,16 @@ impl Engine {
     pub(crate) fn may_have_led(&self, term: Term) -> bool {
         mutate!(earlier_life_forgotten, return false);
         let Vote { term: born, voted_for } = self.born_with;
-        term < born || (term == born && voted_for == Some(self.id()))
+        // Another directory may have led under this id until it was removed, before any leader that this life has heard from.
+        mutate!(earlier_directory_forgotten, return term < born);
+        (self.config.bind_directories && !self.has_heard_leader)
+            || term < born
+            || (term == born && voted_for == Some(self.id()))
     }
 
     /// Whether this node campaigns when it has heard from no leader for long.
     pub(crate) fn campaigns_by_itself(&self) -> bool {
-        self.elections && self.memberships.may_vote(self.id())
+        self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
     }
 
     /// Starts the election timer anew, if this node campaigns by itself.
@@ -530,6 +544,7 @@ impl Engine {
             return self.halt(fault);
         }
         let first = LogId::new(0, 1);
+        self.begins = true;
         self.append(vec![Batch::new(first, LogTime(0), Arc::new([Payload::membership(membership)]))], now);
         self.push(Command::Accepted { token, first });
     }
@@ -538,6 +553,7 @@ impl Engine {
         if let Err(reason) = self.meet(from, message.as_ref(), now) {
             return self.push(Command::RefusePeer { peer: from, reason });
         }
+        self.follow_directory(from, message.as_ref(), now);
         let Some(message) = message else { return };
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);
@@ -564,7 +580,7 @@ impl Engine {
             Message::Committed { term, commit } => self.handle_committed(node, term, commit, now),
             Message::ReadIndex { term, request, proof } => self.handle_read_index(node, term, (request, proof), now),
             Message::ReadIndexReply { request, outcome } => self.handle_read_index_reply(request, outcome, now),
-            Message::Propose { term, request, entries } => self.handle_forwarded(node, term, request, entries, now),
+            Message::Propose { term, request, entries } => self.handle_forwarded(from, term, request, entries, now),
             Message::ProposeReply { request, outcome } => self.handle_propose_reply(request, outcome),
             Message::TimeoutNow { term } => self.handle_timeout_now(node, term, now),
             Message::HashState { term, at } => {

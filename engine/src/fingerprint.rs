@@ -38,6 +38,7 @@
 
 use std::sync::Arc;
 
+use crate::binding::Binding;
 use crate::command::Command;
 use crate::consistency::Proof;
 use crate::engine::Engine;
@@ -50,6 +51,7 @@ use crate::refusal::Refusal;
 use crate::role::{Campaign, Follower, Forward, Forwards, Leader, Role};
 use crate::snapshot::{Snapshot, SnapshotId};
 use crate::types::{Epoch, Incarnation, LogId, NodeId, Peer, RequestId, Round, Term, Token, Vote};
+use crate::version::Version;
 use crate::writes::Promise;
 
 /// What counts of an engine or a message. It is one part of a system; [`Fingerprint::canonical`] joins the parts.
@@ -220,7 +222,17 @@ impl Fingerprint {
         }
         self.size(membership.nodes().len());
         membership.nodes().keys().for_each(|node| self.number(node.0));
-        self.number(u64::from(membership.version().0));
+        // So that what is explored in a cluster of the first version has the names that it always had.
+        if membership.version() > Version::FIRST {
+            self.number(u64::from(membership.version().0));
+        }
+        self.size(membership.bindings().len());
+        for (node, Binding { directory, at }) in membership.bindings() {
+            [node.0, *directory].into_iter().for_each(|number| self.number(number));
+            self.log_id(*at);
+        }
+        self.flag(membership.of().is_some());
+        membership.of().iter().for_each(|at| self.log_id(*at));
         self.flag(membership.goal().is_some());
         let sets = membership.goal().into_iter().flat_map(|goal| [&goal.voters, &goal.members, &goal.added]);
         for set in sets {
@@ -312,6 +324,8 @@ impl Fingerprint {
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
+        self.flag(from.bound.is_some());
+        from.bound.iter().for_each(|at| self.log_id(*at));
         match message {
             Message::PreVote(request) | Message::RequestVote(request) => self.vote_request(*request),
             Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => self.vote_reply(*reply),
@@ -371,7 +385,7 @@ impl Fingerprint {
         self.epoch(to, epoch);
         self.append(to, request);
         self.snapshot_id(snapshot);
-        self.number(held);
+        self.number(held.map_or(0, |held| held + 1));
     }
 
     fn install_snapshot(&mut self, it: &InstallSnapshot) {
@@ -513,10 +527,12 @@ impl Fingerprint {
             confirmed,
             in_hand,
             change,
-            raising,
+            next_change,
+            // A moment.
+            unbound_since: _,
             comparison: _,
         } = leader;
-        raising.fingerprint(self);
+        self.tokens(next_change.as_ref().map(|(token, _)| *token).as_slice());
         self.flag(*lease_given_up);
         self.number(term_start.0);
         self.size(progress.len());
@@ -581,6 +597,9 @@ impl Engine {
             random: _,
             next_id: _,
             born_with,
+            // Whom a refusal stops: nobody explores those.
+            begins: _,
+            has_heard_leader,
             forwarded,
             forwards,
             awaits_heir,
@@ -620,11 +639,13 @@ impl Engine {
             }
         }
         out.size(forwarded.len());
-        for (node, request) in forwarded {
+        for ((node, directory), request) in forwarded {
             out.number(node.0);
+            out.number(*directory);
             out.forward(*node, *request);
         }
         out.forwards(own.node, forwards);
+        out.flag(*has_heard_leader && self.config.bind_directories);
         out.flag(*awaits_heir);
         out.flag(*elections);
         out.flag(pledge.is_some());

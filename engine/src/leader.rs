@@ -17,7 +17,7 @@ use crate::role::{Follower, InHand, Leader, Role, Succession};
 use crate::timer::Timer;
 use crate::transfer::Transfer;
 use crate::types::{Instant, LogId, LogIndex, NodeId, Round};
-use crate::version::{Raising, Version};
+use crate::version::Version;
 
 impl Engine {
     pub(crate) fn become_leader(&mut self, now: Instant) {
@@ -37,7 +37,8 @@ impl Engine {
             confirmed: VecDeque::new(),
             in_hand: InHand::default(),
             change: None,
-            raising: Raising::default(),
+            next_change: None,
+            unbound_since: now,
             comparison: Comparison::new(now),
         }));
         self.writes.disk_seen(now);

@@ -1,7 +1,8 @@
 //! Who is listened to, and who does not listen: nodes are known by the lives they live.
 //!
 //! ```text
-//!   a peer speaks ──► met before? ── same life, or a later start ─────────► heard (and remembered, durably)
+//!   a peer speaks ──► bound by the log to another directory (`binding.rs`)? ─ yes ─► refused, unless this node is behind
+//!                          └─ no ─► met before? ── same life, or a later start ─────────► heard (and remembered, durably)
 //!                                └── wiped, older copy, second copy ──────► refused, and told which life was met
 //!
 //!   a peer refuses this node ──► shows a life that outranks this one? ─ yes ─► marked durably, stopped for good
@@ -15,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::binding::any_life_of;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::message::Message;
@@ -85,9 +87,18 @@ impl Engine {
             }
         }
         let life = from.incarnation;
-        let known = self.peers.get(&from.node).copied();
-        let met = known.map(|known| known.life);
-        mutate!(wiped_peer_heard if met.is_some_and(|met| met.id != life.id), return Ok(()));
+        let remembered = self.peers.get(&from.node).map(|known| known.life);
+        if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
+            mutate!(wiped_peer_heard, return Ok(()));
+            if self.is_behind(from) {
+                // Not remembered: what this node knows of the members says otherwise, and will be put right by the log.
+                return Ok(());
+            }
+            let met = remembered.filter(|met| met.id == directory).unwrap_or(any_life_of(directory));
+            return Err(PeerRefusal::OtherIncarnation { met });
+        }
+        // Another directory than was met is heard here as a learner's, or by the word of the log: it has starts of its own.
+        let met = remembered.filter(|met| met.id == life.id);
         mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(()));
         mutate!(
             second_copy_heard if met.is_some_and(|met| met.id == life.id && met.start == life.start),
@@ -95,23 +106,30 @@ impl Engine {
         );
         match met {
             Some(met) if met == life => {
-                if known.is_some_and(|known| known.version != Some(from.version)) {
-                    self.peers.insert(from.node, Met { life, version: Some(from.version) });
-                }
+                // A life that an earlier start of this node met speaks what it says now.
+                self.peers.insert(from.node, Met { life, version: Some(from.version) });
                 return Ok(());
             }
-            Some(met) if met.id != life.id => return Err(PeerRefusal::OtherIncarnation { met }),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
-            None if self.peers.len() >= PEERS_MAX => return Err(PeerRefusal::TooMany { limit: PEERS_MAX }),
+            None if remembered.is_none() && self.peers.len() >= PEERS_MAX => {
+                return Err(PeerRefusal::TooMany { limit: PEERS_MAX });
+            }
             Some(_) | None => {}
         }
+        self.remember(from)
+    }
+
+    fn remember(&mut self, from: Peer) -> Result<(), PeerRefusal> {
         let version = Some(from.version);
-        mutate!(version_of_earlier_life_counts, version = known.and_then(|known| known.version).or(version));
-        self.peers.insert(from.node, Met { life, version });
+        mutate!(
+            version_of_earlier_life_counts,
+            version = self.peers.get(&from.node).and_then(|known| known.version).or(version)
+        );
+        self.peers.insert(from.node, Met { life: from.incarnation, version });
         mutate!(peer_not_saved, return Ok(()));
         let write = self.writes.accept();
-        self.push(Command::SavePeer { write, peer: from });
+        self.push(Command::SavePeer { write, peer: from.claiming(None) });
         Ok(())
     }
 
@@ -159,7 +177,9 @@ impl Engine {
         }
         self.refusals.by.insert(by.node, (reason, now));
         let own = self.config.node.incarnation;
-        if let Some(met) = met.filter(|met| outranks(*met, own)) {
+        // A directory that was added in the place of another one may be told so by somebody who does not know that yet.
+        let is_known_to_all = |met: &Incarnation| met.id == own.id || self.has_only_its_beginning();
+        if let Some(met) = met.filter(|met| outranks(*met, own) && is_known_to_all(met)) {
             self.push(Command::SaveRefusal { by, met });
             self.halt(Fault::Refused { by: by.node, met, own });
         }

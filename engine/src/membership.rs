@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use crate::binding::Binding;
 use crate::fingerprint::Fingerprint;
 use crate::quorum::{Joint, Majority};
 use crate::snapshot::Snapshot;
@@ -42,6 +43,10 @@ pub struct Membership {
     goal: Option<Goal>,
     /// What may be said in the cluster: every member speaks it.
     version: Version,
+    /// Whose data directory is known to all; every one is in `nodes`.
+    bindings: BTreeMap<NodeId, Binding>,
+    /// The entry whose members these are, if this one only binds them or raises the version.
+    of: Option<LogId>,
 }
 
 /// Where a change of the members leads.
@@ -76,7 +81,7 @@ impl Membership {
         let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
         let voters = voting.keys().copied().collect();
         nodes.extend(voting);
-        Self { voters, outgoing: BTreeSet::new(), nodes, goal: None, version: Version::FIRST }
+        Self { voters, nodes, ..Self::default() }
     }
 
     /// A membership from its parts, as they stand in a log or a message; `None` if they contradict each other: somebody is not
@@ -95,7 +100,7 @@ impl Membership {
         });
         let is_joint_rightly = outgoing.is_empty() || goal.as_ref().is_some_and(|goal| goal.voters == voters);
         let is_sound = known(&voters) && known(&outgoing) && leads_somewhere && is_joint_rightly;
-        is_sound.then_some(Self { voters, outgoing, nodes, goal, version: Version::FIRST })
+        is_sound.then_some(Self { voters, outgoing, nodes, goal, ..Self::default() })
     }
 
     /// The same members in a cluster of this version. [`Version::FIRST`] is what a membership has that says nothing of it.
@@ -104,10 +109,45 @@ impl Membership {
         Self { version, ..self }
     }
 
+    /// The same members with these directories bound to their ids; `of` names the entry whose members they are, if nothing else
+    /// than bindings and the version has changed since. `None` if somebody is not among the nodes.
+    #[must_use]
+    pub fn with_bindings(self, bindings: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Option<Self> {
+        let is_sound =
+            bindings.keys().all(|id| self.nodes.contains_key(id)) && (of.is_none() || !self.nodes.is_empty());
+        is_sound.then_some(Self { bindings, of, ..self })
+    }
+
+    /// Whether both have the same members, roles, bindings and version; whose entry they stem from is nothing that anybody asks for.
+    pub(crate) fn is_same_as(&self, other: &Self) -> bool {
+        let Self { voters, outgoing, nodes, version, bindings, of: _, goal } = self;
+        (voters, outgoing, nodes) == (&other.voters, &other.outgoing, &other.nodes)
+            && (version, bindings, goal) == (&other.version, &other.bindings, &other.goal)
+    }
+
+    /// The same members, of whom these are bound too.
+    pub(crate) fn bound(&self, more: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Self {
+        let mut bindings = self.bindings.clone();
+        bindings.extend(more);
+        self.clone().with_bindings(bindings, of).expect("only members are bound")
+    }
+
     /// The cluster's version.
     #[must_use]
     pub const fn version(&self) -> Version {
         self.version
+    }
+
+    /// Which data directory each member runs from, as the log says; peers refuse any other. Who is not in it was not bound yet.
+    #[must_use]
+    pub const fn bindings(&self) -> &BTreeMap<NodeId, Binding> {
+        &self.bindings
+    }
+
+    /// The entry whose members these are, if this one only binds them to their directories or raises the version.
+    #[must_use]
+    pub const fn of(&self) -> Option<LogId> {
+        self.of
     }
 
     /// Who votes; during a change, who will vote after it.
@@ -162,6 +202,8 @@ impl Membership {
     pub fn bytes(&self) -> usize {
         8 * (self.voters.len() + self.outgoing.len())
             + self.nodes.values().map(|node| 16 + node.address.len()).sum::<usize>()
+            + 24 * self.bindings.len()
+            + if self.of.is_some() { 16 } else { 0 }
     }
 }
 
@@ -227,10 +269,17 @@ impl Memberships {
         nodes.map(|(id, node)| (*id, node.clone())).collect()
     }
 
+    /// All that may come to count, oldest first.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<Membership>> {
+        self.known.iter().map(|(_, membership)| membership)
+    }
+
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
         let Self { known, spoken_since, changed: _ } = self;
         out.size(known.len());
-        out.number(spoken_since.0);
+        if known[0].1.version > Version::FIRST {
+            out.number(spoken_since.0);
+        }
         for (at, membership) in known {
             out.log_id(*at);
             out.membership(membership);

@@ -229,8 +229,8 @@ pub struct InstallSnapshotReply {
     pub request: RequestId,
     /// Which snapshot: a leader does not know before what its delegate has.
     pub snapshot: SnapshotId,
-    /// How many bytes of the snapshot are there, from its beginning.
-    pub held: u64,
+    /// How many bytes of the snapshot are there, from its beginning; `None` if the piece came and could not be taken in now.
+    pub held: Option<u64>,
 }
 
 /// [`Message::DelegateSnapshot`].
@@ -320,7 +320,7 @@ impl Message {
                 [id.last.term.0.max(at), id.last.index.0, id.bytes.max(it.offset)]
             }
             Self::InstallSnapshotReply(it) => {
-                [it.snapshot.last.term.0, it.snapshot.last.index.0, it.snapshot.bytes.max(it.held)]
+                [it.snapshot.last.term.0, it.snapshot.last.index.0, it.snapshot.bytes.max(it.held.unwrap_or(0))]
             }
             Self::DelegateSnapshot(it) => match it.wanted {
                 Wanted::Newest { covers } => [covers.0, 0, 0],

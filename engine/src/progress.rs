@@ -48,7 +48,7 @@ struct Bringing {
 }
 
 /// The longest time that a piece is waited for, in rounds of heartbeats.
-const PATIENCE_MAX: u64 = 64;
+pub(crate) const PATIENCE_MAX: u32 = 64;
 /// The longest time that a follower is left alone after it has lost what it had, as a power of two of rounds of heartbeats.
 const SETBACKS_MAX: u32 = 9;
 /// A delegate of whom so many pieces in a row arrived nowhere is gone: with the patience that doubles, after 31 rounds of heartbeats,
@@ -77,6 +77,10 @@ struct Inflight {
 pub(crate) struct Progress {
     /// The stream that this is; answers of another one do not count.
     epoch: Epoch,
+    /// Whose log this is: the data directory that answers. `None` until it was heard from.
+    directory: Option<u64>,
+    /// The heartbeat round when it first answered; what answers that or an earlier one may be of another directory.
+    since: Round,
     /// Up to here the follower's log is durable and equal to the leader's. Never goes back.
     match_index: LogIndex,
     /// The next entry to send. `next_index > match_index`.
@@ -106,6 +110,8 @@ impl Progress {
     pub(crate) const fn new(epoch: Epoch, last: LogIndex, now: Instant) -> Self {
         Self {
             epoch,
+            directory: None,
+            since: Round(0),
             match_index: LogIndex::ZERO,
             next_index: LogIndex(last.0 + 1),
             mode: Mode::Probe,
@@ -121,9 +127,34 @@ impl Progress {
         }
     }
 
+    /// Of another data directory than before, that is, of one that may hold nothing.
+    pub(crate) const fn anew(epoch: Epoch, last: LogIndex, since: Round, directory: u64, now: Instant) -> Self {
+        let mut anew = Self::new(epoch, last, now);
+        anew.directory = Some(directory);
+        anew.since = since;
+        anew
+    }
+
+    /// Whether this is the log of a data directory; it is from the first one that is heard from.
+    pub(crate) fn is_of(&mut self, directory: u64) -> bool {
+        *self.directory.get_or_insert(directory) == directory
+    }
+
+    /// The data directory that this is the log of, once that has acknowledged something: a word that comes late is no proof.
+    pub(crate) fn proven_directory(&self) -> Option<u64> {
+        self.directory.filter(|_| self.match_index > LogIndex::ZERO)
+    }
+
+    /// Whether what answers a heartbeat tells of this directory's log.
+    pub(crate) fn answers_since(&self, round: Round) -> bool {
+        round > self.since || self.since == Round(0)
+    }
+
     pub(crate) fn fingerprint(&self, own: NodeId, term: Term, out: &mut Fingerprint) {
         let Self {
             epoch,
+            directory,
+            since,
             match_index,
             next_index,
             mode,
@@ -138,6 +169,12 @@ impl Progress {
             heard_at: _,
         } = self;
         out.epoch(own, *epoch);
+        out.flag(directory.is_some());
+        out.number(directory.unwrap_or_default());
+        out.flag(*since > Round(0));
+        if *since > Round(0) {
+            out.round(own, term, *since);
+        }
         [match_index, next_index, commit_sent].into_iter().for_each(|index| out.number(index.0));
         out.size(*mode as usize);
         out.flag(bringing.is_some());
@@ -298,7 +335,9 @@ impl Progress {
                 return;
             }
             // How long it took, and as long again: a link that is slow for one piece is so for the next.
-            Some(round) => bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(PATIENCE_MAX),
+            Some(round) => {
+                bringing.patience = (2 * (self.answered.0.saturating_sub(round.0)) + 1).min(u64::from(PATIENCE_MAX));
+            }
             None if before.is_none_or(|before| before < held) => {}
             None => {
                 bringing.held = before;
@@ -308,6 +347,17 @@ impl Progress {
         // All of it is there and being installed: with the next heartbeat it is asked whether that is done.
         self.paused = held == id.bytes;
         self.clear_window();
+    }
+
+    /// A piece came to the follower, and was not taken in: whoever sent it is there.
+    pub(crate) fn piece_arrived(&mut self, request: RequestId) {
+        let bringing = self.bringing.as_mut().filter(|bringing| bringing.first <= request);
+        bringing.into_iter().for_each(|bringing| bringing.unanswered = 0);
+    }
+
+    /// Whether the snapshot that the follower is brought, if it is known which, covers this entry.
+    pub(crate) fn is_brought_to(&self, covers: LogIndex) -> bool {
+        self.bringing.is_none_or(|it| it.id.is_none_or(|id| id.last.index >= covers))
     }
 
     /// The last entry of the snapshot that the follower is brought, and how many bytes of it it has.
@@ -420,7 +470,7 @@ impl Progress {
         mutate!(lost_piece_not_sent_again, return);
         let Some(bringing) = &mut self.bringing else { return };
         if self.window.front().is_some_and(|sent| sent.round.0 + bringing.patience <= round.0) {
-            bringing.patience = (bringing.patience * 2).min(PATIENCE_MAX);
+            bringing.patience = (bringing.patience * 2).min(u64::from(PATIENCE_MAX));
             bringing.unanswered += 1;
             let unanswered_max = if bringing.id.is_some() { UNANSWERED_MAX } else { UNANSWERED_QUESTIONS_MAX };
             mutate!(delegate_never_given_up, unanswered_max = u32::MAX);

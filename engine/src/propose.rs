@@ -10,7 +10,7 @@ use crate::entry::{Body, Payload};
 use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::role::{Forward, Role};
-use crate::types::{Instant, LogId, NodeId, RequestId, Term, Token};
+use crate::types::{Instant, LogId, NodeId, Peer, RequestId, Term, Token};
 
 impl Engine {
     pub(crate) fn handle_propose(
@@ -64,21 +64,22 @@ impl Engine {
     /// taken in, and nothing is said of it, because its original may have been. Its sender will give it up as unknown.
     pub(crate) fn handle_forwarded(
         &mut self,
-        from: NodeId,
+        peer: Peer,
         term: Term,
         request: RequestId,
         entries: Arc<[Payload]>,
         now: Instant,
     ) -> Handled {
-        mutate!(forwarded_twice, self.forwarded.remove(&from));
-        if self.forwarded.get(&from).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
+        let (from, sender) = (peer.node, (peer.node, peer.incarnation.id));
+        mutate!(forwarded_twice, self.forwarded.remove(&sender));
+        if self.forwarded.get(&sender).is_some_and(|seen| *seen >= request) || !is_proposable(&entries) {
             mutate!(
                 copy_refused_for_certain,
                 self.send(from, Message::ProposeReply { request, outcome: Err(Refusal::NotLeader) })
             );
             return Ok(());
         }
-        self.forwarded.insert(from, request);
+        self.forwarded.insert(sender, request);
         let leads = matches!(self.role, Role::Leader(_)) && term == self.vote.term;
         mutate!(forwarded_to_any_term, leads = matches!(self.role, Role::Leader(_)));
         let outcome = if leads {

@@ -418,7 +418,9 @@ fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarn
         f.write_str(" Start the other copy instead; only if this one is the newest: stop that one, delete the file `refused` here,")?;
         return f.write_str(" and start this one until it has been started more often");
     }
-    f.write_str(" Start the node from the other directory")
+    f.write_str(" Start the node from the other directory; if that one is gone, remove the node from the members,")?;
+    f.write_str(" add it again as a learner,")?;
+    f.write_str(" start it with an empty directory, and promote it")
 }
 
 fn too_old(f: &mut fmt::Formatter<'_>, cluster: Version, spoken: Version, is_settled: bool) -> fmt::Result {

@@ -106,7 +106,7 @@ impl Engine {
             return Err(Inconsistency::BeyondLog { matched: reply.received.max(reply.matched), last });
         }
         progress.hear(now);
-        if reply.matched > progress.match_index() {
+        if reply.matched > progress.match_index() && progress.answers_since(reply.round) {
             progress.matched(reply.matched);
         }
         progress.heartbeat_answered(reply.round, reply.received);

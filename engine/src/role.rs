@@ -9,8 +9,10 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use crate::change::Change;
+use crate::change_members::ChangeRequest;
 use crate::compare::Comparison;
 use crate::delegate::Lendings;
 use crate::fingerprint::Fingerprint;
@@ -19,7 +21,6 @@ use crate::message::Warrant;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
-use crate::version::Raising;
 
 /// What a node does now.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -109,8 +110,10 @@ pub(crate) struct Leader {
     pub(crate) in_hand: InHand,
     /// The change of the members that is under way.
     pub(crate) change: Option<Change>,
-    /// How it has raised the cluster's version, and who waits for that.
-    pub(crate) raising: Raising,
+    /// A change that waits for an entry that only binds members to be committed.
+    pub(crate) next_change: Option<(Token, Arc<ChangeRequest>)>,
+    /// When the members were last changed, or the term began: who is not bound yet is waited for from then on.
+    pub(crate) unbound_since: Instant,
     /// What is compared of the nodes' states.
     pub(crate) comparison: Comparison,
 }

@@ -121,8 +121,10 @@ struct Building {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Receiving {
     snapshot: Arc<Snapshot>,
-    /// The piece that is being written, for the answer to it.
-    writing: Option<Piece>,
+    /// The last piece that was taken: of another snapshot, what the same leader wanted before is not taken any more.
+    last: Piece,
+    /// That is being written; it is answered once it is there.
+    is_writing: bool,
     /// All of it is durable. It is installed as soon as nothing waits to be applied.
     is_complete: bool,
 }
@@ -135,6 +137,13 @@ struct Piece {
     term: Term,
     epoch: Epoch,
     request: RequestId,
+}
+
+impl Piece {
+    /// Whether the same leader wanted something else since: then whoever sends in its stead was slow, or the network was.
+    fn comes_late_after(self, other: Self) -> bool {
+        (self.leader, self.term) == (other.leader, other.term) && self.request < other.request
+    }
 }
 
 impl Snapshots {
@@ -174,15 +183,14 @@ impl Snapshots {
         out.size(wanted.len());
         wanted.iter().for_each(|token| out.number(token.0));
         out.flag(receiving.is_some());
-        if let Some(Receiving { snapshot, writing, is_complete }) = receiving {
+        if let Some(Receiving { snapshot, last, is_writing, is_complete }) = receiving {
             out.snapshot(snapshot);
             out.flag(*is_complete);
-            out.flag(writing.is_some());
-            if let Some(Piece { leader, term, epoch, request }) = writing {
-                [leader.0, term.0].into_iter().for_each(|number| out.number(number));
-                out.epoch(*leader, *epoch);
-                out.append(*leader, *request);
-            }
+            out.flag(*is_writing);
+            let Piece { leader, term, epoch, request } = last;
+            [leader.0, term.0].into_iter().for_each(|number| out.number(number));
+            out.epoch(*leader, *epoch);
+            out.append(*leader, *request);
         }
     }
 }
@@ -209,6 +217,11 @@ impl Engine {
             None if !self.writes.has_durable_term() => self.snapshots.wanted.push(token),
             None => self.build_snapshot(vec![token]),
         }
+    }
+
+    /// Whether one is being taken, which will take the place of the newest.
+    pub(crate) const fn builds_snapshot(&self) -> bool {
+        self.snapshots.building.is_some()
     }
 
     /// Everybody who waits for a snapshot.
@@ -363,7 +376,10 @@ impl Engine {
         let Role::Leader(leader) = &mut self.role else { return Ok(()) };
         if let Some(progress) = stream(leader, from, reply.epoch) {
             progress.hear(now);
-            progress.piece_held(reply.request, reply.snapshot, reply.held);
+            match reply.held {
+                Some(held) => progress.piece_held(reply.request, reply.snapshot, held),
+                None => progress.piece_arrived(reply.request),
+            }
         }
         Ok(())
     }
@@ -422,24 +438,33 @@ impl Engine {
     }
 
     fn receive_piece(&mut self, piece: Piece, snapshot: &Arc<Snapshot>, offset: u64, chunk: Bytes, now: Instant) {
-        let receiving = self.snapshots.receiving.as_ref();
         let is_loading = self.applied < self.snapshots.last().index;
-        if is_loading || receiving.is_some_and(|receiving| receiving.writing.is_some()) {
-            // Counts as lost: it is sent again when the disk has caught up, or the state machine has the last one, which a newer
-            // one would take the place of under its hands.
-            return;
+        if let Some(Receiving { snapshot: ours, last, is_writing, is_complete }) = &self.snapshots.receiving {
+            let is_same = ours.id == snapshot.id;
+            if *is_complete && is_same {
+                return self.answer_piece(piece, snapshot.id, Some(snapshot.id.bytes), now);
+            }
+            if !is_same && piece.comes_late_after(*last) {
+                return;
+            }
+            // What is complete is installed first, whatever comes.
+            if *is_writing || *is_complete {
+                return self.answer_piece(piece, snapshot.id, None, now);
+            }
         }
-        if receiving.is_some_and(|receiving| receiving.is_complete && receiving.snapshot.id == snapshot.id) {
-            return self.answer_piece(piece, snapshot.id, snapshot.id.bytes, now);
+        if is_loading {
+            // A newer one would take the place of the last one under the state machine's hands.
+            return self.answer_piece(piece, snapshot.id, None, now);
         }
         let snapshot = Arc::clone(snapshot);
-        self.snapshots.receiving =
-            Some(Receiving { snapshot: Arc::clone(&snapshot), writing: Some(piece), is_complete: false });
+        let (last, is_writing, is_complete) = (piece, true, false);
+        self.snapshots.receiving = Some(Receiving { snapshot: Arc::clone(&snapshot), last, is_writing, is_complete });
         let receive = Command::ReceiveSnapshot { snapshot, offset, chunk };
         self.push_after_vote(receive, now);
     }
 
-    fn answer_piece(&mut self, piece: Piece, snapshot: SnapshotId, held: u64, now: Instant) {
+    /// Tells how much is there; `None`: the piece came, and is to be sent again.
+    fn answer_piece(&mut self, piece: Piece, snapshot: SnapshotId, held: Option<u64>, now: Instant) {
         let Piece { leader, term, epoch, request } = piece;
         if term == self.vote.term {
             let reply = InstallSnapshotReply { term, epoch, request, snapshot, held };
@@ -452,8 +477,9 @@ impl Engine {
         assert!(held <= id.bytes, "{held} bytes are here of a snapshot {id}");
         let Some(receiving) = self.snapshots.receiving.as_mut().filter(|it| it.snapshot.id == id) else { return };
         receiving.is_complete = held == id.bytes;
-        if let Some(piece) = receiving.writing.take() {
-            self.answer_piece(piece, id, held, now);
+        let (piece, was_writing) = (receiving.last, std::mem::take(&mut receiving.is_writing));
+        if was_writing {
+            self.answer_piece(piece, id, Some(held), now);
         }
         self.install_when_idle(now);
     }

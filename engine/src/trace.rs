@@ -86,7 +86,11 @@ impl Display for Message {
                 write!(f, " bytes {}..{end}", it.offset)
             }
             Self::InstallSnapshotReply(it) => {
-                write!(f, "install_snapshot_reply term {} held {} of {}", it.term, it.held, it.snapshot)
+                write!(f, "install_snapshot_reply term {} ", it.term)?;
+                match it.held {
+                    Some(held) => write!(f, "held {held} of {}", it.snapshot),
+                    None => write!(f, "not now: {}", it.snapshot),
+                }
             }
             Self::DelegateSnapshot(it) => match it.wanted {
                 Wanted::Newest { covers } => {
@@ -206,7 +210,7 @@ impl Display for Command {
                 let targets: Vec<_> = targets.iter().map(|(node, _)| *node).collect();
                 write!(f, "rebuild_replication_streams to [{}]", list(&targets))
             }
-            Self::SetPeers { peers } => write!(f, "set_peers {}", nodes(peers)),
+            Self::SetPeers { peers, .. } => write!(f, "set_peers {}", nodes(peers)),
             Self::BroadcastHeartbeat { targets, heartbeat } => {
                 write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
             }

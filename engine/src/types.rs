@@ -197,19 +197,34 @@ pub struct Peer {
     pub incarnation: Incarnation,
     /// What it speaks in this life. It is told to others and never stored: the next life may speak another one.
     pub version: Version,
+    /// Its claim: the entry by which this data directory is a member, as far as it knows; `None` if it knows of none. Who knows
+    /// the members by an older entry, and another directory under this id, is behind.
+    pub bound: Option<LogId>,
 }
 
 impl Peer {
-    /// A node in a life in which it speaks all that this build knows.
+    /// A node in a life in which it speaks all that this build knows, and claims nothing.
     #[must_use]
     pub const fn new(node: NodeId, incarnation: Incarnation) -> Self {
-        Self { node, incarnation, version: Version::LATEST }
+        Self { node, incarnation, version: Version::LATEST, bound: None }
     }
 
     /// The same, but it speaks this version.
     #[must_use]
     pub const fn speaking(self, version: Version) -> Self {
         Self { version, ..self }
+    }
+
+    /// The same, but it claims to be bound by this entry.
+    #[must_use]
+    pub const fn claiming(self, bound: Option<LogId>) -> Self {
+        Self { bound, ..self }
+    }
+
+    /// Whether both are the same life of the same node, whatever it claims.
+    #[must_use]
+    pub fn is_same_life(&self, other: &Self) -> bool {
+        self.node == other.node && self.incarnation == other.incarnation
     }
 }
 

@@ -53,18 +53,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
-use crate::change_members::ChangeRequest;
 use crate::engine::Engine;
-use crate::entry::{Batch, Body, Payload};
-use crate::fingerprint::Fingerprint;
+use crate::entry::{Batch, Body};
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::progress::Progress;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal};
 use crate::role::Role;
-use crate::types::{Instant, LogId, LogIndex, NodeId, Peer, Token};
+use crate::types::{LogIndex, NodeId, Peer};
 
 /// What nodes say to each other, and what their logs hold: each version knows all that the versions before it know.
 ///
@@ -142,61 +139,15 @@ impl Body {
 
 // ---- how it is raised ----------------------------------------------------------------------------------------------
 
-/// How a leader has raised the cluster's version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Raising {
-    /// The entry that says the same members as the last raise but for the version, and the entry of that raise.
-    last: Option<(LogId, LogId)>,
-    /// A change of the members that is wanted while a raise is not committed. Nothing was done for it yet.
-    waiting: Option<(Token, Arc<ChangeRequest>)>,
-}
-
-impl Raising {
-    /// Who waits for a raise.
-    pub(crate) fn waiting(&self) -> Option<Token> {
-        self.waiting.as_ref().map(|(token, _)| *token)
-    }
-
-    pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { last, waiting } = self;
-        out.flag(last.is_some());
-        if let Some((before, at)) = last {
-            out.log_id(*before);
-            out.log_id(*at);
-        }
-        out.tokens(self.waiting().as_slice());
-        out.flag(waiting.is_some());
-    }
-}
-
 impl Engine {
-    /// Raises the cluster's version to what all members speak, if that is more and it is time for it, and goes on with who
-    /// has waited for it. Runs after every event.
-    pub(crate) fn raise_version(&mut self, now: Instant) {
-        let (at, membership) = self.memberships.last();
+    /// The version that the leader may raise the cluster's to, if all members speak more than that.
+    pub(crate) fn version_to_raise(&self, membership: &Membership) -> Option<Version> {
         let version = membership.version();
-        let Role::Leader(leader) = &self.role else { return };
-        if leader.raising.waiting.is_some() && at.index <= self.commit_index {
-            return self.change_after_raise(now);
-        }
         if version >= self.config.node.version {
-            return;
+            return None;
         }
-        let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
-        let changes = leader.change.is_some() || membership.goal().is_some();
-        if !is_settled || changes || self.transfer.is_some() || !membership.is_voter(self.id()) {
-            return;
-        }
-        let spoken = self.spoken_by_all(membership).filter(|spoken| *spoken > version);
-        mutate!(version_raised_unheard, spoken = Some(self.config.node.version));
-        let Some(spoken) = spoken else { return };
-        let (before, raised) = (*at, Membership::clone(membership).with_version(spoken));
-        let at = self.append_own(Arc::new([Payload::membership(Arc::new(raised))]), now);
-        if let Role::Leader(leader) = &mut self.role {
-            let same_members = leader.raising.last.filter(|(_, at)| *at == before).map_or(before, |(first, _)| first);
-            leader.raising.last = Some((same_members, at));
-        }
-        self.advance_commit();
+        mutate!(version_raised_unheard, return Some(self.config.node.version));
+        self.spoken_by_all(membership).filter(|spoken| *spoken > version)
     }
 
     /// The newest version that every member speaks; none if one of them was not heard in this life of the two.
@@ -207,33 +158,6 @@ impl Engine {
         mutate!(version_raised_without_learners, return membership.voters().iter().map(spoken).min().flatten());
         // Nothing is less than any version.
         membership.nodes().keys().map(spoken).min().flatten()
-    }
-
-    /// A change that comes while a raise is not committed waits for that; a second one would find a change under way anyhow.
-    pub(crate) fn waits_for_raise(&mut self, token: Token, request: &Arc<ChangeRequest>) -> bool {
-        let (at, commit) = (self.membership_id(), self.commit_index);
-        let Role::Leader(leader) = &mut self.role else { return false };
-        let raising = &mut leader.raising;
-        let is_raising = raising.last.is_some_and(|(_, raised)| raised == at && at.index > commit);
-        let waits = is_raising && raising.waiting.is_none();
-        if waits {
-            raising.waiting = Some((token, Arc::clone(request)));
-        }
-        waits
-    }
-
-    fn change_after_raise(&mut self, now: Instant) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if let Some((token, request)) = leader.raising.waiting.take() {
-            self.handle_change_members(token, &request, now);
-        }
-    }
-
-    /// Whether the members are those of this entry: the version may have been raised since.
-    pub(crate) fn are_members_of(&self, at: LogId) -> bool {
-        let Role::Leader(leader) = &self.role else { return false };
-        let last = self.membership_id();
-        at == last || leader.raising.last == Some((at, last))
     }
 }
 

@@ -138,7 +138,7 @@ fn a_start_knows_at_once_who_has_left() {
     };
     let mut engine = Engine::new(config, restored, Instant(0));
     let peers: Vec<_> = std::iter::from_fn(|| engine.poll_command())
-        .filter_map(|command| if let Command::SetPeers { peers } = command { Some(peers) } else { None })
+        .filter_map(|command| if let Command::SetPeers { peers, .. } = command { Some(peers) } else { None })
         .collect();
     assert_eq!(peers.iter().map(|peers| peers.keys().copied().collect::<Vec<_>>()).collect::<Vec<_>>(), [[NodeId(2)]]);
     let due = engine.poll_timeout();
@@ -201,4 +201,26 @@ fn a_snapshot_is_not_taken_before_the_term_is_durable_that_it_was_committed_in()
         let last = &cluster.trace[before..];
         assert!(last.contains("build snapshot of 5/") && last.contains("snapshot_taken #7: 5/"), "{last}");
     }
+}
+
+/// A read waits for a quorum to answer a round of heartbeats. When the others left meanwhile, nobody was left to answer, and the reads
+/// of a leader that alone was a quorum by then waited until somebody joined, or a limit was reached and all later ones were refused.
+#[test]
+fn reads_that_wait_are_confirmed_when_the_leader_becomes_the_only_voter() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.propose(1, 1, "a");
+    cluster.stabilize();
+    cluster.read(1, 7);
+    cluster.change(1, 8, ChangeMembers::RemoveVoters([NodeId(2), NodeId(3)].into()));
+    loop {
+        cluster.drop_messages(|envelope| matches!(envelope.message, Message::HeartbeatReply(_)));
+        let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+        let flushed = all.into_iter().filter(|id| cluster.flush(*id)).count();
+        if !cluster.deliver(|_| true) && flushed == 0 {
+            break;
+        }
+    }
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1}", "{}", cluster.trace);
+    assert!(cluster.trace.contains("state_machine: read #7"), "{}", cluster.trace);
 }

@@ -655,6 +655,7 @@ fn s5_5_a_follower_that_crashed_before_it_answered_gets_the_request_again() {
 #[test]
 fn s5_6_heartbeats_must_be_faster_than_elections() {
     let mut config = EngineConfig::new(peer(1, 1), 1);
+    config.bind_directories = false;
     config.heartbeat_interval = config.election_timeout_min;
     assert!(matches!(config.validate(), Err(ConfigError::HeartbeatTooSlow { .. })));
 }

@@ -105,7 +105,11 @@ fn whole_snapshot(last: LogId) -> InstallSnapshot {
 }
 
 fn config(node: u64) -> EngineConfig {
-    EngineConfig { snapshots: SnapshotPolicy::BY_HAND, ..EngineConfig::new(peer(node, 1), node) }
+    EngineConfig {
+        snapshots: SnapshotPolicy::BY_HAND,
+        bind_directories: false,
+        ..EngineConfig::new(peer(node, 1), node)
+    }
 }
 
 /// Makes everything durable at once; what else was wanted comes back as text.

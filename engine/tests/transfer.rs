@@ -570,7 +570,7 @@ fn with_elections_off_a_node_votes_and_never_campaigns_by_itself() {
 
 /// When a node that hears from nobody campaigns first, after it was told how much it wants to lead.
 fn campaigns_after(seed: u64, priority: u8) -> Duration {
-    let config = EngineConfig::new(cluster::peer(1, 1), seed);
+    let config = EngineConfig { bind_directories: false, ..EngineConfig::new(cluster::peer(1, 1), seed) };
     let three = Membership::new([1, 2, 3].map(|id| (NodeId(id), Node::default())), []);
     let mut engine = Engine::new(config, Restored::default(), Instant(0));
     engine.handle_event(Event::SetPriority { token: Token(7), priority }, Instant(0));

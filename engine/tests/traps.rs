@@ -51,6 +51,7 @@ impl Desk {
     /// Node 1, which knows nothing.
     fn empty(change: impl FnOnce(&mut EngineConfig)) -> Self {
         let mut config = EngineConfig::new(peer(1, 1), 7);
+        config.bind_directories = false;
         change(&mut config);
         Self::restored(config, Restored::default())
     }

@@ -269,10 +269,8 @@ fn end_change(cluster: &Cluster, wanted: &BTreeSet<u64>) {
     });
 }
 
-/// What is aimed at is a moment of a few milliseconds: it is tried until a leader has died in each step.
-#[test]
-fn whoever_dies_in_any_step_of_a_change_the_next_leader_ends_it() {
-    const TRIES: usize = 40;
+/// Five voters, five more nodes that wait to be added, and clients.
+fn five_of_ten() -> (Cluster, Witnesses) {
     let mut cluster = Cluster::started(5);
     for _ in 0..5 {
         cluster.join();
@@ -280,6 +278,20 @@ fn whoever_dies_in_any_step_of_a_change_the_next_leader_ends_it() {
     cluster.done(&["put", "city", "Oslo"]);
     let witnesses = Witnesses::call(&cluster.endpoints());
     witnesses.go_on();
+    (cluster, witnesses)
+}
+
+/// What was written before all of it, and what clients saw of it.
+fn judge(cluster: &Cluster, witnesses: Witnesses) {
+    witnesses.judge();
+    assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
+}
+
+/// What is aimed at is a moment of a few milliseconds: it is tried until a leader has died in each step.
+#[test]
+fn whoever_dies_in_any_step_of_a_change_the_next_leader_ends_it() {
+    const TRIES: usize = 40;
+    let (mut cluster, witnesses) = five_of_ten();
     let mut died_in: BTreeMap<Step, usize> = BTreeMap::new();
     for number in 0..TRIES {
         let Some(step) = STEPS.into_iter().find(|step| !died_in.contains_key(step)) else { break };
@@ -292,25 +304,17 @@ fn whoever_dies_in_any_step_of_a_change_the_next_leader_ends_it() {
     }
     println!("leaders died in {died_in:?}");
     assert!(STEPS.iter().all(|step| died_in.contains_key(step)), "in {TRIES} changes leaders died in {died_in:?}");
-    witnesses.judge();
-    assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
+    judge(&cluster, witnesses);
 }
 
 #[test]
 fn all_members_are_replaced_while_leaders_are_killed_in_the_middle_of_it() {
     let changes = std::env::var("OUTRIGGER_CHURN_CHANGES").map_or(4, |changes| changes.parse().unwrap());
-    let mut cluster = Cluster::started(5);
-    for _ in 0..5 {
-        cluster.join();
-    }
-    cluster.done(&["put", "city", "Oslo"]);
-    let witnesses = Witnesses::call(&cluster.endpoints());
-    witnesses.go_on();
+    let (mut cluster, witnesses) = five_of_ten();
     for number in 0..changes {
         let ids = if number % 2 == 0 { 5..10 } else { 0..5 };
         replace_all(&mut cluster, ids, Duration::from_millis(15 * (number % 8)));
         witnesses.go_on();
     }
-    witnesses.judge();
-    assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
+    judge(&cluster, witnesses);
 }

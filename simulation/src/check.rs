@@ -397,6 +397,11 @@ impl Judge {
         Ok(())
     }
 
+    /// From now on another server speaks under this id, of which nothing is known yet.
+    pub(crate) fn forget_votes(&mut self, node: NodeId) {
+        self.votes.retain(|(voter, _), _| *voter != node);
+    }
+
     fn voted(&mut self, from: NodeId, term: Term, candidate: NodeId, disk: &Durable) -> Result<(), Violation> {
         let first = *self.votes.entry((from, term)).or_insert(candidate);
         require!(first == candidate, OneVote, "node {from} votes in term {term} for {first} and for {candidate}");

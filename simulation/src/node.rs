@@ -87,6 +87,8 @@ pub(crate) struct Node {
     home: Home,
     /// Its own disk while it runs from another.
     aside: Option<(Disguise, Home)>,
+    /// The disk that was replaced last.
+    attic: Option<Home>,
     /// A copy that somebody made once.
     copy: Option<Home>,
     /// Decides how crashes tear, and how long what the node does takes.
@@ -167,6 +169,7 @@ impl Node {
             is_lost: false,
             home: Home::default(),
             aside: None,
+            attic: None,
             copy: None,
             rng,
             trace: Trace::new(telling),
@@ -390,6 +393,30 @@ impl Node {
     pub(crate) fn make_room(&mut self) {
         self.is_full = false;
         self.home.disk.limit_bytes(None);
+    }
+
+    // ---- replacements ------------------------------------------------------------------------------------------
+
+    /// Its disk is lost, or taken out: the node goes on with an empty one, or with the one that was replaced before. Answers
+    /// which.
+    pub(crate) fn replace_disk(&mut self) -> bool {
+        assert!(self.running.is_none() && self.aside.is_none(), "node {} runs, or is in disguise", self.id);
+        self.make_room();
+        let old = if self.rng.chance(400_000) { self.attic.take() } else { None };
+        let is_old = old.is_some();
+        self.attic = Some(mem::replace(&mut self.home, old.unwrap_or_default()));
+        self.copy = None;
+        is_old
+    }
+
+    /// Whether it once had another disk: it waits to be added.
+    pub(crate) const fn is_replaced(&self) -> bool {
+        self.attic.is_some()
+    }
+
+    /// The data directory that it runs from, or did last.
+    pub(crate) const fn directory(&self) -> u64 {
+        self.home.incarnation.id
     }
 
     // ---- disguises ---------------------------------------------------------------------------------------------

@@ -63,13 +63,15 @@ pub(crate) enum Trouble {
     Echoes,
     /// A node that is no member says what a member said.
     Strangers,
+    /// The disk of a node that was removed is replaced by an empty one, or by the one that it had before.
+    Replacements,
 }
 
 impl Trouble {
     /// Each kind with its name; how likely it is at least and at most where it is not left out, in parts per million of the
     /// occasions that there are for it; and what it is, for a list on a terminal.
     #[rustfmt::skip] // a table
-    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 24] = [
+    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 25] = [
         (Self::Loss,         "loss",            1_000,   200_000, "a message is lost"),
         (Self::Duplicates,   "duplicates",      1_000,   200_000, "a message arrives twice"),
         (Self::Stragglers,   "stragglers",      1_000,    60_000, "a message takes a hundred times as long as others"),
@@ -94,6 +96,7 @@ impl Trouble {
         (Self::SlowSends,    "slow-sends",      1_000,    60_000, "a peer lane takes a hundred times as long as others to send"),
         (Self::Echoes,       "echoes",          1_000,    60_000, "what has ended is told once more"),
         (Self::Strangers,    "strangers",       1_000,    20_000, "a node that is no member says what a member said"),
+        (Self::Replacements, "replacements",  100_000,   500_000, "the disk of a node that was removed is replaced"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -111,12 +114,13 @@ impl FromStr for Trouble {
 }
 
 /// What strikes a process or a disk, in the order in which it is asked whether it does; the first that does is the only one.
-pub(crate) const STRIKES: [Trouble; 6] = [
+pub(crate) const STRIKES: [Trouble; 7] = [
     Trouble::PowerCuts,
     Trouble::Pauses,
     Trouble::FailingSyncs,
     Trouble::FullDisks,
     Trouble::Disguises,
+    Trouble::Replacements,
     Trouble::Crashes,
 ];
 

@@ -102,7 +102,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 74] = [
+const FAULTS: [&str; 76] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -115,6 +115,7 @@ const FAULTS: [&str; 74] = [
     "crash while a snapshot is kept",
     "disk full",
     "disk lost for good",
+    "disk replaced",
     "election lost by hand",
     "election wanted",
     "election won by hand",
@@ -156,6 +157,7 @@ const FAULTS: [&str; 74] = [
     "power cut in a recovery",
     "power cut of all at once",
     "priority set",
+    "replaced disk found again",
     "request cut short",
     "rotten state found",
     "segment missing and refused",

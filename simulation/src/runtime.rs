@@ -268,7 +268,8 @@ impl Runtime {
 
     /// Whether this life of a peer is on the disk, or on its way there.
     pub(crate) fn remembers(&self, peer: Peer) -> bool {
-        let is_it = |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if *saved == peer);
+        let is_it =
+            |write: &Command| matches!(write, Command::SavePeer { peer: saved, .. } if saved.is_same_life(&peer));
         self.durable.met(peer.node) == Some(peer.incarnation) || self.in_flight.iter().chain(&self.queued).any(is_it)
     }
 
@@ -540,7 +541,8 @@ impl RaftRuntime for Runtime {
                 self.keep(Keeping::Piece(snapshot, offset, chunk));
             }
             // Every node reaches every other here.
-            Command::SetPeers { .. } => {}
+            // Whom to reach is known; how to sign is told as a transport is told it.
+            Command::SetPeers { bound, .. } => self.me.bound = bound,
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
             Command::Transferred { .. }
             | Command::Elected { .. }

@@ -238,11 +238,11 @@ mod tests {
     #[test]
     fn what_is_left_out_does_not_strike_and_the_rest_does() {
         let calm = Trouble::ALL.map(|(_, name, ..)| name).join(",");
-        let report = History::new(3).changed(Changes::parse(&calm, None, "").unwrap()).live().unwrap();
+        let report = History::new(10).changed(Changes::parse(&calm, None, "").unwrap()).live().unwrap();
         let is_of_the_end = |name: &str| ["power cut", "power cut in a recovery", "message cut off"].contains(&name);
         assert!(report.faults.keys().all(|name| is_of_the_end(name)), "{:?}", report.faults);
         assert_eq!(report.crashes(), 1, "the restart of one node in the end");
-        let spared = History::new(3).changed(Changes::parse("", None, "1-1000000").unwrap()).live().unwrap();
+        let spared = History::new(10).changed(Changes::parse("", None, "1-1000000").unwrap()).live().unwrap();
         assert_eq!(spared.crashes(), 1, "each single trouble was spared");
         assert!(
             spared.faults.contains_key("message cut off") || spared.faults.contains_key("message lost"),

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use outrigger::engine::{Event, Fault, Instant, Lane, Membership, Message, NodeId, Peer, PeerRefusal, Term, Token};
+use outrigger::engine::{
+    Event, Fault, Instant, Lane, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Term, Token,
+};
 
 use crate::by_node::ByNode;
 use crate::check::{Check, Checks, Judge, Prompt, Terms, Violation, require};
@@ -606,7 +608,9 @@ impl World {
         let (Some(own), Some(refused)) = (self.nodes.at(node), self.nodes.at(peer.node)) else { return Ok(()) };
         let is_member = |running: &Running| running.driver.engine().membership().nodes().contains_key(&peer.node);
         let is_stranger = matches!(reason, PeerRefusal::NotMember) && !own.running.as_ref().is_some_and(is_member);
-        let is_present = refused.incarnation() == peer.incarnation && !is_stranger;
+        let is_other = matches!(reason, PeerRefusal::OtherIncarnation { .. });
+        let may_be_old = is_other && own.running.as_ref().is_some_and(|own| may_know_another(own, peer));
+        let is_present = refused.incarnation() == peer.incarnation && !is_stranger && !may_be_old;
         require!(!is_present, Health, "node {node} refuses {peer}: {reason}");
         self.tell_refusal(node, peer, reason)
     }
@@ -737,6 +741,19 @@ impl World {
         self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
         self.after(0, Happening::Request { node: request.node, life, event: request.event });
     }
+}
+
+/// Whether a node that refuses a peer, as of another directory, may know no better: its log has not come to where this one was
+/// added, or bound. A leader has it all.
+fn may_know_another(own: &Running, peer: Peer) -> bool {
+    let engine = own.driver.engine();
+    let (membership, leads) = (engine.membership(), engine.role_kind() == RoleKind::Leader);
+    let is_claimed = !leads && peer.bound.is_some_and(|claim| claim > engine.membership_at());
+    let is_let_in = match membership.bindings().get(&peer.node) {
+        Some(binding) => binding.directory == peer.incarnation.id,
+        None => membership.nodes().contains_key(&peer.node) && !membership.is_voter(peer.node),
+    };
+    !is_claimed && !is_let_in
 }
 
 /// The members that every cluster begins with.

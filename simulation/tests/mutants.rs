@@ -170,6 +170,7 @@ mod found {
 
     #[test]
     fn a_mutant_that_is_found_is_replayed_and_takes_all_that_is_left() {
+        let _choice = super::CHOICE.lock().unwrap();
         let mut singles = 0;
         for (name, seed, checks) in FOUND {
             choose(find(name).unwrap());
@@ -199,6 +200,10 @@ mod found {
     }
 }
 
+/// A process is one mutant at a time: whoever chooses holds this until it is done with it.
+#[cfg(outrigger_mutants)]
+static CHOICE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// What no other check can see within these bounds, the model beside each explored step does.
 #[cfg(outrigger_mutants)]
 #[test]
@@ -206,6 +211,7 @@ fn an_explored_step_that_the_model_forbids_is_found_by_it_alone() {
     use outrigger_simulation::exploration::{Bounds, Plan, explore};
     use outrigger_simulation::{Check, mutants};
 
+    let _choice = CHOICE.lock().unwrap();
     for name in ["commits_older_term", "short_request_truncates", "acknowledges_unverified"] {
         mutants::choose(mutants::find(name).expect("a mutant"));
         let found_by = |without_model| {

@@ -174,7 +174,8 @@ fn without_faults_nothing_goes_wrong_but_the_trials_of_peace() {
         sim.cluster(3).seconds(2).without_faults().clients(2, command);
     });
     let struck: Vec<_> = total.faults.iter().filter(|(_, count)| **count > 0).collect();
-    let allowed = ["power cut", "power cut in a recovery", "crash in the middle of a flush", "message cut off"];
+    let allowed =
+        ["power cut", "power cut in a recovery", "crash in the middle of a flush", "message cut off", "snapshot taken"];
     assert!(struck.iter().all(|(name, _)| allowed.contains(name)), "{struck:?}");
     assert_eq!(total.faults["power cut"], total.seeds, "{struck:?}");
     assert!(total.unknown <= total.seeds, "only who asked the node that restarts: {total:?}");
@@ -596,7 +597,7 @@ fn the_line_that_a_failing_test_prints_replays_it() {
         " -p outrigger-simulation --test user does_nothing_unless_the_next_test_runs_it -- --exact --nocapture";
     assert!(command.starts_with("test ") && command.ends_with(wanted), "{line}");
     // No trouble is needed for it, and one client is enough.
-    let left_out = "left out of its history: 24 of 24 kinds of trouble, all clients but 1\n";
+    let left_out = "left out of its history: 25 of 25 kinds of trouble, all clients but 1\n";
     assert!(failure.contains(left_out) && variables.contains(" OUTRIGGER_CLIENTS=1 "), "{failure}");
     assert!(first.matches("panicked at").count() < 10, "the panics of all tries are told: {first}");
 
@@ -652,7 +653,7 @@ fn a_failure_is_shrunk_to_what_it_takes_and_drawn() {
     let said = failure.to_string();
     let left_out = said.split_once("\nleft out of its history: ").expect("what was left out").1;
     let clients = format!("single troubles, all clients but {}\n", failure.clients);
-    assert!(left_out.contains(" of 24 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
+    assert!(left_out.contains(" of 25 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
     assert!(left_out.contains(&format!("\n{MINIMAL}")), "{said}");
 
     assert!(

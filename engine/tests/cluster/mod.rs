@@ -25,6 +25,8 @@ pub(crate) struct TestNode {
     /// What callers were told, oldest first.
     pub(crate) answers: Vec<String>,
     pub(crate) alive: bool,
+    /// Whom it refused, oldest first.
+    pub(crate) refused: Vec<(Peer, PeerRefusal)>,
 }
 
 /// What survives a crash.
@@ -34,6 +36,8 @@ pub(crate) struct Disk {
     pub(crate) log: Vec<(LogId, Payload)>,
     pub(crate) peers: BTreeMap<NodeId, Incarnation>,
     pub(crate) starts: u64,
+    /// How many directories the node has lost: this is the next one.
+    pub(crate) wipes: u64,
     /// What stands before the first entry of `log`.
     pub(crate) purged: LogId,
     /// The newest snapshot, with its content: what was applied, a line an entry.
@@ -133,6 +137,7 @@ impl Cluster {
         };
         for id in ids {
             let mut config = EngineConfig::new(peer(*id, 1).speaking(Version::FIRST), *id);
+            config.bind_directories = false;
             change(&mut config);
             cluster.start(*id, config, Disk { starts: 1, ..Disk::default() });
         }
@@ -175,6 +180,7 @@ impl Cluster {
     pub(crate) fn start(&mut self, id: u64, mut config: EngineConfig, mut disk: Disk) {
         repair(&mut disk);
         config.node = peer(id, disk.starts).speaking(config.node.version);
+        config.node.incarnation.id += 1000 * disk.wipes;
         config.seed = id + 1000 * disk.starts;
         let engine = Engine::new(config.clone(), restored(&disk), self.now);
         let log = disk.log.clone();
@@ -187,6 +193,7 @@ impl Cluster {
             applied: Vec::new(),
             answers: Vec::new(),
             alive: true,
+            refused: Vec::new(),
         };
         self.nodes.insert(id, node);
         self.run_commands(id);
@@ -316,9 +323,17 @@ impl Cluster {
     /// Starts nodes with empty disks, which wait to be added.
     pub(crate) fn join(&mut self, ids: &[u64]) {
         for id in ids {
-            let config = EngineConfig::new(peer(*id, 1).speaking(self.membership.version()), *id);
+            let own = peer(*id, 1).speaking(self.membership.version());
+            let config = EngineConfig { bind_directories: false, ..EngineConfig::new(own, *id) };
             self.start(*id, config, Disk { starts: 1, ..Disk::default() });
         }
+    }
+
+    /// Starts a node with an empty disk, which waits to be added.
+    pub(crate) fn join_with(&mut self, id: u64, change: impl Fn(&mut EngineConfig)) {
+        let mut config = EngineConfig::new(peer(id, 1), id);
+        change(&mut config);
+        self.start(id, config, Disk { starts: 1, ..Disk::default() });
     }
 
     /// Asks a node for a change of the members, with ten seconds of patience.
@@ -367,6 +382,14 @@ impl Cluster {
         let _ = writeln!(self.trace, "{id} crashed");
     }
 
+    /// A node comes back with an empty directory.
+    pub(crate) fn wipe(&mut self, id: u64) {
+        let wipes = self.nodes[&id].disk.wipes + 1;
+        let config = self.nodes[&id].config.clone();
+        let _ = writeln!(self.trace, "{id} started with an empty directory");
+        self.start(id, config, Disk { starts: 1, wipes, ..Disk::default() });
+    }
+
     pub(crate) fn restart(&mut self, id: u64) {
         let mut disk = self.nodes[&id].disk.clone();
         disk.starts += 1;
@@ -386,7 +409,7 @@ impl Cluster {
 
     fn run(&mut self, id: u64, command: Command) {
         let node = self.nodes.get_mut(&id).expect("a node");
-        let from = node.config.node;
+        let from = node.engine.signature();
         match command {
             Command::SaveVote { .. }
             | Command::SavePeer { .. }
@@ -446,10 +469,8 @@ impl Cluster {
             }
             Command::SendMessage { target, message } => self.send(from, target, message),
             Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
-            Command::SaveCommitted { .. }
-            | Command::RebuildReplicationStreams { .. }
-            | Command::SetPeers { .. }
-            | Command::RefusePeer { .. } => {}
+            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::SetPeers { .. } => {}
+            Command::RefusePeer { peer, reason } => node.refused.push((peer, reason)),
         }
     }
 
@@ -472,8 +493,10 @@ impl Cluster {
                 let Some((_, content)) = content else { return Event::ReplicateGone { target, epoch, request } };
                 let (content, from) = (content.as_bytes(), usize::try_from(offset).expect("small"));
                 let chunk = Bytes::copy_from_slice(&content[from..content.len().min(from + bytes_max)]);
-                let (own, piece) =
-                    (node.config.node, InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk });
+                let (own, piece) = (
+                    node.engine.signature(),
+                    InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk },
+                );
                 self.send(own, target, Message::InstallSnapshot(piece));
                 Event::SnapshotSent { target, epoch, request }
             }

@@ -161,7 +161,8 @@ fn a_late_proposal_for_a_term_of_an_earlier_life_has_an_unknown_outcome() {
     let outcome = |voted_for: u64, term: u64| {
         let vote = Vote { term: Term(3), voted_for: Some(NodeId(voted_for)) };
         let restored = Restored { vote, ..Restored::default() };
-        let mut desk = Desk::restored(EngineConfig::new(peer(1, 2), 7), restored);
+        let mut desk =
+            Desk::restored(EngineConfig { bind_directories: false, ..EngineConfig::new(peer(1, 2), 7) }, restored);
         let entries: Arc<[Payload]> = Arc::new([command("x")]);
         let commands = desk.receive(2, Message::Propose { term: Term(term), request: RequestId(5), entries });
         match messages(&commands)[..] {
@@ -188,7 +189,10 @@ fn a_leaders_answer_that_its_own_entries_overtook_is_unknown() {
 #[test]
 fn initialize_makes_the_same_first_entry_everywhere_and_only_once() {
     let first = |id| {
-        let mut desk = Desk::restored(EngineConfig::new(peer(id, 1), id), Restored::default());
+        let mut desk = Desk::restored(
+            EngineConfig { bind_directories: false, ..EngineConfig::new(peer(id, 1), id) },
+            Restored::default(),
+        );
         let commands = desk.feed(Event::Initialize { token: Token(9), membership: voters(&[3, 1, 2]) });
         let [Command::AppendInputEntries { batches, .. }, Command::Accepted { token, first }, ..] = &commands[..]
         else {

@@ -353,6 +353,7 @@ fn settings_that_allow_nothing_are_refused() {
     ];
     for (name, change) in zero {
         let mut config = EngineConfig::new(peer(1, 1), 1);
+        config.bind_directories = false;
         change(&mut config);
         assert_eq!(config.validate(), Err(ConfigError::Zero { name }));
     }

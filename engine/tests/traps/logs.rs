@@ -244,6 +244,7 @@ fn trap_15_answers_of_another_stream_do_not_count() {
 fn trap_15_epochs_and_requests_of_an_earlier_start_are_never_used_again() {
     let started = |start| {
         let mut config = EngineConfig::new(peer(1, start), 7);
+        config.bind_directories = false;
         config.pre_vote = false;
         let mut desk = Desk::restored(config, Restored::default());
         desk.feed(Event::Initialize { token: Token(0), membership: voters(&[1, 2, 3]) });

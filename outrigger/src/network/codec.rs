@@ -185,7 +185,10 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
         Message::InstallSnapshotReply(reply) => {
             put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0]);
             put_snapshot_id(out, reply.snapshot);
-            out.put_u64(reply.held);
+            match reply.held {
+                None => out.put_u8(0),
+                Some(held) => put_numbered(out, 1, &[held]),
+            }
         }
         Message::DelegateSnapshot(order) => {
             put_numbers(out, &[order.term.0, order.target.0, order.epoch.0, order.request.0]);
@@ -398,7 +401,11 @@ pub fn decode(kind: u8, body: Bytes) -> Result<Message, DecodeError> {
             epoch: Epoch(fields.u64()?),
             request: RequestId(fields.u64()?),
             snapshot: snapshot_id(&mut fields)?,
-            held: fields.u64()?,
+            held: match fields.u8()? {
+                0 => None,
+                1 => Some(fields.u64()?),
+                value => return Err(DecodeError::Invalid { what: "what is held of a snapshot", value: value.into() }),
+            },
         }),
         DELEGATE_SNAPSHOT => Message::DelegateSnapshot(delegate_snapshot(&mut fields)?),
         _ => return Err(DecodeError::UnknownKind { kind }),

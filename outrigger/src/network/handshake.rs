@@ -11,7 +11,7 @@
 //! not content says why in a reject.
 
 use bytes::Bytes;
-use outrigger_engine::{Incarnation, NodeId, Peer, PeerRefusal, Version};
+use outrigger_engine::{Incarnation, LogId, NodeId, Peer, PeerRefusal, Version};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -243,7 +243,8 @@ impl Hello {
     /// # Errors
     /// When the client address is longer than a hello may be.
     pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
-        let incarnation = self.peer.incarnation;
+        // No member is bound by what stands before the first entry.
+        let (incarnation, bound) = (self.peer.incarnation, self.peer.bound.unwrap_or(LogId::ZERO));
         output.frame(kind::HELLO, 0, BODY_BYTES_MAX, |body| {
             body.put_u64(MAGIC);
             body.put_u32(PROTOCOL_VERSION);
@@ -255,6 +256,8 @@ impl Hello {
                 incarnation.nonce,
                 self.target.0,
                 self.genesis,
+                bound.term.0,
+                bound.index.0,
             ] {
                 body.put_u64(number);
             }
@@ -291,16 +294,12 @@ impl Hello {
         let spoken = fields.u32()?;
         let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
         let version = u16::try_from(spoken).ok().filter(|version| *version > 0).ok_or_else(|| invalid(spoken))?;
-        let text = fields.text()?;
+        let (bound, text) = (LogId::new(fields.u64()?, fields.u64()?), fields.text()?);
+        let bound = (bound != LogId::ZERO).then_some(bound);
         fields.finish()?;
         let client_address = (!text.is_empty()).then_some(text);
-        Ok(Self {
-            cluster,
-            peer: Peer::new(node, incarnation).speaking(Version(version)),
-            target,
-            genesis,
-            client_address,
-        })
+        let peer = Peer { node, incarnation, version: Version(version), bound };
+        Ok(Self { cluster, peer, target, genesis, client_address })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal, Version};
+use outrigger_engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal, Version};
 
 use super::{Local, Receive, Transport};
 
@@ -42,6 +42,8 @@ pub struct InProcessTransport {
     network: InProcessNetwork,
     /// Who this is, and whom it reaches; set by `start`.
     own: OnceLock<(Local, Arc<Links>)>,
+    /// What it claims: [`Peer::bound`].
+    bound: Mutex<Option<LogId>>,
 }
 
 /// Whom a node reaches. Only the hub changes it, and a node's own tasks read it: nobody waits for anybody.
@@ -77,7 +79,7 @@ impl InProcessNetwork {
     /// A node's end; the node says who it is when it starts.
     #[must_use]
     pub fn transport(&self) -> InProcessTransport {
-        InProcessTransport { network: self.clone(), own: OnceLock::new() }
+        InProcessTransport { network: self.clone(), own: OnceLock::new(), bound: Mutex::default() }
     }
 
     /// Cuts the link between two nodes, in both directions.
@@ -165,6 +167,10 @@ impl Hub {
 }
 
 impl InProcessTransport {
+    fn claim(&self) -> Option<LogId> {
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn change_own(&self, change: impl FnOnce(&mut Station)) {
         let Some((local, links)) = self.own.get() else { return };
         self.network.change(|hub| {
@@ -199,13 +205,21 @@ impl Transport for InProcessTransport {
         });
     }
 
+    fn sign(&self, bound: Option<LogId>) {
+        let before = std::mem::replace(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner), bound);
+        if before != bound {
+            // Another claim may be heard where the last one was refused: that is another handshake.
+            self.change_own(|station| station.local.peer.bound = bound);
+        }
+    }
+
     fn send(&self, target: NodeId, message: Message) {
         let Some((local, links)) = self.own.get() else { return };
         // The lock is gone before the call: who receives may send in turn.
         let link = links.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
         // Who is there may be another than the engine has heard, in an older build.
         if let Some((receive, _)) = link.filter(|(_, spoken)| message.since() <= *spoken) {
-            receive.receive(local.peer, Some(message));
+            receive.receive(Peer { bound: self.claim(), ..local.peer }, Some(message));
         }
     }
 
@@ -228,7 +242,7 @@ impl Transport for InProcessTransport {
             let hub = self.network.lock();
             hub.stations
                 .get(&peer.node)
-                .filter(|other| other.local.peer == peer)
+                .filter(|other| other.local.peer.is_same_life(&peer))
                 .map(|other| Arc::clone(&other.receive))
         };
         if let Some(receive) = station {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Incarnation, Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, LogId, Message, Node, NodeId, Peer, PeerRefusal};
 
 pub mod codec;
 #[cfg(feature = "tokio")]
@@ -64,6 +64,10 @@ pub trait Transport: Send + Sync + 'static {
 
     /// From now on these are the other nodes; connections to others end, changed addresses are followed.
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>);
+
+    /// From now on this is the claim that this node's handshakes make: [`Peer::bound`]. Connections that exist stay; whoever
+    /// refuses an older claim ends them, and hears the new one when this node connects again.
+    fn sign(&self, bound: Option<LogId>);
 
     /// Queues a message in the urgent lane. Never blocks; a message that finds the lane full or the peer away is lost.
     fn send(&self, target: NodeId, message: Message);

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outrigger_engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
@@ -101,6 +101,8 @@ struct Shared {
     settings: TcpSettings,
     /// Who this node is.
     local: Local,
+    /// The claim of its next handshakes.
+    bound: Mutex<Option<LogId>>,
     /// Takes in what arrives.
     receive: Arc<dyn Receive>,
     /// Where to spawn.
@@ -157,6 +159,7 @@ impl Transport for TcpTransport {
         let shared = Arc::new(Shared {
             settings: self.settings,
             local,
+            bound: Mutex::default(),
             receive,
             handle: handle.clone(),
             links: Mutex::default(),
@@ -174,6 +177,12 @@ impl Transport for TcpTransport {
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
         let Some(shared) = self.shared.get() else { return };
         shared.set_peers(peers);
+    }
+
+    fn sign(&self, bound: Option<LogId>) {
+        if let Some(shared) = self.shared.get() {
+            *shared.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound;
+        }
     }
 
     fn send(&self, target: NodeId, message: Message) {
@@ -243,6 +252,13 @@ impl Shared {
             let task = self.handle.spawn(outbound::run(Arc::clone(&link), Arc::clone(self))).abort_handle();
             links.insert(*node, (link, task));
         }
+    }
+
+    /// What this node says to another one now.
+    fn hello(&self, target: NodeId) -> Hello {
+        let mut hello = Hello::new(&self.local, target);
+        hello.peer.bound = *self.bound.lock().unwrap_or_else(PoisonError::into_inner);
+        hello
     }
 
     /// A handshake has succeeded.

@@ -108,8 +108,18 @@ impl Driver {
     fn end_streams(&mut self, targets: &[(NodeId, Epoch)]) {
         mutate!(driver_keeps_ended_streams, return);
         mutate!(driver_ends_all_streams, targets = &[]);
-        self.parked.retain(|lane, _| match lane {
-            Lane::Peer(node) => targets.iter().any(|(target, _)| target == node),
+        self.parked.retain(|lane, parked| match lane {
+            Lane::Peer(node) => {
+                let epoch = targets.iter().find(|(target, _)| target == node).map(|(_, epoch)| *epoch);
+                // Another stream may lead to the same peer, as another data directory has come there.
+                parked.retain(|command| match command {
+                    Command::Replicate { epoch: own, .. } | Command::SendSnapshot { epoch: own, .. } => {
+                        epoch == Some(*own)
+                    }
+                    _ => epoch.is_some(),
+                });
+                !parked.is_empty()
+            }
             Lane::Log | Lane::Apply | Lane::Client => true,
         });
     }

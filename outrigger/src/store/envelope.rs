@@ -12,8 +12,10 @@
 //!
 //! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
 //! neither for a learner; while a change is under way, bit 2 for who will vote after it, bit 3 for who will be a member, bit 4
-//! for who was added by it. Bit 7 stands only at the first node, and says that the cluster has another version than the first: behind
-//! that node's address follows the version, u16. An envelope does not know its length: records and frames do, once for each entry, so that
+//! for who was added by it. Bit 5 stands for whose data directory is bound: it, and term and index of the entry that bound it,
+//! follow the address, u64 each. Bits 6 and 7 stand only at the first node. Bit 6: this entry only binds, or raises the version, and
+//! term and index of that whose members it has follow, u64 each. Bit 7: the cluster has another version than the first, which
+//! follows last, u16. An envelope does not know its length: records and frames do, once for each entry, so that
 //! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
 //!
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
@@ -23,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::{Body, Goal, Membership, Node, NodeId, Payload, SessionId, Version};
+use outrigger_engine::{Binding, Body, Goal, LogId, Membership, Node, NodeId, Payload, SessionId, Version};
 
 /// The kind of a blank entry: a leader's first one.
 const BLANK: u8 = 1;
@@ -47,9 +49,19 @@ const STAYS: u8 = 8;
 /// A role's bit for who was added by it.
 const ADDED: u8 = 16;
 
-/// A role's bit for the first node, if the cluster's version follows.
+/// A role's bit for whose data directory is bound: that and the entry that bound it follow the address.
+const BOUND: u8 = 32;
+/// A role's bit, of the first node: the entry whose members these are follows, as this one only binds them or raises the version.
+const OF: u8 = 64;
+/// A role's bit, of the first node: the cluster's version follows.
 const VERSION: u8 = 128;
 
+/// What a binding takes: directory, term, index.
+const BINDING_BYTES: usize = 24;
+/// The id of an entry: term, index.
+const ID_BYTES: usize = 16;
+/// The cluster's version.
+const VERSION_BYTES: usize = 2;
 /// What stands before the address of a node: id, role, length of the address.
 const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
 
@@ -212,13 +224,15 @@ fn decode_registration(mut bytes: Bytes) -> Result<Body, EnvelopeError> {
 }
 
 fn membership_len(membership: &Membership) -> usize {
-    let version = if says_version(membership) { 2 } else { 0 };
-    version + membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
+    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
+        + BINDING_BYTES * membership.bindings().len()
+        + membership.of().map_or(0, |_| ID_BYTES)
+        + version_to_say(membership).map_or(0, |_| VERSION_BYTES)
 }
 
-/// Whether the version is to be said; nobody speaks where nobody is a member.
-fn says_version(membership: &Membership) -> bool {
-    membership.version() > Version::FIRST && !membership.nodes().is_empty()
+/// The version, if it is to be said; nobody speaks where nobody is a member.
+fn version_to_say(membership: &Membership) -> Option<Version> {
+    Some(membership.version()).filter(|version| *version > Version::FIRST && !membership.nodes().is_empty())
 }
 
 /// Appends a membership's nodes as the body of its entry holds them; equal memberships give equal bytes.
@@ -226,8 +240,9 @@ fn says_version(membership: &Membership) -> bool {
 /// # Panics
 /// If an address is 4 GiB long or longer: the limit on an entry's size lies far below.
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
-    let mut says_version = says_version(membership);
+    let (mut of, mut version) = (membership.of(), version_to_say(membership));
     for (id, node) in membership.nodes() {
+        let binding = membership.bindings().get(id);
         let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
         let goal = membership.goal();
         let parts = [
@@ -236,15 +251,18 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
             (WILL_VOTE, goal.is_some_and(|goal| goal.voters.contains(id))),
             (STAYS, goal.is_some_and(|goal| goal.members.contains(id))),
             (ADDED, goal.is_some_and(|goal| goal.added.contains(id))),
-            (VERSION, says_version),
+            (BOUND, binding.is_some()),
+            (OF, of.is_some()),
+            (VERSION, version.is_some()),
         ];
         out.extend_from_slice(&id.0.to_le_bytes());
         out.push(parts.into_iter().filter(|(_, holds)| *holds).fold(0, |role, (part, _)| role | part));
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(node.address.as_bytes());
-        if std::mem::take(&mut says_version) {
-            out.extend_from_slice(&membership.version().0.to_le_bytes());
-        }
+        let directory = binding.map(|binding| binding.directory);
+        let ids = binding.map(|binding| binding.at).into_iter().chain(of.take()).flat_map(|id| [id.term.0, id.index.0]);
+        directory.into_iter().chain(ids).for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
+        version.take().iter().for_each(|version| out.extend_from_slice(&version.0.to_le_bytes()));
     }
 }
 
@@ -255,15 +273,9 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
     let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
-    let mut version = Version::FIRST;
+    let (mut bindings, mut of, mut version) = (BTreeMap::new(), None, Version::FIRST);
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
-        if role & VERSION != 0 {
-            version = Version(u16::from_le_bytes(take(&mut bytes)?));
-            if version <= Version::FIRST || !nodes.is_empty() {
-                return Err(EnvelopeError::BadVersion { node: id, version: version.0 });
-            }
-        }
         if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
         }
@@ -279,17 +291,34 @@ pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> 
                 set.insert(id);
             }
         }
+        if role & BOUND != 0 {
+            let directory = u64::from_le_bytes(take(&mut bytes)?);
+            bindings.insert(id, Binding { directory, at: decode_id(&mut bytes)? });
+        }
+        if role & (OF | VERSION) != 0 && !nodes.is_empty() {
+            return Err(EnvelopeError::UnknownRole { node: id, role });
+        }
+        if role & OF != 0 {
+            of = Some(decode_id(&mut bytes)?);
+        }
+        if role & VERSION != 0 {
+            version = Version(u16::from_le_bytes(take(&mut bytes)?));
+            if version <= Version::FIRST {
+                return Err(EnvelopeError::BadVersion { node: id, version: version.0 });
+            }
+        }
         nodes.insert(id, node);
     }
     let goal = (goal != Goal::default()).then_some(goal);
     let membership = Membership::from_parts(voters, outgoing, nodes, goal);
+    let membership = membership.and_then(|it| it.with_bindings(bindings, of));
     Ok(membership.ok_or(EnvelopeError::ContradictoryMembership)?.with_version(version))
 }
 
 fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
-    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | VERSION) != 0 {
+    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | BOUND | OF | VERSION) != 0 {
         return Err(EnvelopeError::UnknownRole { node: id, role });
     }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);
@@ -299,6 +328,10 @@ fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let address = bytes.split_to(length);
     let address = str::from_utf8(&address).map_err(|_| EnvelopeError::BadAddress { node: id })?.to_owned();
     Ok((id, role, Node { address }))
+}
+
+fn decode_id(bytes: &mut Bytes) -> Result<LogId, EnvelopeError> {
+    Ok(LogId::new(u64::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?)))
 }
 
 /// Takes the next `N` bytes off the front.

@@ -215,7 +215,9 @@ impl SnapshotStore for MemoryStore {
         {
             return Ok(Received::Spoiled(format!("{count} bytes came that are not the snapshot {}", snapshot.id)));
         } else {
-            self.held().keep_snapshot(snapshot, bytes.into());
+            if !self.held().keep_snapshot(snapshot, bytes.into()) {
+                return Ok(Received::Spoiled(format!("a newer snapshot than {} is there", snapshot.id)));
+            }
         }
         Ok(Received::Held(count))
     }

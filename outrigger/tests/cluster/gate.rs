@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
-use outrigger::engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger::engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport};
 
 /// Stands before the way to one node; shared by the transports of all others.
@@ -102,6 +102,9 @@ impl Transport for Gated {
     }
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
         self.inner.set_peers(peers);
+    }
+    fn sign(&self, bound: Option<LogId>) {
+        self.inner.sign(bound);
     }
     fn send(&self, target: NodeId, message: Message) {
         if self.passes(target, &message) {

@@ -255,7 +255,10 @@ impl Office {
         let is_within = bytes <= terms.limits.append_bytes_max || entries == 1;
         require!(is_within, Limits, "node {node} sends {entries} entries of {bytes} bytes to {to} at once");
         let Some(other) = self.others.at_mut(to).filter(|_| sent.term == self.term) else { return Ok(()) };
-        other.epoch = other.epoch.max(Some(sent.epoch));
+        if other.epoch < Some(sent.epoch) {
+            // Another stream begins: what the last one had under way goes nowhere.
+            (other.epoch, other.requests, other.bytes) = (Some(sent.epoch), 0, 0);
+        }
         other.is_brought_snapshot = false;
         other.requests += 1;
         if other.requests > 1 {
@@ -290,7 +293,8 @@ impl Office {
     ) -> Result<(), Violation> {
         let last = look.last.index;
         let taken = last.0 - std::mem::replace(&mut self.last, last).0;
-        if taken == 0 || self.membership_at.index.0 > last.0 - taken {
+        let membership_at = self.membership_at.max(look.membership_at);
+        if taken == 0 || membership_at.index.0 > last.0 - taken {
             return Ok(());
         }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);

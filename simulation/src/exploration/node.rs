@@ -124,6 +124,7 @@ impl Node {
         let life = Incarnation { id: id.0, start: 1, nonce: 0 };
         // What the cluster begins with: nothing is raised.
         let mut config = EngineConfig::new(Peer::new(id, life).speaking(Version::FIRST), id.0);
+        config.bind_directories = false;
         config.pre_vote = bounds.pre_vote;
         config.check_quorum = bounds.check_quorum;
         config.lease = bounds.leases.then(|| config.lease_max());

@@ -72,7 +72,7 @@ impl Refinement {
     }
 
     /// Takes a snapshot in, as of the last term up to the node's in which so much was committed.
-    fn install(&mut self, i: ServerId, last: LogId) -> Result<(), Violation> {
+    pub(super) fn install(&mut self, i: ServerId, last: LogId) -> Result<(), Violation> {
         let (own, last) = (self.at(i).current_term, index(last.index));
         let mut told = self.system.said.told.range(..=(own, ServerId(usize::MAX))).rev();
         let committed = told.find(|(_, told)| **told >= last).map_or(own, |((term, _), _)| *term);

@@ -116,6 +116,11 @@ impl Refinement {
     fn append(&mut self, i: ServerId, j: ServerId, append: &AppendEntries, after: &After<'_>) -> Result<(), Violation> {
         self.follow(i)?;
         let last = append.batches.last().map_or(append.prev, outrigger::engine::Batch::last);
+        let is_purged = last.index < after.purged.index && after.log.has(last);
+        if is_purged && after.look.role == RoleKind::Follower {
+            // All of it is covered by a snapshot, which is of what every leader has: so much is acknowledged.
+            return self.install(i, after.purged);
+        }
         // What the node did not take in counts as lost on the way.
         if after.log.has(append.prev) && after.log.has(last) {
             let (prev, last) = (index(append.prev.index), index(last.index));

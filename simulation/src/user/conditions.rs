@@ -146,7 +146,8 @@ impl Rates {
             left -= taken;
             taken
         };
-        let [power_cut, pause, failing_syncs, full_disks, wrong_disks, deaths] =
+        // Nobody removes nodes there, so that no disk is replaced.
+        let [power_cut, pause, failing_syncs, full_disks, wrong_disks, _, deaths] =
             STRIKES.map(|trouble| take(plan.odds(trouble)));
         let torn_writes = deaths * plan.tears / ALL;
         Self { power_cut, pause, failing_syncs, full_disks, wrong_disks, torn_writes, crash: deaths - torn_writes }
@@ -154,7 +155,7 @@ impl Rates {
 
     fn put_into(self, plan: &mut Plan) {
         let deaths = self.torn_writes + self.crash;
-        let strikes = [self.power_cut, self.pause, self.failing_syncs, self.full_disks, self.wrong_disks, deaths];
+        let strikes = [self.power_cut, self.pause, self.failing_syncs, self.full_disks, self.wrong_disks, 0, deaths];
         let mut left = strikes.iter().sum();
         plan.strike_every = gap(left);
         for (trouble, rate) in STRIKES.into_iter().zip(strikes) {

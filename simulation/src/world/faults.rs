@@ -92,6 +92,7 @@ impl World {
             }
             Trouble::FullDisks => self.fill(victim),
             Trouble::Disguises => return self.disguise(victim),
+            Trouble::Replacements => return all.into_iter().try_for_each(|node| self.replace_disk(node)),
             _ => {
                 let power = self.rng.chance(self.plan.tears);
                 return self.crash(victim, power);
@@ -179,6 +180,40 @@ impl World {
         node.disturbed_at = node.disturbed_at.max(now);
         node.running.iter_mut().for_each(|running| running.armed = None);
         self.arm(id);
+    }
+
+    // ---- replacements ------------------------------------------------------------------------------------------
+
+    /// The disk of a node that was removed is replaced; whoever changes the members adds it again, as the way back is. Only one
+    /// that is no member any more, and only if no node that may still count its
+    /// vote takes the new one for the old one: a peer that has met nothing, and knows of no binding, can know nothing.
+    fn replace_disk(&mut self, id: NodeId) -> Result<(), Violation> {
+        let Some(node) = self.nodes.at(id).filter(|node| node.running.is_some()) else { return Ok(()) };
+        let directory = node.directory();
+        let knows = |other: &Node| {
+            let has_met = other.durable().met(id).is_some_and(|met| met.id == directory);
+            let membership = other.running.as_ref().map(|running| running.driver.engine().membership());
+            let is_told = membership.is_some_and(|membership| {
+                let bound = membership.bindings().get(&id).map(|binding| binding.directory);
+                !membership.is_voter(id) || bound == Some(directory)
+            });
+            has_met || is_told
+        };
+        let is_replaceable = self.changes_members() && self.members.is_replaceable(id);
+        if !is_replaceable || !self.nodes.iter().filter(|other| other.id != id).all(knows) {
+            return Ok(());
+        }
+        self.crash(id, true)?;
+        // The model has no other server of the same name: this history goes on without it.
+        self.checks.model = false;
+        self.judge.forget_votes(id);
+        let is_old = self.nodes.at_mut(id).is_some_and(Node::replace_disk);
+        note(&mut self.faults, if is_old { "replaced disk found again" } else { "disk replaced" });
+        let what =
+            if is_old { "gets the disk back that was replaced" } else { "gets an empty disk in the place of its own" };
+        self.trace.note(Instant(self.now), id, '!', &what);
+        self.mark(|| Mark::Process { node: id, lives: false, text: what.to_owned() });
+        Ok(())
     }
 
     // ---- disguises ---------------------------------------------------------------------------------------------
@@ -354,7 +389,8 @@ impl World {
         self.refine_start(id)?;
         self.settle(id)?;
         self.wish_at_start(id);
-        if is_new && self.plan.founders().any(|founder| founder == id) {
+        let is_replaced = self.nodes.at(id).is_some_and(Node::is_replaced);
+        if is_new && !is_replaced && self.plan.founders().any(|founder| founder == id) {
             let membership = Arc::new(initial_members(&self.plan));
             self.step(id, Event::Initialize { token: NOBODY, membership })?;
         }

@@ -75,6 +75,13 @@ impl Members {
         self.committed.1.nodes().contains_key(&node)
     }
 
+    /// Whether another disk may take the place of a node's: it is no member by what is committed, and by nothing that may be
+    /// committed yet. One that is about to be given a vote would be lost with it.
+    pub(super) fn is_replaceable(&self, node: NodeId) -> bool {
+        let later = self.seen.range((self.committed.0, LogId::ZERO)..).map(|(_, membership)| membership);
+        later.chain([&self.committed.1]).all(|it| !it.nodes().contains_key(&node))
+    }
+
     /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
     /// behind that.
     pub(super) fn may_need(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
@@ -203,6 +210,10 @@ impl World {
         } else {
             log.last() != LogId::ZERO
         };
+        // One that catches up in the place of another directory is no voter yet, whatever its log says of that one's vote.
+        let engine = running.driver.engine();
+        let (own, bound) = (running.runtime.me, engine.membership().bindings().get(&id));
+        let is_voter = is_voter && bound.is_none_or(|binding| binding.directory == own.incarnation.id);
         require!(
             !is_voter,
             Candidacy,

@@ -92,9 +92,22 @@ impl World {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
                 let is_heard = !running.runtime.effects.iter().any(refuses);
                 // The greeting of somebody who is no member says nothing.
-                let is_member = running.driver.engine().membership().nodes().contains_key(&from.node);
-                let remembers = !is_heard || !is_member || running.runtime.remembers(from);
+                let membership = running.driver.engine().membership();
+                let is_member = membership.nodes().contains_key(&from.node);
+                // Who is heard as this node is behind is not remembered before it has caught up.
+                let at =
+                    running.judged.map_or(look.membership_at, |before| before.membership_at.min(look.membership_at));
+                let is_behind = from.bound.is_some_and(|claim| claim > at);
+                let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
+                let bound = membership.bindings().get(&from.node).map(|binding| binding.directory);
+                let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
+                require!(
+                    !is_heard || is_bound || is_behind,
+                    Acquaintance,
+                    "node {id} listens to {from}, whose id is bound to the directory {:016x}",
+                    bound.unwrap_or_default()
+                );
                 // Raft paper, section 5.1.
                 let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
                 require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);

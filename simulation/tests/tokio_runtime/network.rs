@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use outrigger::engine::{Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger::engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport, codec, frame};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -378,6 +378,9 @@ impl Transport for Wire {
         drop(inside);
         network.bell.notify_one();
     }
+
+    /// No member comes back from another directory: nobody needs to hear a claim.
+    fn sign(&self, _: Option<LogId>) {}
 
     fn send(&self, target: NodeId, message: Message) {
         if let Some(own) = self.own.get() {

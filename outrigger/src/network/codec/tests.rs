@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
-use outrigger_engine::{Goal, Membership, Node, NodeId, SessionId};
+use outrigger_engine::{Binding, Goal, LogId, Membership, Node, NodeId, SessionId};
 
 use super::*;
 use crate::network::frame::{BODY_BYTES_MAX, split};
@@ -48,7 +48,14 @@ impl Cases {
         let goal = Goal { voters: some(&members), added: some(&members), members };
         let whole = Membership::from_parts(voters.clone(), outgoing, nodes.clone(), Some(goal));
         // Not all of them are sound; a stable one with these voters always is.
-        whole.or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None)).expect("a stable membership")
+        let whole = whole
+            .or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None))
+            .expect("a stable membership");
+        let bound = ids.into_iter().filter(|_| self.flag()).collect::<Vec<_>>();
+        let binding = |(number, id)| (id, Binding { directory: number, at: LogId::new(number, 9) });
+        let bindings: BTreeMap<_, _> = (0..).zip(bound).map(binding).collect();
+        let of = (!bindings.is_empty() && self.flag()).then(|| LogId::new(1, 2));
+        whole.with_bindings(bindings, of).expect("only members are bound")
     }
 
     fn payload(&mut self) -> Payload {
@@ -180,7 +187,8 @@ impl Cases {
                 Message::InstallSnapshot(InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk })
             }
             INSTALL_SNAPSHOT_REPLY => {
-                let (epoch, snapshot, held) = (Epoch(self.number()), self.snapshot_id(), self.number());
+                let (epoch, snapshot) = (Epoch(self.number()), self.snapshot_id());
+                let held = self.flag().then(|| self.number());
                 Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, snapshot, held })
             }
             DELEGATE_SNAPSHOT => {

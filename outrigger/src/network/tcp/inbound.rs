@@ -29,7 +29,8 @@ pub(super) struct InboundTable {
 impl InboundTable {
     /// Ends the connections of this life of a node.
     pub(super) fn end(&mut self, peer: Peer, why: impl Fn() -> Ended) {
-        let numbers: Vec<u64> = self.open.iter().filter(|(_, (at, _))| *at == peer).map(|(n, _)| *n).collect();
+        let numbers: Vec<u64> =
+            self.open.iter().filter(|(_, (at, _))| at.is_same_life(&peer)).map(|(n, _)| *n).collect();
         for (_, end) in numbers.iter().filter_map(|number| self.open.remove(number)) {
             // When nobody listens any more, the connection has ended already.
             let _ = end.send(why());
@@ -89,7 +90,7 @@ async fn greet(stream: &mut TcpStream, input: &mut BytesMut, shared: &Shared) ->
     let hello = Hello::decode(frame).map_err(Ended::Refused)?;
     hello.check(&shared.local, None).map_err(Ended::Refused)?;
     let mut output = FrameBuffer::default();
-    Hello::new(&shared.local, hello.peer.node).encode(&mut output)?;
+    shared.hello(hello.peer.node).encode(&mut output)?;
     stream.write_all_buf(&mut output).await?;
     Ok(hello)
 }

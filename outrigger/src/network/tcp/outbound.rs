@@ -65,7 +65,7 @@ impl Link {
     /// Ends the connection if this life is at its other end.
     pub(super) fn refuse(&self, peer: Peer, reason: PeerRefusal) {
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
-        if at.0 == Some(peer) {
+        if at.0.is_some_and(|at| at.is_same_life(&peer)) {
             at.1 = Some(reason);
             self.refused.notify_one();
         }
@@ -175,7 +175,7 @@ async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, BytesMut, Hell
     let mut stream = TcpStream::connect(&link.address).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
-    Hello::new(&shared.local, link.node).encode(&mut output)?;
+    shared.hello(link.node).encode(&mut output)?;
     stream.write_all_buf(&mut output).await?;
     let mut input = BytesMut::new();
     let frame = connection::read_frame(&mut stream, &mut input, handshake::BODY_BYTES_MAX).await?;

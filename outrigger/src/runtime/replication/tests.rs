@@ -51,6 +51,7 @@ impl Transport for Wire {
         Ok(())
     }
     fn set_peers(&self, _: &BTreeMap<NodeId, Node>) {}
+    fn sign(&self, _: Option<LogId>) {}
     fn send(&self, _: NodeId, message: Message) {
         panic!("entries travel in the bulk lane: {message:?}")
     }

@@ -84,7 +84,7 @@ fn each_kind_of_nonsense_has_its_error() {
     assert_eq!(refused(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 1]), EnvelopeError::SessionWithBody { bytes: 1 });
     assert_eq!(refused(&[0x81, 1, 0]), EnvelopeError::Short { needed: 8, found: 2 });
     assert_eq!(refused(&[&[0x82][..], &[0; 16]].concat()), EnvelopeError::EmptySession);
-    assert_eq!(refused(&members(&[node(1, 32, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 32 });
+    assert_eq!(refused(&members(&[node(1, 128, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 128 });
     assert_eq!(refused(&members(&[node(1, 2, b"")])), EnvelopeError::ContradictoryMembership, "joint without a goal");
     assert_eq!(refused(&members(&[node(1, 1, b"\xff")])), EnvelopeError::BadAddress { node: NodeId(1) });
     let twice = EnvelopeError::Unsorted { before: NodeId(2), found: NodeId(2) };

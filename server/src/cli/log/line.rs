@@ -58,6 +58,8 @@ pub(super) struct Member {
     voter: bool,
     /// Whether it voted before a change that is under way.
     outgoing: bool,
+    /// The data directory that is bound to the id; null before it was.
+    directory: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,6 +90,7 @@ pub(super) fn members(membership: &Membership) -> Vec<Member> {
         address: node.address.clone(),
         voter: membership.voters().contains(id),
         outgoing: membership.outgoing().contains(id),
+        directory: membership.bindings().get(id).map(|binding| format!("{:016x}", binding.directory)),
     };
     membership.nodes().iter().map(member).collect()
 }

@@ -124,6 +124,8 @@ struct Listing {
 struct Member {
     id: u64,
     address: String,
+    /// The data directory that is bound to the id; null before it was.
+    directory: Option<String>,
     client: Option<String>,
     /// `voter` or `learner`, as it counts now.
     role: &'static str,
@@ -146,6 +148,7 @@ impl Listing {
             Member {
                 id: id.0,
                 address: node.address.clone(),
+                directory: status.membership.bindings().get(id).map(|binding| format!("{:016x}", binding.directory)),
                 client: status.client_addresses.get(id).cloned(),
                 role: if status.membership.is_voter(*id) { "voter" } else { "learner" },
                 becomes: becomes(&status.membership, *id),

@@ -1,0 +1,306 @@
+//! Which data directory is a member: a wiped one is refused by all, also by those who never met the real one, and has a way back.
+
+mod cluster;
+
+use std::time::Duration;
+
+use cluster::{Cluster, peer};
+use outrigger_engine::*;
+
+fn ids(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
+    ids.iter().map(|id| NodeId(*id)).collect()
+}
+
+fn nodes(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Node> {
+    ids.iter().map(|id| (NodeId(*id), Node { address: format!("node{id}") })).collect()
+}
+
+fn add(id: u64) -> ChangeMembers {
+    ChangeMembers::AddNodes(nodes(&[id]))
+}
+
+fn promote(id: u64) -> ChangeMembers {
+    ChangeMembers::AddVoterIds(ids(&[id]))
+}
+
+fn remove(id: u64) -> ChangeMembers {
+    ChangeMembers::RemoveVoters(ids(&[id]))
+}
+
+/// Voters with node 1 in the lead, all bound; others have empty disks and wait to be added.
+fn bound(voters: &[u64], others: &[u64]) -> Cluster {
+    let mut cluster = Cluster::with(voters, |config| config.bind_directories = true);
+    cluster.elect(1);
+    settle(&mut cluster);
+    for id in others {
+        cluster.join_with(*id, |config| config.bind_directories = true);
+    }
+    cluster
+}
+
+/// Node 1 leads 2, and 3 has not been heard from for long enough: the entry that binds them is appended, and no more.
+fn about_to_bind() -> Cluster {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    while bindings(&cluster, 1).is_empty() {
+        cluster.stabilize();
+        cluster.elapse(Duration::from_millis(100));
+    }
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102");
+    cluster
+}
+
+fn settle(cluster: &mut Cluster) {
+    for _ in 0..25 {
+        cluster.stabilize();
+        cluster.elapse(Duration::from_millis(100));
+    }
+    cluster.stabilize();
+}
+
+/// `1:101 2:102`: the directories of the members as a node knows them.
+fn bindings(cluster: &Cluster, id: u64) -> String {
+    let bindings = cluster.engine(id).membership().bindings();
+    bindings.iter().map(|(node, it)| format!("{node}:{}", it.directory)).collect::<Vec<_>>().join(" ")
+}
+
+fn change(cluster: &mut Cluster, token: u64, change: ChangeMembers) {
+    cluster.change(1, token, change);
+    settle(cluster);
+    let told = cluster.node(1).answers.iter().any(|it| it.starts_with(&format!("changed #{token}")));
+    assert!(told, "{:?}\n{}", cluster.node(1).answers, cluster.trace);
+}
+
+fn life(node: u64, directory: u64, bound: Option<(u64, u64)>) -> Peer {
+    let incarnation = Incarnation { id: directory, start: 1, nonce: 1 };
+    Peer::new(NodeId(node), incarnation).claiming(bound.map(|(term, index)| LogId::new(term, index)))
+}
+
+fn hear(cluster: &mut Cluster, id: u64, from: Peer, message: Option<Message>) -> Option<PeerRefusal> {
+    let before = cluster.node(id).refused.len();
+    cluster.handle(id, Event::Received { from, message });
+    cluster.node(id).refused.get(before).map(|(_, reason)| *reason)
+}
+
+fn heartbeat(term: u64) -> Message {
+    Message::Heartbeat(Heartbeat { term: Term(term), round: Round(1), commit: LogIndex(1), pledge: Duration::ZERO })
+}
+
+#[test]
+fn a_leader_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
+    let cluster = bound(&[1, 2, 3], &[]);
+    for id in 1..=3 {
+        assert_eq!(bindings(&cluster, id), "1:101 2:102 3:103");
+        assert_eq!(cluster.engine(id).membership_at(), LogId::new(1, 3));
+        assert_eq!(cluster.engine(id).signature().bound, Some(LogId::new(1, 3)));
+    }
+    assert_eq!(
+        cluster.engine(1).last_log_id(),
+        LogId::new(1, 3),
+        "the first entry, the leader's own, the bindings: no more"
+    );
+}
+
+#[test]
+fn who_is_dead_is_not_bound_and_keeps_nobody_else_waiting_for_longer_than_an_election_timeout() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    cluster.elapse(Duration::from_millis(900));
+    cluster.stabilize();
+    assert_eq!(bindings(&cluster, 2), "", "node 3 may come yet");
+    settle(&mut cluster);
+    assert_eq!(bindings(&cluster, 2), "1:101 2:102");
+    cluster.cut.clear();
+    settle(&mut cluster);
+    assert_eq!(bindings(&cluster, 3), "1:101 2:102 3:103");
+    assert_eq!(cluster.engine(1).last_log_id(), LogId::new(1, 4));
+}
+
+#[test]
+fn a_binding_that_is_truncated_is_none() {
+    let mut cluster = about_to_bind();
+    cluster.drop_messages(|_| true);
+    cluster.flush(1);
+    cluster.cut = vec![1];
+    cluster.elect(2);
+    cluster.cut = Vec::new();
+    settle(&mut cluster);
+    let at = |cluster: &Cluster, id| cluster.engine(id).membership().bindings()[&NodeId(1)].at;
+    assert_eq!(at(&cluster, 1).term, Term(2), "{}", cluster.trace);
+    assert_eq!(at(&cluster, 1), at(&cluster, 3));
+}
+
+#[test]
+fn a_wiped_directory_is_refused_also_by_a_member_that_never_met_the_real_one() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    cluster.crash(3);
+    change(&mut cluster, 7, add(4));
+    change(&mut cluster, 8, promote(4));
+    assert_eq!(cluster.node(4).disk.peers.get(&NodeId(3)), None, "they never met");
+    for id in [1, 2, 4] {
+        let reason = hear(&mut cluster, id, life(3, 1103, None), None);
+        assert!(matches!(reason, Some(PeerRefusal::OtherIncarnation { met }) if met.id == 103), "{id}: {reason:?}");
+        assert_eq!(hear(&mut cluster, id, life(3, 103, None), None), None, "the real one is heard");
+    }
+}
+
+#[test]
+fn who_forgot_whom_it_met_still_refuses_a_wiped_directory() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let mut disk = cluster.node(2).disk.clone();
+    disk.peers.clear();
+    disk.starts += 1;
+    let config = cluster.node(2).config.clone();
+    cluster.start(2, config, disk);
+    assert!(hear(&mut cluster, 2, life(3, 9, None), None).is_some());
+}
+
+#[test]
+fn what_is_remembered_of_another_directory_than_the_bound_one_does_not_count() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let mut disk = cluster.node(2).disk.clone();
+    disk.peers.insert(NodeId(3), Incarnation { id: 9, start: 70, nonce: 1 });
+    disk.starts += 1;
+    let config = cluster.node(2).config.clone();
+    cluster.start(2, config, disk);
+    assert_eq!(hear(&mut cluster, 2, life(3, 103, None), None), None);
+    assert!(hear(&mut cluster, 2, life(3, 9, None), None).is_some());
+    cluster.flush(2);
+    assert_eq!(cluster.node(2).disk.peers[&NodeId(3)], life(3, 103, None).incarnation, "durably");
+}
+
+#[test]
+fn the_way_back_is_to_be_removed_added_as_a_learner_and_promoted() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.propose(1, 5, "before");
+    settle(&mut cluster);
+    cluster.crash(3);
+    change(&mut cluster, 7, remove(3));
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102", "the binding has gone with the member");
+    cluster.wipe(3);
+    change(&mut cluster, 8, add(3));
+    assert_eq!(bindings(&cluster, 3), "1:101 2:102 3:1103");
+    change(&mut cluster, 9, promote(3));
+    assert_eq!(cluster.engine(3).membership().to_string(), "voters {1 2 3}");
+    assert_eq!(cluster.applied(3), ["before"]);
+    assert!(hear(&mut cluster, 2, life(3, 103, None), None).is_some(), "it is the old directory that is refused now");
+}
+
+#[test]
+fn a_voter_is_bound_by_the_entry_that_gives_it_its_vote() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
+    for _ in 0..100 {
+        cluster.flush(1);
+        cluster.stabilize();
+        cluster.elapse(Duration::from_millis(20));
+    }
+    let memberships = cluster.node(1).log.iter().filter_map(|(id, payload)| match &payload.body {
+        Body::Membership(membership) => Some((*id, membership.clone())),
+        _ => None,
+    });
+    let (at, first) = memberships.into_iter().find(|(_, it)| it.is_voter(NodeId(4))).expect("it votes");
+    assert!(first.is_joint());
+    assert_eq!(first.bindings()[&NodeId(4)], Binding { directory: 104, at });
+}
+
+#[test]
+fn what_a_learners_old_directory_acknowledged_counts_for_nothing_once_another_one_comes() {
+    // Node 3 is not there: it may come yet, and be bound by the same entry.
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    settle(&mut cluster);
+    cluster.join_with(4, |config| config.bind_directories = true);
+    cluster.change(1, 7, add(4));
+    cluster.stabilize_until(|cluster| cluster.engine(1).status().matched.get(&NodeId(4)).is_some_and(|it| it.0 > 0));
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102", "not yet");
+    let anew = Peer { bound: None, ..life(4, 1104, None) };
+    assert_eq!(hear(&mut cluster, 1, anew, None), None, "a learner that nobody has bound is let in");
+    assert_eq!(cluster.engine(1).status().matched[&NodeId(4)], LogIndex(0));
+}
+
+#[test]
+fn who_is_behind_hears_a_directory_that_was_bound_by_an_entry_it_lacks() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    assert_eq!(cluster.engine(2).membership_at(), LogId::new(1, 3));
+    for claim in [None, Some((1, 3)), Some((0, 9))] {
+        let reason = hear(&mut cluster, 2, life(3, 1103, claim), Some(heartbeat(9)));
+        assert!(matches!(reason, Some(PeerRefusal::OtherIncarnation { .. })), "{claim:?}: {reason:?}");
+    }
+    assert_eq!(hear(&mut cluster, 2, life(3, 1103, Some((1, 9))), Some(heartbeat(9))), None);
+    assert_eq!(cluster.engine(2).leadership(), (Term(9), Some(NodeId(3))));
+    let leader = hear(&mut cluster, 1, life(3, 1103, Some((1, 9))), Some(heartbeat(1)));
+    assert!(matches!(leader, Some(PeerRefusal::OtherIncarnation { .. })), "a leader is not behind: {leader:?}");
+}
+
+#[test]
+fn a_follower_that_slept_through_all_of_it_catches_up_from_the_new_directory() {
+    let mut cluster = bound(&[1, 2, 3, 4, 5], &[]);
+    cluster.crash(5);
+    cluster.crash(3);
+    change(&mut cluster, 7, remove(3));
+    cluster.wipe(3);
+    change(&mut cluster, 8, add(3));
+    change(&mut cluster, 9, promote(3));
+    cluster.crash(1);
+    cluster.elect(3);
+    settle(&mut cluster);
+    cluster.restart(5);
+    assert_eq!(bindings(&cluster, 5), "1:101 2:102 3:103 4:104 5:105", "it knows of nothing");
+    settle(&mut cluster);
+    assert_eq!(cluster.log(5), cluster.log(3), "{}", cluster.trace);
+    assert_eq!(bindings(&cluster, 5), "1:101 2:102 3:1103 4:104 5:105");
+}
+
+#[test]
+fn a_good_node_is_not_stopped_by_one_that_is_behind() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.crash(3);
+    change(&mut cluster, 7, remove(3));
+    cluster.wipe(3);
+    change(&mut cluster, 8, add(3));
+    let met = Some(life(3, 103, None).incarnation);
+    cluster.handle(3, Event::Refused { by: peer(2, 1), met, reason: "another directory".into() });
+    assert_eq!(cluster.role(3), RoleKind::Learner, "it goes on");
+    assert_eq!(cluster.engine(3).status().refused_by.len(), 1, "and says it");
+}
+
+#[test]
+fn a_node_that_knows_another_directory_to_be_the_member_does_not_campaign() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let disk = cluster.node(3).disk.clone();
+    let config = cluster.node(3).config.clone();
+    // The log of the real one, as a leader that hears nothing of it might bring it.
+    cluster.start(3, config, cluster::Disk { wipes: 1, ..disk });
+    assert_eq!(cluster.engine(3).poll_timeout(), None, "it waits for no election");
+    cluster.handle(3, Event::Elect { token: Token(4), pre_vote: false });
+    assert_eq!(cluster.engine(3).role_kind(), RoleKind::Follower);
+}
+
+#[test]
+fn a_change_that_meets_the_entry_that_binds_waits_for_it() {
+    let mut cluster = about_to_bind();
+    cluster.cut = vec![];
+    assert!(cluster.engine(1).membership_at().index > cluster.engine(1).commit_index(), "under way");
+    let membership = Some(LogId::new(0, 1));
+    let preconditions = Preconditions { membership, ..Preconditions::default() };
+    let patience = Duration::from_secs(10);
+    cluster.request(1, 7, ChangeRequest { change: remove(3), retain: false, patience, preconditions });
+    settle(&mut cluster);
+    let answers = cluster.node(1).answers.join("\n");
+    assert!(answers.contains("changed #7") && !answers.contains("refused"), "{answers}");
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102");
+}
+
+#[test]
+fn a_member_that_is_removed_and_added_at_once_may_come_from_another_directory() {
+    let binding = Binding { directory: 4, at: LogId::new(1, 2) };
+    let before = Membership::new(nodes(&[1]), nodes(&[4])).with_bindings([(NodeId(4), binding)].into(), None).unwrap();
+    let again = ChangeMembers::Batch(vec![ChangeMembers::RemoveNodes(ids(&[4])), add(4)]);
+    assert_eq!(before.changed(&again, false).unwrap().bindings().len(), 0);
+    let moved = ChangeMembers::SetNodes([(NodeId(4), Node { address: "elsewhere".into() })].into());
+    assert_eq!(before.changed(&moved, false).unwrap().bindings(), before.bindings(), "an address is no directory");
+}
