@@ -268,7 +268,7 @@ impl Engine {
                     self.refuse(token, Refusal::Unknown);
                 }
                 if let Some((token, _)) = leader.next_change {
-                    self.refuse(token, Refusal::LeadershipLost);
+                    self.refuse(token, Refusal::NotLeader);
                 }
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);

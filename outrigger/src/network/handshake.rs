@@ -291,11 +291,11 @@ impl Hello {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
         let (target, genesis) = (NodeId(fields.u64()?), fields.u64()?);
+        let bound = Some(LogId::new(fields.u64()?, fields.u64()?)).filter(|bound| *bound != LogId::ZERO);
         let spoken = fields.u32()?;
         let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
         let version = u16::try_from(spoken).ok().filter(|version| *version > 0).ok_or_else(|| invalid(spoken))?;
-        let (bound, text) = (LogId::new(fields.u64()?, fields.u64()?), fields.text()?);
-        let bound = (bound != LogId::ZERO).then_some(bound);
+        let text = fields.text()?;
         fields.finish()?;
         let client_address = (!text.is_empty()).then_some(text);
         let peer = Peer { node, incarnation, version: Version(version), bound };
