@@ -94,13 +94,15 @@ impl World {
                 // The greeting of somebody who is no member says nothing.
                 let membership = running.driver.engine().membership();
                 let is_member = membership.nodes().contains_key(&from.node);
-                // Who is heard as this node is behind is not remembered before it has caught up.
-                let at =
-                    running.judged.map_or(look.membership_at, |before| before.membership_at.min(look.membership_at));
-                let is_behind = from.bound.is_some_and(|claim| claim > at);
+                // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
+                let before = running.judged.unwrap_or(*look);
+                let binding = membership.bindings().get(&from.node);
+                let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
+                let at = before.membership_at.min(look.membership_at);
+                let is_behind = from.bound.is_some_and(|claim| claim > at || !is_settled);
                 let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
                 require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
-                let bound = membership.bindings().get(&from.node).map(|binding| binding.directory);
+                let bound = binding.map(|binding| binding.directory);
                 let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
                 require!(
                     !is_heard || is_bound || is_behind,
@@ -213,8 +215,9 @@ impl World {
         if may_be_unknown && !is_namesake {
             return Ok(());
         }
-        // A leader may be about to take a step of a change because time has passed, whoever speaks.
-        if running.driver.engine().membership().goal().is_some() {
+        // A leader may be about to take a step of a change, or to bind whom it knows, because time has passed, whoever speaks.
+        let membership = running.driver.engine().membership();
+        if membership.goal().is_some() || membership.bindings().len() < membership.nodes().len() {
             return Ok(());
         }
         note(&mut self.faults, "stranger refused");
