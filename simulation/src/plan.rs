@@ -336,6 +336,10 @@ impl Plan {
         // An older copy of a disk does not know what the node has heard since, and would be taken for one that has not gone back.
         self.spare(Trouble::Losses);
         self.spare(Trouble::Disguises);
+        // Who only learns must speak it too.
+        if self.spares == 0 && rng.chance(400_000) {
+            self.spares = rng.between(1, 3);
+        }
     }
 
     /// In some worlds clocks can be trusted: leaders hold leases, and clients read in all ways.
