@@ -145,7 +145,8 @@ impl Engine {
         let Preconditions { term, last, membership } = wanted;
         // Entries that only bind members have the members of another one: they all stand for the same.
         let first = self.memberships.effective().of().unwrap_or(self.membership_id());
-        let is_of = |at| first <= at && at <= self.membership_id();
+        // What was rolled back stood for other members, whatever its index; of what is purged nobody knows any more.
+        let is_of = |at| at == first || (first < at && at <= self.membership_id() && self.log.has(at));
         let checks = [
             (term.is_none_or(|term| term == self.vote.term), Precondition::Term(self.vote.term)),
             (last.is_none_or(|last| last == self.log.last()), Precondition::Last(self.log.last())),

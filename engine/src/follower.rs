@@ -40,7 +40,7 @@ impl Engine {
         let end = batches.last().map_or(prev, Batch::last).index;
         mutate!(truncates_before_append, self.truncate(prev.index.max(self.commit_index)));
         mutate!(short_request_truncates if end < self.log.last().index, self.truncate(end.max(self.commit_index)));
-        if !self.append_new(batches, now)? {
+        if !self.append_new(batches, commit, now)? {
             return Ok(());
         }
         self.verify(end, commit);
@@ -73,7 +73,7 @@ impl Engine {
     /// Skips the prefix that is there already; truncates only where an entry really differs, never because entries are
     /// absent from a request (a late, shorter request must not undo a longer one). Answers whether this build knows what is new; if
     /// not, it has halted.
-    fn append_new(&mut self, batches: Vec<Batch>, now: Instant) -> Result<bool, Inconsistency> {
+    fn append_new(&mut self, batches: Vec<Batch>, commit: LogIndex, now: Instant) -> Result<bool, Inconsistency> {
         let difference = batches.iter().find_map(|batch| self.log.first_difference(batch.first(), batch.last()));
         let Some(difference) = difference else { return Ok(true) };
         let keep = difference.previous();
@@ -83,10 +83,8 @@ impl Engine {
         } else {
             batches.iter().filter_map(|batch| batch.after(keep)).collect()
         };
-        if !self.understands(keep, &new)? {
-            return Ok(false);
-        }
-        if difference <= self.log.last().index {
+        let is_conflict = difference <= self.log.last().index;
+        if is_conflict {
             let differs = new.first().map_or(Term(0), Batch::term);
             let proposed = LogId { term: differs, index: difference };
             if difference <= self.commit_index {
@@ -96,6 +94,11 @@ impl Engine {
                 let held = self.log.id_at(difference).unwrap_or(LogId::ZERO);
                 return Err(Inconsistency::Rewritten { held, proposed });
             }
+        }
+        if !self.understands(keep, &new, commit)? {
+            return Ok(false);
+        }
+        if is_conflict {
             self.truncate(keep);
         }
         self.append(new, now);

@@ -140,6 +140,11 @@ impl Progress {
         *self.directory.get_or_insert(directory) == directory
     }
 
+    /// Whether it was heard from, and from this data directory.
+    pub(crate) fn is_known_of(&self, directory: u64) -> bool {
+        self.directory == Some(directory)
+    }
+
     /// The data directory that this is the log of, once that has acknowledged something: a word that comes late is no proof.
     pub(crate) fn proven_directory(&self) -> Option<u64> {
         self.directory.filter(|_| self.match_index > LogIndex::ZERO)

@@ -430,7 +430,7 @@ impl Engine {
             self.push_after(write, Promise::Command(Command::SendMessage { target: leader, message }), now);
             return Ok(());
         }
-        if !self.understands_members(self.version(), &snapshot.membership)? {
+        if !self.understands_members(self.version(), &snapshot.membership, true)? {
             return Ok(());
         }
         self.receive_piece(Piece { leader, term, epoch, request }, &snapshot, offset, chunk, now);

@@ -2,8 +2,8 @@
 //! ([`binding`](crate::binding)), and the version that all of them speak by now ([`version`](crate::version)).
 //!
 //! Nobody has asked for such an entry, so nobody need know of it. It has the members of another entry, which it names
-//! ([`Membership::of`]): a change that is wanted while it is on its way waits for it, and a precondition that names the one holds for
-//! the other. It is an ordinary membership otherwise: it counts once appended, and goes with a truncation.
+//! ([`Membership::of`]): the first change that is wanted while it is on its way waits for it, and a precondition that names the one
+//! holds for the other. It is an ordinary membership otherwise: it counts once appended, and goes with a truncation.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +42,9 @@ impl Engine {
         let lacks_bindings = self.config.bind_directories && membership.bindings().len() < membership.nodes().len();
         let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
         let is_changing = leader.change.is_some() || membership.goal().is_some() || self.transfer.is_some();
-        (lacks_bindings || membership.version() < self.config.node.version) && is_settled && !is_changing
+        // Who is no voter any more is about to go, and is not answered by those who know.
+        let stays = membership.is_voter(self.id());
+        (lacks_bindings || membership.version() < self.config.node.version) && is_settled && !is_changing && stays
     }
 
     /// Whom to bind now; `None` while more of them may be expected. Who is not there does not keep the others waiting for ever.

@@ -150,10 +150,16 @@ impl Engine {
         self.spoken_by_all(membership).filter(|spoken| *spoken > version)
     }
 
-    /// The newest version that every member speaks; none if one of them was not heard in this life of the two.
+    /// The newest version that every member speaks; none if one of them was not heard in this life of the two, from the directory whose
+    /// log this leader counts: what came under the id before it was removed, or lost its disk, speaks for nobody.
     fn spoken_by_all(&self, membership: &Membership) -> Option<Version> {
+        let Role::Leader(leader) = &self.role else { return None };
         let own = self.config.node;
-        let heard = |node: &NodeId| self.peers.get(node).and_then(|met| met.version);
+        let heard = |node: &NodeId| {
+            let met = self.peers.get(node)?;
+            let progress = leader.progress.get(node)?;
+            met.version.filter(|_| !self.config.bind_directories || progress.is_known_of(met.life.id))
+        };
         let spoken = |node: &NodeId| if *node == own.node { Some(own.version) } else { heard(node) };
         mutate!(version_raised_without_learners, return membership.voters().iter().map(spoken).min().flatten());
         // Nothing is less than any version.
@@ -225,14 +231,21 @@ impl Engine {
         if spoken < cluster { Err(PeerRefusal::TooOld { cluster, spoken }) } else { Ok(()) }
     }
 
-    /// Whether this build knows what a leader wants to append behind `keep`, where the logs agree; if not, it halts.
-    pub(crate) fn understands(&mut self, keep: LogIndex, batches: &[Batch]) -> Result<bool, Inconsistency> {
+    /// Whether this build knows what a leader wants to append behind `keep`, where the logs agree; if not, it halts. The leader has
+    /// committed so much.
+    pub(crate) fn understands(
+        &mut self,
+        keep: LogIndex,
+        batches: &[Batch],
+        commit: LogIndex,
+    ) -> Result<bool, Inconsistency> {
         let mut version = None;
         for batch in batches.iter().filter(|batch| batch.has_membership()) {
-            for entry in batch.entries() {
+            for (place, entry) in (0..).zip(batch.entries()) {
                 let Body::Membership(membership) = &entry.body else { continue };
                 let before = version.unwrap_or_else(|| self.memberships.version_at(keep));
-                if !self.understands_members(before, membership)? {
+                let is_settled = LogIndex(batch.first().index.0 + place) <= commit;
+                if !self.understands_members(before, membership, is_settled)? {
                     return Ok(false);
                 }
                 version = Some(membership.version());
@@ -242,13 +255,19 @@ impl Engine {
     }
 
     /// Whether this build knows what may be said among these members, in a cluster that had that version; if not, it halts.
-    pub(crate) fn understands_members(&mut self, from: Version, members: &Membership) -> Result<bool, Inconsistency> {
+    /// `is_settled`: whether that may be rolled back no more.
+    pub(crate) fn understands_members(
+        &mut self,
+        from: Version,
+        members: &Membership,
+        is_settled: bool,
+    ) -> Result<bool, Inconsistency> {
         let to = members.version();
         mutate!(version_forgotten_by_change, return Ok(true));
         if to < from {
             return Err(Inconsistency::VersionLowered { from, to });
         }
-        let fault = self.is_too_old_for(to, true);
+        let fault = self.is_too_old_for(to, is_settled);
         let understands = fault.is_none();
         fault.into_iter().for_each(|fault| self.halt(fault));
         Ok(understands)

@@ -265,6 +265,7 @@ fn an_older_build_halts_when_it_is_handed_the_raise_and_does_not_keep_it() {
     };
     cluster.receive(3, 1, Message::AppendEntries(request));
     assert_eq!((cluster.role(3), cluster.engine(3).last_log_id()), (RoleKind::Halted, prev));
+    assert!(cluster.trace.contains("the node can be started so again afterwards"), "it may be rolled back yet");
 }
 
 #[test]
@@ -360,4 +361,73 @@ fn a_build_cannot_be_told_to_speak_what_it_does_not_know() {
     let error = Err("version 3 is not spoken by this build, which speaks versions 1 to 2".to_owned());
     assert_eq!(config(Version(3)), error);
     assert!(config(Version(0)).is_err());
+}
+
+#[test]
+fn a_precondition_that_names_members_who_were_rolled_back_does_not_hold() {
+    let mut cluster = mixed(&[1, 2, 3], &[3]);
+    cluster.change(1, 5, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    let lost = cluster.engine(1).membership_at();
+    cluster.drop_messages(|_| true);
+    cluster.cut = vec![1];
+    lead(&mut cluster, 2);
+    restart_speaking(&mut cluster, 3, NEW);
+    beat(&mut cluster, 3);
+    let raised = cluster.engine(2).membership_at();
+    assert_eq!((version(&cluster, 2), raised.index <= cluster.engine(2).commit_index()), (NEW, true));
+    assert!(lost < raised && lost > cluster.engine(2).membership().of().unwrap(), "{lost}, {raised}");
+    let request = ChangeRequest {
+        preconditions: Preconditions { membership: Some(lost), ..Preconditions::default() },
+        ..ChangeRequest::from(ChangeMembers::RemoveVoters([NodeId(1)].into()))
+    };
+    cluster.request(2, 8, request);
+    let answers = &cluster.node(2).answers;
+    assert!(answers.iter().any(|it| it.contains("refused #8") && it.contains(&raised.to_string())), "{answers:?}");
+}
+
+#[test]
+fn a_leader_that_is_removed_hands_over_though_a_raise_is_due() {
+    let mut cluster = mixed(&[1, 2, 3], &[3]);
+    let now = cluster.now;
+    cluster.change(1, 7, ChangeMembers::RemoveVoters([NodeId(1), NodeId(3)].into()));
+    cluster.stabilize();
+    assert_eq!(
+        (cluster.role(2), cluster.now),
+        (RoleKind::Leader, now),
+        "nobody waits for a timeout:\n{}",
+        cluster.trace
+    );
+    assert_eq!(cluster.engine(2).membership_at().term, Term(cluster.term(2)), "the raise is the next leader's");
+    assert_eq!(version(&cluster, 2), NEW);
+}
+
+#[test]
+fn what_another_directory_spoke_under_the_id_does_not_count() {
+    let mut cluster = Cluster::with(&[1, 2], |config| {
+        config.bind_directories = true;
+        config.node.version = if config.node.node == NodeId(1) { NEW } else { OLD };
+    });
+    cluster.elect(1);
+    let settle = |cluster: &mut Cluster| beat(cluster, 25);
+    settle(&mut cluster);
+    let learner = || ChangeMembers::AddNodes([(NodeId(4), Node::default())].into());
+    cluster.join_with(4, |config| config.node.version = NEW);
+    cluster.change(1, 5, learner());
+    settle(&mut cluster);
+    assert_eq!(cluster.engine(1).status().versions[&NodeId(4)], NEW);
+    cluster.change(1, 6, ChangeMembers::RemoveNodes([NodeId(4)].into()));
+    settle(&mut cluster);
+    cluster.wipe(4);
+    cluster.crash(4);
+    cluster.change(1, 7, learner());
+    restart_speaking(&mut cluster, 2, NEW);
+    settle(&mut cluster);
+    assert_eq!(version(&cluster, 1), OLD, "who is a member now has not spoken yet");
+    restart_speaking(&mut cluster, 4, OLD);
+    settle(&mut cluster);
+    let is_shut_out = cluster.node(1).refused.iter().any(|(_, reason)| matches!(reason, PeerRefusal::TooOld { .. }));
+    assert_eq!((version(&cluster, 4), is_shut_out), (OLD, false), "it is heard");
+    restart_speaking(&mut cluster, 4, NEW);
+    settle(&mut cluster);
+    assert_eq!([1, 2, 4].map(|id| version(&cluster, id)), [NEW; 3]);
 }

@@ -23,11 +23,15 @@ fn members(ids: impl IntoIterator<Item = u64>) -> Membership {
 
 /// A file that holds a snapshot of a cluster of nodes 7 and 8.
 fn saved(scratch: &TempDir) -> (PathBuf, SnapshotId) {
+    saved_in(scratch, Version::FIRST)
+}
+
+fn saved_in(scratch: &TempDir, version: Version) -> (PathBuf, SnapshotId) {
     let moment = Moment {
         last: LAST,
         log_time: LogTime(1_234),
         membership_at: LogId::new(2, 40),
-        membership: Arc::new(members([7, 8])),
+        membership: Arc::new(members([7, 8]).with_version(version)),
     };
     let head = encode_head(&moment, 77);
     let checksum = store::snapshots::checksum(&moment, 77, CONTENT);
@@ -60,6 +64,19 @@ fn start(config: &Config) -> (Restored, Vec<u8>) {
     let id = restored.snapshot.as_ref().unwrap().id;
     store.snapshots().content(id).unwrap().read_to_end(&mut content).unwrap();
     (restored, content)
+}
+
+#[test]
+fn a_restored_cluster_has_the_version_of_the_saved_one_and_a_build_that_speaks_less_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (file, _) = saved_in(&scratch, Version(2));
+    let older = Config { speak_version_max: 1, ..config(&scratch, 1) };
+    let error = restore(&file, &older).unwrap_err().to_string();
+    assert!(error.contains("the cluster has version 2, and this node is told to speak no more than 1"), "{error}");
+    assert!(!older.data_dir.as_ref().unwrap().exists(), "nothing is made");
+    restore(&file, &config(&scratch, 1)).unwrap();
+    let (restored, _) = start(&config(&scratch, 1));
+    assert_eq!(restored.snapshot.unwrap().membership.version(), Version(2));
 }
 
 #[test]

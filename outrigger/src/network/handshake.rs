@@ -101,19 +101,6 @@ pub enum Rejection {
         /// Who is refused.
         node: NodeId,
     },
-    /// The build of the node that is refused is too old for what may be said in the cluster.
-    #[error(
-        "the cluster has version {cluster}, and the build of node {node} speaks no more than {spoken}: start it in a build that speaks \
-         version {cluster}"
-    )]
-    TooOld {
-        /// Who is refused.
-        node: NodeId,
-        /// The cluster's version.
-        cluster: Version,
-        /// What its build speaks.
-        spoken: Version,
-    },
     /// The engine does not listen to this life of the node.
     #[error("{reason}")]
     Peer {
@@ -131,7 +118,6 @@ impl Rejection {
     pub fn of_peer(node: NodeId, reason: PeerRefusal) -> Self {
         match reason {
             PeerRefusal::NotMember => Self::NotMember { node },
-            PeerRefusal::TooOld { cluster, spoken } => Self::TooOld { node, cluster, spoken },
             reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
         }
     }
@@ -148,7 +134,6 @@ impl Rejection {
             Self::Genesis { .. } => "genesis",
             Self::Full { .. } => "full",
             Self::NotMember { .. } => "no member",
-            Self::TooOld { .. } => "too old",
             Self::Peer { .. } => "peer",
         }
     }
@@ -165,7 +150,6 @@ impl Rejection {
             Self::Peer { met: None, .. } => (8, 0, 0),
             Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
             Self::NotMember { node } => (10, node.0, 0),
-            Self::TooOld { node, cluster, spoken } => (11, node.0, (cluster.0 as u64) << 16 | spoken.0 as u64),
         }
     }
 
@@ -211,10 +195,6 @@ impl Rejection {
                 Self::Peer { reason: cut(&text).to_owned(), met }
             }
             10 => Self::NotMember { node: NodeId(first) },
-            11 => {
-                let half = |value: u64| Version(u16::try_from(value).unwrap_or(u16::MAX));
-                Self::TooOld { node: NodeId(first), cluster: half(second >> 16), spoken: half(second & 0xffff) }
-            }
             _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
         })
     }

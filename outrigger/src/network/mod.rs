@@ -70,6 +70,9 @@ pub trait Transport: Send + Sync + 'static {
     fn sign(&self, bound: Option<LogId>);
 
     /// Queues a message in the urgent lane. Never blocks; a message that finds the lane full or the peer away is lost.
+    ///
+    /// So is one that is [known since](Message::since) a newer version than the peer's handshake says that it speaks
+    /// ([`Peer::version`]): the engine names the node that it has heard, and who is there now may be about to be refused.
     fn send(&self, target: NodeId, message: Message);
 
     /// Whether the bulk lane to a peer has room; wakes `context` when it gets some. A peer that is away is ready: what

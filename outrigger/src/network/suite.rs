@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Incarnation, Node, PeerRefusal};
+use outrigger_engine::{Incarnation, Node, PeerRefusal, Version};
 
 use super::Transport;
 
@@ -64,6 +64,22 @@ pub const CASES: &[Case] = &[
             b.wait_for_all(&[message.clone(), message]);
             b.forget();
         }
+    }),
+    ("nobody is sent what its handshake says that it does not know", |network| {
+        let a = network.start(1);
+        let b = network.start_as(2, |local| local.peer.version = Version::FIRST);
+        network.introduce();
+        network.link(&a, &b);
+        for message in every_message() {
+            a.transport.send(b.node(), message.clone());
+            a.send_bulk(b.node(), message);
+        }
+        a.transport.send(b.node(), urgent(7));
+        a.send_bulk(b.node(), bulk(8, 0));
+        b.wait_for_all(&[urgent(7)]);
+        b.wait_for_all(&[bulk(8, 0)]);
+        assert!(!b.saw(|_, message| message.is_some_and(|message| message.since() > Version::FIRST)));
+        assert!(every_message().iter().any(|message| message.since() > Version::FIRST));
     }),
     ("a lane keeps its order", |network| {
         let (a, b) = network.linked_pair();

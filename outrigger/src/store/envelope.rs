@@ -118,16 +118,6 @@ pub enum EnvelopeError {
     /// The roles of a membership's nodes contradict each other.
     #[error("the roles of a membership's nodes contradict each other")]
     ContradictoryMembership,
-    /// The version of the cluster is told where it must not be, or is one that need not be told.
-    #[error(
-        "node {node} is followed by the cluster's version {version}, which stands at the first node, and only if it is above 1"
-    )]
-    BadVersion {
-        /// The node.
-        node: NodeId,
-        /// The version.
-        version: u16,
-    },
     /// A node's address is not UTF-8.
     #[error("the address of node {node} is not UTF-8")]
     BadAddress {
@@ -304,7 +294,7 @@ pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> 
         if role & VERSION != 0 {
             version = Version(u16::from_le_bytes(take(&mut bytes)?));
             if version <= Version::FIRST {
-                return Err(EnvelopeError::BadVersion { node: id, version: version.0 });
+                return Err(EnvelopeError::UnknownRole { node: id, role });
             }
         }
         nodes.insert(id, node);

@@ -26,8 +26,25 @@ fn a_hello_comes_back_and_is_taken() {
     assert_eq!(Hello::decode(framed(&hello)), Ok(hello.clone()));
     assert_eq!(hello.check(&local(2), None), Ok(()));
     assert_eq!(Hello::new(&local(2), NodeId(1)).check(&local(1), Some(NodeId(2))), Ok(()));
-    let silent = Hello { client_address: None, ..hello };
+    let silent = Hello { client_address: None, ..hello.clone() };
     assert_eq!(Hello::decode(framed(&silent)), Ok(silent));
+    let peer = hello.peer.speaking(Version(3)).claiming(Some(LogId::new(4, 5)));
+    let other = Hello { peer, ..hello };
+    assert_eq!(Hello::decode(framed(&other)), Ok(other));
+}
+
+#[test]
+fn a_hello_says_a_version_that_there_can_be() {
+    let hello = framed(&Hello::new(&local(1), NodeId(2)));
+    // Behind what names the protocol, and nine numbers.
+    let at = 8 + 4 + 9 * 8;
+    let said = |version: u32| {
+        let mut body = hello.body.to_vec();
+        body[at..at + 4].copy_from_slice(&version.to_le_bytes());
+        Hello::decode(Frame { body: body.into(), ..hello.clone() }).map(|hello| hello.peer.version)
+    };
+    assert_eq!(said(9), Ok(Version(9)));
+    assert_eq!([0, 0x1_0001].map(said), [Err(Rejection::NoHello), Err(Rejection::NoHello)]);
 }
 
 #[test]

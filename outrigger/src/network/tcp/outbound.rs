@@ -151,9 +151,6 @@ async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
             shared.receive.refused(hello.peer, None, rejection.to_string());
             return ended;
         }
-        Ended::Rejected(rejection @ Rejection::TooOld { .. }) => {
-            shared.receive.refused(hello.peer, None, rejection.to_string());
-        }
         _ => {}
     }
     shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));

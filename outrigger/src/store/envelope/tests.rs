@@ -20,6 +20,13 @@ fn joint() -> Membership {
     Membership::from_parts(ids(&[1, 2]), ids(&[1, 3]), nodes.into(), Some(goal)).unwrap()
 }
 
+/// Node 300 alone is bound, by an entry that has the members of 2/7, in a cluster of version 2.
+fn kept() -> Membership {
+    let binding = Binding { directory: 0x0102, at: LogId::new(3, 9) };
+    let bound = joint().with_bindings([(NodeId(300), binding)].into(), Some(LogId::new(2, 7)));
+    bound.unwrap().with_version(Version(2))
+}
+
 fn some_payloads() -> Vec<Payload> {
     let bodies = [
         Body::Blank,
@@ -27,6 +34,8 @@ fn some_payloads() -> Vec<Payload> {
         Body::Command(Bytes::from_static(&[0, 0x80, 255])),
         Body::Membership(Arc::new(Membership::default())),
         Body::Membership(Arc::new(joint())),
+        Body::Membership(Arc::new(kept())),
+        Body::Membership(Arc::new(joint().with_version(Version(0x0102)))),
         Body::RegisterSession { time_to_live_ms: 3_600_000 },
     ];
     let sessions = [(0, 0), (7, 0), (0, 7), (u64::MAX, u64::MAX)];
@@ -50,6 +59,17 @@ fn the_layout_is_fixed_byte_by_byte() {
         &[2, 0, 0, 0, 0, 0, 0, 0,   13, 3, 0, 0, 0], b"b:2",
         &[3, 0, 0, 0, 0, 0, 0, 0,   2,  0, 0, 0, 0], b"",
         &[44, 1, 0, 0, 0, 0, 0, 0,  24, 9, 0, 0, 0], "zürich:9".as_bytes(),
+    ].concat());
+    let kept = encoded(&Payload::membership(Arc::new(kept())));
+    #[rustfmt::skip]
+    assert_eq!(&kept[..], [
+        &[3][..],
+        &[1, 0, 0, 0, 0, 0, 0, 0,   0xcf, 3, 0, 0, 0], b"a:1",
+            &[2, 0, 0, 0, 0, 0, 0, 0,   7, 0, 0, 0, 0, 0, 0, 0,   2, 0],
+        &[2, 0, 0, 0, 0, 0, 0, 0,   13, 3, 0, 0, 0], b"b:2",
+        &[3, 0, 0, 0, 0, 0, 0, 0,   2,  0, 0, 0, 0], b"",
+        &[44, 1, 0, 0, 0, 0, 0, 0,  56, 9, 0, 0, 0], "zürich:9".as_bytes(),
+            &[2, 1, 0, 0, 0, 0, 0, 0,   3, 0, 0, 0, 0, 0, 0, 0,   9, 0, 0, 0, 0, 0, 0, 0],
     ].concat());
 }
 
@@ -84,7 +104,17 @@ fn each_kind_of_nonsense_has_its_error() {
     assert_eq!(refused(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 1]), EnvelopeError::SessionWithBody { bytes: 1 });
     assert_eq!(refused(&[0x81, 1, 0]), EnvelopeError::Short { needed: 8, found: 2 });
     assert_eq!(refused(&[&[0x82][..], &[0; 16]].concat()), EnvelopeError::EmptySession);
-    assert_eq!(refused(&members(&[node(1, 128, b"")])), EnvelopeError::UnknownRole { node: NodeId(1), role: 128 });
+    let first = [node(1, 128, b""), vec![1, 0]].concat();
+    assert_eq!(
+        refused(&members(&[first])),
+        EnvelopeError::UnknownRole { node: NodeId(1), role: 128 },
+        "need not be said"
+    );
+    let second = |role| [node(2, role, b""), vec![2; 16]].concat();
+    for role in [64, 128] {
+        let astray = EnvelopeError::UnknownRole { node: NodeId(2), role };
+        assert_eq!(refused(&members(&[node(1, 1, b"a"), second(role)])), astray, "it stands at the first node");
+    }
     assert_eq!(refused(&members(&[node(1, 2, b"")])), EnvelopeError::ContradictoryMembership, "joint without a goal");
     assert_eq!(refused(&members(&[node(1, 1, b"\xff")])), EnvelopeError::BadAddress { node: NodeId(1) });
     let twice = EnvelopeError::Unsorted { before: NodeId(2), found: NodeId(2) };
