@@ -220,9 +220,6 @@ impl fmt::Display for Membership {
         if !learners.is_empty() {
             write!(f, " learners {{{}}}", list(&learners))?;
         }
-        if self.version > Version::FIRST {
-            write!(f, " version {}", self.version)?;
-        }
         Ok(())
     }
 }

@@ -170,8 +170,8 @@ impl Engine {
 // ---- how it is kept ------------------------------------------------------------------------------------------------
 
 impl Engine {
-    /// The cluster's version as far as this node knows it to be committed: it never goes back, and lasts in whatever becomes of the
-    /// nodes. The [membership that counts](Self::membership) may say more, and be rolled back yet.
+    /// The cluster's version as far as this node knows it to be committed: it never goes back in one life, and lasts in whatever becomes of
+    /// the nodes. The [membership that counts](Self::membership) may say more, and be rolled back yet.
     #[must_use]
     pub fn version(&self) -> Version {
         self.memberships.committed().1.version()

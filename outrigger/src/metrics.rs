@@ -31,8 +31,9 @@ pub struct Metrics {
     pub committed: LogIndex,
     /// Up to which index its state machine has applied them.
     pub applied: LogIndex,
-    /// The cluster's version, as far as the node knows it to be committed: all members speak it, and it never goes back. A program
-    /// may wait with new commands of its own for it; [`Membership::version`] may be rolled back yet.
+    /// The cluster's version, as far as the node knows it to be committed: all members speak it. It never goes back while the node
+    /// runs; one that has just started may know less until it has heard its leader. [`Membership::version`] may be rolled back yet.
+    /// It tells nothing of the program's own commands.
     pub version: Version,
     /// Which version each node speaks, as far as this one has heard it in this life; its own too.
     pub versions: BTreeMap<NodeId, Version>,

@@ -25,8 +25,8 @@ use crate::runtime::Effect;
 /// What is known of the nodes' builds, and of what the cluster says that may be said.
 #[derive(Debug, Default)]
 pub(super) struct Builds {
-    /// The highest life of each peer that a node was handed a message of, in its own life, and what that speaks.
-    heard: BTreeMap<(NodeId, NodeId), (u64, Version)>,
+    /// The highest life of each directory that a node was handed a message of, in its own life, and what that speaks.
+    heard: BTreeMap<(NodeId, NodeId, u64), (u64, Version)>,
     /// The version by each node's log when it was looked at last.
     effective: BTreeMap<NodeId, Version>,
     /// The highest that was committed.
@@ -36,12 +36,20 @@ pub(super) struct Builds {
 impl Builds {
     /// A node begins a life, in which it has heard nobody.
     fn begin(&mut self, id: NodeId) {
-        self.heard.retain(|(hearer, _), _| *hearer != id);
+        self.heard.retain(|(hearer, ..), _| *hearer != id);
     }
 
     fn hear(&mut self, id: NodeId, from: Peer) {
-        let last = self.heard.entry((id, from.node)).or_default();
+        let last = self.heard.entry((id, from.node, from.incarnation.id)).or_default();
         *last = (*last).max((from.incarnation.start, from.version));
+    }
+
+    /// What a node has heard a member speak: from the directory that is bound to the id, or from any while none is.
+    fn spoken(&self, id: NodeId, by: NodeId, membership: &Membership) -> Version {
+        let bound = membership.bindings().get(&by).map(|binding| binding.directory);
+        let all = self.heard.range((id, by, 0)..=(id, by, u64::MAX));
+        let counts = all.filter(|((.., directory), _)| bound.is_none_or(|bound| bound == *directory));
+        counts.map(|(_, (_, version))| *version).max().unwrap_or(Version(0))
     }
 
     /// An entry is committed that says who the members are.
@@ -217,9 +225,9 @@ impl World {
         }
         let before = self.builds.effective.insert(id, version).unwrap_or_default();
         if version > before && look.leads() && look.membership_at.term == look.term {
-            let heard = |node: &NodeId| self.builds.heard.get(&(id, *node)).map_or(Version(0), |(_, spoken)| *spoken);
-            let others = engine.membership().nodes().keys().filter(|node| **node != id);
-            let unheard = others.copied().find(|node| heard(node) < version);
+            let membership = engine.membership();
+            let others = membership.nodes().keys().filter(|node| **node != id);
+            let unheard = others.copied().find(|node| self.builds.spoken(id, *node, membership) < version);
             require!(
                 unheard.is_none(),
                 Version,

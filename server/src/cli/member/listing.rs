@@ -168,7 +168,7 @@ impl Listing {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new(&["node", "role", "address", "client", "log", ""]);
+        let mut table = Table::new(&["node", "role", "address", "client", "speaks", "log", ""]);
         for member in &self.members {
             let becomes = match member.becomes {
                 Some("none") => Some("leaves".to_owned()),
@@ -180,6 +180,7 @@ impl Listing {
                 member.role.to_owned(),
                 member.address.clone(),
                 member.client.clone().unwrap_or_else(|| "-".to_owned()),
+                member.version.map_or_else(|| "-".to_owned(), |version| version.to_string()),
                 member.matched.map_or_else(|| "-".to_owned(), |matched| format!("{matched} of {}", member.last)),
                 [leads, becomes].into_iter().flatten().collect::<Vec<_>>().join(", "),
             ]);
