@@ -68,26 +68,35 @@ impl Engine {
                 Some(_) => return Err(PeerRefusal::NotMember),
             }
         }
+        let is_ahead = self.meet_life(from)? || !is_known || from.bound.is_some_and(|at| at > self.membership_id());
+        if is_ahead && message.is_some() {
+            self.push(Command::AnswerPeer { peer: from });
+        }
+        Ok(())
+    }
+
+    /// Answers whether this one is heard only as the log must say what this node does not know yet.
+    fn meet_life(&mut self, from: Peer) -> Result<bool, PeerRefusal> {
         let life = from.incarnation;
         let remembered = self.peers.get(&from.node).copied();
         if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
-            mutate!(wiped_peer_heard, return Ok(()));
+            mutate!(wiped_peer_heard, return Ok(false));
             if self.is_behind(from) {
                 // Not remembered: what this node knows of the members says otherwise, and will be put right by the log.
-                return Ok(());
+                return Ok(true);
             }
             let met = remembered.filter(|met| met.id == directory).unwrap_or(any_life_of(directory));
             return Err(PeerRefusal::OtherIncarnation { met });
         }
         // Another directory than was met is heard here as a learner's, or by the word of the log: it has starts of its own.
         let met = remembered.filter(|met| met.id == life.id);
-        mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(()));
+        mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(false));
         mutate!(
             second_copy_heard if met.is_some_and(|met| met.id == life.id && met.start == life.start),
-            return Ok(())
+            return Ok(false)
         );
         match met {
-            Some(met) if met == life => return Ok(()),
+            Some(met) if met == life => return Ok(false),
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
             None if remembered.is_none() && self.peers.len() >= PEERS_MAX => {
@@ -95,15 +104,15 @@ impl Engine {
             }
             Some(_) | None => {}
         }
-        self.remember(from)
+        self.remember(from);
+        Ok(false)
     }
 
-    fn remember(&mut self, from: Peer) -> Result<(), PeerRefusal> {
+    fn remember(&mut self, from: Peer) {
         self.peers.insert(from.node, from.incarnation);
-        mutate!(peer_not_saved, return Ok(()));
+        mutate!(peer_not_saved, return);
         let write = self.writes.accept();
         self.push(Command::SavePeer { write, peer: Peer { bound: None, ..from } });
-        Ok(())
     }
 
     /// Whether somebody may say this who is no member as far as this node knows. It may have missed how the members changed:

@@ -232,6 +232,7 @@ fn who_is_behind_hears_a_directory_that_was_bound_by_an_entry_it_lacks() {
     }
     assert_eq!(hear(&mut cluster, 2, life(3, 1103, Some((1, 9))), Some(heartbeat(9))), None);
     assert_eq!(cluster.engine(2).leadership(), (Term(9), Some(NodeId(3))));
+    assert_eq!(cluster.node(2).answered.last(), Some(&life(3, 1103, Some((1, 9)))), "and answered wherever it is");
     let leader = hear(&mut cluster, 1, life(3, 1103, Some((1, 9))), Some(heartbeat(1)));
     assert!(matches!(leader, Some(PeerRefusal::OtherIncarnation { .. })), "a leader is not behind: {leader:?}");
 }

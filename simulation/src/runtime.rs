@@ -541,6 +541,7 @@ impl RaftRuntime for Runtime {
                 self.keep(Keeping::Piece(snapshot, offset, chunk));
             }
             // Every node reaches every other here.
+            Command::AnswerPeer { .. } => {}
             // Whom to reach is known; how to sign is told as a transport is told it.
             Command::SetPeers { bound, .. } => self.me.bound = bound,
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),

@@ -42,6 +42,8 @@ pub struct Hello {
     pub genesis: u64,
     /// Where clients reach the speaker.
     pub client_address: Option<String>,
+    /// Where peers reach the speaker, as far as it knows itself.
+    pub peer_address: Option<String>,
 }
 
 /// Why a connection is refused; travels to the other side as a frame, so that both logs tell it.
@@ -213,15 +215,16 @@ impl Hello {
     /// What this node says to `target`.
     #[must_use]
     pub fn new(local: &Local, target: NodeId) -> Self {
-        let Local { cluster, peer, genesis, client_address } = local.clone();
-        let client_address = client_address.filter(|address| address.len() <= TEXT_BYTES_MAX);
-        Self { cluster, peer, target, genesis, client_address }
+        let Local { cluster, peer, genesis, client_address, peer_address } = local.clone();
+        let fits = |address: &String| address.len() <= TEXT_BYTES_MAX;
+        let (client_address, peer_address) = (client_address.filter(fits), peer_address.filter(fits));
+        Self { cluster, peer, target, genesis, client_address, peer_address }
     }
 
     /// Adds this as a frame.
     ///
     /// # Errors
-    /// When the client address is longer than a hello may be.
+    /// When an address is longer than a hello may be.
     pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
         // No member is bound by what stands before the first entry.
         let (incarnation, bound) = (self.peer.incarnation, self.peer.bound.unwrap_or(LogId::ZERO));
@@ -242,6 +245,7 @@ impl Hello {
                 body.put_u64(number);
             }
             body.put_text(self.client_address.as_deref().unwrap_or_default());
+            body.put_text(self.peer_address.as_deref().unwrap_or_default());
         })
     }
 
@@ -270,11 +274,13 @@ impl Hello {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
         let (target, genesis) = (NodeId(fields.u64()?), fields.u64()?);
-        let (bound, text) = (LogId::new(fields.u64()?, fields.u64()?), fields.text()?);
+        let bound = LogId::new(fields.u64()?, fields.u64()?);
         let bound = (bound != LogId::ZERO).then_some(bound);
+        let (client, peer) = (fields.text()?, fields.text()?);
         fields.finish()?;
-        let client_address = (!text.is_empty()).then_some(text);
-        Ok(Self { cluster, peer: Peer { node, incarnation, bound }, target, genesis, client_address })
+        let said = |text: String| (!text.is_empty()).then_some(text);
+        let (client_address, peer_address) = (said(client), said(peer));
+        Ok(Self { cluster, peer: Peer { node, incarnation, bound }, target, genesis, client_address, peer_address })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.

@@ -212,6 +212,12 @@ impl Transport for InProcessTransport {
         }
     }
 
+    fn answer(&self, peer: Peer) {
+        self.change_own(|station| {
+            station.peers.insert(peer.node);
+        });
+    }
+
     fn send(&self, target: NodeId, message: Message) {
         let Some((local, links)) = self.own.get() else { return };
         // The lock is gone before the call: who receives may send in turn.

@@ -147,6 +147,13 @@ pub const CASES: &[Case] = &[
         network.link(&a, &again);
         network.link(&again, &a);
     }),
+    ("who is no peer is answered where it says that it is reached", |network| {
+        let (a, b) = (network.start_as(1, |_| ()), network.start_as(2, |_| ()));
+        network.set_peers(&b, &[&a]);
+        network.link(&b, &a);
+        a.transport.answer(b.peer());
+        network.link(&a, &b);
+    }),
     ("whoever waits for room is woken when the peer goes", |network| {
         let (a, b) = network.linked_pair();
         b.transport.stop();

@@ -277,6 +277,7 @@ impl Node {
             | Command::SaveRefusal { .. }
             | Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
+            | Command::AnswerPeer { .. }
             | Command::Changed { .. }
             | Command::Transferred { .. }
             | Command::Elected { .. }
