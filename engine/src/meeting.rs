@@ -53,8 +53,8 @@ impl Refusals {
 }
 
 impl Engine {
-    /// Who speaks must live in the highest life that was met under its id.
-    pub(crate) fn meet(&mut self, from: Peer, message: Option<&Message>, now: Instant) -> Result<(), PeerRefusal> {
+    /// Who speaks must live in the highest life that was met under its id. Answers whether it is heard only by its claim.
+    pub(crate) fn meet(&mut self, from: Peer, message: Option<&Message>, now: Instant) -> Result<bool, PeerRefusal> {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
@@ -63,25 +63,26 @@ impl Engine {
         if !is_known {
             match message {
                 // Nothing was said yet; as what it comes to depends on what it says, nothing is remembered either.
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(message) if self.may_be_unknown(message, now) => {}
                 Some(_) => return Err(PeerRefusal::NotMember),
             }
         }
-        let is_ahead = self.meet_life(from)? || !is_known || from.bound.is_some_and(|at| at > self.membership_id());
+        let by_claim = self.meet_life(from, message)?;
+        let is_ahead = by_claim || !is_known || from.bound.is_some_and(|at| at > self.membership_id());
         if is_ahead && message.is_some() {
             self.push(Command::AnswerPeer { peer: from });
         }
-        Ok(())
+        Ok(by_claim)
     }
 
     /// Answers whether this one is heard only as the log must say what this node does not know yet.
-    fn meet_life(&mut self, from: Peer) -> Result<bool, PeerRefusal> {
+    fn meet_life(&mut self, from: Peer, message: Option<&Message>) -> Result<bool, PeerRefusal> {
         let life = from.incarnation;
         let remembered = self.peers.get(&from.node).copied();
         if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
             mutate!(wiped_peer_heard, return Ok(false));
-            if self.is_behind(from) {
+            if self.is_behind(from, message) {
                 // Not remembered: what this node knows of the members says otherwise, and will be put right by the log.
                 return Ok(true);
             }

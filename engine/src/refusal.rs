@@ -62,6 +62,12 @@ pub enum Refusal {
         /// Which.
         node: NodeId,
     },
+    /// A change removes a node and adds it again. Nothing was done. Whether it comes back as it was, or from an empty directory, is
+    /// known by two changes only: remove it with one, and add it with the next.
+    AddedAgain {
+        /// Which.
+        node: NodeId,
+    },
     /// Another change of the members is under way. Nothing was done; try again when it has ended.
     ChangeInProgress {
         /// The membership entry of its last step.
@@ -139,6 +145,12 @@ impl fmt::Display for Refusal {
                 write!(f, "node {node} is a member already, at another address; change its address instead")
             }
             Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
+            Self::AddedAgain { node } => {
+                write!(
+                    f,
+                    "one change cannot remove node {node} and add it again; remove it first, and add it by another change"
+                )
+            }
             Self::ChangeInProgress { at } => {
                 write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
             }

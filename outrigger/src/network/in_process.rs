@@ -36,7 +36,7 @@ pub struct InProcessNetwork {
 
 /// One node's end of an [`InProcessNetwork`].
 ///
-/// A life that is [refused](Transport::refuse) stays disconnected until its node starts anew.
+/// A life that is [refused](Transport::refuse) stays disconnected until the peers are told again, or its claim or its life is another.
 pub struct InProcessTransport {
     /// What it is part of.
     network: InProcessNetwork,
@@ -197,9 +197,8 @@ impl Transport for InProcessTransport {
 
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
         self.change_own(|station| {
-            // Who was a stranger and is a peer now is heard again.
-            let is_new = |node: &NodeId| peers.contains_key(node) && !station.peers.contains(node);
-            station.refused.retain(|refused| !is_new(&refused.node));
+            // Whom it refused, it judged by what it knew of the members before.
+            station.refused.clear();
             station.peers = peers.keys().copied().collect();
         });
     }
@@ -214,6 +213,7 @@ impl Transport for InProcessTransport {
 
     fn answer(&self, peer: Peer) {
         self.change_own(|station| {
+            station.refused.remove(&peer);
             station.peers.insert(peer.node);
         });
     }

@@ -154,6 +154,16 @@ pub const CASES: &[Case] = &[
         a.transport.answer(b.peer());
         network.link(&a, &b);
     }),
+    ("who was refused is met again once the peers are told again", |network| {
+        let (a, b) = network.linked_pair();
+        let met = Incarnation { nonce: 99, ..b.peer().incarnation };
+        a.transport.refuse(b.peer(), PeerRefusal::SecondCopy { met });
+        b.wait_for_refusal(a.peer(), met);
+        a.forget();
+        network.set_peers(&a, &[&b]);
+        network.link(&a, &b);
+        network.link(&b, &a);
+    }),
     ("whoever waits for room is woken when the peer goes", |network| {
         let (a, b) = network.linked_pair();
         b.transport.stop();
