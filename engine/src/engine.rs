@@ -433,6 +433,11 @@ impl Engine {
         self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
     }
 
+    /// Whether this node was removed, by what is committed: nobody tells it any more who leads, or answers what it asks.
+    pub(crate) fn is_removed(&self) -> bool {
+        !self.memberships.may_hold(self.id())
+    }
+
     /// Starts the election timer anew, if this node campaigns by itself.
     pub(crate) fn arm_election(&mut self, now: Instant) {
         if self.campaigns_by_itself() {

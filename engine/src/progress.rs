@@ -148,7 +148,6 @@ impl Progress {
 
     /// Whether what answers a heartbeat is of this directory. A round of 0 stands before the first heartbeat.
     pub(crate) fn answers_since(&self, round: Round) -> bool {
-        mutate!(answer_of_old_directory_counts, return true);
         round > self.since || self.since == Round(0)
     }
 

@@ -15,6 +15,8 @@ pub enum Refusal {
     NoLeader,
     /// The node that was asked does not lead in the term that the question named. Nothing was done.
     NotLeader,
+    /// This node is no member any more: it learns nothing new, and its leader does not hear it. Nothing was done; ask another node.
+    NotMember,
     /// Leadership changed before a read was confirmed. Nothing was done; try again.
     LeadershipLost,
     /// The leader is handing its leadership over, for an election timeout at most. Nothing was done; try again in a moment.
@@ -126,6 +128,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
             Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
+            Self::NotMember => f.write_str("this node is no member of the cluster any more; ask another"),
             Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
             Self::Transferring { to } => {
                 write!(f, "not now: leadership is being handed over to node {to}; try again in a moment")
@@ -400,7 +403,7 @@ fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarn
     }
     f.write_str(" Start the node from the other directory; if that one is gone, remove the node from the members,")?;
     f.write_str(" add it again as a learner,")?;
-    f.write_str(" start it with an empty directory, and promote it")
+    f.write_str(" start it with an empty directory, to join and not with the initial members, and promote it")
 }
 
 impl fmt::Display for Fault {

@@ -356,3 +356,14 @@ fn a_member_keeps_its_directory_at_another_address_and_is_not_removed_and_added_
     let moved = ChangeMembers::SetNodes([(NodeId(4), Node { address: "elsewhere".into() })].into());
     assert_eq!(before.changed(&moved, false).unwrap().bindings(), before.bindings(), "an address is no directory");
 }
+
+#[test]
+fn a_removed_node_refuses_at_once_what_its_last_leader_would_not_answer() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    change(&mut cluster, 7, remove(3));
+    assert_eq!(cluster.engine(3).leadership(), (Term(1), Some(NodeId(1))), "it knows one, and will know no later one");
+    cluster.read(3, 8);
+    cluster.propose(3, 9, "late");
+    let refused = "this node is no member of the cluster any more; ask another";
+    assert_eq!(cluster.node(3).answers[1..], [format!("refused #8: {refused}"), format!("refused #9: {refused}")]);
+}

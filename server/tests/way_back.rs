@@ -149,6 +149,48 @@ fn a_wiped_member_comes_back_at_another_address() {
     a_wiped_member_comes_back(true);
 }
 
+#[test]
+fn who_is_added_again_and_began_with_the_initial_members_learns_from_the_others() {
+    let mut cluster = Cluster::started(3);
+    write(&cluster, 0..10);
+    let lost = (cluster.leader() + 1) % 3;
+    let id = cluster.nodes[lost].id.to_string();
+    let before = directory(&cluster, cluster.nodes[lost].id);
+    wipe(&mut cluster.nodes[lost]);
+    cluster.done(&["member", "remove", &id]);
+    let place = place(&cluster.nodes[lost]);
+    cluster.done(&["member", "add-learner", &place]);
+    cluster.nodes[lost].start();
+    cluster.done(&["member", "promote", &id, "--wait", "--timeout", "50s"]);
+    assert_ne!(directory(&cluster, cluster.nodes[lost].id), before);
+    write(&cluster, 10..20);
+    let all = cluster.done(&["get", "--prefix", ""]);
+    wait_until("it holds the same", || held(&cluster.nodes[lost]) == all);
+}
+
+#[test]
+fn a_removed_node_keeps_no_client_waiting_for_a_leader_that_is_gone() {
+    let mut cluster = Cluster::started(4);
+    write(&cluster, 0..1);
+    let first = cluster.leader();
+    let (removed, next) = ((first + 1) % 4, (first + 2) % 4);
+    let id = |cluster: &Cluster, at: usize| cluster.nodes[at].id.to_string();
+    cluster.done(&["member", "remove", &id(&cluster, removed)]);
+    wait_until("it knows that it was removed", || {
+        cluster.nodes[removed].logged().contains("was removed from the members")
+    });
+    cluster.done(&["transfer", &id(&cluster, next)]);
+    cluster.nodes[first].kill();
+    // Whichever is asked first, by chance: it does not cost the time that another would need to answer.
+    let endpoints = [removed, next].map(|at| cluster.nodes[at].endpoint()).join(",");
+    for _ in 0..8 {
+        let ran = run(["--endpoints", &endpoints, "--timeout", "3s", "get", "key/0"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "value 0\n"), "{ran:?}");
+    }
+    let alone = run(["--endpoints", &cluster.nodes[removed].endpoint(), "--timeout", "1s", "get", "key/0"]);
+    assert!(alone.code == Some(3) && alone.stderr.contains("no member of the cluster any more"), "{alone:?}");
+}
+
 /// Who sleeps, and who comes to lead meanwhile; neither leads now.
 fn two_of_five(cluster: &Cluster) -> (usize, usize) {
     let leader = cluster.leader();
