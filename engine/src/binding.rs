@@ -26,6 +26,15 @@
 //! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not,
 //! unless by a later term, in which it does not lead: what is committed it has, and it counts nobody by a claim.
 //!
+//! **Before the first leader has bound the first voters**, an election timeout after it was elected (who is away then, once it has
+//! come), nobody but those who met a directory can tell it from another: a first voter that is wiped then, and that the others have
+//! not met, is believed, may vote a second time in a term, and lacks what the other one acknowledged. And a
+//! directory that was made with the first members believes itself to be one of them until a leader brings it the log. Nobody who
+//! knows its id to be another's gives it a vote; but where all of a quorum of the first members are made anew so, or the first
+//! member was alone, they are a cluster of their own: who is added again is started to join.
+//!
+//! One change cannot remove a member and add it again: the entry would keep what it knows of the old directory.
+//!
 //! A node without a data directory draws a new one, in memory, with each start: it cannot come back after it has stopped, as it
 //! has forgotten what it acknowledged, and goes the same way as one whose disk was wiped.
 

@@ -265,7 +265,7 @@ impl Shared {
         let Some(address) = self.place_of(|at| at.is_same_life(&peer)) else { return };
         let mut links = self.links();
         if let Some((link, _)) = links.get(&peer.node) {
-            link.answer(peer, address);
+            link.answer(peer, &address);
         } else if links.len() < LINKS_MAX && peer.node != self.local.peer.node {
             links.insert(peer.node, self.dial(peer.node, address));
         }

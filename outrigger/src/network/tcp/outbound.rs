@@ -67,13 +67,13 @@ impl Link {
     }
 
     /// This life is to be answered, there: a connection to another one ends.
-    pub(super) fn answer(&self, peer: Peer, address: String) {
+    pub(super) fn answer(&self, peer: Peer, address: &str) {
         let at = self.at.lock().unwrap_or_else(PoisonError::into_inner).0;
         if at.is_some_and(|at| at.is_same_life(&peer)) {
             return;
         }
-        let before = self.answers.lock().unwrap_or_else(PoisonError::into_inner).replace((peer, address.clone()));
-        if before.is_none_or(|(life, place)| !life.is_same_life(&peer) || place != address) {
+        let before = self.answers.lock().unwrap_or_else(PoisonError::into_inner).replace((peer, address.to_owned()));
+        if before.is_none_or(|(life, place)| !life.is_same_life(&peer) || place.as_str() != address) {
             self.redirected.notify_one();
         }
     }
