@@ -23,8 +23,17 @@
 //! A node that catches up by its log may not know yet that a directory was removed and another one added under its id. It must
 //! hear that one nevertheless, which may be its leader, or need its vote. So a node says with every word by which entry it is
 //! bound as far as it knows: its claim. If that entry is behind all that the hearer knows of the members, or what shuts the speaker
-//! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not:
-//! what is committed it has, and it counts nobody by a claim.
+//! out here is not committed and may have to be truncated at its word, it is the hearer who is behind. A leader is not,
+//! unless by a later term, in which it does not lead: what is committed it has, and it counts nobody by a claim.
+//!
+//! **Before the first leader has bound the first voters**, an election timeout after it was elected (who is away then, once it has
+//! come), nobody but those who met a directory can tell it from another: a first voter that is wiped then, and that the others have
+//! not met, is believed, may vote a second time in a term, and lacks what the other one acknowledged. And a
+//! directory that was made with the first members believes itself to be one of them until a leader brings it the log. Nobody who
+//! knows its id to be another's gives it a vote; but where all of a quorum of the first members are made anew so, or the first
+//! member was alone, they are a cluster of their own: who is added again is started to join.
+//!
+//! One change cannot remove a member and add it again: the entry would keep what it knows of the old directory.
 //!
 //! A node without a data directory draws a new one, in memory, with each start: it cannot come back after it has stopped, as it
 //! has forgotten what it acknowledged, and goes the same way as one whose disk was wiped.
@@ -88,12 +97,13 @@ impl Engine {
         bound.or(remembered)
     }
 
-    /// Whether who speaks is bound by an entry that this node does not have yet.
-    pub(crate) fn is_behind(&self, from: Peer) -> bool {
+    /// Whether who speaks is bound by an entry that this node does not have yet. A leader cannot tell by a handshake alone.
+    pub(crate) fn is_behind(&self, from: Peer, message: Option<&Message>) -> bool {
         mutate!(claim_ignored, return false);
         mutate!(claim_always_believed, return true);
         let is_later = |at: LogId| at > self.membership_id() || self.binding_is_uncommitted(from.node);
-        !matches!(self.role, Role::Leader(_)) && from.bound.is_some_and(is_later)
+        let is_deposed = message.is_none_or(|message| message.term().is_some_and(|term| term > self.vote.term));
+        (!matches!(self.role, Role::Leader(_)) || is_deposed) && from.bound.is_some_and(is_later)
     }
 
     /// Whether the entry that binds a node's id here may yet be truncated, maybe only by the leader that it shuts out.
@@ -118,10 +128,10 @@ impl Engine {
         is_first_voter && self.begins && self.log.last() == *at
     }
 
-    /// A leader hears from a node. What another directory under that id has acknowledged is nothing that this one holds.
+    /// A leader hears from a node, not by its claim. What another directory under that id has acknowledged is nothing that this one holds.
     pub(crate) fn follow_directory(&mut self, from: Peer, message: Option<&Message>, now: Instant) {
-        // What is of an earlier term comes late, maybe from a directory that is gone.
-        if message.and_then(Message::term).is_some_and(|term| term < self.vote.term) {
+        // What is of an earlier term comes late, maybe from a directory that is gone; with a later one this leadership ends.
+        if message.and_then(Message::term).is_some_and(|term| term != self.vote.term) {
             return;
         }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
@@ -132,7 +142,7 @@ impl Engine {
         }
         mutate!(progress_kept_across_directories, return);
         self.next_id = next_id;
-        *progress = Progress::anew(Epoch(next_id), last, leader.round, directory, now);
+        *progress = Progress::anew(Epoch(next_id), last, leader.round, Some(directory), now);
         if let Some(change) = &mut leader.change {
             change.begin_round(last, now);
         }

@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::timer::Timer;
-use crate::types::{Epoch, Instant, LogId, LogIndex, NodeId, Token};
+use crate::types::{Epoch, Instant, LogId, LogIndex, NodeId, Round, Token};
 
 /// A change that a leader carries through. It ends with its leadership; what it has brought into the log goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -301,10 +301,12 @@ impl Engine {
             self.commands.push_back(Command::SendMessage { target, message });
         }
         leader.progress.retain(|node, _| others.contains_key(node));
+        // Who was here before under an id may have left answers on their way.
+        let since = if self.config.bind_directories { leader.round } else { Round(0) };
         for node in others.keys() {
             leader.progress.entry(*node).or_insert_with(|| {
                 next_id += 1;
-                Progress::new(Epoch(next_id), last, now)
+                Progress::anew(Epoch(next_id), last, since, None, now)
             });
         }
         self.next_id = next_id;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::binding::Binding;
 use crate::membership::{Goal, Membership, Node};
 use crate::refusal::Refusal;
 use crate::types::{LogId, NodeId, Term};
@@ -41,7 +42,8 @@ pub enum ChangeMembers {
     RemoveNodes(BTreeSet<NodeId>),
     /// These are the members, and no others. Refused with [`Refusal::StillVoter`] if a voter is not among them.
     ReplaceAllNodes(BTreeMap<NodeId, Node>),
-    /// All of these, one after the other, as one change.
+    /// All of these, one after the other, as one change. Refused with [`Refusal::AddedAgain`] if one of them removes a member that
+    /// another one adds.
     Batch(Vec<ChangeMembers>),
 }
 
@@ -94,7 +96,7 @@ struct Draft {
     voters: BTreeSet<NodeId>,
     nodes: BTreeMap<NodeId, Node>,
     retain: bool,
-    /// Who has left on the way: who comes again under the id may come from another directory.
+    /// Who has left on the way, and must not be among them at the end: whether it is to come from the same directory, nobody says.
     left: BTreeSet<NodeId>,
 }
 
@@ -183,21 +185,22 @@ impl Membership {
         let mut draft =
             Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
         draft.change(change)?;
-        let Draft { voters, nodes, mut left, .. } = draft;
-        // Who keeps its vote keeps its directory.
-        left.retain(|id| !voters.contains(id) && !self.is_voter(*id));
+        let Draft { voters, nodes, left, .. } = draft;
+        if let Some(node) = left.into_iter().find(|id| nodes.contains_key(id)) {
+            return Err(Refusal::AddedAgain { node });
+        }
         if voters.is_empty() {
             return Err(Refusal::NoVoters);
         }
         if voters == *self.voters() {
-            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None).after(self, &left));
+            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None).after(self));
         }
         let members: BTreeSet<NodeId> = nodes.keys().copied().collect();
         let added = members.iter().copied().filter(|id| !self.nodes().contains_key(id)).collect();
         let mut all = self.nodes().clone();
         all.extend(nodes);
         let next = Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added }));
-        Ok(next.after(self, &left))
+        Ok(next.after(self))
     }
 
     /// The step from catching up to two majorities.
@@ -209,7 +212,7 @@ impl Membership {
         let goal = self.goal().expect("a membership under way").clone();
         assert!(!self.is_joint() && goal.voters != *self.voters(), "{self} is no membership under way to other voters");
         let next = Self::sound(goal.voters.clone(), self.voters().clone(), self.nodes().clone(), Some(goal));
-        next.after(self, &BTreeSet::new())
+        next.after(self)
     }
 
     /// The last step: the goal is reached.
@@ -221,7 +224,7 @@ impl Membership {
         let goal = self.goal().filter(|_| self.is_joint()).expect("a joint membership");
         let stays = |(id, node): (&NodeId, &Node)| goal.members.contains(id).then(|| (*id, node.clone()));
         let nodes = self.nodes().iter().filter_map(stays).collect();
-        Self::sound(goal.voters.clone(), BTreeSet::new(), nodes, None).after(self, &BTreeSet::new())
+        Self::sound(goal.voters.clone(), BTreeSet::new(), nodes, None).after(self)
     }
 
     /// The way back, as long as nobody votes who did not before: who was added leaves.
@@ -233,14 +236,13 @@ impl Membership {
         let goal = self.goal().filter(|_| !self.is_joint()).expect("a membership under way that is not joint");
         let stays = |(id, node): (&NodeId, &Node)| (!goal.added.contains(id)).then(|| (*id, node.clone()));
         let nodes = self.nodes().iter().filter_map(stays).collect();
-        Self::sound(self.voters().clone(), BTreeSet::new(), nodes, None).after(self, &BTreeSet::new())
+        Self::sound(self.voters().clone(), BTreeSet::new(), nodes, None).after(self)
     }
 
-    /// These members in the cluster of those: it keeps its version, and who stays is bound as before, but for who has `left`.
-    fn after(self, before: &Self, left: &BTreeSet<NodeId>) -> Self {
-        let stays = |node: &NodeId| self.nodes().contains_key(node) && !left.contains(node);
-        let bindings =
-            before.bindings().iter().filter(|(node, _)| stays(node)).map(|(node, it)| (*node, *it)).collect();
+    /// These members in the cluster of those: it keeps its version, and who stays is bound as before.
+    fn after(self, before: &Self) -> Self {
+        let stays = |(node, binding): (&NodeId, &Binding)| self.nodes().contains_key(node).then_some((*node, *binding));
+        let bindings = before.bindings().iter().filter_map(stays).collect();
         let next = self.with_bindings(bindings, None).expect("only members are bound");
         mutate!(version_forgotten_by_change, return next);
         next.with_version(before.version())

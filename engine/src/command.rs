@@ -196,6 +196,12 @@ pub enum Command {
         /// Why.
         reason: PeerRefusal,
     },
+    /// Until [`Command::SetPeers`], what is sent to this node is for this life of it, there where that says itself that it is
+    /// reached: it is heard, and knows of members that this node does not, so that it may have another address here, or none.
+    AnswerPeer {
+        /// Whom.
+        peer: Peer,
+    },
     /// The entries of a [`Event::Propose`](crate::Event::Propose) will have these ids, or will never be applied. Whoever
     /// applies them answers the callers.
     Accepted {
@@ -352,6 +358,7 @@ impl Command {
             | Self::SendVote { .. }
             | Self::SendMessage { .. }
             | Self::RefusePeer { .. }
+            | Self::AnswerPeer { .. }
             | Self::StatesDiffer { .. }
             | Self::Halt { .. } => None,
         }

@@ -226,15 +226,20 @@ impl Engine {
                 self.role = Role::Follower(Follower { leader: Some(from), heard_at, ..Follower::default() });
             }
         }
-        if self.config.bind_directories && !self.has_heard_leader {
-            self.has_heard_leader = true;
-            self.born_with = Vote { term: self.vote.term, voted_for: None };
-        }
+        self.know_leadership();
         self.awaits_heir = false;
         self.end_transfer(from);
         mutate!(election_timer_not_reset, return Ok(()));
         self.arm_election(now);
         Ok(())
+    }
+
+    /// This life has heard from the leader of its term, or is it: no other directory under its id has led in that or a later one.
+    pub(crate) fn know_leadership(&mut self) {
+        if self.config.bind_directories && !self.has_heard_leader {
+            self.has_heard_leader = true;
+            self.born_with = Vote { term: self.vote.term, voted_for: None };
+        }
     }
 
     const fn second_leader(&self, leader: NodeId) -> crate::refusal::Inconsistency {

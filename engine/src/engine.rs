@@ -69,7 +69,7 @@ pub struct Engine {
     pub(crate) born_with: Vote,
     /// Whether this node began its log itself, as the first nodes of a cluster do: nothing of it came from a leader.
     pub(crate) begins: bool,
-    /// Whether this life has heard from a leader; not kept where no directories are bound.
+    /// Whether this life has heard from a leader, or was one; not kept where no directories are bound.
     pub(crate) has_heard_leader: bool,
     /// The last forwarded proposal that was seen of each node, in any role: older ones are copies, or came too late.
     /// By directory: each numbers its own.
@@ -443,6 +443,11 @@ impl Engine {
         self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
     }
 
+    /// Whether this node was removed, by what is committed: nobody tells it any more who leads, or answers what it asks.
+    pub(crate) fn is_removed(&self) -> bool {
+        !self.memberships.may_hold(self.id())
+    }
+
     /// Starts the election timer anew, if this node campaigns by itself.
     pub(crate) fn arm_election(&mut self, now: Instant) {
         if self.campaigns_by_itself() {
@@ -550,10 +555,11 @@ impl Engine {
     }
 
     fn handle_received(&mut self, from: Peer, message: Option<Message>, now: Instant) {
-        if let Err(reason) = self.meet(from, message.as_ref(), now) {
-            return self.push(Command::RefusePeer { peer: from, reason });
+        match self.meet(from, message.as_ref(), now) {
+            Err(reason) => return self.push(Command::RefusePeer { peer: from, reason }),
+            Ok(true) => {}
+            Ok(false) => self.follow_directory(from, message.as_ref(), now),
         }
-        self.follow_directory(from, message.as_ref(), now);
         let Some(message) = message else { return };
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);

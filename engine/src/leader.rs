@@ -45,6 +45,7 @@ impl Engine {
         self.timers.stop(Timer::Election);
         self.end_transfer(self.id());
         self.awaits_heir = false;
+        self.know_leadership();
         self.answer_elected(token);
         self.push(Command::RebuildReplicationStreams { targets });
         self.broadcast_heartbeat(now);

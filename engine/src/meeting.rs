@@ -70,8 +70,8 @@ impl Refusals {
 }
 
 impl Engine {
-    /// Who speaks must live in the highest life that was met under its id.
-    pub(crate) fn meet(&mut self, from: Peer, message: Option<&Message>, now: Instant) -> Result<(), PeerRefusal> {
+    /// Who speaks must live in the highest life that was met under its id. Answers whether it is heard only by its claim.
+    pub(crate) fn meet(&mut self, from: Peer, message: Option<&Message>, now: Instant) -> Result<bool, PeerRefusal> {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
@@ -81,34 +81,44 @@ impl Engine {
         if !is_known {
             match message {
                 // Nothing was said yet; as what it comes to depends on what it says, nothing is remembered either.
-                None => return Ok(()),
+                None => return Ok(false),
                 Some(message) if self.may_be_unknown(message, now) => {}
                 Some(_) => return Err(PeerRefusal::NotMember),
             }
         }
+        let by_claim = self.meet_life(from, message)?;
+        let is_ahead = by_claim || !is_known || from.bound.is_some_and(|at| at > self.membership_id());
+        if is_ahead && message.is_some() {
+            self.push(Command::AnswerPeer { peer: from });
+        }
+        Ok(by_claim)
+    }
+
+    /// Answers whether this one is heard only as the log must say what this node does not know yet.
+    fn meet_life(&mut self, from: Peer, message: Option<&Message>) -> Result<bool, PeerRefusal> {
         let life = from.incarnation;
         let remembered = self.peers.get(&from.node).map(|known| known.life);
         if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
-            mutate!(wiped_peer_heard, return Ok(()));
-            if self.is_behind(from) {
+            mutate!(wiped_peer_heard, return Ok(false));
+            if self.is_behind(from, message) {
                 // Not remembered: what this node knows of the members says otherwise, and will be put right by the log.
-                return Ok(());
+                return Ok(true);
             }
             let met = remembered.filter(|met| met.id == directory).unwrap_or(any_life_of(directory));
             return Err(PeerRefusal::OtherIncarnation { met });
         }
         // Another directory than was met is heard here as a learner's, or by the word of the log: it has starts of its own.
         let met = remembered.filter(|met| met.id == life.id);
-        mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(()));
+        mutate!(old_copy_heard if met.is_some_and(|met| met.id == life.id && met.start > life.start), return Ok(false));
         mutate!(
             second_copy_heard if met.is_some_and(|met| met.id == life.id && met.start == life.start),
-            return Ok(())
+            return Ok(false)
         );
         match met {
             Some(met) if met == life => {
                 // A life that an earlier start of this node met speaks what it says now.
                 self.peers.insert(from.node, Met { life, version: Some(from.version) });
-                return Ok(());
+                return Ok(false);
             }
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
             Some(met) if met.start == life.start => return Err(PeerRefusal::SecondCopy { met }),
@@ -117,20 +127,20 @@ impl Engine {
             }
             Some(_) | None => {}
         }
-        self.remember(from)
+        self.remember(from);
+        Ok(false)
     }
 
-    fn remember(&mut self, from: Peer) -> Result<(), PeerRefusal> {
+    fn remember(&mut self, from: Peer) {
         let version = Some(from.version);
         mutate!(
             version_of_earlier_life_counts,
             version = self.peers.get(&from.node).and_then(|known| known.version).or(version)
         );
         self.peers.insert(from.node, Met { life: from.incarnation, version });
-        mutate!(peer_not_saved, return Ok(()));
+        mutate!(peer_not_saved, return);
         let write = self.writes.accept();
         self.push(Command::SavePeer { write, peer: from.claiming(None) });
-        Ok(())
     }
 
     /// Whether somebody may say this who is no member as far as this node knows. It may have missed how the members changed:

@@ -79,7 +79,7 @@ pub(crate) struct Progress {
     epoch: Epoch,
     /// Whose log this is: the data directory that answers. `None` until it was heard from.
     directory: Option<u64>,
-    /// The heartbeat round when it first answered; what answers that or an earlier one may be of another directory.
+    /// The heartbeat round when this began; what answers that or an earlier one may be of another directory.
     since: Round,
     /// Up to here the follower's log is durable and equal to the leader's. Never goes back.
     match_index: LogIndex,
@@ -127,10 +127,11 @@ impl Progress {
         }
     }
 
-    /// Of another data directory than before, that is, of one that may hold nothing.
-    pub(crate) const fn anew(epoch: Epoch, last: LogIndex, since: Round, directory: u64, now: Instant) -> Self {
+    /// Of another data directory than before, that is, of one that may hold nothing; `None` if it was not heard from yet. What was
+    /// asked by `since` was not asked of this one.
+    pub(crate) const fn anew(epoch: Epoch, last: LogIndex, since: Round, directory: Option<u64>, now: Instant) -> Self {
         let mut anew = Self::new(epoch, last, now);
-        anew.directory = Some(directory);
+        anew.directory = directory;
         anew.since = since;
         anew
     }
@@ -150,7 +151,7 @@ impl Progress {
         self.directory.filter(|_| self.match_index > LogIndex::ZERO)
     }
 
-    /// Whether what answers a heartbeat tells of this directory's log.
+    /// Whether what answers a heartbeat is of this directory. A round of 0 stands before the first heartbeat.
     pub(crate) fn answers_since(&self, round: Round) -> bool {
         round > self.since || self.since == Round(0)
     }

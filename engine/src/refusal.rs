@@ -16,6 +16,8 @@ pub enum Refusal {
     NoLeader,
     /// The node that was asked does not lead in the term that the question named. Nothing was done.
     NotLeader,
+    /// This node is no member any more: it learns nothing new, and its leader does not hear it. Nothing was done; ask another node.
+    NotMember,
     /// Leadership changed before a read was confirmed. Nothing was done; try again.
     LeadershipLost,
     /// The leader is handing its leadership over, for an election timeout at most. Nothing was done; try again in a moment.
@@ -60,6 +62,12 @@ pub enum Refusal {
     },
     /// A change removes a node that votes, without taking its vote. Nothing was done.
     StillVoter {
+        /// Which.
+        node: NodeId,
+    },
+    /// A change removes a node and adds it again. Nothing was done. Whether it comes back as it was, or from an empty directory, is
+    /// known by two changes only: remove it with one, and add it with the next.
+    AddedAgain {
         /// Which.
         node: NodeId,
     },
@@ -121,6 +129,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
             Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
+            Self::NotMember => f.write_str("this node is no member of the cluster any more; ask another"),
             Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
             Self::Transferring { to } => {
                 write!(f, "not now: leadership is being handed over to node {to}; try again in a moment")
@@ -140,6 +149,12 @@ impl fmt::Display for Refusal {
                 write!(f, "node {node} is a member already, at another address; change its address instead")
             }
             Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
+            Self::AddedAgain { node } => {
+                write!(
+                    f,
+                    "one change cannot remove node {node} and add it again; remove it first, and add it by another change"
+                )
+            }
             Self::ChangeInProgress { at } => {
                 write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
             }
@@ -420,7 +435,7 @@ fn refused(f: &mut fmt::Formatter<'_>, by: NodeId, met: Incarnation, own: Incarn
     }
     f.write_str(" Start the node from the other directory; if that one is gone, remove the node from the members,")?;
     f.write_str(" add it again as a learner,")?;
-    f.write_str(" start it with an empty directory, and promote it")
+    f.write_str(" start it with an empty directory, to join and not with the initial members, and promote it")
 }
 
 fn too_old(f: &mut fmt::Formatter<'_>, cluster: Version, spoken: Version, is_settled: bool) -> fmt::Result {

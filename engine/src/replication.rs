@@ -105,8 +105,11 @@ impl Engine {
         if reply.received > last || reply.matched > reply.received || reply.round > leader.round {
             return Err(Inconsistency::BeyondLog { matched: reply.received.max(reply.matched), last });
         }
+        if !progress.answers_since(reply.round) {
+            return Ok(());
+        }
         progress.hear(now);
-        if reply.matched > progress.match_index() && progress.answers_since(reply.round) {
+        if reply.matched > progress.match_index() {
             progress.matched(reply.matched);
         }
         progress.heartbeat_answered(reply.round, reply.received);

@@ -219,6 +219,7 @@ impl Display for Command {
                 write!(f, "send_vote to [{}]: {message}", list(targets))
             }
             Self::SendMessage { target, message } => write!(f, "send_message to {target}: {message}"),
+            Self::AnswerPeer { peer } => write!(f, "answer_peer {peer}"),
             Self::RefusePeer { peer, reason } => write!(f, "refuse_peer {peer}: {reason}"),
             Self::Accepted { token, first } => write!(f, "accepted #{token}: first {first}"),
             Self::SnapshotTaken { token, last } => write!(f, "snapshot_taken #{token}: {last}"),

@@ -232,8 +232,60 @@ fn who_is_behind_hears_a_directory_that_was_bound_by_an_entry_it_lacks() {
     }
     assert_eq!(hear(&mut cluster, 2, life(3, 1103, Some((1, 9))), Some(heartbeat(9))), None);
     assert_eq!(cluster.engine(2).leadership(), (Term(9), Some(NodeId(3))));
+    assert_eq!(cluster.node(2).answered.last(), Some(&life(3, 1103, Some((1, 9)))), "and answered wherever it is");
     let leader = hear(&mut cluster, 1, life(3, 1103, Some((1, 9))), Some(heartbeat(1)));
     assert!(matches!(leader, Some(PeerRefusal::OtherIncarnation { .. })), "a leader is not behind: {leader:?}");
+}
+
+#[test]
+fn a_deposed_leader_hears_its_successor_by_its_claim_and_counts_nothing_of_it_before() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let matched = cluster.engine(1).status().matched;
+    let successor = life(3, 1103, Some((9, 9)));
+    assert_eq!(hear(&mut cluster, 1, successor, None), None, "what it comes to depends on what it says");
+    assert_eq!(cluster.engine(1).status().matched, matched);
+    assert!(hear(&mut cluster, 1, life(3, 1103, Some((1, 2))), Some(heartbeat(9))).is_some(), "an older claim is none");
+    assert_eq!(cluster.role(1), RoleKind::Leader);
+    assert_eq!(hear(&mut cluster, 1, successor, Some(heartbeat(9))), None);
+    assert_eq!(cluster.engine(1).leadership(), (Term(9), Some(NodeId(3))));
+    assert_eq!(cluster.node(1).answered.last(), Some(&successor));
+}
+
+#[test]
+fn what_an_old_directory_answered_counts_for_nothing_once_its_id_was_added_anew() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    change(&mut cluster, 7, add(4));
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102 3:103 4:104");
+    let matched = cluster.engine(1).status().matched[&NodeId(4)];
+    change(&mut cluster, 8, ChangeMembers::RemoveNodes(ids(&[4])));
+    cluster.cut = vec![4];
+    change(&mut cluster, 9, add(4));
+    let late = HeartbeatReply { term: Term(1), asked: Term(1), round: Round(30), received: matched, matched };
+    assert_eq!(hear(&mut cluster, 1, life(4, 104, None), Some(Message::HeartbeatReply(late))), None, "a learner");
+    settle(&mut cluster);
+    assert_eq!(cluster.engine(1).status().matched[&NodeId(4)], LogIndex(0));
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102 3:103", "an answer from before is no proof");
+    cluster.wipe(4);
+    cluster.cut.clear();
+    settle(&mut cluster);
+    assert_eq!(bindings(&cluster, 4), "1:101 2:102 3:103 4:1104");
+}
+
+#[test]
+fn what_comes_to_a_first_leader_after_it_has_handed_over_is_refused_for_certain() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.handle(1, Event::TransferLeadership { token: Token(6), to: Some(NodeId(2)) });
+    settle(&mut cluster);
+    assert_eq!(cluster.role(2), RoleKind::Leader);
+    for (request, term) in [(900, 0), (901, 1)] {
+        let entries = [cluster::command("late")].into();
+        let late = Message::Propose { term: Term(term), request: RequestId(request), entries };
+        assert_eq!(hear(&mut cluster, 1, life(3, 103, None), Some(late)), None);
+        // Before its term another directory may have led under its id.
+        let refusal = if term == 1 { Refusal::NotLeader } else { Refusal::Unknown };
+        let answer = Message::ProposeReply { request: RequestId(request), outcome: Err(refusal) };
+        assert!(cluster.deliver(|it| it.message == answer), "term {term}");
+    }
 }
 
 #[test]
@@ -296,11 +348,22 @@ fn a_change_that_meets_the_entry_that_binds_waits_for_it() {
 }
 
 #[test]
-fn a_member_that_is_removed_and_added_at_once_may_come_from_another_directory() {
+fn a_member_keeps_its_directory_at_another_address_and_is_not_removed_and_added_at_once() {
     let binding = Binding { directory: 4, at: LogId::new(1, 2) };
     let before = Membership::new(nodes(&[1]), nodes(&[4])).with_bindings([(NodeId(4), binding)].into(), None).unwrap();
     let again = ChangeMembers::Batch(vec![ChangeMembers::RemoveNodes(ids(&[4])), add(4)]);
-    assert_eq!(before.changed(&again, false).unwrap().bindings().len(), 0);
+    assert_eq!(before.changed(&again, false), Err(Refusal::AddedAgain { node: NodeId(4) }));
     let moved = ChangeMembers::SetNodes([(NodeId(4), Node { address: "elsewhere".into() })].into());
     assert_eq!(before.changed(&moved, false).unwrap().bindings(), before.bindings(), "an address is no directory");
+}
+
+#[test]
+fn a_removed_node_refuses_at_once_what_its_last_leader_would_not_answer() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    change(&mut cluster, 7, remove(3));
+    assert_eq!(cluster.engine(3).leadership(), (Term(1), Some(NodeId(1))), "it knows one, and will know no later one");
+    cluster.read(3, 8);
+    cluster.propose(3, 9, "late");
+    let refused = "this node is no member of the cluster any more; ask another";
+    assert_eq!(cluster.node(3).answers[1..], [format!("refused #8: {refused}"), format!("refused #9: {refused}")]);
 }

@@ -117,6 +117,7 @@ impl RaftRuntime for Doer {
             Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
             | Command::RefusePeer { .. }
+            | Command::AnswerPeer { .. }
             | Command::StateMachine(_)
             | Command::Accepted { .. }
             | Command::Changed { .. }

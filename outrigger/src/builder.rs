@@ -316,7 +316,8 @@ fn assemble<S: LargeStateMachine>(
 
     let (writer, threads) = host(&config, store, preparer, &inbox, environment)?;
     let client_address = config.client_address().map(ToOwned::to_owned);
-    let local = Local { cluster: config.cluster_id(), peer, genesis, client_address: client_address.clone() };
+    let (cluster, peer_address) = (config.cluster_id(), config.peer_address().map(ToOwned::to_owned));
+    let local = Local { cluster, peer, genesis, client_address: client_address.clone(), peer_address };
     let begun = transport.start(local, Arc::new(Inlet(Arc::clone(&inbox))));
     begun.map_err(|reason| transport_error(&config, reason))?;
     if engine.membership().nodes().is_empty() {

@@ -279,6 +279,13 @@ impl Config {
         self.advertise_client.as_deref().or(self.listen_client.as_deref())
     }
 
+    /// Where peers reach this node, as far as it knows itself: an address to listen on may be no place to go to.
+    #[must_use]
+    pub fn peer_address(&self) -> Option<&str> {
+        let listens = Some(self.listen_peer.as_str()).filter(|address| check::leads_somewhere(address));
+        self.advertise_peer.as_deref().or(listens)
+    }
+
     fn snapshot_policy(&self) -> SnapshotPolicy {
         let some = |value: u64| (value > 0).then_some(value);
         SnapshotPolicy {

@@ -354,6 +354,7 @@ pub(crate) const fn may_pass(refusal: Refusal) -> bool {
             | Refusal::LeadershipLost
             | Refusal::Transferring { .. }
             | Refusal::Overloaded { .. }
+            | Refusal::NotMember
             | Refusal::TooStale { .. }
     )
 }

@@ -363,9 +363,9 @@ impl<S: LargeStateMachine> Raft<S> {
                 Failure::Unknown(doubt) => doubt == Doubt::LeaderSilent,
                 Failure::Stopped | Failure::Denied(_) => false,
             };
-            if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
-                let why = if may_wait && self.has_stopped() { Failure::Stopped } else { failure };
-                return Err(self.read_error(why));
+            let waits = may_wait && !self.is_removed();
+            if !waits || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+                return Err(self.read_error(self.why(failure, may_wait)));
             }
         }
     }
@@ -536,6 +536,20 @@ impl<S: LargeStateMachine> Raft<S> {
         }
     }
 
+    /// Nobody leads whom this node could wait for: somebody else must be asked.
+    fn is_removed(&self) -> bool {
+        self.0.metrics.latest().is_removed()
+    }
+
+    /// That nobody leads is true of a node that has stopped, or was removed, but it is not why.
+    fn why(&self, failure: Failure, may_wait: bool) -> Failure {
+        match failure {
+            _ if may_wait && self.has_stopped() => Failure::Stopped,
+            Failure::Refused(_) if may_wait && self.is_removed() => Failure::Refused(Refusal::NotMember),
+            failure => failure,
+        }
+    }
+
     fn has_stopped(&self) -> bool {
         self.0.end.latest().is_some() || self.0.metrics.latest().fault.is_some()
     }
@@ -560,10 +574,9 @@ impl<S: LargeStateMachine> Raft<S> {
                 Err(failure) => failure,
             };
             let may_wait = matches!(failure, Failure::Refused(refusal) if is_worth_waiting(refusal));
-            if !may_wait || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
-                // That nobody leads is true of a node that has stopped, but it is not why.
-                let why = if may_wait && self.has_stopped() { Failure::Stopped } else { failure };
-                return Err(why.into());
+            let waits = may_wait && !self.is_removed();
+            if !waits || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+                return Err(self.why(failure, may_wait).into());
             }
         }
     }

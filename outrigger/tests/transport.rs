@@ -81,7 +81,7 @@ impl Receive for Arrivals {
 fn local(node: u64) -> Local {
     let incarnation = Incarnation { id: node, start: 1, nonce: 3 };
     let peer = Peer::new(NodeId(node), incarnation);
-    Local { cluster: 5, peer, genesis: 6, client_address: None }
+    Local { cluster: 5, peer, genesis: 6, client_address: None, peer_address: None }
 }
 
 fn message(number: u64) -> Message {

@@ -525,11 +525,9 @@ impl RaftRuntime for Runtime {
             Command::BroadcastHeartbeat { targets, heartbeat } => {
                 self.send_to_all(targets, &Message::Heartbeat(heartbeat));
             }
-            Command::SendVote { targets, request, pre_vote: true } => {
-                self.send_to_all(targets, &Message::PreVote(request));
-            }
-            Command::SendVote { targets, request, pre_vote: false } => {
-                self.send_to_all(targets, &Message::RequestVote(request));
+            Command::SendVote { targets, request, pre_vote } => {
+                let message = if pre_vote { Message::PreVote(request) } else { Message::RequestVote(request) };
+                self.send_to_all(targets, &message);
             }
             Command::SendMessage { target, message } => self.effects.push(Effect::Send(target, message)),
             Command::RefusePeer { peer, reason } => self.effects.push(Effect::RefusePeer(peer, reason)),
@@ -541,6 +539,7 @@ impl RaftRuntime for Runtime {
                 self.keep(Keeping::Piece(snapshot, offset, chunk));
             }
             // Every node reaches every other here.
+            Command::AnswerPeer { .. } => {}
             // Whom to reach is known; how to sign is told as a transport is told it.
             Command::SetPeers { bound, .. } => self.me.bound = bound,
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),

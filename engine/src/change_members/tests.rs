@@ -65,6 +65,21 @@ fn what_cannot_be_is_refused() {
         (ChangeMembers::RemoveNodes(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
         (ChangeMembers::AddVoters(elsewhere.clone()), Refusal::AddressDiffers { node: NodeId(2) }),
         (ChangeMembers::AddNodes(elsewhere), Refusal::AddressDiffers { node: NodeId(2) }),
+        (
+            ChangeMembers::Batch(vec![ChangeMembers::RemoveVoters(ids(&[3])), ChangeMembers::AddVoters(nodes(&[3]))]),
+            Refusal::AddedAgain { node: NodeId(3) },
+        ),
+        (
+            ChangeMembers::Batch(vec![ChangeMembers::RemoveNodes(ids(&[4])), ChangeMembers::AddNodes(nodes(&[4]))]),
+            Refusal::AddedAgain { node: NodeId(4) },
+        ),
+        (
+            ChangeMembers::Batch(vec![
+                ChangeMembers::ReplaceAllNodes(nodes(&[1, 2, 3])),
+                ChangeMembers::ReplaceAllNodes(nodes(&[1, 2, 3, 4])),
+            ]),
+            Refusal::AddedAgain { node: NodeId(4) },
+        ),
         (ChangeMembers::RemoveNodes(ids(&[3, 4])), Refusal::StillVoter { node: NodeId(3) }),
         (ChangeMembers::ReplaceAllNodes(nodes(&[2, 3])), Refusal::StillVoter { node: NodeId(1) }),
         (ChangeMembers::RemoveVoters(ids(&[1, 2, 3])), Refusal::NoVoters),

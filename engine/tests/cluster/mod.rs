@@ -27,6 +27,8 @@ pub(crate) struct TestNode {
     pub(crate) alive: bool,
     /// Whom it refused, oldest first.
     pub(crate) refused: Vec<(Peer, PeerRefusal)>,
+    /// Whom it answers wherever they are, though it does not know them so.
+    pub(crate) answered: Vec<Peer>,
 }
 
 /// What survives a crash.
@@ -194,6 +196,7 @@ impl Cluster {
             answers: Vec::new(),
             alive: true,
             refused: Vec::new(),
+            answered: Vec::new(),
         };
         self.nodes.insert(id, node);
         self.run_commands(id);
@@ -470,6 +473,7 @@ impl Cluster {
             Command::SendMessage { target, message } => self.send(from, target, message),
             Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
             Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::SetPeers { .. } => {}
+            Command::AnswerPeer { peer } => node.answered.push(peer),
             Command::RefusePeer { peer, reason } => node.refused.push((peer, reason)),
         }
     }

@@ -270,7 +270,8 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
     let incarnation = Incarnation { id: 1, start: 2, nonce: 3 };
     for (name, address) in [("hello", None), ("hello-address", Some("127.0.0.1:7201".to_owned()))] {
         let peer = Peer::new(NodeId(1), incarnation);
-        let hello = Hello { cluster: 7, peer, target: NodeId(2), genesis: 5, client_address: address };
+        let (target, client_address, peer_address) = (NodeId(2), address.clone(), address);
+        let hello = Hello { cluster: 7, peer, target, genesis: 5, client_address, peer_address };
         let mut output = FrameBuffer::default();
         hello.encode(&mut output)?;
         seeds.insert(format!("valid-{name}"), [&[0][..], &kind_and_body(&output)?[1..]].concat());

@@ -204,6 +204,12 @@ pub(super) fn listens_elsewhere(config: &Config, named: &str) -> bool {
     }
 }
 
+/// Whether an address to listen on is one to go to: no wish for any port, nor all addresses of a machine.
+pub(super) fn leads_somewhere(address: &str) -> bool {
+    let is_wish = address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_ok_and(|port| port == 0));
+    !is_wish && address.parse::<SocketAddr>().map_or(true, |address| !address.ip().is_unspecified())
+}
+
 /// The addresses to listen on and those to tell others.
 fn own_addresses(config: &Config) -> Result<(), ConfigError> {
     well_formed("listen_peer", &config.listen_peer)?;

@@ -321,6 +321,8 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
             put_numbered(out, 21, &[nanoseconds(staleness), nanoseconds(staleness_max)]);
         }
         Refusal::TooStale { staleness: None, staleness_max } => put_numbered(out, 22, &[nanoseconds(staleness_max)]),
+        Refusal::AddedAgain { node } => put_numbered(out, 23, &[node.0]),
+        Refusal::NotMember => out.put_u8(24),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -553,6 +555,8 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         20 => Refusal::Transferring { to: NodeId(fields.u64()?) },
         21 => Refusal::TooStale { staleness: Some(duration(fields)?), staleness_max: duration(fields)? },
         22 => Refusal::TooStale { staleness: None, staleness_max: duration(fields)? },
+        23 => Refusal::AddedAgain { node: NodeId(fields.u64()?) },
+        24 => Refusal::NotMember,
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

@@ -42,6 +42,8 @@ pub struct Hello {
     pub genesis: u64,
     /// Where clients reach the speaker.
     pub client_address: Option<String>,
+    /// Where peers reach the speaker, as far as it knows itself.
+    pub peer_address: Option<String>,
 }
 
 /// Why a connection is refused; travels to the other side as a frame, so that both logs tell it.
@@ -213,15 +215,16 @@ impl Hello {
     /// What this node says to `target`.
     #[must_use]
     pub fn new(local: &Local, target: NodeId) -> Self {
-        let Local { cluster, peer, genesis, client_address } = local.clone();
-        let client_address = client_address.filter(|address| address.len() <= TEXT_BYTES_MAX);
-        Self { cluster, peer, target, genesis, client_address }
+        let Local { cluster, peer, genesis, client_address, peer_address } = local.clone();
+        let fits = |address: &String| address.len() <= TEXT_BYTES_MAX;
+        let (client_address, peer_address) = (client_address.filter(fits), peer_address.filter(fits));
+        Self { cluster, peer, target, genesis, client_address, peer_address }
     }
 
     /// Adds this as a frame.
     ///
     /// # Errors
-    /// When the client address is longer than a hello may be.
+    /// When an address is longer than a hello may be.
     pub fn encode(&self, output: &mut FrameBuffer) -> Result<(), FrameError> {
         // No member is bound by what stands before the first entry.
         let (incarnation, bound) = (self.peer.incarnation, self.peer.bound.unwrap_or(LogId::ZERO));
@@ -243,6 +246,7 @@ impl Hello {
             }
             body.put_u32(self.peer.version.0.into());
             body.put_text(self.client_address.as_deref().unwrap_or_default());
+            body.put_text(self.peer_address.as_deref().unwrap_or_default());
         })
     }
 
@@ -275,11 +279,12 @@ impl Hello {
         let spoken = fields.u32()?;
         let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
         let version = u16::try_from(spoken).ok().filter(|version| *version > 0).ok_or_else(|| invalid(spoken))?;
-        let text = fields.text()?;
+        let (client, peer) = (fields.text()?, fields.text()?);
         fields.finish()?;
-        let client_address = (!text.is_empty()).then_some(text);
+        let said = |text: String| (!text.is_empty()).then_some(text);
+        let (client_address, peer_address) = (said(client), said(peer));
         let peer = Peer { node, incarnation, version: Version(version), bound };
-        Ok(Self { cluster, peer, target, genesis, client_address })
+        Ok(Self { cluster, peer, target, genesis, client_address, peer_address })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.

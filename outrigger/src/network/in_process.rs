@@ -36,7 +36,8 @@ pub struct InProcessNetwork {
 
 /// One node's end of an [`InProcessNetwork`].
 ///
-/// A life that is [refused](Transport::refuse) stays disconnected until its node starts anew, unless it is for its build.
+/// A life that is [refused](Transport::refuse) stays disconnected until the peers are told again, or its claim or its life is
+/// another, unless it is for its build.
 pub struct InProcessTransport {
     /// What it is part of.
     network: InProcessNetwork,
@@ -198,9 +199,8 @@ impl Transport for InProcessTransport {
 
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
         self.change_own(|station| {
-            // Who was a stranger and is a peer now is heard again.
-            let is_new = |node: &NodeId| peers.contains_key(node) && !station.peers.contains(node);
-            station.refused.retain(|refused| !is_new(&refused.node));
+            // Whom it refused, it judged by what it knew of the members before.
+            station.refused.clear();
             station.peers = peers.keys().copied().collect();
         });
     }
@@ -211,6 +211,13 @@ impl Transport for InProcessTransport {
             // Another claim may be heard where the last one was refused: that is another handshake.
             self.change_own(|station| station.local.peer.bound = bound);
         }
+    }
+
+    fn answer(&self, peer: Peer) {
+        self.change_own(|station| {
+            station.refused.remove(&peer);
+            station.peers.insert(peer.node);
+        });
     }
 
     fn send(&self, target: NodeId, message: Message) {

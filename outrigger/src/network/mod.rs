@@ -37,6 +37,8 @@ pub struct Local {
     pub genesis: u64,
     /// Where clients reach this node, if they do.
     pub client_address: Option<String>,
+    /// Where peers reach this node, as far as it knows itself.
+    pub peer_address: Option<String>,
 }
 
 /// Takes in what arrives. Called from the transport's own tasks; never blocks.
@@ -68,6 +70,10 @@ pub trait Transport: Send + Sync + 'static {
     /// From now on this is the claim that this node's handshakes make: [`Peer::bound`]. Connections that exist stay; whoever
     /// refuses an older claim ends them, and hears the new one when this node connects again.
     fn sign(&self, bound: Option<LogId>);
+
+    /// Until [`set_peers`](Transport::set_peers), what is sent to this node is for this life of it, there where its handshake said
+    /// that it is reached ([`Local::peer_address`]): the members that are known here may be older than what it says.
+    fn answer(&self, peer: Peer);
 
     /// Queues a message in the urgent lane. Never blocks; a message that finds the lane full or the peer away is lost.
     ///

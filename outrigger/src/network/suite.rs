@@ -163,6 +163,23 @@ pub const CASES: &[Case] = &[
         network.link(&a, &again);
         network.link(&again, &a);
     }),
+    ("who is no peer is answered where it says that it is reached", |network| {
+        let (a, b) = (network.start_as(1, |_| ()), network.start_as(2, |_| ()));
+        network.set_peers(&b, &[&a]);
+        network.link(&b, &a);
+        a.transport.answer(b.peer());
+        network.link(&a, &b);
+    }),
+    ("who was refused is met again once the peers are told again", |network| {
+        let (a, b) = network.linked_pair();
+        let met = Incarnation { nonce: 99, ..b.peer().incarnation };
+        a.transport.refuse(b.peer(), PeerRefusal::SecondCopy { met });
+        b.wait_for_refusal(a.peer(), met);
+        a.forget();
+        network.set_peers(&a, &[&b]);
+        network.link(&a, &b);
+        network.link(&b, &a);
+    }),
     ("whoever waits for room is woken when the peer goes", |network| {
         let (a, b) = network.linked_pair();
         b.transport.stop();

@@ -40,6 +40,9 @@ mod outbound;
 /// So many connections beyond the limit are told that they are; further ones are just closed.
 const TURNED_AWAY_MAX: usize = 64;
 
+/// Who is heard and is none of the members that are known is dialled only below so many links.
+const LINKS_MAX: usize = 256;
+
 /// How a [`TcpTransport`] behaves. The defaults suit a local network and the default election timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpSettings {
@@ -185,6 +188,12 @@ impl Transport for TcpTransport {
         }
     }
 
+    fn answer(&self, peer: Peer) {
+        if let Some(shared) = self.shared.get() {
+            shared.answer(peer);
+        }
+    }
+
     fn send(&self, target: NodeId, message: Message) {
         self.link(target, |link| link.lanes.push_urgent(message));
     }
@@ -237,21 +246,42 @@ impl Shared {
         let mut links = self.links();
         links.retain(|node, (link, task)| {
             let stays = peers.get(node).is_some_and(|peer| peer.address == link.address);
-            if !stays {
+            if stays {
+                link.follow_members();
+            } else {
                 task.abort();
             }
             stays
         });
         for (node, peer) in peers {
-            if *node == self.local.peer.node || links.contains_key(node) {
-                continue;
+            if *node != self.local.peer.node && !links.contains_key(node) {
+                links.insert(*node, self.dial(*node, peer.address.clone()));
             }
-            let lane = |bytes_max| LaneLimits { messages_max: self.settings.lane_messages_max, bytes_max };
-            let (urgent, bulk) = (lane(self.settings.urgent_bytes_max), lane(self.settings.bulk_bytes_max));
-            let link = Arc::new(Link::new(*node, peer.address.clone(), urgent, bulk));
-            let task = self.handle.spawn(outbound::run(Arc::clone(&link), Arc::clone(self))).abort_handle();
-            links.insert(*node, (link, task));
         }
+    }
+
+    /// A node that is heard, and is not where the members that are known say, or is none of them.
+    fn answer(self: &Arc<Self>, peer: Peer) {
+        let Some(address) = self.place_of(|at| at.is_same_life(&peer)) else { return };
+        let mut links = self.links();
+        if let Some((link, _)) = links.get(&peer.node) {
+            link.answer(peer, &address);
+        } else if links.len() < LINKS_MAX && peer.node != self.local.peer.node {
+            links.insert(peer.node, self.dial(peer.node, address));
+        }
+    }
+
+    fn dial(self: &Arc<Self>, node: NodeId, address: String) -> (Arc<Link>, AbortHandle) {
+        let lane = |bytes_max| LaneLimits { messages_max: self.settings.lane_messages_max, bytes_max };
+        let (urgent, bulk) = (lane(self.settings.urgent_bytes_max), lane(self.settings.bulk_bytes_max));
+        let link = Arc::new(Link::new(node, address, urgent, bulk));
+        let task = self.handle.spawn(outbound::run(Arc::clone(&link), Arc::clone(self))).abort_handle();
+        (link, task)
+    }
+
+    /// Where one of those who called says that it is reached.
+    fn place_of(&self, is_meant: impl Fn(&Peer) -> bool) -> Option<String> {
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner).place_of(is_meant)
     }
 
     /// What this node says to another one now.

@@ -362,6 +362,7 @@ impl<S: LargeStateMachine> RaftRuntime for TokioRuntime<S> {
             Command::BroadcastHeartbeat { targets, heartbeat } => self.broadcast(&targets, heartbeat),
             Command::SendVote { targets, request, pre_vote } => self.send_vote(&targets, request, pre_vote),
             Command::SendMessage { target, message } => self.transport.send(target, message),
+            Command::AnswerPeer { peer } => self.transport.answer(peer),
             Command::RefusePeer { peer, reason } => self.transport.refuse(peer, reason),
             Command::Accepted { token, first } => self.accepted(token, first),
             Command::Changed { token, at }

@@ -106,6 +106,9 @@ impl Transport for Gated {
     fn sign(&self, bound: Option<LogId>) {
         self.inner.sign(bound);
     }
+    fn answer(&self, peer: Peer) {
+        self.inner.answer(peer);
+    }
     fn send(&self, target: NodeId, message: Message) {
         if self.passes(target, &message) {
             self.inner.send(target, message);

@@ -256,7 +256,7 @@ impl World {
 
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
 fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<(), Violation> {
-    let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None };
+    let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None, peer_address: None };
     let (local, call) = (fits(me), fits(Peer::new(caller, incarnation)));
     let calls = [
         ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),

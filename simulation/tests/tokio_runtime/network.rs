@@ -382,6 +382,9 @@ impl Transport for Wire {
     /// No member comes back from another directory: nobody needs to hear a claim.
     fn sign(&self, _: Option<LogId>) {}
 
+    /// Every node reaches every other here.
+    fn answer(&self, _: Peer) {}
+
     fn send(&self, target: NodeId, message: Message) {
         if let Some(own) = self.own.get() {
             self.network.send(*own, target, &message, false);

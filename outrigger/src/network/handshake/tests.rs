@@ -7,7 +7,8 @@ use crate::network::frame::split;
 
 fn local(node: u64) -> Local {
     let peer = Peer::new(NodeId(node), Incarnation { id: 10 + node, start: 2, nonce: 5 });
-    Local { cluster: 77, peer, genesis: 9, client_address: Some(format!("[::1]:720{node}")) }
+    let (client_address, peer_address) = (Some(format!("[::1]:720{node}")), Some(format!("[::1]:710{node}")));
+    Local { cluster: 77, peer, genesis: 9, client_address, peer_address }
 }
 
 fn frame(output: &FrameBuffer) -> Frame {
@@ -26,7 +27,7 @@ fn a_hello_comes_back_and_is_taken() {
     assert_eq!(Hello::decode(framed(&hello)), Ok(hello.clone()));
     assert_eq!(hello.check(&local(2), None), Ok(()));
     assert_eq!(Hello::new(&local(2), NodeId(1)).check(&local(1), Some(NodeId(2))), Ok(()));
-    let silent = Hello { client_address: None, ..hello.clone() };
+    let silent = Hello { client_address: None, peer_address: None, ..hello.clone() };
     assert_eq!(Hello::decode(framed(&silent)), Ok(silent));
     let peer = hello.peer.speaking(Version(3)).claiming(Some(LogId::new(4, 5)));
     let other = Hello { peer, ..hello };

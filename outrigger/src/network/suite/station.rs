@@ -112,7 +112,8 @@ impl<'a> Network<'a> {
         let start = self.stations.len() as u64 + 1;
         let incarnation = Incarnation { id: 100 + node, start, nonce: start * 7 };
         let peer = Peer::new(NodeId(node), incarnation);
-        let mut local = Local { cluster: 5, peer, genesis: 6, client_address: Some(format!("client of {node}")) };
+        let (client_address, peer_address) = (Some(format!("client of {node}")), Some(address.address.clone()));
+        let mut local = Local { cluster: 5, peer, genesis: 6, client_address, peer_address };
         change(&mut local);
         let recorder = Arc::new(Recorder::default());
         transport.start(local.clone(), Arc::clone(&recorder) as Arc<dyn Receive>).expect("the transport starts");

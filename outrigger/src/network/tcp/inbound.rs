@@ -20,8 +20,8 @@ use crate::network::{DecodeError, codec};
 /// The connections that peers dialled.
 #[derive(Debug, Default)]
 pub(super) struct InboundTable {
-    /// By the order in which they came: who dialled, and what ends it.
-    open: BTreeMap<u64, (Peer, oneshot::Sender<Ended>)>,
+    /// By the order in which they came: who dialled, where that is reached as it says, and what ends it.
+    open: BTreeMap<u64, (Peer, Option<String>, oneshot::Sender<Ended>)>,
     /// The next number; never used twice.
     next: u64,
 }
@@ -30,11 +30,17 @@ impl InboundTable {
     /// Ends the connections of this life of a node.
     pub(super) fn end(&mut self, peer: Peer, why: impl Fn() -> Ended) {
         let numbers: Vec<u64> =
-            self.open.iter().filter(|(_, (at, _))| at.is_same_life(&peer)).map(|(n, _)| *n).collect();
-        for (_, end) in numbers.iter().filter_map(|number| self.open.remove(number)) {
+            self.open.iter().filter(|(_, (at, ..))| at.is_same_life(&peer)).map(|(n, _)| *n).collect();
+        for (.., end) in numbers.iter().filter_map(|number| self.open.remove(number)) {
             // When nobody listens any more, the connection has ended already.
             let _ = end.send(why());
         }
+    }
+
+    /// Where the last one of those who called says that it is reached.
+    pub(super) fn place_of(&self, is_meant: impl Fn(&Peer) -> bool) -> Option<String> {
+        let last = self.open.values().rev().find(|(at, ..)| is_meant(at));
+        last.and_then(|(_, address, _)| address.clone())
     }
 }
 
@@ -61,7 +67,7 @@ async fn converse(stream: &mut TcpStream, shared: &Shared) -> Ended {
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Silent(shared.settings.connect_timeout),
     };
-    let (registration, mut end) = Registration::new(shared, hello.peer);
+    let (registration, mut end) = Registration::new(shared, &hello);
     shared.met(&hello);
     shared.nudge(hello.peer.node);
     let ended = loop {
@@ -129,13 +135,13 @@ struct Registration<'a> {
 
 impl<'a> Registration<'a> {
     /// Enters the connection. An older one of the same life is over: the peer would not have dialled again.
-    fn new(shared: &'a Shared, peer: Peer) -> (Self, oneshot::Receiver<Ended>) {
+    fn new(shared: &'a Shared, hello: &Hello) -> (Self, oneshot::Receiver<Ended>) {
         let (end, ended) = oneshot::channel();
         let mut table = shared.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        table.end(peer, || Ended::Replaced);
+        table.end(hello.peer, || Ended::Replaced);
         let number = table.next;
         table.next += 1;
-        table.open.insert(number, (peer, end));
+        table.open.insert(number, (hello.peer, hello.peer_address.clone(), end));
         (Self { shared, number }, ended)
     }
 }

@@ -9,6 +9,9 @@
 //! Who was refused, here or there, waits the longest backoff, and nothing cuts it short: the reason will not go away by
 //! asking at once, and two nodes that refuse each other would call for ever as fast as they can. But who was refused as no member
 //! and is called then may have become one, and calls back at once; if it is refused again, it waits.
+//!
+//! The address is what the members say. They may be older than a peer that calls: where that one says that it is reached is tried
+//! every other time that the members' address leads nowhere, and at once if the engine wants to answer that very life of the peer.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,12 +42,16 @@ const WRITE_BYTES: usize = 256 << 10;
 pub(super) struct Link {
     /// Whom it leads to.
     pub(super) node: NodeId,
-    /// Where the peer listens.
+    /// Where the peer listens, as the members say; as it says itself if they say nothing.
     pub(super) address: String,
+    /// The life that is to be answered, and where it says that it is reached.
+    answers: Mutex<Option<(Peer, String)>>,
     /// What waits to be sent.
     pub(super) lanes: Lanes,
     /// The life at the other end, while there is a connection; and why the engine will not have it.
     at: Mutex<(Option<Peer>, Option<PeerRefusal>)>,
+    /// Tells the task that another life than the one at the other end is to be answered.
+    redirected: Notify,
     /// Tells the task that the engine refuses the life at the other end.
     refused: Notify,
     /// Cuts the backoff short.
@@ -54,7 +61,37 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(node: NodeId, address: String, urgent: LaneLimits, bulk: LaneLimits) -> Self {
         let lanes = Lanes::new(urgent, bulk);
-        Self { node, address, lanes, at: Mutex::default(), refused: Notify::new(), nudged: Notify::new() }
+        let (answers, at) = (Mutex::default(), Mutex::default());
+        let (redirected, refused, nudged) = (Notify::new(), Notify::new(), Notify::new());
+        Self { node, address, answers, lanes, at, redirected, refused, nudged }
+    }
+
+    /// This life is to be answered, there: a connection to another one ends.
+    pub(super) fn answer(&self, peer: Peer, address: &str) {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner).0;
+        if at.is_some_and(|at| at.is_same_life(&peer)) {
+            return;
+        }
+        let before = self.answers.lock().unwrap_or_else(PoisonError::into_inner).replace((peer, address.to_owned()));
+        if before.is_none_or(|(life, place)| !life.is_same_life(&peer) || place.as_str() != address) {
+            self.redirected.notify_one();
+        }
+    }
+
+    /// The members are known again: they say where the peer is.
+    pub(super) fn follow_members(&self) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Where to dial after so many failures in a row.
+    fn place(&self, shared: &Shared, failures: u32) -> String {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| it.1.clone());
+        let is_first_choice = failures.is_multiple_of(2);
+        let other = match answers {
+            Some(place) => Some(place).filter(|_| is_first_choice),
+            None => shared.place_of(|peer| peer.node == self.node).filter(|_| !is_first_choice),
+        };
+        other.unwrap_or_else(|| self.address.clone())
     }
 
     /// The peer has dialled us, so that it is there: tries again at once.
@@ -95,12 +132,24 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     // Whether this node, refused as no member, calls back at once when it is called; not twice without a whole pause between.
     let mut calls_back = true;
     let mut is_stranger = false;
+    let mut failures = 0;
     loop {
-        let start = Instant::now();
-        let ended = converse(&link, &shared, is_stranger).await;
-        shared.report(&link.address, &format!("node {} at {}", link.node, link.address), &ended);
+        let (start, place) = (Instant::now(), link.place(&shared, failures));
+        let mut has_met = false;
+        let ended = tokio::select! {
+            biased;
+            () = link.redirected.notified() => {
+                failures = 0;
+                continue;
+            }
+            ended = converse(&link, &place, &shared, is_stranger, &mut has_met) => ended,
+        };
+        shared.report(&place, &format!("node {} at {place}", link.node), &ended);
         is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
+        if is_refusal || !has_met {
+            failures += 1;
+        }
         if is_refusal {
             backoff = settings.backoff_max;
         } else if start.elapsed() > settings.backoff_max + settings.connect_timeout {
@@ -112,6 +161,10 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
         backoff = (backoff * 2).min(settings.backoff_max);
         let is_nudged = tokio::select! {
             biased;
+            () = link.redirected.notified() => {
+                failures = 0;
+                true
+            }
             () = link.nudged.notified(), if !is_refusal || (is_stranger && calls_back) => true,
             () = sleep(pause) => false,
         };
@@ -121,20 +174,21 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
 
 /// Dials, shakes hands, and sends until the connection ends. Of whom this node was a stranger to the log hears little: it will
 /// most likely be refused again, every second.
-async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
+async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, has_met: &mut bool) -> Ended {
     let settings = shared.settings;
-    let dialled = timeout(settings.connect_timeout, dial(link, shared)).await;
+    let dialled = timeout(settings.connect_timeout, dial(link, place, shared)).await;
     let (mut stream, input, hello) = match dialled {
         Ok(Ok(dialled)) => dialled,
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
     };
+    *has_met = true;
     link.set_at(Some(hello.peer));
     link.lanes.open();
     let closing = Closing(link);
     shared.met(&hello);
     if !is_stranger {
-        shared.tell(&link.address, "connected", || format!("connected to {} at {}", hello.peer, link.address));
+        shared.tell(place, "connected", || format!("connected to {} at {place}", hello.peer));
     }
     let (read, write) = stream.split();
     let progress = Progress::new();
@@ -153,7 +207,7 @@ async fn converse(link: &Link, shared: &Shared, is_stranger: bool) -> Ended {
         }
         _ => {}
     }
-    shared.tell(&link.address, "lost", || format!("lost {} at {}: {ended}", hello.peer, link.address));
+    shared.tell(place, "lost", || format!("lost {} at {place}: {ended}", hello.peer));
     ended
 }
 
@@ -168,8 +222,8 @@ impl Drop for Closing<'_> {
 }
 
 /// Shakes hands. What came behind the other side's hello is not lost: it may be a farewell already.
-async fn dial(link: &Link, shared: &Shared) -> Result<(TcpStream, BytesMut, Hello), Ended> {
-    let mut stream = TcpStream::connect(&link.address).await?;
+async fn dial(link: &Link, place: &str, shared: &Shared) -> Result<(TcpStream, BytesMut, Hello), Ended> {
+    let mut stream = TcpStream::connect(place).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
     shared.hello(link.node).encode(&mut output)?;

@@ -52,6 +52,7 @@ impl Transport for Wire {
     }
     fn set_peers(&self, _: &BTreeMap<NodeId, Node>) {}
     fn sign(&self, _: Option<LogId>) {}
+    fn answer(&self, _: Peer) {}
     fn send(&self, _: NodeId, message: Message) {
         panic!("entries travel in the bulk lane: {message:?}")
     }
