@@ -337,14 +337,15 @@ impl<'a> Verified<'a> {
         if left == 0 { Ok(lengths) } else { Err(Fault::Content) }
     }
 
-    /// Cuts the payloads out of `record`, the buffer that this record was verified in; nothing is copied.
-    pub(crate) fn payloads(&self, record: &Bytes) -> Result<Vec<Bytes>, Fault> {
-        assert!(record.len() >= self.length, "a record of {} bytes in {} bytes", self.length, record.len());
+    /// Cuts the payloads out of `buffer`, in which this record was verified at `start`; nothing is copied.
+    pub(crate) fn payloads(&self, buffer: &Bytes, start: usize) -> Result<Vec<Bytes>, Fault> {
+        let end = start + self.length;
+        assert!(buffer.len() >= end, "a record up to {end} in {} bytes", buffer.len());
         let lengths = self.payload_lengths()?;
-        let mut at = RECORD_HEADER + 4 * self.words.count as usize;
+        let mut at = start + RECORD_HEADER + 4 * self.words.count as usize;
         Ok(lengths
             .map(|length| {
-                let payload = record.slice(at..at + length);
+                let payload = buffer.slice(at..at + length);
                 at += length;
                 payload
             })
@@ -393,7 +394,7 @@ mod tests {
             if let Record::Entries { log_time, .. } = record {
                 assert_eq!(bytes.len(), entries_bytes(&payloads));
                 assert_eq!(verified.log_time(), log_time);
-                assert_eq!(verified.payloads(&Bytes::from(bytes.clone())).unwrap(), payloads);
+                assert_eq!(verified.payloads(&Bytes::from(bytes.clone()), 0).unwrap(), payloads);
             }
         }
     }
