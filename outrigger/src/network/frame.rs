@@ -179,9 +179,10 @@ impl FrameBuffer {
     ) -> Result<(), FrameError> {
         assert!(u32::try_from(limit).is_ok(), "a limit of {limit} bytes does not fit the length field");
         let (start, shared_start, before) = (self.text.len(), self.shared.len(), self.remaining);
-        self.put_slice(&[0; CHECKED_FROM]);
-        self.put_slice(&[FRAME_VERSION, kind]);
-        self.put_u64(group);
+        let [g0, g1, g2, g3, g4, g5, g6, g7] = group.to_le_bytes();
+        // Length and checksum follow when the body is there.
+        let header: [u8; HEADER_BYTES] = [0, 0, 0, 0, 0, 0, 0, 0, FRAME_VERSION, kind, g0, g1, g2, g3, g4, g5, g6, g7];
+        self.put_slice(&header);
         body(self);
         let bytes = self.remaining - before - HEADER_BYTES;
         let Some(length) = u32::try_from(bytes).ok().filter(|_| bytes <= limit) else {

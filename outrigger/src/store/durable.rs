@@ -510,12 +510,18 @@ fn decoded(run: Run) -> Result<Batch, StorageError> {
         let failed = |error| StorageError::new(format!("entry {index} of term {} is not readable: {error}", run.term));
         envelope::decode(bytes).map_err(failed)
     };
-    // Not collected: a list whose items may fail grows by doubling, and most runs hold one entry.
-    let mut payloads = Vec::with_capacity(run.payloads.len());
-    for entry in (run.first..).zip(run.payloads) {
-        payloads.push(named(entry)?);
-    }
-    let payloads: Arc<[Payload]> = payloads.into();
+    let payloads: Arc<[Payload]> = match <[Bytes; 1]>::try_from(run.payloads) {
+        // Most runs hold one entry, which needs no list first.
+        Ok([only]) => Arc::new([named((run.first, only))?]),
+        Err(several) => {
+            // Not collected: a list whose items may fail grows by doubling.
+            let mut payloads = Vec::with_capacity(several.len());
+            for entry in (run.first..).zip(several) {
+                payloads.push(named(entry)?);
+            }
+            payloads.into()
+        }
+    };
     if payloads.is_empty() || run.first == 0 {
         return Err(StorageError::new(format!("a run of {} entries at {first} is none", payloads.len())));
     }
