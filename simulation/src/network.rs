@@ -33,9 +33,10 @@ const MEMORY_BYTES: usize = 32 << 10;
 pub(crate) struct Delays([Option<u64>; 2]);
 
 impl Delays {
-    /// Whether no copy arrives.
-    pub(crate) const fn are_none(self) -> bool {
-        self.0[0].is_none()
+    /// That of the first copy and, if there are two, of the other; `None` if no copy arrives.
+    pub(crate) fn of_copies(self) -> Option<(u64, Option<u64>)> {
+        let [first, second] = self.0;
+        first.map(|first| (first, second))
     }
 }
 

@@ -147,6 +147,8 @@ pub(crate) struct Running {
     pub(crate) heard: Heard,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
+    /// By which clock, and for which deadline, the look was put in last.
+    pub(crate) armed_for: (Clock, Instant),
 }
 
 impl Node {
@@ -349,6 +351,7 @@ impl Node {
             succession: Succession::default(),
             heard: Heard::default(),
             armed: None,
+            armed_for: (self.clock, own),
         });
         Ok(())
     }

@@ -345,9 +345,14 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return };
         let (life, clock) = (node.life, node.clock);
         let Some(running) = &mut node.running else { return };
-        let due = running.driver.poll_timeout().map(|deadline| clock.reaches(deadline, now));
-        if let Some(due) = due.filter(|due| running.armed.is_none_or(|armed| *due < armed)) {
-            running.armed = Some(due);
+        let Some(deadline) = running.driver.poll_timeout() else { return };
+        // As a rule it is the deadline that the look was put in for, or a later one.
+        if running.armed.is_some() && clock == running.armed_for.0 && deadline >= running.armed_for.1 {
+            return;
+        }
+        let due = clock.reaches(deadline, now);
+        if running.armed.is_none_or(|armed| due < armed) {
+            (running.armed, running.armed_for) = (Some(due), (clock, deadline));
             self.after(due - now, Happening::Wake { node: id, life, due });
         }
     }
@@ -657,21 +662,21 @@ impl World {
         if self.trace.is_told() {
             self.tell_way((from, target), Some(message), delays);
         }
-        if delays.are_none() {
-            return Ok(());
-        }
+        let Some((first, second)) = delays.of_copies() else { return Ok(()) };
         let cut = self.network.cut_short(&self.plan, message);
         if let Some(cut) = &cut {
             let arrives = || format!("to {target}: {message} is cut short on the way: {cut} arrives");
             self.trace.tell(self.now, Some(from), arrives);
         }
-        let mut bytes = Some(self.network.encode(cut.as_ref().unwrap_or(message)));
-        let mut delays = delays.into_iter().peekable();
-        while let Some(delay) = delays.next() {
-            // The last copy is what was encoded itself: most messages have no other.
-            let message = if delays.peek().is_some() { bytes.clone() } else { bytes.take() };
-            self.after(delay, Happening::Arrive { target, from: peer, message });
-        }
+        let bytes = self.network.encode(cut.as_ref().unwrap_or(message));
+        let mut arrives =
+            |delay, bytes| self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes) });
+        let Some(second) = second else {
+            arrives(first, bytes);
+            return Ok(());
+        };
+        arrives(first, bytes.clone());
+        arrives(second, bytes);
         Ok(())
     }
 

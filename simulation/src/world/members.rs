@@ -85,9 +85,11 @@ impl Members {
     /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
     /// behind that.
     pub(super) fn may_need(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
-        let its_own: Vec<_> = self.seen.iter().filter(|((_, at), _)| log.has(*at)).collect();
-        let committed = its_own.partition_point(|((index, _), _)| *index <= commit);
-        its_own[committed.saturating_sub(1)..].iter().any(|(_, membership)| membership.is_voter(node))
+        let behind = (commit.next(), LogId::ZERO);
+        let is_its_own = |((_, at), _): &(&(LogIndex, LogId), _)| log.has(*at);
+        let committed = self.seen.range(..behind).rev().find(is_its_own);
+        let later = self.seen.range(behind..).filter(is_its_own);
+        committed.into_iter().chain(later).any(|(_, membership)| membership.is_voter(node))
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
