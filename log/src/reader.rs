@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Corruption, During, ReadError};
 use crate::index::RunPlace;
-use crate::record::{self, Summary, Verified};
+use crate::record::{self, Verified};
 use crate::segment::{SegmentHeader, size};
 use crate::shared::Shared;
 use crate::state::{GroupId, LogPosition};
@@ -258,11 +258,8 @@ impl<D: Disk> LogReader<D> {
 
 /// Whether the record is the run that the index means; a truncation may have shortened that.
 fn is_run(verified: &Verified<'_>, group: GroupId, run: &RunPlace) -> bool {
-    let same_run = |summary| match summary {
-        Summary::Entries { term, first, count, .. } => term == run.term && first == run.first && count >= run.count,
-        _ => false,
-    };
-    verified.group() == group && verified.summary().is_ok_and(same_run)
+    let same_run = |(term, first, count)| term == run.term && first == run.first && count >= run.count;
+    verified.group() == group && verified.run().is_some_and(same_run)
 }
 
 /// What is left of a request.
@@ -284,7 +281,9 @@ impl Cut {
         assert!(self.next <= place.last(), "index {} lies behind {}", self.next, place.last());
         let last = place.last().min(self.through);
         payloads.truncate(size(last - place.first + 1));
-        payloads.drain(..size(self.next - place.first));
+        if self.next > place.first {
+            payloads.drain(..size(self.next - place.first));
+        }
         let mut fitting = 0;
         for payload in &payloads {
             let first_of_all = self.runs.is_empty() && fitting == 0;

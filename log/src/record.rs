@@ -273,17 +273,13 @@ pub(crate) fn claimed_entries(bytes: &[u8]) -> Option<(GroupId, u64)> {
     (words.kind == KIND_ENTRIES).then_some((GroupId(words.group), words.index))
 }
 
-fn read_words(mut bytes: &[u8]) -> Option<(u32, u32, Words)> {
-    let length = bytes.try_get_u32_le().ok()?;
-    let checksum = bytes.try_get_u32_le().ok()?;
-    let kind = bytes.try_get_u8().ok()?;
-    let flag = bytes.try_get_u8().ok()? & FLAG_SET != 0;
-    bytes.try_get_u16_le().ok()?;
-    let count = bytes.try_get_u32_le().ok()?;
-    let group = bytes.try_get_u64_le().ok()?;
-    let term = bytes.try_get_u64_le().ok()?;
-    let index = bytes.try_get_u64_le().ok()?;
-    let extra = bytes.try_get_u64_le().ok()?;
+fn read_words(bytes: &[u8]) -> Option<(u32, u32, Words)> {
+    let mut header = &bytes.first_chunk::<RECORD_HEADER>()?[..];
+    let (length, checksum) = (header.get_u32_le(), header.get_u32_le());
+    let (kind, flag) = (header.get_u8(), header.get_u8() & FLAG_SET != 0);
+    header.advance(2);
+    let (count, group) = (header.get_u32_le(), header.get_u64_le());
+    let (term, index, extra) = (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
     Some((length, checksum, Words { kind, flag, count, group, term, index, extra }))
 }
 
@@ -323,6 +319,12 @@ impl<'a> Verified<'a> {
             }
             _ => Err(Fault::Content),
         }
+    }
+
+    /// Term, first index and length of a run of entries, if it is one; its payloads are looked at by [`Self::payloads`].
+    pub(crate) fn run(&self) -> Option<(u64, u64, u32)> {
+        let Words { kind, count, term, index, .. } = self.words;
+        (kind == KIND_ENTRIES).then_some((term, index, count))
     }
 
     /// The lengths of the payloads of a run, once they are known to fill the record exactly.

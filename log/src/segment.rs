@@ -59,6 +59,9 @@ pub(crate) fn path(directory: &Path, sequence: u64) -> PathBuf {
     let (digits, suffix) = name.split_at_mut(DIGITS);
     let mut rest = sequence;
     for digit in digits.iter_mut().rev() {
+        if rest == 0 {
+            break;
+        }
         *digit += (rest % 10) as u8;
         rest /= 10;
     }
