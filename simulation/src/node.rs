@@ -475,7 +475,7 @@ impl Node {
             self.home.disk.power_off_after(self.rng.below(12));
         }
         let maybe_covers = runtime.die_keeping();
-        let (certain, maybe) = (runtime.durable.clone(), runtime.in_flight().to_vec());
+        let (certain, maybe) = runtime.take_left();
         self.home.left = Left { certain, maybe, maybe_covers, was_full: self.is_full };
         self.trace = runtime.trace.clone();
         drop(runtime);

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use outrigger::engine::{
     Event, Fault, Instant, Lane, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Term, Token,
 };
@@ -271,7 +271,7 @@ impl World {
         }
         match happening {
             Happening::Wake { node, life, due } => self.wake(node, life, due)?,
-            Happening::Request { node, life, event } => self.request(node, life, event)?,
+            Happening::Request { node, life, event } => self.request(node, life, *event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::Rest { node, life } => self.rest(node, life)?,
@@ -357,7 +357,7 @@ impl World {
         }
     }
 
-    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<BytesMut>) -> Result<(), Violation> {
+    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
@@ -727,7 +727,7 @@ impl World {
             self.mark_asked(&request);
         }
         self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
-        self.after(0, Happening::Request { node: request.node, life, event: request.event });
+        self.after(0, Happening::Request { node: request.node, life, event: Box::new(request.event) });
     }
 }
 

@@ -60,8 +60,11 @@ impl Members {
 
     /// A node holds this membership; answers the one by which it counted until now, if that was another.
     pub(super) fn see(&mut self, node: NodeId, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
+        if self.counted_by.at(node) == Some(&at) {
+            return None;
+        }
         self.seen.entry((at.index, at)).or_insert_with(|| Arc::new(membership.clone()));
-        let before = self.counted_by.insert(node, at).filter(|before| *before != at)?;
+        let before = self.counted_by.insert(node, at)?;
         self.seen.get(&(before.index, before)).cloned()
     }
 
@@ -161,7 +164,7 @@ impl World {
         note(&mut self.faults, "members to change");
         let life = self.nodes.at(asked).map_or(0, |node| node.life);
         let event = Event::ChangeMembers { token, request: Arc::new(request) };
-        self.after(0, Happening::Request { node: asked, life, event });
+        self.after(0, Happening::Request { node: asked, life, event: Box::new(event) });
     }
 
     /// The steward is told what has come of it.
