@@ -141,6 +141,12 @@ impl<D: Disk> DurableStore<D> {
     }
 
     fn queue_batch(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        if let [only] = batch.entries() {
+            // Most batches hold one entry, which needs no lists.
+            let mut memory = Vec::with_capacity(envelope::encoded_len(only));
+            envelope::encode(only, &mut memory);
+            return self.queue_run(batch, 0, &[memory.into()], is_membership(only));
+        }
         let payloads = encoded(batch.entries());
         let mut done = 0;
         for (at, _) in batch.entries().iter().enumerate().filter(|(_, entry)| is_membership(entry)) {
@@ -334,14 +340,15 @@ impl<D: Disk> LogReader for Reader<D> {
             let whole = decoded(run)?;
             next = whole.last().index.next();
             // The log counts payloads and the limit counts entries: many small ones are cut here.
-            let fitting = whole.within(room);
+            let len = whole.len();
+            let fitting = if whole.bytes() <= room { whole } else { whole.within(room) };
             if !batches.is_empty() && fitting.bytes() > room {
                 break;
             }
             room = room.saturating_sub(fitting.bytes());
-            let cut = fitting.len() < whole.len();
+            let is_cut = fitting.len() < len;
             batches.push(fitting);
-            if cut {
+            if is_cut {
                 break;
             }
         }
