@@ -309,3 +309,60 @@ impl Change {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A number below `bound`, and the next state of a plain generator.
+    fn below(state: &mut u64, bound: usize) -> usize {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(*state >> 33).unwrap() % bound
+    }
+
+    /// Bytes of which some are zeros, or all, as most of a segment is.
+    fn some_bytes(state: &mut u64) -> Vec<u8> {
+        let (zeros, others) = (below(state, 700), below(state, 3) * below(state, 300));
+        let mut bytes = vec![0; zeros / 2];
+        bytes.resize(zeros / 2 + others, 1 + u8::try_from(below(state, 200)).unwrap());
+        bytes.resize(zeros + others + 1, 0);
+        bytes
+    }
+
+    /// Beside a list of all states since the last sync, each with all its bytes.
+    #[test]
+    fn zeros_that_are_not_kept_are_there_all_the_same() {
+        for seed in 0..400 {
+            let (mut state, mut inode, mut states) = (seed, Inode::default(), vec![Vec::new()]);
+            for _ in 0..40 {
+                let mut last = states.last().unwrap().clone();
+                match below(&mut state, 8) {
+                    0 => {
+                        inode.sync();
+                        states = vec![last.clone()];
+                    }
+                    1 => {
+                        let at = below(&mut state, 3_000);
+                        let known = states.iter_mut().filter_map(|bytes: &mut Vec<u8>| bytes.get_mut(at));
+                        known.for_each(|byte| *byte ^= 4);
+                        assert_eq!(inode.damage(at, |byte| *byte ^= 4), at < last.len());
+                        last.clone_from(states.last().unwrap());
+                    }
+                    _ => {
+                        let (offset, bytes) = (below(&mut state, 2_500), some_bytes(&mut state));
+                        inode.write(offset, &bytes);
+                        last.resize(last.len().max(offset + bytes.len()), 0);
+                        last[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                        states.push(last.clone());
+                    }
+                }
+                assert_eq!(inode.cache.whole(), last, "seed {seed}");
+                let (offset, length) = (below(&mut state, 3_000), below(&mut state, 900));
+                let expected = last.get(offset..last.len().min(offset + length)).unwrap_or_default();
+                assert_eq!(inode.cache.read(offset, length), expected, "seed {seed}");
+            }
+            inode.crash(&mut |_| 0);
+            assert_eq!(inode.cache.whole(), states[0], "seed {seed}: a power cut that keeps nothing");
+        }
+    }
+}
