@@ -9,7 +9,7 @@
 //! began, whoever asked for it, and whether that caller still waits. A step is taken once the one before is committed, and
 //! an entry of the leader's own term is (that is the gap that single-server changes of the thesis had at first).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,15 +214,15 @@ impl Engine {
     fn catch_up(&mut self, membership: &Membership, now: Instant) -> Option<Membership> {
         let last = self.log.last().index;
         let timeout = self.config.election_timeout_min;
-        let new: BTreeSet<NodeId> = self.new_voters(membership).collect();
+        let new = self.new_voters(membership);
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
         let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let reached = Reached::of(new.iter().filter_map(|node| leader.progress.get(node)));
+        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.get(&node)));
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
-        let Some(laggard) = new.iter().copied().min_by_key(matched) else { return Some(membership.joint()) };
+        let Some(laggard) = new.min_by_key(matched) else { return Some(membership.joint()) };
         if matched(&laggard) >= change.round.0 {
             if now.since(change.round.1) < timeout {
                 return Some(membership.joint());
@@ -236,7 +236,7 @@ impl Engine {
         Some(membership.given_up())
     }
 
-    fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + use<'a> {
+    fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + Clone + use<'a> {
         let own = self.id();
         let goal = membership.goal().into_iter().flat_map(|goal| &goal.voters).copied();
         goal.filter(move |node| !membership.voters().contains(node) && *node != own)

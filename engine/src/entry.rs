@@ -190,6 +190,17 @@ impl Batch {
         Some(self.cut(0, usize::try_from(visible).ok()?))
     }
 
+    /// The entries with an index above `after` and up to and with `through`; `None` when there are none.
+    #[must_use]
+    pub fn between(&self, after: LogIndex, through: LogIndex) -> Option<Self> {
+        let hidden = after.next().since(self.first.index);
+        let visible = through.next().since(self.first.index).min(self.len as u64);
+        if hidden >= visible {
+            return None;
+        }
+        Some(self.cut(usize::try_from(hidden).ok()?, usize::try_from(visible).ok()?))
+    }
+
     /// The longest beginning of at least one entry whose size is at most `bytes_max`.
     #[must_use]
     pub fn within(&self, bytes_max: usize) -> Self {
@@ -271,6 +282,12 @@ mod tests {
         assert_eq!((middle.first(), middle.len()), (LogId::new(3, 8), 2));
         assert_eq!(middle.bytes(), middle.entries().iter().map(Payload::bytes).sum::<usize>());
         assert!(Arc::ptr_eq(&whole.entries, &middle.entries));
+        let ends = [(7, 9), (2, 8), (8, 99), (2, 99), (8, 8), (9, 8), (10, 12), (2, 6)]
+            .map(|(a, b)| (LogIndex(a), LogIndex(b)));
+        for (after, through) in ends {
+            let cut_twice = whole.after(after).and_then(|tail| tail.through(through));
+            assert_eq!(whole.between(after, through), cut_twice, "behind {after} to {through}");
+        }
         assert_eq!(whole.after(LogIndex(10)), None);
         assert_eq!(whole.through(LogIndex(6)), None);
         assert_eq!(whole.after(LogIndex(2)), Some(whole.clone()));

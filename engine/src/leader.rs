@@ -112,6 +112,10 @@ impl Engine {
     /// What a quorum holds durably is committed, if it is of this term (section 5.4.2); all before it is too.
     pub(crate) fn advance_commit(&mut self) {
         let Role::Leader(leader) = &self.role else { return };
+        if self.commit_index == self.log.last().index {
+            // Whoever holds how much: there is no more to commit.
+            return;
+        }
         let own = self.id();
         let matched = |node: NodeId| {
             mutate!(removed_leader_counts_itself

@@ -55,6 +55,10 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
+    fn is_empty(&self) -> bool {
+        self.by.is_empty() && self.of.is_empty()
+    }
+
     fn forget(&mut self, now: Instant) {
         self.by.retain(|_, (_, at)| now.since(*at) < TOLD_FOR);
         self.of.retain(|_, (_, at)| now.since(*at) < TOLD_FOR);
@@ -197,7 +201,8 @@ impl Engine {
 
     /// Forgets refusals that were not repeated.
     pub(crate) fn forget_refusals(&mut self, now: Instant) {
-        if self.refusals != Refusals::default() {
+        // Hardly ever is there any, and this is asked before every event.
+        if !self.refusals.is_empty() {
             self.refusals.forget(now);
         }
     }

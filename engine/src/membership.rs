@@ -314,8 +314,8 @@ impl Memberships {
 
     /// Whether a node is a member by any entry that may come to count, or no member is known at all.
     pub(crate) fn may_hold(&self, node: NodeId) -> bool {
-        let mut nodes = self.known.iter().map(|(_, membership)| membership.nodes()).filter(|nodes| !nodes.is_empty());
-        nodes.clone().next().is_none() || nodes.any(|nodes| nodes.contains_key(&node))
+        let mut nodes = self.known.iter().map(|(_, membership)| membership.nodes());
+        nodes.clone().any(|nodes| nodes.contains_key(&node)) || nodes.all(BTreeMap::is_empty)
     }
 
     /// Whether a node votes by any entry that may come to count. One that is no voter by the last of them may have to campaign all

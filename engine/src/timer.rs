@@ -24,36 +24,47 @@ impl Timer {
         [Self::Election, Self::Heartbeat, Self::CheckQuorum, Self::Requests, Self::Transfer];
 }
 
-/// The deadline of each timer; `None` when it is not running.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Timers([Option<Instant>; Timer::ALL.len()]);
+/// The deadline of a timer that is not running. As a time it is centuries away, so that the earliest deadline is a plain
+/// minimum: that is asked for after every event.
+const NEVER: Instant = Instant(u64::MAX);
+
+/// The deadline of each timer; [`NEVER`] when it is not running.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Timers([Instant; Timer::ALL.len()]);
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self([NEVER; Timer::ALL.len()])
+    }
+}
 
 impl Timers {
-    pub(crate) const fn set(&mut self, timer: Timer, deadline: Instant) {
-        self.0[timer as usize] = Some(deadline);
+    pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
+        self.0[timer as usize] = deadline.min(Instant(NEVER.0 - 1));
     }
 
     pub(crate) const fn stop(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0[timer as usize] = NEVER;
     }
 
-    pub(crate) const fn is_running(&self, timer: Timer) -> bool {
-        self.0[timer as usize].is_some()
+    pub(crate) fn is_running(&self, timer: Timer) -> bool {
+        self.0[timer as usize] < NEVER
     }
 
     /// A deadline is there or not; when it falls due is for whoever chooses time.
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        self.0.iter().for_each(|deadline| out.flag(deadline.is_some()));
+        self.0.iter().for_each(|deadline| out.flag(*deadline < NEVER));
     }
 
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        let earliest = self.0.iter().fold(NEVER, |earliest, deadline| earliest.min(*deadline));
+        (earliest < NEVER).then_some(earliest)
     }
 
     /// A timer whose deadline has come; it stops running.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
-        let due = Timer::ALL.into_iter().find(|timer| self.0[*timer as usize].is_some_and(|at| at <= now))?;
+        let due = Timer::ALL.into_iter().find(|timer| self.is_running(*timer) && self.0[*timer as usize] <= now)?;
         self.stop(due);
         Some(due)
     }

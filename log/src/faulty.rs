@@ -181,7 +181,7 @@ impl FaultyDisk {
     /// A file's bytes as a read sees them.
     pub fn bytes_of(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.lock_state();
-        state.find(path).and_then(|inode| state.inodes.get(&inode)).map(|inode| inode.cache.clone())
+        state.find(path).and_then(|inode| state.inodes.get(&inode)).map(|inode| inode.cache.whole())
     }
 
     /// Every file with its bytes as a read sees them, by path: to compare a directory before and after.
@@ -191,7 +191,7 @@ impl FaultyDisk {
             let path = path.clone();
             directory.cache.clone().into_iter().map(move |(name, inode)| (path.join(name), inode))
         };
-        let bytes = |inode: u64| state.inodes.get(&inode).map(|inode| inode.cache.clone()).unwrap_or_default();
+        let bytes = |inode: u64| state.inodes.get(&inode).map(|inode| inode.cache.whole()).unwrap_or_default();
         state.directories.iter().flat_map(in_directory).map(|(path, inode)| (path, bytes(inode))).collect()
     }
 
@@ -253,7 +253,7 @@ impl State {
     fn bytes_held(&self, counts: impl Fn(u64) -> bool) -> u64 {
         let linked = self.directories.values().flat_map(|directory| directory.cache.values());
         let counted = linked.filter(|inode| counts(**inode)).filter_map(|inode| self.inodes.get(inode));
-        counted.map(|inode| inode.cache.len() as u64).sum()
+        counted.map(|inode| inode.cache.length() as u64).sum()
     }
 }
 
@@ -377,16 +377,15 @@ impl FaultyFile {
 impl DiskFile for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.lock_state()?;
-        let found = self.inode(&mut state)?.cache.get(index(offset)..).unwrap_or_default();
-        let length = found.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&found[..length]);
-        Ok(length)
+        let found = self.inode(&mut state)?.cache.read(index(offset), buffer.len());
+        buffer[..found.len()].copy_from_slice(&found);
+        Ok(found.len())
     }
 
     fn read_exact_at(&self, length: usize, offset: u64) -> io::Result<Vec<u8>> {
         let mut state = self.lock_state()?;
-        let found = self.inode(&mut state)?.cache.get(index(offset)..).and_then(|found| found.get(..length));
-        found.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        let found = self.inode(&mut state)?.cache.read(index(offset), length);
+        if found.len() == length { Ok(found) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
@@ -398,7 +397,7 @@ impl DiskFile for FaultyFile {
         let fails = is_due(&mut state.faults.write_failure);
         let taken = if fails || is_due(&mut state.faults.short_write) { bytes.len() / 2 } else { bytes.len() };
         let end = index(offset) + taken;
-        if end > self.inode(&mut state)?.cache.len() {
+        if end > self.inode(&mut state)?.cache.length() {
             state.admit_growth(self.inode, end)?;
         }
         self.inode(&mut state)?.write(index(offset), &bytes[..taken]);
@@ -424,7 +423,7 @@ impl DiskFile for FaultyFile {
 
     fn length(&self) -> io::Result<u64> {
         let mut state = self.lock_state()?;
-        Ok(self.inode(&mut state)?.cache.len() as u64)
+        Ok(self.inode(&mut state)?.cache.length() as u64)
     }
 }
 

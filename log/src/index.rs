@@ -64,11 +64,18 @@ impl GroupIndex {
     /// Whether the runs cover exactly what the state says is in the log, under the terms that it says.
     fn is_covered(&self) -> bool {
         let mut next = self.state.purged.index.saturating_add(1);
+        // The term of `next`, and the entries with which later terms begin.
+        let (mut term, mut later) = (None, self.state.terms.iter().peekable());
         for (place, run) in self.runs.iter().enumerate() {
             let joined = if place == 0 { run.first <= next } else { run.first == next };
-            // Terms never go back along a log: where both ends have the run's term, all between have it. An older run that a
-            // missing segment had shortened, and rewritten behind that, has another one at its end.
-            let is_of_term = |index| self.state.term_at(index) == Some(run.term);
+            // An older run that a missing segment had shortened, and rewritten behind that, has another term at its end.
+            let mut is_of_term = |index| {
+                while let Some(first) = later.next_if(|first| first.index <= index) {
+                    term = Some(first.term);
+                }
+                index <= self.state.last.index && term == Some(run.term)
+            };
+            // Terms never go back along a log: where both ends have the run's term, all between have it.
             if !joined || run.last() < next || !is_of_term(next) || !is_of_term(run.last()) {
                 return false;
             }

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::{Corruption, During, ReadError};
 use crate::index::RunPlace;
-use crate::record::{self, Summary, Verified};
+use crate::record::{self, Verified};
 use crate::segment::{SegmentHeader, size};
 use crate::shared::Shared;
 use crate::state::{GroupId, LogPosition};
@@ -57,27 +57,25 @@ impl<D: Disk> fmt::Debug for LogReader<D> {
 /// Runs that one read fetches: they lie in one segment, in order.
 struct Span {
     header: SegmentHeader,
-    runs: Vec<RunPlace>,
+    /// How many runs.
+    runs: usize,
+    /// Where the first one begins.
+    start: u64,
+    /// Where the last one ends.
+    end: u64,
 }
 
 impl Span {
-    fn start(&self) -> u64 {
-        self.runs.first().map_or(0, |run| u64::from(run.offset))
-    }
-
-    fn end(&self) -> u64 {
-        self.runs.last().map_or(0, |run| u64::from(run.offset) + u64::from(run.length))
-    }
-
     /// Takes the run along if it lies close enough behind.
-    fn admit(&mut self, run: RunPlace) -> bool {
+    fn admit(&mut self, run: &RunPlace) -> bool {
         let (start, end) = (u64::from(run.offset), u64::from(run.offset) + u64::from(run.length));
         let near = self.header.sequence == run.segment
-            && start >= self.end()
-            && start - self.end() <= SPAN_GAP_MAX
-            && end - self.start() <= SPAN_BYTES_MAX;
+            && start >= self.end
+            && start - self.end <= SPAN_GAP_MAX
+            && end - self.start <= SPAN_BYTES_MAX;
         if near {
-            self.runs.push(run);
+            self.runs += 1;
+            self.end = end;
         }
         near
     }
@@ -162,9 +160,10 @@ impl<D: Disk> LogReader<D> {
     }
 
     fn read(&self, group: GroupId, from: u64, through: u64, bytes_max: usize) -> Result<Vec<Run>, ReadError> {
-        let spans = self.spans(group, from, through, bytes_max)?;
-        let runs = Vec::with_capacity(spans.iter().map(|span| span.runs.len()).sum());
+        let (places, spans) = self.spans(group, from, through, bytes_max)?;
+        let runs = Vec::with_capacity(places.len());
         let mut cut = Cut { next: from, through, bytes_left: bytes_max, runs };
+        let mut rest = &places[..];
         let mut open: Option<(u64, D::File)> = None;
         for span in &spans {
             let sequence = span.header.sequence;
@@ -173,10 +172,12 @@ impl<D: Disk> LogReader<D> {
                 Some((opened, file)) if opened == sequence => file,
                 _ => self.shared.disk.open(&path, Access::Read).during("open", &path)?,
             };
-            assert!(span.end() <= span.header.groups_end(), "runs beyond the end of {}", path.display());
-            let length = size(span.end() - span.start());
-            let bytes = Bytes::from(file.read_exact_at(length, span.start()).during("read", &path)?);
-            for run in &span.runs {
+            assert!(span.end <= span.header.groups_end(), "runs beyond the end of {}", path.display());
+            let length = size(span.end - span.start);
+            let bytes = Bytes::from(file.read_exact_at(length, span.start).during("read", &path)?);
+            let (runs, behind) = rest.split_at(span.runs);
+            rest = behind;
+            for run in runs {
                 if !self.read_run(group, span, run, &bytes, &mut cut)? {
                     return Ok(cut.runs);
                 }
@@ -187,8 +188,14 @@ impl<D: Disk> LogReader<D> {
         Ok(cut.runs)
     }
 
-    /// Where the entries lie, as far as `bytes_max` may reach.
-    fn spans(&self, group: GroupId, from: u64, through: u64, bytes_max: usize) -> Result<Vec<Span>, ReadError> {
+    /// Where the entries lie, as far as `bytes_max` may reach: their runs, and what to fetch with one read each.
+    fn spans(
+        &self,
+        group: GroupId,
+        from: u64,
+        through: u64,
+        bytes_max: usize,
+    ) -> Result<(Vec<RunPlace>, Vec<Span>), ReadError> {
         let index = self.shared.index();
         let known = index.groups.get(&group).ok_or(ReadError::UnknownGroup { group })?;
         let state = &known.state;
@@ -198,13 +205,15 @@ impl<D: Disk> LogReader<D> {
         if through > state.last.index {
             return Err(ReadError::Beyond { through, last: state.last });
         }
-        let mut spans: Vec<Span> = Vec::new();
+        let (mut places, mut spans): (Vec<RunPlace>, Vec<Span>) = (Vec::new(), Vec::new());
         let mut whole = 0;
         for run in known.covering(from, through) {
-            if !spans.last_mut().is_some_and(|span| span.admit(run)) {
+            if !spans.last_mut().is_some_and(|span| span.admit(&run)) {
                 let header = index.segments.get(&run.segment).expect("runs lie in segments that are known").header;
-                spans.push(Span { header, runs: vec![run] });
+                let start = u64::from(run.offset);
+                spans.push(Span { header, runs: 1, start, end: start + u64::from(run.length) });
             }
+            places.push(run);
             // Of the first run only a part may be wanted, so it does not count.
             if run.first > from {
                 whole += run.length as usize;
@@ -214,7 +223,9 @@ impl<D: Disk> LogReader<D> {
             }
         }
         assert!(!spans.is_empty(), "{group}: entries {from}..={through} are flushed and no run covers them");
-        Ok(spans)
+        let fetched: usize = spans.iter().map(|span| span.runs).sum();
+        assert_eq!(fetched, places.len(), "{group}: every run is fetched once");
+        Ok((places, spans))
     }
 
     /// Verifies one run and adds what is wanted of it; `false` when that was the last.
@@ -233,25 +244,22 @@ impl<D: Disk> LogReader<D> {
             index: Some(run.first),
             what,
         };
-        let at = size(u64::from(run.offset) - span.start());
-        let record = bytes.slice(at..at + run.length as usize);
+        let at = size(u64::from(run.offset) - span.start);
         let place = span.header.place(u64::from(run.offset));
-        let verified = record::verify(&record, place).map_err(|fault| corrupt(fault.as_str()))?;
+        let verified =
+            record::verify(&bytes[at..at + run.length as usize], place).map_err(|fault| corrupt(fault.as_str()))?;
         if !is_run(&verified, group, run) {
             return Err(corrupt("another record stands where the index says that a run is").into());
         }
-        let payloads = verified.payloads(&record).map_err(|fault| corrupt(fault.as_str()))?;
+        let payloads = verified.payloads(bytes, at).map_err(|fault| corrupt(fault.as_str()))?;
         Ok(cut.admit(run, verified.log_time(), payloads))
     }
 }
 
 /// Whether the record is the run that the index means; a truncation may have shortened that.
 fn is_run(verified: &Verified<'_>, group: GroupId, run: &RunPlace) -> bool {
-    let same_run = |summary| match summary {
-        Summary::Entries { term, first, count, .. } => term == run.term && first == run.first && count >= run.count,
-        _ => false,
-    };
-    verified.group() == group && verified.summary().is_ok_and(same_run)
+    let same_run = |(term, first, count)| term == run.term && first == run.first && count >= run.count;
+    verified.group() == group && verified.run().is_some_and(same_run)
 }
 
 /// What is left of a request.
@@ -273,7 +281,9 @@ impl Cut {
         assert!(self.next <= place.last(), "index {} lies behind {}", self.next, place.last());
         let last = place.last().min(self.through);
         payloads.truncate(size(last - place.first + 1));
-        payloads.drain(..size(self.next - place.first));
+        if self.next > place.first {
+            payloads.drain(..size(self.next - place.first));
+        }
         let mut fitting = 0;
         for payload in &payloads {
             let first_of_all = self.runs.is_empty() && fitting == 0;

@@ -273,17 +273,13 @@ pub(crate) fn claimed_entries(bytes: &[u8]) -> Option<(GroupId, u64)> {
     (words.kind == KIND_ENTRIES).then_some((GroupId(words.group), words.index))
 }
 
-fn read_words(mut bytes: &[u8]) -> Option<(u32, u32, Words)> {
-    let length = bytes.try_get_u32_le().ok()?;
-    let checksum = bytes.try_get_u32_le().ok()?;
-    let kind = bytes.try_get_u8().ok()?;
-    let flag = bytes.try_get_u8().ok()? & FLAG_SET != 0;
-    bytes.try_get_u16_le().ok()?;
-    let count = bytes.try_get_u32_le().ok()?;
-    let group = bytes.try_get_u64_le().ok()?;
-    let term = bytes.try_get_u64_le().ok()?;
-    let index = bytes.try_get_u64_le().ok()?;
-    let extra = bytes.try_get_u64_le().ok()?;
+fn read_words(bytes: &[u8]) -> Option<(u32, u32, Words)> {
+    let mut header = &bytes.first_chunk::<RECORD_HEADER>()?[..];
+    let (length, checksum) = (header.get_u32_le(), header.get_u32_le());
+    let (kind, flag) = (header.get_u8(), header.get_u8() & FLAG_SET != 0);
+    header.advance(2);
+    let (count, group) = (header.get_u32_le(), header.get_u64_le());
+    let (term, index, extra) = (header.get_u64_le(), header.get_u64_le(), header.get_u64_le());
     Some((length, checksum, Words { kind, flag, count, group, term, index, extra }))
 }
 
@@ -325,6 +321,12 @@ impl<'a> Verified<'a> {
         }
     }
 
+    /// Term, first index and length of a run of entries, if it is one; its payloads are looked at by [`Self::payloads`].
+    pub(crate) fn run(&self) -> Option<(u64, u64, u32)> {
+        let Words { kind, count, term, index, .. } = self.words;
+        (kind == KIND_ENTRIES).then_some((term, index, count))
+    }
+
     /// The lengths of the payloads of a run, once they are known to fill the record exactly.
     fn payload_lengths(&self) -> Result<impl Iterator<Item = usize> + 'a, Fault> {
         let table = usize::try_from(self.words.count).ok().and_then(|count| count.checked_mul(4));
@@ -337,14 +339,15 @@ impl<'a> Verified<'a> {
         if left == 0 { Ok(lengths) } else { Err(Fault::Content) }
     }
 
-    /// Cuts the payloads out of `record`, the buffer that this record was verified in; nothing is copied.
-    pub(crate) fn payloads(&self, record: &Bytes) -> Result<Vec<Bytes>, Fault> {
-        assert!(record.len() >= self.length, "a record of {} bytes in {} bytes", self.length, record.len());
+    /// Cuts the payloads out of `buffer`, in which this record was verified at `start`; nothing is copied.
+    pub(crate) fn payloads(&self, buffer: &Bytes, start: usize) -> Result<Vec<Bytes>, Fault> {
+        let end = start + self.length;
+        assert!(buffer.len() >= end, "a record up to {end} in {} bytes", buffer.len());
         let lengths = self.payload_lengths()?;
-        let mut at = RECORD_HEADER + 4 * self.words.count as usize;
+        let mut at = start + RECORD_HEADER + 4 * self.words.count as usize;
         Ok(lengths
             .map(|length| {
-                let payload = record.slice(at..at + length);
+                let payload = buffer.slice(at..at + length);
                 at += length;
                 payload
             })
@@ -393,7 +396,7 @@ mod tests {
             if let Record::Entries { log_time, .. } = record {
                 assert_eq!(bytes.len(), entries_bytes(&payloads));
                 assert_eq!(verified.log_time(), log_time);
-                assert_eq!(verified.payloads(&Bytes::from(bytes.clone())).unwrap(), payloads);
+                assert_eq!(verified.payloads(&Bytes::from(bytes.clone()), 0).unwrap(), payloads);
             }
         }
     }

@@ -59,6 +59,9 @@ pub(crate) fn path(directory: &Path, sequence: u64) -> PathBuf {
     let (digits, suffix) = name.split_at_mut(DIGITS);
     let mut rest = sequence;
     for digit in digits.iter_mut().rev() {
+        if rest == 0 {
+            break;
+        }
         *digit += (rest % 10) as u8;
         rest /= 10;
     }
@@ -245,7 +248,8 @@ pub(crate) fn encode_footer<'a>(
     synced: u64,
     groups: impl ExactSizeIterator<Item = (GroupId, &'a GroupState, Vec<RunPlace>)>,
 ) -> Vec<u8> {
-    let mut body = Vec::new();
+    // Of one group, as a rule with some runs.
+    let mut body = Vec::with_capacity(2 * size(SECTOR));
     body.put_u32_le(narrow(groups.len()));
     for (group, state, runs) in groups {
         body.put_u64_le(group.0);
@@ -260,7 +264,8 @@ pub(crate) fn encode_footer<'a>(
             body.put_u32_le(run.length);
         }
     }
-    let mut out = vec![0; GROUP_HEADER];
+    let mut out = Vec::with_capacity(size(sectors_up((GROUP_HEADER + record::RECORD_HEADER + body.len()) as u64)));
+    out.resize(GROUP_HEADER, 0);
     record::encode_footer(&mut out, &body);
     let record = &mut out[GROUP_HEADER..];
     let bytes = narrow(record.len());
@@ -389,7 +394,12 @@ fn decode_items<T>(
     if (count as usize).checked_mul(bytes_each)? > fields.len() {
         return None;
     }
-    (0..count).map(|_| item(fields)).collect()
+    // Not collected: a list whose items may fail grows by doubling.
+    let mut items = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        items.push(item(fields)?);
+    }
+    Some(items)
 }
 
 /// Ends a sector of fields with their checksum and zeros.

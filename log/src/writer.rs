@@ -46,7 +46,7 @@ pub struct Log<D: Disk = RealDisk> {
     /// What was appended since the last flush.
     queue: Batch,
     /// An empty batch whose buffers are used again.
-    spare: Batch,
+    spare: Option<Batch>,
     active: Active<D::File>,
     /// What this opening has cut.
     cut: Option<Cut>,
@@ -102,7 +102,7 @@ impl<D: Disk> Log<D> {
             reserve_bytes: options.reserve_bytes(),
             appended,
             queue: Batch::default(),
-            spare: Batch::default(),
+            spare: None,
             active,
             cut,
             shared: Arc::clone(&shared),
@@ -291,11 +291,11 @@ impl<D: Disk> Log<D> {
 
     /// Writes the first `count` queued records as one group, syncs, and lets readers see them.
     fn write_group(&mut self, count: usize) -> Result<(), DiskError> {
-        let spare = std::mem::take(&mut self.spare);
+        let spare = self.spare.take().unwrap_or_default();
         let mut batch = self.queue.take(count, spare);
         assert!(!batch.is_empty(), "a flush of nothing");
         self.write(&mut batch)?;
-        self.spare = batch;
+        self.spare = Some(batch);
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use outrigger::engine::{LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, VoteResult};
 
@@ -151,11 +152,18 @@ impl std::error::Error for Violation {}
 macro_rules! require {
     ($condition:expr, $check:ident, $($reason:tt)+) => {
         if !$condition {
-            return Err($crate::check::Violation { check: $crate::check::Check::$check, reason: format!($($reason)+) });
+            return Err($crate::check::violated($crate::check::Check::$check, format_args!($($reason)+)));
         }
     };
 }
 pub(crate) use require;
+
+/// Apart, and called cold, so that the words of all that is required do not stand in the way of the code that goes on.
+#[cold]
+#[inline(never)]
+pub(crate) fn violated(check: Check, reason: fmt::Arguments<'_>) -> Violation {
+    Violation { check, reason: reason.to_string() }
+}
 
 /// What was seen of one node in its present life.
 #[derive(Debug)]
@@ -175,6 +183,26 @@ struct Known {
     before: LogId,
 }
 
+/// The entries that ever stood at one index: hardly ever more than one.
+#[derive(Debug, Default)]
+struct Standing {
+    first: Option<Known>,
+    others: Vec<Known>,
+}
+
+impl Standing {
+    fn find(&self, id: LogId) -> Option<&Known> {
+        self.first.iter().chain(&self.others).find(|known| known.stamp.id == id)
+    }
+
+    fn add(&mut self, known: Known) {
+        match &self.first {
+            None => self.first = Some(known),
+            Some(_) => self.others.push(known),
+        }
+    }
+}
+
 /// Keeps the one history that everything must fit.
 #[derive(Debug, Default)]
 pub(crate) struct Judge {
@@ -183,7 +211,7 @@ pub(crate) struct Judge {
     /// Whom each node gave its vote in each term.
     votes: BTreeMap<(NodeId, Term), NodeId>,
     /// Each entry that ever stood in a log, by its index.
-    entries: Vec<Vec<Known>>,
+    entries: Vec<Standing>,
     /// Every entry that ever was committed, the one with index 1 first; only grows.
     chain: Stamps,
     /// The term in which each entry of the chain was committed; never goes back along the chain.
@@ -233,7 +261,7 @@ impl Judge {
     }
 
     /// A node took a step. Answers with the range of the chain that is new.
-    pub(crate) fn observe(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
+    pub(crate) fn observe(&mut self, node: &Observed<'_>) -> Result<RangeInclusive<u64>, Violation> {
         self.observe_entries(node)?;
         self.observe_role(node)?;
         let new = self.observe_commit(node)?;
@@ -252,14 +280,14 @@ impl Judge {
             let goes_on = stamp.log_time >= earlier;
             require!(goes_on, LogTime, "{entry} on node {id} has the log time {}, after {earlier}", stamp.log_time);
             if self.entries.len() <= place {
-                self.entries.resize_with(place + 1, Vec::new);
+                self.entries.resize_with(place + 1, Standing::default);
             }
-            match self.entries[place].iter().find(|known| known.stamp.id == entry) {
+            match self.entries[place].find(entry) {
                 Some(Known { stamp: known, before: after }) => {
                     require!(*after == before, LogMatching, "{entry} follows {after} and, on node {id}, {before}");
                     require!(known == stamp, LogMatching, "{entry} on node {id} is another entry than elsewhere");
                 }
-                None => self.entries[place].push(Known { stamp: *stamp, before }),
+                None => self.entries[place].add(Known { stamp: *stamp, before }),
             }
             before = entry;
         }
@@ -288,10 +316,10 @@ impl Judge {
         Ok(())
     }
 
-    fn observe_commit(&mut self, node: &Observed<'_>) -> Result<Vec<LogIndex>, Violation> {
+    fn observe_commit(&mut self, node: &Observed<'_>) -> Result<RangeInclusive<u64>, Violation> {
         let Look { node: id, term, commit, role, .. } = *node.look;
         let before = self.seen.at(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
-        let mut new = Vec::new();
+        let known = self.chain.last().index;
         for index in before.0 + 1..=commit.0 {
             let index = LogIndex(index);
             let Some(stamp) = node.log.at(index) else {
@@ -312,14 +340,13 @@ impl Judge {
                 None => {
                     self.chain.0.push(stamp);
                     self.committed_in.push(term);
-                    new.push(index);
                 }
             }
         }
         if role == RoleKind::Leader && commit > before {
             Self::observe_quorum(node, commit)?;
         }
-        Ok(new)
+        Ok(known.next().0..=self.chain.last().index.0)
     }
 
     /// What a leader has just committed is on the disks of a quorum.

@@ -15,7 +15,7 @@ use outrigger::engine::Instant;
 const MILLION: u64 = 1_000_000;
 
 /// What one node takes for time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clock {
     /// The virtual time since which the rate holds, in nanoseconds.
     since: u64,

@@ -23,8 +23,17 @@ pub(crate) struct Stamp {
 }
 
 /// A log by its stamps; the entry with index 1 comes first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamps(pub(crate) Vec<Stamp>);
+
+/// A copy has room: nearly every log that is copied goes on.
+impl Clone for Stamps {
+    fn clone(&self) -> Self {
+        let mut copy = Vec::with_capacity(self.0.len() + self.0.len() / 4 + 16);
+        copy.extend_from_slice(&self.0);
+        Self(copy)
+    }
+}
 
 impl Stamps {
     pub(crate) fn append(&mut self, batch: &Batch) {
@@ -108,13 +117,23 @@ impl Durable {
 
     /// What a start does: a log that does not hold the last entry of the snapshot is made to begin behind it.
     fn begin_behind(&mut self) {
-        let last = self.snapshot.as_deref().map_or(LogId::ZERO, Stamps::last);
-        if !self.log.has(last) {
+        if self.begins_too_early() {
+            let last = self.covered();
             self.purge(last);
             if self.vote.term < last.term {
                 self.vote = Vote { term: last.term, voted_for: None };
             }
         }
+    }
+
+    /// Whether the log does not hold the last entry of the snapshot.
+    fn begins_too_early(&self) -> bool {
+        !self.log.has(self.covered())
+    }
+
+    /// The last entry of the snapshot.
+    fn covered(&self) -> LogId {
+        self.snapshot.as_deref().map_or(LogId::ZERO, Stamps::last)
     }
 
     fn purge(&mut self, through: LogId) {
@@ -194,17 +213,23 @@ impl Left {
 
     /// The first of the states that may be there that is as it must be.
     fn find(&self, snapshot: Option<&Arc<Stamps>>, is_found: impl Fn(&Durable) -> bool) -> Option<Durable> {
-        let mut certain = self.certain.clone();
-        if let Some(snapshot) = snapshot.filter(|it| self.maybe_covers.contains(&it.last())) {
-            certain.snapshot = Some(Arc::clone(snapshot));
-        }
+        let certain = || {
+            let mut certain = self.certain.clone();
+            if let Some(snapshot) = snapshot.filter(|it| self.maybe_covers.contains(&it.last())) {
+                certain.snapshot = Some(Arc::clone(snapshot));
+            }
+            certain
+        };
         // A start acts on what it finds before anybody can look.
         let begun = |found: &Durable| {
+            if !found.begins_too_early() {
+                return is_found(found).then(|| found.clone());
+            }
             let mut found = found.clone();
             found.begin_behind();
             is_found(&found).then_some(found)
         };
-        let mut expected = certain.clone();
+        let mut expected = certain();
         for step in self.maybe.iter().flat_map(pieces) {
             if let Some(found) = begun(&expected) {
                 return Some(found);
@@ -215,10 +240,14 @@ impl Left {
     }
 
     /// The same with the last vote in front.
-    fn find_overtaken(&self, certain: Durable, begun: impl Fn(&Durable) -> Option<Durable>) -> Option<Durable> {
+    fn find_overtaken(
+        &self,
+        certain: impl FnOnce() -> Durable,
+        begun: impl Fn(&Durable) -> Option<Durable>,
+    ) -> Option<Durable> {
         let is_vote = |write: &&Command| self.was_full && matches!(write, Command::SaveVote { .. });
         let vote = self.maybe.iter().rev().find(is_vote)?;
-        let mut expected = certain;
+        let mut expected = certain();
         for step in self.maybe.iter().flat_map(pieces) {
             let mut overtaken = expected.clone();
             overtaken.write(vote);

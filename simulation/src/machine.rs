@@ -151,7 +151,8 @@ impl Machine {
 
     /// The encoded sessions, as a snapshot holds them; nothing where there are none.
     pub(crate) fn sessions(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        // They are encoded after every entry: room for most tables at once.
+        let mut bytes = Vec::with_capacity(if self.sessions.is_some() { 1 << 10 } else { 0 });
         let written = self.sessions.as_ref().map_or(Ok(()), |sessions| sessions.write(&mut bytes));
         written.expect("memory takes all");
         bytes

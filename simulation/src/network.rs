@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::handshake::Hello;
 use outrigger::network::{Local, codec, frame};
@@ -33,9 +33,10 @@ const MEMORY_BYTES: usize = 32 << 10;
 pub(crate) struct Delays([Option<u64>; 2]);
 
 impl Delays {
-    /// Whether no copy arrives.
-    pub(crate) const fn are_none(self) -> bool {
-        self.0[0].is_none()
+    /// That of the first copy and, if there are two, of the other; `None` if no copy arrives.
+    pub(crate) fn of_copies(self) -> Option<(u64, Option<u64>)> {
+        let [first, second] = self.0;
+        first.map(|first| (first, second))
     }
 }
 
@@ -133,12 +134,12 @@ impl Network {
     }
 
     /// The bytes of a message, as a connection would carry them.
-    pub(crate) fn encode(&mut self, message: &Message) -> BytesMut {
+    pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
         let Self { buffer, memory, .. } = self;
         codec::encode(message, GROUP, frame::BODY_BYTES_MAX, buffer).expect("messages stay far below the frame limit");
         memory.put(&mut *buffer);
         buffer.clear();
-        memory.split()
+        memory.split().freeze()
     }
 
     /// Cuts links, in one of the ways in which networks come apart.
@@ -216,9 +217,8 @@ pub(crate) fn is_let_in(local: &Local, caller: &Local, target: NodeId) -> bool {
 }
 
 /// The message that was encoded to these bytes.
-pub(crate) fn decode(mut input: BytesMut) -> Message {
-    let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");
+pub(crate) fn decode(input: Bytes) -> Message {
+    let frame = frame::only(input, frame::BODY_BYTES_MAX).expect("a whole frame");
     let frame = frame.expect("a frame as long as it was encoded");
-    assert!(input.is_empty(), "bytes behind a frame: {input:?}");
     codec::decode(frame.kind, frame.body).expect("what was encoded is decoded")
 }

@@ -151,6 +151,8 @@ pub(crate) struct Running {
     pub(crate) heard: Heard,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
+    /// By which clock, and for which deadline, the look was put in last.
+    pub(crate) armed_for: (Clock, Instant),
 }
 
 impl Node {
@@ -357,6 +359,7 @@ impl Node {
             succession: Succession::default(),
             heard: Heard::default(),
             armed: None,
+            armed_for: (self.clock, own),
         });
         Ok(())
     }
@@ -480,7 +483,7 @@ impl Node {
             self.home.disk.power_off_after(self.rng.below(12));
         }
         let maybe_covers = runtime.die_keeping();
-        let (certain, maybe) = (runtime.durable.clone(), runtime.in_flight().to_vec());
+        let (certain, maybe) = runtime.take_left();
         self.home.left = Left { certain, maybe, maybe_covers, was_full: self.is_full };
         self.trace = runtime.trace.clone();
         drop(runtime);

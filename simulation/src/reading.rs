@@ -85,7 +85,7 @@ impl LogView {
             && let Some(batch) = self.restored.pop_front()
         {
             let taken = next.previous();
-            if let Some(part) = batch.after(taken).and_then(|batch| batch.through(stop.previous())) {
+            if let Some(part) = batch.between(taken, stop.previous()) {
                 assert_eq!(part.first().index, next, "what was restored has no holes");
                 next = part.last().index.next();
                 found.push(part);
@@ -98,6 +98,9 @@ impl LogView {
             let batches = self.reader.batches(next, stop.previous(), usize::MAX)?;
             next = batches.last().map_or(stop, |batch| batch.last().index.next());
             found.extend(batches);
+        }
+        if found.is_empty() {
+            return Ok(held);
         }
         found.extend(held);
         Ok(found)

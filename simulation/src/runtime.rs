@@ -212,11 +212,16 @@ impl Runtime {
     /// The flush under way comes to its end: the last write that is durable now.
     pub(crate) fn end_flush(&mut self) -> Result<WriteId, StorageError> {
         self.write_in_flight()?;
-        let writes = mem::take(&mut self.in_flight);
+        let mut writes = mem::take(&mut self.in_flight);
         self.lanes.flushed(&writes);
         self.votes_flushed = writes.iter().filter(|write| matches!(write, Command::SaveVote { .. })).count();
         writes.iter().for_each(|write| self.durable.write(write));
         let last = writes.iter().rev().find_map(write_id);
+        if self.queued.capacity() == 0 {
+            // Its memory serves the next writes.
+            writes.clear();
+            self.queued = writes;
+        }
         Ok(last.expect("a flush was begun for a write that has an id"))
     }
 
@@ -254,6 +259,11 @@ impl Runtime {
     /// The writes that the flush under way may or may not have made durable.
     pub(crate) fn in_flight(&self) -> &[Command] {
         &self.in_flight
+    }
+
+    /// What a process that has ended has left for certain, and the writes that were under way.
+    pub(crate) fn take_left(&mut self) -> (Durable, Vec<Command>) {
+        (mem::take(&mut self.durable), mem::take(&mut self.in_flight))
     }
 
     /// The writes that no flush has taken up.

@@ -32,9 +32,14 @@ impl Trace {
 
     /// Something happened; `sign` says which way it went (`>` into a node, `<` out of it).
     pub(crate) fn note(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Display + Hash)) {
-        if self.telling == Telling::Nothing {
-            return;
+        if self.is_told() {
+            self.take_down(now, node, sign, what);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_down(&mut self, now: Instant, node: NodeId, sign: char, what: &(impl fmt::Display + Hash)) {
         (now, node, sign).hash(&mut self.hash);
         what.hash(&mut self.hash);
         if self.telling == Telling::Print {
@@ -45,11 +50,17 @@ impl Trace {
     /// Something happened to a node, or to what lies between all of them, that no engine sees. Its words are made only if
     /// somebody is told.
     pub(crate) fn tell<T: fmt::Display + Hash>(&mut self, now: u64, node: Option<NodeId>, what: impl FnOnce() -> T) {
-        if self.telling == Telling::Nothing {
-            return;
+        if self.is_told() {
+            self.find_words(now, node, what);
         }
+    }
+
+    // Cold: what is told is made up apart, so that where nobody is told the code is short.
+    #[cold]
+    #[inline(never)]
+    fn find_words<T: fmt::Display + Hash>(&mut self, now: u64, node: Option<NodeId>, what: impl FnOnce() -> T) {
         match node {
-            Some(node) => self.note(Instant(now), node, '!', &what()),
+            Some(node) => self.take_down(Instant(now), node, '!', &what()),
             None => self.note_of_world(Instant(now), &what()),
         }
     }

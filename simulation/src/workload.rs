@@ -63,7 +63,7 @@ pub(crate) struct Workload {
     /// Decides what clients want, and whom they ask.
     rng: Rng,
     /// What waits for an answer.
-    asked: BTreeMap<Token, Asked>,
+    asked: Vec<(Token, Asked)>,
     /// The next token; never used twice.
     next_token: u64,
     /// The next value; never used twice.
@@ -100,7 +100,7 @@ impl Workload {
     pub(crate) fn new(rng: Rng) -> Self {
         Self {
             rng,
-            asked: BTreeMap::new(),
+            asked: Vec::new(),
             next_token: 1,
             next_value: 1,
             judge: ClientJudge::default(),
@@ -153,12 +153,12 @@ impl Workload {
 
     /// What somebody waits for, and of which node.
     pub(crate) fn asked(&self, token: Token) -> Option<(NodeId, &Wish)> {
-        self.asked.get(&token).map(|asked| (asked.node, &asked.wish))
+        self.asked.get(self.place(token)?).map(|(_, asked)| (asked.node, &asked.wish))
     }
 
     /// The nodes that owe somebody an answer.
     pub(crate) fn waited_for(&self) -> impl Iterator<Item = NodeId> {
-        self.asked.values().map(|asked| asked.node)
+        self.asked.iter().map(|(_, asked)| asked.node)
     }
 
     /// A client asks one of these nodes, each of which is in some term.
@@ -194,7 +194,7 @@ impl Workload {
         };
         let floor = self.floor(&wish, now);
         self.begin(client, token, &wish, (floor, now));
-        self.asked.insert(token, Asked { client, node, wish: wish.clone(), floor });
+        self.asked.push((token, Asked { client, node, wish: wish.clone(), floor }));
         Request { node, token, event, wish }
     }
 
@@ -328,12 +328,18 @@ impl Workload {
 
     /// Whether a client waits for the answer to a request.
     pub(crate) fn waits_for(&self, token: Token) -> bool {
-        self.asked.contains_key(&token)
+        self.place(token).is_some()
+    }
+
+    /// Where a request stands among those that are not answered: no client has two, so they are few.
+    fn place(&self, token: Token) -> Option<usize> {
+        self.asked.iter().position(|(asked, _)| *asked == token)
     }
 
     /// A client gets its answer. Answers with the client if it was still waiting for it.
     pub(crate) fn answer(&mut self, token: Token, answer: Answer, now: u64) -> Result<Option<u64>, Violation> {
-        let Some(Asked { client, wish, floor, .. }) = self.asked.remove(&token) else { return Ok(None) };
+        let Some(place) = self.place(token) else { return Ok(None) };
+        let (_, Asked { client, wish, floor, .. }) = self.asked.remove(place);
         if !matches!(wish, Wish::Once(_)) {
             self.history.answered(token, &answer, now);
         }

@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use outrigger::engine::{
     Event, Fault, Instant, Lane, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Term, Token,
 };
@@ -277,7 +277,7 @@ impl World {
         }
         match happening {
             Happening::Wake { node, life, due } => self.wake(node, life, due)?,
-            Happening::Request { node, life, event } => self.request(node, life, event)?,
+            Happening::Request { node, life, event } => self.request(node, life, *event)?,
             Happening::Arrive { target, from, message } => self.arrive(target, from, message)?,
             Happening::FlushEnds { node, life } => self.end_flush(node, life)?,
             Happening::Rest { node, life } => self.rest(node, life)?,
@@ -352,14 +352,19 @@ impl World {
         let Some(node) = self.nodes.at_mut(id) else { return };
         let (life, clock) = (node.life, node.clock);
         let Some(running) = &mut node.running else { return };
-        let due = running.driver.poll_timeout().map(|deadline| clock.reaches(deadline, now));
-        if let Some(due) = due.filter(|due| running.armed.is_none_or(|armed| *due < armed)) {
-            running.armed = Some(due);
+        let Some(deadline) = running.driver.poll_timeout() else { return };
+        // As a rule it is the deadline that the look was put in for, or a later one.
+        if running.armed.is_some() && clock == running.armed_for.0 && deadline >= running.armed_for.1 {
+            return;
+        }
+        let due = clock.reaches(deadline, now);
+        if running.armed.is_none_or(|armed| due < armed) {
+            (running.armed, running.armed_for) = (Some(due), (clock, deadline));
             self.after(due - now, Happening::Wake { node: id, life, due });
         }
     }
 
-    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<BytesMut>) -> Result<(), Violation> {
+    fn arrive(&mut self, target: NodeId, from: Peer, message: Option<Bytes>) -> Result<(), Violation> {
         let message = message.map(network::decode);
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
@@ -674,21 +679,21 @@ impl World {
         if self.trace.is_told() {
             self.tell_way((from, target), Some(message), delays);
         }
-        if delays.are_none() {
-            return Ok(());
-        }
+        let Some((first, second)) = delays.of_copies() else { return Ok(()) };
         let cut = self.network.cut_short(&self.plan, message);
         if let Some(cut) = &cut {
             let arrives = || format!("to {target}: {message} is cut short on the way: {cut} arrives");
             self.trace.tell(self.now, Some(from), arrives);
         }
-        let mut bytes = Some(self.network.encode(cut.as_ref().unwrap_or(message)));
-        let mut delays = delays.into_iter().peekable();
-        while let Some(delay) = delays.next() {
-            // The last copy is what was encoded itself: most messages have no other.
-            let message = if delays.peek().is_some() { bytes.clone() } else { bytes.take() };
-            self.after(delay, Happening::Arrive { target, from: peer, message });
-        }
+        let bytes = self.network.encode(cut.as_ref().unwrap_or(message));
+        let mut arrives =
+            |delay, bytes| self.after(delay, Happening::Arrive { target, from: peer, message: Some(bytes) });
+        let Some(second) = second else {
+            arrives(first, bytes);
+            return Ok(());
+        };
+        arrives(first, bytes.clone());
+        arrives(second, bytes);
         Ok(())
     }
 
@@ -739,7 +744,7 @@ impl World {
             self.mark_asked(&request);
         }
         self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
-        self.after(0, Happening::Request { node: request.node, life, event: request.event });
+        self.after(0, Happening::Request { node: request.node, life, event: Box::new(request.event) });
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn decode_answer(body: Bytes) -> Result<Result<MembersChanged, Refusa
     let mut fields = Fields::new(body);
     let at = codec::outcome(&mut fields, codec::log_id)?;
     match at {
-        Ok(at) => Ok(Ok(MembersChanged { at, membership: envelope::decode_membership(fields.rest())? })),
+        Ok(at) => Ok(Ok(MembersChanged { at, membership: envelope::decode_membership(&fields.rest())? })),
         Err(refusal) => fields.finish().map(|()| Err(refusal)),
     }
 }

@@ -111,7 +111,7 @@ impl NodeStatus {
         let [flushed, committed, applied] = [LogIndex(fields.u64()?), LogIndex(fields.u64()?), LogIndex(fields.u64()?)];
         let (snapshot, purged) = (codec::log_id(&mut fields)?, codec::log_id(&mut fields)?);
         let membership_at = codec::log_id(&mut fields)?;
-        let membership = envelope::decode_membership(fields.bytes()?)?;
+        let membership = envelope::decode_membership(&fields.bytes()?)?;
         let count = fields.count(8 + 8)?;
         let place = |fields: &mut Fields| Ok((NodeId(fields.u64()?), LogIndex(fields.u64()?)));
         let matched = (0..count).map(|_| place(&mut fields)).collect::<Result<_, DecodeError>>()?;

@@ -136,7 +136,7 @@ pub fn bytes(message: &Message) -> usize {
 fn put_message(message: &Message, out: &mut FrameBuffer) {
     match message {
         Message::PreVote(request) | Message::RequestVote(request) => {
-            put_numbers(out, &[request.term.0]);
+            put_numbers(out, [request.term.0]);
             put_id(out, request.last);
             out.put_u8(match request.warrant {
                 Warrant::None => 0,
@@ -145,55 +145,55 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
             });
         }
         Message::PreVoteReply(reply) | Message::RequestVoteReply(reply) => {
-            put_numbers(out, &[reply.term.0, reply.asked.0]);
+            put_numbers(out, [reply.term.0, reply.asked.0]);
             out.put_u8(reply.granted.into());
         }
         Message::AppendEntries(append) => put_append(append, out),
         Message::AppendEntriesReply(reply) => put_append_reply(reply, out),
         Message::Heartbeat(beat) => {
-            put_numbers(out, &[beat.term.0, beat.round.0, beat.commit.0, nanoseconds(beat.pledge)]);
+            put_numbers(out, [beat.term.0, beat.round.0, beat.commit.0, nanoseconds(beat.pledge)]);
         }
         Message::HeartbeatReply(reply) => {
-            put_numbers(out, &[reply.term.0, reply.asked.0, reply.round.0, reply.received.0, reply.matched.0]);
+            put_numbers(out, [reply.term.0, reply.asked.0, reply.round.0, reply.received.0, reply.matched.0]);
         }
-        Message::Committed { term, commit } => put_numbers(out, &[term.0, commit.0]),
+        Message::Committed { term, commit } => put_numbers(out, [term.0, commit.0]),
         Message::ReadIndex { term, request, proof } => {
-            put_numbers(out, &[term.0, request.0]);
+            put_numbers(out, [term.0, request.0]);
             match proof {
                 Proof::Round => out.put_u8(0),
                 Proof::Lease => out.put_u8(1),
-                Proof::Age(age) => put_numbered(out, 2, &[nanoseconds(*age)]),
+                Proof::Age(age) => put_numbered(out, 2, [nanoseconds(*age)]),
             }
         }
         Message::ReadIndexReply { request, outcome } => {
-            put_numbers(out, &[request.0]);
+            put_numbers(out, [request.0]);
             put_outcome(out, outcome, |out, index| out.put_u64(index.0));
         }
         Message::Propose { term, request, entries } => {
-            put_numbers(out, &[term.0, request.0]);
+            put_numbers(out, [term.0, request.0]);
             put_entries(entries, out);
         }
         Message::ProposeReply { request, outcome } => {
-            put_numbers(out, &[request.0]);
+            put_numbers(out, [request.0]);
             put_outcome(out, outcome, |out, first| put_id(out, *first));
         }
-        Message::TimeoutNow { term } => put_numbers(out, &[term.0]),
-        Message::HashState { term, at } => put_numbers(out, &[term.0, at.0]),
-        Message::StateHashed { at, hash } => put_numbers(out, &[at.0, hash.0]),
-        Message::StateDiffers { term, at, agreed } => put_numbers(out, &[term.0, at.0, agreed.0]),
+        Message::TimeoutNow { term } => put_numbers(out, [term.0]),
+        Message::HashState { term, at } => put_numbers(out, [term.0, at.0]),
+        Message::StateHashed { at, hash } => put_numbers(out, [at.0, hash.0]),
+        Message::StateDiffers { term, at, agreed } => put_numbers(out, [term.0, at.0, agreed.0]),
         Message::InstallSnapshot(piece) => put_install(piece, out),
         Message::InstallSnapshotReply(reply) => {
-            put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0]);
+            put_numbers(out, [reply.term.0, reply.epoch.0, reply.request.0]);
             put_snapshot_id(out, reply.snapshot);
             match reply.held {
                 None => out.put_u8(0),
-                Some(held) => put_numbered(out, 1, &[held]),
+                Some(held) => put_numbered(out, 1, [held]),
             }
         }
         Message::DelegateSnapshot(order) => {
-            put_numbers(out, &[order.term.0, order.target.0, order.epoch.0, order.request.0]);
+            put_numbers(out, [order.term.0, order.target.0, order.epoch.0, order.request.0]);
             match order.wanted {
-                Wanted::Newest { covers } => put_numbered(out, 0, &[covers.0]),
+                Wanted::Newest { covers } => put_numbered(out, 0, [covers.0]),
                 Wanted::Piece { id, offset } => {
                     out.put_u8(1);
                     put_snapshot_id(out, id);
@@ -204,14 +204,13 @@ fn put_message(message: &Message, out: &mut FrameBuffer) {
     }
 }
 
-fn put_numbers(out: &mut FrameBuffer, numbers: &[u64]) {
-    for number in numbers {
-        out.put_u64(*number);
-    }
+/// Puts numbers, all in one piece.
+fn put_numbers<const N: usize>(out: &mut FrameBuffer, numbers: [u64; N]) {
+    out.put_slice(numbers.map(u64::to_le_bytes).as_flattened());
 }
 
 fn put_id(out: &mut FrameBuffer, id: LogId) {
-    put_numbers(out, &[id.term.0, id.index.0]);
+    put_numbers(out, [id.term.0, id.index.0]);
 }
 
 fn put_snapshot_id(out: &mut FrameBuffer, id: SnapshotId) {
@@ -221,7 +220,7 @@ fn put_snapshot_id(out: &mut FrameBuffer, id: SnapshotId) {
 }
 
 fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
-    put_numbers(out, &[append.term.0, append.epoch.0, append.request.0]);
+    put_numbers(out, [append.term.0, append.epoch.0, append.request.0]);
     put_id(out, append.prev);
     out.put_u64(append.commit.0);
     out.put_length(append.batches.len());
@@ -233,7 +232,7 @@ fn put_append(append: &AppendEntries, out: &mut FrameBuffer) {
 }
 
 fn put_install(piece: &InstallSnapshot, out: &mut FrameBuffer) {
-    put_numbers(out, &[piece.term.0, piece.leader.0, piece.epoch.0, piece.request.0]);
+    put_numbers(out, [piece.term.0, piece.leader.0, piece.epoch.0, piece.request.0]);
     let Snapshot { id, log_time, membership, membership_at, genesis } = &*piece.snapshot;
     put_snapshot_id(out, *id);
     out.put_u64(log_time.0);
@@ -249,7 +248,7 @@ fn put_install(piece: &InstallSnapshot, out: &mut FrameBuffer) {
 }
 
 fn put_append_reply(reply: &AppendEntriesReply, out: &mut FrameBuffer) {
-    put_numbers(out, &[reply.term.0, reply.epoch.0, reply.request.0]);
+    put_numbers(out, [reply.term.0, reply.epoch.0, reply.request.0]);
     match reply.outcome {
         AppendOutcome::Matched(index) => {
             out.put_u8(0);
@@ -298,30 +297,30 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::NoLeader => out.put_u8(1),
         Refusal::NotLeader => out.put_u8(2),
         Refusal::LeadershipLost => out.put_u8(3),
-        Refusal::Overloaded { current, limit } => put_numbered(out, 4, &[current as u64, limit as u64]),
-        Refusal::EntryTooLarge { bytes, limit } => put_numbered(out, 5, &[bytes as u64, limit as u64]),
+        Refusal::Overloaded { current, limit } => put_numbered(out, 4, [current as u64, limit as u64]),
+        Refusal::EntryTooLarge { bytes, limit } => put_numbered(out, 5, [bytes as u64, limit as u64]),
         Refusal::AlreadyInitialized => out.put_u8(6),
         Refusal::NoVoters => out.put_u8(7),
         Refusal::Halted => out.put_u8(9),
         Refusal::Undecodable => out.put_u8(10),
-        Refusal::UnknownNode { node } => put_numbered(out, 11, &[node.0]),
-        Refusal::AddressDiffers { node } => put_numbered(out, 12, &[node.0]),
-        Refusal::StillVoter { node } => put_numbered(out, 13, &[node.0]),
-        Refusal::ChangeInProgress { at } => put_numbered(out, 14, &[at.0]),
+        Refusal::UnknownNode { node } => put_numbered(out, 11, [node.0]),
+        Refusal::AddressDiffers { node } => put_numbered(out, 12, [node.0]),
+        Refusal::StillVoter { node } => put_numbered(out, 13, [node.0]),
+        Refusal::ChangeInProgress { at } => put_numbered(out, 14, [at.0]),
         Refusal::NotReady => out.put_u8(15),
-        Refusal::Lagging { node, matched, last } => put_numbered(out, 16, &[node.0, matched.0, last.0]),
+        Refusal::Lagging { node, matched, last } => put_numbered(out, 16, [node.0, matched.0, last.0]),
         Refusal::PreconditionFailed { actual } => {
             out.put_u8(17);
             put_precondition(out, actual);
         }
         Refusal::NothingToSnapshot => out.put_u8(18),
         Refusal::SnapshotFailed => out.put_u8(19),
-        Refusal::Transferring { to } => put_numbered(out, 20, &[to.0]),
+        Refusal::Transferring { to } => put_numbered(out, 20, [to.0]),
         Refusal::TooStale { staleness: Some(staleness), staleness_max } => {
-            put_numbered(out, 21, &[nanoseconds(staleness), nanoseconds(staleness_max)]);
+            put_numbered(out, 21, [nanoseconds(staleness), nanoseconds(staleness_max)]);
         }
-        Refusal::TooStale { staleness: None, staleness_max } => put_numbered(out, 22, &[nanoseconds(staleness_max)]),
-        Refusal::AddedAgain { node } => put_numbered(out, 23, &[node.0]),
+        Refusal::TooStale { staleness: None, staleness_max } => put_numbered(out, 22, [nanoseconds(staleness_max)]),
+        Refusal::AddedAgain { node } => put_numbered(out, 23, [node.0]),
         Refusal::NotMember => out.put_u8(24),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
@@ -333,16 +332,16 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn put_numbered(out: &mut FrameBuffer, tag: u8, numbers: &[u64]) {
+fn put_numbered<const N: usize>(out: &mut FrameBuffer, tag: u8, numbers: [u64; N]) {
     out.put_u8(tag);
     put_numbers(out, numbers);
 }
 
 fn put_precondition(out: &mut FrameBuffer, actual: Precondition) {
     match actual {
-        Precondition::Term(term) => put_numbered(out, 1, &[term.0]),
-        Precondition::Last(last) => put_numbered(out, 2, &[last.term.0, last.index.0]),
-        Precondition::Membership(at) => put_numbered(out, 3, &[at.term.0, at.index.0]),
+        Precondition::Term(term) => put_numbered(out, 1, [term.0]),
+        Precondition::Last(last) => put_numbered(out, 2, [last.term.0, last.index.0]),
+        Precondition::Membership(at) => put_numbered(out, 3, [at.term.0, at.index.0]),
     }
 }
 
@@ -452,7 +451,11 @@ fn append_entries(fields: &mut Fields) -> Result<AppendEntries, DecodeError> {
     let (term, epoch, request) = (Term(fields.u64()?), Epoch(fields.u64()?), RequestId(fields.u64()?));
     let (prev, commit) = (log_id(fields)?, LogIndex(fields.u64()?));
     let count = fields.count(BATCH_BYTES_MIN)?;
-    let batches = (0..count).map(|_| batch(fields)).collect::<Result<_, _>>()?;
+    // Not collected: a list whose items may fail grows by doubling.
+    let mut batches = Vec::with_capacity(count);
+    for _ in 0..count {
+        batches.push(batch(fields)?);
+    }
     Ok(AppendEntries { term, epoch, request, prev, batches, commit })
 }
 
@@ -475,7 +478,7 @@ fn install_snapshot(fields: &mut Fields) -> Result<InstallSnapshot, DecodeError>
     let (term, leader) = (Term(fields.u64()?), NodeId(fields.u64()?));
     let (epoch, request, id) = (Epoch(fields.u64()?), RequestId(fields.u64()?), snapshot_id(fields)?);
     let (log_time, membership_at, genesis) = (LogTime(fields.u64()?), log_id(fields)?, fields.u64()?);
-    let membership = Arc::new(envelope::decode_membership(fields.bytes()?)?);
+    let membership = Arc::new(envelope::decode_membership(&fields.bytes()?)?);
     let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
     Ok(InstallSnapshot { term, leader, epoch, request, snapshot, offset: fields.u64()?, chunk: fields.bytes()? })
 }
@@ -509,9 +512,14 @@ fn entries(fields: &mut Fields) -> Result<Arc<[Payload]>, DecodeError> {
     if count == 0 {
         return Err(DecodeError::Invalid { what: "count of entries", value: 0 });
     }
+    let mut entry = || Ok::<_, DecodeError>(envelope::decode(fields.bytes()?)?);
+    if count == 1 {
+        // Most batches hold one entry, which needs no list first.
+        return Ok(Arc::new([entry()?]));
+    }
     let mut entries = Vec::with_capacity(count);
     for _ in 0..count {
-        entries.push(envelope::decode(fields.bytes()?)?);
+        entries.push(entry()?);
     }
     Ok(entries.into())
 }

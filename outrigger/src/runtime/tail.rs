@@ -134,13 +134,13 @@ impl Tail {
         let mut bytes_left = bytes_max;
         let mut found = Vec::new();
         for batch in self.from(prev.index.next()) {
-            let batch = batch.after(prev.index).and_then(|batch| batch.through(last.index));
-            let Some(batch) = batch else { break };
-            let fitting = batch.within(bytes_left);
+            let Some(batch) = batch.between(prev.index, last.index) else { break };
+            let len = batch.len();
+            let fitting = if batch.bytes() <= bytes_left { batch } else { batch.within(bytes_left) };
             if fitting.bytes() > bytes_left && !found.is_empty() {
                 break;
             }
-            let is_cut = fitting.len() < batch.len();
+            let is_cut = fitting.len() < len;
             bytes_left = bytes_left.saturating_sub(fitting.bytes());
             found.push(fitting);
             if is_cut || bytes_left == 0 {
@@ -162,8 +162,8 @@ impl Tail {
             return Vec::new();
         }
         assert!(self.term(last.index) == Some(last.term), "{last} is asked for, the log ends with {}", self.last());
-        let whole = self.from(first).map_while(|batch| batch.through(last.index));
-        whole.filter_map(|batch| batch.after(first.previous())).collect()
+        let wanted = self.from(first).take_while(|batch| batch.first().index <= last.index);
+        wanted.filter_map(|batch| batch.between(first.previous(), last.index)).collect()
     }
 
     fn check(&self) {

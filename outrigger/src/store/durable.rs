@@ -141,6 +141,12 @@ impl<D: Disk> DurableStore<D> {
     }
 
     fn queue_batch(&mut self, batch: &Batch) -> Result<(), StorageError> {
+        if let [only] = batch.entries() {
+            // Most batches hold one entry, which needs no lists.
+            let mut memory = Vec::with_capacity(envelope::encoded_len(only));
+            envelope::encode(only, &mut memory);
+            return self.queue_run(batch, 0, &[memory.into()], is_membership(only));
+        }
         let payloads = encoded(batch.entries());
         let mut done = 0;
         for (at, _) in batch.entries().iter().enumerate().filter(|(_, entry)| is_membership(entry)) {
@@ -334,14 +340,15 @@ impl<D: Disk> LogReader for Reader<D> {
             let whole = decoded(run)?;
             next = whole.last().index.next();
             // The log counts payloads and the limit counts entries: many small ones are cut here.
-            let fitting = whole.within(room);
+            let len = whole.len();
+            let fitting = if whole.bytes() <= room { whole } else { whole.within(room) };
             if !batches.is_empty() && fitting.bytes() > room {
                 break;
             }
             room = room.saturating_sub(fitting.bytes());
-            let cut = fitting.len() < whole.len();
+            let is_cut = fitting.len() < len;
             batches.push(fitting);
-            if cut {
+            if is_cut {
                 break;
             }
         }
@@ -510,12 +517,18 @@ fn decoded(run: Run) -> Result<Batch, StorageError> {
         let failed = |error| StorageError::new(format!("entry {index} of term {} is not readable: {error}", run.term));
         envelope::decode(bytes).map_err(failed)
     };
-    // Not collected: a list whose items may fail grows by doubling, and most runs hold one entry.
-    let mut payloads = Vec::with_capacity(run.payloads.len());
-    for entry in (run.first..).zip(run.payloads) {
-        payloads.push(named(entry)?);
-    }
-    let payloads: Arc<[Payload]> = payloads.into();
+    let payloads: Arc<[Payload]> = match <[Bytes; 1]>::try_from(run.payloads) {
+        // Most runs hold one entry, which needs no list first.
+        Ok([only]) => Arc::new([named((run.first, only))?]),
+        Err(several) => {
+            // Not collected: a list whose items may fail grows by doubling.
+            let mut payloads = Vec::with_capacity(several.len());
+            for entry in (run.first..).zip(several) {
+                payloads.push(named(entry)?);
+            }
+            payloads.into()
+        }
+    };
     if payloads.is_empty() || run.first == 0 {
         return Err(StorageError::new(format!("a run of {} entries at {first} is none", payloads.len())));
     }

@@ -24,7 +24,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use outrigger_engine::{Binding, Body, Goal, LogId, Membership, Node, NodeId, Payload, SessionId, Version};
 
 /// The kind of a blank entry: a leader's first one.
@@ -179,14 +179,19 @@ pub fn encode(payload: &Payload, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not what [`encode`] makes of some payload.
 pub fn decode(mut bytes: Bytes) -> Result<Payload, EnvelopeError> {
-    let first = take::<1>(&mut bytes)?[0];
-    let (session, sequence) = if first & IN_SESSION == 0 { (0, 0) } else { decode_session(&mut bytes)? };
+    let mut rest = &bytes[..];
+    let [first] = take(&mut rest)?;
+    let (session, sequence) = if first & IN_SESSION == 0 { (0, 0) } else { decode_session(&mut rest)? };
     let body = match first & !IN_SESSION {
-        BLANK if bytes.is_empty() => Body::Blank,
-        BLANK => return Err(EnvelopeError::BlankWithBody { bytes: bytes.len() }),
-        COMMAND => Body::Command(bytes),
-        MEMBERSHIP => Body::Membership(Arc::new(decode_membership(bytes)?)),
-        REGISTER_SESSION => decode_registration(bytes)?,
+        BLANK if rest.is_empty() => Body::Blank,
+        BLANK => return Err(EnvelopeError::BlankWithBody { bytes: rest.len() }),
+        COMMAND => {
+            let head = bytes.len() - rest.len();
+            bytes.advance(head);
+            Body::Command(bytes)
+        }
+        MEMBERSHIP => Body::Membership(Arc::new(decode_membership(rest)?)),
+        REGISTER_SESSION => decode_registration(rest)?,
         _ => return Err(EnvelopeError::UnknownKind { kind: first }),
     };
     Ok(Payload { session: SessionId(session), sequence, body })
@@ -196,7 +201,7 @@ fn is_in_session(payload: &Payload) -> bool {
     payload.session != SessionId(0) || payload.sequence != 0
 }
 
-fn decode_session(bytes: &mut Bytes) -> Result<(u64, u64), EnvelopeError> {
+fn decode_session(bytes: &mut &[u8]) -> Result<(u64, u64), EnvelopeError> {
     let session = u64::from_le_bytes(take(bytes)?);
     let sequence = u64::from_le_bytes(take(bytes)?);
     if session == 0 && sequence == 0 {
@@ -205,7 +210,7 @@ fn decode_session(bytes: &mut Bytes) -> Result<(u64, u64), EnvelopeError> {
     Ok((session, sequence))
 }
 
-fn decode_registration(mut bytes: Bytes) -> Result<Body, EnvelopeError> {
+fn decode_registration(mut bytes: &[u8]) -> Result<Body, EnvelopeError> {
     let time_to_live_ms = u64::from_le_bytes(take(&mut bytes)?);
     match bytes.len() {
         0 => Ok(Body::RegisterSession { time_to_live_ms }),
@@ -260,7 +265,7 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 ///
 /// # Errors
 /// When the bytes are not what [`encode_membership`] makes of some membership.
-pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> {
+pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> {
     let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
     let (mut bindings, mut of, mut version) = (BTreeMap::new(), None, Version::FIRST);
@@ -305,32 +310,32 @@ pub fn decode_membership(mut bytes: Bytes) -> Result<Membership, EnvelopeError> 
     Ok(membership.ok_or(EnvelopeError::ContradictoryMembership)?.with_version(version))
 }
 
-fn decode_node(bytes: &mut Bytes) -> Result<(NodeId, u8, Node), EnvelopeError> {
+fn decode_node(bytes: &mut &[u8]) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
     if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | BOUND | OF | VERSION) != 0 {
         return Err(EnvelopeError::UnknownRole { node: id, role });
     }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);
-    if bytes.len() < length {
+    let Some((address, rest)) = bytes.split_at_checked(length) else {
         return Err(EnvelopeError::Short { needed: length, found: bytes.len() });
-    }
-    let address = bytes.split_to(length);
-    let address = str::from_utf8(&address).map_err(|_| EnvelopeError::BadAddress { node: id })?.to_owned();
+    };
+    *bytes = rest;
+    let address = str::from_utf8(address).map_err(|_| EnvelopeError::BadAddress { node: id })?.to_owned();
     Ok((id, role, Node { address }))
 }
 
-fn decode_id(bytes: &mut Bytes) -> Result<LogId, EnvelopeError> {
+fn decode_id(bytes: &mut &[u8]) -> Result<LogId, EnvelopeError> {
     Ok(LogId::new(u64::from_le_bytes(take(bytes)?), u64::from_le_bytes(take(bytes)?)))
 }
 
 /// Takes the next `N` bytes off the front.
-fn take<const N: usize>(bytes: &mut Bytes) -> Result<[u8; N], EnvelopeError> {
-    let Some(array) = bytes.first_chunk::<N>().copied() else {
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], EnvelopeError> {
+    let Some((array, rest)) = bytes.split_first_chunk::<N>() else {
         return Err(EnvelopeError::Short { needed: N, found: bytes.len() });
     };
-    drop(bytes.split_to(N));
-    Ok(array)
+    *bytes = rest;
+    Ok(*array)
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ pub(crate) fn decode_head(id: SnapshotId, mut head: Bytes) -> Result<Snapshot, S
     if head.len() as u64 != u64::from(length) {
         return Err(failed(&format!("{} bytes of members are there, {length} were written", head.len())));
     }
-    let membership = decode_membership(head).map_err(|error| failed(&error.to_string()))?;
+    let membership = decode_membership(&head).map_err(|error| failed(&error.to_string()))?;
     if membership.voters().is_empty() {
         return Err(failed("it names no voters"));
     }

@@ -113,7 +113,7 @@ fn rejection(body: Bytes) -> bool {
 /// Reads one entry: its layout is canonical, so that the same bytes are written again.
 pub fn envelope(input: &[u8]) -> bool {
     let bytes = Bytes::copy_from_slice(input);
-    if let Ok(membership) = envelope::decode_membership(bytes.clone()) {
+    if let Ok(membership) = envelope::decode_membership(&bytes) {
         let mut again = Vec::new();
         envelope::encode_membership(&membership, &mut again);
         assert_eq!(again, input, "a membership has one encoding");

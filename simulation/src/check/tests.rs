@@ -64,16 +64,18 @@ impl Seen3 {
         let membership = Membership::new(members, []);
         let callers = Callers::default();
         let disks = |id: NodeId| self.disks.get(&id);
-        judge.observe(&Observed {
-            life: 1,
-            may_halt: false,
-            look: &self.look,
-            memberships: [&membership; 2],
-            log: &self.log,
-            checked: 0,
-            callers: &callers,
-            disks: &disks,
-        })
+        judge
+            .observe(&Observed {
+                life: 1,
+                may_halt: false,
+                look: &self.look,
+                memberships: [&membership; 2],
+                log: &self.log,
+                checked: 0,
+                callers: &callers,
+                disks: &disks,
+            })
+            .map(|new| new.map(LogIndex).collect())
     }
 }
 

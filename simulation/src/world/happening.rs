@@ -1,6 +1,6 @@
 //! What can happen.
 
-use bytes::BytesMut;
+use bytes::Bytes;
 use outrigger::engine::{Event, NodeId, Peer, Token};
 
 /// One thing that happens. What names a life happens only to that life of its node.
@@ -8,10 +8,10 @@ use outrigger::engine::{Event, NodeId, Peer, Token};
 pub(crate) enum Happening {
     /// A deadline of an engine is due, or was when it was armed.
     Wake { node: NodeId, life: u64, due: u64 },
-    /// A client's request reaches a node.
-    Request { node: NodeId, life: u64, event: Event },
+    /// A client's request reaches a node. Boxed, as events are by far the largest of what happens, and seldom wait.
+    Request { node: NodeId, life: u64, event: Box<Event> },
     /// A message's way ends; without content it is a handshake.
-    Arrive { target: NodeId, from: Peer, message: Option<BytesMut> },
+    Arrive { target: NodeId, from: Peer, message: Option<Bytes> },
     /// The disk has synced.
     FlushEnds { node: NodeId, life: u64 },
     /// Somebody looks whether the log was not written for so long that it may rest.

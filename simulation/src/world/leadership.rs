@@ -134,7 +134,7 @@ impl World {
         note(&mut self.faults, what);
         self.wishes.asked.insert(token, heir);
         let life = self.nodes.at(node).map_or(0, |node| node.life);
-        self.after(0, Happening::Request { node, life, event });
+        self.after(0, Happening::Request { node, life, event: Box::new(event) });
     }
 
     /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.
@@ -149,7 +149,7 @@ impl World {
         note(&mut self.faults, "election wanted");
         self.wishes.asked.insert(token, Some(id));
         let life = self.nodes.at(id).map_or(0, |node| node.life);
-        self.after(0, Happening::Request { node: id, life, event: Event::Elect { token, pre_vote: false } });
+        self.after(0, Happening::Request { node: id, life, event: Box::new(Event::Elect { token, pre_vote: false }) });
     }
 
     /// Whoever had a wish is told what has come of it.

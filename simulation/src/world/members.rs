@@ -60,8 +60,11 @@ impl Members {
 
     /// A node holds this membership; answers the one by which it counted until now, if that was another.
     pub(super) fn see(&mut self, node: NodeId, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
+        if self.counted_by.at(node) == Some(&at) {
+            return None;
+        }
         self.seen.entry((at.index, at)).or_insert_with(|| Arc::new(membership.clone()));
-        let before = self.counted_by.insert(node, at).filter(|before| *before != at)?;
+        let before = self.counted_by.insert(node, at)?;
         self.seen.get(&(before.index, before)).cloned()
     }
 
@@ -85,9 +88,11 @@ impl Members {
     /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
     /// behind that.
     pub(super) fn may_need(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
-        let its_own: Vec<_> = self.seen.iter().filter(|((_, at), _)| log.has(*at)).collect();
-        let committed = its_own.partition_point(|((index, _), _)| *index <= commit);
-        its_own[committed.saturating_sub(1)..].iter().any(|(_, membership)| membership.is_voter(node))
+        let behind = (commit.next(), LogId::ZERO);
+        let is_its_own = |((_, at), _): &(&(LogIndex, LogId), _)| log.has(*at);
+        let committed = self.seen.range(..behind).rev().find(is_its_own);
+        let later = self.seen.range(behind..).filter(is_its_own);
+        committed.into_iter().chain(later).any(|(_, membership)| membership.is_voter(node))
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
@@ -159,7 +164,7 @@ impl World {
         note(&mut self.faults, "members to change");
         let life = self.nodes.at(asked).map_or(0, |node| node.life);
         let event = Event::ChangeMembers { token, request: Arc::new(request) };
-        self.after(0, Happening::Request { node: asked, life, event });
+        self.after(0, Happening::Request { node: asked, life, event: Box::new(event) });
     }
 
     /// The steward is told what has come of it.

@@ -250,7 +250,7 @@ impl World {
         note(&mut node.faults, "completion told twice");
         let delay = node.rng.below(40 * MILLISECOND);
         self.trace.tell(self.now, Some(id), || format!("will be told again in {} ms: {event}", delay / MILLISECOND));
-        self.after(delay, Happening::Request { node: id, life, event: event.clone() });
+        self.after(delay, Happening::Request { node: id, life, event: Box::new(event.clone()) });
     }
 }
 

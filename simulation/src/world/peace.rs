@@ -81,7 +81,7 @@ impl World {
         self.upgrade_all()?;
         // Who is left outside is no voter of any quorum that may come to count: none may be asked for any more.
         self.queue
-            .keep(|happening| !matches!(happening, Happening::Request { event: Event::ChangeMembers { .. }, .. }));
+            .keep(|happening| !matches!(happening, Happening::Request { event, .. } if matches!(**event, Event::ChangeMembers { .. })));
         self.leave_some_outside()?;
         self.announce(|world| format!("peace begins: all faults end{}", world.who_is_outside()));
         self.workload.become_calm(&self.plan);

@@ -18,6 +18,7 @@ impl World {
     }
 
     /// What becomes of a message, or of a handshake, unless it arrives once and in time.
+    #[cold]
     pub(super) fn tell_way(&mut self, (from, target): (NodeId, NodeId), message: Option<&Message>, delays: Delays) {
         let what = said(message);
         let arrivals: Vec<u64> = delays.into_iter().collect();
@@ -35,6 +36,7 @@ impl World {
     }
 
     /// A message reaches nobody, if nobody is there.
+    #[cold]
     pub(super) fn tell_arrival(&mut self, target: NodeId, from: Peer, message: Option<&Message>) {
         if self.nodes.at(target).is_none_or(|node| node.running.is_none()) {
             let what = said(message);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Body, Event, LogId, LogTime, Message, NodeId, Payload};
+use outrigger::engine::{Body, Event, LogId, LogIndex, LogTime, Message, NodeId, Payload};
 
 use super::World;
 use super::peace::Peace;
@@ -57,7 +57,7 @@ impl World {
         let leaders = self.judge.leaders();
         let new = self.judge.observe(&observed)?;
         let is_elected = self.judge.leaders() > leaders;
-        for (index, payload) in new.into_iter().map(|index| (index, runtime.payload_at(index))) {
+        for (index, payload) in new.map(LogIndex).map(|index| (index, runtime.payload_at(index))) {
             let stamp = runtime.accepted.at(index).expect("what is committed is in the log");
             self.workload.committed((stamp.id, stamp.log_time), &payload)?;
             if let Body::Membership(membership) = &payload.body {
