@@ -92,12 +92,14 @@ struct Other {
     waits: (Round, u32),
     /// What it was sent last is a piece of a snapshot.
     is_brought_snapshot: bool,
+    /// The last heartbeat that left before it was added: what answers an earlier one may be of another directory under its id.
+    since: Round,
 }
 
 impl Other {
     /// Somebody that has just been heard.
-    const fn heard(heard: Instant) -> Self {
-        Self { heard, epoch: None, requests: 0, bytes: 0, waits: (Round(0), 0), is_brought_snapshot: false }
+    const fn heard(heard: Instant, since: Round) -> Self {
+        Self { heard, epoch: None, requests: 0, bytes: 0, waits: (Round(0), 0), is_brought_snapshot: false, since }
     }
 }
 
@@ -148,7 +150,8 @@ impl Office {
             return;
         }
         let mut known = std::mem::take(&mut self.others);
-        let mut other = |node| known.remove(node).unwrap_or(Other::heard(now));
+        let since = self.round;
+        let mut other = |node| known.remove(node).unwrap_or(Other::heard(now, since));
         self.others = others().map(|node| (node, other(node))).collect();
         self.size = self.others.values().count();
     }
@@ -163,6 +166,11 @@ impl Office {
         if epoch.is_none() || epoch == other.epoch {
             *other = Other { heard: other.heard.max(now), requests: 0, bytes: 0, ..*other };
         }
+    }
+
+    /// Whether an answer to a heartbeat comes from before the node was added.
+    pub(crate) fn is_late(&self, from: NodeId, round: Round) -> bool {
+        self.others.at(from).is_some_and(|other| round <= other.since && other.since > Round(0))
     }
 
     /// It turns to another node, to send it something.
@@ -464,6 +472,19 @@ mod tests {
         assert_eq!(goes_on(&office, 1_200 + SILENCE + LOOK), None);
         assert_eq!(goes_on(&office, 1_200 + SILENCE + LOOK + 1), Some(Check::Office), "node 4 never answered");
         assert_eq!(check(office.gives_up(ONE, &terms(), at(1_200), Duration::ZERO)), None, "it may give up at once");
+    }
+
+    #[test]
+    fn what_answers_a_heartbeat_from_before_a_node_was_added_may_be_of_its_predecessor() {
+        let (all, fewer) = (voters([1, 2, 3]), voters([1, 2]));
+        let entry = |index| LogId { term: TERM, index: LogIndex(index) };
+        let mut office = office_of(&all);
+        office.beats(TERM, Round(7));
+        assert!(!office.is_late(NodeId(3), Round(3)), "it was there from the beginning");
+        office.follow(&fewer, entry(12), || others(&fewer), at(100));
+        office.follow(&all, entry(13), || others(&all), at(200));
+        let is_late = |node, round| office.is_late(NodeId(node), Round(round));
+        assert_eq!([is_late(3, 7), is_late(3, 8), is_late(2, 7)], [true, false, false]);
     }
 
     #[test]

@@ -144,7 +144,9 @@ impl World {
         office.takes_in(look, &self.terms, |before| running.runtime.in_hand(look.applied, before))?;
         match occasion {
             Occasion::Look => office.goes_on(id, &self.terms, own),
-            Occasion::Word(from, Word { answers: Some(answers), beat, .. }) if is_heard => {
+            Occasion::Word(from, Word { answers: Some(answers), beat, .. })
+                if is_heard && !beat.is_some_and(|(round, _)| office.is_late(from.node, round)) =>
+            {
                 office.hear(from.node, answers, own);
                 let matched = engine.matched().find(|(node, _)| *node == from.node).map(|(_, matched)| matched);
                 let beat = beat.filter(|_| answers.0 == look.term && !running.runtime.is_sending_to(from.node));
