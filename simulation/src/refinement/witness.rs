@@ -116,9 +116,9 @@ impl Refinement {
     fn append(&mut self, i: ServerId, j: ServerId, append: &AppendEntries, after: &After<'_>) -> Result<(), Violation> {
         self.follow(i)?;
         let last = append.batches.last().map_or(append.prev, outrigger::engine::Batch::last);
-        let is_purged = last.index < after.purged.index && after.log.has(last);
-        if is_purged && after.look.role == RoleKind::Follower {
-            // All of it is covered by a snapshot, which is of what every leader has: so much is acknowledged.
+        if last.index < after.purged.index && after.look.role == RoleKind::Follower {
+            // All of it is covered by a snapshot, which is of what every leader has: so much is acknowledged. Which entries those were
+            // the node does not know any more.
             return self.install(i, after.purged);
         }
         // What the node did not take in counts as lost on the way.
