@@ -103,7 +103,11 @@ impl Engine {
         mutate!(claim_always_believed, return true);
         let is_later = |at: LogId| at > self.membership_id() || self.binding_is_uncommitted(from.node);
         let is_deposed = message.is_none_or(|message| message.term().is_some_and(|term| term > self.vote.term));
-        (!matches!(self.role, Role::Leader(_)) || is_deposed) && from.bound.is_some_and(is_later)
+        match self.role {
+            // What is committed a leader has, and what is not it has written itself: only a later entry can be another's word.
+            Role::Leader(_) => is_deposed && from.bound.is_some_and(|at| at > self.membership_id()),
+            _ => from.bound.is_some_and(is_later),
+        }
     }
 
     /// Whether the entry that binds a node's id here may yet be truncated, maybe only by the leader that it shuts out.

@@ -443,9 +443,10 @@ impl Engine {
         self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
     }
 
-    /// Whether this node was removed, by what is committed: nobody tells it any more who leads, or answers what it asks.
-    pub(crate) fn is_removed(&self) -> bool {
-        !self.memberships.may_hold(self.id())
+    /// Whether this node was removed, and nobody tells it any more who leads, or answers what it asks. One that a leader brings up
+    /// may not have come to the entry yet that added it.
+    pub(crate) fn is_removed(&self, now: Instant) -> bool {
+        !self.memberships.may_hold(self.id()) && !self.has_live_leader(now)
     }
 
     /// Starts the election timer anew, if this node campaigns by itself.

@@ -32,7 +32,7 @@ impl Engine {
                 Ok(first) => self.push(Command::Accepted { token, first }),
                 Err(refusal) => self.refuse(token, refusal),
             },
-            Role::Follower(_) if self.is_removed() => self.refuse(token, Refusal::NotMember),
+            Role::Follower(_) if self.is_removed(now) => self.refuse(token, Refusal::NotMember),
             Role::Follower(follower) => match follower.leader {
                 Some(leader) => self.forward(leader, token, entries, now),
                 None => self.refuse(token, Refusal::NoLeader),

@@ -146,7 +146,7 @@ impl Engine {
             mutate!(transfer_keeps_lease if proof == Proof::Lease, return self.confirm_read(Asker::Here(token), proof, now));
             return self.refuse(token, Refusal::Transferring { to });
         }
-        let is_removed = self.is_removed();
+        let is_removed = self.is_removed(now);
         match &mut self.role {
             Role::Follower(_) if is_removed => self.refuse(token, Refusal::NotMember),
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {

@@ -362,8 +362,25 @@ fn a_removed_node_refuses_at_once_what_its_last_leader_would_not_answer() {
     let mut cluster = bound(&[1, 2, 3], &[]);
     change(&mut cluster, 7, remove(3));
     assert_eq!(cluster.engine(3).leadership(), (Term(1), Some(NodeId(1))), "it knows one, and will know no later one");
+    cluster.elapse(Duration::from_secs(2));
     cluster.read(3, 8);
     cluster.propose(3, 9, "late");
     let refused = "this node is no member of the cluster any more; ask another";
     assert_eq!(cluster.node(3).answers[1..], [format!("refused #8: {refused}"), format!("refused #9: {refused}")]);
+}
+
+#[test]
+fn a_node_that_is_brought_up_to_the_entry_that_added_it_is_not_taken_for_one_that_was_removed() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.join_with(4, |config| config.bind_directories = true);
+    let settings = cluster.node(4).config.clone();
+    change(&mut cluster, 7, add(4));
+    let log = cluster.node(1).disk.log[..1].to_vec();
+    // It starts again, with the first entry alone, and follows a leader that sends it the rest.
+    cluster.start(4, settings, cluster::Disk { starts: 2, log, ..cluster::Disk::default() });
+    cluster.receive(4, 1, heartbeat(1));
+    let holds = cluster.engine(4).membership().nodes().contains_key(&NodeId(4));
+    assert!(!holds && cluster.engine(4).leadership().1 == Some(NodeId(1)));
+    cluster.propose(4, 9, "early");
+    assert!(!cluster.node(4).answers.iter().any(|it| it.contains("no member")), "{:?}", cluster.node(4).answers);
 }

@@ -290,10 +290,11 @@ impl<S: LargeStateMachine> Raft<S> {
                 Failure::Denied(_) | Failure::Stopped => false,
             };
             let is_overloaded = matches!(failure, Failure::Refused(Refusal::Overloaded { .. }));
-            if may_help && if is_overloaded { retry.relieve().await } else { retry.wait().await } {
+            let waits = may_help && !self.is_removed();
+            if waits && if is_overloaded { retry.relieve().await } else { retry.wait().await } {
                 continue;
             }
-            let failure = if may_help && self.has_stopped() { Failure::Stopped } else { failure };
+            let failure = self.why(failure, may_help);
             return Err(match (failure, doubt) {
                 (Failure::Denied(Denied::Expired), doubt) => WriteError::SessionExpired { in_doubt: doubt.is_some() },
                 (Failure::Refused(_) | Failure::Stopped, Some(doubt)) => Failure::Unknown(doubt).into(),

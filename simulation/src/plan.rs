@@ -374,6 +374,14 @@ impl Plan {
         self.set_odds(trouble, 0);
     }
 
+    /// The same conditions, in which this trouble never was: where no process dies, nobody starts one in another build either.
+    pub(crate) fn leave_out(&mut self, trouble: Trouble) {
+        self.spare(trouble);
+        if trouble == Trouble::Crashes {
+            self.upgrade_every = 0;
+        }
+    }
+
     /// The same conditions with this trouble as likely as that, in parts per million.
     pub(crate) const fn set_odds(&mut self, trouble: Trouble, odds: u64) {
         self.odds.0[trouble as usize] = odds;

@@ -38,7 +38,7 @@ fn what_is_left_out_does_not_happen() {
 
 /// What a program is told of each kind of fault, and how a person reads it.
 const FAULTS: [(&str, &str); 18] = [
-    ("message lost", " is lost"),
+    ("message lost", " is lost\n"),
     ("message cut off", " is cut off"),
     ("message doubled", " is doubled, and arrives after "),
     ("request cut short", " is cut short on the way: "),

@@ -182,7 +182,7 @@ impl Changes {
     }
 
     pub(crate) fn apply(&self, plan: &mut Plan) {
-        self.without.iter().for_each(|trouble| plan.spare(*trouble));
+        self.without.iter().for_each(|trouble| plan.leave_out(*trouble));
         plan.clients = self.clients.unwrap_or(plan.clients);
     }
 

@@ -105,6 +105,7 @@ impl Conditions {
         }
         // What nobody asked for would make the number wrong that somebody did ask for.
         if fixes_deaths {
+            plan.upgrade_every = 0;
             plan.spare(Trouble::LastWords);
             plan.spare(Trouble::Disguises);
         }
