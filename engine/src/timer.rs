@@ -24,8 +24,8 @@ impl Timer {
         [Self::Election, Self::Heartbeat, Self::CheckQuorum, Self::Requests, Self::Transfer];
 }
 
-/// The deadline of a timer that is not running. As a time it is centuries away, so that the earliest deadline is a plain
-/// minimum: that is asked for after every event.
+/// The deadline of a timer that is not running, beyond all that a clock shows: the earliest deadline is a plain minimum, which is
+/// asked for after every event.
 const NEVER: Instant = Instant(u64::MAX);
 
 /// The deadline of each timer; [`NEVER`] when it is not running.
@@ -39,6 +39,7 @@ impl Default for Timers {
 }
 
 impl Timers {
+    /// One that would fall on the end of all time runs a nanosecond earlier, so that it is running.
     pub(crate) fn set(&mut self, timer: Timer, deadline: Instant) {
         self.0[timer as usize] = deadline.min(Instant(NEVER.0 - 1));
     }

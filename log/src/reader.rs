@@ -251,7 +251,7 @@ impl<D: Disk> LogReader<D> {
         if !is_run(&verified, group, run) {
             return Err(corrupt("another record stands where the index says that a run is").into());
         }
-        let payloads = verified.payloads(bytes, at).map_err(|fault| corrupt(fault.as_str()))?;
+        let payloads = verified.payloads(bytes).map_err(|fault| corrupt(fault.as_str()))?;
         Ok(cut.admit(run, verified.log_time(), payloads))
     }
 }

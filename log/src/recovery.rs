@@ -181,12 +181,9 @@ fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64)
         }
         None => None,
     };
-    let begins_with_group = || {
-        let sector = read(FIRST_GROUP, SECTOR)?;
-        Ok::<_, DiskError>(GroupHeader::decode(&sector, header.place(FIRST_GROUP)).is_some())
-    };
-    // Most segments are sealed: of these the beginning need not be read.
-    let is_used = trailer.is_some() || begins_with_group()?;
+    // Most segments are sealed: of these the first group need not be read.
+    let is_used =
+        trailer.is_some() || GroupHeader::decode(&read(FIRST_GROUP, SECTOR)?, header.place(FIRST_GROUP)).is_some();
     Ok(Inspected { header, trailer, footer, is_used })
 }
 

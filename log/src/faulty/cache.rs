@@ -18,7 +18,7 @@ const SECTOR_BYTES: usize = 512;
 /// A file's bytes. The zeros at the end, which are most of a segment that was made ahead of need, are only counted.
 #[derive(Clone, Default)]
 pub(super) struct Content {
-    /// All bytes but zeros at the end.
+    /// At least all bytes up to the last that is not zero.
     held: Vec<u8>,
     /// How many bytes there are; at least as many as are held.
     length: usize,
@@ -136,7 +136,6 @@ impl Content {
     }
 }
 
-/// From all bytes.
 impl From<Vec<u8>> for Content {
     fn from(mut bytes: Vec<u8>) -> Self {
         let length = bytes.len();

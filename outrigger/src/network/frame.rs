@@ -113,83 +113,29 @@ pub enum FrameError {
 /// # Ok::<(), frame::FrameError>(())
 /// ```
 pub fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
-    let Some(header) = Header::read(input, limit)? else { return Ok(None) };
-    let whole = header.whole();
+    let Some(header) = input.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7] = *header;
+    let length = u32::from_le_bytes([l0, l1, l2, l3]);
+    let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+    if bytes > limit {
+        return Err(FrameError::TooLong { bytes, limit });
+    }
+    if version != FRAME_VERSION {
+        return Err(FrameError::Version { found: version });
+    }
+    let whole = HEADER_BYTES + bytes;
     if input.len() < whole {
         input.reserve((whole - input.len()).min(input.len().max(READ_BYTES)));
         return Ok(None);
     }
-    header.verified(input.split_to(whole).freeze()).map(Some)
-}
-
-/// The frame that these bytes are, no more and no less; `None` if they are not one. For who holds single frames, such as a
-/// network of a test: it cuts nothing.
-///
-/// # Errors
-/// As [`split`].
-///
-/// ```
-/// use outrigger::network::frame::{self, FrameBuffer};
-/// let mut output = FrameBuffer::default();
-/// output.frame(frame::kind::PONG, 0, frame::BODY_BYTES_MAX, |_| {})?;
-/// let pong = frame::only(output.to_vec().into(), frame::BODY_BYTES_MAX)?.expect("it is complete");
-/// assert_eq!(pong.kind, frame::kind::PONG);
-/// # Ok::<(), frame::FrameError>(())
-/// ```
-pub fn only(bytes: Bytes, limit: usize) -> Result<Option<Frame>, FrameError> {
-    match Header::read(&bytes, limit)? {
-        Some(header) if bytes.len() == header.whole() => header.verified(bytes).map(Some),
-        _ => Ok(None),
+    let mut frame = input.split_to(whole).freeze();
+    let expected = u32::from_le_bytes([c0, c1, c2, c3]);
+    let found = crc32c::crc32c_append(length, &frame[CHECKED_FROM..]);
+    if found != expected {
+        return Err(FrameError::Checksum { bytes, expected, found });
     }
-}
-
-/// What stands before a body.
-struct Header {
-    length: u32,
-    checksum: u32,
-    kind: u8,
-    group: u64,
-}
-
-impl Header {
-    /// Reads and judges it; `None` if it is not complete.
-    fn read(bytes: &[u8], limit: usize) -> Result<Option<Self>, FrameError> {
-        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7] = *header;
-        let header = Self {
-            length: u32::from_le_bytes([l0, l1, l2, l3]),
-            checksum: u32::from_le_bytes([c0, c1, c2, c3]),
-            kind,
-            group: u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]),
-        };
-        if header.body() > limit {
-            return Err(FrameError::TooLong { bytes: header.body(), limit });
-        }
-        if version != FRAME_VERSION {
-            return Err(FrameError::Version { found: version });
-        }
-        Ok(Some(header))
-    }
-
-    /// How long the body is.
-    fn body(&self) -> usize {
-        usize::try_from(self.length).unwrap_or(usize::MAX)
-    }
-
-    /// How long the frame is, once it is known that the body keeps the limit.
-    fn whole(&self) -> usize {
-        HEADER_BYTES + self.body()
-    }
-
-    /// The frame, of which all bytes are there, if its checksum is right.
-    fn verified(&self, mut frame: Bytes) -> Result<Frame, FrameError> {
-        let found = crc32c::crc32c_append(self.length, &frame[CHECKED_FROM..]);
-        if found != self.checksum {
-            return Err(FrameError::Checksum { bytes: self.body(), expected: self.checksum, found });
-        }
-        frame.advance(HEADER_BYTES);
-        Ok(Frame { kind: self.kind, group: self.group, body: frame })
-    }
+    frame.advance(HEADER_BYTES);
+    Ok(Some(Frame { kind, group: u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]), body: frame }))
 }
 
 /// Frames on their way out: many small ones in one buffer, large payloads beside it and never copied.
