@@ -217,7 +217,8 @@ pub(crate) fn is_let_in(local: &Local, caller: &Local, target: NodeId) -> bool {
 }
 
 /// The message that was encoded to these bytes.
-pub(crate) fn decode(mut input: BytesMut) -> Message {
+pub(crate) fn decode(input: Bytes) -> Message {
+    let mut input = BytesMut::from(input);
     let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");
     let frame = frame.expect("a frame as long as it was encoded");
     assert!(input.is_empty(), "bytes behind a frame: {input:?}");
