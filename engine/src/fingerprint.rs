@@ -28,8 +28,8 @@
 //!   are counted from the last durable one: what lies before it is past.
 //!
 //! Left out besides, as they decide nothing that an explorer asks for: whom this node refuses or is refused by, which a status
-//! shows; log time, which entries carry for the state machine; why a node has halted, since it stays so; which refusal a
-//! caller gets, as long as it is as certain; a vote that was refused, for a campaign that is lost ends like one that is
+//! shows, and who was answered wherever it is; log time, which entries carry for the state machine; why a node has halted, since
+//! it stays so; which refusal a caller gets, as long as it is as certain; a vote that was refused, for a campaign that is lost ends like one that is
 //! pending; which request an acknowledgement answers, for what is acknowledged counts by its index; and where members are
 //! reached. Settings decide much: a search gives all engines of a node the same, and compares no others.
 //!
@@ -590,6 +590,7 @@ impl Engine {
             snapshots,
             peers,
             refusals: _,
+            answered: _,
             role,
             timers,
             log_clock: _,
