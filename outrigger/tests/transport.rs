@@ -467,6 +467,7 @@ fn befriend_from(node: &Node1, id: u64, place: &Place) -> Stranger {
     let local = Local { peer_address: Some(place.address.clone()), ..local(id) };
     friend.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
     assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local.peer, None)));
     friend
 }
 
