@@ -284,6 +284,7 @@ impl Engine {
         }
         if !others.is_empty() {
             let bound = self.claim();
+            self.answered = None;
             self.push(Command::SetPeers { peers: others, bound });
         }
     }

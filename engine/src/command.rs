@@ -196,8 +196,12 @@ pub enum Command {
         /// Why.
         reason: PeerRefusal,
     },
-    /// Until [`Command::SetPeers`], what is sent to this node is for this life of it, there where that says itself that it is
-    /// reached: it is heard, and knows of members that this node does not, so that it may have another address here, or none.
+    /// What is sent to this node is for this life of it, there where that says itself that it is reached: it leads, or asks for a
+    /// vote that it may get, and may have another address in the members that are known here, or none. So it stays until a
+    /// [`Command::SetPeers`] says another address than before, or this life is connected to this node no more.
+    ///
+    /// It comes before what is answered; once for a life, and again once it has connected anew, another one was answered, or
+    /// [`Command::SetPeers`] came. Most of the time the life is where the members say, and there is nothing to do.
     AnswerPeer {
         /// Whom.
         peer: Peer,

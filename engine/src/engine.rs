@@ -53,6 +53,8 @@ pub struct Engine {
     pub(crate) peers: BTreeMap<NodeId, Met>,
     /// Who refuses whom, lately.
     pub(crate) refusals: Refusals,
+    /// The life that was last asked to be answered wherever it is, since the members were told.
+    pub(crate) answered: Option<Peer>,
     /// What the node does now.
     pub(crate) role: Role,
     /// Deadlines.
@@ -137,6 +139,7 @@ impl Engine {
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
             peers: restored.peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(),
             refusals: Refusals::default(),
+            answered: None,
             role: Role::Follower(Follower::default()),
             timers: Timers::default(),
             log_clock: (restored.log_time, now),
@@ -561,7 +564,7 @@ impl Engine {
             Ok(true) => {}
             Ok(false) => self.follow_directory(from, message.as_ref(), now),
         }
-        let Some(message) = message else { return };
+        let Some(message) = message else { return self.greet(from) };
         if let Err(inconsistency) = message.check_range() {
             return self.refuse_inconsistent(from, inconsistency, now);
         }
@@ -574,6 +577,7 @@ impl Engine {
             let may_disrupt = matches!(&message, Message::RequestVote(request) if request.warrant.may_disrupt());
             self.adopt_term(term, if may_disrupt { Succession::Orderly } else { Succession::Abrupt }, now);
         }
+        self.answer_wherever(from, &message, now);
         let node = from.node;
         let handled = match message {
             Message::PreVote(request) => self.handle_pre_vote(node, request, now),

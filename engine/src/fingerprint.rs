@@ -28,10 +28,10 @@
 //!   are counted from the last durable one: what lies before it is past.
 //!
 //! Left out besides, as they decide nothing that an explorer asks for: whom this node refuses or is refused by, which a status
-//! shows; log time, which entries carry for the state machine; why a node has halted, since it stays so; which refusal a
-//! caller gets, as long as it is as certain; a vote that was refused, for a campaign that is lost ends like one that is
-//! pending; which request an acknowledgement answers, for what is acknowledged counts by its index; and where members are
-//! reached. Settings decide much: a search gives all engines of a node the same, and compares no others.
+//! shows, and who was answered wherever it is; log time, which entries carry for the state machine; why a node has halted, since
+//! it stays so; which refusal a caller gets, as long as it is as certain; a vote that was refused, for a campaign that is lost
+//! ends like one that is pending; which request an acknowledgement answers, for what is acknowledged counts by its index; and
+//! where members are reached. Settings decide much: a search gives all engines of a node the same, and compares no others.
 //!
 //! All else counts. Types are taken apart field by field, so that a field that is added later does not compile until it is
 //! decided what it counts; batches and memberships alone are read by their methods, and want care by hand.
@@ -276,6 +276,14 @@ impl Fingerprint {
 
     fn incarnation(&mut self, Incarnation { id, start, nonce }: Incarnation) {
         [id, start, nonce].into_iter().for_each(|number| self.number(number));
+    }
+
+    fn met(&mut self, node: NodeId, Met { life, version }: &Met, version_counts: bool) {
+        self.number(node.0);
+        self.incarnation(*life);
+        if version_counts {
+            self.number(version.map_or(0, |version| u64::from(version.0)));
+        }
     }
 
     /// A refusal counts like silence: a campaign that is lost ends like one that is pending.
@@ -590,6 +598,7 @@ impl Engine {
             snapshots,
             peers,
             refusals: _,
+            answered: _,
             role,
             timers,
             log_clock: _,
@@ -631,13 +640,7 @@ impl Engine {
         out.size(peers.len());
         // What they speak decides nothing once the cluster's version is as high as this node can raise it.
         let may_raise = memberships.last().1.version() < config.node.version;
-        for (node, Met { life, version }) in peers {
-            out.number(node.0);
-            out.incarnation(*life);
-            if may_raise {
-                out.number(version.map_or(0, |version| u64::from(version.0)));
-            }
-        }
+        peers.iter().for_each(|(node, met)| out.met(*node, met, may_raise));
         out.size(forwarded.len());
         for ((node, directory), request) in forwarded {
             out.number(node.0);

@@ -90,12 +90,52 @@ impl Engine {
                 Some(_) => return Err(PeerRefusal::NotMember),
             }
         }
-        let by_claim = self.meet_life(from, message)?;
-        let is_ahead = by_claim || !is_known || from.bound.is_some_and(|at| at > self.membership_id());
-        if is_ahead && message.is_some() {
-            self.push(Command::AnswerPeer { peer: from });
+        self.meet_life(from, message)
+    }
+
+    /// Whoever leads, or asks for a vote that it may get, is answered there where it says that it is reached: the members that are
+    /// known here may be older than its address. Once for each of its connections, until the members are told again. Called once the
+    /// term of the message is this node's, if it is not an earlier one.
+    pub(crate) fn answer_wherever(&mut self, from: Peer, message: &Message, now: Instant) {
+        let is_stale = message.term().is_some_and(|term| term < self.vote.term);
+        let is_repeated = self.answered.is_some_and(|peer| peer.is_same_life(&from));
+        if is_stale || is_repeated || !self.expects_answer(from.node, message, now) {
+            return;
         }
-        Ok(by_claim)
+        self.answered = Some(from);
+        self.push(Command::AnswerPeer { peer: from });
+    }
+
+    /// Whether this is of whom this node takes for its leader, or takes now, or may elect.
+    fn expects_answer(&self, from: NodeId, message: &Message, now: Instant) -> bool {
+        match message {
+            // The answer is the leader's, whoever sends in its stead.
+            Message::InstallSnapshot(request) if request.leader != from => false,
+            Message::AppendEntries(_)
+            | Message::Heartbeat(_)
+            | Message::Committed { .. }
+            | Message::InstallSnapshot(_)
+            | Message::DelegateSnapshot(_)
+            | Message::TimeoutNow { .. }
+            | Message::HashState { .. }
+            | Message::StateDiffers { .. } => self.leader().is_none_or(|leader| leader == from),
+            Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
+            Message::PreVoteReply(_)
+            | Message::RequestVoteReply(_)
+            | Message::AppendEntriesReply(_)
+            | Message::HeartbeatReply(_)
+            | Message::InstallSnapshotReply(_)
+            | Message::ReadIndex { .. }
+            | Message::ReadIndexReply { .. }
+            | Message::Propose { .. }
+            | Message::ProposeReply { .. }
+            | Message::StateHashed { .. } => false,
+        }
+    }
+
+    /// It has connected anew: what was to be done to answer it may have ended with its last connection.
+    pub(crate) fn greet(&mut self, from: Peer) {
+        self.answered = self.answered.filter(|peer| !peer.is_same_life(&from));
     }
 
     /// Answers whether this one is heard only as the log must say what this node does not know yet.

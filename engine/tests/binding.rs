@@ -251,6 +251,47 @@ fn a_deposed_leader_hears_its_successor_by_its_claim_and_counts_nothing_of_it_be
     assert_eq!(cluster.node(1).answered.last(), Some(&successor));
 }
 
+/// How often a node was asked to answer somebody wherever it is, since the last time that this was asked.
+fn told_to_answer(cluster: &mut Cluster, id: u64) -> Vec<Peer> {
+    std::mem::take(&mut cluster.nodes.get_mut(&id).unwrap().answered)
+}
+
+#[test]
+fn a_leader_is_answered_wherever_it_is_once_for_each_connection() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let (leader, other) = (life(1, 101, None), life(3, 103, None));
+    told_to_answer(&mut cluster, 2);
+    assert_eq!(hear(&mut cluster, 2, other, Some(heartbeat(9))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [other], "it is heard for the first time in this term");
+    assert_eq!(hear(&mut cluster, 2, other, Some(heartbeat(9))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [], "and answered already");
+    assert_eq!(hear(&mut cluster, 2, other, None), None);
+    assert_eq!(hear(&mut cluster, 2, other, Some(heartbeat(9))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [other], "it has connected anew");
+    assert_eq!(hear(&mut cluster, 2, leader, Some(heartbeat(8))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [], "its term is over");
+    assert!(hear(&mut cluster, 2, leader, Some(heartbeat(9))).is_some(), "a second leader");
+    assert_eq!(told_to_answer(&mut cluster, 2), []);
+}
+
+#[test]
+fn who_asks_for_a_vote_beside_a_leader_is_not_answered_elsewhere() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let candidate = life(3, 103, Some((1, 3)));
+    let request = VoteRequest { term: Term(2), last: LogId::new(1, 9), warrant: Warrant::None };
+    told_to_answer(&mut cluster, 2);
+    for message in [Message::PreVote(request), Message::RequestVote(request)] {
+        assert_eq!(hear(&mut cluster, 2, candidate, Some(message)), None);
+        assert_eq!(told_to_answer(&mut cluster, 2), []);
+    }
+    cluster.cut = vec![1, 2, 3];
+    cluster.elapse(Duration::from_secs(5));
+    told_to_answer(&mut cluster, 2);
+    let request = VoteRequest { term: Term(9), ..request };
+    assert_eq!(hear(&mut cluster, 2, candidate, Some(Message::PreVote(request))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [candidate], "without one it may get it");
+}
+
 #[test]
 fn what_an_old_directory_answered_counts_for_nothing_once_its_id_was_added_anew() {
     let mut cluster = bound(&[1, 2, 3], &[4]);

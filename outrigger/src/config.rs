@@ -279,11 +279,13 @@ impl Config {
         self.advertise_client.as_deref().or(self.listen_client.as_deref())
     }
 
-    /// Where peers reach this node, as far as it knows itself: an address to listen on may be no place to go to.
+    /// Where peers reach this node, as far as it knows itself: an address to listen on may be no place to go to. Then it is where
+    /// the others find it in [`initial_cluster`](Config::initial_cluster).
     #[must_use]
     pub fn peer_address(&self) -> Option<&str> {
         let listens = Some(self.listen_peer.as_str()).filter(|address| check::leads_somewhere(address));
-        self.advertise_peer.as_deref().or(listens)
+        let named = || self.initial_cluster.get(&self.id).map(String::as_str);
+        self.advertise_peer.as_deref().or(listens).or_else(named)
     }
 
     fn snapshot_policy(&self) -> SnapshotPolicy {

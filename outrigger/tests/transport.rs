@@ -432,3 +432,83 @@ fn a_stopped_transport_frees_its_port_at_once() {
         transport.stop();
     }
 }
+
+/// A place where nobody shakes hands: every call is counted and ends at once.
+struct Place {
+    address: String,
+    calls: mpsc::Receiver<()>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (sender, calls) = mpsc::channel();
+        std::thread::spawn(move || listener.incoming().take_while(|_| sender.send(()).is_ok()).for_each(drop));
+        Self { address, calls }
+    }
+
+    fn is_called(&self, times: usize) {
+        (0..times).for_each(|_| self.calls.recv_timeout(PATIENCE).unwrap());
+    }
+
+    fn drain(&self) -> usize {
+        self.calls.try_iter().count()
+    }
+
+    fn node(&self) -> Node {
+        Node { address: self.address.clone() }
+    }
+}
+
+/// A friend that says where it is reached.
+fn befriend_from(node: &Node1, id: u64, place: &Place) -> Stranger {
+    let mut friend = node.dial();
+    let local = Local { peer_address: Some(place.address.clone()), ..local(id) };
+    friend.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
+    assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local.peer, None)));
+    friend
+}
+
+fn calls_often() -> TcpSettings {
+    TcpSettings { backoff_max: Duration::from_millis(20), ..TcpSettings::default() }
+}
+
+#[test]
+fn whoever_calls_under_a_members_id_is_not_dialled_unasked() {
+    let node = Node1::start(calls_often());
+    let (members, elsewhere) = (Place::new(), Place::new());
+    let _caller = befriend_from(&node, 2, &elsewhere);
+    node.transport.set_peers(&BTreeMap::from([(NodeId(2), members.node())]));
+    members.is_called(8);
+    assert_eq!(elsewhere.drain(), 0);
+}
+
+#[test]
+fn who_was_to_be_answered_and_has_gone_is_dialled_no_more() {
+    let node = Node1::start(calls_often());
+    let [members, moved, stranger] = [Place::new(), Place::new(), Place::new()];
+    let callers = [(2, &moved), (3, &stranger)].map(|(id, place)| befriend_from(&node, id, place));
+    let peers = BTreeMap::from([(NodeId(2), members.node())]);
+    node.transport.set_peers(&peers);
+    [2, 3].iter().for_each(|id| node.transport.answer(local(*id).peer));
+    // The members that are known are told again, and say nothing new.
+    for _ in 0..3 {
+        node.transport.set_peers(&peers);
+        moved.is_called(2);
+        stranger.is_called(2);
+    }
+    drop(callers);
+    let end = Instant::now() + PATIENCE;
+    let mut calls = usize::MAX;
+    while calls > 0 {
+        assert!(Instant::now() < end, "they are dialled for ever");
+        for place in [&members, &moved, &stranger] {
+            place.drain();
+        }
+        // The members' place is dialled as often as the others would be.
+        members.is_called(10);
+        calls = moved.drain() + stranger.drain();
+    }
+}

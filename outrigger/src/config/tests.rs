@@ -94,6 +94,20 @@ fn whoever_listens_where_nobody_calls_is_known() {
 }
 
 #[test]
+fn who_listens_everywhere_is_reached_where_the_cluster_names_it() {
+    let address = |listen: &str, advertise: Option<&str>| {
+        let config = Config { listen_peer: listen.into(), advertise_peer: advertise.map(Into::into), ..three() };
+        config.peer_address().map(ToOwned::to_owned)
+    };
+    let named = three().initial_cluster[&1].clone();
+    assert_eq!(address("0.0.0.0:9109", None), Some(named));
+    assert_eq!(address("10.0.0.9:7101", None).as_deref(), Some("10.0.0.9:7101"));
+    assert_eq!(address("0.0.0.0:9109", Some("db1:7101")).as_deref(), Some("db1:7101"));
+    let joins = Config { listen_peer: "[::]:7101".into(), initial_cluster: BTreeMap::new(), ..three() };
+    assert_eq!(joins.peer_address(), None);
+}
+
+#[test]
 fn an_address_that_nobody_can_use_is_refused() {
     assert!(refused(|config| config.listen_peer = "here".into()).contains("no port"));
     assert!(refused(|config| config.listen_peer = "::1:7101".into()).contains("brackets"));

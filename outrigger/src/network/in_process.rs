@@ -214,6 +214,15 @@ impl Transport for InProcessTransport {
     }
 
     fn answer(&self, peer: Peer) {
+        let is_done = self.own.get().is_some_and(|(local, _)| {
+            let hub = self.network.lock();
+            let own = hub.stations.get(&local.peer.node);
+            own.is_some_and(|own| own.peers.contains(&peer.node) && !own.refused.contains(&peer))
+        });
+        // The links of all would be looked at for nothing.
+        if is_done {
+            return;
+        }
         self.change_own(|station| {
             station.refused.remove(&peer);
             station.peers.insert(peer.node);

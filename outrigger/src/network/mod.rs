@@ -71,8 +71,12 @@ pub trait Transport: Send + Sync + 'static {
     /// refuses an older claim ends them, and hears the new one when this node connects again.
     fn sign(&self, bound: Option<LogId>);
 
-    /// Until [`set_peers`](Transport::set_peers), what is sent to this node is for this life of it, there where its handshake said
-    /// that it is reached ([`Local::peer_address`]): the members that are known here may be older than what it says.
+    /// What is sent to this node is for this life of it, there where its handshake said that it is reached
+    /// ([`Local::peer_address`]): the members that are known here may be older than what it says. Nothing is to be done if it is
+    /// there where the members say, or is not connected to this node.
+    ///
+    /// It ends when [`set_peers`](Transport::set_peers) says another address for the node than it did before, or at the next
+    /// attempt to connect once that life is connected to this node no more. A transport may end it with any `set_peers`.
     fn answer(&self, peer: Peer);
 
     /// Queues a message in the urgent lane. Never blocks; a message that finds the lane full or the peer away is lost.

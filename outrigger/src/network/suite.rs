@@ -170,6 +170,18 @@ pub const CASES: &[Case] = &[
         a.transport.answer(b.peer());
         network.link(&a, &b);
     }),
+    ("who is to be answered is reached in its own place, though another life is where the members say", |network| {
+        let (a, old) = network.linked_pair();
+        let new = network.start_as(2, |_| ());
+        network.set_peers(&new, &[&a]);
+        network.link(&new, &a);
+        a.transport.answer(new.peer());
+        network.link(&a, &new);
+        old.forget();
+        network.set_peers(&a, &[&new]);
+        network.link(&a, &new);
+        assert!(!old.saw(|from, message| from == a.peer() && message.is_some()));
+    }),
     ("who was refused is met again once the peers are told again", |network| {
         let (a, b) = network.linked_pair();
         let met = Incarnation { nonce: 99, ..b.peer().incarnation };

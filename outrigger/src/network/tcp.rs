@@ -31,7 +31,7 @@ use super::log_limit::LogLimit;
 use super::{Local, Receive, Transport};
 use inbound::InboundTable;
 use lanes::LaneLimits;
-use outbound::Link;
+use outbound::{Link, Route};
 
 mod inbound;
 mod lanes;
@@ -225,7 +225,7 @@ impl Transport for TcpTransport {
             acceptor.abort();
         }
         if let Some(shared) = self.shared.get() {
-            shared.set_peers(&BTreeMap::new());
+            shared.end_all();
         }
     }
 }
@@ -245,17 +245,16 @@ impl Shared {
     fn set_peers(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
         let mut links = self.links();
         links.retain(|node, (link, task)| {
-            let stays = peers.get(node).is_some_and(|peer| peer.address == link.address);
-            if stays {
-                link.follow_members();
-            } else {
+            let stays = link.follow_members(peers.get(node).map(|peer| peer.address.as_str()));
+            if !stays {
                 task.abort();
             }
             stays
         });
         for (node, peer) in peers {
             if *node != self.local.peer.node && !links.contains_key(node) {
-                links.insert(*node, self.dial(*node, peer.address.clone()));
+                let route = Route { members: Some(peer.address.clone()), answer: None };
+                links.insert(*node, self.dial(*node, route));
             }
         }
     }
@@ -267,14 +266,32 @@ impl Shared {
         if let Some((link, _)) = links.get(&peer.node) {
             link.answer(peer, &address);
         } else if links.len() < LINKS_MAX && peer.node != self.local.peer.node {
-            links.insert(peer.node, self.dial(peer.node, address));
+            let route = Route { members: None, answer: Some((peer, address)) };
+            links.insert(peer.node, self.dial(peer.node, route));
         }
     }
 
-    fn dial(self: &Arc<Self>, node: NodeId, address: String) -> (Arc<Link>, AbortHandle) {
+    /// A link has nowhere to go. Answers whether it is gone: it may have been told of a place just now.
+    fn end(&self, link: &Arc<Link>) -> bool {
+        let mut links = self.links();
+        let is_over = link.place(self, 0).is_none();
+        if is_over && links.get(&link.node).is_some_and(|(it, _)| Arc::ptr_eq(it, link)) {
+            links.remove(&link.node);
+        }
+        is_over
+    }
+
+    /// Nobody is dialled any more.
+    fn end_all(&self) {
+        for (_, task) in std::mem::take(&mut *self.links()).into_values() {
+            task.abort();
+        }
+    }
+
+    fn dial(self: &Arc<Self>, node: NodeId, route: Route) -> (Arc<Link>, AbortHandle) {
         let lane = |bytes_max| LaneLimits { messages_max: self.settings.lane_messages_max, bytes_max };
         let (urgent, bulk) = (lane(self.settings.urgent_bytes_max), lane(self.settings.bulk_bytes_max));
-        let link = Arc::new(Link::new(node, address, urgent, bulk));
+        let link = Arc::new(Link::new(node, route, urgent, bulk));
         let task = self.handle.spawn(outbound::run(Arc::clone(&link), Arc::clone(self))).abort_handle();
         (link, task)
     }

@@ -1,4 +1,4 @@
-//! The connection that this node dialled, to send on: one task for each peer, for as long as it is a peer.
+//! The connection that this node dialled, to send on: one task for each peer, for as long as it is a peer or is to be answered.
 //!
 //! ```text
 //!   dial ─► hello, hello ─► lanes open ─► take, encode, write; ping and wait for pong ─┐
@@ -10,12 +10,13 @@
 //! asking at once, and two nodes that refuse each other would call for ever as fast as they can. But who was refused as no member
 //! and is called then may have become one, and calls back at once; if it is refused again, it waits.
 //!
-//! The address is what the members say. They may be older than a peer that calls: where that one says that it is reached is tried
-//! every other time that the members' address leads nowhere, and at once if the engine wants to answer that very life of the peer.
+//! The address is what the members say. They may be older than a peer that calls. If the engine wants to answer that very life of
+//! the peer, it is dialled there where it says that it is reached, for as long as it is connected to this node; every other time
+//! that this leads nowhere, where the members say. Nobody else who calls under the peer's id is dialled.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -37,15 +38,22 @@ use crate::network::{DecodeError, codec};
 /// So much is taken from the lanes for one write: an urgent message waits for no more than this.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// Where a peer is dialled; one of the two says something.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Route {
+    /// Where the peer listens, as the members say, if it is one.
+    pub(super) members: Option<String>,
+    /// The life that is to be answered, and where it says that it is reached.
+    pub(super) answer: Option<(Peer, String)>,
+}
+
 /// What this node knows of one peer that it dials. Its task ends when the link is dropped from the transport's table.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Whom it leads to.
     pub(super) node: NodeId,
-    /// Where the peer listens, as the members say; as it says itself if they say nothing.
-    pub(super) address: String,
-    /// The life that is to be answered, and where it says that it is reached.
-    answers: Mutex<Option<(Peer, String)>>,
+    /// Where it is dialled.
+    route: Mutex<Route>,
     /// What waits to be sent.
     pub(super) lanes: Lanes,
     /// The life at the other end, while there is a connection; and why the engine will not have it.
@@ -59,11 +67,15 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(node: NodeId, address: String, urgent: LaneLimits, bulk: LaneLimits) -> Self {
+    pub(super) fn new(node: NodeId, route: Route, urgent: LaneLimits, bulk: LaneLimits) -> Self {
         let lanes = Lanes::new(urgent, bulk);
-        let (answers, at) = (Mutex::default(), Mutex::default());
+        let (route, at) = (Mutex::new(route), Mutex::default());
         let (redirected, refused, nudged) = (Notify::new(), Notify::new(), Notify::new());
-        Self { node, address, answers, lanes, at, redirected, refused, nudged }
+        Self { node, route, lanes, at, redirected, refused, nudged }
+    }
+
+    fn route(&self) -> MutexGuard<'_, Route> {
+        self.route.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This life is to be answered, there: a connection to another one ends.
@@ -72,26 +84,50 @@ impl Link {
         if at.is_some_and(|at| at.is_same_life(&peer)) {
             return;
         }
-        let before = self.answers.lock().unwrap_or_else(PoisonError::into_inner).replace((peer, address.to_owned()));
-        if before.is_none_or(|(life, place)| !life.is_same_life(&peer) || place.as_str() != address) {
+        let mut route = self.route();
+        let answer = Some((peer, address.to_owned())).filter(|_| route.members.as_deref() != Some(address));
+        let key = |answer: &Option<(Peer, String)>| answer.as_ref().map(|(life, at)| (life.incarnation, at.clone()));
+        if key(&route.answer) != key(&answer) {
+            route.answer = answer;
             self.redirected.notify_one();
         }
     }
 
-    /// The members are known again: they say where the peer is.
-    pub(super) fn follow_members(&self) {
-        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// The members say now that the peer is there, or nowhere. Answers whether the link leads there, and goes on: also if they say
+    /// nothing new, and somebody is answered elsewhere.
+    pub(super) fn follow_members(&self, address: Option<&str>) -> bool {
+        let mut route = self.route();
+        if route.members.as_deref() == address {
+            return true;
+        }
+        let leads_there = route.answer.as_ref().is_some_and(|(_, place)| Some(place.as_str()) == address);
+        *route = Route { members: address.map(ToOwned::to_owned), answer: None };
+        leads_there
     }
 
-    /// Where to dial after so many failures in a row.
-    fn place(&self, shared: &Shared, failures: u32) -> String {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|it| it.1.clone());
-        let is_first_choice = failures.is_multiple_of(2);
-        let other = match answers {
-            Some(place) => Some(place).filter(|_| is_first_choice),
-            None => shared.place_of(|peer| peer.node == self.node).filter(|_| !is_first_choice),
-        };
-        other.unwrap_or_else(|| self.address.clone())
+    /// Where to dial after so many failures in a row; `None` if it is no peer, and who was to be answered has gone.
+    pub(super) fn place(&self, shared: &Shared, failures: u32) -> Option<String> {
+        let mut route = self.route();
+        if self.awaited(&mut route, shared).is_none() {
+            return route.members.clone();
+        }
+        let answer = route.answer.as_ref().map(|(_, place)| place.clone());
+        if failures.is_multiple_of(2) { answer } else { route.members.clone().or(answer) }
+    }
+
+    /// The life that is to be answered, if it is still connected to this node.
+    fn awaited(&self, route: &mut Route, shared: &Shared) -> Option<Peer> {
+        let life = route.answer.as_ref().map(|(life, _)| *life)?;
+        if shared.place_of(|peer| peer.is_same_life(&life)).is_none() {
+            route.answer = None;
+            return None;
+        }
+        Some(life)
+    }
+
+    /// Whether what waits for this peer is for another life than this one.
+    fn is_for_another(&self, peer: &Peer, shared: &Shared) -> bool {
+        self.awaited(&mut self.route(), shared).is_some_and(|life| !life.is_same_life(peer))
     }
 
     /// The peer has dialled us, so that it is there: tries again at once.
@@ -99,8 +135,11 @@ impl Link {
         self.nudged.notify_one();
     }
 
-    /// Ends the connection if this life is at its other end.
+    /// Ends the connection if this life is at its other end; it is answered no more.
     pub(super) fn refuse(&self, peer: Peer, reason: PeerRefusal) {
+        let mut route = self.route();
+        route.answer = route.answer.take().filter(|(life, _)| !life.is_same_life(&peer));
+        drop(route);
         let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
         if at.0.is_some_and(|at| at.is_same_life(&peer)) {
             at.1 = Some(reason);
@@ -123,7 +162,7 @@ impl Link {
     }
 }
 
-/// Keeps a connection to the peer, for ever.
+/// Keeps a connection to the peer, for as long as there is anywhere to go.
 pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let settings = shared.settings;
     let nonce = shared.local.peer.incarnation.nonce;
@@ -134,7 +173,13 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let mut is_stranger = false;
     let mut failures = 0;
     loop {
-        let (start, place) = (Instant::now(), link.place(&shared, failures));
+        let start = Instant::now();
+        let Some(place) = link.place(&shared, failures) else {
+            if shared.end(&link) {
+                return;
+            }
+            continue;
+        };
         let mut has_met = false;
         let ended = tokio::select! {
             biased;
@@ -182,6 +227,12 @@ async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, 
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
     };
+    if link.is_for_another(&hello.peer, shared) {
+        return Ended::Lost(io::Error::other(format!(
+            "{} is there, and another life of it is to be answered",
+            hello.peer
+        )));
+    }
     *has_met = true;
     link.set_at(Some(hello.peer));
     link.lanes.open();
@@ -196,7 +247,7 @@ async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, 
         biased;
         reason = link.refused() => Ended::Refused(Rejection::of_peer(link.node, reason)),
         ended = listen(read, input, shared, &progress) => ended,
-        ended = send(link, hello.peer.version, write, shared, &progress) => ended,
+        ended = send(link, place, hello.peer.version, write, shared, &progress) => ended,
     };
     drop(closing);
     match &ended {
@@ -296,7 +347,14 @@ async fn silence(progress: &Progress, idle_timeout: Duration) {
 }
 
 /// Sends what the lanes hold, and pings.
-async fn send(link: &Link, spoken: Version, mut write: WriteHalf<'_>, shared: &Shared, progress: &Progress) -> Ended {
+async fn send(
+    link: &Link,
+    place: &str,
+    spoken: Version,
+    mut write: WriteHalf<'_>,
+    shared: &Shared,
+    progress: &Progress,
+) -> Ended {
     let settings = shared.settings;
     let (mut taken, mut output) = (Vec::new(), FrameBuffer::default());
     let mut next_ping = Instant::now() + settings.keepalive_interval;
@@ -304,6 +362,9 @@ async fn send(link: &Link, spoken: Version, mut write: WriteHalf<'_>, shared: &S
         link.lanes.take(&mut taken, WRITE_BYTES);
         if Instant::now() >= next_ping {
             next_ping = Instant::now() + settings.keepalive_interval;
+            if link.place(shared, 0).is_none() {
+                return Ended::Lost(io::Error::other("it is no peer, and has gone"));
+            }
             if let Err(error) = output.frame(kind::PING, 0, settings.frame_bytes_max, |_| {}) {
                 return error.into();
             }
@@ -320,7 +381,7 @@ async fn send(link: &Link, spoken: Version, mut write: WriteHalf<'_>, shared: &S
         for message in taken.drain(..).filter(|message| message.since() <= spoken) {
             if let Err(error) = codec::encode(&message, 0, settings.frame_bytes_max, &mut output) {
                 // Only this message is lost. It will be as long when it is sent again, so the log must tell.
-                shared.report(&link.address, &format!("a message to node {}", link.node), &Ended::from(error));
+                shared.report(place, &format!("a message to node {}", link.node), &Ended::from(error));
             }
         }
         while output.has_remaining() {
