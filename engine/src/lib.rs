@@ -20,8 +20,9 @@
 //!
 //! The files follow the protocol: `election` (Raft paper, sections 5.2 and 5.4.1; thesis, section 9.6), `leader`,
 //! `replication` and `progress` (5.3 and 5.4.2), `follower` (5.3), `change`, `change_members` and `membership` (thesis,
-//! chapter 4), `version` (what may be said while builds differ), `snapshot` (Raft paper, section 7), `read` (thesis, section 6.4), `propose`, `writes` (the order of storage
-//! writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after every event.
+//! chapter 4), `binding` (which directory is a member), `version` (what may be said while builds differ), `upkeep` (what a leader
+//! writes of its own accord of these two), `snapshot` (Raft paper, section 7), `read` (thesis, section 6.4), `propose`, `writes`
+//! (the order of storage writes). `engine` dispatches; `role` holds what only one role needs; `invariant` is checked after every event.
 //!
 //! # A single node, step by step
 //! ```

@@ -68,8 +68,8 @@ pub struct Status {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
-    /// The cluster's version, as far as the node knows it to be committed. It never goes back in one life; what [`Status::membership`] says may
-    /// be rolled back yet.
+    /// The cluster's version, as far as the node knows it to be committed. It never goes back in one life; what
+    /// [`Status::membership`] says may be rolled back yet.
     pub version: Version,
     /// Which version each node speaks, as this one last heard from it in this life of its own; its own too.
     pub versions: BTreeMap<NodeId, Version>,

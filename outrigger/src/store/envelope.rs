@@ -107,9 +107,9 @@ pub enum EnvelopeError {
         /// The node that came.
         found: NodeId,
     },
-    /// A node's role has bits that this version does not know.
-    #[error("node {node} has the unknown role {role}; was it written by a newer version?")]
-    UnknownRole {
+    /// A node's role has bits that only the first node's may have, or says a version that need not be said.
+    #[error("node {node} has the role {role}, which it cannot have where it stands")]
+    MisplacedRole {
         /// The node.
         node: NodeId,
         /// The role.
@@ -291,7 +291,7 @@ pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> 
             bindings.insert(id, Binding { directory, at: decode_id(&mut bytes)? });
         }
         if role & (OF | VERSION) != 0 && !nodes.is_empty() {
-            return Err(EnvelopeError::UnknownRole { node: id, role });
+            return Err(EnvelopeError::MisplacedRole { node: id, role });
         }
         if role & OF != 0 {
             of = Some(decode_id(&mut bytes)?);
@@ -299,7 +299,7 @@ pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> 
         if role & VERSION != 0 {
             version = Version(u16::from_le_bytes(take(&mut bytes)?));
             if version <= Version::FIRST {
-                return Err(EnvelopeError::UnknownRole { node: id, role });
+                return Err(EnvelopeError::MisplacedRole { node: id, role });
             }
         }
         nodes.insert(id, node);
@@ -313,9 +313,6 @@ pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> 
 fn decode_node(bytes: &mut &[u8]) -> Result<(NodeId, u8, Node), EnvelopeError> {
     let id = NodeId(u64::from_le_bytes(take(bytes)?));
     let [role] = take::<1>(bytes)?;
-    if role & !(VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | BOUND | OF | VERSION) != 0 {
-        return Err(EnvelopeError::UnknownRole { node: id, role });
-    }
     let length = usize::try_from(u32::from_le_bytes(take(bytes)?)).unwrap_or(usize::MAX);
     let Some((address, rest)) = bytes.split_at_checked(length) else {
         return Err(EnvelopeError::Short { needed: length, found: bytes.len() });

@@ -12,7 +12,7 @@ use crate::check::{Office, Violation, office, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::network::is_let_in;
-use crate::node::CLUSTER;
+use crate::node::{CLUSTER, Running};
 use crate::plan::{MILLISECOND, Trouble};
 use crate::runtime::Effect;
 
@@ -88,33 +88,7 @@ impl World {
             office::answers_after_flush(id, &runtime.effects, runtime.votes_flushed)?;
         }
         let is_heard = match occasion {
-            Occasion::Word(from, word) if look.role != RoleKind::Halted => {
-                let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
-                let is_heard = !running.runtime.effects.iter().any(refuses);
-                // The greeting of somebody who is no member says nothing.
-                let membership = running.driver.engine().membership();
-                let is_member = membership.nodes().contains_key(&from.node);
-                // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
-                let before = running.judged.unwrap_or(*look);
-                let binding = membership.bindings().get(&from.node);
-                let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
-                let at = before.membership_at.min(look.membership_at);
-                let is_behind = from.bound.is_some_and(|claim| claim > at || !is_settled);
-                let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
-                require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
-                let bound = binding.map(|binding| binding.directory);
-                let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
-                require!(
-                    !is_heard || is_bound || is_behind,
-                    Acquaintance,
-                    "node {id} listens to {from}, whose id is bound to the directory {:016x}",
-                    bound.unwrap_or_default()
-                );
-                // Raft paper, section 5.1.
-                let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
-                require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
-                is_heard
-            }
+            Occasion::Word(from, word) if look.role != RoleKind::Halted => is_heard_rightly(running, look, from, word)?,
             _ => false,
         };
         // It may have slept, and seen nothing of what its disk did meanwhile.
@@ -254,6 +228,36 @@ impl World {
         self.trace.tell(self.now, Some(id), || format!("will be told again in {} ms: {event}", delay / MILLISECOND));
         self.after(delay, Happening::Request { node: id, life, event: Box::new(event.clone()) });
     }
+}
+
+/// Whether the node listens to who speaks; and whether it should, and remembers it.
+fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> Result<bool, Violation> {
+    let id = look.node;
+    let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
+    let is_heard = !running.runtime.effects.iter().any(refuses);
+    // The greeting of somebody who is no member says nothing.
+    let membership = running.driver.engine().membership();
+    let is_member = membership.nodes().contains_key(&from.node);
+    // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
+    let before = running.judged.unwrap_or(*look);
+    let binding = membership.bindings().get(&from.node);
+    let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
+    let at = before.membership_at.min(look.membership_at);
+    let is_behind = from.bound.is_some_and(|claim| claim > at || !is_settled);
+    let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
+    require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
+    let bound = binding.map(|binding| binding.directory);
+    let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
+    require!(
+        !is_heard || is_bound || is_behind,
+        Acquaintance,
+        "node {id} listens to {from}, whose id is bound to the directory {:016x}",
+        bound.unwrap_or_default()
+    );
+    // Raft paper, section 5.1.
+    let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
+    require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
+    Ok(is_heard)
 }
 
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.

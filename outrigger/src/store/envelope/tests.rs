@@ -107,12 +107,12 @@ fn each_kind_of_nonsense_has_its_error() {
     let first = [node(1, 128, b""), vec![1, 0]].concat();
     assert_eq!(
         refused(&members(&[first])),
-        EnvelopeError::UnknownRole { node: NodeId(1), role: 128 },
+        EnvelopeError::MisplacedRole { node: NodeId(1), role: 128 },
         "need not be said"
     );
     let second = |role| [node(2, role, b""), vec![2; 16]].concat();
     for role in [64, 128] {
-        let astray = EnvelopeError::UnknownRole { node: NodeId(2), role };
+        let astray = EnvelopeError::MisplacedRole { node: NodeId(2), role };
         assert_eq!(refused(&members(&[node(1, 1, b"a"), second(role)])), astray, "it stands at the first node");
     }
     assert_eq!(refused(&members(&[node(1, 2, b"")])), EnvelopeError::ContradictoryMembership, "joint without a goal");
