@@ -144,7 +144,6 @@ impl Engine {
         if !self.config.bind_directories || progress.is_of(directory) {
             return;
         }
-        mutate!(progress_kept_across_directories, return);
         self.next_id = next_id;
         *progress = Progress::anew(Epoch(next_id), last, leader.round, Some(directory), now);
         if let Some(change) = &mut leader.change {

@@ -194,7 +194,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("claim_always_believed", "a directory is heard that is not the one bound, whatever it claims", "TRAPS 45"),
     mutant("wiped_learner_shut_out", "a learner from another directory than was met is refused", "TRAPS 45"),
     mutant("bound_after_the_vote", "a new voter votes before its directory is bound", "TRAPS 45"),
-    mutant("progress_kept_across_directories", "what a learner's old directory acknowledged counts for the new one", "TRAPS 45"),
     mutant("earlier_directory_forgotten", "what another directory under its id led in is refused for certain", "thesis 6.3"),
     mutant("wiped_node_campaigns", "a node whose id is bound to another directory campaigns", "TRAPS 45"),
     mutant("wiped_peer_heard", "a node whose disk was wiped is listened to", "TRAPS 45"),

@@ -95,8 +95,11 @@ impl World {
         let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
         let hangs = Duration::from_nanos(running.flush_began.map_or(0, |began| now - began));
         let has_begun = running.judged.is_some_and(|before| is_campaign(&before) && before.term == look.term);
-        if matches!(occasion, Occasion::Look) && is_campaign(look) && !has_begun && !is_excused {
-            office::campaigns(id, &self.terms, hangs)?;
+        if is_campaign(look) && !has_begun {
+            campaigns_rightly(running, id)?;
+            if matches!(occasion, Occasion::Look) && !is_excused {
+                office::campaigns(id, &self.terms, hangs)?;
+            }
         }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
         if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
@@ -258,6 +261,14 @@ fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> R
     let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
     require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
     Ok(is_heard)
+}
+
+/// Who knows that its id is bound to another directory has not what that one has acknowledged, and asks nobody for a vote.
+fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
+    let (membership, own) = (running.driver.engine().membership(), running.runtime.me.incarnation.id);
+    let bound = membership.bindings().get(&id).map_or(own, |binding| binding.directory);
+    require!(bound == own, Acquaintance, "node {id} campaigns, whose id is bound to the directory {bound:016x}");
+    Ok(())
 }
 
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
