@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::binding::any_life_of;
 use crate::command::Command;
 use crate::engine::Engine;
-use crate::message::Message;
+use crate::message::{Message, Part};
 use crate::refusal::{Fault, Inconsistency, PeerRefusal, outranks};
 use crate::types::{Incarnation, Instant, NodeId, Peer};
 use crate::version::Version;
@@ -108,28 +108,12 @@ impl Engine {
 
     /// Whether this is of whom this node takes for its leader, or takes now, or may elect.
     fn expects_answer(&self, from: NodeId, message: &Message, now: Instant) -> bool {
-        match message {
+        match message.part() {
             // The answer is the leader's, whoever sends in its stead.
-            Message::InstallSnapshot(request) if request.leader != from => false,
-            Message::AppendEntries(_)
-            | Message::Heartbeat(_)
-            | Message::Committed { .. }
-            | Message::InstallSnapshot(_)
-            | Message::DelegateSnapshot(_)
-            | Message::TimeoutNow { .. }
-            | Message::HashState { .. }
-            | Message::StateDiffers { .. } => self.leader().is_none_or(|leader| leader == from),
-            Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
-            Message::PreVoteReply(_)
-            | Message::RequestVoteReply(_)
-            | Message::AppendEntriesReply(_)
-            | Message::HeartbeatReply(_)
-            | Message::InstallSnapshotReply(_)
-            | Message::ReadIndex { .. }
-            | Message::ReadIndexReply { .. }
-            | Message::Propose { .. }
-            | Message::ProposeReply { .. }
-            | Message::StateHashed { .. } => false,
+            Part::Leader if matches!(message, Message::InstallSnapshot(request) if request.leader != from) => false,
+            Part::Leader => self.leader().is_none_or(|leader| leader == from),
+            Part::Candidate => !self.has_live_leader(now),
+            Part::Follower => false,
         }
     }
 
@@ -192,26 +176,10 @@ impl Engine {
     /// is one that was removed (section 4.2.3).
     fn may_be_unknown(&self, message: &Message, now: Instant) -> bool {
         mutate!(unknown_leader_not_heard, return false);
-        match message {
-            Message::AppendEntries(_)
-            | Message::Heartbeat(_)
-            | Message::Committed { .. }
-            | Message::InstallSnapshot(_)
-            | Message::DelegateSnapshot(_)
-            | Message::TimeoutNow { .. }
-            | Message::HashState { .. }
-            | Message::StateDiffers { .. } => true,
-            Message::PreVote(_) | Message::RequestVote(_) => !self.has_live_leader(now),
-            Message::PreVoteReply(_)
-            | Message::RequestVoteReply(_)
-            | Message::AppendEntriesReply(_)
-            | Message::HeartbeatReply(_)
-            | Message::InstallSnapshotReply(_)
-            | Message::ReadIndex { .. }
-            | Message::ReadIndexReply { .. }
-            | Message::Propose { .. }
-            | Message::ProposeReply { .. }
-            | Message::StateHashed { .. } => false,
+        match message.part() {
+            Part::Leader => true,
+            Part::Candidate => !self.has_live_leader(now),
+            Part::Follower => false,
         }
     }
 

@@ -298,7 +298,43 @@ pub struct HeartbeatReply {
 /// No cluster reaches a term or an index beyond this; what is beyond it is garbage, and would overflow.
 const NUMBER_MAX: u64 = 1 << 62;
 
+/// In which part somebody says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// As the leader of a term, or in its stead.
+    Leader,
+    /// As one that asks for a vote.
+    Candidate,
+    /// As one that answers, or asks its leader for something.
+    Follower,
+}
+
 impl Message {
+    /// Who says this: whether it is listened to, and answered, hangs on that.
+    pub(crate) const fn part(&self) -> Part {
+        match self {
+            Self::AppendEntries(_)
+            | Self::Heartbeat(_)
+            | Self::Committed { .. }
+            | Self::InstallSnapshot(_)
+            | Self::DelegateSnapshot(_)
+            | Self::TimeoutNow { .. }
+            | Self::HashState { .. }
+            | Self::StateDiffers { .. } => Part::Leader,
+            Self::PreVote(_) | Self::RequestVote(_) => Part::Candidate,
+            Self::PreVoteReply(_)
+            | Self::RequestVoteReply(_)
+            | Self::AppendEntriesReply(_)
+            | Self::HeartbeatReply(_)
+            | Self::InstallSnapshotReply(_)
+            | Self::ReadIndex { .. }
+            | Self::ReadIndexReply { .. }
+            | Self::Propose { .. }
+            | Self::ProposeReply { .. }
+            | Self::StateHashed { .. } => Part::Follower,
+        }
+    }
+
     /// Whether its terms and indexes are ones that a cluster can reach: else the first that is not.
     pub(crate) fn check_range(&self) -> Result<(), Inconsistency> {
         let term = self.term().map_or(0, |term| term.0);
@@ -338,17 +374,7 @@ impl Message {
             | Self::ProposeReply { .. }
             | Self::TimeoutNow { .. } => [0; 3],
         };
-        let from_leader = matches!(
-            self,
-            Self::AppendEntries(_)
-                | Self::Heartbeat(_)
-                | Self::Committed { .. }
-                | Self::InstallSnapshot(_)
-                | Self::DelegateSnapshot(_)
-                | Self::TimeoutNow { .. }
-                | Self::HashState { .. }
-                | Self::StateDiffers { .. }
-        );
+        let from_leader = self.part() == Part::Leader;
         if from_leader && term == 0 {
             return Err(Inconsistency::OutOfRange { number: term });
         }
