@@ -112,6 +112,7 @@ impl Engine {
         }
         mutate!(vote_forgotten, restored = Restored { vote: Vote { voted_for: None, ..restored.vote }, ..restored });
         mutate!(commit_restored_too_far, restored = Restored { commit: restored.last.index, ..restored });
+        let too_old = restored.too_old(config.node.version);
         let log = LogIds::restore(restored.terms, restored.last, restored.purged);
         let covered = restored.snapshot.as_ref().map_or(LogId::ZERO, |snapshot| snapshot.last());
         let purged = log.purged();
@@ -165,7 +166,7 @@ impl Engine {
         };
         mutate!(restart_forgets_pledge, engine.pledge = None);
         mutate!(request_ids_used_again, engine.next_id = 0);
-        if let Some(fault) = engine.is_too_old(commit) {
+        if let Some(fault) = too_old {
             engine.halt(fault);
             return engine;
         }

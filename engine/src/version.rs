@@ -60,6 +60,7 @@ use crate::membership::Membership;
 use crate::message::Message;
 use crate::progress::Progress;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal};
+use crate::restored::Restored;
 use crate::role::Role;
 use crate::types::{LogIndex, NodeId, Peer};
 
@@ -167,6 +168,26 @@ impl Engine {
     }
 }
 
+fn too_old_for(cluster: Version, spoken: Version, is_settled: bool) -> Option<Fault> {
+    mutate!(older_build_takes_part, return None);
+    (cluster > spoken).then_some(Fault::TooOld { cluster, spoken, is_settled })
+}
+
+impl Restored {
+    /// Why a build that speaks this version must not start from this log and this snapshot; `None` if it may.
+    #[must_use]
+    pub fn too_old(&self, spoken: Version) -> Option<Fault> {
+        let (snapshot, log) = (self.snapshot.iter(), self.memberships.iter());
+        let in_snapshot = snapshot.clone().map(|it| (it.membership_at.index, it.membership.version()));
+        let known = in_snapshot.chain(log.map(|(at, membership)| (at.index, membership.version())));
+        let commit = snapshot.map(|it| it.last().index).fold(self.commit, LogIndex::max);
+        // It never goes back: the highest is the last.
+        let highest = |until| known.clone().filter(|(at, _)| *at <= until).map(|(_, version)| version).max();
+        let cluster = |until| highest(until).unwrap_or_default();
+        too_old_for(cluster(commit), spoken, true).or_else(|| too_old_for(cluster(self.last.index), spoken, false))
+    }
+}
+
 // ---- how it is kept ------------------------------------------------------------------------------------------------
 
 impl Engine {
@@ -206,15 +227,7 @@ impl Engine {
 
     /// Why this node must not go on, if the cluster has that version; `is_settled`: whether that may be rolled back no more.
     pub(crate) fn is_too_old_for(&self, cluster: Version, is_settled: bool) -> Option<Fault> {
-        let spoken = self.config.node.version;
-        mutate!(older_build_takes_part, return None);
-        (cluster > spoken).then_some(Fault::TooOld { cluster, spoken, is_settled })
-    }
-
-    /// Why this node must not start from the log and the snapshot that it has.
-    pub(crate) fn is_too_old(&self, commit: LogIndex) -> Option<Fault> {
-        let (committed, effective) = (self.memberships.version_at(commit), self.memberships.effective().version());
-        self.is_too_old_for(committed, true).or_else(|| self.is_too_old_for(effective, false))
+        too_old_for(cluster, self.config.node.version, is_settled)
     }
 
     /// Whoever speaks less than the cluster's version is not listened to, whether it is a member or wants to be one.

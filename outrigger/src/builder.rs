@@ -131,7 +131,10 @@ impl<S: LargeStateMachine> Builder<S> {
         };
         let mut opened = open(&config, store, &environment).await?;
         opened.peer = opened.peer.speaking(Version(config.speak_version_max));
-        is_new_enough(&opened)?;
+        // The engine would not take part either; but nothing has begun yet.
+        if let Some(fault) = opened.restored.too_old(opened.peer.version) {
+            return Err(StartError::TooOld { id: opened.peer.node.0, fault });
+        }
         let replicated = Replicated::new(state);
         if let Some(held) = replicated.held() {
             fit(held, &mut opened.restored)?;
@@ -153,20 +156,6 @@ impl<S: LargeStateMachine> Builder<S> {
         }
         assemble(Arc::new(config), replicated, transport, opened, initial, &environment)
     }
-}
-
-/// Whether this build knows all that the log may hold. The engine would not take part either; but nothing has begun yet.
-fn is_new_enough(Opened { peer, restored, .. }: &Opened) -> Result<(), StartError> {
-    let in_snapshot = restored.snapshot.iter().map(|snapshot| &snapshot.membership);
-    let in_snapshot = in_snapshot.map(|members| (LogIndex::ZERO, members));
-    let in_log = restored.memberships.iter().map(|(at, members)| (at.index, members));
-    let members = in_snapshot.chain(in_log).map(|(at, members)| (members.version(), at));
-    let (cluster, at) = members.max_by_key(|(version, at)| (*version, std::cmp::Reverse(*at))).unwrap_or_default();
-    let (spoken, is_settled) = (peer.version, at <= restored.commit);
-    if cluster > spoken {
-        return Err(StartError::TooOld { id: peer.node.0, fault: Fault::TooOld { cluster, spoken, is_settled } });
-    }
-    Ok(())
 }
 
 /// Whether the log holds what a state on disk has applied. All of that is committed, whether the log was told so in time or not.
