@@ -105,6 +105,7 @@ impl Engine {
         let is_free = !self.has_live_leader(now) && !self.is_pledged(now);
         let granted = request.term > self.vote.term && self.is_up_to_date(&request) && is_free;
         mutate!(pre_vote_beside_leader, granted = request.term > self.vote.term && self.is_up_to_date(&request));
+        mutate!(learner_never_votes, granted = granted && self.membership().is_voter(self.id()));
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
         self.answer_after_vote(from, Message::PreVoteReply(reply), now);
         Ok(())
@@ -133,6 +134,7 @@ impl Engine {
             granted = granted || (request.warrant.may_disrupt() && request.term == self.vote.term && free)
         );
         mutate!(vote_without_log_check, granted = request.term == self.vote.term && free);
+        mutate!(learner_never_votes, granted = granted && self.membership().is_voter(self.id()));
         if granted {
             mutate!(disrupting_vote_not_saved if request.warrant.may_disrupt() && self.vote.voted_for.is_none(),
                 self.vote.voted_for = Some(from));

@@ -16,8 +16,9 @@ impl Engine {
         let mut lacking = Vec::new();
         for (&target, progress) in &mut leader.progress {
             if progress.wants(last.index) && progress.has_room(limits) {
-                let prev = progress.next_index().previous();
-                let Some(prev) = self.log.id_at(prev) else {
+                let prev = self.log.id_at(progress.next_index().previous());
+                mutate!(purged_entries_skipped, prev = prev.or(Some(self.log.purged())));
+                let Some(prev) = prev else {
                     lacking.push(target);
                     continue;
                 };

@@ -54,7 +54,7 @@ pub fn run(input: &[u8], allowance: Allowance, decode: Decode) -> bool {
 }
 
 /// Every fuzzer: its name, which is that of its corpus, what it drives, and what that may allocate.
-pub const FUZZERS: [(&str, Decode, Allowance); 9] = [
+pub const FUZZERS: [(&str, Decode, Allowance); 10] = [
     ("log_segment", log::segment, LOG),
     ("log_records", log::records, LOG),
     ("log_identity", log::identity, LOG),
@@ -64,4 +64,5 @@ pub const FUZZERS: [(&str, Decode, Allowance); 9] = [
     ("wire_handshake", hostile::handshake, WIRE),
     ("wire_client", client::body, WIRE),
     ("envelope", hostile::envelope, WIRE),
+    ("snapshot", hostile::snapshot, WIRE),
 ];

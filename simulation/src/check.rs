@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use outrigger::engine::{LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, VoteResult};
+use outrigger::engine::{
+    AppendOutcome, LogId, LogIndex, LogTime, Membership, Message, NodeId, RoleKind, Term, VoteResult,
+};
 
 use crate::by_node::ByNode;
 use crate::durable::{Durable, Stamp, Stamps};
@@ -402,16 +404,15 @@ impl Judge {
         match message {
             Message::RequestVote(request) => self.voted(from, request.term, from, disk),
             Message::RequestVoteReply(reply) if reply.granted => self.voted(from, reply.asked, to, disk),
-            Message::HeartbeatReply(reply) => self.spoke(from, reply.term, disk),
+            Message::HeartbeatReply(reply) => {
+                self.spoke(from, reply.term, disk)?;
+                acknowledged(from, (reply.term, reply.matched), term, disk)
+            }
             Message::InstallSnapshotReply(reply) => self.spoke(from, reply.term, disk),
             Message::AppendEntriesReply(reply) => {
                 self.spoke(from, reply.term, disk)?;
-                let outrigger::engine::AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };
-                let last = disk.log.last().index;
-                // In a later term its log may have been cut again; the acknowledgement is of no use to anybody then.
-                let kept = last >= matched || term > reply.term;
-                require!(kept, Promise, "node {from} acknowledges {matched}, and its disk holds entries up to {last}");
-                Ok(())
+                let AppendOutcome::Matched(matched) = reply.outcome else { return Ok(()) };
+                acknowledged(from, (reply.term, matched), term, disk)
             }
             _ => Ok(()),
         }
@@ -442,6 +443,15 @@ impl Judge {
         );
         Ok(())
     }
+}
+
+/// What a node in `term` tells a leader of `told` that it holds must still be there after a crash.
+fn acknowledged(from: NodeId, (told, matched): (Term, LogIndex), term: Term, disk: &Durable) -> Result<(), Violation> {
+    let last = disk.log.last().index;
+    // In a later term its log may have been cut again; the acknowledgement is of no use to anybody then.
+    let kept = last >= matched || term > told;
+    require!(kept, Promise, "node {from} acknowledges {matched}, and its disk holds entries up to {last}");
+    Ok(())
 }
 
 /// All nodes hold the same log and have applied all of it.

@@ -195,8 +195,8 @@ pub(crate) struct Left {
     pub(crate) maybe: Vec<Command>,
     /// The last entries of the snapshots that may be complete, although it was never said that they are.
     pub(crate) maybe_covers: Vec<LogId>,
-    /// Whether the disk was full: then the votes among those writes may have overtaken the others, for a log keeps a
-    /// reserve for them.
+    /// Whether the disk was full: then votes, and what makes room, may have overtaken the others, for a log keeps a reserve for
+    /// them.
     pub(crate) was_full: bool,
 }
 
@@ -239,22 +239,36 @@ impl Left {
         begun(&expected).or_else(|| self.find_overtaken(certain, begun))
     }
 
-    /// The same with the last vote in front.
+    /// The same with what a log writes ahead of entries that its disk has no room for: votes, and purges and commits of what is
+    /// flushed, unless its end is to be cut.
     fn find_overtaken(
         &self,
         certain: impl FnOnce() -> Durable,
         begun: impl Fn(&Durable) -> Option<Durable>,
     ) -> Option<Durable> {
-        let is_vote = |write: &&Command| self.was_full && matches!(write, Command::SaveVote { .. });
-        let vote = self.maybe.iter().rev().find(is_vote)?;
-        let mut expected = certain();
-        for step in self.maybe.iter().flat_map(pieces) {
-            let mut overtaken = expected.clone();
-            overtaken.write(vote);
-            if let Some(found) = begun(&overtaken) {
-                return Some(found);
+        if !self.was_full {
+            return None;
+        }
+        let (steps, mut expected) = (self.maybe.iter().flat_map(pieces).collect::<Vec<_>>(), certain());
+        for (written, step) in steps.iter().enumerate() {
+            let (mut overtaken, flushed) = (expected.clone(), expected.log.last().index);
+            let uncut =
+                steps[written..].iter().take_while(|later| !matches!(later, Command::TruncateLog { .. })).count();
+            for (place, later) in steps[written..].iter().enumerate() {
+                let goes_ahead = match later {
+                    Command::SaveVote { .. } => true,
+                    Command::PurgeLog { through: LogId { index, .. }, .. }
+                    | Command::SaveCommitted { commit: index } => place < uncut && *index <= flushed,
+                    _ => false,
+                };
+                if goes_ahead {
+                    overtaken.write(later);
+                    if let Some(found) = begun(&overtaken) {
+                        return Some(found);
+                    }
+                }
             }
-            expected.write(&step);
+            expected.write(step);
         }
         None
     }
@@ -290,5 +304,44 @@ fn pieces(write: &Command) -> Vec<Command> {
             batches.iter().map(single).collect()
         }
         other => vec![other.clone()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{Payload, WriteId};
+
+    use super::*;
+
+    fn append(indexes: std::ops::RangeInclusive<u64>) -> Command {
+        let batch = |index| Batch::new(LogId::new(1, index), LogTime(index), Arc::new([Payload::blank()]));
+        Command::AppendInputEntries { write: WriteId(1), batches: indexes.map(batch).collect() }
+    }
+
+    /// What stands on the disk once these were written.
+    fn after(writes: &[Command]) -> Durable {
+        let mut durable = Durable::default();
+        writes.iter().for_each(|write| durable.write(write));
+        durable
+    }
+
+    /// A log that has no room for entries writes what makes room ahead of them; nobody was told of those.
+    #[test]
+    fn a_purge_overtakes_entries_only_on_a_full_disk_and_only_of_what_is_flushed() {
+        let purge = |index| Command::PurgeLog { write: WriteId(2), through: LogId::new(1, index) };
+        let commit = Command::SaveCommitted { commit: LogIndex(3) };
+        let mut left = Left { certain: after(&[append(1..=3)]), ..Left::default() };
+        left.maybe = vec![append(4..=4), append(5..=6), commit.clone(), purge(3), append(7..=7)];
+        let overtaken = after(&[append(1..=4), commit.clone(), purge(3)]);
+        assert!(!left.may_be(&overtaken), "the disk has room");
+        left.was_full = true;
+        assert!(left.may_be(&overtaken) && left.may_be(&after(&[append(1..=4), commit.clone()])));
+        assert!(left.may_be(&after(&[append(1..=6), commit.clone(), purge(3), append(7..=7)])), "all of it in order");
+        assert!(!left.may_be(&after(&[append(1..=4), append(7..=7), commit.clone()])), "entries overtake nothing");
+        left.maybe = vec![append(4..=6), purge(5)];
+        assert!(!left.may_be(&after(&[append(1..=5), commit, purge(3)])), "that was never asked for");
+        assert!(left.may_be(&after(&[append(1..=5), purge(5)])), "what it depends on is there");
+        left.maybe = vec![append(4..=6), Command::TruncateLog { write: WriteId(3), after: LogId::new(1, 2) }, purge(2)];
+        assert!(!left.may_be(&after(&[append(1..=4), purge(2)])), "the end of the log is to be cut first");
     }
 }

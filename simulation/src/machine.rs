@@ -103,12 +103,12 @@ impl Came {
     /// In a word.
     pub(crate) const fn kind(self) -> &'static str {
         match self {
-            Self::Applied => "applied",
-            Self::Again(_) => "answered again",
-            Self::Denied(Denied::Expired) => "expired",
-            Self::Denied(Denied::Forgotten) => "forgotten",
-            Self::Denied(_) => "not kept",
-            Self::Alive(_) => "alive",
+            Self::Applied => "write in a session applied",
+            Self::Again(_) => "write in a session answered again",
+            Self::Denied(Denied::Expired) => "session found expired",
+            Self::Denied(Denied::Forgotten) => "write in a session forgotten",
+            Self::Denied(_) => "response in a session not kept",
+            Self::Alive(_) => "session registered or kept alive",
         }
     }
 }

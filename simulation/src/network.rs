@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use outrigger::engine::{Message, NodeId};
 use outrigger::network::handshake::Hello;
 use outrigger::network::{Local, codec, frame};
@@ -24,9 +24,6 @@ use crate::rng::Rng;
 
 /// The group that all frames belong to.
 const GROUP: u64 = 0;
-
-/// How many bytes of messages share a piece of memory.
-const MEMORY_BYTES: usize = 32 << 10;
 
 /// How long each copy of a message is on its way, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,21 +59,12 @@ pub(crate) struct Network {
     pub(crate) faults: Counts,
     /// Where messages are encoded; empty between two of them.
     buffer: frame::FrameBuffer,
-    /// Where the next encoded messages find their place, one behind the other.
-    memory: BytesMut,
 }
 
 impl Network {
     pub(crate) fn new(rng: Rng) -> Self {
-        let buffer = frame::FrameBuffer::default();
-        Self {
-            rng,
-            cut: BTreeSet::new(),
-            healed: false,
-            faults: Counts::new(),
-            buffer,
-            memory: BytesMut::with_capacity(MEMORY_BYTES),
-        }
+        let (cut, buffer) = (BTreeSet::new(), frame::FrameBuffer::default());
+        Self { rng, cut, healed: false, faults: Counts::new(), buffer }
     }
 
     /// How long each copy of a message takes; none if it is lost. Without content it is a handshake.
@@ -135,11 +123,11 @@ impl Network {
 
     /// The bytes of a message, as a connection would carry them.
     pub(crate) fn encode(&mut self, message: &Message) -> Bytes {
-        let Self { buffer, memory, .. } = self;
+        let buffer = &mut self.buffer;
         codec::encode(message, GROUP, frame::BODY_BYTES_MAX, buffer).expect("messages stay far below the frame limit");
-        memory.put(&mut *buffer);
+        let bytes = buffer.to_vec();
         buffer.clear();
-        memory.split().freeze()
+        bytes.into()
     }
 
     /// Cuts links, in one of the ways in which networks come apart.
@@ -212,15 +200,12 @@ impl Network {
 pub(crate) fn is_let_in(local: &Local, caller: &Local, target: NodeId) -> bool {
     let mut buffer = frame::FrameBuffer::default();
     Hello::new(caller, target).encode(&mut buffer).expect("a hello without an address fits");
-    let frame = frame::split(&mut BytesMut::from(&buffer.to_vec()[..]), frame::BODY_BYTES_MAX).expect("a whole frame");
+    let frame = frame::whole(buffer.to_vec().into()).expect("a frame");
     Hello::decode(frame.expect("a frame as long as it was encoded")).is_ok_and(|hello| hello.check(local, None).is_ok())
 }
 
 /// The message that was encoded to these bytes.
 pub(crate) fn decode(input: Bytes) -> Message {
-    let mut input = BytesMut::from(input);
-    let frame = frame::split(&mut input, frame::BODY_BYTES_MAX).expect("a whole frame");
-    let frame = frame.expect("a frame as long as it was encoded");
-    assert!(input.is_empty(), "bytes behind a frame: {input:?}");
+    let frame = frame::whole(input).expect("a frame").expect("a frame as long as it was encoded");
     codec::decode(frame.kind, frame.body).expect("what was encoded is decoded")
 }

@@ -88,7 +88,7 @@ impl Trouble {
         (Self::FullDisks,    "full-disks",     20_000,   200_000, "a disk has no more room for a while"),
         (Self::Damage,       "damage",         10_000,   200_000, "what was synced is damaged before a start"),
         (Self::Disguises,    "disguises",      50_000,   400_000, "a node runs from an empty disk, or from an older copy of its own"),
-        (Self::Losses,       "losses",         10_000,   100_000, "a disk is lost for good"),
+        (Self::Losses,       "losses",         60_000,   400_000, "a disk is lost for good"),
         (Self::Leaps,        "leaps",          50_000,   500_000, "a clock leaps ahead or is set back"),
         (Self::Drift,        "drift",           1_000,   100_000, "clocks run too fast or too slow"),
         (Self::Outsiders,    "outsiders",     300_000,   800_000, "nodes stay away from the cluster that is healed"),
@@ -293,7 +293,7 @@ impl Plan {
             clients: rng.between(1, 8),
             think: rng.between(5 * MILLISECOND, 150 * MILLISECOND) / u64::from(hurry.min(2)),
             tail_bytes: rng.count(0, 4000),
-            segment_bytes: rng.between(8, 24) << 10,
+            segment_bytes: rng.between(8, 48) << 10,
             apply_lane: rng.count(1, 8),
             pre_vote: rng.chance(750_000),
             limits: draw_limits(rng),
@@ -330,7 +330,7 @@ impl Plan {
         if !rng.chance(250_000) {
             return;
         }
-        self.upgrade_every = rng.between(SECOND / 8, SECOND) / u64::from(self.hurry);
+        self.upgrade_every = rng.between(SECOND / 4, 3 * SECOND) / u64::from(self.hurry);
         let interval = rng.between(SECOND / 8, SECOND) / u64::from(self.hurry);
         self.state_check_interval = Some(Duration::from_nanos(interval));
         // An older copy of a disk does not know what the node has heard since, and would be taken for one that has not gone back.

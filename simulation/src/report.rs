@@ -38,6 +38,8 @@ pub struct Report {
     pub is_decided: bool,
     /// How often each kind of fault struck.
     pub faults: Counts,
+    /// How often clients were served in each way.
+    pub services: Counts,
     /// How often each action of the extended model was taken.
     pub actions: Counts,
     /// The digest of everything that happened, if it was asked for; else the same number for any history.
@@ -88,6 +90,8 @@ pub struct Total {
     pub undecided: u64,
     /// How often each kind of fault struck; every kind is in it, also with 0.
     pub faults: Counts,
+    /// How often clients were served in each way; every way is in it, also with 0.
+    pub services: Counts,
     /// How often each action of the extended model was taken; every action is in it, also with 0.
     pub actions: Counts,
 }
@@ -181,6 +185,26 @@ const FAULTS: [&str; 76] = [
     "write short",
 ];
 
+/// Every way in which clients may be served.
+const SERVICES: [&str; 16] = [
+    "read answered by a follower",
+    "read answered by a leader",
+    "read answered by a learner",
+    "read by lease",
+    "read of an acknowledged age",
+    "response in a session not kept",
+    "session displaced",
+    "session found expired",
+    "session over",
+    "session registered or kept alive",
+    "stale read",
+    "write in a session answered again",
+    "write in a session applied",
+    "write in a session forgotten",
+    "write meant for one term",
+    "writes together",
+];
+
 /// From so many histories on, a kind of fault or an action that never came is a failure of the simulation itself.
 const SEEDS_THAT_SHOW_ALL: u64 = 500;
 
@@ -189,7 +213,12 @@ impl Total {
     #[must_use]
     pub fn new() -> Self {
         let zeros = |names: &[&'static str]| names.iter().map(|name| (*name, 0)).collect();
-        Self { faults: zeros(&FAULTS), actions: zeros(&Action::<u8>::NAMES), ..Self::default() }
+        Self {
+            faults: zeros(&FAULTS),
+            services: zeros(&SERVICES),
+            actions: zeros(&Action::<u8>::NAMES),
+            ..Self::default()
+        }
     }
 
     /// Adds one history.
@@ -204,16 +233,20 @@ impl Total {
         self.excused += u64::from(report.is_excused);
         self.undecided += u64::from(!report.is_decided);
         add(&mut self.faults, &report.faults);
+        add(&mut self.services, &report.services);
         add(&mut self.actions, &report.actions);
     }
 
-    /// The kinds of faults and the actions that should have come by now and did not. What only comes with a check that was left
-    /// out is none of them.
+    /// The kinds of faults, the ways to be served and the actions that should have come by now and did not. What only comes with a
+    /// check that was left out is none of them.
     #[must_use]
     pub fn missing(&self, checks: Checks) -> Vec<&'static str> {
         let faults = self.faults.iter().filter(|(name, _)| checks.recovery || !FAULTS_OF_RECOVERY.contains(name));
         let actions = self.actions.iter().filter(|_| checks.model);
-        let never = faults.chain(actions).filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
+        let never = faults
+            .chain(&self.services)
+            .chain(actions)
+            .filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
         never.map(|(name, _)| *name).collect()
     }
 }
@@ -242,9 +275,12 @@ mod tests {
         let mut total = Total::new();
         assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
         total.seeds = SEEDS_THAT_SHOW_ALL;
-        assert_eq!(total.missing(Checks::ALL).len(), FAULTS.len() + Action::<u8>::NAMES.len());
-        assert_eq!(total.missing(Checks::LIGHT).len(), FAULTS.len() - FAULTS_OF_RECOVERY.len());
-        total.faults.values_mut().chain(total.actions.values_mut()).for_each(|count| *count = 1);
+        assert_eq!(total.missing(Checks::ALL).len(), FAULTS.len() + SERVICES.len() + Action::<u8>::NAMES.len());
+        assert_eq!(total.missing(Checks::LIGHT).len(), FAULTS.len() - FAULTS_OF_RECOVERY.len() + SERVICES.len());
+        [&mut total.faults, &mut total.services, &mut total.actions]
+            .into_iter()
+            .flat_map(Counts::values_mut)
+            .for_each(|count| *count = 1);
         assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
     }
 
@@ -253,5 +289,6 @@ mod tests {
         let mut total = Total::new();
         (1..40).for_each(|seed| total.add(&crate::History::new(seed).live().unwrap()));
         assert!(total.faults.keys().all(|name| FAULTS.contains(name)), "{:?}", total.faults);
+        assert!(total.services.keys().all(|name| SERVICES.contains(name)), "{:?}", total.services);
     }
 }

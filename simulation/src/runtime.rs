@@ -194,6 +194,11 @@ impl Runtime {
         }
     }
 
+    /// Whether the step that was taken last has listened to whoever spoke: it refuses nobody.
+    pub(crate) fn has_listened(&self) -> bool {
+        !self.effects.iter().any(|effect| matches!(effect, Effect::RefusePeer(..)))
+    }
+
     /// Whether its log has changed since it was checked.
     pub(crate) fn has_unchecked(&self) -> bool {
         self.truncated || self.checked != self.accepted.0.len()

@@ -13,6 +13,7 @@ use outrigger::engine::{Consistency, Event, LogIndex, NodeId, Payload, SessionId
 use outrigger::runtime::sessions::Denied;
 
 use crate::check::{Check, ClientHistory, ClientJudge, Violation};
+use crate::count::Counts;
 use crate::machine::{Answer, Write};
 use crate::plan::{Plan, ReadPlan, SECOND};
 use crate::rng::Rng;
@@ -76,6 +77,8 @@ pub(crate) struct Workload {
     reads: u64,
     /// How many wishes ended in doubt.
     unknown: u64,
+    /// In which ways clients were served.
+    pub(crate) services: Counts,
     /// Once the cluster is healed: how many answers each client still wants.
     wanted: Option<BTreeMap<u64, u64>>,
     /// Whether nobody writes any more.
@@ -107,6 +110,7 @@ impl Workload {
             history: ClientHistory::default(),
             reads: 0,
             unknown: 0,
+            services: Counts::new(),
             wanted: None,
             only_reads: false,
             sessions: None,
@@ -308,6 +312,9 @@ impl Workload {
     /// A client hears of its session.
     fn answer_session(&mut self, client: u64, wish: &Wish, answer: Answer) {
         let Some(sessions) = &mut self.sessions else { return };
+        if let Wish::Register(_) = wish {
+            sessions.has_registered(client);
+        }
         match (wish, answer) {
             (Wish::Register(_), Answer::Alive(session)) => sessions.registered(client, session),
             (Wish::KeepAlive(session), Answer::Denied(_)) => sessions.expired(client, *session),

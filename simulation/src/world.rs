@@ -26,7 +26,7 @@ use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Nodes, Running};
 use crate::plan::{MILLISECOND, Plan, Trouble};
-use crate::refinement::{Refinement, proof_wanted};
+use crate::refinement::Refinement;
 use crate::report::Report;
 use crate::rng::Rng;
 use crate::runtime::Effect;
@@ -49,6 +49,8 @@ mod pledge;
 mod queue;
 mod rot;
 mod telling;
+#[cfg(test)]
+mod tests;
 mod verdict;
 mod version;
 
@@ -240,7 +242,8 @@ impl World {
             self.trace.join(node.running.as_ref().map_or(&node.trace, |running| &running.runtime.trace));
         }
         let (read, unknown) = self.workload.counts();
-        let faults = self.all_faults();
+        let (faults, mut services) = (self.all_faults(), self.workload.services.clone());
+        self.workload.sessions.iter().for_each(|sessions| add(&mut services, &sessions.judge.counts));
         Report {
             seed,
             nodes: self.plan.nodes,
@@ -255,6 +258,7 @@ impl World {
             is_excused: self.is_excused,
             is_decided: self.is_decided,
             faults,
+            services,
             actions: self.refinement.counts().clone(),
             digest: self.trace.digest(),
         }
@@ -370,7 +374,9 @@ impl World {
             self.tell_arrival(target, from, message.as_ref());
         }
         self.speak_strangely(target, message.as_ref())?;
-        self.judge_hearing(target, from, message.as_ref())?;
+        if !self.is_heard_of(target, from, message.as_ref())? {
+            return Ok(());
+        }
         self.step(target, Event::Received { from, message })
     }
 
@@ -473,6 +479,7 @@ impl World {
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
         let (now, own, heard) = (Instant(self.now), self.time_at(node), self.heard(node, &event));
+        let is_proven = self.is_proven(node, &event, own)?;
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         self.acting = Some(node);
@@ -482,7 +489,6 @@ impl World {
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
-        let is_proven = proof_wanted(&event).is_some_and(|proof| running.driver.engine().proves(proof, own));
         let (freshness, matter, voted) = (Freshness::of(&event), Matter::of(&event), running.driver.engine().vote());
         let differs = match &event {
             Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
@@ -503,7 +509,7 @@ impl World {
         self.judge_rot(&look, differs)?;
         self.judge_version(&look, heard)?;
         self.judge_freshness(&look, freshness)?;
-        self.judge_pledge(&look, matter, (voted, is_proven), own)?;
+        self.judge_pledge(&look, matter, voted, own)?;
         if let Some(event) = told {
             self.refine(&look, &event, is_proven)?;
         }
@@ -592,7 +598,10 @@ impl World {
                 self.after(delay, Happening::SendEnds { node, life, target, number });
                 Ok(())
             }
-            Effect::Answer(token, answer) => self.answer(token, answer),
+            Effect::Answer(token, answer) => {
+                self.count_answer(node, token, &answer);
+                self.answer(token, answer)
+            }
             Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, &effect),
             Effect::Keep(number) => {
                 let (low, high) = self.plan.flush;
@@ -734,7 +743,12 @@ impl World {
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
         match &request.wish {
-            Wish::Write(writes) => callers.propose(request.token, writes.len() as u64, false),
+            Wish::Write(writes) => {
+                if matches!(request.event, Event::Propose { only_in: Some(_), .. }) {
+                    note(&mut self.workload.services, "write meant for one term");
+                }
+                callers.propose(request.token, writes.len() as u64, false);
+            }
             Wish::Once(_) | Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => {
                 callers.propose(request.token, 1, true);
             }

@@ -18,7 +18,9 @@ use outrigger::engine::{
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
 use outrigger::network::handshake::{Hello, Rejection};
+use outrigger::runtime::sessions::{SessionLimits, Sessions};
 use outrigger::store::envelope;
+use outrigger::store::snapshots::{Moment, encode_head};
 use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record, Snapshots};
 
 type Seeds = BTreeMap<String, Vec<u8>>;
@@ -36,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("wire_handshake", handshakes()?),
         ("wire_client", client_frames()),
         ("envelope", envelopes()),
+        ("snapshot", snapshot_beginnings()?),
     ];
     for (corpus, seeds) in corpora {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(corpus);
@@ -198,6 +201,44 @@ fn envelopes() -> Seeds {
         (format!("valid-{name}"), bytes)
     };
     payloads().into_iter().map(encoded).collect()
+}
+
+/// Heads and tables of sessions, as they stand in snapshots.
+fn snapshot_beginnings() -> Result<Seeds, Box<dyn Error>> {
+    let mut all = Seeds::new();
+    for (name, payload) in payloads() {
+        let Body::Membership(membership) = payload.body else { continue };
+        let (last, log_time, membership_at) = (LogId::new(3, 900), LogTime(12_345), LogId::new(2, 7));
+        let head = encode_head(&Moment { last, log_time, membership_at, membership }, 0xfeed);
+        all.insert(format!("valid-head-{name}"), [&[0][..], &head].concat());
+    }
+    let mut sessions = Sessions::new(SessionLimits::STANDARD);
+    let mut table = |name: &str, sessions: &Sessions| {
+        let mut bytes = vec![1];
+        sessions.write(&mut bytes)?;
+        all.insert(format!("valid-table-{name}"), bytes);
+        Ok::<(), Box<dyn Error>>(())
+    };
+    table("empty", &sessions)?;
+    for (index, session) in [(4, "one"), (5, "two"), (6, "three")] {
+        let _ = sessions.admit(LogIndex(index), LogTime(index), &Payload::register_session(60_000));
+        table(&format!("registered-{session}"), &sessions)?;
+        for sequence in [1, 3, 2] {
+            let command = Payload::command(Bytes::from_static(b"set x")).in_session(SessionId(index), sequence);
+            let _ = sessions.admit(LogIndex(10 * index + sequence), LogTime(index), &command);
+            match sequence {
+                1 => sessions.keep(&command, Bytes::from_static(b"done")),
+                3 => sessions.keep(&command, Bytes::new()),
+                _ => sessions.keep_nothing(&command),
+            }
+        }
+        table(&format!("kept-{session}"), &sessions)?;
+    }
+    // What announces far more than it brings.
+    all.insert("hostile-sessions".to_owned(), [&[1, 1][..], &[0xff; 4], &[0; 60]].concat());
+    all.insert("hostile-responses".to_owned(), [&[1, 1, 1, 0, 0, 0][..], &[1; 40], &[0xff; 4], &[0; 60]].concat());
+    all.insert("hostile-members".to_owned(), [&[0, 1][..], &[0; 32], &[0xff; 4], &[0; 60]].concat());
+    Ok(all)
 }
 
 /// The bodies behind their kinds, and the frames.

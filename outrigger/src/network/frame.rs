@@ -113,29 +113,66 @@ pub enum FrameError {
 /// # Ok::<(), frame::FrameError>(())
 /// ```
 pub fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameError> {
-    let Some(header) = input.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7] = *header;
-    let length = u32::from_le_bytes([l0, l1, l2, l3]);
-    let bytes = usize::try_from(length).unwrap_or(usize::MAX);
+    let Some(header) = Header::of(input) else { return Ok(None) };
+    let bytes = header.body_bytes();
     if bytes > limit {
         return Err(FrameError::TooLong { bytes, limit });
     }
-    if version != FRAME_VERSION {
-        return Err(FrameError::Version { found: version });
+    if header.version != FRAME_VERSION {
+        return Err(FrameError::Version { found: header.version });
     }
     let whole = HEADER_BYTES + bytes;
     if input.len() < whole {
         input.reserve((whole - input.len()).min(input.len().max(READ_BYTES)));
         return Ok(None);
     }
-    let mut frame = input.split_to(whole).freeze();
-    let expected = u32::from_le_bytes([c0, c1, c2, c3]);
-    let found = crc32c::crc32c_append(length, &frame[CHECKED_FROM..]);
-    if found != expected {
-        return Err(FrameError::Checksum { bytes, expected, found });
+    header.open(input.split_to(whole).freeze()).map(Some)
+}
+
+/// The frame that these bytes are, when all that was sent at once arrives at once; `None` when they are more or less than one.
+///
+/// # Errors
+/// When the bytes are no frame.
+pub fn whole(bytes: Bytes) -> Result<Option<Frame>, FrameError> {
+    match Header::of(&bytes) {
+        Some(header) if header.version != FRAME_VERSION => Err(FrameError::Version { found: header.version }),
+        Some(header) if bytes.len() - HEADER_BYTES == header.body_bytes() => header.open(bytes).map(Some),
+        _ => Ok(None),
     }
-    frame.advance(HEADER_BYTES);
-    Ok(Some(Frame { kind, group: u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]), body: frame }))
+}
+
+/// What stands before the body.
+struct Header {
+    /// Of the body.
+    length: u32,
+    checksum: u32,
+    version: u8,
+    kind: u8,
+    group: u64,
+}
+
+impl Header {
+    /// That of the first frame, if it is there.
+    fn of(input: &[u8]) -> Option<Self> {
+        let [l0, l1, l2, l3, c0, c1, c2, c3, version, kind, g0, g1, g2, g3, g4, g5, g6, g7] =
+            *input.first_chunk::<HEADER_BYTES>()?;
+        let (length, checksum) = (u32::from_le_bytes([l0, l1, l2, l3]), u32::from_le_bytes([c0, c1, c2, c3]));
+        Some(Self { length, checksum, version, kind, group: u64::from_le_bytes([g0, g1, g2, g3, g4, g5, g6, g7]) })
+    }
+
+    fn body_bytes(&self) -> usize {
+        usize::try_from(self.length).unwrap_or(usize::MAX)
+    }
+
+    /// The frame, of which all bytes are there and no more.
+    fn open(&self, mut frame: Bytes) -> Result<Frame, FrameError> {
+        let found = crc32c::crc32c_append(self.length, &frame[CHECKED_FROM..]);
+        if found != self.checksum {
+            return Err(FrameError::Checksum { bytes: self.body_bytes(), expected: self.checksum, found });
+        }
+        frame.advance(HEADER_BYTES);
+        Ok(Frame { kind: self.kind, group: self.group, body: frame })
+    }
 }
 
 /// Frames on their way out: many small ones in one buffer, large payloads beside it and never copied.

@@ -110,7 +110,11 @@ const HEAD_VERSION: u8 = 1;
 /// ```
 ///
 /// The length tells a head that was cut between two members, which alone would read as fewer of them.
-pub(crate) fn encode_head(of: &Moment, genesis: u64) -> Bytes {
+///
+/// # Panics
+/// If the members take 4 GiB or more: the limit on an entry's size lies far below.
+#[must_use]
+pub fn encode_head(of: &Moment, genesis: u64) -> Bytes {
     let mut out = Vec::with_capacity(64 + of.membership.bytes());
     out.put_u8(HEAD_VERSION);
     for number in [of.log_time.0, of.membership_at.term.0, of.membership_at.index.0, genesis] {
@@ -127,7 +131,7 @@ pub(crate) fn encode_head(of: &Moment, genesis: u64) -> Bytes {
 ///
 /// # Errors
 /// When it is not what [`encode_head`] makes of anything, or of this version.
-pub(crate) fn decode_head(id: SnapshotId, mut head: Bytes) -> Result<Snapshot, StorageError> {
+pub fn decode_head(id: SnapshotId, mut head: Bytes) -> Result<Snapshot, StorageError> {
     let failed = |what: &str| StorageError::new(format!("the head of the snapshot {id} is not readable: {what}"));
     if head.len() < 1 + 4 * 8 + 4 {
         return Err(failed("it is too short"));

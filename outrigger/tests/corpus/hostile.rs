@@ -6,6 +6,8 @@
 //!   message     the body of a message between nodes; the first byte is its kind
 //!   handshake   the body of a hello, or of a rejection; the first byte says which
 //!   envelope    one entry
+//!   snapshot    what stands before the state in a snapshot that a peer sent: an even first byte is followed by its head, an odd one by
+//!               its table of sessions
 //! ```
 //!
 //! Shared by the fuzzers and by the test of their corpus. Nothing panics; what is read comes back when it is written
@@ -13,11 +15,13 @@
 //! bytes were read as something.
 
 use bytes::{Bytes, BytesMut};
-use outrigger::engine::{Body, Message, Payload};
+use outrigger::engine::{Body, Message, Payload, SnapshotId};
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, HEADER_BYTES, kind};
 use outrigger::network::handshake::{Hello, Rejection};
+use outrigger::runtime::sessions::{SessionLimits, Sessions};
 use outrigger::store::envelope;
+use outrigger::store::snapshots::{Moment, decode_head, encode_head};
 
 /// What a connection makes room for although nothing has arrived.
 const READ_BYTES: usize = 64 << 10;
@@ -122,6 +126,32 @@ pub fn envelope(input: &[u8]) -> bool {
     let mut again = Vec::new();
     envelope::encode(&payload, &mut again);
     assert_eq!((again.len(), &again[..]), (envelope::encoded_len(&payload), input), "an entry has one encoding");
+    true
+}
+
+/// Reads the head of a snapshot (the first byte is even), or its table of sessions.
+pub fn snapshot(input: &[u8]) -> bool {
+    let Some((choice, body)) = input.split_first() else { return false };
+    if choice % 2 == 0 { head(body) } else { sessions(body) }
+}
+
+/// Its layout is canonical.
+fn head(input: &[u8]) -> bool {
+    let id = SnapshotId::default();
+    let Ok(head) = decode_head(id, Bytes::copy_from_slice(input)) else { return false };
+    let (last, log_time, membership_at) = (id.last, head.log_time, head.membership_at);
+    let moment = Moment { last, log_time, membership_at, membership: head.membership };
+    assert_eq!(encode_head(&moment, head.genesis), input, "a head has one encoding");
+    true
+}
+
+/// What stands behind the table is not touched.
+fn sessions(input: &[u8]) -> bool {
+    let mut rest = input;
+    let Ok(sessions) = Sessions::read(&mut rest, SessionLimits::STANDARD) else { return false };
+    let mut again = Vec::new();
+    sessions.write(&mut again).expect("memory takes everything");
+    assert_eq!(again, input[..input.len() - rest.len()], "a table has one encoding");
     true
 }
 

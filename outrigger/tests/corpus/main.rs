@@ -58,6 +58,11 @@ fn no_word_of_a_client_or_to_one_panics_or_allocates_beyond_its_own_size() {
 }
 
 #[test]
+fn nothing_before_the_state_in_a_snapshot_panics_or_allocates_beyond_its_own_size() {
+    run_corpus("snapshot", hostile::snapshot);
+}
+
+#[test]
 fn no_entry_panics_or_allocates_beyond_its_own_size() {
     run_corpus("envelope", hostile::envelope);
 }

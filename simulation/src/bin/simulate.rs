@@ -210,7 +210,7 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
         answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
     }
     if let Some(file) = &arguments.json
-        && !file::write(file, &table::json(&outcome))?
+        && !file::write(file, &table::json(&outcome, &missing))?
     {
         return Ok(ExitCode::FAILURE);
     }

@@ -60,7 +60,7 @@ impl SessionJudge {
         let lives = |known: &Known| log_time.0 <= known.used_at.0.saturating_add(known.time_to_live_ms);
         let before = self.sessions.len();
         self.sessions.retain(|_, known| lives(known));
-        *self.counts.entry("over").or_default() += (before - self.sessions.len()) as u64;
+        *self.counts.entry("session over").or_default() += (before - self.sessions.len()) as u64;
         match &payload.body {
             Body::RegisterSession { time_to_live_ms } => {
                 while self.sessions.len() >= self.limits.sessions_max {
@@ -113,7 +113,7 @@ impl SessionJudge {
     fn evict(&mut self) {
         let oldest = self.sessions.iter().min_by_key(|(_, known)| known.used_by).map(|(session, _)| *session);
         self.sessions.remove(&oldest.expect("there is one"));
-        *self.counts.entry("displaced").or_default() += 1;
+        *self.counts.entry("session displaced").or_default() += 1;
     }
 
     /// A node has applied an entry of a session.

@@ -171,3 +171,129 @@ pub(crate) fn may_take_over(
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{LogId, Vote};
+
+    use super::*;
+    use crate::check::Check;
+
+    const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(200));
+
+    /// What is to be seen of node 1 in term 2, whose log of five entries is committed.
+    fn look(role: RoleKind) -> Look {
+        let leader = if role == RoleKind::Leader { NodeId(1) } else { NodeId(2) };
+        Look {
+            node: NodeId(1),
+            role,
+            term: Term(2),
+            vote: Vote { term: Term(2), voted_for: Some(leader) },
+            leader: Some(leader),
+            last: LogId::new(2, 5),
+            flushed: LogIndex(5),
+            commit: LogIndex(5),
+            applied: LogIndex(5),
+            membership_at: LogId::ZERO,
+            heir: None,
+            awaits_heir: false,
+        }
+    }
+
+    /// What it is once it has asked for votes in the next term.
+    fn candidate(before: &Look) -> Look {
+        let (term, voted_for) = (Term(before.term.0 + 1), Some(before.node));
+        Look { role: RoleKind::Candidate, term, vote: Vote { term, voted_for }, leader: None, ..*before }
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant(millis * 1_000_000)
+    }
+
+    /// What is said of the last of these steps: each with how it left the node, whether a transfer has ended, and when it was, in
+    /// milliseconds.
+    fn said(steps: &[(Prompt, Look, bool, u64)]) -> Option<Check> {
+        let mut succession = Succession::default();
+        let (last, before) = steps.split_last().expect("there are steps");
+        for (prompt, look, ended, millis) in before {
+            succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis)).expect("nothing is wrong yet");
+        }
+        let (prompt, look, ended, millis) = last;
+        succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis)).err().map(|violation| violation.check)
+    }
+
+    #[test]
+    fn a_campaign_at_the_word_of_who_is_not_the_leader_is_noticed() {
+        let follower = look(RoleKind::Follower);
+        let told = |before: Look, from, term| {
+            said(&[
+                (Prompt::Other, before, false, 0),
+                (Prompt::TimeoutNow(NodeId(from), Term(term)), candidate(&before), false, 1),
+            ])
+        };
+        assert_eq!(told(follower, 2, 2), None);
+        assert_eq!(told(follower, 3, 2), Some(Check::Succession));
+        assert_eq!(told(follower, 2, 1), Some(Check::Succession), "it led in the term before");
+        assert_eq!(told(look(RoleKind::Learner), 2, 2), Some(Check::Succession));
+    }
+
+    #[test]
+    fn a_leader_that_is_deposed_by_who_may_not_is_noticed() {
+        let asked = |may_disrupt| {
+            let after = Look { role: RoleKind::Follower, term: Term(3), ..look(RoleKind::Leader) };
+            said(&[
+                (Prompt::Other, look(RoleKind::Leader), false, 0),
+                (Prompt::RequestVote(Term(3), may_disrupt), after, false, 1),
+            ])
+        };
+        assert_eq!((asked(true), asked(false)), (None, Some(Check::Succession)));
+    }
+
+    #[test]
+    fn a_transfer_during_which_the_log_grows_or_that_never_ends_is_noticed() {
+        let hands_over = Look { heir: Some(NodeId(2)), ..look(RoleKind::Leader) };
+        let grown = Look { last: LogId::new(2, 6), ..hands_over };
+        let then =
+            |prompt, look, ended, millis| said(&[(Prompt::Other, hands_over, false, 0), (prompt, look, ended, millis)]);
+        assert_eq!(then(Prompt::Other, grown, false, 1), Some(Check::Succession));
+        assert_eq!(then(Prompt::Other, Look { heir: None, ..grown }, false, 1), None, "it was given up before");
+        assert_eq!(then(Prompt::Other, grown, true, 1), None, "another one begins where it ended");
+        assert_eq!(then(Prompt::Timeout, hands_over, false, 199), None);
+        assert_eq!(then(Prompt::Other, hands_over, false, 400), None, "it has not looked at the time");
+        assert_eq!(then(Prompt::Timeout, hands_over, false, 200), Some(Check::Succession));
+    }
+
+    #[test]
+    fn who_was_told_to_step_down_and_campaigns_at_once_is_noticed() {
+        let deposed = Look { role: RoleKind::Follower, leader: None, ..look(RoleKind::Leader) };
+        let campaigns = |after: u64, prompt| {
+            said(&[
+                (Prompt::Other, look(RoleKind::Leader), false, 0),
+                (Prompt::StepDown, deposed, false, 1),
+                (prompt, candidate(&deposed), false, 1 + after),
+            ])
+        };
+        assert_eq!(campaigns(199, Prompt::Timeout), Some(Check::Succession));
+        assert_eq!(campaigns(200, Prompt::Timeout), None);
+        assert_eq!(campaigns(10, Prompt::Other), None, "somebody wants it to");
+    }
+
+    #[test]
+    fn an_heir_that_may_lack_something_is_noticed() {
+        let told = |look: &Look, is_voter, matched: Option<u64>| {
+            let told = may_take_over(look, is_voter, NodeId(2), matched.map(LogIndex));
+            told.err().map(|violation| violation.check)
+        };
+        let leader = look(RoleKind::Leader);
+        assert_eq!(told(&leader, true, Some(5)), None);
+        assert_eq!(told(&leader, true, Some(4)), Some(Check::Succession));
+        assert_eq!(told(&leader, true, None), Some(Check::Succession));
+        let behind = Look { commit: LogIndex(4), ..leader };
+        assert_eq!(told(&behind, true, Some(5)), Some(Check::Succession));
+        assert_eq!(
+            told(&behind, false, Some(4)),
+            None,
+            "those that know that it is no voter do not answer it any more"
+        );
+    }
+}

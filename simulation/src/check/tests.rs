@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use outrigger::engine::{
-    AppendEntriesReply, AppendOutcome, Epoch, HeartbeatReply, LogTime, Node, RequestId, Round, Vote, VoteReply,
-    VoteRequest, Warrant,
+    AppendEntriesReply, AppendOutcome, Epoch, HeartbeatReply, InstallSnapshotReply, LogTime, Node, RequestId, Round,
+    SnapshotId, Vote, VoteReply, VoteRequest, Warrant,
 };
 
 use super::*;
@@ -195,9 +195,19 @@ fn an_acknowledgement_of_what_is_not_on_the_disk_is_noticed() {
     assert_eq!(said(&mut judge, &matched(1), &disk(&[1], vote(2, TWO))), None);
     assert_eq!(said(&mut judge, &matched(2), &disk(&[1], vote(2, TWO))), Some(Check::Promise));
     assert_eq!(said(&mut judge, &matched(1), &disk(&[1], vote(1, TWO))), Some(Check::Promise), "nor is its term");
-    let (term, none) = (Term(2), LogIndex(0));
-    let beat = HeartbeatReply { term, asked: term, round: Round(1), received: none, matched: none };
-    assert_eq!(said(&mut judge, &Message::HeartbeatReply(beat), &disk(&[], vote(1, TWO))), Some(Check::Promise));
+    let term = Term(2);
+    let beat = |matched| {
+        let (received, matched) = (LogIndex(2), LogIndex(matched));
+        Message::HeartbeatReply(HeartbeatReply { term, asked: term, round: Round(1), received, matched })
+    };
+    assert_eq!(said(&mut judge, &beat(0), &disk(&[], vote(1, TWO))), Some(Check::Promise));
+    assert_eq!(said(&mut judge, &beat(1), &disk(&[1], vote(2, TWO))), None);
+    assert_eq!(said(&mut judge, &beat(2), &disk(&[1], vote(2, TWO))), Some(Check::Promise));
+    let snapshot = SnapshotId { last: LogId::new(1, 1), bytes: 9, checksum: 9 };
+    let (epoch, request) = (Epoch(1), RequestId(1));
+    let held = Message::InstallSnapshotReply(InstallSnapshotReply { term, epoch, request, snapshot, held: Some(9) });
+    assert_eq!(said(&mut judge, &held, &disk(&[1], vote(1, TWO))), Some(Check::Promise));
+    assert_eq!(said(&mut judge, &held, &disk(&[1], vote(2, TWO))), None);
 }
 
 #[test]

@@ -119,10 +119,9 @@ impl Refinement {
         if last.index < after.purged.index && after.look.role == RoleKind::Follower {
             // All of it is covered by a snapshot, which is of what every leader has: so much is acknowledged. Which entries those were
             // the node does not know any more.
-            return self.install(i, after.purged);
-        }
-        // What the node did not take in counts as lost on the way.
-        if after.log.has(append.prev) && after.log.has(last) {
+            self.install(i, after.purged)?;
+        } else if after.log.has(append.prev) && after.log.has(last) {
+            // What the node did not take in counts as lost on the way.
             let (prev, last) = (index(append.prev.index), index(last.index));
             self.take(&Action::HandleAppendEntries { server: i, leader: j, prev, last })?;
         }

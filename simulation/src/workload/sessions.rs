@@ -48,6 +48,8 @@ struct Held {
     tried: BTreeSet<u64>,
     /// Until then nobody writes in it.
     rests_until: u64,
+    /// Which client registers it.
+    registers: Option<u64>,
 }
 
 /// The sessions of all clients.
@@ -95,7 +97,14 @@ impl ClientSessions {
         }
         let padding = self.rng.count(0, 40);
         let held = &mut self.held[place];
-        let Some(session) = held.session else { return Some(Wish::Register(self.plan.time_to_live_ms)) };
+        let Some(session) = held.session else {
+            // Where few sessions may live, those that register at once would take each other's place for ever.
+            if is_hurried && held.registers.is_some_and(|other| other != client) {
+                return None;
+            }
+            held.registers = Some(client);
+            return Some(Wish::Register(self.plan.time_to_live_ms));
+        };
         if !is_hurried && self.rng.chance(50_000) {
             return Some(Wish::KeepAlive(session));
         }
@@ -107,6 +116,12 @@ impl ClientSessions {
         held.tried.insert(sequence);
         let payload = writes[0].encode(padding).in_session(session, sequence);
         Some(Wish::Once(Once { write: writes[0], payload }))
+    }
+
+    /// A client registers no more, whatever it was told.
+    pub(super) fn has_registered(&mut self, client: u64) {
+        let place = self.place(client);
+        self.held[place].registers.take_if(|registers| *registers == client);
     }
 
     /// A client was told that its session is registered.

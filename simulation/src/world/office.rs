@@ -236,8 +236,7 @@ impl World {
 /// Whether the node listens to who speaks; and whether it should, and remembers it.
 fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> Result<bool, Violation> {
     let id = look.node;
-    let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
-    let is_heard = !running.runtime.effects.iter().any(refuses);
+    let is_heard = running.runtime.has_listened();
     // The greeting of somebody who is no member says nothing.
     let membership = running.driver.engine().membership();
     let is_member = membership.nodes().contains_key(&from.node);

@@ -40,7 +40,7 @@ pub(super) enum Peace {
 }
 
 /// For so many times the time without progress that is allowed a cluster may take in all.
-const PATIENCE: u64 = 10;
+pub(super) const PATIENCE: u64 = 10;
 
 /// How long a cluster may take to converge.
 #[derive(Clone, Copy, Debug)]

@@ -8,13 +8,12 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, Instant, Message, NodeId, Proof, Term, Vote, VoteResult, Warrant};
+use outrigger::engine::{Engine, Event, Instant, Message, NodeId, Proof, Term, Vote, VoteResult, Warrant};
 
 use super::World;
 use crate::check::{Violation, require};
 use crate::look::Look;
 use crate::refinement::proof_wanted;
-use crate::runtime::Effect;
 
 /// Whom a node heard last as its leader, whatever became of it since.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +26,13 @@ pub(super) struct Allegiance {
     until: Instant,
 }
 
+#[cfg(test)]
+impl Allegiance {
+    pub(super) fn keeps_still(&self, own: Instant) -> bool {
+        own < self.until
+    }
+}
+
 /// What a step has to do with leases.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Matter {
@@ -34,8 +40,6 @@ pub(super) enum Matter {
     Heartbeat(NodeId, Term, Duration),
     /// A leader wants another one to lead.
     LeadersWish,
-    /// A read, and what must prove that its leader leads.
-    Read(Proof),
     Other,
 }
 
@@ -51,26 +55,38 @@ impl Matter {
             {
                 Self::LeadersWish
             }
-            _ => proof_wanted(event).map_or(Self::Other, Self::Read),
+            _ => Self::Other,
         }
     }
 }
 
 impl World {
-    /// Judges a step of a node that voted like `before`, and had proof before the step or not.
+    /// Whether a node that is about to take a step has proof that it leads, as far as the read wants it that it is asked for. What
+    /// it takes for proof must be one, by the members as they are now: the same step may change them.
+    pub(super) fn is_proven(&self, id: NodeId, event: &Event, own: Instant) -> Result<bool, Violation> {
+        let Some(proof) = proof_wanted(event) else { return Ok(false) };
+        let Some(node) = self.nodes.at(id) else { return Ok(false) };
+        let engine = node.running.as_ref().map(|running| running.driver.engine());
+        let Some(engine) = engine.filter(|engine| engine.proves(proof, own)) else { return Ok(false) };
+        if self.plan.reads.is_some() && node.disguise().is_none() {
+            self.judge_proof(id, engine, proof)?;
+        }
+        Ok(true)
+    }
+
+    /// Judges a step of a node that voted like `before`.
     pub(super) fn judge_pledge(
         &mut self,
         look: &Look,
         matter: Matter,
-        (before, is_proven): (Vote, bool),
+        before: Vote,
         own: Instant,
     ) -> Result<(), Violation> {
         if self.plan.reads.is_none() {
             return Ok(());
         }
         let Some(stepped) = self.nodes.at(look.node).filter(|node| node.disguise().is_none()) else { return Ok(()) };
-        let effects = stepped.running.iter().flat_map(|running| &running.runtime.effects);
-        let is_heard = !effects.into_iter().any(|effect| matches!(effect, Effect::RefusePeer(..)));
+        let is_heard = stepped.running.as_ref().is_none_or(|running| running.runtime.has_listened());
         let (node, now) = (look.node, self.now);
         // What it heard in a term that a crash took from its disk it has not answered: no leader counts on that.
         let bound = self.allegiances.at(node).filter(|it| it.term <= before.term);
@@ -91,35 +107,30 @@ impl World {
                 self.allegiances.insert(node, Allegiance { leader, term, heard_at: now, until });
                 Ok(())
             }
-            Matter::Read(proof) if is_proven && look.leads() => self.judge_proof(look, proof),
             _ => Ok(()),
         }
     }
 
     /// Whether what a leader takes for proof is one.
-    fn judge_proof(&self, look: &Look, proof: Proof) -> Result<(), Violation> {
-        let Some((plan, running)) =
-            self.plan.reads.as_ref().zip(self.nodes.at(look.node).and_then(|it| it.running.as_ref()))
-        else {
-            return Ok(());
-        };
+    fn judge_proof(&self, id: NodeId, engine: &Engine, proof: Proof) -> Result<(), Violation> {
+        let Some(plan) = &self.plan.reads else { return Ok(()) };
+        let (term, _) = engine.leadership();
         let vouches = |voter: NodeId| {
             let vouches = self.allegiances.at(voter).is_some_and(|it| match proof {
                 Proof::Round => false,
                 // Whom it heard before a later leader is not known any more; it may have been this one, lately.
-                Proof::Age(_) if it.term > look.term => true,
-                _ if it.leader != look.node || it.term != look.term => false,
+                Proof::Age(_) if it.term > term => true,
+                _ if it.leader != id || it.term != term => false,
                 Proof::Lease => self.time_at(voter) < it.until,
                 Proof::Age(age) => it.heard_at + plan.at_most(age) >= self.now,
             });
-            Some(voter == look.node || vouches)
+            Some(voter == id || vouches)
         };
-        let result = running.driver.engine().membership().quorum().vote_result(vouches);
-        let (node, term) = (look.node, look.term);
+        let result = engine.membership().quorum().vote_result(vouches);
         require!(
             result == VoteResult::Won,
             Pledge,
-            "node {node} reads {proof} in term {term}, and no quorum vouches for it"
+            "node {id} reads {proof} in term {term}, and no quorum vouches for it"
         );
         Ok(())
     }

@@ -25,13 +25,14 @@ impl World {
         self.trace.tell(self.now, Some(id), || "has a state that rots".to_owned());
     }
 
-    /// Who is told that its state is another than a majority's, and knows it to be so, stops.
+    /// Who is told that its state is another than a majority's, by somebody that it listens to, and knows it to be so, stops.
     pub(super) fn judge_rot(&self, look: &Look, told: Option<(Term, LogIndex, StateHash)>) -> Result<(), Violation> {
         let Some((term, at, agreed)) = told else { return Ok(()) };
         let running = self.nodes.at(look.node).and_then(|node| node.running.as_ref());
         let knows =
             running.and_then(|running| running.runtime.hashed).is_some_and(|(own, hash)| own == at && hash != agreed);
-        let goes_on = term == look.term && knows && look.role != RoleKind::Halted;
+        let is_heard = running.is_some_and(|running| running.runtime.has_listened());
+        let goes_on = is_heard && term == look.term && knows && look.role != RoleKind::Halted;
         require!(!goes_on, Divergence, "node {} is told that its state differs after {at}, and goes on", look.node);
         Ok(())
     }

@@ -180,16 +180,25 @@ impl World {
         Ok(true)
     }
 
-    /// A node is handed a message.
-    pub(super) fn judge_hearing(&mut self, id: NodeId, from: Peer, message: Option<&Message>) -> Result<(), Violation> {
-        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+    /// A node is handed a message: only what its build knows. Answers whether it reaches it.
+    pub(super) fn is_heard_of(&mut self, id: NodeId, from: Peer, message: Option<&Message>) -> Result<bool, Violation> {
+        let Some(node) = self.nodes.at(id) else { return Ok(true) };
+        let Some(running) = &node.running else { return Ok(true) };
         let (spoken, since) = (running.runtime.me.version, message.map_or(Version::FIRST, Message::since));
+        if since > spoken && node.is_replaced() {
+            // It was said to another directory, which knew it. A connection ends with that one; the next one begins with what
+            // the build of this one speaks, and its sender leaves out what is newer.
+            self.trace.tell(self.now, Some(id), || {
+                format!("is on another disk, and is not told what is known since {since}")
+            });
+            return Ok(false);
+        }
         require!(
             since <= spoken,
             Version,
             "node {id} speaks version {spoken}, and {from} tells it what is known since {since}"
         );
-        Ok(())
+        Ok(true)
     }
 
     /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed.

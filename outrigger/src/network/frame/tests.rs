@@ -41,6 +41,23 @@ fn the_layout_is_fixed_byte_by_byte() {
 }
 
 #[test]
+fn what_arrives_at_once_is_one_frame_or_none() {
+    let bytes = one(3, 0x0102, b"hi");
+    let frame = Frame { kind: 3, group: 0x0102, body: Bytes::from_static(b"hi") };
+    assert_eq!(whole(bytes.clone().into()), Ok(Some(frame)));
+    for length in 0..bytes.len() {
+        assert_eq!(whole(Bytes::copy_from_slice(&bytes[..length])), Ok(None), "{length} bytes of a frame");
+    }
+    assert_eq!(whole([&bytes[..], b"!"].concat().into()), Ok(None), "a frame, and a byte behind it");
+    for (at, is_expected) in [(8, "version"), (HEADER_BYTES, "checksum")] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        let error = whole(damaged.into()).unwrap_err();
+        assert!(error.to_string().contains(is_expected), "{error}");
+    }
+}
+
+#[test]
 fn frames_come_out_whole_however_they_arrive() {
     let mut random = Random::new(1);
     for _ in 0..300 {

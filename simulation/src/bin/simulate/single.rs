@@ -19,7 +19,7 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
     let took = began.elapsed();
     let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
     if let Some(file) = &arguments.json
-        && !file::write(file, &table::json(&Outcome::of_one(&lived, took)))?
+        && !file::write(file, &table::json(&Outcome::of_one(&lived, took), &[]))?
     {
         return Ok(ExitCode::FAILURE);
     }

@@ -23,7 +23,8 @@ pub(crate) fn table(outcome: &Outcome) -> String {
         ("linearizability undecided", total.undecided.to_string()),
         ("failures", outcome.failures.len().to_string()),
     ];
-    for (title, counts) in [("faults", &total.faults), ("actions of the model", &total.actions)] {
+    let groups = [("faults", &total.faults), ("clients", &total.services), ("actions of the model", &total.actions)];
+    for (title, counts) in groups {
         rows.push((title, String::new()));
         rows.extend(counts.iter().map(|(name, count)| (*name, count.to_string())));
     }
@@ -36,7 +37,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn json(outcome: &Outcome) -> String {
+pub(crate) fn json(outcome: &Outcome, missing: &[&str]) -> String {
     let total = &outcome.total;
     let failures = outcome.failures.iter().map(|failure| {
         let check = failure.violation.check.to_string();
@@ -45,7 +46,7 @@ pub(crate) fn json(outcome: &Outcome) -> String {
     format!(
         concat!(
             r#"{{"seeds":{},"interrupted":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"times_real_time":{:.1},"#,
-            r#""faults":{},"actions":{},"failures":[{}]}}"#,
+            r#""faults":{},"services":{},"actions":{},"failures":[{}],"never_came":[{}]}}"#,
             "\n"
         ),
         outcome.tried(),
@@ -55,8 +56,10 @@ pub(crate) fn json(outcome: &Outcome) -> String {
         total.simulated.as_secs_f64(),
         times_real_time(outcome),
         object(&total.faults),
+        object(&total.services),
         object(&total.actions),
         failures.collect::<Vec<_>>().join(","),
+        missing.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(","),
     )
 }
 

@@ -60,8 +60,18 @@ fn of_many(arguments: &Arguments) -> Option<&'static str> {
 /// What has no meaning while mutants are tried.
 fn of_mutants(arguments: &Arguments) -> Option<&'static str> {
     let is_trial = arguments.mutants || arguments.mutant.is_some();
-    (is_trial && arguments.json.is_some())
-        .then_some("--json holds the figures of sound code: leave it out where mutants are tried")
+    [
+        (
+            is_trial && arguments.json.is_some(),
+            "--json holds the figures of sound code: leave it out where mutants are tried",
+        ),
+        (
+            arguments.mutants && arguments.seed.is_some(),
+            "--mutants tries each mutant on many histories, and one seed shows nothing: use --mutants --seeds N",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(is_said, why)| is_said.then_some(why))
 }
 
 /// Two things in one place.

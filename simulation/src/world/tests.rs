@@ -1,0 +1,165 @@
+//! Each judge of the world notices what it is there for: a node that is well is shown in a false light, and the judge that looks
+//! at it must refuse it; and must not refuse what only looks like it.
+
+use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote};
+
+use super::*;
+use crate::plan::SECOND;
+
+/// A world at a moment at which one of its nodes is as wanted, and that node.
+fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
+    for seed in 1..300 {
+        let mut world = World::new(&History::new(seed).checks(Checks::LIGHT));
+        while world.now < 10 * SECOND && !world.happen_next().expect("all is well") {
+            let is_found = |node: &&Node| {
+                let is_itself = node.disguise().is_none();
+                node.running.as_ref().is_some_and(|running| is_itself && is_wanted(&world, node, running))
+            };
+            let found = world.nodes.iter().find(is_found).map(|node| node.id);
+            if let Some(found) = found {
+                return (world, found);
+            }
+        }
+    }
+    panic!("no node is as wanted in any of these worlds");
+}
+
+fn look(world: &World, id: NodeId) -> Look {
+    world.nodes.at(id).and_then(Node::look).expect("it runs")
+}
+
+fn running(world: &mut World, id: NodeId) -> &mut Running {
+    world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs")
+}
+
+/// Which check refuses it, if one does.
+fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
+    judged.err().map(|violation| violation.check)
+}
+
+/// The node has just refused somebody.
+fn refuse(world: &mut World, id: NodeId) {
+    let running = running(world, id);
+    let peer = Peer::new(NodeId(77), running.runtime.me.incarnation);
+    running.runtime.effects.push(Effect::RefusePeer(peer, PeerRefusal::NotMember));
+}
+
+#[test]
+fn a_read_by_a_lease_that_no_quorum_vouches_for_is_noticed() {
+    let (mut world, id) = world_with(|world, node, running| {
+        let engine = running.driver.engine();
+        let needs_others = engine.membership().voters().len() > 2;
+        needs_others && engine.proves(outrigger::engine::Proof::Lease, world.time_at(node.id))
+    });
+    let (own, read) = (world.time_at(id), Event::Read { token: Token(0), consistency: Consistency::Lease });
+    assert_eq!(world.is_proven(id, &read, own), Ok(true));
+    let linearizable = Event::Read { token: Token(0), consistency: Consistency::Linearizable };
+    world.allegiances = ByNode::default();
+    assert_eq!(refusing(world.is_proven(id, &read, own)), Some(Check::Pledge));
+    assert_eq!(world.is_proven(id, &linearizable, own), Ok(false), "a round is asked for");
+}
+
+#[test]
+fn a_vote_of_who_is_to_keep_still_is_noticed() {
+    let (mut world, id) = world_with(|world, node, _| {
+        world.allegiances.at(node.id).is_some_and(|it| it.keeps_still(world.time_at(node.id)))
+    });
+    let (own, mut look) = (world.time_at(id), look(&world, id));
+    let before = look.vote;
+    look.vote = Vote { term: Term(before.term.0 + 1), voted_for: Some(NodeId(77)) };
+    assert_eq!(refusing(world.judge_pledge(&look, Matter::LeadersWish, before, own)), None);
+    assert_eq!(refusing(world.judge_pledge(&look, Matter::Other, look.vote, own)), None, "it voted so before");
+    assert_eq!(refusing(world.judge_pledge(&look, Matter::Other, before, own + Duration::from_secs(60))), None);
+    assert_eq!(refusing(world.judge_pledge(&look, Matter::Other, before, own)), Some(Check::Pledge));
+}
+
+#[test]
+fn a_node_that_knows_that_its_state_differs_and_goes_on_is_noticed() {
+    let (mut world, id) = world_with(|_, _, running| running.runtime.hashed.is_some());
+    let look = look(&world, id);
+    let (at, own) = running(&mut world, id).runtime.hashed.expect("it is hashed");
+    let other = StateHash(own.0 ^ 1);
+    let judge = |world: &World, term, at, hash| refusing(world.judge_rot(&look, Some((term, at, hash))));
+    assert_eq!(judge(&world, look.term, at, own), None, "its state is what all have");
+    assert_eq!(judge(&world, look.term, LogIndex(at.0 + 1), other), None, "of that it knows nothing");
+    assert_eq!(judge(&world, Term(look.term.0 + 1), at, other), None, "that is no leader of its term");
+    assert_eq!(judge(&world, look.term, at, other), Some(Check::Divergence));
+    refuse(&mut world, id);
+    assert_eq!(judge(&world, look.term, at, other), None, "to whom it does not listen");
+}
+
+#[test]
+fn a_stale_read_of_who_has_heard_nothing_for_long_is_noticed() {
+    let (mut world, id) = world_with(|world, _, running| {
+        let engine = running.driver.engine();
+        world.plan.reads.is_some() && engine.role_kind() == RoleKind::Follower && engine.commit_index().0 > 5
+    });
+    let look = look(&world, id);
+    let read = Freshness::of(&Event::Read {
+        token: Token(0),
+        consistency: Consistency::Stale { staleness_max: Duration::from_secs(600) },
+    });
+    assert_eq!(refusing(world.judge_freshness(&look, read)), None, "it heard of its leader in the last minutes");
+    running(&mut world, id).heard = Default::default();
+    assert_eq!(refusing(world.judge_freshness(&look, read)), Some(Check::BoundedStaleness));
+    running(&mut world, id).runtime.effects.push(Effect::Answer(Token(0), Answer::Refused));
+    assert_eq!(refusing(world.judge_freshness(&look, read)), None, "it is not served");
+}
+
+#[test]
+fn a_node_that_is_told_what_its_build_does_not_know_is_noticed() {
+    let (mut world, id) =
+        world_with(|world, _, running| world.plan.upgrade_every > 0 && running.runtime.me.version == Version::FIRST);
+    let from = Peer::new(NodeId(77), running(&mut world, id).runtime.me.incarnation);
+    let newer = Message::HashState { term: Term(1), at: LogIndex(1) };
+    assert!(newer.since() > Version::FIRST);
+    assert_eq!(world.is_heard_of(id, from, None), Ok(true));
+    assert_eq!(refusing(world.is_heard_of(id, from, Some(&newer))), Some(Check::Version));
+    world.crash(id, false).unwrap();
+    world.nodes.at_mut(id).expect("it is there").replace_disk();
+    world.start(id).unwrap();
+    assert_eq!(world.is_heard_of(id, from, Some(&newer)), Ok(false), "it was said to another directory");
+}
+
+#[test]
+fn a_node_whose_log_is_of_a_version_that_it_does_not_speak_is_noticed() {
+    let (mut world, id) = world_with(|world, _, running| {
+        world.plan.upgrade_every > 0 && running.driver.engine().membership().version() > Version::FIRST
+    });
+    let (look, peer) = (look(&world, id), running(&mut world, id).runtime.me);
+    let older = Peer { version: Version::FIRST, ..peer };
+    assert_eq!(refusing(world.judge_version(&look, Some((peer, peer.version)))), None);
+    assert_eq!(refusing(world.judge_version(&look, Some((older, peer.version)))), Some(Check::Version), "it listens");
+    let refused = PeerRefusal::NotMember;
+    running(&mut world, id).runtime.effects.push(Effect::RefusePeer(older, refused));
+    assert_eq!(refusing(world.judge_version(&look, Some((older, peer.version)))), None);
+    running(&mut world, id).runtime.me = older;
+    assert_eq!(refusing(world.judge_version(&look, None)), Some(Check::Version));
+}
+
+#[test]
+fn a_leader_that_leads_beside_a_disk_that_hangs_is_noticed() {
+    let (mut world, id) = world_with(|world, node, running| {
+        running.leads_since.is_some() && world.now > 2 * SECOND && node.disturbed_at == 0
+    });
+    let look = look(&world, id);
+    assert_eq!(refusing(world.judge_step(id, &look)), None);
+    (running(&mut world, id).flush_began, running(&mut world, id).leads_since) = (Some(0), Some(0));
+    world.now += 60 * SECOND;
+    assert_eq!(refusing(world.judge_step(id, &look)), Some(Check::Health));
+}
+
+#[test]
+fn a_node_that_refuses_a_member_in_its_present_life_is_noticed() {
+    let (mut world, id) = world_with(|world, _, running| {
+        let engine = running.driver.engine();
+        world.plan.spares == 0 && world.nodes.iter().all(|node| node.running.is_some()) && engine.commit_index().0 > 5
+    });
+    let other = world.nodes.iter().find(|node| node.id != id).map(|node| node.id).expect("there are several");
+    let peer = running(&mut world, other).runtime.me;
+    let older = Peer { incarnation: Incarnation { start: peer.incarnation.start - 1, ..peer.incarnation }, ..peer };
+    let of_older = PeerRefusal::EarlierStart { met: peer.incarnation };
+    assert_eq!(refusing(world.refuse(id, older, &of_older)), None, "that is a life of before");
+    assert_eq!(refusing(world.refuse(id, peer, &PeerRefusal::NotMember)), Some(Check::Health));
+    assert!(running(&mut world, id).driver.engine().last_log_id() > LogId::ZERO);
+}
