@@ -33,6 +33,10 @@
 //! knows its id to be another's gives it a vote; but where all of a quorum of the first members are made anew so, or the first
 //! member was alone, they are a cluster of their own: who is added again is started to join.
 //!
+//! **Who is started to join never campaigns before its log binds it**: while it is brought the log from its beginning, the members
+//! that it knows are those of long ago, and a voter among them may have had its id. A directory that began its log itself remembers
+//! that as it remembers its peers, under its own id.
+//!
 //! One change cannot remove a member and add it again: the entry would keep what it knows of the old directory.
 //!
 //! A node without a data directory draws a new one, in memory, with each start: it cannot come back after it has stopped, as it
@@ -116,12 +120,25 @@ impl Engine {
         binding.is_some_and(|binding| binding.at.index > self.commit_index)
     }
 
-    /// Whether another directory than this node's is the member: this one has not what that one acknowledged.
-    pub(crate) fn is_bound_elsewhere(&self) -> bool {
-        mutate!(wiped_node_campaigns, return false);
+    /// Whether this very directory is the member that its log speaks of, and not one that comes in the place of another, which has
+    /// acknowledged what is not here. Where nothing binds it, it is if it began its log itself: what it was sent may end where
+    /// another directory was a voter, even the only one.
+    pub(crate) fn is_the_member(&self) -> bool {
+        mutate!(wiped_node_campaigns, return true);
         let Peer { node, incarnation, .. } = self.config.node;
-        let binding = self.membership().bindings().get(&node);
-        binding.is_some_and(|binding| binding.directory != incarnation.id)
+        match self.membership().bindings().get(&node) {
+            Some(binding) => binding.directory == incarnation.id,
+            None => !self.config.bind_directories || self.begins || self.claim().is_some(),
+        }
+    }
+
+    /// This directory begins its log itself. It must know that in its later lives, until it is bound.
+    pub(crate) fn begin(&mut self) {
+        self.begins = true;
+        if self.config.bind_directories {
+            let write = self.writes.accept();
+            self.push(Command::SavePeer { write, peer: self.config.node.claiming(None) });
+        }
     }
 
     /// Whether all that this node has is what every node of its cluster begins with, and it votes by that. Nobody who was added

@@ -56,7 +56,7 @@ impl Engine {
     pub(crate) fn handle_elect(&mut self, token: Token, pre_vote: bool, now: Instant) {
         if matches!(self.role, Role::Leader(_)) {
             self.answer_elected(Some(token));
-        } else if !self.memberships.may_vote(self.id()) || self.is_bound_elsewhere() {
+        } else if !self.memberships.may_vote(self.id()) || !self.is_the_member() {
             self.answer_not_elected(Some(token), NotElected::NotVoter);
         } else if self.is_pledged(now) {
             self.answer_not_elected(Some(token), NotElected::Pledged { left: self.pledged_for(now) });

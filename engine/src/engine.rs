@@ -69,7 +69,8 @@ pub struct Engine {
     pub(crate) next_id: u64,
     /// The vote that this life began with: in terms before it, and in its own, an earlier life may have led.
     pub(crate) born_with: Vote,
-    /// Whether this node began its log itself, as the first nodes of a cluster do: nothing of it came from a leader.
+    /// Whether this directory began its log itself, as the first nodes of a cluster do: nothing of it came from a leader. It stands
+    /// among the peers that it remembers, as its own.
     pub(crate) begins: bool,
     /// Whether this life has heard from a leader, or was one; not kept where no directories are bound.
     pub(crate) has_heard_leader: bool,
@@ -126,7 +127,10 @@ impl Engine {
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
         let members_of = restored.snapshot.clone();
         mutate!(restart_forgets_snapshot_members, members_of = None);
+        let own = config.node;
+        let has_begun = restored.peers.get(&own.node).is_some_and(|life| life.id == own.incarnation.id);
         let is_untouched = restored.peers.is_empty() && restored.last != LogId::ZERO;
+        let met = restored.peers.into_iter().filter(|(node, _)| *node != own.node);
         let start = config.node.incarnation.start;
         assert!(start < 1 << (64 - ID_BITS), "{start} starts use up the numbers of requests");
         let mut engine = Self {
@@ -138,7 +142,7 @@ impl Engine {
             applied: LogIndex::ZERO,
             memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
-            peers: restored.peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(),
+            peers: met.map(|(node, life)| (node, Met::restored(life))).collect(),
             refusals: Refusals::default(),
             answered: None,
             role: Role::Follower(Follower::default()),
@@ -148,7 +152,7 @@ impl Engine {
             // No id of an earlier start is used again.
             next_id: start << ID_BITS,
             born_with: restored.vote,
-            begins: is_untouched,
+            begins: has_begun,
             has_heard_leader: false,
             forwarded: BTreeMap::new(),
             forwards: Forwards::default(),
@@ -169,6 +173,9 @@ impl Engine {
         if let Some(fault) = too_old {
             engine.halt(fault);
             return engine;
+        }
+        if is_untouched {
+            engine.begin();
         }
         if let Some(snapshot) = restored.snapshot {
             engine.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
@@ -444,7 +451,7 @@ impl Engine {
 
     /// Whether this node campaigns when it has heard from no leader for long.
     pub(crate) fn campaigns_by_itself(&self) -> bool {
-        self.elections && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere()
+        self.elections && self.memberships.may_vote(self.id()) && self.is_the_member()
     }
 
     /// Whether this node was removed, and nobody tells it any more who leads, or answers what it asks. One that a leader brings up
@@ -554,7 +561,7 @@ impl Engine {
             return self.halt(fault);
         }
         let first = LogId::new(0, 1);
-        self.begins = true;
+        self.begin();
         self.append(vec![Batch::new(first, LogTime(0), Arc::new([Payload::membership(membership)]))], now);
         self.push(Command::Accepted { token, first });
     }

@@ -606,8 +606,7 @@ impl Engine {
             random: _,
             next_id: _,
             born_with,
-            // Whom a refusal stops: nobody explores those.
-            begins: _,
+            begins,
             has_heard_leader,
             forwarded,
             forwards,
@@ -649,6 +648,7 @@ impl Engine {
         }
         out.forwards(own.node, forwards);
         out.flag(*has_heard_leader && self.config.bind_directories);
+        out.flag(*begins && self.config.bind_directories);
         out.flag(*awaits_heir);
         out.flag(*elections);
         out.flag(pledge.is_some());

@@ -192,7 +192,7 @@ impl Engine {
             Role::PreCandidate(_) | Role::Candidate(_) | Role::Leader(_) => false,
         };
         mutate!(late_timeout_now_obeyed, is_asked = !matches!(self.role, Role::Leader(_)));
-        if is_asked && self.memberships.may_vote(self.id()) && !self.is_bound_elsewhere() {
+        if is_asked && self.memberships.may_vote(self.id()) && self.is_the_member() {
             self.campaign(None, Warrant::Leader, now);
         }
         Ok(())

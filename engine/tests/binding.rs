@@ -373,6 +373,58 @@ fn a_node_that_knows_another_directory_to_be_the_member_does_not_campaign() {
     assert_eq!(cluster.engine(3).role_kind(), RoleKind::Follower);
 }
 
+/// Found by the simulator: the first entry of the log says that node 1 is the only voter.
+#[test]
+fn a_directory_that_was_brought_the_members_of_long_ago_does_not_lead_the_cluster_of_then() {
+    let one_by_one = |config: &mut EngineConfig| {
+        config.bind_directories = true;
+        config.node = config.node.speaking(Version::FIRST);
+        config.limits.append_bytes_max = 1;
+    };
+    let mut cluster = Cluster::with(&[1], one_by_one);
+    cluster.elect(1);
+    settle(&mut cluster);
+    cluster.join_with(2, one_by_one);
+    for (token, to) in [(7, add(2)), (8, promote(2)), (9, remove(1))] {
+        change(&mut cluster, token, to);
+    }
+    settle(&mut cluster);
+    assert_eq!((cluster.role(2), bindings(&cluster, 2)), (RoleKind::Leader, "2:102".to_owned()));
+    cluster.wipe(1);
+    cluster.change(2, 10, add(1));
+    cluster.stabilize_until(|cluster| cluster.engine(1).last_log_id().index >= LogIndex(1));
+    let is_the_only_voter = |cluster: &Cluster| cluster.engine(1).membership().to_string() == "voters {1}";
+    assert!(is_the_only_voter(&cluster), "{}", cluster.engine(1).membership());
+    cluster.flush(1);
+    for _ in 0..2 {
+        cluster.cut = vec![1];
+        cluster.elapse(Duration::from_secs(10));
+        cluster.handle(1, Event::Elect { token: Token(4), pre_vote: false });
+        cluster.receive(1, 2, Message::TimeoutNow { term: cluster.engine(1).leadership().0 });
+        cluster.stabilize();
+        assert_ne!(cluster.role(1), RoleKind::Leader, "it leads the members of long ago");
+        assert!(is_the_only_voter(&cluster));
+        // Nor does it in a later life.
+        cluster.restart(1);
+    }
+    cluster.cut = vec![];
+    settle(&mut cluster);
+    assert_eq!((cluster.role(1), bindings(&cluster, 1)), (RoleKind::Learner, "1:1101 2:102".to_owned()));
+}
+
+#[test]
+fn a_directory_that_began_its_log_itself_knows_that_in_its_later_lives() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    cluster.crash(1);
+    cluster.cut = vec![];
+    (2..=3).for_each(|id| cluster.restart(id));
+    assert!(bindings(&cluster, 2).is_empty() && cluster.node(2).disk.peers.contains_key(&NodeId(1)));
+    cluster.elapse(Duration::from_secs(2));
+    cluster.elect(2);
+}
+
 #[test]
 fn a_change_that_meets_the_entry_that_binds_waits_for_it() {
     let mut cluster = about_to_bind();

@@ -288,6 +288,12 @@ impl Runtime {
         self.durable.met(peer.node) == Some(peer.incarnation) || self.in_flight.iter().chain(&self.queued).any(is_it)
     }
 
+    /// Whether its directory began its log itself.
+    pub(crate) fn remembers_itself(&self) -> bool {
+        self.remembers(self.me)
+            || self.durable.met(self.me.node).is_some_and(|begun| begun.id == self.me.incarnation.id)
+    }
+
     /// The bytes of the entries behind this one that are not applied, and of the last batch of them.
     pub(crate) fn in_hand(&mut self, applied: LogIndex, before: LogIndex) -> (usize, usize) {
         self.lanes.in_hand(applied, before)

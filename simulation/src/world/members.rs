@@ -216,11 +216,13 @@ impl World {
             log.last() != LogId::ZERO
         };
         // One that catches up in the place of another directory is no voter yet, whatever its log says of that one's vote.
-        let engine = running.driver.engine();
-        let (own, bound) = (running.runtime.me, engine.membership().bindings().get(&id));
-        let is_voter = is_voter && bound.is_none_or(|binding| binding.directory == own.incarnation.id);
+        let (engine, own) = (running.driver.engine(), running.runtime.me.incarnation.id);
+        let is_member = match engine.membership().bindings().get(&id) {
+            Some(binding) => binding.directory == own,
+            None => running.runtime.remembers_itself() || engine.signature().bound.is_some(),
+        };
         require!(
-            !is_voter,
+            !is_voter || !is_member,
             Candidacy,
             "node {id} may be needed as leader, and will never campaign: it waits for no time"
         );
