@@ -450,6 +450,8 @@ impl Engine {
     /// Whether this node was removed, and nobody tells it any more who leads, or answers what it asks. One that a leader brings up
     /// may not have come to the entry yet that added it.
     pub(crate) fn is_removed(&self, now: Instant) -> bool {
+        mutate!(removed_node_waits_for_leader, return false);
+        mutate!(newcomer_takes_itself_for_removed, return !self.memberships.may_hold(self.id()));
         !self.memberships.may_hold(self.id()) && !self.has_live_leader(now)
     }
 

@@ -202,6 +202,7 @@ impl Engine {
     pub(crate) fn is_in_use(&self, since: Version) -> bool {
         mutate!(version_used_before_raise, return true);
         mutate!(version_used_uncommitted, return self.memberships.last().1.version() >= since);
+        mutate!(version_used_unflushed, return self.version() >= since);
         self.version() >= since && self.memberships.spoken_since() <= self.writes.flushed_index()
     }
 
@@ -215,6 +216,7 @@ impl Engine {
         mutate!(version_used_uncommitted, return true);
         match &self.role {
             Role::Leader(leader) => {
+                mutate!(version_used_to_who_lacks_it, return self.is_in_use(since));
                 let matched = leader.progress.get(&target).map(Progress::match_index);
                 self.is_in_use(since) && matched.is_some_and(|matched| matched >= at)
             }

@@ -55,7 +55,7 @@ mod version;
 use freshness::Freshness;
 use happening::Happening;
 use leadership::{Wishes, judge_succession};
-use members::{Members, node_at};
+use members::{Members, Standing, node_at};
 use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use pledge::{Allegiance, Matter};
@@ -369,7 +369,7 @@ impl World {
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
         }
-        self.speak_strangely(target, message.as_ref())?;
+        self.speak_strangely(target, from.node, message.as_ref())?;
         self.judge_hearing(target, from, message.as_ref())?;
         self.step(target, Event::Received { from, message })
     }
@@ -483,7 +483,8 @@ impl World {
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
         let is_proven = proof_wanted(&event).is_some_and(|proof| running.driver.engine().proves(proof, own));
-        let (freshness, matter, voted) = (Freshness::of(&event), Matter::of(&event), running.driver.engine().vote());
+        let (freshness, standing) = (Freshness::of(&event), Standing::of(&event));
+        let (matter, voted) = (Matter::of(&event), running.driver.engine().vote());
         let differs = match &event {
             Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
                 Some((*term, *at, *agreed))
@@ -502,6 +503,7 @@ impl World {
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs)?;
         self.judge_version(&look, heard)?;
+        self.judge_standing(&look, standing, own)?;
         self.judge_freshness(&look, freshness)?;
         self.judge_pledge(&look, matter, (voted, is_proven), own)?;
         if let Some(event) = told {
@@ -672,6 +674,7 @@ impl World {
         if is_itself {
             self.judge.said((from, term), target, message, node.durable())?;
             self.judge_request(from, target, message)?;
+            self.judge_saying(from, target, message)?;
         }
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;
