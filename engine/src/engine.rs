@@ -551,9 +551,10 @@ impl Engine {
         if membership.voters().is_empty() {
             return self.refuse(token, Refusal::NoVoters);
         }
-        if let Some(fault) = self.is_too_old_for(membership.version(), true) {
-            self.refuse(token, Refusal::Halted);
-            return self.halt(fault);
+        let (cluster, spoken) = (membership.version(), self.config.node.version);
+        if self.is_too_old_for(cluster, true).is_some() {
+            // There is no cluster yet in which it could do harm: whoever asked may ask for another one.
+            return self.refuse(token, Refusal::VersionNotSpoken { cluster, spoken });
         }
         let first = LogId::new(0, 1);
         self.begins = true;
