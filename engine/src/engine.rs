@@ -271,6 +271,7 @@ impl Engine {
             matched: self.matched().collect(),
             version: self.version(),
             versions: self.versions(),
+            version_held_back_by: self.version_held_back_by(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
         }
