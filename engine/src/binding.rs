@@ -107,6 +107,8 @@ impl Engine {
         mutate!(claim_always_believed, return true);
         let is_later = |at: LogId| at > self.membership_id() || self.binding_is_uncommitted(from.node);
         let is_deposed = message.is_none_or(|message| message.term().is_some_and(|term| term > self.vote.term));
+        mutate!(leader_hears_any_claim, return from.bound.is_some_and(is_later));
+        mutate!(leader_hears_who_does_not_depose_it, is_deposed = true);
         match self.role {
             // What is committed a leader has, and what is not it has written itself: only a later entry can be another's word.
             Role::Leader(_) => is_deposed && from.bound.is_some_and(|at| at > self.membership_id()),

@@ -186,6 +186,7 @@ impl Membership {
             Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
         draft.change(change)?;
         let Draft { voters, nodes, left, .. } = draft;
+        mutate!(added_again_at_once, left = BTreeSet::new());
         if let Some(node) = left.into_iter().find(|id| nodes.contains_key(id)) {
             return Err(Refusal::AddedAgain { node });
         }

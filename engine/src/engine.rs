@@ -278,6 +278,7 @@ impl Engine {
             matched: self.matched().collect(),
             version: self.version(),
             versions: self.versions(),
+            version_held_back_by: self.version_held_back_by(),
             refused_by: self.refusals.by(),
             refuses: self.refusals.of(),
         }
@@ -457,6 +458,8 @@ impl Engine {
     /// Whether this node was removed, and nobody tells it any more who leads, or answers what it asks. One that a leader brings up
     /// may not have come to the entry yet that added it.
     pub(crate) fn is_removed(&self, now: Instant) -> bool {
+        mutate!(removed_node_waits_for_leader, return false);
+        mutate!(newcomer_takes_itself_for_removed, return !self.memberships.may_hold(self.id()));
         !self.memberships.may_hold(self.id()) && !self.has_live_leader(now)
     }
 
@@ -556,9 +559,10 @@ impl Engine {
         if membership.voters().is_empty() {
             return self.refuse(token, Refusal::NoVoters);
         }
-        if let Some(fault) = self.is_too_old_for(membership.version(), true) {
-            self.refuse(token, Refusal::Halted);
-            return self.halt(fault);
+        let (cluster, spoken) = (membership.version(), self.config.node.version);
+        if self.is_too_old_for(cluster, true).is_some() {
+            // There is no cluster yet in which it could do harm: whoever asked may ask for another one.
+            return self.refuse(token, Refusal::VersionNotSpoken { cluster, spoken });
         }
         let first = LogId::new(0, 1);
         self.begin();

@@ -18,7 +18,8 @@ pub enum Event {
     /// The deadline that [`Engine::poll_timeout`](crate::Engine::poll_timeout) named has come.
     Timeout,
     /// The first entry of an empty log. Every node of a new cluster gets the same. Refused with
-    /// [`Refusal::AlreadyInitialized`](crate::Refusal::AlreadyInitialized) when the log is not empty.
+    /// [`Refusal::AlreadyInitialized`](crate::Refusal::AlreadyInitialized) when the log is not empty, and with
+    /// [`Refusal::VersionNotSpoken`](crate::Refusal::VersionNotSpoken) when the members are of a version that the node does not speak.
     Initialize {
         /// Who is asking.
         token: Token,

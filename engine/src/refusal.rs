@@ -44,6 +44,14 @@ pub enum Refusal {
     AlreadyInitialized,
     /// The membership of an `Initialize` has no voter.
     NoVoters,
+    /// The membership of an `Initialize` is of a version that this node does not speak. Nothing was done, and the node is as empty as it
+    /// was.
+    VersionNotSpoken {
+        /// The membership's version.
+        cluster: Version,
+        /// The newest that the node speaks.
+        spoken: Version,
+    },
     /// The entries were handed to the leader and no answer came: they may or may not be applied.
     Unknown,
     /// This node has halted. Nothing was done.
@@ -142,6 +150,13 @@ impl fmt::Display for Refusal {
             }
             Self::AlreadyInitialized => f.write_str("the log is not empty; the cluster is initialized already"),
             Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
+            Self::VersionNotSpoken { cluster, spoken } => {
+                write!(
+                    f,
+                    "the cluster would begin with version {cluster}, and this node speaks no more than {spoken}; begin with members of \
+                     version {spoken}, or start the node in a build that speaks version {cluster}"
+                )
+            }
             Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
             Self::Halted => f.write_str("this node has halted"),
             Self::UnknownNode { node } => write!(f, "node {node} is no member; add it first, with its address"),

@@ -73,6 +73,9 @@ pub struct Status {
     pub version: Version,
     /// Which version each node speaks, as this one last heard from it in this life of its own; its own too.
     pub versions: BTreeMap<NodeId, Version>,
+    /// On a leader: which members keep the cluster from the newest version that any of them speaks, and what each of those was heard to
+    /// speak; `None` of who was not heard yet.
+    pub version_held_back_by: BTreeMap<NodeId, Option<Version>>,
     /// Which peers have lately refused to listen to this node, and why.
     pub refused_by: BTreeMap<NodeId, String>,
     /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.

@@ -61,7 +61,7 @@ use crate::message::Message;
 use crate::progress::Progress;
 use crate::refusal::{Fault, Inconsistency, PeerRefusal};
 use crate::restored::Restored;
-use crate::role::Role;
+use crate::role::{Leader, Role};
 use crate::types::{LogIndex, NodeId, Peer};
 
 /// What nodes say to each other, and what their logs hold: each version knows all that the versions before it know.
@@ -151,20 +151,36 @@ impl Engine {
         self.spoken_by_all(membership).filter(|spoken| *spoken > version)
     }
 
-    /// The newest version that every member speaks; none if one of them was not heard in this life of the two, from the directory whose
-    /// log this leader counts: what came under the id before it was removed, or lost its disk, speaks for nobody.
+    /// The newest version that every member speaks; none if one of them was not heard.
     fn spoken_by_all(&self, membership: &Membership) -> Option<Version> {
         let Role::Leader(leader) = &self.role else { return None };
-        let own = self.config.node;
-        let heard = |node: &NodeId| {
-            let met = self.peers.get(node)?;
-            let progress = leader.progress.get(node)?;
-            met.version.filter(|_| !self.config.bind_directories || progress.is_known_of(met.life.id))
-        };
-        let spoken = |node: &NodeId| if *node == own.node { Some(own.version) } else { heard(node) };
+        let spoken = |node: &NodeId| self.spoken_by(leader, *node);
         mutate!(version_raised_without_learners, return membership.voters().iter().map(spoken).min().flatten());
         // Nothing is less than any version.
         membership.nodes().keys().map(spoken).min().flatten()
+    }
+
+    /// What a member speaks, if it was heard in this life of the two, from the directory whose log this leader counts: what came under
+    /// the id before it was removed, or lost its disk, speaks for nobody.
+    fn spoken_by(&self, leader: &Leader, node: NodeId) -> Option<Version> {
+        let own = self.config.node;
+        if node == own.node {
+            return Some(own.version);
+        }
+        let met = self.peers.get(&node)?;
+        let progress = leader.progress.get(&node)?;
+        met.version.filter(|_| !self.config.bind_directories || progress.is_known_of(met.life.id))
+    }
+
+    /// On a leader: which members keep the cluster from the newest version that any of them speaks, and what each of those was heard to
+    /// speak; the leader itself may be one.
+    pub(crate) fn version_held_back_by(&self) -> BTreeMap<NodeId, Option<Version>> {
+        let Role::Leader(leader) = &self.role else { return BTreeMap::new() };
+        let membership = self.membership();
+        let spoken = membership.nodes().keys().map(|node| (*node, self.spoken_by(leader, *node)));
+        let newest = spoken.clone().filter_map(|(_, spoken)| spoken).max().unwrap_or_default();
+        let is_less = |spoken: Option<Version>| spoken.is_none_or(|spoken| spoken < newest);
+        spoken.filter(|(_, spoken)| membership.version() < newest && is_less(*spoken)).collect()
     }
 }
 
@@ -202,6 +218,7 @@ impl Engine {
     pub(crate) fn is_in_use(&self, since: Version) -> bool {
         mutate!(version_used_before_raise, return true);
         mutate!(version_used_uncommitted, return self.memberships.last().1.version() >= since);
+        mutate!(version_used_unflushed, return self.version() >= since);
         self.version() >= since && self.memberships.spoken_since() <= self.writes.flushed_index()
     }
 
@@ -215,6 +232,7 @@ impl Engine {
         mutate!(version_used_uncommitted, return true);
         match &self.role {
             Role::Leader(leader) => {
+                mutate!(version_used_to_who_lacks_it, return self.is_in_use(since));
                 let matched = leader.progress.get(&target).map(Progress::match_index);
                 self.is_in_use(since) && matched.is_some_and(|matched| matched >= at)
             }

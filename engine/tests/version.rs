@@ -431,3 +431,24 @@ fn what_another_directory_spoke_under_the_id_does_not_count() {
     settle(&mut cluster);
     assert_eq!([1, 2, 4].map(|id| version(&cluster, id)), [NEW; 3]);
 }
+
+#[test]
+fn a_leader_tells_who_holds_the_version_back_itself_too() {
+    let held_back = |cluster: &Cluster, id: u64| cluster.engine(id).status().version_held_back_by;
+    let by = |nodes: &[(u64, Option<Version>)]| nodes.iter().map(|(id, spoken)| (NodeId(*id), *spoken)).collect();
+    let mut cluster = begun(&[1, 2, 3], &[3]);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    assert_eq!(held_back(&cluster, 1), by(&[(3, None)]), "it was not heard yet");
+    cluster.cut = Vec::new();
+    beat(&mut cluster, 2);
+    assert_eq!(held_back(&cluster, 1), by(&[(3, Some(OLD))]));
+    assert_eq!(held_back(&cluster, 2), by(&[]), "a follower does not know");
+    lead(&mut cluster, 3);
+    beat(&mut cluster, 2);
+    assert_eq!(held_back(&cluster, 3), by(&[(3, Some(OLD))]), "it leads, and the others speak more");
+    restart_speaking(&mut cluster, 3, NEW);
+    lead(&mut cluster, 1);
+    beat(&mut cluster, 2);
+    assert_eq!((version(&cluster, 1), held_back(&cluster, 1)), (NEW, by(&[])));
+}

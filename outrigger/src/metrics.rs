@@ -37,6 +37,9 @@ pub struct Metrics {
     pub version: Version,
     /// Which version each node speaks, as far as this one has heard it in this life; its own too.
     pub versions: BTreeMap<NodeId, Version>,
+    /// On a leader: which members keep the cluster from the newest version that any of them speaks, and what each of those was heard to
+    /// speak; `None` of who was not heard yet. The log says so too, once that has been the same for a second.
+    pub version_held_back_by: BTreeMap<NodeId, Option<Version>>,
     /// The membership that counts; while a change is under way, it says where that leads.
     pub membership: Arc<Membership>,
     /// The entry that it stands in.
@@ -73,6 +76,7 @@ impl Metrics {
             was_member: status.membership.nodes().contains_key(&status.node),
             version: status.version,
             versions: status.versions,
+            version_held_back_by: status.version_held_back_by,
             membership: status.membership,
             membership_at: status.membership_at,
             matched: status.matched,
@@ -193,6 +197,7 @@ mod tests {
             membership_at: LogId::new(2, 7),
             version: Version::FIRST,
             versions: BTreeMap::new(),
+            version_held_back_by: BTreeMap::new(),
             matched: BTreeMap::new(),
             was_member,
             refused_by: refused_by.iter().map(|id| (NodeId(*id), "no member".to_owned())).collect(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -97,11 +98,19 @@ struct Node1 {
 
 impl Node1 {
     fn start(settings: TcpSettings) -> Self {
+        let (sender, arrivals) = mpsc::sync_channel(1 << 16);
+        Self::start_with(settings, Arc::new(Arrivals(sender)), arrivals)
+    }
+
+    fn start_with(
+        settings: TcpSettings,
+        receive: Arc<dyn Receive>,
+        arrivals: mpsc::Receiver<(Peer, Option<Message>)>,
+    ) -> Self {
         let runtime = runtime();
         let context = runtime.enter();
         let transport = TcpTransport::bind_with("127.0.0.1:0", settings).unwrap();
-        let (sender, arrivals) = mpsc::sync_channel(1 << 16);
-        transport.start(local(1), Arc::new(Arrivals(sender))).unwrap();
+        transport.start(local(1), receive).unwrap();
         drop(context);
         Self { transport, arrivals, _runtime: runtime }
     }
@@ -166,6 +175,44 @@ impl Stranger {
         assert_eq!(self.hear(), None, "the connection ends behind a rejection");
         rejection
     }
+}
+
+/// Takes in no handshake until it has room.
+struct Busy {
+    has_room: AtomicBool,
+    arrivals: Arrivals,
+}
+
+impl Receive for Busy {
+    fn receive(&self, from: Peer, message: Option<Message>) -> bool {
+        (message.is_some() || self.has_room.load(Ordering::SeqCst)) && self.arrivals.receive(from, message)
+    }
+
+    fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String) {
+        self.arrivals.refused(by, met, reason);
+    }
+}
+
+/// It would never be known that it has connected anew, and is to be answered where it is.
+#[test]
+fn whose_handshake_finds_no_room_connects_anew_until_it_is_taken_in() {
+    let (sender, arrivals) = mpsc::sync_channel(1 << 16);
+    let busy = Arc::new(Busy { has_room: AtomicBool::new(false), arrivals: Arrivals(sender) });
+    let node = Node1::start_with(TcpSettings::default(), Arc::clone(&busy) as Arc<dyn Receive>, arrivals);
+    let shake_hands = || {
+        let mut friend = node.dial();
+        friend.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+        assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
+        friend
+    };
+    for _ in 0..3 {
+        assert_eq!(shake_hands().hear(), None, "the connection ends");
+    }
+    busy.has_room.store(true, Ordering::SeqCst);
+    let mut friend = shake_hands();
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)), "the first that is taken in");
+    friend.say(|output| codec::encode(&message(5), 0, BODY_BYTES_MAX, output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, Some(message(5)))));
 }
 
 #[test]

@@ -149,6 +149,8 @@ pub(crate) struct Running {
     pub(crate) succession: Succession,
     /// What it has heard of leaders.
     pub(crate) heard: Heard,
+    /// When it heard last that its leader leads, by its own clock.
+    pub(crate) led_at: Option<Instant>,
     /// The virtual time of the first look at its deadline that the world has put into its queue.
     pub(crate) armed: Option<u64>,
     /// By which clock, and for which deadline, the look was put in last.
@@ -358,6 +360,7 @@ impl Node {
             office: None,
             succession: Succession::default(),
             heard: Heard::default(),
+            led_at: None,
             armed: None,
             armed_for: (self.clock, own),
         });

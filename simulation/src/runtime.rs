@@ -132,6 +132,8 @@ pub(crate) struct Runtime {
     pub(crate) waiting: Waiting,
     /// How many votes the last flush has made durable.
     pub(crate) votes_flushed: usize,
+    /// Whom the engine refused last, and why.
+    pub(crate) refused_last: Option<(Token, Refusal)>,
     /// What was hashed last of its state, and behind which entry.
     pub(crate) hashed: Option<(LogIndex, StateHash)>,
 }
@@ -177,6 +179,7 @@ impl Runtime {
             waiting: Waiting::default(),
             votes_flushed: 0,
             hashed: None,
+            refused_last: None,
         }
     }
 
@@ -501,6 +504,7 @@ impl Runtime {
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal) {
+        self.refused_last = Some((token, refusal));
         if is_wish(token) {
             self.effects.push(Effect::Wish(token, Fulfilment::Refused));
         } else if is_stewards(token) {

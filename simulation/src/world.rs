@@ -57,7 +57,7 @@ mod version;
 use freshness::Freshness;
 use happening::Happening;
 use leadership::{Wishes, judge_succession};
-use members::{Members, node_at};
+use members::{Members, Standing, node_at};
 use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use pledge::{Allegiance, Matter};
@@ -373,7 +373,7 @@ impl World {
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
         }
-        self.speak_strangely(target, message.as_ref())?;
+        self.speak_strangely(target, from.node, message.as_ref())?;
         if !self.is_heard_of(target, from, message.as_ref())? {
             return Ok(());
         }
@@ -489,7 +489,8 @@ impl World {
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
-        let (freshness, matter, voted) = (Freshness::of(&event), Matter::of(&event), running.driver.engine().vote());
+        let (freshness, standing) = (Freshness::of(&event), Standing::of(&event));
+        let (matter, voted) = (Matter::of(&event), running.driver.engine().vote());
         let differs = match &event {
             Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
                 Some((*term, *at, *agreed))
@@ -508,6 +509,7 @@ impl World {
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs)?;
         self.judge_version(&look, heard)?;
+        self.judge_standing(&look, standing, own)?;
         self.judge_freshness(&look, freshness)?;
         self.judge_pledge(&look, matter, voted, own)?;
         if let Some(event) = told {
@@ -681,6 +683,7 @@ impl World {
         if is_itself {
             self.judge.said((from, term), target, message, node.durable())?;
             self.judge_request(from, target, message)?;
+            self.judge_saying(from, target, message)?;
         }
         if is_itself && self.checks.model {
             self.refine_message(from, target, message)?;

@@ -62,6 +62,10 @@ pub(crate) struct Cluster {
     pub(crate) now: Instant,
     /// Nodes that no message reaches or leaves.
     pub(crate) cut: Vec<u64>,
+    /// The node whose snapshot is not taken before [`Cluster::end_build`] says so.
+    pub(crate) slow_builder: Option<u64>,
+    /// The snapshot that it is taking.
+    building: Option<Command>,
     pub(crate) trace: String,
     membership: Arc<Membership>,
 }
@@ -134,6 +138,8 @@ impl Cluster {
             network: VecDeque::new(),
             now: Instant(0),
             cut: Vec::new(),
+            slow_builder: None,
+            building: None,
             trace: String::new(),
             membership,
         };
@@ -270,6 +276,15 @@ impl Cluster {
     /// Lets a node take a snapshot.
     pub(crate) fn snapshot(&mut self, id: u64) {
         self.handle(id, Event::TakeSnapshot { token: Token(99) });
+        self.flush(id);
+    }
+
+    /// The snapshot is taken that the slow builder was told to take.
+    pub(crate) fn end_build(&mut self) {
+        let id = self.slow_builder.take().expect("somebody takes one slowly");
+        let command = self.building.take().expect("it was told to");
+        let event = self.run_snapshot(id, command);
+        self.handle(id, event);
         self.flush(id);
     }
 
@@ -431,6 +446,9 @@ impl Cluster {
                 node.answers.push(format!("read #{token} sees {sees}"));
             }
             Command::StateMachine(StateMachineRequest::HashState { at }) => node.hash_state(at, self.now),
+            Command::StateMachine(StateMachineRequest::BuildSnapshot { .. }) if self.slow_builder == Some(id) => {
+                self.building = Some(command);
+            }
             Command::StateMachine(
                 StateMachineRequest::BuildSnapshot { .. } | StateMachineRequest::InstallSnapshot { .. },
             )

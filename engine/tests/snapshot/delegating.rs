@@ -264,3 +264,143 @@ fn a_piece_from_a_delegate_is_taken_only_by_who_follows_the_leader_and_does_not_
     let answered = said.iter().any(|it| it.contains("send_message to 3: install_snapshot_reply"));
     assert!(answered, "the leader is answered: {said:?}");
 }
+
+/// Rounds of heartbeats, message by message, until something holds.
+fn beat_until(cluster: &mut Cluster, holds: impl Fn(&Cluster) -> bool) {
+    for _ in 0..60 {
+        cluster.elapse(HEARTBEAT);
+        loop {
+            if holds(cluster) {
+                return;
+            }
+            let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+            let flushed = all.into_iter().filter(|id| cluster.flush(*id)).count();
+            if !holds(cluster) && !cluster.deliver(|_| true) && flushed == 0 {
+                break;
+            }
+        }
+    }
+    panic!("it never comes to that:\n{}", cluster.trace);
+}
+
+/// One round of heartbeats in which node 3 answers every piece that it has no hand free for it: its disk is slow.
+fn beat_while_busy(cluster: &mut Cluster) {
+    cluster.elapse(HEARTBEAT);
+    loop {
+        for envelope in &mut cluster.network {
+            if let Message::InstallSnapshotReply(reply) = &mut envelope.message {
+                reply.held = None;
+            }
+        }
+        let all: Vec<u64> = cluster.nodes.keys().copied().collect();
+        let flushed = all.into_iter().filter(|id| cluster.flush(*id)).count();
+        if !cluster.deliver(|_| true) && flushed == 0 {
+            return;
+        }
+    }
+}
+
+/// What is busy is there, and so is whoever sent what it had no hand free for: for longer than a delegate that is gone is waited for.
+#[test]
+fn a_follower_that_is_busy_is_served_by_its_delegate_once_it_has_a_hand_free() {
+    let mut cluster = both_have_one();
+    half_way(&mut cluster);
+    for _ in 0..80 {
+        beat_while_busy(&mut cluster);
+    }
+    assert!(cluster.applied(3).is_empty(), "{}", cluster.trace);
+    for _ in 0..64 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(2).snapshot(), "it has the one of node 2");
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [2], "{}", cluster.trace);
+}
+
+/// Its answers were lost, and the last one tells of all: nothing more of it is ordered.
+#[test]
+fn a_follower_that_has_all_of_it_before_its_leader_asks_for_the_rest_is_asked_for_nothing_more() {
+    let mut cluster = both_have_one();
+    half_way(&mut cluster);
+    let is_reply = |envelope: &Envelope| matches!(envelope.message, Message::InstallSnapshotReply(_));
+    // What the leader orders next is sent, with all that follows it.
+    beat_until(&mut cluster, |cluster| cluster.network.iter().any(is_piece));
+    let ordered = cluster.network.iter().find(|envelope| is_piece(envelope)).expect("a piece").message.clone();
+    let Message::InstallSnapshot(first) = ordered else { panic!("no piece") };
+    assert_eq!((first.offset, first.chunk.len()), (32, 16));
+    let content = cluster.node(2).disk.snapshot.as_ref().expect("it has one").1.clone();
+    let before = sent_by(&cluster);
+    for (place, chunk) in content.as_bytes().chunks(16).enumerate().skip(2) {
+        cluster.drop_messages(is_reply);
+        let (offset, chunk) = (16 * place as u64, Bytes::copy_from_slice(chunk));
+        cluster.receive(3, 2, Message::InstallSnapshot(InstallSnapshot { offset, chunk, ..first.clone() }));
+        cluster.flush(3);
+    }
+    let told: Vec<Option<u64>> = cluster.network.iter().filter_map(held).collect();
+    assert_eq!(told, [Some(content.len() as u64)], "{}", cluster.trace);
+    cluster.drop_messages(is_piece);
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(2).snapshot(), "it has the one of node 2");
+    assert_eq!(sent_by(&cluster), before, "{}", cluster.trace);
+}
+
+/// How much of a snapshot an answer tells of.
+fn held(envelope: &Envelope) -> Option<Option<u64>> {
+    match &envelope.message {
+        Message::InstallSnapshotReply(reply) => Some(reply.held),
+        _ => None,
+    }
+}
+
+/// It is of another snapshot than the one that is being received, which must not begin anew for it.
+#[test]
+fn a_late_piece_of_a_former_delegate_does_not_take_the_place_of_what_the_leader_sends() {
+    let mut cluster = both_have_one();
+    let mut late = Vec::new();
+    half_way(&mut cluster);
+    beat_until(&mut cluster, |cluster| cluster.network.iter().any(is_piece));
+    late.extend(cluster.network.iter().filter(|envelope| is_piece(envelope)).cloned());
+    cluster.drop_messages(|_| true);
+    cluster.crash(2);
+    let is_by_leader = |cluster: &Cluster| {
+        let snapshot = cluster.engine(1).snapshot();
+        let received = cluster.node(3).disk.received.as_ref();
+        received.is_some_and(|(receiving, held)| receiving.last == snapshot && held.len() == 32)
+    };
+    beat_until(&mut cluster, is_by_leader);
+    assert_eq!(late.len(), 1, "a piece of the former delegate's");
+    for envelope in late {
+        let from = envelope.from;
+        cluster.handle(3, Event::Received { from, message: Some(envelope.message) });
+        cluster.flush(3);
+    }
+    assert!(is_by_leader(&cluster), "it goes on where it was:\n{}", cluster.trace);
+    for _ in 0..8 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot(), "it has the leader's");
+}
+
+/// What it has would be gone in the midst of the transfer. It says nothing, and the leader does not wait for it.
+#[test]
+fn a_delegate_that_is_taking_a_snapshot_sends_none_and_the_leader_sends_its_own() {
+    let mut cluster = both_have_one();
+    cluster.slow_builder = Some(2);
+    cluster.snapshot(2);
+    for _ in 0..8 {
+        beat(&mut cluster);
+    }
+    assert!(cluster.trace.contains("delegate_snapshot"), "{}", cluster.trace);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [1], "{}", cluster.trace);
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+    let before = cluster.engine(2).snapshot();
+    cluster.end_build();
+    assert!(cluster.engine(2).snapshot() > before, "{}", cluster.trace);
+    // From then on it sends again.
+    let (term, target, epoch, wanted) = (Term(1), NodeId(3), Epoch(77), Wanted::Newest { covers: LogIndex(1) });
+    let order = DelegateSnapshot { term, target, epoch, request: RequestId(u64::MAX / 2), wanted };
+    cluster.receive(2, 1, Message::DelegateSnapshot(order));
+    assert_eq!(sent_by(&cluster).get(&2), Some(&1), "{}", cluster.trace);
+}

@@ -218,6 +218,32 @@ fn initialize_without_a_voter_is_refused_and_may_be_tried_again() {
     assert!(said(&commands).contains("accepted #2: first 0/1"));
 }
 
+/// It has no cluster yet that it could do harm to: that it halted for good told nobody what to do.
+#[test]
+fn initialize_with_a_version_that_the_node_does_not_speak_is_refused_and_may_be_tried_again() {
+    let mut desk = Desk::empty(|config| config.node.version = Version::FIRST);
+    let newer = Event::Initialize { token: Token(1), membership: voters(&[1]) };
+    let commands = desk.feed(newer);
+    let refusal = Refusal::VersionNotSpoken { cluster: Version::LATEST, spoken: Version::FIRST };
+    assert_eq!(said(&commands), format!("refused #1: {refusal}\n"));
+    let text = refusal.to_string();
+    assert!(text.contains("begin with version 2") && text.contains("speaks no more than 1"), "{text}");
+    assert!(
+        text.contains("begin with members of version 1, or start the node in a build that speaks version 2"),
+        "{text}"
+    );
+    assert_eq!(
+        (desk.engine.role_kind(), desk.engine.last_log_id()),
+        (RoleKind::Learner, LogId::ZERO),
+        "it stays up, and empty"
+    );
+    let first = Membership::new([(NodeId(1), Node::default())], []);
+    let commands = desk.feed(Event::Initialize { token: Token(2), membership: Arc::new(first) });
+    assert!(said(&commands).contains("accepted #2: first 0/1"), "{}", said(&commands));
+    desk.flush();
+    desk.become_leader();
+}
+
 #[test]
 fn a_node_that_received_a_log_is_initialized() {
     let mut desk = Desk::empty(|_| {});

@@ -31,6 +31,9 @@ pub(crate) enum Ended {
     /// The same peer has dialled anew.
     #[error("the peer has dialled anew")]
     Replaced,
+    /// So much waits here that the peer's handshake found no room.
+    #[error("too much waits to be taken in; the peer is to dial anew")]
+    Busy,
     /// What came is no frame.
     #[error(transparent)]
     Garbage(#[from] FrameError),
@@ -50,7 +53,7 @@ impl Ended {
     /// origin and reason, and of who is no member hardly ever.
     pub(crate) fn report(&self, limit: &LogLimit, node: NodeId, origin: &str, what: &str) {
         let reason = match self {
-            Self::Lost(_) | Self::Silent(_) | Self::Replaced => {
+            Self::Lost(_) | Self::Silent(_) | Self::Replaced | Self::Busy => {
                 tracing::debug!(node = node.0, "{what} ended: {self}");
                 return;
             }

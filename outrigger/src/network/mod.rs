@@ -43,8 +43,9 @@ pub struct Local {
 
 /// Takes in what arrives. Called from the transport's own tasks; never blocks.
 pub trait Receive: Send + Sync + 'static {
-    /// A message of a peer; `None` for a finished handshake. Answers whether it was taken; when not (too much waits),
-    /// it counts as lost.
+    /// A message of a peer; `None` for a finished handshake. Answers whether it was taken; when not (too much waits), it counts as lost.
+    /// A peer that has connected, and whose handshake is not taken, must connect anew: only so is it known that whatever was done to
+    /// [answer](Transport::answer) it has ended with its last connection.
     fn receive(&self, from: Peer, message: Option<Message>) -> bool;
 
     /// The engine of a peer refuses this life of this node; `met` is the one that it had met instead, if that is why.

@@ -308,14 +308,13 @@ impl Shared {
         hello
     }
 
-    /// A handshake has succeeded.
-    fn met(&self, hello: &Hello) {
+    /// A handshake has succeeded. Answers whether that was taken in.
+    fn met(&self, hello: &Hello) -> bool {
         if let Some(address) = &hello.client_address {
             let mut known = self.client_addresses.lock().unwrap_or_else(PoisonError::into_inner);
             known.insert(hello.peer.node, address.clone());
         }
-        // What is not taken counts as lost; the peer's first message tells of it too.
-        let _taken = self.receive.receive(hello.peer, None);
+        self.receive.receive(hello.peer, None)
     }
 
     fn nudge(&self, node: NodeId) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_engine::{Fault, Instant, NodeId, Status, Term};
+use outrigger_engine::{Fault, Instant, NodeId, Status, Term, Version};
 
 use super::driver::Driver;
 use crate::metrics::Metrics;
@@ -13,6 +13,10 @@ use crate::watch;
 
 /// Metrics are not published more often: under load each write would change them.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// For so long the same members hold the cluster's version back before the log tells of it: most of those that were not heard yet are
+/// about to be.
+const HELD_BACK_FOR: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(crate) struct Publisher {
@@ -29,6 +33,8 @@ pub(crate) struct Publisher {
     own_address: Option<String>,
     /// The term and the leader that the log was told last.
     logged: (Term, Option<NodeId>),
+    /// Who holds the cluster's version back, since when it is those, and whether the log was told.
+    held_back: (BTreeMap<NodeId, Option<Version>>, Instant, bool),
 }
 
 impl Publisher {
@@ -41,6 +47,7 @@ impl Publisher {
             addresses: BTreeMap::new(),
             own_address,
             logged: (Term(0), None),
+            held_back: (BTreeMap::new(), Instant(0), false),
         }
     }
 
@@ -75,6 +82,7 @@ impl Publisher {
             self.addresses.extend(self.own_address.clone().map(|own| (status.node, own)));
         }
         self.log(&status);
+        self.log_held_back(&status, now);
         self.send(Metrics::new(status.clone(), fault.map(ToString::to_string), self.addresses.clone()));
         Some(status)
     }
@@ -94,6 +102,22 @@ impl Publisher {
         }
     }
 
+    /// Says who holds the cluster's version back, once for as long as it is the same members in the same builds.
+    fn log_held_back(&mut self, status: &Status, now: Instant) {
+        let Status { node, membership, version_held_back_by: by, .. } = status;
+        if self.held_back.0 != *by {
+            self.held_back = (by.clone(), now, false);
+        }
+        let (_, since, is_told) = &mut self.held_back;
+        if by.is_empty() || *is_told || now.since(*since) < HELD_BACK_FOR {
+            return;
+        }
+        *is_told = true;
+        let members: Vec<String> = by.iter().map(|(node, spoken)| held_back_by(*node, *spoken)).collect();
+        let (node, version, members) = (node.0, membership.version(), members.join(", "));
+        tracing::info!(node, %version, "the cluster stays at version {version}, held back by {members}");
+    }
+
     /// Publishes what will not change any more.
     pub(crate) fn publish_last(&mut self, status: Status, fault: Option<String>) {
         let addresses = std::mem::take(&mut self.addresses);
@@ -109,5 +133,13 @@ impl Publisher {
             }
             is_new
         });
+    }
+}
+
+/// A member that holds the cluster's version back, and why.
+fn held_back_by(node: NodeId, spoken: Option<Version>) -> String {
+    match spoken {
+        Some(spoken) => format!("node {node}, which speaks no more than {spoken}"),
+        None => format!("node {node}, which was not heard yet"),
     }
 }

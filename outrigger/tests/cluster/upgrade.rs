@@ -1,12 +1,14 @@
 //! A cluster that is upgraded one node at a time, while it serves: what the new build alone knows is used after the last one.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use outrigger::engine::{Incarnation, LogIndex, NodeId, Peer, Version};
 use outrigger::network::InProcessNetwork;
 use outrigger::store::{LogStore, MemoryStore};
-use outrigger::{Error, Raft, StartError};
+use outrigger::{Error, Metrics, Raft, StartError};
 
 use crate::counter::{Change, Cluster, Ledger, config};
 
@@ -122,4 +124,80 @@ async fn a_member_that_speaks_less_is_refused_by_the_others_and_says_so() {
     let older = start(&network, (2, 3), Version::FIRST, &before).await.expect("its log says nothing of it");
     let told = older.metrics().wait_for(|metrics| !metrics.refused_by.is_empty()).await.unwrap().trouble().unwrap();
     assert!(told.contains("the cluster has version 2, and its build speaks no more than 1"), "{told}");
+}
+
+/// What is logged for people, a line for each event.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Message::default();
+        event.record(&mut line);
+        self.0.lock().unwrap().push(line.0);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[derive(Default)]
+struct Message(String);
+
+impl tracing::field::Visit for Message {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_says_once_who_holds_the_version_back() {
+    let lines = Lines::default();
+    let _logged = tracing::subscriber::set_default(lines.clone());
+    let network = InProcessNetwork::default();
+    let stores: Vec<_> = (0..3).map(|_| MemoryStore::new()).collect();
+    let mut nodes = Vec::new();
+    for (id, store) in (1..).zip(&stores) {
+        let version = if id == 2 { Version::FIRST } else { Version::LATEST };
+        nodes.push(start(&network, (id, 1), version, store).await.expect("the node starts"));
+    }
+    let mut cluster = Cluster { network: network.clone(), nodes };
+    let leader = cluster.leader().await;
+    let by_two = BTreeMap::from([(NodeId(2), Some(Version::FIRST))]);
+    let mut metrics = cluster.node(leader).metrics();
+    metrics.wait_for(|metrics| metrics.version_held_back_by == by_two).await.expect("it runs");
+    let told = || {
+        let lines = lines.0.lock().unwrap();
+        lines.iter().filter(|line| line.contains("held back by")).cloned().collect::<Vec<_>>()
+    };
+    let wanted = "the cluster stays at version 1, held back by node 2, which speaks no more than 1";
+    let until = tokio::time::Instant::now() + Duration::from_secs(20);
+    while told().is_empty() {
+        assert!(tokio::time::Instant::now() < until, "nothing was said");
+        load(cluster.node(leader), 1).await;
+    }
+    load(cluster.node(leader), 20).await;
+    assert!(told().iter().all(|line| line == wanted) && told().len() == 1, "once: {:?}", told());
+
+    cluster.node(2).shutdown().await.expect("a clean end");
+    cluster.nodes[1] = start(&network, (2, 2), Version::LATEST, &stores[1]).await.expect("it starts");
+    for node in &cluster.nodes {
+        let raised = |metrics: &Metrics| metrics.version == Version::LATEST && metrics.version_held_back_by.is_empty();
+        node.metrics().wait_for(raised).await.expect("it is raised");
+    }
 }

@@ -73,3 +73,16 @@ async fn a_command_that_the_leader_does_not_know_is_refused_and_stops_nobody() {
     }
     new.shutdown().await.unwrap();
 }
+
+/// Before anything is written: it would begin, or join, a cluster in whose version it has no word.
+#[tokio::test]
+async fn a_node_that_is_told_to_speak_what_its_build_does_not_is_not_started() {
+    for version in [0, 3] {
+        let network = InProcessNetwork::default();
+        let config = outrigger::Config { speak_version_max: version, ..config(1) };
+        let error = Raft::builder(config, Old::default()).transport(Arc::new(network.transport())).start().await;
+        let text = outrigger::Error::from(error.expect_err("no build speaks that")).to_string();
+        let wanted = format!("version {version} is not spoken by this build, which speaks versions 1 to 2");
+        assert!(text.contains(&wanted), "{text}");
+    }
+}

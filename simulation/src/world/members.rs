@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger::engine::{
-    ChangeMembers, ChangeRequest, Event, LogId, LogIndex, Majority, Membership, Node, NodeId, Preconditions, Refusal,
-    RoleKind, Token, VoteResult,
+    ChangeMembers, ChangeRequest, Consistency, Event, Instant, LogId, LogIndex, Majority, Membership, Message, Node,
+    NodeId, Preconditions, Refusal, RoleKind, Term, Token, VoteResult,
 };
 
 use super::World;
@@ -23,6 +23,7 @@ use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
 use crate::plan::SECOND;
+use crate::runtime::Effect;
 
 /// Tokens from here on are the steward's; no client comes that far.
 const FIRST_TOKEN: u64 = 1 << 60;
@@ -38,13 +39,56 @@ pub(crate) struct Members {
     committed: (LogIndex, Arc<Membership>),
     /// The voters that were asked for, by the token of who asked.
     asked: BTreeMap<Token, BTreeSet<NodeId>>,
+    /// Who was to be removed and added by one change, by the token of who asked.
+    asked_again: BTreeMap<Token, NodeId>,
     /// How often something was asked.
     count: u64,
+}
+
+/// What a step has to do with whether a node was removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Standing {
+    /// A leader of this term says what shows that it leads.
+    Led(NodeId, Term),
+    /// It is to forget that.
+    Forgets,
+    /// Somebody asks for what only members do.
+    Asked(Token),
+    Nothing,
+}
+
+impl Standing {
+    pub(super) fn of(event: &Event) -> Self {
+        match event {
+            Event::Received { from, message: Some(message) } => match message {
+                Message::Heartbeat(it) => Self::Led(from.node, it.term),
+                Message::AppendEntries(it) => Self::Led(from.node, it.term),
+                Message::Committed { term, .. } => Self::Led(from.node, *term),
+                Message::InstallSnapshot(it) => Self::Led(from.node, it.term),
+                Message::DelegateSnapshot(it) => Self::Led(from.node, it.term),
+                _ => Self::Nothing,
+            },
+            Event::ForgetLeader { .. } => Self::Forgets,
+            Event::Read { consistency: Consistency::Stale { .. }, .. } => Self::Nothing,
+            Event::Propose { token, .. } | Event::Read { token, .. } => Self::Asked(*token),
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Where a node is reached.
 pub(crate) fn node_at(id: NodeId) -> (NodeId, Node) {
     (id, Node { address: format!("node-{id}:7101") })
+}
+
+/// A node leaves and comes back by one change: it cannot be told from which directory.
+fn removal_and_return(node: NodeId, is_voter: bool) -> ChangeMembers {
+    let back = [node_at(node)].into();
+    ChangeMembers::Batch(vec![
+        ChangeMembers::RemoveVoters([node].into()),
+        ChangeMembers::RemoveNodes([node].into()),
+        if is_voter { ChangeMembers::AddVoters(back) } else { ChangeMembers::AddNodes(back) },
+    ])
 }
 
 /// Whether a token is the steward's.
@@ -55,7 +99,14 @@ pub(crate) const fn is_stewards(token: Token) -> bool {
 impl Members {
     pub(super) fn new(initial: Membership) -> Self {
         let committed = (LogIndex(0), Arc::new(initial));
-        Self { seen: BTreeMap::new(), counted_by: ByNode::default(), committed, asked: BTreeMap::new(), count: 0 }
+        Self {
+            seen: BTreeMap::new(),
+            counted_by: ByNode::default(),
+            committed,
+            asked: BTreeMap::new(),
+            asked_again: BTreeMap::new(),
+            count: 0,
+        }
     }
 
     /// A node holds this membership; answers the one by which it counted until now, if that was another.
@@ -88,11 +139,22 @@ impl Members {
     /// Whether a node votes by a membership of its log that may come to count: the last that it knows to be committed, or one
     /// behind that.
     pub(super) fn may_need(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
+        self.known_to(log, commit).any(|membership| membership.is_voter(node))
+    }
+
+    /// Whether a node is a member by no membership of its log that may come to count, and some stands there.
+    fn is_removed(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
+        let mut known = self.known_to(log, commit).peekable();
+        known.peek().is_some() && known.all(|it| !it.nodes().contains_key(&node) && !it.nodes().is_empty())
+    }
+
+    /// The memberships of a log that may come to count: the last that its node knows to be committed, and those behind that.
+    fn known_to(&self, log: &Stamps, commit: LogIndex) -> impl Iterator<Item = &Arc<Membership>> {
         let behind = (commit.next(), LogId::ZERO);
         let is_its_own = |((_, at), _): &(&(LogIndex, LogId), _)| log.has(*at);
         let committed = self.seen.range(..behind).rev().find(is_its_own);
         let later = self.seen.range(behind..).filter(is_its_own);
-        committed.into_iter().chain(later).any(|(_, membership)| membership.is_voter(node))
+        committed.into_iter().chain(later).map(|(_, membership)| membership)
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
@@ -150,15 +212,15 @@ impl World {
         };
         let is_whole = matches!(change, ChangeMembers::Batch(_));
         let patience = Duration::from_nanos(self.rng.between(0, 2 * SECOND));
-        let request = ChangeRequest {
-            change,
-            retain: self.rng.chance(500_000),
-            patience,
-            preconditions: Preconditions::default(),
-        };
+        let (retain, preconditions) = (self.rng.chance(500_000), Preconditions::default());
+        let mut request = ChangeRequest { change, retain, patience, preconditions };
         self.members.count += 1;
         let token = Token(FIRST_TOKEN + self.members.count);
-        if is_whole {
+        // Nothing is drawn for it: it is often there, and leaves the other changes what they were.
+        if self.members.count.is_multiple_of(6) {
+            (request.change, request.retain) = (removal_and_return(learner, is_whole), true);
+            self.members.asked_again.insert(token, learner);
+        } else if is_whole {
             self.members.asked.insert(token, voters);
         }
         note(&mut self.faults, "members to change");
@@ -175,13 +237,19 @@ impl World {
         outcome: Result<LogId, Refusal>,
     ) -> Result<(), Violation> {
         self.wishes.answered(from, token)?;
-        let wanted = self.members.asked.remove(&token);
+        let (wanted, again) = (self.members.asked.remove(&token), self.members.asked_again.remove(&token));
         let Ok(at) = outcome else {
             let lags = matches!(outcome, Err(Refusal::Lagging { .. }));
             note(&mut self.faults, if lags { "change given up" } else { "change refused" });
             return Ok(());
         };
         note(&mut self.faults, "members changed");
+        require!(
+            again.is_none(),
+            Membership,
+            "node {from} says that node {} is removed and added again by one change, which leaves its directory what it was",
+            again.unwrap_or_default()
+        );
         let is_committed = self.judge.chain().at(at.index).is_some_and(|stamp| stamp.id == at);
         require!(
             is_committed,
@@ -226,6 +294,43 @@ impl World {
             Candidacy,
             "node {id} may be needed as leader, and will never campaign: it waits for no time"
         );
+        Ok(())
+    }
+
+    /// Who was removed says so at once to whoever asks it, since nobody is to tell it anything any more. Whom a leader brings up does
+    /// not say it: its log may not have come to where it was added.
+    pub(super) fn judge_standing(&mut self, look: &Look, standing: Standing, own: Instant) -> Result<(), Violation> {
+        let (id, changes_members) = (look.node, self.changes_members());
+        let running = self.nodes.at_mut(id).and_then(|node| node.running.as_mut());
+        let Some(running) = running.filter(|_| changes_members) else { return Ok(()) };
+        let token = match standing {
+            Standing::Led(leader, term) => {
+                let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
+                let is_heard = !running.runtime.effects.iter().any(refuses);
+                if is_heard && (look.leader, look.term) == (Some(leader), term) {
+                    running.led_at = Some(own);
+                }
+                return Ok(());
+            }
+            Standing::Forgets => {
+                running.led_at = None;
+                return Ok(());
+            }
+            Standing::Asked(token) => token,
+            Standing::Nothing => return Ok(()),
+        };
+        let runtime = &running.runtime;
+        let refusal = runtime.refused_last.filter(|(of, _)| *of == token).map(|(_, refusal)| refusal);
+        let lately = |at: Instant| own.since(at) < self.terms.election_timeouts().0;
+        let is_led = look.leads() || (look.leader.is_some() && running.led_at.is_some_and(lately));
+        let is_removed = !is_led && self.members.is_removed(id, &runtime.accepted, look.commit);
+        let waits = refusal.is_none_or(|refusal| refusal == Refusal::NoLeader);
+        require!(!(is_removed && waits), Answers, "node {id} was removed, and does not say so to who asks it");
+        let says_so = refusal == Some(Refusal::NotMember);
+        require!(is_removed || !says_so, Answers, "node {id} says that it was removed, and cannot know that");
+        if says_so {
+            note(&mut self.faults, "removed node asked");
+        }
         Ok(())
     }
 

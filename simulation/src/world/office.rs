@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Epoch, Event, Incarnation, Instant, LogIndex, Message, NodeId, Peer, RoleKind, Round, Term};
+use outrigger::engine::{
+    Engine, Epoch, Event, Incarnation, Instant, LogId, LogIndex, Message, NodeId, Peer, RoleKind, Round, Term,
+};
 use outrigger::network::Local;
 
 use super::World;
@@ -34,6 +36,10 @@ pub(super) enum Occasion {
 pub(super) struct Word {
     /// A term that somebody is in. One who asks for a vote may not be heard, and a pre-vote is of a term that nobody is in.
     term: Option<Term>,
+    /// The term that it names, whoever is in that; `None` if it names none.
+    named: Option<Term>,
+    /// Whether it says nothing: somebody has connected, or refuses.
+    is_greeting: bool,
     /// The term of the leader whom it answers, with the stream of the request.
     answers: Option<(Term, Option<Epoch>)>,
     /// Which of its leader's heartbeats it answers, and how far the follower has its log.
@@ -41,7 +47,7 @@ pub(super) struct Word {
 }
 
 impl Word {
-    const NONE: Self = Self { term: None, answers: None, beat: None };
+    const NONE: Self = Self { term: None, named: None, is_greeting: true, answers: None, beat: None };
 
     fn of(message: &Message) -> Self {
         let asks_for_vote = matches!(message, Message::PreVote(_) | Message::RequestVote(_));
@@ -49,7 +55,8 @@ impl Word {
             Message::HeartbeatReply(reply) => Some((reply.round, reply.received)),
             _ => None,
         };
-        Self { term: message.term().filter(|_| !asks_for_vote), answers: office::answered(message), beat }
+        let (named, answers) = (message.term(), office::answered(message));
+        Self { term: named.filter(|_| !asks_for_vote), named, is_greeting: false, answers, beat }
     }
 }
 
@@ -160,8 +167,14 @@ impl World {
         }
     }
 
-    /// At times somebody who is no member says what was just said, or the node's own name speaks to it: it must change nothing.
-    pub(super) fn speak_strangely(&mut self, id: NodeId, message: Option<&Message>) -> Result<(), Violation> {
+    /// At times somebody who is no member says what was just said, or the node's own name speaks to it, or to a leader another directory
+    /// than the one that is bound: it must change nothing.
+    pub(super) fn speak_strangely(
+        &mut self,
+        id: NodeId,
+        said_by: NodeId,
+        message: Option<&Message>,
+    ) -> Result<(), Violation> {
         let (own, now) = (self.time_at(id), Instant(self.now));
         let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes + self.plan.spares);
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
@@ -175,6 +188,7 @@ impl World {
         if running.runtime.accepted.0.is_empty() {
             return Ok(());
         }
+        let impostor = impostor(running.driver.engine(), said_by, message, incarnation).filter(|_| !is_namesake);
         // A node that missed how the members changed cannot know who leads, or who needs its vote.
         let may_be_unknown = matches!(
             message,
@@ -191,7 +205,7 @@ impl World {
                     | Message::RequestVote(_)
             )
         );
-        if may_be_unknown && !is_namesake {
+        if may_be_unknown && !is_namesake && impostor.is_none() {
             return Ok(());
         }
         // A leader may be about to take a step of a change, or to bind whom it knows, because time has passed, whoever speaks.
@@ -201,7 +215,8 @@ impl World {
         }
         note(&mut self.faults, "stranger refused");
         call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation)?;
-        let from = Peer::new(if is_namesake { id } else { NodeId(nodes + 1) }, incarnation);
+        let stranger = Peer::new(if is_namesake { id } else { NodeId(nodes + 1) }, incarnation);
+        let from = impostor.unwrap_or(stranger);
         let event = Event::Received { from, message: message.cloned() };
         let (before, due, effects) =
             (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
@@ -245,7 +260,13 @@ fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> R
     let binding = membership.bindings().get(&from.node);
     let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
     let at = before.membership_at.min(look.membership_at);
-    let is_behind = from.bound.is_some_and(|claim| claim > at || !is_settled);
+    let is_later = from.bound.is_some_and(|claim| claim > at);
+    let is_behind = if before.leads() {
+        // What is committed a leader has, and nothing of what it has written goes, but by a later term.
+        is_later && (word.is_greeting || word.named > Some(before.term))
+    } else {
+        is_later || (from.bound.is_some() && !is_settled)
+    };
     let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
     require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
     let bound = binding.map(|binding| binding.directory);
@@ -268,6 +289,16 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
     let bound = membership.bindings().get(&id).map_or(own, |binding| binding.directory);
     require!(bound == own, Acquaintance, "node {id} campaigns, whose id is bound to the directory {bound:016x}");
     Ok(())
+}
+
+/// Another directory than the one that is bound to the speaker's id, half of the times that it might say this to a leader. Whatever entry it
+/// claims to be bound by, no leader lacks it, but for one that a later term has deposed.
+fn impostor(engine: &Engine, said_by: NodeId, message: Option<&Message>, incarnation: Incarnation) -> Option<Peer> {
+    let is_bound = engine.membership().bindings().contains_key(&said_by);
+    let deposes = message.is_none_or(|message| message.term().is_some_and(|term| term > engine.vote().term));
+    let may_be = engine.role_kind() == RoleKind::Leader && is_bound && !deposes && incarnation.id.is_multiple_of(2);
+    let claim = LogId { term: engine.vote().term, index: engine.last_log_id().index.next() };
+    may_be.then(|| Peer::new(said_by, incarnation).claiming(Some(claim)))
 }
 
 /// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.

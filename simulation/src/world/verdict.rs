@@ -62,7 +62,7 @@ impl World {
             self.workload.committed((stamp.id, stamp.log_time), &payload)?;
             if let Body::Membership(membership) = &payload.body {
                 self.members.commit(index, membership);
-                self.builds.commit(membership)?;
+                self.builds.commit(stamp.id, membership)?;
             }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }

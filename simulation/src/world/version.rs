@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Event, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
+use outrigger::engine::{Event, LogId, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
 
 use super::World;
 use super::happening::Happening;
@@ -31,6 +31,8 @@ pub(super) struct Builds {
     effective: BTreeMap<NodeId, Version>,
     /// The highest that was committed.
     committed: Version,
+    /// The first entry that was committed of each.
+    raised_by: BTreeMap<Version, LogId>,
 }
 
 impl Builds {
@@ -53,10 +55,11 @@ impl Builds {
     }
 
     /// An entry is committed that says who the members are.
-    pub(super) fn commit(&mut self, membership: &Membership) -> Result<(), Violation> {
+    pub(super) fn commit(&mut self, id: LogId, membership: &Membership) -> Result<(), Violation> {
         let (before, after) = (self.committed, membership.version());
         require!(after >= before, Version, "the cluster's version goes back from {before} to {after}");
         self.committed = after;
+        self.raised_by.entry(after).or_insert(id);
         Ok(())
     }
 }
@@ -178,6 +181,33 @@ impl World {
         self.require_gone_back(peer.node, *cluster)?;
         note(&mut self.faults, "older build refused");
         Ok(true)
+    }
+
+    /// A node says something. What is new is said only to who holds the raise on its disk, so that it never comes back from one that
+    /// lets an older build take part; and by a leader only once its own disk has that, for the answer's sake.
+    pub(super) fn judge_saying(&self, from: NodeId, target: NodeId, message: &Message) -> Result<(), Violation> {
+        let since = message.since();
+        if since == Version::FIRST || !self.has_builds() {
+            return Ok(());
+        }
+        let raised = self.builds.raised_by.range(since..).next().map(|(_, id)| *id);
+        let holds = |id: NodeId| {
+            let disk = self.nodes.at(id).map(Node::durable);
+            raised.is_some_and(|raised| disk.is_some_and(|disk| disk.log.has(raised)))
+        };
+        let leads = self.nodes.at(from).and_then(Node::look).is_some_and(|look| look.leads());
+        require!(
+            !leads || holds(from),
+            Version,
+            "node {from} says to {target} what is known since {since}, and does not hold durably that it may"
+        );
+        // Where a disk is replaced, what was said to the one before is on its way to the next.
+        require!(
+            self.changes_members() || holds(target),
+            Version,
+            "node {from} says to {target} what is known since {since}, and that node does not hold durably that it may"
+        );
+        Ok(())
     }
 
     /// A node is handed a message: only what its build knows. Answers whether it reaches it.

@@ -68,7 +68,10 @@ async fn converse(stream: &mut TcpStream, shared: &Shared) -> Ended {
         Err(_) => return Ended::Silent(shared.settings.connect_timeout),
     };
     let (registration, mut end) = Registration::new(shared, &hello);
-    shared.met(&hello);
+    if !shared.met(&hello) {
+        // Else it would not be answered where it is: that ended with its last connection, and by a new one alone it is begun anew.
+        return Ended::Busy;
+    }
     shared.nudge(hello.peer.node);
     let ended = loop {
         let step = async { take_in(stream, &mut input, hello.peer, shared).await };

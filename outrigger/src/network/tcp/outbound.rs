@@ -237,7 +237,8 @@ async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, 
     link.set_at(Some(hello.peer));
     link.lanes.open();
     let closing = Closing(link);
-    shared.met(&hello);
+    // There is a way to it already, whoever was to be told so; and its first message tells of it too.
+    let _taken = shared.met(&hello);
     if !is_stranger {
         shared.tell(place, "connected", || format!("connected to {} at {place}", hello.peer));
     }
