@@ -239,12 +239,13 @@ async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(
     request.patience = request.patience.min(silence_max).min(timeout * 3 / 4);
     let client = reach.client().await?.with_timeout(timeout);
     let endpoints = reach.endpoints()?;
+    let addresses = addresses(&request.change);
     let told: Infallible = tokio::select! {
         biased;
         changed = client.change_members(request) => {
             return match changed {
                 Ok(changed) => print_changed(&changed, how.output),
-                Err(error) => Err(failure(&error)),
+                Err(error) => Err(failure(&error, &addresses)),
             };
         }
         told = progress::tell(&endpoints) => told,
@@ -262,8 +263,24 @@ fn print_changed(changed: &MembersChanged, output: Output) -> Result<(), Failure
     }
 }
 
-/// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own.
-fn failure(error: &ClientError) -> Failure {
+/// Where a change says that nodes are reached.
+fn addresses(change: &ChangeMembers) -> BTreeMap<NodeId, Node> {
+    match change {
+        ChangeMembers::AddVoters(nodes)
+        | ChangeMembers::AddNodes(nodes)
+        | ChangeMembers::SetNodes(nodes)
+        | ChangeMembers::ReplaceAllNodes(nodes) => nodes.clone(),
+        ChangeMembers::Batch(changes) => changes.iter().flat_map(addresses).collect(),
+        ChangeMembers::AddVoterIds(_)
+        | ChangeMembers::RemoveVoters(_)
+        | ChangeMembers::ReplaceAllVoters(_)
+        | ChangeMembers::RemoveNodes(_) => BTreeMap::new(),
+    }
+}
+
+/// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own. `addresses` are
+/// those of the change.
+fn failure(error: &ClientError, addresses: &BTreeMap<NodeId, Node>) -> Failure {
     let ClientError::MembersNotChanged { refusal } = error else {
         let hint = if matches!(error, ClientError::Unknown { .. }) { "; see `outrigger member list`" } else { "" };
         return Failure { message: format!("{error}{hint}"), ..Failure::of_client(error) };
@@ -274,6 +291,13 @@ fn failure(error: &ClientError) -> Failure {
         Refusal::AddressDiffers { node } => {
             format!(
                 "the members are not changed: node {node} is a member at another address; see `outrigger member update`"
+            )
+        }
+        Refusal::AddressTaken { node, by } => {
+            let address = addresses.get(node).map_or("the same address", |node| &node.address);
+            format!(
+                "the members are not changed: nodes {node} and {by} would both be reached at {address}; give each an address of its \
+                 own, or let two change places by one `outrigger member update`"
             )
         }
         _ => error.to_string(),
@@ -339,12 +363,13 @@ mod tests {
 
     #[test]
     fn what_will_not_pass_by_itself_has_a_code_of_its_own() {
-        let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }).code;
+        let nowhere = BTreeMap::new();
+        let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }, &nowhere).code;
         assert_eq!(code(Refusal::UnknownNode { node: NodeId(9) }), 1);
         assert_eq!(code(Refusal::NoVoters), 1);
         assert_eq!(code(Refusal::ChangeInProgress { at: LogIndex(3) }), 3);
         assert_eq!(code(Refusal::Lagging { node: NodeId(4), matched: LogIndex(3), last: LogIndex(9) }), 3);
-        let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() });
+        let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() }, &nowhere);
         assert!(unknown.code == 4 && unknown.message.contains("member list"), "{unknown:?}");
     }
 
