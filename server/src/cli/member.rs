@@ -317,6 +317,9 @@ fn member(text: &str) -> Result<(u64, String), String> {
 fn voter(text: &str) -> Result<(u64, Option<String>), String> {
     let (id, address) = text.split_once('=').map_or((text, None), |(id, address)| (id, Some(address.trim())));
     let id = id.trim().parse().map_err(|_| format!("`{id}` is not a node id; write a number such as 4"))?;
+    if id == 0 {
+        return Err("no node has the id 0; ids begin at 1".to_owned());
+    }
     let Some(address) = address else { return Ok((id, None)) };
     if !is_address(address) {
         return Err(format!("`{address}` is not HOST:PORT, such as 127.0.0.1:7104"));
@@ -341,6 +344,7 @@ mod tests {
         for (text, part) in [
             ("4", "address is missing"),
             ("four=a:1", "`four` is not a node id"),
+            ("0=a:1", "ids begin at 1"),
             ("4=a", "`a` is not HOST:PORT"),
             ("4=a:0", "is not HOST:PORT"),
             ("4=0.0.0.0:7101", "cannot reach"),
