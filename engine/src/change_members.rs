@@ -12,6 +12,10 @@ use crate::types::{LogId, NodeId, Term};
 ///
 /// What holds already is left as it is: to add a member that is there, with the address that it has, changes nothing.
 ///
+/// Whatever its form, a change is refused with [`Refusal::AddressTaken`] if it gives a member an address that another one has when it
+/// is through, letter by letter. Who leaves by the same change may leave its address to another, and two may change places. An empty
+/// address is none.
+///
 /// ```
 /// use outrigger_engine::{ChangeMembers, Membership, Node, NodeId};
 /// let node = |id: u64| (NodeId(id), Node { address: format!("10.0.0.{id}:7101") });
@@ -193,6 +197,7 @@ impl Membership {
         if voters.is_empty() {
             return Err(Refusal::NoVoters);
         }
+        self.refuse_taken(&nodes)?;
         if voters == *self.voters() {
             return Ok(Self::sound(voters, BTreeSet::new(), nodes, None).after(self));
         }
@@ -202,6 +207,17 @@ impl Membership {
         all.extend(nodes);
         let next = Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added }));
         Ok(next.after(self))
+    }
+
+    /// Two members at one address are none that can be told apart by who dials them. What is so already is no fault of this change.
+    fn refuse_taken(&self, nodes: &BTreeMap<NodeId, Node>) -> Result<(), Refusal> {
+        let comes = |(id, node): &(&NodeId, &Node)| !node.address.is_empty() && self.nodes().get(id) != Some(*node);
+        for (id, node) in nodes.iter().filter(comes) {
+            if let Some((by, _)) = nodes.iter().find(|(by, other)| *by != id && other.address == node.address) {
+                return Err(Refusal::AddressTaken { node: *id, by: *by });
+            }
+        }
+        Ok(())
     }
 
     /// The step from catching up to two majorities.

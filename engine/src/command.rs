@@ -123,7 +123,8 @@ pub enum Command {
     },
     /// Send a piece of a snapshot to a peer as [`Message::InstallSnapshot`]; answer with
     /// [`Event::SnapshotSent`](crate::Event::SnapshotSent), or with [`Event::ReplicateGone`](crate::Event::ReplicateGone) if the
-    /// snapshot is not there any more. At most one of these and `Replicate` per target is not yet answered.
+    /// snapshot is not there any more, or with [`Event::SnapshotUnreadable`](crate::Event::SnapshotUnreadable). At most one of these
+    /// and `Replicate` per target is not yet answered.
     SendSnapshot {
         /// To whom.
         target: NodeId,

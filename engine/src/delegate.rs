@@ -11,7 +11,7 @@
 //! The leader goes on deciding which piece is sent when; only the pieces take another way. So it is still the leader alone whose
 //! progress knows how far a transfer is, and a delegate keeps nothing that would have to be right: it sends what it is told to if
 //! it can, and says nothing if it cannot. What is not answered is given up after a few rounds of heartbeats, and the leader sends
-//! its own snapshot then.
+//! its own snapshot then. So it is with a delegate whose snapshot is damaged.
 //!
 //! It is safe: a snapshot is of what is committed, and the delegate follows the leader of the term that stands in the piece, whose
 //! log holds all that was committed in any term up to it (Leader Completeness; Raft paper, section 5.4). A piece says who that
@@ -135,7 +135,7 @@ impl Engine {
             return Ok(());
         }
         self.hear_leader(leader, now)?;
-        let newest = self.snapshots.newest().filter(|newest| match wanted {
+        let newest = self.snapshots.whole().filter(|newest| match wanted {
             Wanted::Newest { covers } => {
                 // One that is being taken would soon take its place.
                 newest.id.last.index >= covers && !self.builds_snapshot()

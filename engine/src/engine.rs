@@ -231,6 +231,10 @@ impl Engine {
             Event::SnapshotReceived { id, held } => self.handle_snapshot_received(id, held, now),
             Event::SnapshotSpoiled { id, .. } => self.handle_snapshot_spoiled(id),
             Event::SnapshotSent { target, epoch, request } => self.handle_snapshot_sent(target, epoch, request),
+            Event::SnapshotUnreadable { target, epoch, request, id, .. } => {
+                self.handle_snapshot_unreadable(id, now);
+                self.handle_replicate_gone(target, epoch, request);
+            }
             Event::StateHashed { at, hash } => self.handle_own_hash(at, hash),
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }

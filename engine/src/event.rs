@@ -199,6 +199,20 @@ pub enum Event {
         /// The command's.
         request: RequestId,
     },
+    /// A [`Command::SendSnapshot`](crate::Command::SendSnapshot) could not be executed: the snapshot cannot be read, or is not what
+    /// was written. The node goes on, for its state is in memory, and takes another one in its place.
+    SnapshotUnreadable {
+        /// The command's.
+        target: crate::NodeId,
+        /// The command's.
+        epoch: Epoch,
+        /// The command's.
+        request: RequestId,
+        /// The snapshot's.
+        id: SnapshotId,
+        /// What is wrong and where, for people.
+        reason: String,
+    },
     /// The state machine has applied everything up to this index, or has taken in a snapshot of it.
     Applied {
         /// The last applied entry.

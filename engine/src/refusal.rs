@@ -68,6 +68,13 @@ pub enum Refusal {
         /// Which.
         node: NodeId,
     },
+    /// A change gives a member the address of another one. Nothing was done. Two may change places by one change.
+    AddressTaken {
+        /// Who would be reached there from now on.
+        node: NodeId,
+        /// Who is, or would be too.
+        by: NodeId,
+    },
     /// A change removes a node that votes, without taking its vote. Nothing was done.
     StillVoter {
         /// Which.
@@ -163,6 +170,11 @@ impl fmt::Display for Refusal {
             Self::AddressDiffers { node } => {
                 write!(f, "node {node} is a member already, at another address; change its address instead")
             }
+            Self::AddressTaken { node, by } => write!(
+                f,
+                "nodes {node} and {by} would be reached at one address; every member needs an address of its own (if the two change \
+                 places, say both by one change)"
+            ),
             Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
             Self::AddedAgain { node } => {
                 write!(

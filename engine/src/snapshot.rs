@@ -18,6 +18,13 @@
 //! that finds it must not listen to leaders of terms in which it was not. So pieces wait for the last vote, and none is taken
 //! before.
 //!
+//! One that cannot be read when it is to be sent is damaged: nothing of it is sent, and nothing purged because of it, until another
+//! one has taken its place, of the same entries if nothing came since. The state that it was of is whole, in memory.
+//!
+//! ```text
+//!   SnapshotUnreadable ─► (a pause after the last one) ─► BuildSnapshot ─► SnapshotBuilt ─► InstallSnapshot 0..
+//! ```
+//!
 //! It is installed when all of it is durable and nothing waits to be applied: then its entry is committed here, the log
 //! begins right behind it, and the state machine takes it in between two entries.
 
@@ -36,6 +43,10 @@ use crate::replication::stream;
 use crate::role::Role;
 use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
 use crate::writes::Promise;
+
+/// After a failure, and after one that soon could not be read any more, no snapshot is taken for so many election timeouts: a disk
+/// on which nothing lasts must not keep the state machine busy.
+const PAUSE_TIMEOUTS: u32 = 8;
 
 /// A snapshot that is put off, so that a follower can be brought the last one, is taken when so many have been due.
 const OVERDUE_TIMES: u32 = 4;
@@ -94,6 +105,8 @@ impl Snapshot {
 pub(crate) struct Snapshots {
     /// The newest that is durable here.
     newest: Option<Arc<Snapshot>>,
+    /// The newest could not be read: from this moment on another one is taken in its place. Only where there is a newest.
+    damaged: Option<Instant>,
     /// The one that is being taken.
     building: Option<Building>,
     /// Who asked for more than that covers, or before the term was durable: they wait for the one behind it.
@@ -148,7 +161,7 @@ impl Piece {
 
 impl Snapshots {
     pub(crate) const fn restore(newest: Option<Arc<Snapshot>>, bytes: u64, now: Instant) -> Self {
-        Self { newest, building: None, wanted: Vec::new(), receiving: None, bytes, since: now }
+        Self { newest, damaged: None, building: None, wanted: Vec::new(), receiving: None, bytes, since: now }
     }
 
     /// The last entry that the newest one covers; [`LogId::ZERO`] if there is none.
@@ -156,8 +169,14 @@ impl Snapshots {
         self.newest.as_ref().map_or(LogId::ZERO, |newest| newest.id.last)
     }
 
-    pub(crate) const fn newest(&self) -> Option<&Arc<Snapshot>> {
-        self.newest.as_ref()
+    /// The newest one, unless it is damaged.
+    pub(crate) fn whole(&self) -> Option<&Arc<Snapshot>> {
+        self.newest.as_ref().filter(|_| self.damaged.is_none())
+    }
+
+    fn replace(&mut self, newest: Arc<Snapshot>) {
+        assert!(newest.id.last.index >= self.last().index, "{} takes the place of what covers more", newest.id);
+        (self.newest, self.damaged) = (Some(newest), None);
     }
 
     /// How many wait for one.
@@ -171,9 +190,10 @@ impl Snapshots {
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { newest, building, wanted, receiving, bytes: _, since: _ } = self;
+        let Self { newest, damaged, building, wanted, receiving, bytes: _, since: _ } = self;
         out.flag(newest.is_some());
         newest.iter().for_each(|newest| out.snapshot(newest));
+        out.flag(damaged.is_some());
         out.flag(building.is_some());
         if let Some(Building { last, bytes: _, waiting }) = building {
             out.log_id(*last);
@@ -201,7 +221,7 @@ impl Engine {
         if self.commit_index == LogIndex::ZERO {
             return self.refuse(token, Refusal::NothingToSnapshot);
         }
-        if self.snapshots.last().index == self.commit_index {
+        if self.snapshots.damaged.is_none() && self.snapshots.last().index == self.commit_index {
             let last = self.snapshots.last();
             return self.push(Command::SnapshotTaken { token, last });
         }
@@ -241,6 +261,10 @@ impl Engine {
         }
         let (policy, snapshots) = (&self.config.snapshots, &self.snapshots);
         let covers = snapshots.last().index;
+        if snapshots.building.is_none() && snapshots.damaged.is_some_and(|from| from <= now) {
+            // Whoever is brought it cannot be brought more of it, and the policy is about what is in order.
+            return self.build_snapshot(Vec::new());
+        }
         if snapshots.building.is_some() || self.commit_index <= covers || now < snapshots.since {
             return;
         }
@@ -289,9 +313,10 @@ impl Engine {
         }
         self.snapshots.since = now;
         // One that was brought meanwhile may be newer.
-        if last.index > self.snapshots.last().index {
+        let covered = self.snapshots.last().index;
+        if last.index > covered || (last.index == covered && self.snapshots.damaged.is_some()) {
             self.snapshots.bytes = self.snapshots.bytes.saturating_sub(bytes);
-            self.snapshots.newest = Some(snapshot);
+            self.snapshots.replace(snapshot);
             self.purge_by_policy();
         }
         self.take_wanted();
@@ -307,13 +332,27 @@ impl Engine {
     /// Nothing is lost: the log still holds what the snapshot would have covered, or a newer one that came from the leader does.
     pub(crate) fn handle_snapshot_failed(&mut self, now: Instant) {
         let last = self.snapshots.last();
-        if let Some(Building { waiting, .. }) = self.snapshots.building.take_if(|it| it.last.index <= last.index) {
-            // One that covers more has come meanwhile.
+        let is_damaged = self.snapshots.damaged.is_some();
+        let is_covered = |it: &mut Building| it.last.index <= last.index && !is_damaged;
+        if let Some(Building { waiting, .. }) = self.snapshots.building.take_if(is_covered) {
+            // One that covers as much has come meanwhile.
             waiting.into_iter().for_each(|token| self.push(Command::SnapshotTaken { token, last }));
             return self.take_wanted();
         }
         self.leave_snapshots().into_iter().for_each(|token| self.refuse(token, Refusal::SnapshotFailed));
-        self.snapshots.since = now + self.config.election_timeout_max * 8;
+        self.snapshots.since = now + self.config.election_timeout_max * PAUSE_TIMEOUTS;
+        self.snapshots.damaged = self.snapshots.damaged.map(|_| self.snapshots.since);
+    }
+
+    /// A piece of the newest cannot be sent, because it is not there as it was written. What is not sent is done without: by a
+    /// leader until it has taken another one, for a delegate by its leader.
+    pub(crate) fn handle_snapshot_unreadable(&mut self, id: SnapshotId, now: Instant) {
+        let Some(newest) = &self.snapshots.newest else { return };
+        mutate!(damaged_snapshot_kept, return);
+        if newest.id == id && self.snapshots.damaged.is_none() {
+            let from = self.snapshots.since + self.config.election_timeout_max * PAUSE_TIMEOUTS;
+            self.snapshots.damaged = Some(from.max(now));
+        }
     }
 
     /// Drops what the newest snapshot covers, but for what the policy keeps for followers that are a little behind.
@@ -328,7 +367,8 @@ impl Engine {
 
     /// Drops what the newest snapshot covers, but for the last `keep_entries` of it.
     fn purge(&mut self, keep_entries: u64) {
-        let covered = self.snapshots.last().index;
+        // Of what a damaged one covers, the log may be the only copy.
+        let covered = self.snapshots.whole().map_or(LogIndex::ZERO, |whole| whole.id.last.index);
         mutate!(purges_beyond_snapshot, covered = self.commit_index);
         let through = LogIndex(covered.0.saturating_sub(keep_entries));
         if through <= self.log.purged().index {
@@ -349,7 +389,8 @@ impl Engine {
         if let Some(delegate) = self.delegate_for(target) {
             return self.delegate_piece(delegate, target);
         }
-        let snapshot = Arc::clone(self.snapshots.newest().expect("what was purged is in a snapshot"));
+        assert!(self.snapshots.newest.is_some(), "what was purged is in a snapshot");
+        let Some(snapshot) = self.snapshots.whole().cloned() else { return };
         let (own, term, bytes_max) = (self.id(), self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&target) else { return };
@@ -527,7 +568,7 @@ impl Engine {
     fn keep_received(&mut self) {
         let Some(Receiving { snapshot, .. }) = self.snapshots.receiving.take() else { return };
         if snapshot.last().index > self.snapshots.last().index {
-            self.snapshots.newest = Some(snapshot);
+            self.snapshots.replace(snapshot);
         }
     }
 
@@ -549,7 +590,7 @@ impl Engine {
         mutate!(snapshot_callers_forgotten, abandoned = Command::Abandoned { from: last.index.next() });
         self.push(abandoned);
         self.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot: Arc::clone(&snapshot) }));
-        self.snapshots.newest = Some(snapshot);
+        self.snapshots.replace(snapshot);
         self.release_reads();
         if let Role::Follower(follower) = &mut self.role
             && follower.leader.is_some()

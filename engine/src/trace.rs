@@ -141,6 +141,9 @@ impl Display for Event {
             Self::SnapshotFailed { reason } => write!(f, "snapshot_failed: {reason}"),
             Self::SnapshotReceived { id, held } => write!(f, "snapshot_received {id}: {held}"),
             Self::SnapshotSpoiled { id, reason } => write!(f, "snapshot_spoiled {id}: {reason}"),
+            Self::SnapshotUnreadable { target, id, reason, .. } => {
+                write!(f, "snapshot_unreadable {id}, for {target}: {reason}")
+            }
             Self::SnapshotSent { target, .. } => write!(f, "snapshot piece sent to {target}"),
             Self::Applied { last } => write!(f, "applied {last}"),
             Self::StateHashed { at, hash: Some(hash) } => write!(f, "state_hashed at {at}: {hash}"),

@@ -4,6 +4,8 @@
 #[path = "snapshot/bringing.rs"]
 mod bringing;
 mod cluster;
+#[path = "snapshot/damaged.rs"]
+mod damaged;
 #[path = "snapshot/delegating.rs"]
 mod delegating;
 #[path = "snapshot/installing.rs"]

@@ -50,7 +50,7 @@ const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 #[cfg_attr(feature = "clap", derive(clap::Parser))]
 #[cfg_attr(feature = "clap", command(about = "One node of a replicated state machine", long_about = None))]
 pub struct Config {
-    /// The name of this node: a number that no other node of the cluster has, now or ever.
+    /// The name of this node: a number above 0 that no other node of the cluster has, now or ever.
     #[cfg_attr(feature = "clap", arg(long, value_name = "ID", default_value_t = 1))]
     pub id: u64,
 

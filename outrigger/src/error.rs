@@ -147,15 +147,19 @@ pub enum WriteError {
     /// The session is gone: it was unused for longer than its time to live, or there are too many. The last try was not
     /// applied. If an earlier one was lost on its way, nobody knows whether that was: what would tell went with the session.
     #[error(
-        "the session has expired; {}", if *in_doubt { "it is not known whether an earlier try of the command was applied" }
-        else { "the command was not applied" }
+        "the session has expired; {}", if *in_doubt {
+            "it is not known whether an earlier try of the command was applied; read what became of it, and begin another session"
+        } else { "the command was not applied; begin another session and write it there" }
     )]
     SessionExpired {
         /// Whether an earlier try may have been applied.
         in_doubt: bool,
     },
     /// The command may or may not be applied: its session has gone far beyond its number.
-    #[error("it is not known whether the command is applied: its session has gone far beyond its number")]
+    #[error(
+        "it is not known whether the command is applied: its session has gone far beyond its number, so that this try was not; read what \
+         became of an earlier one, and go on in another session"
+    )]
     Forgotten,
     /// The command was applied, once, by a try that got no answer, and its response was not kept: it was too
     /// large, or a crash took it from a node whose state is on disk.
@@ -410,6 +414,14 @@ mod tests {
         assert!(refused(Refusal::NoLeader).is_retryable());
         assert!(!refused(Refusal::EntryTooLarge { bytes: 9, limit: 8 }).is_retryable());
         assert_eq!(refused(Refusal::NoLeader).outcome(), Outcome::NotApplied);
+        for (error, known) in [
+            (WriteError::SessionExpired { in_doubt: false }, "the command was not applied"),
+            (WriteError::SessionExpired { in_doubt: true }, "read what became of it"),
+            (WriteError::Forgotten, "read what became of an earlier one"),
+        ] {
+            let said = error.to_string();
+            assert!(said.contains(known) && said.contains("another session"), "{said}");
+        }
         let unknown = WriteError::Unknown { reason: "leadership changed".into() };
         assert_eq!((unknown.outcome(), unknown.is_retryable()), (Outcome::Unknown, false));
         assert!(unknown.to_string().contains("not known whether"));

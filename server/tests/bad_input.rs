@@ -71,6 +71,7 @@ fn with_data() -> Cluster {
 fn a_cluster_that_cannot_be_is_refused_before_anything_is_touched() {
     for (flag, value, parts) in [
         ("--id", "7", &["node 7", "1, 2, 3"][..]),
+        ("--id", "0", &["id is 0; it must be above 0"]),
         ("--id", "one", &["one"]),
         ("--initial-cluster", "1=127.0.0.1:7101,2=127.0.0.1:7101", &["1", "2", "127.0.0.1:7101"]),
         (

@@ -268,6 +268,13 @@ fn each_error_has_its_code_and_says_what_to_do() {
     assert_refused(&member(&cluster, &["remove", "9"]), 1, "node 9 is no member");
     assert_refused(&member(&cluster, &["remove", "1", "2", "3"]), 1, "no voter would be left");
     assert_refused(&member(&cluster, &["add", "1=127.0.0.1:9"]), 1, "see `outrigger member update`");
+    let third = cluster.nodes[2].peer_address();
+    let taken =
+        |node, by| format!("nodes {node} and {by} would both be reached at {third}; give each an address of its own");
+    assert_refused(&member(&cluster, &["update", &format!("2={third}")]), 1, &taken(2, 3));
+    assert_refused(&member(&cluster, &["add", &format!("4={third}")]), 1, &taken(4, 3));
+    assert_refused(&member(&cluster, &["add-learner", &format!("4={third}")]), 1, &taken(4, 3));
+    assert_refused(&member(&cluster, &["change", "--voters", &format!("1,2,3,4={third}")]), 1, &taken(4, 3));
     assert_refused(&member(&cluster, &["add", "4"]), 2, "the address is missing");
     assert_refused(&member(&cluster, &["add", "4=nowhere"]), 2, "is not HOST:PORT");
     assert_refused(&member(&cluster, &["promote", "four"]), 2, "invalid value");

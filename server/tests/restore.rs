@@ -274,6 +274,11 @@ fn what_cannot_be_restored_is_refused_and_each_error_has_its_code() {
     let ran = restore(&file, &old.nodes[0]);
     assert!(ran.code == Some(1) && ran.stderr.contains("is not empty"), "{ran:?}");
     old.done(&["get", "key-2"]);
+    // Nobody is asked: nobody is there.
+    let (nobody, directory) =
+        (format!("127.0.0.1:{}", harness::free_port()), old.dir.path().to_str().unwrap().to_owned());
+    let ran = run(["--endpoints", &nobody, "snapshot", "save", &directory]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("is a directory; name a file in it"), "{ran:?}");
     for arguments in [
         &["snapshot", "save"][..],
         &["snapshot", "save", "x"],

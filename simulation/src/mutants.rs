@@ -129,6 +129,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("delegate_never_given_up", "the leader waits for ever for who should send a snapshot in its stead", "TRAPS 31"),
     mutant("old_delegation_heard", "a follower sends a snapshot in the stead of a leader whose term is over", "Raft paper 5.1"),
     mutant("late_order_carried_out", "an order to send a piece of a snapshot is carried out again, or late", "TRAPS 31"),
+    mutant("damaged_snapshot_kept", "a snapshot that cannot be read to be sent stays the one to be sent", "TRAPS 31, 40"),
     mutant("lost_piece_not_sent_again", "a piece of a snapshot that was lost is not sent again", "TRAPS 31"),
     mutant("store_begins_before_snapshot", "a start does not let the log begin behind the snapshot that it found", "thesis 5.1"),
     mutant("session_retry_applied", "a command that a session has written already is applied again", "thesis 6.3"),

@@ -29,8 +29,10 @@ use crate::trace::{Telling, Trace};
 use crate::words;
 
 mod damage;
+mod decay;
 
 use damage::{Damage, strike_frame};
+use decay::Decay;
 
 /// Where a node keeps its log.
 const DIRECTORY: &str = "/data";
@@ -47,6 +49,8 @@ struct Home {
     left: Left,
     /// The life that it was started for last.
     incarnation: Incarnation,
+    /// What has become of a snapshot on it, if one has rotted.
+    decay: Option<Decay>,
 }
 
 /// What a node runs from that is not its own disk.
@@ -217,6 +221,7 @@ impl Node {
     pub(crate) fn start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
         assert!(self.running.is_none() && !self.is_lost, "node {} runs already, or cannot", self.id);
         self.life += 1;
+        self.mend_decay();
         if self.aside.is_none() {
             self.fail_to_start(plan, checks, now)?;
         }
@@ -338,7 +343,8 @@ impl Node {
         self.newest_build = self.newest_build.max(self.build);
         self.home.incarnation = me.incarnation;
         if self.copy.is_none() && self.aside.is_none() && self.rng.chance(plan.odds(Trouble::Disguises)) {
-            let copy = Home { disk: self.home.disk.fork(), left: self.home.left.clone(), ..self.home };
+            let Home { disk, left, incarnation, .. } = &self.home;
+            let copy = Home { disk: disk.fork(), left: left.clone(), incarnation: *incarnation, decay: None };
             copy.disk.kill();
             self.copy = Some(copy);
         }

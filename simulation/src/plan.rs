@@ -65,13 +65,15 @@ pub(crate) enum Trouble {
     Strangers,
     /// The disk of a node that was removed is replaced by an empty one, or by the one that it had before.
     Replacements,
+    /// A snapshot rots while its node serves, and is found so when it is to be sent.
+    Decay,
 }
 
 impl Trouble {
     /// Each kind with its name; how likely it is at least and at most where it is not left out, in parts per million of the
     /// occasions that there are for it; and what it is, for a list on a terminal.
     #[rustfmt::skip] // a table
-    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 25] = [
+    pub(crate) const ALL: [(Self, &'static str, u64, u64, &'static str); 26] = [
         (Self::Loss,         "loss",            1_000,   200_000, "a message is lost"),
         (Self::Duplicates,   "duplicates",      1_000,   200_000, "a message arrives twice"),
         (Self::Stragglers,   "stragglers",      1_000,    60_000, "a message takes a hundred times as long as others"),
@@ -97,6 +99,7 @@ impl Trouble {
         (Self::Echoes,       "echoes",          1_000,    60_000, "what has ended is told once more"),
         (Self::Strangers,    "strangers",       1_000,    20_000, "a node that is no member says what a member said"),
         (Self::Replacements, "replacements",  100_000,   500_000, "the disk of a node that was removed is replaced"),
+        (Self::Decay,        "decay",          10_000,   200_000, "a snapshot rots while its node serves"),
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -143,7 +146,12 @@ struct Odds([u64; Trouble::ALL.len()]);
 
 impl Odds {
     fn draw(rng: &mut Rng) -> Self {
-        Self(Trouble::ALL.map(|(_, _, low, high, _)| if rng.chance(300_000) { 0 } else { rng.between(low, high) }))
+        // What came later is drawn beside the others: a world without it is what it was before.
+        let mut late = rng.clone().fork();
+        Self(Trouble::ALL.map(|(trouble, _, low, high, _)| {
+            let rng = if trouble == Trouble::Decay { &mut late } else { &mut *rng };
+            if rng.chance(300_000) { 0 } else { rng.between(low, high) }
+        }))
     }
 }
 

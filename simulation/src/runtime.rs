@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use outrigger::engine::{
     AppendEntries, Batch, Body, Command, Event, Fault, Instant, Lane, LogId, LogIndex, Membership, Message, NodeId,
-    Payload, Peer, PeerRefusal, Refusal, Snapshot, StateHash, StateMachineRequest, Token, WriteId,
+    Payload, Peer, PeerRefusal, Refusal, Snapshot, SnapshotId, StateHash, StateMachineRequest, Token, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
 use outrigger::store::{DurableStore, LogStore, StorageError};
@@ -374,6 +374,17 @@ impl Runtime {
             let digest = digest(&self.machine.sessions());
             self.effects.push(Effect::Sessions(self.machine.last(), digest));
         }
+    }
+
+    /// The bytes of a snapshot that a peer lane is about to read, if there are any: of which, from where on, and how many.
+    pub(crate) fn about_to_read(&self, to: NodeId, number: u64) -> Option<(SnapshotId, u64, u64)> {
+        let (_, command) = self.sending.at(to).filter(|(sent, _)| *sent == number)?;
+        let Command::SendSnapshot { snapshot, offset, bytes_max, .. } = command else { return None };
+        let id = snapshot.id;
+        let bytes = id.bytes.saturating_sub(*offset).min(*bytes_max as u64);
+        let is_there = self.store.snapshots().newest().is_some_and(|newest| newest.id == id);
+        // Whoever has yet to take it in itself would have nothing to take another one of.
+        (bytes > 0 && is_there && self.machine.last() >= id.last.index).then_some((id, *offset, bytes))
     }
 
     /// A peer lane has sent what it was sending: the message leaves. The entries are read only now, and may be gone by now if

@@ -36,6 +36,7 @@ use crate::user::Subject;
 use crate::workload::{ClientSessions, Wish, Workload};
 use crate::{Again, Failure};
 
+mod decay;
 mod faults;
 mod freshness;
 mod happening;
@@ -82,6 +83,8 @@ pub(crate) struct World {
     queue: Queue,
     /// Decides about faults.
     rng: Rng,
+    /// Decides which snapshots rot.
+    decay: Rng,
     /// All nodes, alive or not.
     nodes: Nodes,
     /// Between the nodes.
@@ -195,6 +198,7 @@ impl World {
             builds: Builds::default(),
             wishes: Wishes::default(),
             is_refusing: false,
+            decay: rng.clone().fork(),
             rng,
             plan,
         };
@@ -447,6 +451,7 @@ impl World {
     fn end_keeping(&mut self, node: NodeId, life: u64, number: u64) -> Result<(), Violation> {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(event) = running.runtime.end_keeping(number) else { return Ok(()) };
+        self.nodes.at_mut(node).into_iter().for_each(Node::look_at_decay);
         let what = match &event {
             Event::SnapshotBuilt { .. } => "snapshot taken",
             Event::SnapshotReceived { id, held } if *held == id.bytes => "snapshot received",
@@ -459,6 +464,10 @@ impl World {
 
     fn end_sending(&mut self, node: NodeId, life: u64, target: NodeId, number: u64) -> Result<(), Violation> {
         let own = self.time_at(node);
+        if self.alive(node, life).is_none() {
+            return Ok(());
+        }
+        self.decay_at_times(node, target, number);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let sent = running.runtime.end_sending(target, number)?;
         match sent {

@@ -597,7 +597,7 @@ fn the_line_that_a_failing_test_prints_replays_it() {
         " -p outrigger-simulation --test user does_nothing_unless_the_next_test_runs_it -- --exact --nocapture";
     assert!(command.starts_with("test ") && command.ends_with(wanted), "{line}");
     // No trouble is needed for it, and one client is enough.
-    let left_out = "left out of its history: 25 of 25 kinds of trouble, all clients but 1\n";
+    let left_out = "left out of its history: 26 of 26 kinds of trouble, all clients but 1\n";
     assert!(failure.contains(left_out) && variables.contains(" OUTRIGGER_CLIENTS=1 "), "{failure}");
     assert!(first.matches("panicked at").count() < 10, "the panics of all tries are told: {first}");
 
@@ -653,7 +653,7 @@ fn a_failure_is_shrunk_to_what_it_takes_and_drawn() {
     let said = failure.to_string();
     let left_out = said.split_once("\nleft out of its history: ").expect("what was left out").1;
     let clients = format!("single troubles, all clients but {}\n", failure.clients);
-    assert!(left_out.contains(" of 25 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
+    assert!(left_out.contains(" of 26 kinds of trouble (all but ") && left_out.contains(&clients), "{said}");
     assert!(left_out.contains(&format!("\n{MINIMAL}")), "{said}");
 
     assert!(

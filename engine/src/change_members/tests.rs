@@ -90,6 +90,47 @@ fn what_cannot_be_is_refused() {
     }
 }
 
+/// These members at the addresses of those.
+fn at(places: &[(u64, u64)]) -> BTreeMap<NodeId, Node> {
+    places.iter().map(|(id, place)| (NodeId(*id), node(*place).1)).collect()
+}
+
+#[test]
+fn no_two_members_are_reached_at_one_address() {
+    let taken = |node, by| Err(Refusal::AddressTaken { node: NodeId(node), by: NodeId(by) });
+    let cases = [
+        (ChangeMembers::SetNodes(at(&[(2, 3)])), taken(2, 3)),
+        (ChangeMembers::SetNodes(at(&[(3, 4)])), taken(3, 4)),
+        (ChangeMembers::AddVoters(at(&[(5, 1)])), taken(5, 1)),
+        (ChangeMembers::AddNodes(at(&[(5, 4)])), taken(5, 4)),
+        (ChangeMembers::AddNodes(at(&[(5, 7), (6, 7)])), taken(5, 6)),
+        (ChangeMembers::ReplaceAllNodes(at(&[(1, 1), (2, 2), (3, 2)])), taken(3, 2)),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(members().changed(&change, false), expected, "{change}");
+    }
+}
+
+#[test]
+fn addresses_are_exchanged_handed_on_and_left_empty() {
+    let replaced = vec![ChangeMembers::RemoveVoters(ids(&[3])), ChangeMembers::AddVoters(at(&[(5, 3)]))];
+    let moved = vec![ChangeMembers::SetNodes(at(&[(2, 3)])), ChangeMembers::SetNodes(at(&[(3, 2)]))];
+    let nowhere = [5, 6].map(|id| (NodeId(id), Node::default())).into();
+    let cases = [
+        (ChangeMembers::SetNodes(at(&[(2, 3), (3, 2)])), "voters {1 2 3} learners {4}"),
+        (ChangeMembers::Batch(moved), "voters {1 2 3} learners {4}"),
+        (ChangeMembers::Batch(replaced), "voters {1 2 5} learners {4}"),
+        (ChangeMembers::AddNodes(nowhere), "voters {1 2 3} learners {4 5 6}"),
+    ];
+    for (change, expected) in cases {
+        assert_eq!(end(&change, false), expected, "{change}");
+    }
+    // Whatever a cluster of an older build has come to, it can be changed.
+    let both = Membership::new(at(&[(1, 1), (2, 1)]), []);
+    assert!(both.changed(&ChangeMembers::AddNodes(nodes(&[5])), false).is_ok());
+    assert!(both.changed(&ChangeMembers::SetNodes(at(&[(2, 2)])), false).is_ok());
+}
+
 #[test]
 fn nothing_to_change_is_no_change() {
     for change in [

@@ -44,6 +44,10 @@ pub(crate) struct Disk {
     pub(crate) purged: LogId,
     /// The newest snapshot, with its content: what was applied, a line an entry.
     pub(crate) snapshot: Option<(Arc<Snapshot>, String)>,
+    /// That rots: it cannot be read any more.
+    pub(crate) rots: bool,
+    /// How often it was found so.
+    pub(crate) found_rotten: usize,
     /// What was received of another one.
     pub(crate) received: Option<(SnapshotId, Vec<u8>)>,
 }
@@ -513,6 +517,11 @@ impl Cluster {
             Command::SendSnapshot { target, epoch, request, term, leader, snapshot, offset, bytes_max } => {
                 let content = node.disk.snapshot.as_ref().filter(|(there, _)| there.id == snapshot.id);
                 let Some((_, content)) = content else { return Event::ReplicateGone { target, epoch, request } };
+                if node.disk.rots && bytes_max > 0 {
+                    node.disk.found_rotten += 1;
+                    let (id, reason) = (snapshot.id, "it rots".to_owned());
+                    return Event::SnapshotUnreadable { target, epoch, request, id, reason };
+                }
                 let (content, from) = (content.as_bytes(), usize::try_from(offset).expect("small"));
                 let chunk = Bytes::copy_from_slice(&content[from..content.len().min(from + bytes_max)]);
                 let (own, piece) = (
@@ -605,6 +614,7 @@ impl Disk {
         let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(content.as_bytes()) };
         let snapshot = Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at, genesis: 0 });
         self.snapshot = Some((Arc::clone(&snapshot), content));
+        self.rots = false;
         snapshot
     }
 
@@ -623,6 +633,7 @@ impl Disk {
             return None;
         }
         self.snapshot = Some((Arc::clone(snapshot), String::from_utf8(received).expect("text")));
+        self.rots = false;
         Some(held)
     }
 }

@@ -18,7 +18,7 @@ fn delegating_in(version: Version) -> Cluster {
 }
 
 /// Node 3 was away; nodes 1 and 2 have a snapshot each, of different entries, and have dropped what it covers.
-fn both_have_one() -> Cluster {
+pub(super) fn both_have_one() -> Cluster {
     both_have_one_in(Version::LATEST)
 }
 
@@ -36,7 +36,7 @@ fn both_have_one_in(version: Version) -> Cluster {
 }
 
 /// How many pieces and questions each node has sent.
-fn sent_by(cluster: &Cluster) -> BTreeMap<u64, usize> {
+pub(super) fn sent_by(cluster: &Cluster) -> BTreeMap<u64, usize> {
     let mut sent = BTreeMap::new();
     let mut node = 0;
     for line in cluster.trace.lines() {
@@ -67,7 +67,7 @@ fn is_order(envelope: &Envelope) -> bool {
 }
 
 /// Node 3 has some pieces of what node 2 sends it.
-fn half_way(cluster: &mut Cluster) {
+pub(super) fn half_way(cluster: &mut Cluster) {
     let is_later = |envelope: &Envelope| matches!(&envelope.message, Message::InstallSnapshot(it) if it.offset >= 32);
     beat_without(cluster, is_later);
     assert!(cluster.node(3).disk.received.as_ref().is_some_and(|(_, held)| held.len() == 32), "{}", cluster.trace);

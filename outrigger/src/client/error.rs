@@ -66,7 +66,9 @@ pub enum ClientError {
     /// write was lost on its way, nobody knows whether that was applied: what would tell went with the session.
     #[error(
         "the session has expired; {}",
-        if *in_doubt { "it is not known whether an earlier try of the write was applied" } else { "nothing was applied" }
+        if *in_doubt {
+            "it is not known whether an earlier try of the write was applied; read what became of it, and begin another session"
+        } else { "nothing was applied; begin another session and write there" }
     )]
     SessionExpired {
         /// Whether an earlier try may have been applied.

@@ -111,11 +111,12 @@ impl<S: Query> Client<S> {
         local: bool,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<SavedSnapshot, ClientError> {
+        let path = path.as_ref().to_owned();
+        SaveFile::check(&path).map_err(|StorageError { reason }| ClientError::File { reason })?;
         let started = self.shared.first_piece(local, self.patience).await?;
         let Started { link, cluster, first } = started;
         let decode = |error: DecodeError| ClientError::Decode { reason: error.to_string() };
         let (Opened { id, head }, mut piece) = Opened::decode(first).map_err(decode)?;
-        let path = path.as_ref().to_owned();
         let mut file = off(move || SaveFile::create(&path, cluster, id, head)).await?;
         loop {
             file = off(move || file.write(&piece).map(|()| file)).await?;

@@ -130,6 +130,7 @@ pub enum ConfigError {
 
 /// See [`Config::validate`].
 pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
+    ids(config)?;
     let anyone = Peer::new(config.node(), Incarnation::default());
     config.engine(anyone, 0).validate()?;
     if config.request_timeout.is_zero() {
@@ -156,6 +157,17 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     }
     join(config)?;
     initial_cluster(config)
+}
+
+/// The engine would take 0 for an id as any other. It is refused because it is what a variable holds that nobody has set, on each node.
+fn ids(config: &Config) -> Result<(), ConfigError> {
+    let names = [
+        (config.id == 0, "id"),
+        (config.initial_cluster.contains_key(&0), "the id of a node in initial_cluster"),
+        (config.join.contains_key(&0), "the id of a node in join"),
+    ];
+    let name = names.into_iter().find(|(is_zero, _)| *is_zero).map(|(_, name)| name);
+    name.map_or(Ok(()), |name| Err(ConfigError::Zero { name }))
 }
 
 /// The members of the cluster that this node is to be added to.

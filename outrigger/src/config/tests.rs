@@ -108,6 +108,15 @@ fn who_listens_everywhere_is_reached_where_the_cluster_names_it() {
 }
 
 #[test]
+fn no_node_is_called_0() {
+    assert_eq!(refused(|config| config.id = 0), "id is 0; it must be above 0");
+    let said = refused(|config| drop(config.initial_cluster.insert(0, "10.0.0.9:7101".into())));
+    assert_eq!(said, "the id of a node in initial_cluster is 0; it must be above 0");
+    let said = refused(|config| config.join = [(0, "10.0.0.9:7101".to_owned())].into());
+    assert_eq!(said, "the id of a node in join is 0; it must be above 0");
+}
+
+#[test]
 fn an_address_that_nobody_can_use_is_refused() {
     assert!(refused(|config| config.listen_peer = "here".into()).contains("no port"));
     assert!(refused(|config| config.listen_peer = "::1:7101".into()).contains("brackets"));

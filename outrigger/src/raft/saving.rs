@@ -67,6 +67,14 @@ pub(crate) struct SaveFile {
 }
 
 impl SaveFile {
+    /// Whether a file may be here: asked before anything is taken, let alone sent.
+    pub(crate) fn check(path: &Path) -> Result<(), StorageError> {
+        if path.is_dir() {
+            return Err(StorageError::new(format!("{} is a directory; name a file in it", path.display())));
+        }
+        Ok(())
+    }
+
     pub(crate) fn create(
         path: &Path,
         cluster: u64,
@@ -109,6 +117,7 @@ impl<S: LargeStateMachine> Raft<S> {
     /// # }
     /// ```
     pub async fn save_snapshot(&self, path: &Path) -> Result<SavedSnapshot, SaveError> {
+        SaveFile::check(path).map_err(|StorageError { reason }| SaveError::File { reason })?;
         let mut export = self.export(false).await?;
         let (path, cluster) = (path.to_owned(), self.config().cluster_id());
         let save = move || {

@@ -4,11 +4,14 @@
 //!   RaftCore ─┬─ nothing waits, the lane has room, memory holds it ──────────────► Transport::send_bulk
 //!             └─ else ──► Outbox ──► task: waits for room, reads from the log ───► Transport::send_bulk
 //!                                     │
-//!                                     └── Sent, ReplicateGone, Room ──► RaftCore
+//!                                     └── Sent, ReplicateGone, SnapshotUnreadable, Room ──► RaftCore
 //! ```
 //!
 //! The task is for waiting; what needs no waiting is sent by RaftCore itself, which saves a change of tasks for each
 //! request. Either way a target's commands leave in the order in which they were given.
+//!
+//! A log that cannot be read stops the node; a snapshot that cannot be read does not: it is of a state that is in memory, and is
+//! taken anew.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -197,12 +200,13 @@ impl<S: LargeStateMachine> Shared<S> {
                 None => return Ok(Some(self.gone(replicate.epoch, replicate.request))),
             },
             Outgoing::Snapshot(piece) => {
-                match self.snapshots.read(piece.snapshot.id, piece.offset, piece.bytes_max).await? {
-                    Some(chunk) => {
+                match self.snapshots.read(piece.snapshot.id, piece.offset, piece.bytes_max).await {
+                    Ok(Some(chunk)) => {
                         self.snapshots.sending(chunk.len()).await;
                         Outgoing::Piece(piece, chunk)
                     }
-                    None => return Ok(Some(self.gone(piece.epoch, piece.request))),
+                    Ok(None) => return Ok(Some(self.gone(piece.epoch, piece.request))),
+                    Err(error) => return Ok(Some(self.unreadable(&piece, error))),
                 }
             }
             ready @ (Outgoing::Entries(..) | Outgoing::Piece(..) | Outgoing::Committed { .. }) => ready,
@@ -270,6 +274,19 @@ impl<S: LargeStateMachine> Shared<S> {
 
     const fn gone(&self, epoch: Epoch, request: RequestId) -> Event {
         Event::ReplicateGone { target: self.target, epoch, request }
+    }
+
+    /// The snapshot's file is damaged. That is no reason to stop: nothing of what this node answers with comes from there.
+    fn unreadable(&self, piece: &SendSnapshot, StorageError { reason }: StorageError) -> Event {
+        let (epoch, request, id) = (piece.epoch, piece.request, piece.snapshot.id);
+        tracing::error!(
+            snapshot = %id,
+            to = %self.target,
+            reason,
+            "this node's snapshot cannot be read to be sent; another one of the state in memory will take its place, and until then \
+             this node must not be restarted"
+        );
+        Event::SnapshotUnreadable { target: self.target, epoch, request, id, reason }
     }
 }
 

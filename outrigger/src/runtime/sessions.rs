@@ -83,10 +83,13 @@ impl Default for SessionLimits {
 pub enum Denied {
     /// There is no such session, or not any more. This entry is not applied; whether an earlier one with the same number
     /// was is not known any more.
-    #[error("the session has expired: it was unused for too long, or others took its place")]
+    #[error("the session has expired: it was unused for too long, or others took its place; begin another one")]
     Expired,
     /// The number is older than the window: a late copy. This entry is not applied; an earlier one may have been.
-    #[error("the session has gone far beyond this number")]
+    #[error(
+        "the session has gone far beyond this number, so that this try was not applied; read what became of an earlier one, and go on in \
+         another session"
+    )]
     Forgotten,
     /// The command was applied, once; the response to it was not kept: it was too large, or a crash took it from a node whose state
     /// is on disk.

@@ -479,6 +479,7 @@ async fn whoever_waits_for_what_a_snapshot_covers_is_told_that_nobody_knows() {
     place.shut_down().await;
 }
 
+mod damaged;
 mod stubborn;
 
 #[tokio::test]

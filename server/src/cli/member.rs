@@ -239,12 +239,13 @@ async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(
     request.patience = request.patience.min(silence_max).min(timeout * 3 / 4);
     let client = reach.client().await?.with_timeout(timeout);
     let endpoints = reach.endpoints()?;
+    let addresses = addresses(&request.change);
     let told: Infallible = tokio::select! {
         biased;
         changed = client.change_members(request) => {
             return match changed {
                 Ok(changed) => print_changed(&changed, how.output),
-                Err(error) => Err(failure(&error)),
+                Err(error) => Err(failure(&error, &addresses)),
             };
         }
         told = progress::tell(&endpoints) => told,
@@ -262,8 +263,24 @@ fn print_changed(changed: &MembersChanged, output: Output) -> Result<(), Failure
     }
 }
 
-/// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own.
-fn failure(error: &ClientError) -> Failure {
+/// Where a change says that nodes are reached.
+fn addresses(change: &ChangeMembers) -> BTreeMap<NodeId, Node> {
+    match change {
+        ChangeMembers::AddVoters(nodes)
+        | ChangeMembers::AddNodes(nodes)
+        | ChangeMembers::SetNodes(nodes)
+        | ChangeMembers::ReplaceAllNodes(nodes) => nodes.clone(),
+        ChangeMembers::Batch(changes) => changes.iter().flat_map(addresses).collect(),
+        ChangeMembers::AddVoterIds(_)
+        | ChangeMembers::RemoveVoters(_)
+        | ChangeMembers::ReplaceAllVoters(_)
+        | ChangeMembers::RemoveNodes(_) => BTreeMap::new(),
+    }
+}
+
+/// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own. `addresses` are
+/// those of the change.
+fn failure(error: &ClientError, addresses: &BTreeMap<NodeId, Node>) -> Failure {
     let ClientError::MembersNotChanged { refusal } = error else {
         let hint = if matches!(error, ClientError::Unknown { .. }) { "; see `outrigger member list`" } else { "" };
         return Failure { message: format!("{error}{hint}"), ..Failure::of_client(error) };
@@ -274,6 +291,13 @@ fn failure(error: &ClientError) -> Failure {
         Refusal::AddressDiffers { node } => {
             format!(
                 "the members are not changed: node {node} is a member at another address; see `outrigger member update`"
+            )
+        }
+        Refusal::AddressTaken { node, by } => {
+            let address = addresses.get(node).map_or("the same address", |node| &node.address);
+            format!(
+                "the members are not changed: nodes {node} and {by} would both be reached at {address}; give each an address of its \
+                 own, or let two change places by one `outrigger member update`"
             )
         }
         _ => error.to_string(),
@@ -293,6 +317,9 @@ fn member(text: &str) -> Result<(u64, String), String> {
 fn voter(text: &str) -> Result<(u64, Option<String>), String> {
     let (id, address) = text.split_once('=').map_or((text, None), |(id, address)| (id, Some(address.trim())));
     let id = id.trim().parse().map_err(|_| format!("`{id}` is not a node id; write a number such as 4"))?;
+    if id == 0 {
+        return Err("no node has the id 0; ids begin at 1".to_owned());
+    }
     let Some(address) = address else { return Ok((id, None)) };
     if !is_address(address) {
         return Err(format!("`{address}` is not HOST:PORT, such as 127.0.0.1:7104"));
@@ -317,6 +344,7 @@ mod tests {
         for (text, part) in [
             ("4", "address is missing"),
             ("four=a:1", "`four` is not a node id"),
+            ("0=a:1", "ids begin at 1"),
             ("4=a", "`a` is not HOST:PORT"),
             ("4=a:0", "is not HOST:PORT"),
             ("4=0.0.0.0:7101", "cannot reach"),
@@ -339,12 +367,13 @@ mod tests {
 
     #[test]
     fn what_will_not_pass_by_itself_has_a_code_of_its_own() {
-        let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }).code;
+        let nowhere = BTreeMap::new();
+        let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }, &nowhere).code;
         assert_eq!(code(Refusal::UnknownNode { node: NodeId(9) }), 1);
         assert_eq!(code(Refusal::NoVoters), 1);
         assert_eq!(code(Refusal::ChangeInProgress { at: LogIndex(3) }), 3);
         assert_eq!(code(Refusal::Lagging { node: NodeId(4), matched: LogIndex(3), last: LogIndex(9) }), 3);
-        let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() });
+        let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() }, &nowhere);
         assert!(unknown.code == 4 && unknown.message.contains("member list"), "{unknown:?}");
     }
 

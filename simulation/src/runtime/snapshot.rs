@@ -143,7 +143,10 @@ impl Runtime {
             _ => store.read(snapshot.id, offset, bytes_max),
         };
         Some(match chunk {
-            Err(error) => Event::StorageFailed { reason: error.reason },
+            Err(error) => {
+                let (id, reason) = (snapshot.id, error.reason);
+                Event::SnapshotUnreadable { target, epoch, request, id, reason }
+            }
             Ok(None) => Event::ReplicateGone { target, epoch, request },
             Ok(Some(chunk)) => {
                 let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset, chunk };

@@ -134,9 +134,9 @@ impl Changes {
     /// use outrigger_simulation::Changes;
     ///
     /// let changes = Changes::parse("loss,drift", Some(1), "1-3,7").unwrap();
-    /// assert_eq!(changes.summary(), "without 2 of 25 kinds of trouble, without 4 single troubles, with 1 client");
+    /// assert_eq!(changes.summary(), "without 2 of 26 kinds of trouble, without 4 single troubles, with 1 client");
     /// let changes = changes.only("3").unwrap();
-    /// assert_eq!(changes.summary(), "without 2 of 25 kinds of trouble, with 1 single trouble only, with 1 client");
+    /// assert_eq!(changes.summary(), "without 2 of 26 kinds of trouble, with 1 single trouble only, with 1 client");
     /// ```
     #[must_use]
     pub fn summary(&self) -> String {
@@ -298,10 +298,10 @@ mod tests {
         assert_eq!(told("", None, ""), "");
         let all = Trouble::ALL.map(|(_, name, ..)| name).join(",");
         assert_eq!(Changes::parse(&all, None, "").unwrap().to_string(), "--without all");
-        assert_eq!(told("all", None, "9"), "25 of 25 kinds of trouble", "no trouble has the number 9");
+        assert_eq!(told("all", None, "9"), "26 of 26 kinds of trouble", "no trouble has the number 9");
         assert_eq!(
             told(&all.replace("loss,", "").replace("drift,", ""), Some(2), "1-3,6-9"),
-            "23 of 25 kinds of trouble (all but loss, drift), 5 of 7 single troubles, all clients but 2"
+            "24 of 26 kinds of trouble (all but loss, drift), 5 of 7 single troubles, all clients but 2"
         );
     }
 

@@ -87,7 +87,7 @@ impl World {
         own: Instant,
     ) -> Result<(), Violation> {
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
-        let (disturbed, now) = (node.disturbed_at, self.now);
+        let (disturbed, has_decayed, now) = (node.disturbed_at, node.has_decayed(), self.now);
         let Some(running) = &mut node.running else { return Ok(()) };
         let runtime = &running.runtime;
         runtime.waiting.check(id, &self.plan.limits, runtime.has_room())?;
@@ -133,7 +133,10 @@ impl World {
             {
                 office.hear(from.node, answers, own);
                 let matched = engine.matched().find(|(node, _)| *node == from.node).map(|(_, matched)| matched);
-                let beat = beat.filter(|_| answers.0 == look.term && !running.runtime.is_sending_to(from.node));
+                // What only a snapshot holds waits for the one that takes the place of a rotten one.
+                let waits = has_decayed && matched.is_some_and(|matched| matched < engine.purged().index);
+                let is_idle = answers.0 == look.term && !running.runtime.is_sending_to(from.node) && !waits;
+                let beat = beat.filter(|_| is_idle);
                 beat.zip(matched).map_or(Ok(()), |(beat, matched)| office.serves(look, from.node, beat, matched))
             }
             _ => Ok(()),

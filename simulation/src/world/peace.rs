@@ -67,7 +67,8 @@ impl World {
     pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
         self.be_patient();
         self.network.heal();
-        for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage] {
+        for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage, Trouble::Decay]
+        {
             self.plan.spare(trouble);
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();

@@ -168,6 +168,7 @@ impl World {
         let nodes = states.iter().flatten().map(|(look, running)| (look, &running.runtime.accepted));
         if self.workload.is_content()
             && states.is_some()
+            && !self.core().any(Node::has_decayed)
             && self.members_are_settled()
             && check::converged(nodes, self.judge.chain())
         {

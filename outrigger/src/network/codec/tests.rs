@@ -85,7 +85,7 @@ impl Cases {
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
         let node = NodeId(self.number());
-        match self.0.below(24) {
+        match self.0.below(25) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -107,6 +107,7 @@ impl Cases {
             20 => Refusal::TooStale { staleness: None, staleness_max: self.duration() },
             21 => Refusal::AddedAgain { node },
             22 => Refusal::NotMember,
+            23 => Refusal::AddressTaken { node, by: NodeId(self.number()) },
             18 => Refusal::Transferring { to: node },
             17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
