@@ -48,7 +48,8 @@ use crate::writes::Promise;
 /// on which nothing lasts must not keep the state machine busy.
 const PAUSE_TIMEOUTS: u32 = 8;
 
-/// A snapshot that is put off, so that a follower can be brought the last one, is taken when so many have been due.
+/// A snapshot that is put off, so that a follower can be brought the last one, is taken when so many have been due; the next one when
+/// it was twice as many, and so on, until the follower has one.
 const OVERDUE_TIMES: u32 = 4;
 
 /// What a snapshot is known by: two with the same id hold the same.
@@ -107,6 +108,8 @@ pub(crate) struct Snapshots {
     newest: Option<Arc<Snapshot>>,
     /// The newest could not be read: from this moment on another one is taken in its place. Only where there is a newest.
     damaged: Option<Instant>,
+    /// While a follower is brought the newest, another one is taken once so many are due.
+    overdue: u32,
     /// The one that is being taken.
     building: Option<Building>,
     /// Who asked for more than that covers, or before the term was durable: they wait for the one behind it.
@@ -161,7 +164,16 @@ impl Piece {
 
 impl Snapshots {
     pub(crate) const fn restore(newest: Option<Arc<Snapshot>>, bytes: u64, now: Instant) -> Self {
-        Self { newest, damaged: None, building: None, wanted: Vec::new(), receiving: None, bytes, since: now }
+        Self {
+            newest,
+            damaged: None,
+            overdue: OVERDUE_TIMES,
+            building: None,
+            wanted: Vec::new(),
+            receiving: None,
+            bytes,
+            since: now,
+        }
     }
 
     /// The last entry that the newest one covers; [`LogId::ZERO`] if there is none.
@@ -190,10 +202,11 @@ impl Snapshots {
     }
 
     pub(crate) fn fingerprint(&self, out: &mut Fingerprint) {
-        let Self { newest, damaged, building, wanted, receiving, bytes: _, since: _ } = self;
+        let Self { newest, damaged, overdue, building, wanted, receiving, bytes: _, since: _ } = self;
         out.flag(newest.is_some());
         newest.iter().for_each(|newest| out.snapshot(newest));
         out.flag(damaged.is_some());
+        out.number(u64::from(*overdue));
         out.flag(building.is_some());
         if let Some(Building { last, bytes: _, waiting }) = building {
             out.log_id(*last);
@@ -276,8 +289,11 @@ impl Engine {
                 || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least).saturating_mul(most))
                 || policy.interval.is_some_and(|each| now.since(snapshots.since) >= each.saturating_mul(times))
         };
-        // One who is brought the last one for so long may never have it, and the log must not grow for ever.
-        if is_due(1) && (!(self.brings_snapshot(now) || self.lends_snapshot(now)) || is_due(OVERDUE_TIMES)) {
+        let brings = self.brings_snapshot(now) || self.lends_snapshot(now);
+        // One who is brought the last one for so long may never have it, and the log must not grow for ever. Nor must it get as far
+        // with each, and never to the end.
+        if is_due(1) && (!brings || is_due(self.snapshots.overdue)) {
+            self.snapshots.overdue = if brings { self.snapshots.overdue.saturating_mul(2) } else { OVERDUE_TIMES };
             self.build_snapshot(Vec::new());
         }
     }

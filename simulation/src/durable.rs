@@ -251,18 +251,11 @@ impl Left {
         }
         let (steps, mut expected) = (self.maybe.iter().flat_map(pieces).collect::<Vec<_>>(), certain());
         for (written, step) in steps.iter().enumerate() {
-            let (mut overtaken, flushed) = (expected.clone(), expected.log.last().index);
-            let uncut =
-                steps[written..].iter().take_while(|later| !matches!(later, Command::TruncateLog { .. })).count();
-            for (place, later) in steps[written..].iter().enumerate() {
-                let goes_ahead = match later {
-                    Command::SaveVote { .. } => true,
-                    Command::PurgeLog { through: LogId { index, .. }, .. }
-                    | Command::SaveCommitted { commit: index } => place < uncut && *index <= flushed,
-                    _ => false,
-                };
-                if goes_ahead {
-                    overtaken.write(later);
+            // Commits go ahead only with a purge, and that may not have been queued yet.
+            for makes_room in [false, true] {
+                let mut overtaken = expected.clone();
+                for urgent in urgent(&steps[written..], expected.log.last().index, makes_room) {
+                    overtaken.write(urgent);
                     if let Some(found) = begun(&overtaken) {
                         return Some(found);
                     }
@@ -272,6 +265,19 @@ impl Left {
         }
         None
     }
+}
+
+/// What may go ahead of the others of these writes.
+fn urgent(writes: &[Command], flushed: LogIndex, makes_room: bool) -> impl Iterator<Item = &Command> {
+    let uncut = writes.iter().take_while(|write| !matches!(write, Command::TruncateLog { .. })).count();
+    let goes_ahead = move |(place, write): &(usize, &Command)| match write {
+        Command::SaveVote { .. } => true,
+        Command::PurgeLog { through: LogId { index, .. }, .. } | Command::SaveCommitted { commit: index } => {
+            makes_room && *place < uncut && *index <= flushed
+        }
+        _ => false,
+    };
+    writes.iter().enumerate().filter(goes_ahead).map(|(_, write)| write)
 }
 
 impl fmt::Display for Left {
@@ -338,6 +344,12 @@ mod tests {
         assert!(left.may_be(&overtaken) && left.may_be(&after(&[append(1..=4), commit.clone()])));
         assert!(left.may_be(&after(&[append(1..=6), commit.clone(), purge(3), append(7..=7)])), "all of it in order");
         assert!(!left.may_be(&after(&[append(1..=4), append(7..=7), commit.clone()])), "entries overtake nothing");
+        let vote = Command::SaveVote { write: WriteId(4), vote: Vote { term: Term(2), voted_for: None } };
+        left.maybe = vec![append(4..=6), commit.clone(), vote.clone()];
+        assert!(
+            left.may_be(&after(&[append(1..=3), vote])),
+            "a commit without a purge makes no room, and stays behind"
+        );
         left.maybe = vec![append(4..=6), purge(5)];
         assert!(!left.may_be(&after(&[append(1..=5), commit, purge(3)])), "that was never asked for");
         assert!(left.may_be(&after(&[append(1..=5), purge(5)])), "what it depends on is there");

@@ -129,6 +129,33 @@ fn no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
     assert_eq!(cluster.applied(3), cluster.applied(1));
 }
 
+/// Found by the simulator: the follower got most of each snapshot, and the next one came too early, for ever.
+#[test]
+fn a_follower_that_is_slow_has_a_snapshot_in_the_end_however_often_new_ones_are_due() {
+    let mut cluster = led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(6);
+    });
+    cluster.cut = vec![3];
+    write(&mut cluster, 0..60);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    let mut begun = std::collections::BTreeSet::new();
+    for value in 60..400 {
+        cluster.propose(1, value, "m");
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        if value % 4 > 0 {
+            cluster.deliver(is_piece);
+        }
+        begun.extend(cluster.node(3).disk.received.as_ref().map(|(snapshot, _)| *snapshot));
+        if cluster.engine(3).snapshot() > LogId::ZERO {
+            assert!(begun.len() > 1, "the first one was as good: {begun:?}");
+            return;
+        }
+    }
+    panic!("it began anew for each of {begun:?}");
+}
+
 #[test]
 fn a_follower_that_never_has_all_of_it_does_not_keep_the_log_growing() {
     let mut cluster = left_behind(led_with(|config| {
