@@ -369,6 +369,9 @@ impl World {
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
         }
+        if let Some(Message::InstallSnapshot(piece)) = &message {
+            self.repeat_former_piece(target, from, piece);
+        }
         self.speak_strangely(target, from.node, message.as_ref())?;
         self.judge_hearing(target, from, message.as_ref())?;
         self.step(target, Event::Received { from, message })
@@ -492,6 +495,9 @@ impl World {
             _ => None,
         };
         running.runtime.waiting.begins(&event);
+        if let Event::Received { message: Some(Message::InstallSnapshot(piece)), .. } = &event {
+            running.runtime.pieces.hear(piece);
+        }
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         if let Some(diagram) = &self.diagram {
