@@ -24,6 +24,7 @@ mod freshness;
 mod history;
 mod lanes;
 pub(crate) mod office;
+mod pieces;
 mod sessions;
 mod succession;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub(crate) use freshness::{Heard, Word};
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
 pub(crate) use office::{Office, Terms};
+pub(crate) use pieces::Pieces;
 pub(crate) use sessions::SessionJudge;
 pub(crate) use succession::{Prompt, Succession, may_take_over};
 pub(crate) use waiting::Waiting;

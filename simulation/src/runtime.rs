@@ -22,7 +22,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::FaultyDisk;
 
 use crate::by_node::ByNode;
-use crate::check::{Lanes, Violation, Waiting, require};
+use crate::check::{Lanes, Pieces, Violation, Waiting, require};
 use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Came, Machine};
 use crate::plan::Plan;
@@ -128,6 +128,8 @@ pub(crate) struct Runtime {
     sends: u64,
     /// The order of all lanes.
     lanes: Lanes,
+    /// The pieces of snapshots that came.
+    pub(crate) pieces: Pieces,
     /// What waits for the engine.
     pub(crate) waiting: Waiting,
     /// How many votes the last flush has made durable.
@@ -176,6 +178,7 @@ impl Runtime {
             maybe_covers: Vec::new(),
             sends: 0,
             lanes: Lanes::new(&plan.limits),
+            pieces: Pieces::default(),
             waiting: Waiting::default(),
             votes_flushed: 0,
             hashed: None,
@@ -281,6 +284,7 @@ impl Runtime {
 
     /// What was done out of its order, if anything was.
     pub(crate) fn order(&mut self) -> Result<(), Violation> {
+        self.pieces.order(self.me.node)?;
         self.lanes.order()
     }
 
@@ -572,6 +576,7 @@ impl RaftRuntime for Runtime {
                 self.answer(answer);
             }
             Command::ReceiveSnapshot { snapshot, offset, chunk } => {
+                self.pieces.take(snapshot.id);
                 self.keep(Keeping::Piece(snapshot, offset, chunk));
             }
             // Every node reaches every other here.

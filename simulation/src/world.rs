@@ -377,6 +377,9 @@ impl World {
         if self.trace.is_told() {
             self.tell_arrival(target, from, message.as_ref());
         }
+        if let Some(Message::InstallSnapshot(piece)) = &message {
+            self.repeat_former_piece(target, from, piece);
+        }
         self.speak_strangely(target, from.node, message.as_ref())?;
         if !self.is_heard_of(target, from, message.as_ref())? {
             return Ok(());
@@ -507,6 +510,9 @@ impl World {
             _ => None,
         };
         running.runtime.waiting.begins(&event);
+        if let Event::Received { message: Some(Message::InstallSnapshot(piece)), .. } = &event {
+            running.runtime.pieces.hear(piece);
+        }
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         if let Some(diagram) = &self.diagram {

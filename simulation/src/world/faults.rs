@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger::engine::{Event, Incarnation, Instant, Message, NodeId};
+use outrigger::engine::{Event, Incarnation, InstallSnapshot, Instant, Message, NodeId, Peer};
 
 use super::happening::Happening;
 use super::peace::Outside;
@@ -14,6 +14,20 @@ use crate::node::Disguise;
 use crate::plan::{MILLISECOND, SECOND, STRIKES, Trouble};
 
 impl World {
+    /// Where messages come twice, the last piece of a snapshot comes again when its leader wants another one: whoever sent it in the
+    /// leader's stead was slow. Hardly any other copy would be so late.
+    pub(super) fn repeat_former_piece(&mut self, target: NodeId, from: Peer, piece: &InstallSnapshot) {
+        let comes_twice = self.plan.odds(Trouble::Duplicates) > 0 && !self.is_calm();
+        let Some(running) = self.nodes.at_mut(target).and_then(|node| node.running.as_mut()) else { return };
+        let Some((peer, former)) = running.runtime.pieces.follow(from, piece).filter(|_| comes_twice) else { return };
+        note(&mut self.faults, "late piece of a snapshot");
+        let delay = (1 + former.request.0 % 8) * 3 * MILLISECOND;
+        let former = Message::InstallSnapshot(former);
+        self.trace.tell(self.now, Some(target), || format!("will get {former} again in {} ms", delay / MILLISECOND));
+        let message = Some(self.network.encode(&former));
+        self.after(delay, Happening::Arrive { target, from: peer, message });
+    }
+
     /// What happens in any world.
     pub(super) fn schedule_beginning(&mut self) {
         for node in self.plan.node_ids() {

@@ -300,9 +300,12 @@ impl World {
     /// Who was removed says so at once to whoever asks it, since nobody is to tell it anything any more. Whom a leader brings up does
     /// not say it: its log may not have come to where it was added.
     pub(super) fn judge_standing(&mut self, look: &Look, standing: Standing, own: Instant) -> Result<(), Violation> {
-        let (id, changes_members) = (look.node, self.changes_members());
+        if matches!(standing, Standing::Nothing) || !self.changes_members() {
+            return Ok(());
+        }
+        let id = look.node;
         let running = self.nodes.at_mut(id).and_then(|node| node.running.as_mut());
-        let Some(running) = running.filter(|_| changes_members) else { return Ok(()) };
+        let Some(running) = running else { return Ok(()) };
         let token = match standing {
             Standing::Led(leader, term) => {
                 let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));

@@ -294,8 +294,8 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Another directory than the one that is bound to the speaker's id, half of the times that it might say this to a leader. Whatever entry it
-/// claims to be bound by, no leader lacks it, but for one that a later term has deposed.
+/// Another directory than the one that is bound to the speaker's id, half of the times that it might say this to a leader. Whatever entry
+/// it claims to be bound by, no leader lacks it, but for one that a later term has deposed.
 fn impostor(engine: &Engine, said_by: NodeId, message: Option<&Message>, incarnation: Incarnation) -> Option<Peer> {
     let is_bound = engine.membership().bindings().contains_key(&said_by);
     let deposes = message.is_none_or(|message| message.term().is_some_and(|term| term > engine.vote().term));

@@ -1,0 +1,103 @@
+//! Pieces of snapshots, as a node takes them in.
+//!
+//! ```text
+//!   heard:  1 of A    2 of B    3 of B    1 of A, late: the leader wants B since ─► not taken in, else B begins anew
+//! ```
+
+use std::collections::BTreeMap;
+
+use outrigger::engine::{InstallSnapshot, NodeId, Peer, RequestId, SnapshotId, Term};
+
+use super::{Violation, require};
+
+/// Who wanted a piece, and how late.
+type Order = (NodeId, Term, RequestId);
+
+/// What one node has heard and taken in of snapshots in one life.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    /// The last piece of each snapshot that was heard, by its leader's order.
+    heard: BTreeMap<SnapshotId, Order>,
+    /// The snapshot that was taken in last, and the last piece of it that had been heard by then.
+    taken: Option<(SnapshotId, Order)>,
+    /// What was taken in that must not be.
+    late: Option<SnapshotId>,
+    /// The piece that was heard by the latest order, and who sent it.
+    newest: Option<(Peer, InstallSnapshot)>,
+}
+
+impl Pieces {
+    /// A piece has come, whoever sent it.
+    pub(crate) fn hear(&mut self, piece: &InstallSnapshot) {
+        let order = (piece.leader, piece.term, piece.request);
+        let last = self.heard.entry(piece.snapshot.id).or_insert(order);
+        if (last.0, last.1) != (order.0, order.1) || last.2 < order.2 {
+            *last = order;
+        }
+    }
+
+    /// A piece has come from somebody. Answers what was heard last of the snapshot before, if it is the first piece of another one that
+    /// the same leader wants.
+    pub(crate) fn follow(&mut self, from: Peer, piece: &InstallSnapshot) -> Option<(Peer, InstallSnapshot)> {
+        let newest = self.newest.as_ref().map(|(_, last)| ((last.leader, last.term), last.request, last.snapshot.id));
+        let is_same_leader = newest.is_some_and(|(order, ..)| order == (piece.leader, piece.term));
+        if is_same_leader && newest.is_some_and(|(_, request, _)| request >= piece.request) {
+            return None;
+        }
+        let before = self.newest.replace((from, piece.clone()));
+        before.filter(|(_, last)| is_same_leader && last.snapshot.id != piece.snapshot.id)
+    }
+
+    /// The node writes a piece of this snapshot.
+    pub(crate) fn take(&mut self, id: SnapshotId) {
+        let Some(order) = self.heard.get(&id).copied() else { return };
+        let is_late = |(before, (leader, term, request)): (SnapshotId, Order)| {
+            before != id && (leader, term) == (order.0, order.1) && order.2 < request
+        };
+        if self.taken.is_some_and(is_late) {
+            self.late = Some(id);
+        }
+        self.taken = Some((id, order));
+    }
+
+    /// Whether all was taken in in the order in which the leader wanted it.
+    pub(crate) fn order(&self, node: NodeId) -> Result<(), Violation> {
+        let late = self.late.map(|id| id.to_string()).unwrap_or_default();
+        require!(
+            self.late.is_none(),
+            Replication,
+            "node {node} takes in a late piece of the snapshot {late}, although its leader has wanted another one since"
+        );
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use outrigger::engine::{Epoch, LogId, LogTime, Membership, Snapshot};
+
+    use super::*;
+
+    fn piece(snapshot: u64, request: u64) -> InstallSnapshot {
+        let id = SnapshotId { last: LogId::new(1, snapshot), bytes: 9, checksum: 0 };
+        let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
+        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let (term, leader, request) = (Term(1), NodeId(1), RequestId(request));
+        InstallSnapshot { term, leader, epoch: Epoch(1), request, snapshot, offset: 0, chunk: Default::default() }
+    }
+
+    #[test]
+    fn a_late_piece_of_another_snapshot_is_found_and_one_of_the_same_is_none() {
+        let mut pieces = Pieces::default();
+        let mut take = |piece: InstallSnapshot| {
+            pieces.hear(&piece);
+            pieces.take(piece.snapshot.id);
+            pieces.order(NodeId(3)).is_ok()
+        };
+        assert!(take(piece(5, 1)) && take(piece(8, 2)) && take(piece(8, 3)) && take(piece(8, 2)));
+        assert!(take(piece(5, 4)), "it is wanted again");
+        assert!(!take(piece(8, 3)));
+    }
+}
