@@ -388,6 +388,16 @@ mod tests {
         assert_eq!(all.effective(), &voters(&[1, 2, 3]));
     }
 
+    /// Nobody who lacks that entry may be spoken to so: it has not been told of the version.
+    #[test]
+    fn what_a_snapshot_says_is_spoken_from_the_entry_of_its_members_on() {
+        let mut all = Memberships::restore(None, vec![(LogId::new(0, 1), voters(&[1, 2, 3]))]);
+        assert_eq!(all.spoken_since(), LogIndex::ZERO);
+        let raised = Arc::new(voters(&[1, 2, 3]).as_ref().clone().with_version(Version::LATEST));
+        all.install(LogId::new(2, 9), raised);
+        assert_eq!(all.spoken_since(), LogIndex(9));
+    }
+
     #[test]
     fn learners_are_the_members_that_do_not_vote() {
         let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();

@@ -477,3 +477,45 @@ fn a_node_that_is_brought_up_to_the_entry_that_added_it_is_not_taken_for_one_tha
     cluster.propose(4, 9, "early");
     assert!(!cluster.node(4).answers.iter().any(|it| it.contains("no member")), "{:?}", cluster.node(4).answers);
 }
+
+/// It begins with nothing: what the other one had for that time is not asked of it too.
+#[test]
+fn a_new_voter_that_comes_from_another_directory_has_all_the_patience_again() {
+    let beat = Duration::from_millis(100);
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.join_with(4, |config| config.bind_directories = true);
+    for value in 0..40 {
+        cluster.propose(1, value, "x");
+    }
+    cluster.stabilize();
+    let last = cluster.engine(1).last_log_id().index.0;
+    // So much of the log is let through to node 4.
+    let lasts = |cluster: &mut Cluster, beats: u64, through: u64| {
+        let is_beyond = |envelope: &cluster::Envelope| match &envelope.message {
+            Message::AppendEntries(append) => {
+                envelope.to == 4 && append.batches.last().is_some_and(|batch| batch.last().index.0 > through)
+            }
+            _ => false,
+        };
+        for _ in 0..beats {
+            cluster.elapse(beat);
+            loop {
+                let flushed = (1..=4).filter(|id| cluster.flush(*id)).count();
+                cluster.drop_messages(is_beyond);
+                if !cluster.deliver(|_| true) && flushed == 0 {
+                    break;
+                }
+            }
+        }
+    };
+    let added = ChangeMembers::AddVoters(nodes(&[4]));
+    cluster.request(1, 7, ChangeRequest { patience: beat * 8, ..added.into() });
+    lasts(&mut cluster, 6, last - 1);
+    cluster.wipe(4);
+    lasts(&mut cluster, 5, 0);
+    lasts(&mut cluster, 10, u64::MAX);
+    settle(&mut cluster);
+    let told = &cluster.node(1).answers;
+    assert!(told.iter().any(|it| it.starts_with("changed #7")), "{told:?}\n{}", cluster.trace);
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}");
+}

@@ -221,3 +221,28 @@ fn a_state_that_cannot_be_hashed_harms_nobody() {
     );
     assert_eq!(engine.role_kind(), RoleKind::Follower);
 }
+
+/// A question that takes a round of heartbeats to arrive must still be about entries to come.
+#[test]
+fn where_the_log_grows_states_are_compared_far_enough_ahead_for_who_is_asked_late() {
+    let mut cluster = led(&[1, 2, 3]);
+    let is_question = |envelope: &cluster::Envelope| matches!(envelope.message, Message::HashState { .. });
+    let settle_but_questions = |cluster: &mut Cluster| loop {
+        let flushed = (1..=3).filter(|id| cluster.flush(*id)).count();
+        if !cluster.deliver(|envelope| !is_question(envelope)) && flushed == 0 {
+            return;
+        }
+    };
+    let mut round = 0;
+    while cluster.trace.matches("hash state at").count() < 3 {
+        cluster.elapse(HEARTBEAT);
+        settle_but_questions(&mut cluster);
+        for token in 0..4 {
+            cluster.propose(1, token, "x");
+            settle_but_questions(&mut cluster);
+        }
+        while cluster.deliver(is_question) {}
+        round += 1;
+        assert!(round < 18, "all three have hashed what the first question was about:\n{}", cluster.trace);
+    }
+}

@@ -3,6 +3,8 @@
 
 #[path = "snapshot/bringing.rs"]
 mod bringing;
+#[path = "snapshot/choosing.rs"]
+mod choosing;
 mod cluster;
 #[path = "snapshot/damaged.rs"]
 mod damaged;

@@ -172,3 +172,38 @@ fn a_follower_that_never_has_all_of_it_does_not_keep_the_log_growing() {
     assert!(last.index.0 >= first.index.0 + 4 * 6, "it is not put off for ever: {last} after {first}");
     assert!(purged > first, "what was dropped is {purged}");
 }
+
+/// The next one is due when as much again has come, counted from what the last one covers.
+#[test]
+fn by_bytes_one_snapshot_is_taken_for_each_bound() {
+    let mut cluster = led_with(|config| config.snapshots.bytes = Some(2_000));
+    let large = |cluster: &mut Cluster, count: u64| {
+        for value in 0..count {
+            cluster.propose(1, value, &"x".repeat(100));
+            cluster.stabilize();
+        }
+    };
+    let taken = |cluster: &Cluster| cluster.trace.matches("build snapshot").count() / 3;
+    large(&mut cluster, 25);
+    assert_eq!(taken(&cluster), 1, "{}", cluster.trace);
+    large(&mut cluster, 25);
+    assert_eq!(taken(&cluster), 2, "{}", cluster.trace);
+}
+
+/// Else a state that grows would be written again and again: the work would grow with the square of what is written.
+#[test]
+fn by_bytes_the_next_snapshot_waits_until_as_much_has_come_as_the_last_one_has() {
+    let mut cluster = led_with(|config| config.snapshots.bytes = Some(200));
+    let mut written = 0;
+    let mut taken_at = Vec::new();
+    for value in 0..64 {
+        cluster.propose(1, value, &"x".repeat(50));
+        cluster.stabilize();
+        written += 1;
+        if taken_at.last().map(|(last, _)| *last) != Some(cluster.engine(1).snapshot()) {
+            taken_at.push((cluster.engine(1).snapshot(), written));
+        }
+    }
+    let taken = taken_at.iter().filter(|(last, _)| *last > LogId::ZERO).count();
+    assert!((4..=8).contains(&taken), "each covers about twice as much as the one before: {taken_at:?}");
+}

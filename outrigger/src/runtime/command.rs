@@ -392,3 +392,6 @@ fn report_divergence(at: LogIndex, agreed: Option<StateHash>, hashes: &BTreeMap<
     let agreed = agreed.map_or_else(|| "nothing".to_owned(), |agreed| agreed.to_string());
     tracing::error!(%at, states, agreed, "nodes have applied the same and are in different states; who differs from a majority stops");
 }
+
+#[cfg(test)]
+mod tests;
