@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 use crate::command::Command;
 use crate::engine::Engine;
+use crate::meeting::Met;
 use crate::membership::{Membership, Memberships};
 use crate::message::Message;
 use crate::progress::Progress;
@@ -215,6 +216,12 @@ impl Engine {
     fn next_own_entry(&self) -> LogId {
         LogId { term: self.vote.term, index: self.log.last().index.next() }
     }
+}
+
+/// Whom earlier lives of a node have met, and whether its directory began its log itself.
+pub(crate) fn remembered(own: Peer, mut peers: BTreeMap<NodeId, Incarnation>) -> (BTreeMap<NodeId, Met>, bool) {
+    let has_begun = peers.remove(&own.node).is_some_and(|life| life.id == own.incarnation.id);
+    (peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(), has_begun)
 }
 
 /// What a refusal shows of a directory of which no life was met here.

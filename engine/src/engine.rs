@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::binding::remembered;
 use crate::command::{Command, StateMachineRequest};
 use crate::compare::Hashing;
 use crate::config::EngineConfig;
@@ -17,7 +18,7 @@ use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
 use crate::role::{Follower, Forwards, Role, Succession};
-use crate::snapshot::Snapshots;
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
 use crate::transfer::Transfer;
@@ -127,10 +128,8 @@ impl Engine {
         assert!(restored.vote.term >= log.last().term, "term {} behind the log's {}", restored.vote.term, log.last());
         let members_of = restored.snapshot.clone();
         mutate!(restart_forgets_snapshot_members, members_of = None);
-        let own = config.node;
-        let has_begun = restored.peers.get(&own.node).is_some_and(|life| life.id == own.incarnation.id);
-        let is_untouched = restored.peers.is_empty() && restored.last != LogId::ZERO;
-        let met = restored.peers.into_iter().filter(|(node, _)| *node != own.node);
+        let (peers, has_begun) = remembered(config.node, restored.peers);
+        let is_untouched = peers.is_empty() && !has_begun && restored.last != LogId::ZERO;
         let start = config.node.incarnation.start;
         assert!(start < 1 << (64 - ID_BITS), "{start} starts use up the numbers of requests");
         let mut engine = Self {
@@ -142,7 +141,7 @@ impl Engine {
             applied: LogIndex::ZERO,
             memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
-            peers: met.map(|(node, life)| (node, Met::restored(life))).collect(),
+            peers,
             refusals: Refusals::default(),
             answered: None,
             role: Role::Follower(Follower::default()),
@@ -177,15 +176,20 @@ impl Engine {
         if is_untouched {
             engine.begin();
         }
-        if let Some(snapshot) = restored.snapshot {
-            engine.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
-        }
-        engine.set_commit(commit);
-        // What is committed settles who the members are: the first event has nothing of it left to do.
-        engine.memberships.take_changed();
-        engine.follow_memberships(now);
-        engine.check();
+        engine.begin_life(restored.snapshot, commit, now);
         engine
+    }
+
+    /// Has what was there done once more that only memory held.
+    fn begin_life(&mut self, snapshot: Option<Arc<Snapshot>>, commit: LogIndex, now: Instant) {
+        if let Some(snapshot) = snapshot {
+            self.push(Command::StateMachine(StateMachineRequest::InstallSnapshot { snapshot }));
+        }
+        self.set_commit(commit);
+        // What is committed settles who the members are: the first event has nothing of it left to do.
+        self.memberships.take_changed();
+        self.follow_memberships(now);
+        self.check();
     }
 
     /// Takes in one event. Everything that follows from it is then in [`Engine::poll_command`].

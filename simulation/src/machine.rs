@@ -362,6 +362,13 @@ impl Callers {
         Some((token, if last == id { answer } else { Answer::Unknown }))
     }
 
+    /// An entry was applied: behind it stands nothing of an earlier term. Answers somebody who waits for that.
+    pub(crate) fn overtaken(&mut self, id: LogId) -> Option<(Token, Answer)> {
+        let last = self.expected.last_entry().filter(|entry| entry.get().0.term < id.term)?;
+        let (_, _, token) = last.remove();
+        Some((token, Answer::Unknown))
+    }
+
     /// Somebody who waits for an answer.
     pub(crate) fn waiting(&self) -> Option<Token> {
         let expected = self.expected.values().map(|(_, _, token)| token);

@@ -366,6 +366,9 @@ impl Runtime {
                 self.effects.extend(came.map(|came| Effect::Came(id.index, came)));
                 let answer = self.callers.applied(id, came);
                 self.answer(answer);
+                while let Some(answer) = self.callers.overtaken(id) {
+                    self.answer(Some(answer));
+                }
             }
         }
         self.show_sessions();

@@ -129,8 +129,12 @@ impl<R> Expected<R> {
         }
     }
 
-    /// The run that waits for the entry `id`; those whose turn has passed are answered.
+    /// The run that waits for the entry `id`; those whose turn has passed, or never comes, are answered.
     fn run_at(&mut self, id: LogId) -> Option<&mut Run<R>> {
+        // Terms do not go back within a log: behind this entry stands nothing of an earlier one.
+        while self.runs.back().is_some_and(|run| run.next.term < id.term && run.next.index > id.index) {
+            self.runs.pop_back()?.fail(Failure::Refused(Refusal::NotLeader));
+        }
         while self.runs.front().is_some_and(|run| run.next.index <= id.index && run.next != id) {
             let run = self.runs.pop_front()?;
             // Another entry took the place of its next: a log that holds the ones behind that would hold it too (Log
@@ -186,6 +190,20 @@ mod tests {
         expected.passed(LogId::new(4, 8));
         assert_eq!(answer(first), Some(Err(Failure::Refused(Refusal::NotLeader))));
         assert_eq!(answer(second), Some(Err(Failure::Refused(Refusal::NotLeader))), "3/9 cannot follow 4/8");
+    }
+
+    #[test]
+    fn a_caller_of_an_earlier_term_than_what_is_applied_does_not_wait_for_its_place() {
+        let mut expected = Expected::new();
+        let ([(a, own), (b, far), (c, later)], id) = ([(); 3].map(|()| Slot::one()), LogId::new);
+        expected.expect(run(3, 9, vec![b]), LogIndex(7));
+        expected.expect(run(4, 8, vec![a]), LogIndex(7));
+        expected.applied(id(4, 8), Ok('x'));
+        assert_eq!(answer(own), Some(Ok('x')));
+        assert_eq!(answer(far), Some(Err(Failure::Refused(Refusal::NotLeader))), "it is applied nowhere");
+        expected.expect(run(4, 11, vec![c]), LogIndex(8));
+        expected.applied(id(4, 9), Ok('y'));
+        assert_eq!(answer(later), None, "that may come");
     }
 
     #[test]

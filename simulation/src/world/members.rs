@@ -144,8 +144,13 @@ impl Members {
 
     /// Whether a node is a member by no membership of its log that may come to count, and some stands there.
     fn is_removed(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
-        let mut known = self.known_to(log, commit).peekable();
-        known.peek().is_some() && known.all(|it| !it.nodes().contains_key(&node) && !it.nodes().is_empty())
+        let mut is_any_known = false;
+        // The first of them may be that nobody is.
+        let is_in_none = self.known_to(log, commit).all(|it| {
+            is_any_known |= !it.nodes().is_empty();
+            !it.nodes().contains_key(&node)
+        });
+        is_in_none && is_any_known
     }
 
     /// The memberships of a log that may come to count: the last that its node knows to be committed, and those behind that.
