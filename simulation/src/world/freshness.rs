@@ -55,7 +55,7 @@ impl World {
                 note(&mut self.workload.services, place);
             }
             (Wish::Write(writes), Answer::Written(_)) if writes.len() > 1 => {
-                note(&mut self.workload.services, "writes together")
+                note(&mut self.workload.services, "writes together");
             }
             _ => {}
         }
