@@ -63,6 +63,7 @@ use office::Occasion;
 use peace::{Outside, Patience, Peace};
 use pledge::{Allegiance, Matter};
 use queue::Queue;
+use rot::Differs;
 use version::{Builds, first_version};
 
 /// Whoever asks to initialize is not a client.
@@ -503,16 +504,9 @@ impl World {
         let told = self.checks.model.then(|| event.clone());
         let (freshness, standing) = (Freshness::of(&event), Standing::of(&event));
         let (matter, voted) = (Matter::of(&event), running.driver.engine().vote());
-        let differs = match &event {
-            Event::Received { message: Some(Message::StateDiffers { term, at, agreed }), .. } => {
-                Some((*term, *at, *agreed))
-            }
-            _ => None,
-        };
+        let differs = Differs::of(&event);
         running.runtime.waiting.begins(&event);
-        if let Event::Received { message: Some(Message::InstallSnapshot(piece)), .. } = &event {
-            running.runtime.pieces.hear(piece);
-        }
+        running.runtime.pieces.hear(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         if let Some(diagram) = &self.diagram {
@@ -522,7 +516,7 @@ impl World {
         let has_ended = judge_succession(running, &look)?;
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
         self.judge_occasion(node, &look, occasion, own)?;
-        self.judge_rot(&look, differs)?;
+        self.judge_rot(&look, differs.as_ref())?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
         self.judge_freshness(&look, freshness)?;

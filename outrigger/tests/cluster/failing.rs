@@ -171,7 +171,8 @@ async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
     let alone = Config { initial_cluster: [(1, "node-1:1".into())].into(), ..config(1) };
     let peer = Peer::new(NodeId(1), Incarnation { id: 7, start: 1, nonce: 1 });
     for blocks in [true, false] {
-        let store = Frail { inner: MemoryStore::new(), flushes: 4, blocks };
+        // More flushes than it takes to lead.
+        let store = Frail { inner: MemoryStore::new(), flushes: 12, blocks };
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
         let node = builder.log_store(Box::new(store), peer).start().await.unwrap();

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{InstallSnapshot, NodeId, Peer, RequestId, SnapshotId, Term};
+use outrigger::engine::{Event, InstallSnapshot, Message, NodeId, Peer, RequestId, SnapshotId, Term};
 
 use super::{Violation, require};
 
@@ -27,8 +27,18 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// A piece has come, whoever sent it.
-    pub(crate) fn hear(&mut self, piece: &InstallSnapshot) {
+    /// A piece has come, whoever sent it; or what was taken in has come to nothing, and the node knows nothing of it any more.
+    pub(crate) fn hear(&mut self, event: &Event) {
+        match event {
+            Event::Received { message: Some(Message::InstallSnapshot(piece)), .. } => self.hear_piece(piece),
+            Event::SnapshotSpoiled { id, .. } => {
+                self.taken.take_if(|(taken, _)| taken == id);
+            }
+            _ => {}
+        }
+    }
+
+    fn hear_piece(&mut self, piece: &InstallSnapshot) {
         let order = (piece.leader, piece.term, piece.request);
         let last = self.heard.entry(piece.snapshot.id).or_insert(order);
         if (last.0, last.1) != (order.0, order.1) || last.2 < order.2 {
@@ -92,12 +102,24 @@ mod tests {
     fn a_late_piece_of_another_snapshot_is_found_and_one_of_the_same_is_none() {
         let mut pieces = Pieces::default();
         let mut take = |piece: InstallSnapshot| {
-            pieces.hear(&piece);
+            pieces.hear_piece(&piece);
             pieces.take(piece.snapshot.id);
             pieces.order(NodeId(3)).is_ok()
         };
         assert!(take(piece(5, 1)) && take(piece(8, 2)) && take(piece(8, 3)) && take(piece(8, 2)));
         assert!(take(piece(5, 4)), "it is wanted again");
         assert!(!take(piece(8, 3)));
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_no_order_any_more() {
+        let mut pieces = Pieces::default();
+        for (snapshot, request) in [(8, 3), (5, 4)] {
+            pieces.hear_piece(&piece(snapshot, request));
+            pieces.take(piece(snapshot, request).snapshot.id);
+        }
+        pieces.hear(&Event::SnapshotSpoiled { id: piece(5, 4).snapshot.id, reason: String::new() });
+        pieces.take(piece(8, 3).snapshot.id);
+        assert_eq!(pieces.order(NodeId(3)), Ok(()));
     }
 }

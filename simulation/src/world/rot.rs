@@ -5,13 +5,35 @@
 //!        └────────► the node dies first: its next life reads a sound state from its disk
 //! ```
 
-use outrigger::engine::{LogIndex, NodeId, RoleKind, StateHash, Term};
+use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term};
 
 use super::World;
 use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::node::Node;
+
+/// A leader says that a state is another than a majority's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Differs {
+    pub(super) from: NodeId,
+    pub(super) term: Term,
+    /// Behind which entry.
+    pub(super) at: LogIndex,
+    /// What the majority has.
+    pub(super) agreed: StateHash,
+}
+
+impl Differs {
+    pub(super) fn of(event: &Event) -> Option<Self> {
+        match event {
+            Event::Received { from, message: Some(Message::StateDiffers { term, at, agreed }) } => {
+                Some(Self { from: from.node, term: *term, at: *at, agreed: *agreed })
+            }
+            _ => None,
+        }
+    }
+}
 
 impl World {
     /// The memory of one node rots at times, and the others must find it when states are compared.
@@ -25,14 +47,15 @@ impl World {
         self.trace.tell(self.now, Some(id), || "has a state that rots".to_owned());
     }
 
-    /// Who is told that its state is another than a majority's, by somebody that it listens to, and knows it to be so, stops.
-    pub(super) fn judge_rot(&self, look: &Look, told: Option<(Term, LogIndex, StateHash)>) -> Result<(), Violation> {
-        let Some((term, at, agreed)) = told else { return Ok(()) };
+    /// Who is told by its leader that its state is another than a majority's, and knows it to be so, stops.
+    pub(super) fn judge_rot(&self, look: &Look, told: Option<&Differs>) -> Result<(), Violation> {
+        let Some(Differs { from, term, at, agreed }) = told else { return Ok(()) };
         let running = self.nodes.at(look.node).and_then(|node| node.running.as_ref());
-        let knows =
-            running.and_then(|running| running.runtime.hashed).is_some_and(|(own, hash)| own == at && hash != agreed);
+        let hashed = running.and_then(|running| running.runtime.hashed);
+        let knows = hashed.is_some_and(|(own, hash)| own == *at && hash != *agreed);
         let is_heard = running.is_some_and(|running| running.runtime.has_listened());
-        let goes_on = is_heard && term == look.term && knows && look.role != RoleKind::Halted;
+        let is_its_leader = is_heard && look.leader == Some(*from) && look.term == *term;
+        let goes_on = is_its_leader && knows && look.role != RoleKind::Halted;
         require!(!goes_on, Divergence, "node {} is told that its state differs after {at}, and goes on", look.node);
         Ok(())
     }

@@ -75,11 +75,18 @@ fn a_vote_of_who_is_to_keep_still_is_noticed() {
 
 #[test]
 fn a_node_that_knows_that_its_state_differs_and_goes_on_is_noticed() {
-    let (mut world, id) = world_with(|_, _, running| running.runtime.hashed.is_some());
+    let (mut world, id) = world_with(|_, node, running| {
+        running.runtime.hashed.is_some() && node.look().is_some_and(|look| look.leader.is_some())
+    });
     let look = look(&world, id);
     let (at, own) = running(&mut world, id).runtime.hashed.expect("it is hashed");
     let other = StateHash(own.0 ^ 1);
-    let judge = |world: &World, term, at, hash| refusing(world.judge_rot(&look, Some((term, at, hash))));
+    let leader = look.leader.expect("it knows its leader");
+    let told = |world: &World, from, term, at, agreed| {
+        refusing(world.judge_rot(&look, Some(&Differs { from, term, at, agreed })))
+    };
+    let judge = |world: &World, term, at, hash| told(world, leader, term, at, hash);
+    assert_eq!(told(&world, NodeId(77), look.term, at, other), None, "that is nobody's leader");
     assert_eq!(judge(&world, look.term, at, own), None, "its state is what all have");
     assert_eq!(judge(&world, look.term, LogIndex(at.0 + 1), other), None, "of that it knows nothing");
     assert_eq!(judge(&world, Term(look.term.0 + 1), at, other), None, "that is no leader of its term");
