@@ -343,7 +343,6 @@ mod tests {
         left.was_full = true;
         assert!(left.may_be(&overtaken) && left.may_be(&after(&[append(1..=4), commit.clone()])));
         assert!(left.may_be(&after(&[append(1..=6), commit.clone(), purge(3), append(7..=7)])), "all of it in order");
-        assert!(!left.may_be(&after(&[append(1..=4), append(7..=7), commit.clone()])), "entries overtake nothing");
         let vote = Command::SaveVote { write: WriteId(4), vote: Vote { term: Term(2), voted_for: None } };
         left.maybe = vec![append(4..=6), commit.clone(), vote.clone()];
         assert!(

@@ -106,7 +106,7 @@ const FAULTS_OF_RECOVERY: [&str; 5] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 76] = [
+const FAULTS: [&str; 79] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -126,6 +126,7 @@ const FAULTS: [&str; 76] = [
     "entries gone before they were sent",
     "frame rotten and refused",
     "kill",
+    "late piece of a snapshot",
     "leader stranded",
     "leader to be forgotten",
     "leader told to step down",
@@ -161,6 +162,7 @@ const FAULTS: [&str; 76] = [
     "power cut in a recovery",
     "power cut of all at once",
     "priority set",
+    "removed node asked",
     "replaced disk found again",
     "request cut short",
     "rotten state found",
@@ -168,6 +170,7 @@ const FAULTS: [&str; 76] = [
     "send slow",
     "snapshot not kept",
     "snapshot received",
+    "snapshot rotted",
     "snapshot taken",
     "snapshot taken by hand",
     "snapshot wanted",

@@ -251,7 +251,7 @@ fn figures_for_programs_are_written() {
     assert!(drawn.starts_with("<svg") && drawn.contains("append_entries"), "{}", &drawn[..200]);
     // A single history has figures too, and standard output takes either.
     let one = text(&simulate(&["--seed", "9", "--json", "-"]).stdout);
-    assert!(one.starts_with("{\"seeds\":1,") && one.ends_with("\"failures\":[]}\n"), "{one}");
+    assert!(one.starts_with("{\"seeds\":1,") && one.ends_with("\"never_came\":[]}\n"), "{one}");
     assert!(text(&simulate(&["--seeds", "2", "--json", "-"]).stdout).starts_with("{\"seeds\":2,"));
     assert!(simulate(&["--seed", "9", "--diagram", "-"]).stdout == drawn.as_bytes());
 }
