@@ -455,13 +455,15 @@ impl World {
     fn end_keeping(&mut self, node: NodeId, life: u64, number: u64) -> Result<(), Violation> {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(event) = running.runtime.end_keeping(number) else { return Ok(()) };
-        self.nodes.at_mut(node).into_iter().for_each(Node::look_at_decay);
         let what = match &event {
             Event::SnapshotBuilt { .. } => "snapshot taken",
             Event::SnapshotReceived { id, held } if *held == id.bytes => "snapshot received",
             Event::SnapshotReceived { .. } => "piece of a snapshot received",
             _ => "snapshot not kept",
         };
+        if matches!(what, "snapshot taken" | "snapshot received") {
+            self.nodes.at_mut(node).into_iter().for_each(Node::look_at_decay);
+        }
         note(&mut self.faults, what);
         self.step(node, event)
     }

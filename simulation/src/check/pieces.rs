@@ -27,11 +27,12 @@ pub(crate) struct Pieces {
 }
 
 impl Pieces {
-    /// A piece has come, whoever sent it; or what was taken in has come to nothing, and the node knows nothing of it any more.
+    /// A piece has come, whoever sent it; or what was taken in is complete, or has come to nothing: then nothing begins anew.
     pub(crate) fn hear(&mut self, event: &Event) {
         match event {
             Event::Received { message: Some(Message::InstallSnapshot(piece)), .. } => self.hear_piece(piece),
-            Event::SnapshotSpoiled { id, .. } => {
+            Event::SnapshotReceived { id, held } if *held < id.bytes => {}
+            Event::SnapshotSpoiled { id, .. } | Event::SnapshotReceived { id, .. } => {
                 self.taken.take_if(|(taken, _)| taken == id);
             }
             _ => {}
@@ -112,14 +113,20 @@ mod tests {
     }
 
     #[test]
-    fn what_came_to_nothing_is_no_order_any_more() {
-        let mut pieces = Pieces::default();
-        for (snapshot, request) in [(8, 3), (5, 4)] {
-            pieces.hear_piece(&piece(snapshot, request));
-            pieces.take(piece(snapshot, request).snapshot.id);
-        }
-        pieces.hear(&Event::SnapshotSpoiled { id: piece(5, 4).snapshot.id, reason: String::new() });
-        pieces.take(piece(8, 3).snapshot.id);
-        assert_eq!(pieces.order(NodeId(3)), Ok(()));
+    fn what_is_complete_or_came_to_nothing_is_no_order_any_more() {
+        let id = piece(5, 4).snapshot.id;
+        let after = |event: Event| {
+            let mut pieces = Pieces::default();
+            for (snapshot, request) in [(8, 3), (5, 4)] {
+                pieces.hear_piece(&piece(snapshot, request));
+                pieces.take(piece(snapshot, request).snapshot.id);
+            }
+            pieces.hear(&event);
+            pieces.take(piece(8, 3).snapshot.id);
+            pieces.order(NodeId(3)).is_ok()
+        };
+        assert!(after(Event::SnapshotSpoiled { id, reason: String::new() }));
+        assert!(after(Event::SnapshotReceived { id, held: id.bytes }));
+        assert!(!after(Event::SnapshotReceived { id, held: id.bytes - 1 }), "there is more to come");
     }
 }
