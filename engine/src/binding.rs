@@ -136,7 +136,7 @@ impl Engine {
     }
 
     /// This directory begins its log itself. It must know that in its later lives, until it is bound.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin_log(&mut self) {
         self.begins = true;
         if self.config.bind_directories {
             let write = self.writes.accept();

@@ -174,7 +174,7 @@ impl Engine {
             return engine;
         }
         if is_untouched {
-            engine.begin();
+            engine.begin_log();
         }
         engine.begin_life(restored.snapshot, commit, now);
         engine
@@ -573,7 +573,7 @@ impl Engine {
             return self.refuse(token, Refusal::VersionNotSpoken { cluster, spoken });
         }
         let first = LogId::new(0, 1);
-        self.begin();
+        self.begin_log();
         self.append(vec![Batch::new(first, LogTime(0), Arc::new([Payload::membership(membership)]))], now);
         self.push(Command::Accepted { token, first });
     }

@@ -49,6 +49,7 @@ mod picture;
 mod pledge;
 mod queue;
 mod rot;
+mod serving;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -455,13 +456,13 @@ impl World {
     fn end_keeping(&mut self, node: NodeId, life: u64, number: u64) -> Result<(), Violation> {
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         let Some(event) = running.runtime.end_keeping(number) else { return Ok(()) };
-        let what = match &event {
-            Event::SnapshotBuilt { .. } => "snapshot taken",
-            Event::SnapshotReceived { id, held } if *held == id.bytes => "snapshot received",
-            Event::SnapshotReceived { .. } => "piece of a snapshot received",
-            _ => "snapshot not kept",
+        let (what, is_whole) = match &event {
+            Event::SnapshotBuilt { .. } => ("snapshot taken", true),
+            Event::SnapshotReceived { id, held } if *held == id.bytes => ("snapshot received", true),
+            Event::SnapshotReceived { .. } => ("piece of a snapshot received", false),
+            _ => ("snapshot not kept", false),
         };
-        if matches!(what, "snapshot taken" | "snapshot received") {
+        if is_whole {
             self.nodes.at_mut(node).into_iter().for_each(Node::look_at_decay);
         }
         note(&mut self.faults, what);

@@ -64,6 +64,8 @@ mod expected;
 pub(crate) mod log_writer;
 #[cfg(feature = "tokio")]
 mod mailbox;
+#[cfg(all(test, feature = "tokio"))]
+mod nothing;
 #[cfg(feature = "tokio")]
 pub(crate) mod order;
 #[cfg(feature = "tokio")]

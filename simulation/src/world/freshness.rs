@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Consistency, Engine, Event, LogIndex, NodeId, RoleKind, Token};
+use outrigger::engine::{Consistency, Event, LogIndex, Token};
 
 use super::World;
 use crate::check::{Violation, Word, require};
-use crate::count::note;
 use crate::look::Look;
 use crate::machine::Answer;
 use crate::runtime::Effect;
-use crate::workload::Wish;
 
 /// What a step has to do with how new a state is.
 #[derive(Clone, Copy, Debug)]
@@ -34,33 +32,6 @@ impl Freshness {
 }
 
 impl World {
-    /// Counts in which ways clients are answered.
-    pub(super) fn count_answer(&mut self, id: NodeId, token: Token, answer: &Answer) {
-        let Some((_, wish)) = self.workload.asked(token) else { return };
-        match (wish, answer) {
-            (Wish::Read(_, consistency), Answer::Read(..)) => {
-                let kind = match consistency {
-                    Consistency::Lease => Some("read by lease"),
-                    Consistency::Acknowledged { .. } => Some("read of an acknowledged age"),
-                    Consistency::Stale { .. } => Some("stale read"),
-                    _ => None,
-                };
-                kind.into_iter().for_each(|kind| note(&mut self.workload.services, kind));
-                let engine = self.nodes.at(id).and_then(|node| node.running.as_ref()).map(|it| it.driver.engine());
-                let place = match engine.map(Engine::role_kind) {
-                    Some(RoleKind::Leader) => "read answered by a leader",
-                    Some(RoleKind::Learner) => "read answered by a learner",
-                    _ => "read answered by a follower",
-                };
-                note(&mut self.workload.services, place);
-            }
-            (Wish::Write(writes), Answer::Written(_)) if writes.len() > 1 => {
-                note(&mut self.workload.services, "writes together");
-            }
-            _ => {}
-        }
-    }
-
     /// A read that was let through sees what was committed so long ago: as a leader has said, or as clients know.
     pub(super) fn judge_freshness(&mut self, look: &Look, freshness: Freshness) -> Result<(), Violation> {
         let (Some(plan), now) = (&self.plan.reads, self.now) else { return Ok(()) };

@@ -23,7 +23,6 @@ use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
 use crate::plan::SECOND;
-use crate::runtime::Effect;
 
 /// Tokens from here on are the steward's; no client comes that far.
 const FIRST_TOKEN: u64 = 1 << 60;
@@ -313,9 +312,7 @@ impl World {
         let Some(running) = running else { return Ok(()) };
         let token = match standing {
             Standing::Led(leader, term) => {
-                let refuses = |effect: &Effect| matches!(effect, Effect::RefusePeer(..));
-                let is_heard = !running.runtime.effects.iter().any(refuses);
-                if is_heard && (look.leader, look.term) == (Some(leader), term) {
+                if running.runtime.has_listened() && (look.leader, look.term) == (Some(leader), term) {
                     running.led_at = Some(own);
                 }
                 return Ok(());

@@ -5,20 +5,11 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::super::environment::{Environment, Task};
+use super::super::nothing::Nothing;
 use super::super::respond::{ReadAnswer, ReadClosure, Reply, Slot};
 use super::*;
-use crate::StateMachine;
 use crate::config::Limits;
 use crate::store::{LogReader, MemoryStore};
-
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Command = ();
-    type Response = ();
-    fn apply(&mut self, (): ()) {}
-}
 
 /// A disk that takes a day for everything.
 struct HungDisk;

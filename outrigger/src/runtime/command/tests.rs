@@ -1,23 +1,13 @@
 //! What the apply lane takes, for a state on disk.
 
 use outrigger_engine::{Batch, LogTime, Payload};
-use serde::{Deserialize, Serialize};
 
 use super::super::environment::Machine;
+use super::super::nothing::Nothing;
 use super::*;
-use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::InProcessNetwork;
 use crate::store::{LogStore, MemoryStore};
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Command = ();
-    type Response = ();
-    fn apply(&mut self, (): ()) {}
-}
 
 /// Of a node with a state on disk, whose log writer is told what to write and never gets to it.
 fn runtime() -> TokioRuntime<Nothing> {

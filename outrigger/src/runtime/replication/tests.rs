@@ -6,12 +6,11 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use outrigger_engine::{LogTime, Node, Payload, Peer, PeerRefusal};
-use serde::{Deserialize, Serialize};
 
 use super::super::arrivals::Arrivals;
 use super::super::environment::Machine;
+use super::super::nothing::Nothing;
 use super::*;
-use crate::StateMachine;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
 use crate::store::{LogReader, LogStore, MemoryStore};
@@ -73,15 +72,6 @@ impl Transport for Wire {
         BTreeMap::new()
     }
     fn stop(&self) {}
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Nothing;
-
-impl StateMachine for Nothing {
-    type Command = ();
-    type Response = ();
-    fn apply(&mut self, (): ()) {}
 }
 
 struct Setup {
