@@ -7,7 +7,7 @@
 //!   b7 speaks   bound here to a1 ──► claims a later entry? ── yes ──► heard: this node is behind
 //!      as 1                                                └─ no ───► refused: b7 is empty, or of another node
 //!
-//!   the way back    remove 1 ──► add 1 as a learner ──► b7 speaks, catches up ──► bound by the leader, or with its vote
+//!   the way back    remove 1 ──► add 1 as a learner ──► b7 speaks, catches up ──► bound by the leader before it votes
 //!                   binding gone    unbound: anybody who comes under the id is let in, and starts from nothing
 //! ```
 //!
@@ -17,8 +17,9 @@
 //!
 //! The leader binds, by an ordinary entry of the members: it counts once appended, goes with a truncation and is in snapshots.
 //! It binds only directories that have acknowledged something to it in this leadership, since it is those whose logs it knows.
-//! **Who is given a vote is bound by the very entry that gives it**, so that no vote, and nothing acknowledged, of one directory
-//! is ever counted for another. What a learner's old directory had acknowledged counts for nothing once another one comes.
+//! **Who is given a vote is bound by an entry that is committed before**, so that no vote, and nothing acknowledged, of one directory
+//! is ever counted for another; and so that whatever it has of a later leader's log binds it too, and it can lead if nobody else can
+//! (`election.rs`). What a learner's old directory had acknowledged counts for nothing once another one comes.
 //!
 //! A node that catches up by its log may not know yet that a directory was removed and another one added under its id. It must
 //! hear that one nevertheless, which may be its leader, or need its vote. So a node says with every word by which entry it is
@@ -187,7 +188,7 @@ impl Engine {
         unbound.filter_map(|node| Some((*node, Binding { directory: directory(node)?, at }))).collect()
     }
 
-    /// A step of a change binds along whom the leader knows; above all, who votes by it and did not before.
+    /// A step of a change binds along whom the leader knows; above all, who is to vote by the next one.
     pub(crate) fn bind_along(&self, next: Membership) -> Membership {
         if !self.config.bind_directories {
             return next;
@@ -205,8 +206,8 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return };
         let before = self.membership();
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {
-            let bound = next.bindings().get(node).map(|binding| binding.directory);
-            assert!(bound.is_some(), "{node} votes by {next} and is not bound");
+            let bound = before.bindings().get(node).map(|binding| binding.directory);
+            assert!(bound.is_some(), "{node} votes by {next} and was not bound before");
             let heard = leader.progress.get(node).and_then(Progress::proven_directory);
             assert!(*node == self.id() || heard == bound, "{node} is bound to {bound:?}, and {heard:?} was heard");
         }

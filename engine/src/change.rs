@@ -1,7 +1,7 @@
 //! A change of the members, as a leader carries it through (thesis, chapter 4).
 //!
 //! ```text
-//!   request ─► goal appended ─► new voters catch up ─► joint appended ─► committed ─► settled appended ─► committed ─► done
+//!   request ─► goal appended ─► new voters catch up ─► bound ─► joint appended ─► committed ─► settled appended ─► committed ─► done
 //!                                    └─► given up
 //! ```
 //!
@@ -222,10 +222,10 @@ impl Engine {
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
-        let Some(laggard) = new.min_by_key(matched) else { return Some(membership.joint()) };
+        let Some(laggard) = new.min_by_key(matched) else { return Some(self.bound_before_they_vote(membership)) };
         if matched(&laggard) >= change.round.0 {
             if now.since(change.round.1) < timeout {
-                return Some(membership.joint());
+                return Some(self.bound_before_they_vote(membership));
             }
             change.round = (last, now);
         }
@@ -234,6 +234,19 @@ impl Engine {
         }
         change.given_up = Some(Refusal::Lagging { node: laggard, matched: matched(&laggard), last });
         Some(membership.given_up())
+    }
+
+    /// Whose votes are to count is bound by an entry that is committed before. Then whatever log it is sent binds it, even one in
+    /// which it is no voter yet, and it may lead if nobody else can.
+    fn bound_before_they_vote(&self, membership: &Membership) -> Membership {
+        let may_vote = |node: &NodeId| membership.is_voter(*node) || membership.bindings().contains_key(node);
+        let may_all = membership.goal().is_none_or(|goal| goal.voters.iter().all(may_vote));
+        mutate!(bound_after_the_vote, may_all = true);
+        if may_all || !self.config.bind_directories {
+            return membership.joint();
+        }
+        // The step binds all of them along: they have caught up, and were heard.
+        membership.clone()
     }
 
     fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + Clone + use<'a> {
@@ -315,12 +328,12 @@ impl Engine {
         self.push(Command::RebuildReplicationStreams { targets });
     }
 
-    /// A leader that is no voter any more has done its work once that is committed: it hands over to the voter that has the
-    /// most, and steps down even if that one does not take over in time (thesis, section 4.2.2).
+    /// A leader that is no voter has done its work once that is committed, and all that it came to office with: it hands over to
+    /// the voter that has the most, and steps down even if that one does not take over in time (thesis, section 4.2.2).
     pub(crate) fn leave_office(&mut self, now: Instant) {
         let Role::Leader(leader) = &self.role else { return };
         let (at, membership) = self.memberships.last();
-        let is_settled = at.index <= self.commit_index && leader.change.is_none();
+        let is_settled = at.index.max(leader.term_start) <= self.commit_index && leader.change.is_none();
         if !is_settled || membership.is_voter(self.id()) || self.transfer.is_some() {
             return;
         }

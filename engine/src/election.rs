@@ -108,6 +108,7 @@ impl Engine {
         mutate!(learner_never_votes, granted = granted && self.membership().is_voter(self.id()));
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
         self.answer_after_vote(from, Message::PreVoteReply(reply), now);
+        self.campaign_as_needed(&request, now);
         Ok(())
     }
 
@@ -146,7 +147,26 @@ impl Engine {
         let reply = VoteReply { term: self.vote.term, asked: request.term, granted };
         mutate!(vote_before_flush, self.send(from, Message::RequestVoteReply(reply)); return Ok(()));
         self.answer_after_vote(from, Message::RequestVoteReply(reply), now);
+        self.campaign_as_needed(&request, now);
         Ok(())
+    }
+
+    /// Who asks counts on the vote of this node by an entry that this node lacks, and lacks what this node has: as long as nobody
+    /// else has it too, nobody can be elected but this node, which is a learner by its own log and waits for no time. So it
+    /// campaigns by the members that it knows, once for each such request, and hands over to a voter as one who was removed does
+    /// (thesis, section 4.2.2: who is no voter may be needed as leader). Its own vote does not count.
+    fn campaign_as_needed(&mut self, request: &VoteRequest, now: Instant) {
+        let is_ahead = !self.is_up_to_date(request);
+        mutate!(learner_campaigns_unneeded, is_ahead = true);
+        let waits = matches!(self.role, Role::Follower(_)) && !self.has_live_leader(now) && !self.is_pledged(now);
+        let is_learner = self.memberships.may_hold(self.id()) && !self.memberships.may_vote(self.id());
+        if is_ahead && waits && is_learner && self.elections && self.is_the_member() && self.disk_works(now) {
+            if self.config.pre_vote {
+                self.ask_for_pre_votes(None, now);
+            } else {
+                self.campaign(None, Warrant::None, now);
+            }
+        }
     }
 
     pub(crate) fn handle_request_vote_reply(&mut self, from: NodeId, reply: VoteReply, now: Instant) -> Handled {

@@ -189,7 +189,7 @@ fn the_way_back_is_to_be_removed_added_as_a_learner_and_promoted() {
 }
 
 #[test]
-fn a_voter_is_bound_by_the_entry_that_gives_it_its_vote() {
+fn a_voter_is_bound_by_an_entry_that_is_committed_before_the_one_that_gives_it_its_vote() {
     let mut cluster = bound(&[1, 2, 3], &[4]);
     cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
     for _ in 0..100 {
@@ -201,9 +201,24 @@ fn a_voter_is_bound_by_the_entry_that_gives_it_its_vote() {
         Body::Membership(membership) => Some((*id, membership.clone())),
         _ => None,
     });
-    let (at, first) = memberships.into_iter().find(|(_, it)| it.is_voter(NodeId(4))).expect("it votes");
-    assert!(first.is_joint());
-    assert_eq!(first.bindings()[&NodeId(4)], Binding { directory: 104, at });
+    let steps: Vec<_> = memberships.collect();
+    let votes = steps.iter().position(|(_, it)| it.is_voter(NodeId(4))).expect("it votes");
+    let [(at, bound), (_, first)] = &steps[votes - 1..=votes] else { panic!("it was bound") };
+    assert!(first.is_joint() && bound.goal().is_some());
+    assert_eq!(first.bindings()[&NodeId(4)], Binding { directory: 104, at: *at });
+    assert_eq!(bound.bindings()[&NodeId(4)], Binding { directory: 104, at: *at });
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}");
+}
+
+#[test]
+fn first_voters_that_are_away_and_not_bound_hold_up_no_change() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.crash(3);
+    cluster.elect(1);
+    cluster.join_with(4, |config| config.node = config.node.speaking(Version::FIRST));
+    change(&mut cluster, 7, ChangeMembers::AddVoters(nodes(&[4])));
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}");
+    assert!(!cluster.engine(1).membership().bindings().contains_key(&NodeId(3)), "it has never said a word");
 }
 
 #[test]

@@ -282,6 +282,114 @@ fn s4_2_2_a_leader_that_is_being_removed_counts_no_vote_of_its_own() {
     assert!(cluster.commit(1) < settled, "nodes 1 and 2 have it, and 1 does not count");
 }
 
+/// A learner that is in the way of all others, because they need its vote and it has more of the log, campaigns itself.
+///
+/// ```text
+///   1   ───────┐                              follows        behind both
+///   2   ───────┴─ "4 votes too", uncommitted  campaigns      needs the vote of 4
+///   3   ─────────── leads after 2, and goes
+///   4   ───────────┘ what 3 wrote             refuses, and is a learner by its own log
+/// ```
+fn in_the_way(change: impl Fn(&mut EngineConfig)) -> Cluster {
+    let mut cluster = Cluster::with(&[1, 2, 3], &change);
+    cluster.elect(2);
+    cluster.join_with(4, |config| {
+        config.bind_directories = false;
+        config.node = config.node.speaking(Version::FIRST);
+        change(config);
+    });
+    cluster.change(2, 7, ChangeMembers::AddNodes(nodes(&[4])));
+    cluster.stabilize();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize();
+    cluster.cut = vec![2];
+    cluster.change(2, 8, ChangeMembers::AddVoters(nodes(&[4])));
+    cluster.flush(2);
+    cluster.network.clear();
+    assert_eq!(members(&cluster, 2), "voters {1 2 3 4} outgoing {1 2 3}");
+    while cluster.role(3) != RoleKind::PreCandidate && cluster.role(3) != RoleKind::Candidate {
+        cluster.timeout(3);
+    }
+    cluster.stabilize_until(|cluster| cluster.role(3) == RoleKind::Leader);
+    cluster.cut = vec![1, 2];
+    cluster.propose(3, 9, "of node 3");
+    cluster.stabilize();
+    assert_eq!(members(&cluster, 4), "voters {1 2 3} learners {4}");
+    assert!(cluster.engine(4).last_log_id() > cluster.engine(2).last_log_id());
+    assert!(cluster.engine(1).last_log_id() < cluster.engine(2).last_log_id());
+    cluster.crash(3);
+    cluster.cut.clear();
+    cluster.network.clear();
+    // Node 4 has not heard from a leader for long.
+    cluster.now = cluster.now + Duration::from_secs(2);
+    cluster
+}
+
+fn leader(cluster: &Cluster) -> Option<u64> {
+    [1, 2, 3, 4].into_iter().find(|id| cluster.node(*id).alive && cluster.role(*id) == RoleKind::Leader)
+}
+
+fn is_led_again(cluster: &mut Cluster) -> bool {
+    (0..100).any(|_| {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+        leader(cluster).is_some_and(|leader| leader != 4)
+    })
+}
+
+#[test]
+fn s4_2_2_a_learner_whose_vote_is_needed_and_whose_log_is_ahead_campaigns_and_hands_over() {
+    for pre_vote in [true, false] {
+        let mut cluster = in_the_way(|config| config.pre_vote = pre_vote);
+        assert!(is_led_again(&mut cluster), "nobody can be elected:\n{}", cluster.trace);
+        assert!(
+            cluster.applied(1).contains(&"of node 3"),
+            "{:?}: what only the learner had is kept",
+            cluster.applied(1)
+        );
+        assert_eq!(cluster.role(4), RoleKind::Learner);
+        assert_eq!(cluster.engine(4).poll_timeout(), None, "it waits for no time once it is over");
+        assert_eq!(members(&cluster, 2), "voters {1 2 3} learners {4}", "what was not committed is gone");
+    }
+}
+
+#[test]
+fn s4_2_2_a_learner_whose_vote_is_needed_campaigns_once_for_each_request() {
+    let mut cluster = in_the_way(|_| {});
+    let asks = |it: &&Envelope| it.from.node == NodeId(4) && matches!(it.message, Message::PreVote(_));
+    let asked = |cluster: &Cluster| cluster.network.iter().filter(asks).map(|it| it.to).collect::<Vec<_>>();
+    let ahead = VoteRequest { term: Term(99), last: cluster.engine(2).last_log_id(), warrant: Warrant::None };
+    cluster.receive(4, 2, Message::PreVote(ahead));
+    cluster.flush(4);
+    assert_eq!((cluster.role(4), asked(&cluster)), (RoleKind::PreCandidate, vec![1, 2, 3]), "the voters that it knows");
+    // Nobody answers: it waits for no time again.
+    cluster.network.clear();
+    cluster.timeout(4);
+    let now = (cluster.role(4), asked(&cluster), cluster.engine(4).poll_timeout());
+    assert_eq!(now, (RoleKind::Learner, vec![], None));
+}
+
+#[test]
+fn s4_2_2_a_learner_does_not_campaign_for_who_lacks_nothing_nor_beside_a_leader_nor_with_elections_off() {
+    let ask = |cluster: &mut Cluster, last| {
+        let request = VoteRequest { term: Term(99), last, warrant: Warrant::None };
+        cluster.receive(4, 2, Message::PreVote(request));
+        cluster.role(4)
+    };
+    let mut cluster = in_the_way(|_| {});
+    let (behind, own) = (cluster.engine(2).last_log_id(), cluster.engine(4).last_log_id());
+    assert_eq!(ask(&mut cluster, own), RoleKind::Learner, "who has all that it has can be elected itself");
+    let beat = Heartbeat { term: Term(98), round: Round(1), commit: LogIndex(0), pledge: Duration::ZERO };
+    cluster.receive(4, 1, Message::Heartbeat(beat));
+    assert_eq!(ask(&mut cluster, behind), RoleKind::Learner, "a leader is at work");
+
+    let mut cluster = in_the_way(|_| {});
+    cluster.handle(4, Event::SetElections { token: Token(5), on: false });
+    assert_eq!(ask(&mut cluster, behind), RoleKind::Learner, "elections are off");
+    cluster.handle(4, Event::SetElections { token: Token(5), on: true });
+    assert_eq!(ask(&mut cluster, behind), RoleKind::PreCandidate, "and on again");
+}
+
 // ---- 4.2.3 disruptive servers ---------------------------------------------------------------------------------------
 
 #[test]

@@ -84,6 +84,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("change_before_own_entry", "a leader changes the members before it has committed an entry of its term", "thesis 4.1"),
     mutant("learners_count_as_voters", "what learners hold counts for the majority", "thesis 4.2.1"),
     mutant("learner_campaigns", "a node campaigns that no membership lets vote", "thesis 4.2.1"),
+    mutant("learner_campaigns_unneeded", "a learner that is asked for its vote campaigns, though who asks lacks nothing", "thesis 4.2.2"),
     mutant("removed_leader_counts_itself", "a leader that is removed counts itself for the majority", "thesis 4.2.2"),
     mutant("transfer_never_given_up", "a transfer to who does not take over goes on for ever", "thesis 3.10; TRAPS 26"),
     mutant("takes_in_while_transferring", "the log grows while the heir catches up", "thesis 3.10"),

@@ -190,8 +190,25 @@ fn trap_23_a_learner_votes_when_asked_and_never_campaigns() {
     desk.receive(2, ask_vote(1, (0, 1)));
     assert_eq!(granted(&desk.flush()), Some(true), "whoever asks may know more than it does");
     desk.receive(2, heartbeat(1, 1, 0));
-    desk.receive(3, ask_vote(2, (0, 0)));
+    desk.receive(3, ask_vote(2, (0, 1)));
     assert_eq!(desk.engine.poll_timeout(), None);
+}
+
+/// It is not by itself that it does (`membership.rs`): somebody needs its vote, and cannot have it.
+#[test]
+fn trap_23_a_learner_that_is_ahead_of_who_asks_for_its_vote_campaigns_and_is_not_counted() {
+    let mut desk = learner();
+    desk.receive(3, ask_vote(1, (0, 0)));
+    assert_eq!((granted(&desk.flush()), desk.engine.role_kind()), (Some(false), RoleKind::PreCandidate));
+    let vote = |term: u64, asked: u64| VoteReply { term: Term(term), asked: Term(asked), granted: true };
+    desk.receive(3, Message::PreVoteReply(vote(1, 2)));
+    assert_eq!(desk.engine.role_kind(), RoleKind::PreCandidate, "one of two voters");
+    desk.receive(2, Message::PreVoteReply(vote(1, 2)));
+    desk.flush();
+    desk.receive(2, Message::RequestVoteReply(vote(2, 2)));
+    assert_eq!(desk.engine.role_kind(), RoleKind::Candidate, "its own vote does not count");
+    desk.receive(3, Message::RequestVoteReply(vote(2, 2)));
+    assert_eq!(desk.engine.role_kind(), RoleKind::Leader);
 }
 
 #[test]

@@ -130,14 +130,6 @@ impl<V: Value> Server<V> {
     pub fn configured_at(&self) -> LogIndex {
         self.configured.last().copied().unwrap_or_default()
     }
-
-    /// The configurations in the log that may come to count, for whoever has committed no more: the last one that is
-    /// committed, and all behind it.
-    fn configurations(&self) -> impl Iterator<Item = &Configuration> {
-        let committed = self.configured.partition_point(|index| *index <= self.commit_index);
-        let places = &self.configured[committed.saturating_sub(1)..];
-        places.iter().filter_map(|index| self.log.entry(*index)?.value.configuration())
-    }
 }
 
 impl<V: Value> System<V> {
@@ -166,14 +158,10 @@ impl<V: Value> System<V> {
         }
     }
 
-    /// Whether a server votes by a configuration that may come to count. One that is no voter by the last of them may have to
-    /// campaign all the same: its log may be the only one that others can be elected without, until that entry is committed
-    /// (thesis, section 4.2.2). Where the first entry is a configuration, a server without it does not vote.
-    pub(super) fn may_campaign(&self, i: ServerId, server: &Server<V>) -> bool {
-        let mut known = server.configurations().peekable();
-        match known.peek() {
-            Some(_) => known.any(|configuration| configuration.is_voter(i)),
-            None => self.said.first.as_ref().is_none_or(|first| first.configuration().is_none()),
-        }
+    /// Whether a server may lead. Where the first entry is a configuration, a server without it may not. One that is no voter may
+    /// have to: its log may be the only one that nobody can be elected against (thesis, section 4.2.2). That it has no quorum of
+    /// those that it knows without their votes is what keeps this safe.
+    pub(super) fn may_campaign(&self, server: &Server<V>) -> bool {
+        server.configuration().is_some() || self.said.first.as_ref().is_none_or(|first| first.configuration().is_none())
     }
 }

@@ -169,7 +169,7 @@ impl<V: Value> System<V> {
     fn timeout(&mut self, i: ServerId) -> Guard {
         let server = self.server(i)?;
         need(server.role != Role::Leader, "it does not lead")?;
-        need(self.may_campaign(i, server), "it votes by a configuration that may come to count")?;
+        need(self.may_campaign(server), "it has the first configuration")?;
         let server = self.server_mut(i)?;
         let term = server.current_term.next().ok_or("there is a later term")?;
         server.enter(term, Some(i));

@@ -44,19 +44,24 @@ pub(super) struct Word {
     answers: Option<(Term, Option<Epoch>)>,
     /// Which of its leader's heartbeats it answers, and how far the follower has its log.
     beat: Option<(Round, LogIndex)>,
+    /// The last entry of who asks for a vote or a pre-vote.
+    asks_with: Option<LogId>,
 }
 
 impl Word {
-    const NONE: Self = Self { term: None, named: None, is_greeting: true, answers: None, beat: None };
+    const NONE: Self = Self { term: None, named: None, is_greeting: true, answers: None, beat: None, asks_with: None };
 
     fn of(message: &Message) -> Self {
-        let asks_for_vote = matches!(message, Message::PreVote(_) | Message::RequestVote(_));
+        let asks_with = match message {
+            Message::PreVote(request) | Message::RequestVote(request) => Some(request.last),
+            _ => None,
+        };
         let beat = match message {
             Message::HeartbeatReply(reply) => Some((reply.round, reply.received)),
             _ => None,
         };
         let (named, answers) = (message.term(), office::answered(message));
-        Self { term: named.filter(|_| !asks_for_vote), named, is_greeting: false, answers, beat }
+        Self { term: named.filter(|_| asks_with.is_none()), named, is_greeting: false, answers, beat, asks_with }
     }
 }
 
@@ -86,6 +91,7 @@ impl World {
         occasion: Occasion,
         own: Instant,
     ) -> Result<(), Violation> {
+        let changes_members = self.changes_members();
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (disturbed, has_decayed, now) = (node.disturbed_at, node.has_decayed(), self.now);
         let Some(running) = &mut node.running else { return Ok(()) };
@@ -104,6 +110,11 @@ impl World {
         let has_begun = running.judged.is_some_and(|before| is_campaign(&before) && before.term == look.term);
         if is_campaign(look) && !has_begun {
             campaigns_rightly(running, id)?;
+            let was_asking = running.judged.is_some_and(|before| before.role == RoleKind::PreCandidate);
+            let may_vote = || self.members.may_need(id, &running.runtime.accepted, look.commit);
+            if changes_members && !was_asking && !may_vote() {
+                is_needed(look, occasion)?;
+            }
             if matches!(occasion, Occasion::Look) && !is_excused {
                 office::campaigns(id, &self.terms, hangs)?;
             }
@@ -291,6 +302,23 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
     let (membership, own) = (running.driver.engine().membership(), running.runtime.me.incarnation.id);
     let bound = membership.bindings().get(&id).map_or(own, |binding| binding.directory);
     require!(bound == own, Acquaintance, "node {id} campaigns, whose id is bound to the directory {bound:016x}");
+    Ok(())
+}
+
+/// Who is no voter campaigns only when somebody needs its vote and lacks what it has: nobody else can be elected then (thesis,
+/// section 4.2.2).
+fn is_needed(look: &Look, occasion: Occasion) -> Result<(), Violation> {
+    let asks_with = match occasion {
+        Occasion::Word(_, word) => word.asks_with,
+        Occasion::Look | Occasion::Flush | Occasion::Other => None,
+    };
+    let (id, last) = (look.node, look.last);
+    require!(
+        asks_with.is_some_and(|theirs| theirs < last),
+        Candidacy,
+        "node {id} campaigns, which no membership lets vote, and nobody needs it to: its log ends with {last}, and {}",
+        asks_with.map_or_else(|| "nobody has asked it for a vote".to_owned(), |it| format!("who asks it has {it}"))
+    );
     Ok(())
 }
 

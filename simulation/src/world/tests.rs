@@ -1,7 +1,7 @@
 //! Each judge of the world notices what it is there for: a node that is well is shown in a false light, and the judge that looks
 //! at it must refuse it; and must not refuse what only looks like it.
 
-use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote};
+use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, Warrant};
 
 use super::*;
 use crate::plan::SECOND;
@@ -169,4 +169,27 @@ fn a_node_that_refuses_a_member_in_its_present_life_is_noticed() {
     assert_eq!(refusing(world.refuse(id, older, &of_older)), None, "that is a life of before");
     assert_eq!(refusing(world.refuse(id, peer, &PeerRefusal::NotMember)), Some(Check::Health));
     assert!(running(&mut world, id).driver.engine().last_log_id() > LogId::ZERO);
+}
+
+#[test]
+fn a_learner_that_campaigns_though_nobody_needs_it_to_is_noticed() {
+    let (mut world, id) = world_with(|world, node, running| {
+        let engine = running.driver.engine();
+        let log = &running.runtime.accepted;
+        engine.role_kind() == RoleKind::Learner
+            && engine.last_log_id().term > Term(1)
+            && world.changes_members()
+            && !world.members.may_need(node.id, log, engine.commit_index())
+    });
+    let (own, last) = (world.time_at(id), look(&world, id).last);
+    let campaigning = Look { role: RoleKind::PreCandidate, ..look(&world, id) };
+    let asked = |last| {
+        let request = VoteRequest { term: Term(99), last, warrant: Warrant::None };
+        let from = Peer::new(NodeId(77), Incarnation::default());
+        Occasion::of(&Event::Received { from, message: Some(Message::PreVote(request)) })
+    };
+    let mut judge = |occasion| refusing(world.judge_occasion(id, &campaigning, occasion, own));
+    assert_eq!(judge(Occasion::of(&Event::Timeout)), Some(Check::Candidacy), "by itself");
+    assert_eq!(judge(asked(last)), Some(Check::Candidacy), "who asks lacks nothing");
+    assert_eq!(judge(asked(LogId::ZERO)), None, "who asks lacks what it has");
 }
