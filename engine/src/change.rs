@@ -329,12 +329,16 @@ impl Engine {
     }
 
     /// A leader that is no voter has done its work once that is committed, and all that it came to office with: it hands over to
-    /// the voter that has the most, and steps down even if that one does not take over in time (thesis, section 4.2.2).
+    /// the voter that has the most, and steps down even if that one does not take over in time (thesis, section 4.2.2). Runs after
+    /// every event.
     pub(crate) fn leave_office(&mut self, now: Instant) {
         let Role::Leader(leader) = &self.role else { return };
         let (at, membership) = self.memberships.last();
+        if membership.is_voter(self.id()) || self.transfer.is_some() {
+            return;
+        }
         let is_settled = at.index.max(leader.term_start) <= self.commit_index && leader.change.is_none();
-        if !is_settled || membership.is_voter(self.id()) || self.transfer.is_some() {
+        if !is_settled {
             return;
         }
         mutate!(removed_leader_leads_on, return);

@@ -248,8 +248,8 @@ impl Engine {
             self.follow_memberships(now);
             // Those who count now may have answered already; a leader that is alone is asked by nobody else to look.
             self.confirm_reads(now);
-            self.leave_office(now);
         }
+        self.leave_office(now);
         self.snapshot_by_policy(now);
         self.ask_heir();
         self.replicate();

@@ -142,8 +142,6 @@ impl Engine {
 
     pub(crate) fn handle_heartbeat_timeout(&mut self, now: Instant) {
         self.broadcast_heartbeat(now);
-        // One that was never a voter is told by no change of the members that its work is done.
-        self.leave_office(now);
     }
 
     /// Begins the next round of heartbeats.

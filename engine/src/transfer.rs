@@ -234,8 +234,6 @@ impl Engine {
         match token {
             Some(token) => {
                 self.push(Command::Transferred { token, result: Err(why) });
-                // It may have become one that is no voter meanwhile.
-                self.leave_office(now);
             }
             None if matches!(self.role, Role::Leader(_)) => self.step_down(now),
             None => {}

@@ -84,7 +84,9 @@ impl Succession {
         let (id, last) = (look.node, look.last.index);
         let under_way = self.transfer.filter(|(heir, ..)| !ended && look.heir == Some(*heir));
         let Some((heir, since, end)) = under_way else {
-            self.transfer = look.heir.map(|heir| (heir, own, last));
+            // Somebody may have been told that another one is under way, and the clock of the node may have been set back since it began.
+            let began = self.transfer.map_or(own, |(_, since, _)| own.max(since));
+            self.transfer = look.heir.map(|heir| (heir, began, last));
             return Ok(());
         };
         require!(
@@ -261,6 +263,11 @@ mod tests {
         assert_eq!(then(Prompt::Timeout, hands_over, false, 199), None);
         assert_eq!(then(Prompt::Other, hands_over, false, 400), None, "it has not looked at the time");
         assert_eq!(then(Prompt::Timeout, hands_over, false, 200), Some(Check::Succession));
+        // Another one is refused meanwhile, and the clock was set back since this one began.
+        let refused = (Prompt::Other, hands_over, true, 10);
+        let still = (Prompt::Timeout, hands_over, false, 210);
+        assert_eq!(said(&[(Prompt::Other, hands_over, false, 5), refused, still]), Some(Check::Succession));
+        assert_eq!(said(&[(Prompt::Other, hands_over, false, 150), refused, still]), None, "it has only just begun");
     }
 
     #[test]

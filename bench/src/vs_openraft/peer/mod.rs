@@ -18,7 +18,7 @@ use openraft::{Config, RaftMetrics, ServerState, SnapshotPolicy};
 
 use self::network::Router;
 use self::store::{Counter, MemoryLog};
-use super::{Cluster, Failure, Leader, NODES};
+use crate::in_process::{Cluster, Failure, Leader, NODES};
 
 openraft::declare_raft_types!(
     /// The peer's types: an empty request, an empty answer.

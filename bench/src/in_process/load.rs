@@ -1,4 +1,4 @@
-//! The clients: each awaits the applied response of its write, then sends the next.
+//! The clients: each awaits the applied response of its request, then sends the next.
 //!
 //! ```text
 //!   client runtime, 1 worker          server runtime, n workers
@@ -25,7 +25,7 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How long clients go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Quota {
+pub(crate) enum Quota {
     /// Until this much time has passed; writes under way then are waited for, and count.
     Time(Duration),
     /// Until all of them together have written this many entries, rounded up to whole rounds of all clients.
@@ -34,13 +34,13 @@ pub(super) enum Quota {
 
 /// What the clients do.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// How many clients write at the same time, at least 1.
-    pub(super) clients: u64,
+    pub(crate) clients: u64,
     /// How many entries one write holds, at least 1.
-    pub(super) batch: u64,
+    pub(crate) batch: u64,
     /// When they stop.
-    pub(super) quota: Quota,
+    pub(crate) quota: Quota,
 }
 
 impl Load {
