@@ -50,6 +50,7 @@ use crate::engine::Engine;
 use crate::meeting::Met;
 use crate::membership::{Membership, Memberships};
 use crate::message::Message;
+use crate::node_map::NodeMap;
 use crate::progress::Progress;
 use crate::role::Role;
 use crate::types::{Epoch, Incarnation, Instant, LogId, NodeId, Peer};
@@ -219,7 +220,7 @@ impl Engine {
 }
 
 /// Whom earlier lives of a node have met, and whether its directory began its log itself.
-pub(crate) fn remembered(own: Peer, mut peers: BTreeMap<NodeId, Incarnation>) -> (BTreeMap<NodeId, Met>, bool) {
+pub(crate) fn remembered(own: Peer, mut peers: BTreeMap<NodeId, Incarnation>) -> (NodeMap<Met>, bool) {
     let has_begun = peers.remove(&own.node).is_some_and(|life| life.id == own.incarnation.id);
     (peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(), has_begun)
 }

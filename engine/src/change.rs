@@ -301,11 +301,11 @@ impl Engine {
             let message = Message::Committed { term, commit };
             self.commands.push_back(Command::SendMessage { target, message });
         }
-        leader.progress.retain(|node, _| others.contains_key(node));
+        leader.progress.retain(|node| others.contains_key(node));
         // Who was here before under an id may have left answers on their way.
         let since = if self.config.bind_directories { leader.round } else { Round(0) };
         for node in others.keys() {
-            leader.progress.entry(*node).or_insert_with(|| {
+            leader.progress.insert_if_absent(*node, || {
                 next_id += 1;
                 Progress::anew(Epoch(next_id), last, since, None, now)
             });

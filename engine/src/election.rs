@@ -41,7 +41,7 @@ impl Engine {
         self.leave_role(Succession::Abrupt);
         // It is over; a clock that is set back must not bring it back.
         self.pledge = None;
-        let votes = Votes::from([(self.id(), true)]);
+        let votes = [(self.id(), true)].into_iter().collect();
         self.role = Role::PreCandidate(Campaign { votes, warrant: Warrant::None, token });
         self.arm_campaign(now);
         let request = VoteRequest { term: self.vote.term.next(), last: self.log.last(), warrant: Warrant::None };
@@ -58,7 +58,7 @@ impl Engine {
         self.pledge = None;
         self.leave_role(if warrant.may_disrupt() { Succession::Orderly } else { Succession::Abrupt });
         let vote = Vote { term: self.vote.term.next(), voted_for: Some(self.id()) };
-        self.role = Role::Candidate(Campaign { votes: Votes::new(), warrant, token });
+        self.role = Role::Candidate(Campaign { votes: Votes::default(), warrant, token });
         self.arm_campaign(now);
         self.save_vote(vote);
         mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));

@@ -14,7 +14,7 @@ impl Engine {
         let Role::Leader(leader) = &mut self.role else { return };
         let (limits, term, commit, last) = (&self.config.limits, self.vote.term, self.commit_index, self.log.last());
         let mut lacking = Vec::new();
-        for (&target, progress) in &mut leader.progress {
+        for (&target, progress) in leader.progress.iter_mut() {
             if progress.wants(last.index) && progress.has_room(limits) {
                 let prev = self.log.id_at(progress.next_index().previous());
                 mutate!(purged_entries_skipped, prev = prev.or(Some(self.log.purged())));

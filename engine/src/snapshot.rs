@@ -290,10 +290,13 @@ impl Engine {
                 || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least).saturating_mul(most))
                 || policy.interval.is_some_and(|each| now.since(snapshots.since) >= each.saturating_mul(times))
         };
+        if !is_due(1) {
+            return;
+        }
         let brings = self.brings_snapshot(now) || self.lends_snapshot(now);
         // One who is brought the last one for so long may never have it, and the log must not grow for ever. Nor must it get as far
         // with each, and never to the end.
-        if is_due(1) && (!brings || is_due(self.snapshots.overdue)) {
+        if !brings || is_due(self.snapshots.overdue) {
             self.snapshots.overdue = if brings { self.snapshots.overdue.saturating_mul(2) } else { OVERDUE_TIMES };
             self.build_snapshot(Vec::new());
         }
