@@ -3,6 +3,9 @@
 
 use crate::types::NodeId;
 
+/// So many are looked through one by one.
+const FEW: usize = 16;
+
 /// A map from nodes, whatever their ids. As quick as a cluster is small; who has thousands pays for each that is added.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeMap<T>(
@@ -74,7 +77,14 @@ impl<T> NodeMap<T> {
 
     /// Where a node stands, or would stand.
     fn place(&self, node: NodeId) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&node, |(node, _)| *node)
+        if self.0.len() > FEW {
+            return self.0.binary_search_by_key(&node, |(known, _)| *known);
+        }
+        match self.0.iter().position(|(known, _)| *known >= node) {
+            Some(place) if self.0[place].0 == node => Ok(place),
+            Some(place) => Err(place),
+            None => Err(self.0.len()),
+        }
     }
 }
 
@@ -102,7 +112,7 @@ mod tests {
             assert_eq!((map.len(), map.is_empty()), (tree.len(), false));
         }
         assert_eq!(map, tree.iter().map(|(node, at)| (*node, *at)).collect());
-        for id in 0..12 {
+        for id in 0..2 * FEW as u64 {
             let node = NodeId(id);
             assert_eq!((map.get(&node), map.contains_key(&node)), (tree.get(&node), tree.contains_key(&node)), "{id}");
             assert_eq!(map.get_mut(&node), tree.get_mut(&node), "{id}");
