@@ -172,9 +172,8 @@ impl Engine {
 
     /// Takes the next step of the change that is under way, if it is time for it. Runs after every event.
     pub(crate) fn advance_change(&mut self, now: Instant) {
-        let is_settled = self.membership_id().index <= self.commit_index;
         if let Role::Leader(leader) = &mut self.role
-            && is_settled
+            && self.memberships.last().0.index <= self.commit_index
             && let Some((token, request)) = leader.next_change.take()
         {
             self.begin_asked(token, &request, now);

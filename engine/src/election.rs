@@ -325,7 +325,9 @@ impl Engine {
     }
 
     fn other_voters(&self) -> Vec<NodeId> {
-        self.others().into_keys().filter(|node| self.membership().is_voter(*node)).collect()
+        let membership = self.membership();
+        let voters = membership.voters().union(membership.outgoing());
+        voters.copied().filter(|node| *node != self.id()).collect()
     }
 
     /// Up to where the log is known to be the same as the present leader's.

@@ -138,7 +138,6 @@ impl Content {
     }
 }
 
-
 impl Inode {
     pub(super) fn write(&mut self, offset: usize, bytes: &[u8]) {
         let Content { held, length } = &self.cache;

@@ -269,10 +269,9 @@ pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> 
     let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
     let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
     let (mut bindings, mut of, mut version) = (BTreeMap::new(), None, Version::FIRST);
-    let mut last = None;
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
-        if let Some(before) = last.replace(id).filter(|before| *before >= id) {
+        if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
         }
         let sets = [
