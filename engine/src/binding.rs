@@ -92,7 +92,7 @@ impl Engine {
 
     /// The directory that counts under a node's id; `None` if any does.
     pub(crate) fn directory_of(&self, node: NodeId) -> Option<u64> {
-        let remembered = self.peers.get(&node).map(|met| met.life.id);
+        let remembered = self.peers.at(&node).map(|met| met.life.id);
         mutate!(binding_not_checked, return remembered);
         let Some(membership) = self.memberships.holding(node) else { return remembered };
         let bound = membership.bindings().get(&node).map(|binding| binding.directory);
@@ -161,7 +161,7 @@ impl Engine {
         }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.get_mut(&from.node) else { return };
+        let Some(progress) = leader.progress.at_mut(&from.node) else { return };
         if !self.config.bind_directories || progress.is_of(directory) {
             return;
         }
@@ -182,7 +182,7 @@ impl Engine {
             if *node == own.node {
                 return Some(own.incarnation.id);
             }
-            leader.progress.get(node).and_then(Progress::proven_directory)
+            leader.progress.at(node).and_then(Progress::proven_directory)
         };
         let unbound = membership.nodes().keys().filter(|node| !membership.bindings().contains_key(node));
         unbound.filter_map(|node| Some((*node, Binding { directory: directory(node)?, at }))).collect()
@@ -208,7 +208,7 @@ impl Engine {
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {
             let bound = next.bindings().get(node).map(|binding| binding.directory);
             assert!(bound.is_some(), "{node} votes by {next} and is not bound");
-            let heard = leader.progress.get(node).and_then(Progress::proven_directory);
+            let heard = leader.progress.at(node).and_then(Progress::proven_directory);
             assert!(*node == self.id() || heard == bound, "{node} is bound to {bound:?}, and {heard:?} was heard");
         }
     }

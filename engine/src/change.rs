@@ -216,8 +216,8 @@ impl Engine {
         let new = self.new_voters(membership);
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
-        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.get(&node)));
+        let matched = |node: &NodeId| leader.progress.at(node).map_or(LogIndex::ZERO, Progress::match_index);
+        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.at(&node)));
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
@@ -244,7 +244,7 @@ impl Engine {
     /// A new voter that lacks entries up to this one.
     fn laggard(&self, membership: &Membership, index: LogIndex) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let lacks = |node: &NodeId| leader.progress.get(node).is_none_or(|progress| progress.match_index() < index);
+        let lacks = |node: &NodeId| leader.progress.at(node).is_none_or(|progress| progress.match_index() < index);
         self.new_voters(membership).find(lacks)
     }
 

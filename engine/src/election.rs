@@ -163,7 +163,7 @@ impl Engine {
 
     fn count_votes(&mut self, now: Instant) {
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &self.role else { return };
-        let result = self.membership().quorum().vote_result(|id| campaign.votes.get(&id).copied());
+        let result = self.membership().quorum().vote_result(|id| campaign.votes.at(&id).copied());
         match result {
             VoteResult::Won if matches!(self.role, Role::Candidate(_)) => self.become_leader(now),
             VoteResult::Won => {

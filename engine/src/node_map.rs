@@ -28,11 +28,11 @@ impl<T> NodeMap<T> {
         self.0.is_empty()
     }
 
-    pub(crate) fn get(&self, node: &NodeId) -> Option<&T> {
+    pub(crate) fn at(&self, node: &NodeId) -> Option<&T> {
         self.0.get(self.place(*node).ok()?).map(|(_, value)| value)
     }
 
-    pub(crate) fn get_mut(&mut self, node: &NodeId) -> Option<&mut T> {
+    pub(crate) fn at_mut(&mut self, node: &NodeId) -> Option<&mut T> {
         let place = self.place(*node).ok()?;
         self.0.get_mut(place).map(|(_, value)| value)
     }
@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(map, tree.iter().map(|(node, at)| (*node, *at)).collect());
         for id in 0..2 * FEW as u64 {
             let node = NodeId(id);
-            assert_eq!((map.get(&node), map.contains_key(&node)), (tree.get(&node), tree.contains_key(&node)), "{id}");
-            assert_eq!(map.get_mut(&node), tree.get_mut(&node), "{id}");
+            assert_eq!((map.at(&node), map.contains_key(&node)), (tree.get(&node), tree.contains_key(&node)), "{id}");
+            assert_eq!(map.at_mut(&node), tree.get_mut(&node), "{id}");
             map.insert_if_absent(node, || 100);
             tree.entry(node).or_insert(100);
         }
