@@ -51,6 +51,7 @@ use crate::engine::Engine;
 use crate::meeting::Met;
 use crate::membership::{Membership, Memberships};
 use crate::message::Message;
+use crate::node_map::NodeMap;
 use crate::progress::Progress;
 use crate::role::Role;
 use crate::types::{Epoch, Incarnation, Instant, LogId, NodeId, Peer};
@@ -92,7 +93,7 @@ impl Engine {
 
     /// The directory that counts under a node's id; `None` if any does.
     pub(crate) fn directory_of(&self, node: NodeId) -> Option<u64> {
-        let remembered = self.peers.get(&node).map(|met| met.life.id);
+        let remembered = self.peers.at(&node).map(|met| met.life.id);
         mutate!(binding_not_checked, return remembered);
         let Some(membership) = self.memberships.holding(node) else { return remembered };
         let bound = membership.bindings().get(&node).map(|binding| binding.directory);
@@ -161,7 +162,7 @@ impl Engine {
         }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.get_mut(&from.node) else { return };
+        let Some(progress) = leader.progress.at_mut(&from.node) else { return };
         if !self.config.bind_directories || progress.is_of(directory) {
             return;
         }
@@ -182,7 +183,7 @@ impl Engine {
             if *node == own.node {
                 return Some(own.incarnation.id);
             }
-            leader.progress.get(node).and_then(Progress::proven_directory)
+            leader.progress.at(node).and_then(Progress::proven_directory)
         };
         let unbound = membership.nodes().keys().filter(|node| !membership.bindings().contains_key(node));
         unbound.filter_map(|node| Some((*node, Binding { directory: directory(node)?, at }))).collect()
@@ -208,7 +209,7 @@ impl Engine {
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {
             let bound = before.bindings().get(node).map(|binding| binding.directory);
             assert!(bound.is_some(), "{node} votes by {next} and was not bound before");
-            let heard = leader.progress.get(node).and_then(Progress::proven_directory);
+            let heard = leader.progress.at(node).and_then(Progress::proven_directory);
             assert!(*node == self.id() || heard == bound, "{node} is bound to {bound:?}, and {heard:?} was heard");
         }
     }
@@ -220,7 +221,7 @@ impl Engine {
 }
 
 /// Whom earlier lives of a node have met, and whether its directory began its log itself.
-pub(crate) fn remembered(own: Peer, mut peers: BTreeMap<NodeId, Incarnation>) -> (BTreeMap<NodeId, Met>, bool) {
+pub(crate) fn remembered(own: Peer, mut peers: BTreeMap<NodeId, Incarnation>) -> (NodeMap<Met>, bool) {
     let has_begun = peers.remove(&own.node).is_some_and(|life| life.id == own.incarnation.id);
     (peers.into_iter().map(|(node, life)| (node, Met::restored(life))).collect(), has_begun)
 }

@@ -172,9 +172,8 @@ impl Engine {
 
     /// Takes the next step of the change that is under way, if it is time for it. Runs after every event.
     pub(crate) fn advance_change(&mut self, now: Instant) {
-        let is_settled = self.membership_id().index <= self.commit_index;
         if let Role::Leader(leader) = &mut self.role
-            && is_settled
+            && self.memberships.last().0.index <= self.commit_index
             && let Some((token, request)) = leader.next_change.take()
         {
             self.begin_asked(token, &request, now);
@@ -217,8 +216,8 @@ impl Engine {
         let new = self.new_voters(membership);
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
-        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.get(&node)));
+        let matched = |node: &NodeId| leader.progress.at(node).map_or(LogIndex::ZERO, Progress::match_index);
+        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.at(&node)));
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
@@ -258,7 +257,7 @@ impl Engine {
     /// A new voter that lacks entries up to this one.
     fn laggard(&self, membership: &Membership, index: LogIndex) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let lacks = |node: &NodeId| leader.progress.get(node).is_none_or(|progress| progress.match_index() < index);
+        let lacks = |node: &NodeId| leader.progress.at(node).is_none_or(|progress| progress.match_index() < index);
         self.new_voters(membership).find(lacks)
     }
 
@@ -314,11 +313,11 @@ impl Engine {
             let message = Message::Committed { term, commit };
             self.commands.push_back(Command::SendMessage { target, message });
         }
-        leader.progress.retain(|node, _| others.contains_key(node));
+        leader.progress.retain(|node| others.contains_key(node));
         // Who was here before under an id may have left answers on their way.
         let since = if self.config.bind_directories { leader.round } else { Round(0) };
         for node in others.keys() {
-            leader.progress.entry(*node).or_insert_with(|| {
+            leader.progress.insert_if_absent(*node, || {
                 next_id += 1;
                 Progress::anew(Epoch(next_id), last, since, None, now)
             });

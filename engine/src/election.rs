@@ -41,7 +41,7 @@ impl Engine {
         self.leave_role(Succession::Abrupt);
         // It is over; a clock that is set back must not bring it back.
         self.pledge = None;
-        let votes = Votes::from([(self.id(), true)]);
+        let votes = [(self.id(), true)].into_iter().collect();
         self.role = Role::PreCandidate(Campaign { votes, warrant: Warrant::None, token });
         self.arm_campaign(now);
         let request = VoteRequest { term: self.vote.term.next(), last: self.log.last(), warrant: Warrant::None };
@@ -58,7 +58,7 @@ impl Engine {
         self.pledge = None;
         self.leave_role(if warrant.may_disrupt() { Succession::Orderly } else { Succession::Abrupt });
         let vote = Vote { term: self.vote.term.next(), voted_for: Some(self.id()) };
-        self.role = Role::Candidate(Campaign { votes: Votes::new(), warrant, token });
+        self.role = Role::Candidate(Campaign { votes: Votes::default(), warrant, token });
         self.arm_campaign(now);
         self.save_vote(vote);
         mutate!(own_vote_before_flush, return self.handle_own_vote(vote.term, now));
@@ -183,7 +183,7 @@ impl Engine {
 
     fn count_votes(&mut self, now: Instant) {
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &self.role else { return };
-        let result = self.membership().quorum().vote_result(|id| campaign.votes.get(&id).copied());
+        let result = self.membership().quorum().vote_result(|id| campaign.votes.at(&id).copied());
         match result {
             VoteResult::Won if matches!(self.role, Role::Candidate(_)) => self.become_leader(now),
             VoteResult::Won => {
@@ -345,7 +345,9 @@ impl Engine {
     }
 
     fn other_voters(&self) -> Vec<NodeId> {
-        self.others().into_keys().filter(|node| self.membership().is_voter(*node)).collect()
+        let membership = self.membership();
+        let voters = membership.voters().union(membership.outgoing());
+        voters.copied().filter(|node| *node != self.id()).collect()
     }
 
     /// Up to where the log is known to be the same as the present leader's.

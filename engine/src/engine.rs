@@ -14,6 +14,7 @@ use crate::log_ids::LogIds;
 use crate::meeting::{Met, Refusals};
 use crate::membership::{Membership, Memberships, Node};
 use crate::message::Message;
+use crate::node_map::NodeMap;
 use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
@@ -51,7 +52,7 @@ pub struct Engine {
     /// What of the log is in a snapshot, here and elsewhere.
     pub(crate) snapshots: Snapshots,
     /// The highest life of each peer that was met.
-    pub(crate) peers: BTreeMap<NodeId, Met>,
+    pub(crate) peers: NodeMap<Met>,
     /// Who refuses whom, lately.
     pub(crate) refusals: Refusals,
     /// The life that was last asked to be answered wherever it is, since the members were told.
@@ -387,7 +388,7 @@ impl Engine {
     /// What a leader knows of the others' durable logs, in the order of their ids; nothing on any other node.
     pub fn matched(&self) -> impl Iterator<Item = (NodeId, LogIndex)> + '_ {
         let progress = match &self.role {
-            Role::Leader(leader) => Some(&leader.progress),
+            Role::Leader(leader) => Some(leader.progress.iter()),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         };
         progress.into_iter().flatten().map(|(node, progress)| (*node, progress.match_index()))

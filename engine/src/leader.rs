@@ -125,7 +125,7 @@ impl Engine {
                 mutate!(counts_unflushed, return self.log.last().index);
                 self.writes.flushed_index()
             } else {
-                leader.progress.get(&node).map_or(LogIndex::ZERO, Progress::match_index)
+                leader.progress.at(&node).map_or(LogIndex::ZERO, Progress::match_index)
             }
         };
         let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
@@ -175,7 +175,7 @@ impl Engine {
         let heard = |node: NodeId| {
             let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
             mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
-            Some(node == own || leader.progress.get(&node).is_some_and(lately))
+            Some(node == own || leader.progress.at(&node).is_some_and(lately))
         };
         let result = self.membership().quorum().vote_result(heard);
         mutate!(joint_office_by_new_voters, result = self.membership().quorum().incoming.vote_result(heard));

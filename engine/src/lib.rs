@@ -75,6 +75,7 @@ mod log_ids;
 mod meeting;
 mod membership;
 mod message;
+mod node_map;
 mod progress;
 mod propose;
 mod quorum;

@@ -14,7 +14,7 @@ impl Engine {
         let Role::Leader(leader) = &mut self.role else { return };
         let (limits, term, commit, last) = (&self.config.limits, self.vote.term, self.commit_index, self.log.last());
         let mut lacking = Vec::new();
-        for (&target, progress) in &mut leader.progress {
+        for (&target, progress) in leader.progress.iter_mut() {
             if progress.wants(last.index) && progress.has_room(limits) {
                 let prev = self.log.id_at(progress.next_index().previous());
                 mutate!(purged_entries_skipped, prev = prev.or(Some(self.log.purged())));
@@ -102,7 +102,7 @@ impl Engine {
         }
         let last = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return Ok(()) };
-        let Some(progress) = leader.progress.get_mut(&from) else { return Ok(()) };
+        let Some(progress) = leader.progress.at_mut(&from) else { return Ok(()) };
         if reply.received > last || reply.matched > reply.received || reply.round > leader.round {
             return Err(Inconsistency::BeyondLog { matched: reply.received.max(reply.matched), last });
         }
@@ -123,6 +123,6 @@ impl Engine {
 
 /// The follower's progress, if the answer belongs to the stream that leads to it now.
 pub(crate) fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
-    mutate!(stale_epoch_counts, return leader.progress.get_mut(&target));
-    leader.progress.get_mut(&target).filter(|progress| progress.epoch() == epoch)
+    mutate!(stale_epoch_counts, return leader.progress.at_mut(&target));
+    leader.progress.at_mut(&target).filter(|progress| progress.epoch() == epoch)
 }

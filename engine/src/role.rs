@@ -18,6 +18,7 @@ use crate::delegate::Lendings;
 use crate::fingerprint::Fingerprint;
 use crate::lease::Rounds;
 use crate::message::Warrant;
+use crate::node_map::NodeMap;
 use crate::progress::Progress;
 use crate::read::{Confirmation, Questions};
 use crate::types::{Instant, LogIndex, NodeId, RequestId, Round, Token};
@@ -76,7 +77,7 @@ pub(crate) struct Forward {
 }
 
 /// The votes of a campaign; this node's own is among them once it counts.
-pub(crate) type Votes = BTreeMap<NodeId, bool>;
+pub(crate) type Votes = NodeMap<bool>;
 
 /// A campaign for votes or for pre-votes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -95,7 +96,7 @@ pub(crate) struct Leader {
     /// The first entry of its term. Nothing is committed by counting, and nothing is read, before it is.
     pub(crate) term_start: LogIndex,
     /// Everybody else who is a member by any entry that may come to count.
-    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    pub(crate) progress: NodeMap<Progress>,
     /// The last heartbeat.
     pub(crate) round: Round,
     /// When that and those before it were sent.

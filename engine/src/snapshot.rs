@@ -290,10 +290,13 @@ impl Engine {
                 || policy.bytes.is_some_and(|least| snapshots.bytes >= bytes_due(least).saturating_mul(most))
                 || policy.interval.is_some_and(|each| now.since(snapshots.since) >= each.saturating_mul(times))
         };
+        if !is_due(1) {
+            return;
+        }
         let brings = self.brings_snapshot(now) || self.lends_snapshot(now);
         // One who is brought the last one for so long may never have it, and the log must not grow for ever. Nor must it get as far
         // with each, and never to the end.
-        if is_due(1) && (!brings || is_due(self.snapshots.overdue)) {
+        if !brings || is_due(self.snapshots.overdue) {
             self.snapshots.overdue = if brings { self.snapshots.overdue.saturating_mul(2) } else { OVERDUE_TIMES };
             self.build_snapshot(Vec::new());
         }
@@ -410,7 +413,7 @@ impl Engine {
         let Some(snapshot) = self.snapshots.whole().cloned() else { return };
         let (own, term, bytes_max) = (self.id(), self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.get_mut(&target) else { return };
+        let Some(progress) = leader.progress.at_mut(&target) else { return };
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let (offset, bytes_max) = match progress.issue_piece(None, Some(snapshot.id), request) {

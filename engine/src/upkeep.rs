@@ -43,8 +43,8 @@ impl Engine {
         let is_settled = at.index <= self.commit_index && leader.term_start <= self.commit_index;
         let is_changing = leader.change.is_some() || membership.goal().is_some() || self.transfer.is_some();
         // Who is no voter any more is about to go, and is not answered by those who know.
-        let stays = membership.is_voter(self.id());
-        (lacks_bindings || membership.version() < self.config.node.version) && is_settled && !is_changing && stays
+        let stays = || membership.is_voter(self.id());
+        (lacks_bindings || membership.version() < self.config.node.version) && is_settled && !is_changing && stays()
     }
 
     /// Whom to bind now; `None` while more of them may be expected. Who is not there does not keep the others waiting for ever.

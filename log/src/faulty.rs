@@ -16,6 +16,7 @@
 mod cache;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
@@ -66,7 +67,8 @@ struct State {
     life: u64,
     inodes: BTreeMap<u64, Inode>,
     next_inode: u64,
-    directories: BTreeMap<PathBuf, Directory>,
+    /// By path as it is spelled: to compare paths part by part is slow, and every operation looks one up.
+    directories: BTreeMap<OsString, Directory>,
     locks: BTreeSet<PathBuf>,
     counts: Counts,
     faults: Faults,
@@ -187,8 +189,8 @@ impl FaultyDisk {
     /// Every file with its bytes as a read sees them, by path: to compare a directory before and after.
     pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let state = self.lock_state();
-        let in_directory = |(path, directory): (&PathBuf, &Directory)| {
-            let path = path.clone();
+        let in_directory = |(path, directory): (&OsString, &Directory)| {
+            let path = PathBuf::from(path);
             directory.cache.clone().into_iter().map(move |(name, inode)| (path.join(name), inode))
         };
         let bytes = |inode: u64| state.inodes.get(&inode).map(|inode| inode.cache.whole()).unwrap_or_default();
@@ -235,11 +237,11 @@ impl State {
 
     fn find(&self, path: &Path) -> Option<u64> {
         let (directory, name) = split(path);
-        self.directories.get(directory)?.cache.get(name).copied()
+        self.directories.get(directory.as_os_str())?.cache.get(name).copied()
     }
 
     fn directory(&mut self, path: &Path) -> io::Result<&mut Directory> {
-        self.directories.get_mut(path).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.directories.get_mut(path.as_os_str()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Refuses what would exceed the limit of bytes.
@@ -277,10 +279,10 @@ impl Disk for FaultyDisk {
     type Lock = FaultyLock;
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        if self.lock_state().directories.contains_key(directory) {
+        if self.lock_state().directories.contains_key(directory.as_os_str()) {
             return Ok(());
         }
-        self.begin()?.directories.entry(directory.to_owned()).or_default();
+        self.begin()?.directories.entry(directory.as_os_str().to_owned()).or_default();
         Ok(())
     }
 
@@ -397,7 +399,8 @@ impl DiskFile for FaultyFile {
         let fails = is_due(&mut state.faults.write_failure);
         let taken = if fails || is_due(&mut state.faults.short_write) { bytes.len() / 2 } else { bytes.len() };
         let end = index(offset) + taken;
-        if end > self.inode(&mut state)?.cache.length() {
+        // Asked for once more only if it is to grow under a limit.
+        if state.faults.bytes_max.is_some() && end > self.inode(&mut state)?.cache.length() {
             state.admit_growth(self.inode, end)?;
         }
         self.inode(&mut state)?.write(index(offset), &bytes[..taken]);

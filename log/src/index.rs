@@ -8,6 +8,7 @@
 //!
 //! The index holds what is **flushed**: the writer changes it only after the sync, and readers look runs up in it.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::record::Summary;
@@ -113,9 +114,13 @@ impl Index {
         summary: &Summary,
         place: Option<RunPlace>,
     ) -> Result<(), Contradiction> {
-        let is_new = !self.groups.contains_key(&group);
-        let entry = self.groups.entry(group).or_default();
-        let before = if is_new { 0 } else { footer_group_bytes(&entry.state) };
+        let (entry, before) = match self.groups.entry(group) {
+            Entry::Occupied(known) => {
+                let before = footer_group_bytes(&known.get().state);
+                (known.into_mut(), before)
+            }
+            Entry::Vacant(new) => (new.insert(GroupIndex::default()), 0),
+        };
         entry.state.apply(summary)?;
         assert!(before <= self.states_bytes, "{group}: {before} of {} bytes of states", self.states_bytes);
         self.states_bytes = self.states_bytes + footer_group_bytes(&entry.state) - before;

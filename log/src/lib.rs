@@ -81,6 +81,7 @@ mod shared;
 mod snapshot;
 mod state;
 mod writer;
+mod zeros;
 
 pub use disk::{Access, Disk, DiskFile};
 #[cfg(unix)]

@@ -34,6 +34,7 @@ use crate::preparer::Segment;
 use crate::record::{self, Summary, narrow};
 use crate::segment::{self, FIRST_GROUP, FooterGroup, GROUP_HEADER, GroupHeader, SECTOR, SegmentHeader, Trailer, size};
 use crate::state::GroupId;
+use crate::zeros;
 
 /// The end of a log that a start has cut off, because nothing proves that it was ever synced; see
 /// [`Log::cut`](crate::Log::cut).
@@ -85,6 +86,8 @@ struct ActiveScan {
     header: SegmentHeader,
     /// The whole file; what is to be written again is taken from here.
     image: Vec<u8>,
+    /// Where it ends but for zeros, the trailer not counted.
+    used: u64,
     walk: Walk,
 }
 
@@ -133,12 +136,14 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
 
     let image = read_whole(disk, directory, &active)?;
     let file = segment::path(directory, active.sequence);
-    let (walk, bad) = walk(&image, &active, &file, &mut index)?;
+    let used = zeros::used(image.get(..size(active.groups_end())).unwrap_or_default()) as u64;
+    let (walk, bad) = walk(&image, &active, used, &file, &mut index)?;
     if walk.end + segment::footer_bytes(index.states_bytes, walk.runs) > active.groups_end() {
         let what = "the groups leave no room for the footer of their segment";
         return Err(Corruption { file, offset: walk.end, group: None, index: None, what }.into());
     }
-    let cut = cut(&image, &active, file, &walk, &bad, &index);
+    let residue = used.saturating_sub(walk.end);
+    let cut = (residue > 0).then(|| cut(&image, file, residue, &walk, &bad, &index));
     if let Some(group) = index.uncovered() {
         return Err(OpenError::SegmentMissing { path: directory.to_owned(), group: Some(group) });
     }
@@ -150,7 +155,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     let stated = walk.proven;
     assert_eq!(image.len() as u64, active.file_bytes, "the whole segment was read");
     assert!(prepared.is_none_or(|prepared| prepared.sequence == active.sequence + 1), "{prepared:?}");
-    let active = ActiveScan { header: active, image, walk };
+    let active = ActiveScan { header: active, image, used, walk };
     Ok(Scan { index, active, unproven_footer, prepared, leftovers, stated, cut })
 }
 
@@ -257,7 +262,13 @@ pub(crate) type Sound = (GroupId, Summary, Option<RunPlace>);
 
 /// Applies all intact groups of a segment that is not sealed to the index, up to a clean end or a tear: where it ended,
 /// and why.
-fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) -> Result<(Walk, Bad), Corruption> {
+fn walk(
+    image: &[u8],
+    header: &SegmentHeader,
+    used: u64,
+    file: &Path,
+    index: &mut Index,
+) -> Result<(Walk, Bad), Corruption> {
     let mut walk = Walk { end: FIRST_GROUP, proven: FIRST_GROUP, runs: 0 };
     let bad = loop {
         match read_group(behind(image, walk.end), header, walk.end) {
@@ -289,7 +300,7 @@ fn walk(image: &[u8], header: &SegmentHeader, file: &Path, index: &mut Index) ->
         }
     };
     mutate!(log_cuts_at_corruption, return Ok((walk, bad)));
-    if synced_later(image, header, walk.end) > walk.end {
+    if synced_later(image, header, walk.end, used) > walk.end {
         let (group, index) = first_lost(image, &bad, index);
         return Err(Corruption { file: file.to_owned(), offset: bad.offset, group, index, what: bad.what });
     }
@@ -301,25 +312,10 @@ fn behind(image: &[u8], offset: u64) -> &[u8] {
     image.get(size(offset)..).unwrap_or_default()
 }
 
-/// How many bytes stand behind the end of the groups, up to the last that is not zero.
-fn residue(image: &[u8], header: &SegmentHeader, walk: &Walk) -> u64 {
-    let behind = image.get(size(walk.end)..size(header.groups_end())).unwrap_or_default();
-    // Mostly zeros, and megabytes of them: they are looked at by the piece.
-    let mut end = behind.len();
-    for piece in behind.rchunks(256) {
-        if piece.iter().fold(0, |any, byte| any | byte) != 0 {
-            break;
-        }
-        end -= piece.len();
-    }
-    behind[..end].iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
-/// What is cut off behind the end of the groups; `None` for zeros.
-fn cut(image: &[u8], header: &SegmentHeader, file: PathBuf, walk: &Walk, bad: &Bad, index: &Index) -> Option<Cut> {
-    let bytes = residue(image, header, walk);
+/// What is cut off: so many bytes behind the end of the groups, up to the last that is not zero.
+fn cut(image: &[u8], file: PathBuf, bytes: u64, walk: &Walk, bad: &Bad, index: &Index) -> Cut {
     let (group, index) = first_lost(image, bad, index);
-    (bytes > 0).then_some(Cut { file, offset: walk.end, bytes, group, index, what: bad.what })
+    Cut { file, offset: walk.end, bytes, group, index, what: bad.what }
 }
 
 /// Reads the group that begins at `start`, of which `bytes` are the file's bytes from there on; only as a whole is it worth
@@ -369,9 +365,10 @@ pub(crate) fn read_group(
     Ok((frame, records))
 }
 
-/// Up to where headers behind `offset`, and the trailer, say that the file had been synced.
-fn synced_later(image: &[u8], header: &SegmentHeader, offset: u64) -> u64 {
-    let behind = (offset + SECTOR..header.groups_end()).step_by(size(SECTOR));
+/// Up to where headers behind `offset`, and the trailer, say that the file had been synced. From `used` on there are zeros, and in
+/// these no header.
+fn synced_later(image: &[u8], header: &SegmentHeader, offset: u64, used: u64) -> u64 {
+    let behind = (offset + SECTOR..used).step_by(size(SECTOR));
     let headers = behind.filter_map(|at| {
         let bytes = image.get(size(at)..)?;
         Some(GroupHeader::decode(bytes, header.place(at))?.synced)
@@ -430,12 +427,12 @@ impl Scan {
 
     /// Writes the unproven end of the active segment again, zeros behind it, and syncs.
     fn rewrite_tail<D: Disk>(&self, disk: &D, directory: &Path) -> Result<Segment<D::File>, DiskError> {
-        let ActiveScan { header, image, walk } = &self.active;
+        let ActiveScan { header, image, used, walk } = &self.active;
         assert!(walk.proven <= walk.end, "proven up to {}, beyond the end at {}", walk.proven, walk.end);
         let active = open_segment(disk, directory, *header)?;
         let path = segment::path(directory, header.sequence);
         mutate!(log_repair_not_synced, return Ok(active));
-        let residue = residue(image, header, walk);
+        let residue = used.saturating_sub(walk.end);
         mutate!(
             log_tail_not_written_again if residue == 0,
             return active.file.sync_data().during("sync", &path).map(|()| active)
@@ -446,7 +443,7 @@ impl Scan {
         assert!((tail.len() as u64).is_multiple_of(SECTOR), "a repair of {} bytes", tail.len());
         active.file.write_all_at(&tail, walk.proven).during("write", &path)?;
         let trailer = image.get(size(header.groups_end())..).unwrap_or_default();
-        if trailer.iter().any(|&byte| byte != 0) {
+        if !zeros::are_zeros(trailer) {
             active.file.write_all_at(&vec![0; trailer.len()], header.groups_end()).during("write", &path)?;
         }
         active.file.sync_data().during("sync", &path)?;

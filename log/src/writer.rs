@@ -10,6 +10,7 @@
 //! what makes the recovery's rules so few.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -207,9 +208,12 @@ impl<D: Disk> Log<D> {
 
     fn push(&mut self, group: GroupId, record: &Record<'_>) {
         let summary = record.summary();
-        let is_new = !self.appended.contains_key(&group);
+        let (state, is_new) = match self.appended.entry(group) {
+            Entry::Occupied(known) => (known.into_mut(), false),
+            Entry::Vacant(new) => (new.insert(GroupState::default()), true),
+        };
         // The state judges first: what it does not allow must never reach the queue, even if somebody catches the panic.
-        if let Err(contradiction) = self.appended.entry(group).or_default().apply(&summary) {
+        if let Err(contradiction) = state.apply(&summary) {
             panic!("{group}: {contradiction}");
         }
         self.queue.push(group, record, summary, is_new);

@@ -12,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::mem;
 
+use crate::zeros;
+
 /// The unit that a power cut leaves whole, in bytes.
 const SECTOR_BYTES: usize = 512;
 
@@ -99,7 +101,7 @@ impl Content {
     /// Writes bytes over others; the file grows if need be.
     fn overlay(&mut self, offset: usize, bytes: &[u8]) {
         self.length = self.length.max(offset + bytes.len());
-        if offset >= self.held.len() && are_zeros(bytes) {
+        if offset >= self.held.len() && zeros::are_zeros(bytes) {
             return;
         }
         // Once for the whole file, as nearly all files are as long from the beginning as they will ever be.
@@ -134,27 +136,6 @@ impl Content {
         }
         self.held.get_mut(at)
     }
-}
-
-impl From<Vec<u8>> for Content {
-    fn from(mut bytes: Vec<u8>) -> Self {
-        let length = bytes.len();
-        let mut end = length;
-        // Mostly zeros: they are looked at by the piece.
-        for piece in bytes.rchunks(256) {
-            if !are_zeros(piece) {
-                break;
-            }
-            end -= piece.len();
-        }
-        bytes.truncate(end);
-        Self { held: bytes, length }
-    }
-}
-
-fn are_zeros(bytes: &[u8]) -> bool {
-    // Without a branch for each byte, but with an early end for each piece.
-    bytes.chunks(256).all(|piece| piece.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 impl Inode {
@@ -214,13 +195,15 @@ impl Inode {
         if writes.is_empty() {
             return;
         }
-        let mut platter = self.cache.whole();
-        let mut lengths = vec![platter.len()];
-        lengths.extend(writes.iter().map(|write| write.offset + write.bytes.len()));
-        lengths.retain(|length| *length >= platter.len());
+        let mut platter = mem::take(&mut self.cache.held);
+        let mut lengths = vec![self.cache.length];
+        let ends = writes.iter().map(|write| write.offset + write.bytes.len());
+        lengths.extend(ends.clone().filter(|end| *end >= self.cache.length));
         lengths.dedup();
         let length = lengths[choose(lengths.len())];
-        platter.resize(length, 0);
+        // Behind what was held and what was written there are zeros, whatever is kept.
+        let reach = ends.max().unwrap_or_default().min(length);
+        platter.resize(platter.len().max(reach), 0);
         let mut sectors: BTreeMap<usize, Vec<&Write>> = BTreeMap::new();
         for write in &writes {
             let touched = write.offset / SECTOR_BYTES..(write.offset + write.bytes.len()).div_ceil(SECTOR_BYTES);
@@ -229,7 +212,8 @@ impl Inode {
         for (sector, versions) in sectors {
             crash_sector(&mut platter, sector, &versions, choose);
         }
-        self.cache = platter.into();
+        platter.truncate(zeros::used(&platter));
+        self.cache = Content { held: platter, length };
     }
 
     /// Takes back what was not synced; answers with what was written, in order.

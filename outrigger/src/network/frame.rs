@@ -316,6 +316,10 @@ impl FrameBuffer {
     /// What it holds, copied.
     #[must_use]
     pub fn to_vec(&self) -> Vec<u8> {
+        if self.shared.is_empty() {
+            // As most are: they share nothing.
+            return self.text[self.text_done..].to_vec();
+        }
         let mut all = Vec::with_capacity(self.remaining);
         for piece in self.pieces() {
             all.extend_from_slice(piece);

@@ -92,12 +92,13 @@ impl Driver {
             if let Command::RebuildReplicationStreams { targets } = &command {
                 self.end_streams(targets);
             }
-            let lane = command.lane();
+            // As a rule nothing is parked, and nobody need ask for the lane.
+            let lane = if self.parked.is_empty() { None } else { command.lane() };
             if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
                 mutate!(driver_read_overtakes if matches!(command, Command::StateMachine(_)), return queue.push_front(command));
                 queue.push_back(command);
             } else if let Some(command) = self.run(command, now, runtime) {
-                let lane = lane.expect("only a command that stands in a lane is handed back");
+                let lane = command.lane().expect("only a command that stands in a lane is handed back");
                 self.parked.insert(lane, VecDeque::from([command]));
             }
         }
