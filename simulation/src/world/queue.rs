@@ -1,22 +1,22 @@
 //! The queue of what will happen, in the order of virtual time.
 //!
 //! ```text
-//!   heap     time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
+//!   sorted   time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
 //!   in turn  time | number | place   of what all waits equally long: it comes in order by itself, and is not sorted
 //!   places   what happens            stays where it is until its time comes
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 use super::happening::Happening;
 
 /// What will happen. Of what happens at the same time, the first that was put in comes first.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Numbers are unique, so the order is total.
-    heap: BinaryHeap<Reverse<Key>>,
-    /// Increasing. Clients' patience, by far the longest wait and one for each request, would else make up most of the heap.
+    /// The next one last; numbers are unique, so the order is total. What is put in mostly comes soon and few are before it, so
+    /// this moves less than a heap does.
+    sorted: Vec<Key>,
+    /// Increasing. Clients' patience, by far the longest wait and one for each request, would else make up most of what is sorted.
     in_turn: VecDeque<Key>,
     /// What waits; `None` in a place that is free.
     places: Vec<Option<Happening>>,
@@ -56,7 +56,8 @@ impl Queue {
     /// Something will happen at a time, in virtual nanoseconds.
     pub(crate) fn put(&mut self, at: u64, happening: Happening) {
         let key = self.place(at, happening);
-        self.heap.push(Reverse(key));
+        let later = self.sorted.partition_point(|other| *other > key);
+        self.sorted.insert(later, key);
     }
 
     /// Something will happen at a time that is not before that of anything that was ever put in turn.
@@ -69,30 +70,34 @@ impl Queue {
     /// Keeps what will happen; answers with what it is sorted by.
     fn place(&mut self, at: u64, happening: Happening) -> Key {
         self.number += 1;
-        let place = self.free.pop().unwrap_or(self.places.len());
-        if place == self.places.len() {
-            self.places.push(None);
-        }
-        self.places[place] = Some(happening);
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place] = Some(happening);
+                place
+            }
+            None => {
+                self.places.push(Some(happening));
+                self.places.len() - 1
+            }
+        };
         Key::new(at, self.number, place)
     }
 
     /// What happens next, and when; `None` when nothing ever will.
     pub(crate) fn take(&mut self) -> Option<(u64, Happening)> {
-        let (sorted, in_turn) = (self.heap.peek().map(|key| key.0), self.in_turn.front().copied());
-        let key = match (sorted, in_turn) {
+        let key = match (self.sorted.last(), self.in_turn.front()) {
             (Some(sorted), Some(in_turn)) if in_turn < sorted => self.in_turn.pop_front(),
             (None, _) => self.in_turn.pop_front(),
-            (Some(_), _) => self.heap.pop().map(|key| key.0),
+            (Some(_), _) => self.sorted.pop(),
         }?;
         let place = key.place();
         self.free.push(place);
-        Some((key.at(), self.places[place].take().expect("a place in the heap is taken")))
+        Some((key.at(), self.places[place].take().expect("a place that has a key is taken")))
     }
 
     /// Some of it will never happen.
     pub(crate) fn keep(&mut self, keeps: impl Fn(&Happening) -> bool) {
-        let Self { heap, in_turn, places, free, .. } = self;
+        let Self { sorted, in_turn, places, free, .. } = self;
         let mut is_kept = |key: &Key| {
             let place = key.place();
             let kept = places[place].as_ref().is_some_and(&keeps);
@@ -102,7 +107,7 @@ impl Queue {
             }
             kept
         };
-        heap.retain(|Reverse(key)| is_kept(key));
+        sorted.retain(&mut is_kept);
         in_turn.retain(is_kept);
     }
 }
