@@ -4,7 +4,7 @@
 //! keeps the one history that all of it must fit: who led, who voted, which entry followed which, and one chain of
 //! committed entries that only grows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -461,6 +461,3 @@ pub(crate) fn converged<'a>(mut nodes: impl Iterator<Item = (&'a Look, &'a Stamp
     let last = chain.last().index;
     nodes.all(|(look, log)| look.applied == last && log == chain)
 }
-
-/// Numbers that must not repeat.
-pub(crate) type Values = BTreeSet<u64>;

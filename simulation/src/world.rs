@@ -238,7 +238,7 @@ impl World {
     fn all_faults(&self) -> Counts {
         let mut faults = self.faults.clone();
         self.nodes.iter().for_each(|node| add(&mut faults, &node.faults));
-        add(&mut faults, &self.network.faults);
+        self.network.faults.add_to(&mut faults);
         faults
     }
 
@@ -505,8 +505,12 @@ impl World {
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
-        let (freshness, standing) = (Freshness::of(&event), Standing::of(&event));
-        let (matter, voted) = (Matter::of(&event), running.driver.engine().vote());
+        let (freshness, matter) = match &self.plan.reads {
+            Some(_) => (Freshness::of(&event), Matter::of(&event)),
+            None => (Freshness::Nothing, Matter::Other),
+        };
+        let standing = if self.plan.spares > 0 { Standing::of(&event) } else { Standing::Nothing };
+        let voted = running.driver.engine().vote();
         let differs = Differs::of(&event);
         running.runtime.waiting.begins(&event);
         running.runtime.pieces.hear(&event);
@@ -568,7 +572,8 @@ impl World {
         }
         let mut effects = std::mem::take(&mut running.runtime.effects);
         self.arm(id);
-        let brought = effects.drain(..).try_for_each(|effect| self.bring_about(id, life, effect));
+        let brought = effects.iter().try_for_each(|effect| self.bring_about(id, life, effect));
+        effects.clear();
         // Its memory serves the next step, unless that has been taken meanwhile.
         if let Some(running) = self.alive(id, life).filter(|running| running.runtime.effects.is_empty()) {
             running.runtime.effects = effects;
@@ -576,19 +581,19 @@ impl World {
         brought
     }
 
-    fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
+    fn bring_about(&mut self, node: NodeId, life: u64, effect: &Effect) -> Result<(), Violation> {
         // A process that has died meanwhile does nothing more.
         if self.alive(node, life).is_none() {
             return Ok(());
         }
-        match effect {
-            Effect::Send(target, message) if self.dies_speaking(node, &message) => {
+        match *effect {
+            Effect::Send(target, ref message) if self.dies_speaking(node, message) => {
                 note(&mut self.faults, "crash before a word");
                 self.trace.tell(self.now, Some(node), || format!("dies before it can say to {target}: {message}"));
                 let power = self.rng.chance(500_000);
                 self.crash(node, power)
             }
-            Effect::Send(target, message) => self.send(node, target, &message),
+            Effect::Send(target, ref message) => self.send(node, target, message),
             Effect::Changed(token, outcome) => self.told_of_change(node, token, outcome),
             Effect::Wish(token, outcome) => self.told_of_wish(node, token, outcome),
             Effect::SendBulk(target, number) => {
@@ -616,15 +621,15 @@ impl World {
                 self.count_answer(node, token, &answer);
                 self.answer(token, answer)
             }
-            Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, &effect),
+            Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, effect),
             Effect::Keep(number) => {
                 let (low, high) = self.plan.flush;
                 let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
                 self.after(delay, Happening::KeepEnds { node, life, number });
                 Ok(())
             }
-            Effect::RefusePeer(peer, reason) => self.refuse(node, peer, &reason),
-            Effect::Halt(fault) => self.halt(node, &fault),
+            Effect::RefusePeer(peer, ref reason) => self.refuse(node, peer, reason),
+            Effect::Halt(ref fault) => self.halt(node, fault),
         }
     }
 
@@ -743,7 +748,8 @@ impl World {
     }
 
     fn ask(&mut self, client: u64) {
-        let alive: Vec<NodeId> = self.core().filter(|node| node.running.is_some()).map(|node| node.id).collect();
+        let mut alive = Vec::with_capacity(self.nodes.len());
+        alive.extend(self.core().filter(|node| node.running.is_some()).map(|node| node.id));
         if alive.is_empty() || self.workload.is_quiet(client) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
@@ -754,20 +760,16 @@ impl World {
             nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)
         };
         let request = self.workload.ask(client, &alive, term, self.now);
+        if let Event::Propose { only_in: Some(_), .. } = request.event {
+            note(&mut self.workload.services, "write meant for one term");
+        }
         let node = self.nodes.at_mut(request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
-        match &request.wish {
-            Wish::Write(writes) => {
-                if matches!(request.event, Event::Propose { only_in: Some(_), .. }) {
-                    note(&mut self.workload.services, "write meant for one term");
-                }
-                callers.propose(request.token, writes.len() as u64, false);
-            }
-            Wish::Once(_) | Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => {
-                callers.propose(request.token, 1, true);
-            }
-            Wish::Read(key, _) => callers.ask(request.token, *key),
+        match self.workload.asked(request.token) {
+            Some((_, Wish::Write(writes))) => callers.propose(request.token, writes.len() as u64, false),
+            Some((_, Wish::Read(key, _))) => callers.ask(request.token, *key),
+            _ => callers.propose(request.token, 1, true),
         }
         if self.diagram.is_some() {
             self.mark_asked(&request);

@@ -30,17 +30,19 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// An event is handed to the engine.
     pub(crate) fn begins(&mut self, event: &Event) {
-        self.is_question = matches!(event, Event::Received { message: Some(Message::ReadIndex { .. }), .. });
-        self.questions += usize::from(self.is_question);
-        self.grows = self.is_question || matches!(event, Event::Propose { .. } | Event::Read { .. });
+        (self.is_question, self.grows) = (false, true);
         match event {
+            Event::Received { message: Some(Message::ReadIndex { .. }), .. } => {
+                self.is_question = true;
+                self.questions += 1;
+            }
             Event::Propose { token, entries, .. } => {
                 self.writes.insert(*token, entries.iter().map(Payload::bytes).sum());
             }
             Event::Read { token, .. } => {
                 self.reads.insert(*token);
             }
-            _ => {}
+            _ => self.grows = false,
         }
     }
 

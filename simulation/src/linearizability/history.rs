@@ -18,6 +18,11 @@ impl OperationId {
     pub const fn index(self) -> usize {
         self.0
     }
+
+    /// The operation before which a history recorded so many.
+    pub(crate) const fn at(index: usize) -> Self {
+        Self(index)
+    }
 }
 
 impl fmt::Display for OperationId {

@@ -132,12 +132,13 @@ impl World {
                 if is_heard && !beat.is_some_and(|(round, _)| office.is_late(from.node, round)) =>
             {
                 office.hear(from.node, answers, own);
+                let is_idle = answers.0 == look.term && !running.runtime.is_sending_to(from.node);
+                let Some(beat) = beat.filter(|_| is_idle) else { return Ok(()) };
                 let matched = engine.matched().find(|(node, _)| *node == from.node).map(|(_, matched)| matched);
                 // What only a snapshot holds waits for the one that takes the place of a rotten one.
-                let waits = has_decayed && matched.is_some_and(|matched| matched < engine.purged().index);
-                let is_idle = answers.0 == look.term && !running.runtime.is_sending_to(from.node) && !waits;
-                let beat = beat.filter(|_| is_idle);
-                beat.zip(matched).map_or(Ok(()), |(beat, matched)| office.serves(look, from.node, beat, matched))
+                let waits = |matched: &LogIndex| has_decayed && *matched < engine.purged().index;
+                let matched = matched.filter(|matched| !waits(matched));
+                matched.map_or(Ok(()), |matched| office.serves(look, from.node, beat, matched))
             }
             _ => Ok(()),
         }
@@ -178,12 +179,12 @@ impl World {
         said_by: NodeId,
         message: Option<&Message>,
     ) -> Result<(), Violation> {
-        let (own, now) = (self.time_at(id), Instant(self.now));
-        let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes + self.plan.spares);
+        let odds = self.plan.odds(Trouble::Strangers);
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         if !node.rng.chance(odds) {
             return Ok(());
         }
+        let (own, now, nodes) = (node.clock.at(self.now), Instant(self.now), self.plan.nodes + self.plan.spares);
         let (is_namesake, incarnation) =
             (node.rng.chance(200_000), Incarnation { id: node.rng.next(), ..Incarnation::default() });
         let Some(running) = &mut node.running else { return Ok(()) };
@@ -253,37 +254,41 @@ impl World {
 
 /// Whether the node listens to who speaks; and whether it should, and remembers it.
 fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> Result<bool, Violation> {
+    if !running.runtime.has_listened() {
+        return Ok(false);
+    }
     let id = look.node;
-    let is_heard = running.runtime.has_listened();
-    // The greeting of somebody who is no member says nothing.
     let membership = running.driver.engine().membership();
-    let is_member = membership.nodes().contains_key(&from.node);
-    // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
-    let before = running.judged.unwrap_or(*look);
     let binding = membership.bindings().get(&from.node);
-    let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
-    let at = before.membership_at.min(look.membership_at);
-    let is_later = from.bound.is_some_and(|claim| claim > at);
-    let is_behind = if before.leads() {
-        // What is committed a leader has, and nothing of what it has written goes, but by a later term.
-        is_later && (word.is_greeting || word.named > Some(before.term))
-    } else {
-        is_later || (from.bound.is_some() && !is_settled)
+    // The greeting of somebody who is no member says nothing.
+    let is_member = || membership.nodes().contains_key(&from.node);
+    // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
+    let is_behind = || {
+        let before = running.judged.unwrap_or(*look);
+        let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
+        let at = before.membership_at.min(look.membership_at);
+        let is_later = from.bound.is_some_and(|claim| claim > at);
+        if before.leads() {
+            // What is committed a leader has, and nothing of what it has written goes, but by a later term.
+            is_later && (word.is_greeting || word.named > Some(before.term))
+        } else {
+            is_later || (from.bound.is_some() && !is_settled)
+        }
     };
-    let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
+    let remembers = running.runtime.remembers(from) || !is_member() || is_behind();
     require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
     let bound = binding.map(|binding| binding.directory);
     let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
     require!(
-        !is_heard || is_bound || is_behind,
+        is_bound || is_behind(),
         Acquaintance,
         "node {id} listens to {from}, whose id is bound to the directory {:016x}",
         bound.unwrap_or_default()
     );
     // Raft paper, section 5.1.
-    let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
+    let told = word.term.unwrap_or(look.term);
     require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
-    Ok(is_heard)
+    Ok(true)
 }
 
 /// Who knows that its id is bound to another directory has not what that one has acknowledged, and asks nobody for a vote.

@@ -15,6 +15,7 @@ use outrigger::engine::{Event, LogId, Membership, Message, NodeId, Peer, PeerRef
 
 use super::World;
 use super::happening::Happening;
+use crate::by_node::ByNode;
 use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
@@ -28,7 +29,7 @@ pub(super) struct Builds {
     /// The highest life of each directory that a node was handed a message of, in its own life, and what that speaks.
     heard: BTreeMap<(NodeId, NodeId, u64), (u64, Version)>,
     /// The version by each node's log when it was looked at last.
-    effective: BTreeMap<NodeId, Version>,
+    effective: ByNode<Version>,
     /// The highest that was committed.
     committed: Version,
     /// The first entry that was committed of each.
@@ -231,12 +232,14 @@ impl World {
         Ok(true)
     }
 
-    /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed.
+    /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed. Where builds do
+    /// not differ, nobody wants to know.
     pub(super) fn heard(&mut self, id: NodeId, event: &Event) -> Option<(Peer, Version)> {
         let (Event::Received { from, .. } | Event::Refused { by: from, .. }) = event else { return None };
-        if self.has_builds() {
-            self.builds.hear(id, *from);
+        if !self.has_builds() {
+            return None;
         }
+        self.builds.hear(id, *from);
         let is_message = matches!(event, Event::Received { .. });
         let running = self.nodes.at(id)?.running.as_ref().filter(|_| is_message)?;
         Some((*from, running.driver.engine().version()))
