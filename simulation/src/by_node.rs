@@ -2,8 +2,8 @@
 
 use outrigger::engine::NodeId;
 
-/// A map from nodes, whose ids are small.
-#[derive(Clone, Debug)]
+/// A map from nodes, whose ids are small. Two are equal where nothing was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ByNode<T>(Vec<Option<T>>);
 
 impl<T> ByNode<T> {
@@ -27,6 +27,11 @@ impl<T> ByNode<T> {
 
     pub(crate) fn at_mut(&mut self, node: NodeId) -> Option<&mut T> {
         self.0.get_mut(place(node))?.as_mut()
+    }
+
+    /// In the order of the nodes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &T)> {
+        (1..).map(NodeId).zip(&self.0).filter_map(|(node, value)| Some((node, value.as_ref()?)))
     }
 
     /// In the order of the nodes.

@@ -294,7 +294,7 @@ impl World {
             Happening::KeepEnds { node, life, number } => self.end_keeping(node, life, number)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
-            Happening::Ask { client } => self.ask(client),
+            Happening::Ask { client } => self.ask(client)?,
             Happening::LoseHope { token } => self.lose_hope(token)?,
             Happening::Strike => self.strike()?,
             Happening::MakeRoom { node } => {
@@ -741,19 +741,20 @@ impl World {
             self.mark_answer(token, &answer);
         }
         if let Some(client) = self.workload.answer(token, answer, self.now)? {
+            self.queue.end_wait(token);
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
         }
         Ok(())
     }
 
-    fn ask(&mut self, client: u64) {
+    fn ask(&mut self, client: u64) -> Result<(), Violation> {
         let mut alive = Vec::with_capacity(self.nodes.len());
         alive.extend(self.core().filter(|node| node.running.is_some()).map(|node| node.id));
         if alive.is_empty() || self.workload.is_quiet(client) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
-            return;
+            return Ok(());
         }
         let nodes = &self.nodes;
         let term = |id| {
@@ -774,8 +775,15 @@ impl World {
         if self.diagram.is_some() {
             self.mark_asked(&request);
         }
-        self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
-        self.after(0, Happening::Request { node: request.node, life, event: Box::new(request.event) });
+        self.queue.wait(self.now + Workload::patience(), request.token);
+        let (node, event) = (request.node, request.event);
+        if self.queue.is_free_at(self.now) && self.wakes_at(node).is_none() {
+            // It would be the next thing to happen anyway.
+            self.acting = Some(node);
+            return self.request(node, life, event);
+        }
+        self.after(0, Happening::Request { node, life, event: Box::new(event) });
+        Ok(())
     }
 }
 

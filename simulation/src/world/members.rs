@@ -22,6 +22,7 @@ use crate::check::{Violation, require};
 use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
+use crate::node::Running;
 use crate::plan::SECOND;
 
 /// Tokens from here on are the steward's; no client comes that far.
@@ -286,9 +287,8 @@ impl World {
 
     /// A node that may have to lead looks at the time, so that it will campaign: its log may be the only one that the others can
     /// be elected without, even if it is about to leave (thesis, section 4.2.2).
-    pub(super) fn judge_candidacy(&self, look: &Look) -> Result<(), Violation> {
+    pub(super) fn judge_candidacy(&self, look: &Look, running: &Running) -> Result<(), Violation> {
         let id = look.node;
-        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
         let waits = running.driver.poll_timeout().is_some();
         if waits || matches!(look.role, RoleKind::Leader | RoleKind::Halted) {
             return Ok(());
