@@ -749,13 +749,13 @@ impl World {
     }
 
     fn ask(&mut self, client: u64) -> Result<(), Violation> {
-        let mut alive = Vec::with_capacity(self.nodes.len());
-        alive.extend(self.core().filter(|node| node.running.is_some()).map(|node| node.id));
-        if alive.is_empty() || self.workload.is_quiet(client) {
+        if self.workload.is_quiet(client) || !self.core().any(|node| node.running.is_some()) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
             return Ok(());
         }
+        let mut alive = Vec::with_capacity(self.nodes.len());
+        alive.extend(self.core().filter(|node| node.running.is_some()).map(|node| node.id));
         let nodes = &self.nodes;
         let term = |id| {
             nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)

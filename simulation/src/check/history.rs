@@ -15,8 +15,11 @@ use crate::workload::Wish;
 /// So many steps for each register: a history of a simulation takes some thousand.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// So many operations most worlds have.
+const ROOM: usize = 1 << 10;
+
 /// The clients' history.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ClientHistory {
     history: History<Operation<u64, u64>, Outcome<u64>>,
     /// The request of each operation: what the trace knows it by.
@@ -30,6 +33,14 @@ pub(crate) struct ClientHistory {
     applied: Vec<(u64, OperationId)>,
     /// The reads, with the last index that each saw.
     reads: Vec<(u64, OperationId)>,
+}
+
+impl Default for ClientHistory {
+    fn default() -> Self {
+        let (requests, writes) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
+        let (history, open) = (History::with_capacity(ROOM), Vec::new());
+        Self { history, requests, open, writes, applied: Vec::new(), reads: Vec::new() }
+    }
 }
 
 impl ClientHistory {

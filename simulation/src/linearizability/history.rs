@@ -159,6 +159,11 @@ impl<O, R> History<O, R> {
         Self { invocations: Vec::new() }
     }
 
+    /// One in which nothing has happened, with room for so many calls.
+    pub(crate) fn with_capacity(calls: usize) -> Self {
+        Self { invocations: Vec::with_capacity(calls) }
+    }
+
     /// A client calls an operation. Until told otherwise, its outcome is unknown.
     pub fn call(&mut self, client: u64, at: u64, operation: O) -> OperationId {
         let id = OperationId(self.invocations.len());
