@@ -324,15 +324,13 @@ impl Judge {
         let Look { node: id, term, commit, role, .. } = *node.look;
         let before = self.seen.at(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
         let known = self.chain.last().index;
-        for index in before.0 + 1..=commit.0 {
-            let index = LogIndex(index);
-            let Some(stamp) = node.log.at(index) else {
-                return Err(Violation {
-                    check: Check::Health,
-                    reason: format!("node {id} commits {index} and lacks it"),
-                });
+        let place = |index: LogIndex| usize::try_from(index.0).expect("a small index");
+        for at in place(before)..place(commit) {
+            let Some(stamp) = node.log.0.get(at) else {
+                let reason = format!("node {id} commits {} and lacks it", at + 1);
+                return Err(Violation { check: Check::Health, reason });
             };
-            match self.chain.at(index) {
+            match self.chain.0.get(at) {
                 Some(committed) => {
                     let (found, was) = (stamp.id, committed.id);
                     require!(
@@ -342,7 +340,7 @@ impl Judge {
                     );
                 }
                 None => {
-                    self.chain.0.push(stamp);
+                    self.chain.0.push(*stamp);
                     self.committed_in.push(term);
                 }
             }

@@ -289,8 +289,7 @@ impl World {
     /// be elected without, even if it is about to leave (thesis, section 4.2.2).
     pub(super) fn judge_candidacy(&self, look: &Look, running: &Running) -> Result<(), Violation> {
         let id = look.node;
-        let waits = running.driver.poll_timeout().is_some();
-        if waits || matches!(look.role, RoleKind::Leader | RoleKind::Halted) {
+        if matches!(look.role, RoleKind::Leader | RoleKind::Halted) || running.driver.poll_timeout().is_some() {
             return Ok(());
         }
         let log = &running.runtime.accepted;

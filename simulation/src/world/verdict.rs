@@ -31,7 +31,7 @@ impl World {
         let runtime = &running.runtime;
         if running.judged.as_ref() == Some(look) && !runtime.has_unchecked() {
             // Nothing is to be seen that was not seen before.
-            self.hosted.iter().try_for_each(Subject::check)?;
+            self.judge_hosted()?;
             return self.judge_disk(node, running);
         }
         if runtime.truncated {
@@ -66,7 +66,7 @@ impl World {
             }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }
-        self.hosted.iter().try_for_each(Subject::check)?;
+        self.judge_hosted()?;
         let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
@@ -78,6 +78,14 @@ impl World {
         match self.nodes.at(id) {
             Some(node @ Node { running: Some(running), .. }) => self.judge_disk(node, running),
             _ => Ok(()),
+        }
+    }
+
+    /// What was found of a user's state machine, where there is one.
+    fn judge_hosted(&self) -> Result<(), Violation> {
+        match &self.hosted {
+            Some(subject) => subject.check(),
+            None => Ok(()),
         }
     }
 
@@ -249,7 +257,7 @@ impl World {
                 words::registers(found, &expected)
             );
         }
-        self.hosted.iter().try_for_each(Subject::check)?;
+        self.judge_hosted()?;
         Ok(true)
     }
 }
