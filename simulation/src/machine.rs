@@ -177,7 +177,9 @@ impl Machine {
         if let Some(write) = Write::of(payload) {
             self.registers.insert(write.key, write.value);
         }
-        if let (Some(user), Some(command)) = (&mut self.user, Write::behind(payload)) {
+        if let Some(user) = &mut self.user
+            && let Some(command) = Write::behind(payload)
+        {
             user.apply(id.index, &command);
         }
         self.applied.push(id);

@@ -433,7 +433,6 @@ impl World {
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
-        let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
         let restored_at = running.runtime.machine.restored_at();
@@ -448,7 +447,11 @@ impl World {
             }
             None => self.settle(node)?,
         }
-        let Some(running) = self.alive(node, life).filter(|_| was_full) else { return Ok(()) };
+        if !was_full {
+            return Ok(());
+        }
+        let own = self.time_at(node);
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.room(Lane::Apply, own);
         self.settle(node)
     }
@@ -526,8 +529,10 @@ impl World {
         self.judge_rot(&look, differs.as_ref())?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
-        self.judge_freshness(&look, freshness)?;
-        self.judge_pledge(&look, matter, voted, own)?;
+        if self.plan.reads.is_some() {
+            self.judge_freshness(&look, freshness)?;
+            self.judge_pledge(&look, matter, voted, own)?;
+        }
         if let Some(event) = told {
             self.refine(&look, &event, is_proven)?;
         }
@@ -727,14 +732,14 @@ impl World {
     }
 
     fn lose_hope(&mut self, token: Token) -> Result<(), Violation> {
-        if self.workload.waits_for(token) {
+        if self.trace.is_told() && self.workload.waits_for(token) {
             self.trace.tell(self.now, None, || format!("the client waits no longer for request #{token}"));
         }
         self.answer(token, Answer::Unknown)
     }
 
     fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
-        if self.workload.waits_for(token) {
+        if self.trace.is_told() && self.workload.waits_for(token) {
             self.trace.tell(self.now, None, || format!("request #{token} is answered: {answer}"));
         }
         if self.diagram.is_some() {
