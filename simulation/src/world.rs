@@ -22,7 +22,6 @@ use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
 use crate::history::History;
 use crate::look::Look;
-use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Nodes, Running};
 use crate::plan::{MILLISECOND, Plan, Trouble};
@@ -33,7 +32,7 @@ use crate::runtime::Effect;
 use crate::shrink::Changes;
 use crate::trace::Trace;
 use crate::user::Subject;
-use crate::workload::{ClientSessions, Wish, Workload};
+use crate::workload::{ClientSessions, Workload};
 use crate::{Again, Failure};
 
 mod decay;
@@ -728,66 +727,6 @@ impl World {
         };
         arrives(first, bytes.clone());
         arrives(second, bytes);
-        Ok(())
-    }
-
-    fn lose_hope(&mut self, token: Token) -> Result<(), Violation> {
-        if self.trace.is_told() && self.workload.waits_for(token) {
-            self.trace.tell(self.now, None, || format!("the client waits no longer for request #{token}"));
-        }
-        self.answer(token, Answer::Unknown)
-    }
-
-    fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
-        if self.trace.is_told() && self.workload.waits_for(token) {
-            self.trace.tell(self.now, None, || format!("request #{token} is answered: {answer}"));
-        }
-        if self.diagram.is_some() {
-            self.mark_answer(token, &answer);
-        }
-        if let Some(client) = self.workload.answer(token, answer, self.now)? {
-            self.queue.end_wait(token);
-            let thinking = self.workload.thinking(&self.plan);
-            self.after(thinking, Happening::Ask { client });
-        }
-        Ok(())
-    }
-
-    fn ask(&mut self, client: u64) -> Result<(), Violation> {
-        if self.workload.is_quiet(client) || !self.core().any(|node| node.running.is_some()) {
-            let thinking = self.workload.thinking(&self.plan);
-            self.after(thinking, Happening::Ask { client });
-            return Ok(());
-        }
-        let mut alive = Vec::with_capacity(self.nodes.len());
-        alive.extend(self.core().filter(|node| node.running.is_some()).map(|node| node.id));
-        let nodes = &self.nodes;
-        let term = |id| {
-            nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)
-        };
-        let request = self.workload.ask(client, &alive, term, self.now);
-        if let Event::Propose { only_in: Some(_), .. } = request.event {
-            note(&mut self.workload.services, "write meant for one term");
-        }
-        let node = self.nodes.at_mut(request.node).expect("a node is asked");
-        let life = node.life;
-        let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
-        match self.workload.asked(request.token) {
-            Some((_, Wish::Write(writes))) => callers.propose(request.token, writes.len() as u64, false),
-            Some((_, Wish::Read(key, _))) => callers.ask(request.token, *key),
-            _ => callers.propose(request.token, 1, true),
-        }
-        if self.diagram.is_some() {
-            self.mark_asked(&request);
-        }
-        self.queue.wait(self.now + Workload::patience(), request.token);
-        let (node, event) = (request.node, request.event);
-        if self.queue.is_free_at(self.now) && self.wakes_at(node).is_none() {
-            // It would be the next thing to happen anyway.
-            self.acting = Some(node);
-            return self.request(node, life, event);
-        }
-        self.after(0, Happening::Request { node, life, event: Box::new(event) });
         Ok(())
     }
 }
