@@ -100,17 +100,18 @@ impl World {
         };
         // It may have slept, and seen nothing of what its disk did meanwhile.
         let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
-        let hangs = Duration::from_nanos(running.flush_began.map_or(0, |began| now - began));
-        let has_begun = running.judged.is_some_and(|before| is_campaign(&before) && before.term == look.term);
-        if is_campaign(look) && !has_begun {
+        let began = running.flush_began;
+        let hangs = || Duration::from_nanos(began.map_or(0, |began| now - began));
+        let campaigned = |before: &Look| is_campaign(before) && before.term == look.term;
+        if is_campaign(look) && !running.judged.as_ref().is_some_and(campaigned) {
             campaigns_rightly(running, id)?;
             if matches!(occasion, Occasion::Look) && !is_excused {
-                office::campaigns(id, &self.terms, hangs)?;
+                office::campaigns(id, &self.terms, hangs())?;
             }
         }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
         if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
-            let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs };
+            let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs() };
             office.gives_up(id, &self.terms, own, hangs)?;
         }
         if !look.leads() {
