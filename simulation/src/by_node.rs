@@ -2,18 +2,19 @@
 
 use outrigger::engine::NodeId;
 
-/// A map from nodes, whose ids are small.
-#[derive(Clone, Debug)]
+/// A map from nodes, whose ids are small. Two are equal where nothing was removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ByNode<T>(Vec<Option<T>>);
 
 impl<T> ByNode<T> {
     pub(crate) fn at(&self, node: NodeId) -> Option<&T> {
-        self.0.get(place(node)?)?.as_ref()
+        self.0.get(place(node))?.as_ref()
     }
 
     /// Answers with what was there.
     pub(crate) fn insert(&mut self, node: NodeId, value: T) -> Option<T> {
-        let place = place(node).expect("nodes are numbered from 1");
+        assert!(node > NodeId(0), "nodes are numbered from 1");
+        let place = place(node);
         if self.0.len() <= place {
             self.0.resize_with(place + 1, || None);
         }
@@ -21,11 +22,16 @@ impl<T> ByNode<T> {
     }
 
     pub(crate) fn remove(&mut self, node: NodeId) -> Option<T> {
-        self.0.get_mut(place(node)?)?.take()
+        self.0.get_mut(place(node))?.take()
     }
 
     pub(crate) fn at_mut(&mut self, node: NodeId) -> Option<&mut T> {
-        self.0.get_mut(place(node)?)?.as_mut()
+        self.0.get_mut(place(node))?.as_mut()
+    }
+
+    /// In the order of the nodes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &T)> {
+        (1..).map(NodeId).zip(&self.0).filter_map(|(node, value)| Some((node, value.as_ref()?)))
     }
 
     /// In the order of the nodes.
@@ -55,9 +61,9 @@ impl<T> Default for ByNode<T> {
     }
 }
 
-/// Where a node stands in a list of all.
-pub(crate) fn place(node: NodeId) -> Option<usize> {
-    usize::try_from(node.0.checked_sub(1)?).ok()
+/// Where a node stands in a list of all. The id 0 is nobody's: no list has that place.
+pub(crate) fn place(node: NodeId) -> usize {
+    usize::try_from(node.0.wrapping_sub(1)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! keeps the one history that all of it must fit: who led, who voted, which entry followed which, and one chain of
 //! committed entries that only grows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -324,15 +324,13 @@ impl Judge {
         let Look { node: id, term, commit, role, .. } = *node.look;
         let before = self.seen.at(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
         let known = self.chain.last().index;
-        for index in before.0 + 1..=commit.0 {
-            let index = LogIndex(index);
-            let Some(stamp) = node.log.at(index) else {
-                return Err(Violation {
-                    check: Check::Health,
-                    reason: format!("node {id} commits {index} and lacks it"),
-                });
+        let place = |index: LogIndex| usize::try_from(index.0).expect("a small index");
+        for at in place(before)..place(commit) {
+            let Some(stamp) = node.log.0.get(at) else {
+                let reason = format!("node {id} commits {} and lacks it", at + 1);
+                return Err(Violation { check: Check::Health, reason });
             };
-            match self.chain.at(index) {
+            match self.chain.0.get(at) {
                 Some(committed) => {
                     let (found, was) = (stamp.id, committed.id);
                     require!(
@@ -342,7 +340,7 @@ impl Judge {
                     );
                 }
                 None => {
-                    self.chain.0.push(stamp);
+                    self.chain.0.push(*stamp);
                     self.committed_in.push(term);
                 }
             }
@@ -461,6 +459,3 @@ pub(crate) fn converged<'a>(mut nodes: impl Iterator<Item = (&'a Look, &'a Stamp
     let last = chain.last().index;
     nodes.all(|(look, log)| look.applied == last && log == chain)
 }
-
-/// Numbers that must not repeat.
-pub(crate) type Values = BTreeSet<u64>;

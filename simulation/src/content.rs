@@ -37,7 +37,9 @@ pub(crate) fn encode(
     user: Option<&Bytes>,
 ) -> Vec<u8> {
     let covered = &log.0[..usize::try_from(last.0).expect("a small index")];
-    let mut out = Vec::with_capacity(16 + 32 * covered.len() + 16 * registers.len());
+    let states = [Some(sessions), user.map(|user| &**user)].into_iter().flatten();
+    let state_bytes: usize = states.clone().map(|state| 8 + state.len()).sum();
+    let mut out = Vec::with_capacity(16 + 32 * covered.len() + 16 * registers.len() + state_bytes);
     out.put_u64_le(covered.len() as u64);
     for Stamp { id, log_time, digest } in covered {
         [id.term.0, id.index.0, log_time.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
@@ -47,7 +49,7 @@ pub(crate) fn encode(
         out.put_u64_le(*key);
         out.put_u64_le(*value);
     }
-    for state in [Some(sessions), user.map(|user| &**user)].into_iter().flatten() {
+    for state in states {
         out.put_u64_le(state.len() as u64);
         out.put_slice(state);
     }

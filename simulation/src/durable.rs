@@ -1,13 +1,13 @@
 //! What must be on a node's disk: a copy beside the real log, changed by the same writes, to compare with what a
 //! recovery finds.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use outrigger::engine::{Batch, Command, Incarnation, LogId, LogIndex, LogTime, NodeId, Restored, Term, Vote};
 use outrigger::store::{LogReader, StorageError};
 
+use crate::by_node::ByNode;
 use crate::trace::digest;
 use crate::words;
 
@@ -46,6 +46,17 @@ impl Stamps {
         }));
     }
 
+    /// Appends what another log has stamped already; what it does not hold any more is stamped anew.
+    fn append_as_in(&mut self, other: &Self, batch: &Batch) {
+        let (first, last) = (batch.first(), batch.last());
+        if !other.has(first) || !other.has(last) {
+            return self.append(batch);
+        }
+        assert_eq!(first.index, self.last().index.next(), "entries follow the last");
+        let place = |index: LogIndex| usize::try_from(index.0).expect("a small index");
+        self.0.extend_from_slice(&other.0[place(first.index.previous())..place(last.index)]);
+    }
+
     pub(crate) fn truncate(&mut self, after: LogIndex) {
         self.0.truncate(usize::try_from(after.0).expect("a small index"));
     }
@@ -79,7 +90,7 @@ pub(crate) struct Durable {
     /// The commit index.
     commit: LogIndex,
     /// Whom the node met.
-    peers: BTreeMap<NodeId, Incarnation>,
+    peers: ByNode<Incarnation>,
     /// What was purged: `log` has it all the same, for what was once committed stays known.
     purged: LogId,
     /// What the newest snapshot covers.
@@ -104,7 +115,8 @@ impl Durable {
         if restored.purged.index > covered.index || !log.0.starts_with(snapshot.as_deref().map_or(&[], |it| &it.0)) {
             return Err(StorageError::new(format!("the log does not continue the snapshot of {covered}")));
         }
-        let (vote, commit, purged, peers) = (restored.vote, restored.commit, restored.purged, restored.peers.clone());
+        let (vote, commit, purged) = (restored.vote, restored.commit, restored.purged);
+        let peers = met(restored);
         Ok((Self { vote, log, commit, peers, purged, snapshot }, entries))
     }
 
@@ -152,7 +164,7 @@ impl Durable {
         let same_time = self.log_time() == restored.log_time;
         let same_ids = self.log.last() == restored.last && self.purged == restored.purged;
         let same_end = same_time && same_ids && self.commit == restored.commit;
-        same_end && self.vote == restored.vote && self.peers == restored.peers
+        same_end && self.vote == restored.vote && self.peers == met(restored)
     }
 
     /// What was purged.
@@ -167,7 +179,17 @@ impl Durable {
 
     /// The life of another node that was met last.
     pub(crate) fn met(&self, node: NodeId) -> Option<Incarnation> {
-        self.peers.get(&node).copied()
+        self.peers.at(node).copied()
+    }
+
+    /// A command of the log lane became durable, whose entries may stand in the node's log.
+    pub(crate) fn write_as_in(&mut self, log: &Stamps, command: &Command) {
+        match command {
+            Command::AppendInputEntries { batches, .. } => {
+                batches.iter().for_each(|batch| self.log.append_as_in(log, batch));
+            }
+            other => self.write(other),
+        }
     }
 
     /// A command of the log lane became durable.
@@ -184,6 +206,11 @@ impl Durable {
             other => panic!("{other:?} does not stand in the log lane"),
         }
     }
+}
+
+/// Whom a node has met, by its disk.
+fn met(restored: &Restored) -> ByNode<Incarnation> {
+    restored.peers.iter().map(|(node, life)| (*node, *life)).collect()
 }
 
 /// What a life has left on its disk.
@@ -294,7 +321,7 @@ impl fmt::Display for Durable {
         let Self { vote, log, commit, peers, purged, snapshot } = self;
         write!(f, "{}, log to {}", words::vote(*vote), log.last())?;
         write!(f, " ({:016x}), commit {commit}, met", digest(&log.0))?;
-        f.write_str(if peers.is_empty() { " nobody" } else { "" })?;
+        f.write_str(if peers.values().next().is_none() { " nobody" } else { "" })?;
         if let Some(snapshot) = snapshot {
             write!(f, ", purged to {purged}, a snapshot of {}", snapshot.last())?;
         }

@@ -177,7 +177,9 @@ impl Machine {
         if let Some(write) = Write::of(payload) {
             self.registers.insert(write.key, write.value);
         }
-        if let (Some(user), Some(command)) = (&mut self.user, Write::behind(payload)) {
+        if let Some(user) = &mut self.user
+            && let Some(command) = Write::behind(payload)
+        {
             user.apply(id.index, &command);
         }
         self.applied.push(id);
@@ -313,25 +315,31 @@ impl fmt::Display for Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Callers {
     /// How many entries each proposal has that was neither accepted nor refused, and whether they have to do with a session.
-    proposed: BTreeMap<Token, (u64, bool)>,
+    proposed: Vec<(Token, u64, bool)>,
     /// By the index of the last entry of a write, the id of that entry, the id of the first, and who waits.
     expected: BTreeMap<LogIndex, (LogId, LogId, Token)>,
     /// The register that each reader wants.
-    reads: BTreeMap<Token, u64>,
+    reads: Vec<(Token, u64)>,
+}
+
+/// Takes out what belongs to a token. Few clients wait for one node, so a list finds it faster than a map.
+fn take<T>(waiting: &mut Vec<T>, token: Token, of: impl Fn(&T) -> Token) -> Option<T> {
+    let place = waiting.iter().position(|it| of(it) == token)?;
+    Some(waiting.remove(place))
 }
 
 impl Callers {
     pub(crate) fn propose(&mut self, token: Token, entries: u64, in_session: bool) {
-        self.proposed.insert(token, (entries, in_session));
+        self.proposed.push((token, entries, in_session));
     }
 
     pub(crate) fn ask(&mut self, token: Token, key: u64) {
-        self.reads.insert(token, key);
+        self.reads.push((token, key));
     }
 
     /// Entries got their ids. Answers at once when they are applied already, which a follower's may be.
     pub(crate) fn accepted(&mut self, token: Token, first: LogId, machine: &Machine) -> Option<(Token, Answer)> {
-        let (entries, in_session) = self.proposed.remove(&token)?;
+        let (_, entries, in_session) = self.take_proposed(token)?;
         let last = LogId { term: first.term, index: LogIndex(first.index.0 + entries - 1) };
         if last.index <= machine.last() {
             let applied = machine.id_at(first.index) == Some(first) && machine.id_at(last.index) == Some(last);
@@ -345,7 +353,7 @@ impl Callers {
 
     /// A proposal or a read was refused.
     pub(crate) fn refused(&mut self, token: Token, certain: bool) -> Option<(Token, Answer)> {
-        let known = self.proposed.remove(&token).is_some() | self.reads.remove(&token).is_some();
+        let known = self.take_proposed(token).is_some() || self.take_read(token).is_some();
         known.then_some((token, if certain { Answer::Refused } else { Answer::Unknown }))
     }
 
@@ -353,6 +361,14 @@ impl Callers {
     pub(crate) fn abandoned(&mut self, from: LogIndex) -> Vec<(Token, Answer)> {
         let abandoned = self.expected.split_off(&from);
         abandoned.into_values().map(|(_, _, token)| (token, Answer::Unknown)).collect()
+    }
+
+    fn take_proposed(&mut self, token: Token) -> Option<(Token, u64, bool)> {
+        take(&mut self.proposed, token, |(token, ..)| *token)
+    }
+
+    fn take_read(&mut self, token: Token) -> Option<(Token, u64)> {
+        take(&mut self.reads, token, |(token, _)| *token)
     }
 
     /// An entry was applied.
@@ -372,7 +388,8 @@ impl Callers {
     /// Somebody who waits for an answer.
     pub(crate) fn waiting(&self) -> Option<Token> {
         let expected = self.expected.values().map(|(_, _, token)| token);
-        self.proposed.keys().chain(expected).chain(self.reads.keys()).next().copied()
+        let proposed = self.proposed.iter().map(|(token, ..)| token);
+        proposed.chain(expected).chain(self.reads.iter().map(|(token, _)| token)).next().copied()
     }
 
     /// Somebody who waits for entries behind this index.
@@ -382,7 +399,7 @@ impl Callers {
 
     /// A read's turn has come.
     pub(crate) fn read(&mut self, token: Token, machine: &Machine) -> Option<(Token, Answer)> {
-        let key = self.reads.remove(&token)?;
+        let (_, key) = self.take_read(token)?;
         Some((token, Answer::Read(machine.last(), machine.read(key))))
     }
 }

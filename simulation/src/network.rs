@@ -18,7 +18,7 @@ use outrigger::engine::{Message, NodeId};
 use outrigger::network::handshake::Hello;
 use outrigger::network::{Local, codec, frame};
 
-use crate::count::{Counts, note};
+use crate::count::Tally;
 use crate::plan::{Plan, Trouble};
 use crate::rng::Rng;
 
@@ -56,7 +56,7 @@ pub(crate) struct Network {
     /// Whether messages are lost, doubled and held up at all.
     healed: bool,
     /// What it did.
-    pub(crate) faults: Counts,
+    pub(crate) faults: Tally,
     /// Where messages are encoded; empty between two of them.
     buffer: frame::FrameBuffer,
 }
@@ -64,22 +64,22 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new(rng: Rng) -> Self {
         let (cut, buffer) = (BTreeSet::new(), frame::FrameBuffer::default());
-        Self { rng, cut, healed: false, faults: Counts::new(), buffer }
+        Self { rng, cut, healed: false, faults: Tally::default(), buffer }
     }
 
     /// How long each copy of a message takes; none if it is lost. Without content it is a handshake.
     pub(crate) fn route(&mut self, plan: &Plan, from: NodeId, target: NodeId, message: Option<&Message>) -> Delays {
         if self.cut.contains(&(from, target)) {
-            note(&mut self.faults, "message cut off");
+            self.faults.note("message cut off");
             return Delays::default();
         }
         if !self.healed && self.rng.chance(plan.odds(Trouble::Loss)) {
-            note(&mut self.faults, "message lost");
+            self.faults.note("message lost");
             return Delays::default();
         }
         let is_doubled = !self.healed && self.rng.chance(plan.odds(Trouble::Duplicates));
         if is_doubled {
-            note(&mut self.faults, "message doubled");
+            self.faults.note("message doubled");
         }
         let first = self.delay(plan);
         let second = is_doubled.then(|| match message {
@@ -93,7 +93,7 @@ impl Network {
     fn delay(&mut self, plan: &Plan) -> u64 {
         let straggles = !self.healed && self.rng.chance(plan.odds(Trouble::Stragglers));
         if straggles {
-            note(&mut self.faults, "message overtaken");
+            self.faults.note("message overtaken");
         }
         self.rng.between(plan.delay.0, plan.delay.1) * if straggles { 100 } else { 1 }
     }
@@ -115,7 +115,7 @@ impl Network {
         if self.healed || append.batches.is_empty() || !self.rng.chance(plan.odds(Trouble::ShortRequests)) {
             return None;
         }
-        note(&mut self.faults, "request cut short");
+        self.faults.note("request cut short");
         let mut append = append.clone();
         append.batches.truncate(self.rng.count(0, append.batches.len() - 1));
         Some(Message::AppendEntries(append))
@@ -142,7 +142,7 @@ impl Network {
             3 => "partition with a bridge",
             _ => "links cut one by one",
         };
-        note(&mut self.faults, name);
+        self.faults.note(name);
         let side: BTreeSet<NodeId> = nodes.iter().copied().filter(|_| self.rng.chance(500_000)).collect();
         let links = nodes.iter().flat_map(|from| nodes.iter().map(|target| (*from, *target)));
         for (from, target) in links.filter(|(from, target)| from != target) {
@@ -166,7 +166,7 @@ impl Network {
 
     /// Leaves a node with one other at most that hears it.
     pub(crate) fn strand(&mut self, lonely: NodeId, nodes: &[NodeId]) {
-        note(&mut self.faults, "leader stranded");
+        self.faults.note("leader stranded");
         let friend = *self.rng.pick(nodes);
         self.cut.extend(nodes.iter().filter(|node| **node != friend).map(|node| (lonely, *node)));
     }

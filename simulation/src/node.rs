@@ -116,15 +116,19 @@ impl Nodes {
     }
 
     pub(crate) fn at(&self, id: NodeId) -> Option<&Node> {
-        self.0.get(place(id)?)
+        self.0.get(place(id))
     }
 
     pub(crate) fn at_mut(&mut self, id: NodeId) -> Option<&mut Node> {
-        self.0.get_mut(place(id)?)
+        self.0.get_mut(place(id))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.0.iter()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
     }
 }
 

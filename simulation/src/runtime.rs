@@ -226,7 +226,7 @@ impl Runtime {
         let mut writes = mem::take(&mut self.in_flight);
         self.lanes.flushed(&writes);
         self.votes_flushed = writes.iter().filter(|write| matches!(write, Command::SaveVote { .. })).count();
-        writes.iter().for_each(|write| self.durable.write(write));
+        writes.iter().for_each(|write| self.durable.write_as_in(&self.accepted, write));
         let last = writes.iter().rev().find_map(write_id);
         if self.queued.capacity() == 0 {
             // Its memory serves the next writes.

@@ -96,7 +96,6 @@ pub(crate) struct Request {
     pub(crate) node: NodeId,
     pub(crate) token: Token,
     pub(crate) event: Event,
-    pub(crate) wish: Wish,
 }
 
 impl Workload {
@@ -198,8 +197,8 @@ impl Workload {
         };
         let floor = self.floor(&wish, now);
         self.begin(client, token, &wish, (floor, now));
-        self.asked.push((token, Asked { client, node, wish: wish.clone(), floor }));
-        Request { node, token, event, wish }
+        self.asked.push((token, Asked { client, node, wish, floor }));
+        Request { node, token, event }
     }
 
     /// Some writes are meant for the leader of one term only: the term that the node is in, or the one before.

@@ -22,7 +22,6 @@ use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
 use crate::history::History;
 use crate::look::Look;
-use crate::machine::Answer;
 use crate::network::{self, Network};
 use crate::node::{Node, Nodes, Running};
 use crate::plan::{MILLISECOND, Plan, Trouble};
@@ -33,7 +32,7 @@ use crate::runtime::Effect;
 use crate::shrink::Changes;
 use crate::trace::Trace;
 use crate::user::Subject;
-use crate::workload::{ClientSessions, Wish, Workload};
+use crate::workload::{ClientSessions, Workload};
 use crate::{Again, Failure};
 
 mod decay;
@@ -238,7 +237,7 @@ impl World {
     fn all_faults(&self) -> Counts {
         let mut faults = self.faults.clone();
         self.nodes.iter().for_each(|node| add(&mut faults, &node.faults));
-        add(&mut faults, &self.network.faults);
+        self.network.faults.add_to(&mut faults);
         faults
     }
 
@@ -294,7 +293,7 @@ impl World {
             Happening::KeepEnds { node, life, number } => self.end_keeping(node, life, number)?,
             Happening::WorkEnds { node, life } => self.end_work(node, life)?,
             Happening::SendEnds { node, life, target, number } => self.end_sending(node, life, target, number)?,
-            Happening::Ask { client } => self.ask(client),
+            Happening::Ask { client } => self.ask(client)?,
             Happening::LoseHope { token } => self.lose_hope(token)?,
             Happening::Strike => self.strike()?,
             Happening::MakeRoom { node } => {
@@ -433,7 +432,6 @@ impl World {
     }
 
     fn end_work(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
-        let own = self.time_at(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.working = false;
         let restored_at = running.runtime.machine.restored_at();
@@ -448,7 +446,11 @@ impl World {
             }
             None => self.settle(node)?,
         }
-        let Some(running) = self.alive(node, life).filter(|_| was_full) else { return Ok(()) };
+        if !was_full {
+            return Ok(());
+        }
+        let own = self.time_at(node);
+        let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.room(Lane::Apply, own);
         self.settle(node)
     }
@@ -505,8 +507,12 @@ impl World {
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
         let told = self.checks.model.then(|| event.clone());
-        let (freshness, standing) = (Freshness::of(&event), Standing::of(&event));
-        let (matter, voted) = (Matter::of(&event), running.driver.engine().vote());
+        let (freshness, matter) = match &self.plan.reads {
+            Some(_) => (Freshness::of(&event), Matter::of(&event)),
+            None => (Freshness::Nothing, Matter::Other),
+        };
+        let standing = if self.plan.spares > 0 { Standing::of(&event) } else { Standing::Nothing };
+        let voted = running.driver.engine().vote();
         let differs = Differs::of(&event);
         running.runtime.waiting.begins(&event);
         running.runtime.pieces.hear(&event);
@@ -522,8 +528,10 @@ impl World {
         self.judge_rot(&look, differs.as_ref())?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
-        self.judge_freshness(&look, freshness)?;
-        self.judge_pledge(&look, matter, voted, own)?;
+        if self.plan.reads.is_some() {
+            self.judge_freshness(&look, freshness)?;
+            self.judge_pledge(&look, matter, voted, own)?;
+        }
         if let Some(event) = told {
             self.refine(&look, &event, is_proven)?;
         }
@@ -568,7 +576,8 @@ impl World {
         }
         let mut effects = std::mem::take(&mut running.runtime.effects);
         self.arm(id);
-        let brought = effects.drain(..).try_for_each(|effect| self.bring_about(id, life, effect));
+        let brought = effects.iter().try_for_each(|effect| self.bring_about(id, life, effect));
+        effects.clear();
         // Its memory serves the next step, unless that has been taken meanwhile.
         if let Some(running) = self.alive(id, life).filter(|running| running.runtime.effects.is_empty()) {
             running.runtime.effects = effects;
@@ -576,19 +585,19 @@ impl World {
         brought
     }
 
-    fn bring_about(&mut self, node: NodeId, life: u64, effect: Effect) -> Result<(), Violation> {
+    fn bring_about(&mut self, node: NodeId, life: u64, effect: &Effect) -> Result<(), Violation> {
         // A process that has died meanwhile does nothing more.
         if self.alive(node, life).is_none() {
             return Ok(());
         }
-        match effect {
-            Effect::Send(target, message) if self.dies_speaking(node, &message) => {
+        match *effect {
+            Effect::Send(target, ref message) if self.dies_speaking(node, message) => {
                 note(&mut self.faults, "crash before a word");
                 self.trace.tell(self.now, Some(node), || format!("dies before it can say to {target}: {message}"));
                 let power = self.rng.chance(500_000);
                 self.crash(node, power)
             }
-            Effect::Send(target, message) => self.send(node, target, &message),
+            Effect::Send(target, ref message) => self.send(node, target, message),
             Effect::Changed(token, outcome) => self.told_of_change(node, token, outcome),
             Effect::Wish(token, outcome) => self.told_of_wish(node, token, outcome),
             Effect::SendBulk(target, number) => {
@@ -616,15 +625,15 @@ impl World {
                 self.count_answer(node, token, &answer);
                 self.answer(token, answer)
             }
-            Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, &effect),
+            Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, effect),
             Effect::Keep(number) => {
                 let (low, high) = self.plan.flush;
                 let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
                 self.after(delay, Happening::KeepEnds { node, life, number });
                 Ok(())
             }
-            Effect::RefusePeer(peer, reason) => self.refuse(node, peer, &reason),
-            Effect::Halt(fault) => self.halt(node, &fault),
+            Effect::RefusePeer(peer, ref reason) => self.refuse(node, peer, reason),
+            Effect::Halt(ref fault) => self.halt(node, fault),
         }
     }
 
@@ -719,61 +728,6 @@ impl World {
         arrives(first, bytes.clone());
         arrives(second, bytes);
         Ok(())
-    }
-
-    fn lose_hope(&mut self, token: Token) -> Result<(), Violation> {
-        if self.workload.waits_for(token) {
-            self.trace.tell(self.now, None, || format!("the client waits no longer for request #{token}"));
-        }
-        self.answer(token, Answer::Unknown)
-    }
-
-    fn answer(&mut self, token: Token, answer: Answer) -> Result<(), Violation> {
-        if self.workload.waits_for(token) {
-            self.trace.tell(self.now, None, || format!("request #{token} is answered: {answer}"));
-        }
-        if self.diagram.is_some() {
-            self.mark_answer(token, &answer);
-        }
-        if let Some(client) = self.workload.answer(token, answer, self.now)? {
-            let thinking = self.workload.thinking(&self.plan);
-            self.after(thinking, Happening::Ask { client });
-        }
-        Ok(())
-    }
-
-    fn ask(&mut self, client: u64) {
-        let alive: Vec<NodeId> = self.core().filter(|node| node.running.is_some()).map(|node| node.id).collect();
-        if alive.is_empty() || self.workload.is_quiet(client) {
-            let thinking = self.workload.thinking(&self.plan);
-            self.after(thinking, Happening::Ask { client });
-            return;
-        }
-        let nodes = &self.nodes;
-        let term = |id| {
-            nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)
-        };
-        let request = self.workload.ask(client, &alive, term, self.now);
-        let node = self.nodes.at_mut(request.node).expect("a node is asked");
-        let life = node.life;
-        let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
-        match &request.wish {
-            Wish::Write(writes) => {
-                if matches!(request.event, Event::Propose { only_in: Some(_), .. }) {
-                    note(&mut self.workload.services, "write meant for one term");
-                }
-                callers.propose(request.token, writes.len() as u64, false);
-            }
-            Wish::Once(_) | Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => {
-                callers.propose(request.token, 1, true);
-            }
-            Wish::Read(key, _) => callers.ask(request.token, *key),
-        }
-        if self.diagram.is_some() {
-            self.mark_asked(&request);
-        }
-        self.queue.put_in_turn(self.now + Workload::patience(), Happening::LoseHope { token: request.token });
-        self.after(0, Happening::Request { node: request.node, life, event: Box::new(request.event) });
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use outrigger::engine::{LogId, LogIndex, Term};
 
-use super::{Values, Violation, require};
+use super::{Violation, require};
 use crate::machine::Write;
 use crate::words::or;
 
@@ -20,8 +20,8 @@ pub(crate) struct ClientJudge {
     registers: BTreeMap<u64, Vec<(LogIndex, u64)>>,
     /// The only term that each of some values may be committed in, until it is.
     meant: BTreeMap<u64, Term>,
-    /// Values of which a client was told that they are not written and never will be.
-    refused: Values,
+    /// Of which values a client was told that they are not written and never will be: values are counted.
+    refused: Vec<bool>,
     /// Values of which a client was told that they are written, with their ids.
     acknowledged: Vec<(Write, LogId)>,
     /// The highest place that a client was told of.
@@ -65,7 +65,8 @@ impl ClientJudge {
         let only_in = self.meant.remove(&value);
         let is_meant = only_in.is_none_or(|term| term == id.term);
         require!(is_meant, Precondition, "value {value} was meant for term {only_in:?} only, and is committed at {id}");
-        require!(!self.refused.contains(&value), AtMostOnce, "value {value} was refused and is committed at {at}");
+        let was_refused = usize::try_from(value).ok().and_then(|place| self.refused.get(place).copied());
+        require!(was_refused != Some(true), AtMostOnce, "value {value} was refused and is committed at {at}");
         let before = self.committed.insert(value, at).unwrap_or(at);
         require!(before == at, AtMostOnce, "value {value} is committed at {before} and at {at}");
         self.registers.entry(write.key).or_default().push((at, value));
@@ -86,7 +87,11 @@ impl ClientJudge {
     pub(crate) fn refused(&mut self, write: Write) -> Result<(), Violation> {
         let found = self.committed.get(&write.value).copied();
         require!(found.is_none(), AtMostOnce, "{write} was refused and is committed {}", at(found));
-        self.refused.insert(write.value);
+        let place = usize::try_from(write.value).expect("values are counted from the first");
+        if self.refused.len() <= place {
+            self.refused.resize(place + 1, false);
+        }
+        self.refused[place] = true;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What clients asked and were told, as a history that is checked for linearizability by itself, without a look at any log,
 //! and once more along the log.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use outrigger::engine::{Consistency, LogIndex, Token};
 
@@ -15,57 +15,83 @@ use crate::workload::Wish;
 /// So many steps for each register: a history of a simulation takes some thousand.
 const STEPS_MAX: u64 = 1_000_000;
 
+/// So many operations most worlds have.
+const ROOM: usize = 1 << 10;
+
 /// The clients' history.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ClientHistory {
     history: History<Operation<u64, u64>, Outcome<u64>>,
     /// The request of each operation: what the trace knows it by.
     requests: Vec<Token>,
-    /// The operations of each wish that is not settled, in order.
-    open: BTreeMap<Token, Vec<OperationId>>,
-    /// The write of each value.
-    writes: BTreeMap<u64, OperationId>,
+    /// The operations of each wish that is not settled, which were called one after the other. No client has two such wishes, so
+    /// they are few.
+    open: Vec<(Token, Range<usize>)>,
+    /// The write of each value: values are counted.
+    writes: Vec<Option<OperationId>>,
     /// The writes that were committed, in the order of the log.
     applied: Vec<(u64, OperationId)>,
     /// The reads, with the last index that each saw.
     reads: Vec<(u64, OperationId)>,
 }
 
+impl Default for ClientHistory {
+    fn default() -> Self {
+        let (requests, writes) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
+        let (history, open) = (History::with_capacity(ROOM), Vec::new());
+        Self { history, requests, open, writes, applied: Vec::new(), reads: Vec::new() }
+    }
+}
+
 impl ClientHistory {
     /// A client wishes.
     pub(crate) fn called(&mut self, client: u64, token: Token, wish: &Wish, now: u64) {
-        let operations = match wish {
+        let first = self.history.len();
+        match wish {
             // A read of the past is not one of an object that does one thing at a time.
             Wish::Read(_, Consistency::Acknowledged { .. } | Consistency::Stale { .. }) => return,
-            Wish::Read(key, _) => vec![self.history.call(client, now, Operation::Get { key: *key })],
-            Wish::Write(writes) => writes.iter().map(|write| self.write(client, *write, now)).collect(),
-            Wish::Once(once) => vec![self.write(client, once.write, now)],
+            Wish::Read(key, _) => {
+                self.history.call(client, now, Operation::Get { key: *key });
+            }
+            Wish::Write(writes) => writes.iter().for_each(|write| self.write(client, *write, now)),
+            Wish::Once(once) => self.write(client, once.write, now),
             Wish::Copy(_) | Wish::Register(_) | Wish::KeepAlive(_) => return,
-        };
-        self.requests.extend(operations.iter().map(|_| token));
-        self.open.insert(token, operations);
+        }
+        let operations = first..self.history.len();
+        self.requests.resize(operations.end, token);
+        self.open.push((token, operations));
     }
 
-    fn write(&mut self, client: u64, Write { key, value }: Write, now: u64) -> OperationId {
+    fn write(&mut self, client: u64, Write { key, value }: Write, now: u64) {
         let operation = self.history.call(client, now, Operation::Put { key, value });
-        self.writes.insert(value, operation);
-        operation
+        let place = usize::try_from(value).expect("values are counted from the first");
+        if self.writes.len() <= place {
+            self.writes.resize(place + 1, None);
+        }
+        self.writes[place] = Some(operation);
+    }
+
+    /// The operations of a wish that is settled now.
+    fn settle(&mut self, token: Token) -> Range<usize> {
+        let place = self.open.iter().position(|(open, _)| *open == token);
+        place.map_or(0..0, |place| self.open.swap_remove(place).1)
     }
 
     /// A client asks again what it has asked before: it is the same operation.
     pub(crate) fn called_again(&mut self, before: Token, token: Token) {
-        let open = self.open.remove(&before).unwrap_or_default();
-        self.open.insert(token, open);
+        let operations = self.settle(before);
+        self.open.push((token, operations));
     }
 
     /// An entry was committed.
     pub(crate) fn committed(&mut self, write: Write, at: LogIndex) {
-        self.applied.extend(self.writes.get(&write.value).map(|operation| (at.0, *operation)));
+        let operation = usize::try_from(write.value).ok().and_then(|place| *self.writes.get(place)?);
+        self.applied.extend(operation.map(|operation| (at.0, operation)));
     }
 
     /// A client is answered. What is never answered stays unknown.
     pub(crate) fn answered(&mut self, token: Token, answer: &Answer, now: u64) {
-        for (operation, offset) in self.open.remove(&token).unwrap_or_default().into_iter().zip(0..) {
+        for (operation, offset) in self.settle(token).map(OperationId::at).zip(0..) {
             let settled = match answer {
                 Answer::Written(first) => {
                     let revision = Some(first.index.0 + offset);

@@ -30,13 +30,16 @@ pub(crate) struct Terms {
     timeout_min: Duration,
     /// So often a leader looks at least.
     look_every: Duration,
+    /// A process that was disturbed less long ago, in nanoseconds, may have missed what its disk did.
+    pardon: u64,
     limits: Limits,
 }
 
 impl Terms {
     pub(crate) fn new(config: EngineConfig) -> Self {
         let (silence_max, look_every) = (config.election_timeout_max, config.heartbeat_interval);
-        Self { silence_max, timeout_min: config.election_timeout_min, look_every, limits: config.limits }
+        let pardon = u64::try_from((silence_max * 2).as_nanos()).unwrap_or(u64::MAX);
+        Self { silence_max, timeout_min: config.election_timeout_min, look_every, pardon, limits: config.limits }
     }
 }
 
@@ -47,8 +50,8 @@ impl Terms {
     }
 
     /// A process that was disturbed less long ago, in nanoseconds, may have missed what its disk did.
-    pub(crate) fn pardon(&self) -> u64 {
-        u64::try_from((self.silence_max * 2).as_nanos()).unwrap_or(u64::MAX)
+    pub(crate) const fn pardon(&self) -> u64 {
+        self.pardon
     }
 }
 
@@ -307,8 +310,8 @@ impl Office {
         }
         let (held, limit) = (last.0 - look.applied.max(self.before).0, terms.limits.uncommitted_entries_max as u64);
         let may_be = held <= limit.max(taken);
-        let taken = counted(taken, "entry", "entries");
-        require!(may_be, Limits, "node {} takes in {taken}, and has {held} in hand", look.node);
+        let entries = || counted(taken, "entry", "entries");
+        require!(may_be, Limits, "node {} takes in {}, and has {held} in hand", look.node, entries());
         let (bytes, last_bytes) = in_hand(self.before);
         let may_hold = bytes <= terms.limits.uncommitted_bytes_max.max(last_bytes);
         require!(may_hold, Limits, "node {} takes in {last_bytes} bytes and has {bytes} in hand", look.node);
@@ -331,6 +334,9 @@ fn size(sent: &AppendEntries) -> (usize, usize) {
 /// A flush lets what waited for it leave, and of the answers to the heartbeats of one term only the last: there was one more
 /// to wait for with each vote that is durable now.
 pub(crate) fn answers_after_flush(node: NodeId, effects: &[Effect], votes: usize) -> Result<(), Violation> {
+    if effects.len() <= votes + 1 {
+        return Ok(());
+    }
     let mut answers: BTreeMap<(NodeId, Term), usize> = BTreeMap::new();
     for effect in effects {
         if let Effect::Send(to, Message::HeartbeatReply(reply)) = effect {

@@ -73,9 +73,9 @@ impl Pieces {
 
     /// Whether all was taken in in the order in which the leader wanted it.
     pub(crate) fn order(&self, node: NodeId) -> Result<(), Violation> {
-        let late = self.late.map(|id| id.to_string()).unwrap_or_default();
+        let Some(late) = self.late else { return Ok(()) };
         require!(
-            self.late.is_none(),
+            false,
             Replication,
             "node {node} takes in a late piece of the snapshot {late}, although its leader has wanted another one since"
         );

@@ -64,11 +64,11 @@ impl Succession {
         timeouts: (Duration, Duration),
         own: Instant,
     ) -> Result<(), Violation> {
-        let before = self.seen.replace(*look);
-        if let Some(before) = before {
-            obeys(prompt, &before, look)?;
-            self.lets_others_go_first(prompt, &before, look, timeouts.1, own)?;
+        if let Some(before) = &self.seen {
+            obeys(prompt, before, look)?;
+            lets_others_go_first(&mut self.stepped_down, prompt, (before, look), timeouts.1, own)?;
         }
+        self.seen = Some(*look);
         self.goes_on(prompt, look, ended, timeouts.0, own)
     }
 
@@ -99,27 +99,27 @@ impl Succession {
         require!(is_over, Succession, "node {id} hands over to node {heir} for {lasts:?}, and does not give it up");
         Ok(())
     }
+}
 
-    fn lets_others_go_first(
-        &mut self,
-        prompt: Prompt,
-        before: &Look,
-        look: &Look,
-        timeout: Duration,
-        own: Instant,
-    ) -> Result<(), Violation> {
-        let (id, campaigns) = (look.node, campaigned(before, look) || look.role == RoleKind::PreCandidate);
-        if let (Some(since), Prompt::Timeout, true) = (self.stepped_down, prompt, campaigns) {
-            let rests = own.since(since);
-            require!(rests >= timeout, Succession, "node {id} was told to step down, and campaigns {rests:?} later");
-        }
-        if matches!(prompt, Prompt::StepDown) && before.leads() && !look.leads() {
-            self.stepped_down = Some(own);
-        } else if look.leader.is_some() || look.term > before.term || campaigns {
-            self.stepped_down = None;
-        }
-        Ok(())
+/// Who stepped down because somebody wanted it to does not campaign by itself before others may have.
+fn lets_others_go_first(
+    stepped_down: &mut Option<Instant>,
+    prompt: Prompt,
+    (before, look): (&Look, &Look),
+    timeout: Duration,
+    own: Instant,
+) -> Result<(), Violation> {
+    let (id, campaigns) = (look.node, campaigned(before, look) || look.role == RoleKind::PreCandidate);
+    if let (Some(since), Prompt::Timeout, true) = (*stepped_down, prompt, campaigns) {
+        let rests = own.since(since);
+        require!(rests >= timeout, Succession, "node {id} was told to step down, and campaigns {rests:?} later");
     }
+    if matches!(prompt, Prompt::StepDown) && before.leads() && !look.leads() {
+        *stepped_down = Some(own);
+    } else if look.leader.is_some() || look.term > before.term || campaigns {
+        *stepped_down = None;
+    }
+    Ok(())
 }
 
 /// Whether the node has begun a campaign in this step.

@@ -6,8 +6,6 @@
 //!   a question of another node ──► asked ──► answered
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use outrigger::engine::{Command, Event, Limits, Message, NodeId, Payload, StateMachineRequest, Token};
 
 use super::{Violation, require};
@@ -16,9 +14,9 @@ use super::{Violation, require};
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// The bytes of each proposal that was neither accepted nor refused.
-    writes: BTreeMap<Token, usize>,
+    writes: Vec<(Token, usize)>,
     /// Reads that were neither refused nor handed to the state machine.
-    reads: BTreeSet<Token>,
+    reads: Vec<Token>,
     /// How many questions of other nodes were not answered.
     questions: usize,
     /// Whether the present step is for one of those.
@@ -30,17 +28,19 @@ pub(crate) struct Waiting {
 impl Waiting {
     /// An event is handed to the engine.
     pub(crate) fn begins(&mut self, event: &Event) {
-        self.is_question = matches!(event, Event::Received { message: Some(Message::ReadIndex { .. }), .. });
-        self.questions += usize::from(self.is_question);
-        self.grows = self.is_question || matches!(event, Event::Propose { .. } | Event::Read { .. });
+        (self.is_question, self.grows) = (false, true);
         match event {
+            Event::Received { message: Some(Message::ReadIndex { .. }), .. } => {
+                self.is_question = true;
+                self.questions += 1;
+            }
             Event::Propose { token, entries, .. } => {
-                self.writes.insert(*token, entries.iter().map(Payload::bytes).sum());
+                self.writes.push((*token, entries.iter().map(Payload::bytes).sum()));
             }
             Event::Read { token, .. } => {
-                self.reads.insert(*token);
+                self.reads.push(*token);
             }
-            _ => {}
+            _ => self.grows = false,
         }
     }
 
@@ -48,11 +48,11 @@ impl Waiting {
     pub(crate) fn ends(&mut self, command: &Command) {
         match command {
             Command::Accepted { token, .. } | Command::Refused { token, .. } => {
-                self.writes.remove(token);
-                self.reads.remove(token);
+                self.writes.retain(|(waiting, _)| waiting != token);
+                self.reads.retain(|waiting| waiting != token);
             }
             Command::StateMachine(StateMachineRequest::Read { token }) => {
-                self.reads.remove(token);
+                self.reads.retain(|waiting| waiting != token);
             }
             Command::SendMessage { message: Message::ReadIndexReply { .. }, .. } => {
                 self.questions = self.questions.saturating_sub(1);
@@ -71,7 +71,7 @@ impl Waiting {
         if !self.grows {
             return Ok(());
         }
-        let (count, bytes) = (self.writes.len(), self.writes.values().sum::<usize>());
+        let (count, bytes) = (self.writes.len(), self.writes.iter().map(|(_, bytes)| bytes).sum::<usize>());
         let may_be = count <= limits.forwards_max && (bytes <= limits.uncommitted_bytes_max || count <= 1);
         require!(may_be, Limits, "node {node} has {count} writes of {bytes} bytes on their way to its leader");
         let (reads, questions) = (self.reads.len(), self.questions);

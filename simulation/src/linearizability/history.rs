@@ -18,6 +18,11 @@ impl OperationId {
     pub const fn index(self) -> usize {
         self.0
     }
+
+    /// The operation before which a history recorded so many.
+    pub(crate) const fn at(index: usize) -> Self {
+        Self(index)
+    }
 }
 
 impl fmt::Display for OperationId {
@@ -152,6 +157,11 @@ impl<O, R> History<O, R> {
     #[must_use]
     pub const fn new() -> Self {
         Self { invocations: Vec::new() }
+    }
+
+    /// One in which nothing has happened, with room for so many calls.
+    pub(crate) fn with_capacity(calls: usize) -> Self {
+        Self { invocations: Vec::with_capacity(calls) }
     }
 
     /// A client calls an operation. Until told otherwise, its outcome is unknown.

@@ -170,7 +170,7 @@ impl Runtime {
 
 /// What a snapshot on a disk holds.
 pub(crate) fn read_content(store: &dyn SnapshotStore, id: SnapshotId) -> Result<Content, StorageError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(id.bytes.min(1 << 20)).expect("a small number"));
     store.content(id)?.read_to_end(&mut bytes).map_err(StorageError::new)?;
     content::decode(&bytes).ok_or_else(|| StorageError::new(format!("the snapshot {id} holds something else")))
 }

@@ -22,6 +22,7 @@ use crate::check::{Violation, require};
 use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
+use crate::node::Running;
 use crate::plan::SECOND;
 
 /// Tokens from here on are the steward's; no client comes that far.
@@ -36,6 +37,8 @@ pub(crate) struct Members {
     counted_by: ByNode<LogId>,
     /// The last committed one, and its index.
     committed: (LogIndex, Arc<Membership>),
+    /// Who is a member by that.
+    held: ByNode<()>,
     /// The voters that were asked for, by the token of who asked.
     asked: BTreeMap<Token, BTreeSet<NodeId>>,
     /// Who was to be removed and added by one change, by the token of who asked.
@@ -95,13 +98,20 @@ pub(crate) const fn is_stewards(token: Token) -> bool {
     token.0 >= FIRST_TOKEN
 }
 
+/// The members, to be asked for often.
+fn members(membership: &Membership) -> ByNode<()> {
+    membership.nodes().keys().map(|node| (*node, ())).collect()
+}
+
 impl Members {
     pub(super) fn new(initial: Membership) -> Self {
+        let held = members(&initial);
         let committed = (LogIndex(0), Arc::new(initial));
         Self {
             seen: BTreeMap::new(),
             counted_by: ByNode::default(),
             committed,
+            held,
             asked: BTreeMap::new(),
             asked_again: BTreeMap::new(),
             count: 0,
@@ -121,11 +131,12 @@ impl Members {
     /// An entry with a membership was committed.
     pub(super) fn commit(&mut self, index: LogIndex, membership: &Arc<Membership>) {
         self.committed = (index, Arc::clone(membership));
+        self.held = members(membership);
     }
 
     /// Whether a node is a member by the last committed entry that says so.
     pub(super) fn hold(&self, node: NodeId) -> bool {
-        self.committed.1.nodes().contains_key(&node)
+        self.held.at(node).is_some()
     }
 
     /// Whether another disk may take the place of a node's: it is no member by what is committed, and by nothing that may be
@@ -144,7 +155,7 @@ impl Members {
     /// Whether a node is a member by no membership of its log that may come to count, and some stands there.
     fn is_removed(&self, node: NodeId, log: &Stamps, commit: LogIndex) -> bool {
         let mut is_any_known = false;
-        // The first of them may be that nobody is.
+        // One of them may be that nobody is.
         let is_in_none = self.known_to(log, commit).all(|it| {
             is_any_known |= !it.nodes().is_empty();
             !it.nodes().contains_key(&node)
@@ -152,13 +163,15 @@ impl Members {
         is_in_none && is_any_known
     }
 
-    /// The memberships of a log that may come to count: the last that its node knows to be committed, and those behind that.
+    /// The memberships of a log that may come to count, the last first: those that its node does not know to be committed, and the
+    /// last that it does.
     fn known_to(&self, log: &Stamps, commit: LogIndex) -> impl Iterator<Item = &Arc<Membership>> {
-        let behind = (commit.next(), LogId::ZERO);
-        let is_its_own = |((_, at), _): &(&(LogIndex, LogId), _)| log.has(*at);
-        let committed = self.seen.range(..behind).rev().find(is_its_own);
-        let later = self.seen.range(behind..).filter(is_its_own);
-        committed.into_iter().chain(later).map(|(_, membership)| membership)
+        let mut is_committed = false;
+        let from_the_last = self.seen.iter().rev().filter(|((_, at), _)| log.has(*at));
+        from_the_last.map_while(move |((index, _), membership)| {
+            let counts = !std::mem::replace(&mut is_committed, *index <= commit);
+            counts.then_some(membership)
+        })
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
@@ -274,11 +287,9 @@ impl World {
 
     /// A node that may have to lead looks at the time, so that it will campaign: its log may be the only one that the others can
     /// be elected without, even if it is about to leave (thesis, section 4.2.2).
-    pub(super) fn judge_candidacy(&self, look: &Look) -> Result<(), Violation> {
+    pub(super) fn judge_candidacy(&self, look: &Look, running: &Running) -> Result<(), Violation> {
         let id = look.node;
-        let Some(running) = self.nodes.at(id).and_then(|node| node.running.as_ref()) else { return Ok(()) };
-        let waits = running.driver.poll_timeout().is_some();
-        if waits || matches!(look.role, RoleKind::Leader | RoleKind::Halted) {
+        if matches!(look.role, RoleKind::Leader | RoleKind::Halted) || running.driver.poll_timeout().is_some() {
             return Ok(());
         }
         let log = &running.runtime.accepted;

@@ -106,9 +106,10 @@ impl World {
         };
         // It may have slept, and seen nothing of what its disk did meanwhile.
         let is_excused = disturbed + self.terms.pardon() > now || look.role == RoleKind::Halted;
-        let hangs = Duration::from_nanos(running.flush_began.map_or(0, |began| now - began));
-        let has_begun = running.judged.is_some_and(|before| is_campaign(&before) && before.term == look.term);
-        if is_campaign(look) && !has_begun {
+        let began = running.flush_began;
+        let hangs = || Duration::from_nanos(began.map_or(0, |began| now - began));
+        let campaigned = |before: &Look| is_campaign(before) && before.term == look.term;
+        if is_campaign(look) && !running.judged.as_ref().is_some_and(campaigned) {
             campaigns_rightly(running, id)?;
             let was_asking = running.judged.is_some_and(|before| before.role == RoleKind::PreCandidate);
             let may_vote = || self.members.may_need(id, &running.runtime.accepted, look.commit);
@@ -116,12 +117,12 @@ impl World {
                 is_needed(look, occasion)?;
             }
             if matches!(occasion, Occasion::Look) && !is_excused {
-                office::campaigns(id, &self.terms, hangs)?;
+                office::campaigns(id, &self.terms, hangs())?;
             }
         }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
         if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
-            let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs };
+            let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs() };
             office.gives_up(id, &self.terms, own, hangs)?;
         }
         if !look.leads() {
@@ -143,12 +144,13 @@ impl World {
                 if is_heard && !beat.is_some_and(|(round, _)| office.is_late(from.node, round)) =>
             {
                 office.hear(from.node, answers, own);
+                let is_idle = answers.0 == look.term && !running.runtime.is_sending_to(from.node);
+                let Some(beat) = beat.filter(|_| is_idle) else { return Ok(()) };
                 let matched = engine.matched().find(|(node, _)| *node == from.node).map(|(_, matched)| matched);
                 // What only a snapshot holds waits for the one that takes the place of a rotten one.
-                let waits = has_decayed && matched.is_some_and(|matched| matched < engine.purged().index);
-                let is_idle = answers.0 == look.term && !running.runtime.is_sending_to(from.node) && !waits;
-                let beat = beat.filter(|_| is_idle);
-                beat.zip(matched).map_or(Ok(()), |(beat, matched)| office.serves(look, from.node, beat, matched))
+                let waits = |matched: &LogIndex| has_decayed && *matched < engine.purged().index;
+                let matched = matched.filter(|matched| !waits(matched));
+                matched.map_or(Ok(()), |matched| office.serves(look, from.node, beat, matched))
             }
             _ => Ok(()),
         }
@@ -189,12 +191,12 @@ impl World {
         said_by: NodeId,
         message: Option<&Message>,
     ) -> Result<(), Violation> {
-        let (own, now) = (self.time_at(id), Instant(self.now));
-        let (odds, nodes) = (self.plan.odds(Trouble::Strangers), self.plan.nodes + self.plan.spares);
+        let odds = self.plan.odds(Trouble::Strangers);
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         if !node.rng.chance(odds) {
             return Ok(());
         }
+        let (own, now, nodes) = (node.clock.at(self.now), Instant(self.now), self.plan.nodes + self.plan.spares);
         let (is_namesake, incarnation) =
             (node.rng.chance(200_000), Incarnation { id: node.rng.next(), ..Incarnation::default() });
         let Some(running) = &mut node.running else { return Ok(()) };
@@ -264,37 +266,41 @@ impl World {
 
 /// Whether the node listens to who speaks; and whether it should, and remembers it.
 fn is_heard_rightly(running: &Running, look: &Look, from: Peer, word: Word) -> Result<bool, Violation> {
+    if !running.runtime.has_listened() {
+        return Ok(false);
+    }
     let id = look.node;
-    let is_heard = running.runtime.has_listened();
-    // The greeting of somebody who is no member says nothing.
     let membership = running.driver.engine().membership();
-    let is_member = membership.nodes().contains_key(&from.node);
-    // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
-    let before = running.judged.unwrap_or(*look);
     let binding = membership.bindings().get(&from.node);
-    let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
-    let at = before.membership_at.min(look.membership_at);
-    let is_later = from.bound.is_some_and(|claim| claim > at);
-    let is_behind = if before.leads() {
-        // What is committed a leader has, and nothing of what it has written goes, but by a later term.
-        is_later && (word.is_greeting || word.named > Some(before.term))
-    } else {
-        is_later || (from.bound.is_some() && !is_settled)
+    // The greeting of somebody who is no member says nothing.
+    let is_member = || membership.nodes().contains_key(&from.node);
+    // Who is heard as this node is behind, or as what shuts it out may be truncated, is not remembered before that is settled.
+    let is_behind = || {
+        let before = running.judged.unwrap_or(*look);
+        let is_settled = binding.is_none_or(|binding| binding.at.index <= before.commit);
+        let at = before.membership_at.min(look.membership_at);
+        let is_later = from.bound.is_some_and(|claim| claim > at);
+        if before.leads() {
+            // What is committed a leader has, and nothing of what it has written goes, but by a later term.
+            is_later && (word.is_greeting || word.named > Some(before.term))
+        } else {
+            is_later || (from.bound.is_some() && !is_settled)
+        }
     };
-    let remembers = !is_heard || !is_member || is_behind || running.runtime.remembers(from);
+    let remembers = running.runtime.remembers(from) || !is_member() || is_behind();
     require!(remembers, Acquaintance, "node {id} listens to {from} and does not write down that it does");
     let bound = binding.map(|binding| binding.directory);
     let is_bound = bound.is_none_or(|directory| directory == from.incarnation.id);
     require!(
-        !is_heard || is_bound || is_behind,
+        is_bound || is_behind(),
         Acquaintance,
         "node {id} listens to {from}, whose id is bound to the directory {:016x}",
         bound.unwrap_or_default()
     );
     // Raft paper, section 5.1.
-    let told = word.term.filter(|_| is_heard).unwrap_or(look.term);
+    let told = word.term.unwrap_or(look.term);
     require!(told <= look.term, TermAdoption, "node {id} hears of term {told}, and stays in {}", look.term);
-    Ok(is_heard)
+    Ok(true)
 }
 
 /// Who knows that its id is bound to another directory has not what that one has acknowledged, and asks nobody for a vote.

@@ -69,7 +69,8 @@ impl World {
                 (Event::Propose { entries, .. }, Some(_)) => entries.iter().map(|it| self.command_text(it)).collect(),
                 _ => Vec::new(),
             };
-            Mark::asked(request.node, request.token.0, &request.wish, &commands)
+            let (node, wish) = self.workload.asked(request.token).expect("it is asked just now");
+            Mark::asked(node, request.token.0, wish, &commands)
         });
     }
 

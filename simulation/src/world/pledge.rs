@@ -74,7 +74,7 @@ impl World {
         Ok(true)
     }
 
-    /// Judges a step of a node that voted like `before`.
+    /// Judges a step of a node that voted like `before`, where clocks are trusted.
     pub(super) fn judge_pledge(
         &mut self,
         look: &Look,
@@ -82,9 +82,6 @@ impl World {
         before: Vote,
         own: Instant,
     ) -> Result<(), Violation> {
-        if self.plan.reads.is_none() {
-            return Ok(());
-        }
         let Some(stepped) = self.nodes.at(look.node).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let is_heard = stepped.running.as_ref().is_none_or(|running| running.runtime.has_listened());
         let (node, now) = (look.node, self.now);

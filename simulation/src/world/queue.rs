@@ -1,29 +1,42 @@
 //! The queue of what will happen, in the order of virtual time.
 //!
 //! ```text
-//!   heap     time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
-//!   in turn  time | number | place   of what all waits equally long: it comes in order by itself, and is not sorted
+//!   sorted   time | number | place   one number of 64 + 40 + 24 bits, so that sorting compares and moves little
+//!   patience time | number           of clients, who all wait equally long: it ends in order by itself, and is not sorted
 //!   places   what happens            stays where it is until its time comes
 //! ```
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
+
+use outrigger::engine::Token;
 
 use super::happening::Happening;
 
+/// So much waits in most worlds at once.
+const ROOM: usize = 128;
+
 /// What will happen. Of what happens at the same time, the first that was put in comes first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
-    /// Numbers are unique, so the order is total.
-    heap: BinaryHeap<Reverse<Key>>,
-    /// Increasing. Clients' patience, by far the longest wait and one for each request, would else make up most of the heap.
-    in_turn: VecDeque<Key>,
+    /// The next one last; numbers are unique, so the order is total. What is put in mostly comes soon and few are before it, so
+    /// this moves less than a heap does.
+    sorted: Vec<Key>,
+    /// Until when clients wait, and for what; increasing. It is by far the longest wait, and hardly ever comes to its end: then
+    /// somebody loses hope.
+    patience: VecDeque<(Key, Token)>,
     /// What waits; `None` in a place that is free.
     places: Vec<Option<Happening>>,
     /// The places that are free.
     free: Vec<usize>,
     /// How many were ever put in.
     number: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let (sorted, places, free) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
+        Self { sorted, patience: VecDeque::new(), places, free, number: 0 }
+    }
 }
 
 /// When something happens, the how-manieth it was to be put in, and its place.
@@ -56,44 +69,68 @@ impl Queue {
     /// Something will happen at a time, in virtual nanoseconds.
     pub(crate) fn put(&mut self, at: u64, happening: Happening) {
         let key = self.place(at, happening);
-        self.heap.push(Reverse(key));
+        let later = self.sorted.partition_point(|other| *other > key);
+        self.sorted.insert(later, key);
     }
 
-    /// Something will happen at a time that is not before that of anything that was ever put in turn.
-    pub(crate) fn put_in_turn(&mut self, at: u64, happening: Happening) {
-        let key = self.place(at, happening);
-        assert!(self.in_turn.back().is_none_or(|last| *last < key), "what is put in turn at {at} is before the last");
-        self.in_turn.push_back(key);
+    /// A client waits for an answer until then: no shorter than any that waits already.
+    pub(crate) fn wait(&mut self, at: u64, token: Token) {
+        self.number += 1;
+        let key = Key::new(at, self.number, 0);
+        assert!(
+            self.patience.back().is_none_or(|(last, _)| *last < key),
+            "who waits until {at} waits no longer than the last"
+        );
+        self.patience.push_back((key, token));
+    }
+
+    /// A client has its answer.
+    pub(crate) fn end_wait(&mut self, token: Token) {
+        if let Some(place) = self.patience.iter().position(|(_, waiting)| *waiting == token) {
+            self.patience.remove(place);
+        }
+    }
+
+    /// Whether whatever is put in now, for this time, happens next.
+    pub(crate) fn is_free_at(&self, at: u64) -> bool {
+        let comes_later = |key: &Key| key.at() > at;
+        self.sorted.last().is_none_or(comes_later) && self.patience.front().is_none_or(|(key, _)| comes_later(key))
     }
 
     /// Keeps what will happen; answers with what it is sorted by.
     fn place(&mut self, at: u64, happening: Happening) -> Key {
         self.number += 1;
-        let place = self.free.pop().unwrap_or(self.places.len());
-        if place == self.places.len() {
-            self.places.push(None);
-        }
-        self.places[place] = Some(happening);
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.places[place] = Some(happening);
+                place
+            }
+            None => {
+                self.places.push(Some(happening));
+                self.places.len() - 1
+            }
+        };
         Key::new(at, self.number, place)
     }
 
     /// What happens next, and when; `None` when nothing ever will.
     pub(crate) fn take(&mut self) -> Option<(u64, Happening)> {
-        let (sorted, in_turn) = (self.heap.peek().map(|key| key.0), self.in_turn.front().copied());
-        let key = match (sorted, in_turn) {
-            (Some(sorted), Some(in_turn)) if in_turn < sorted => self.in_turn.pop_front(),
-            (None, _) => self.in_turn.pop_front(),
-            (Some(_), _) => self.heap.pop().map(|key| key.0),
-        }?;
+        if let Some((key, token)) = self.patience.front().copied()
+            && self.sorted.last().is_none_or(|sorted| key < *sorted)
+        {
+            self.patience.pop_front();
+            return Some((key.at(), Happening::LoseHope { token }));
+        }
+        let key = self.sorted.pop()?;
         let place = key.place();
         self.free.push(place);
-        Some((key.at(), self.places[place].take().expect("a place in the heap is taken")))
+        Some((key.at(), self.places[place].take().expect("a place that has a key is taken")))
     }
 
-    /// Some of it will never happen.
+    /// Some of it will never happen. Clients wait all the same.
     pub(crate) fn keep(&mut self, keeps: impl Fn(&Happening) -> bool) {
-        let Self { heap, in_turn, places, free, .. } = self;
-        let mut is_kept = |key: &Key| {
+        let Self { sorted, places, free, .. } = self;
+        sorted.retain(|key| {
             let place = key.place();
             let kept = places[place].as_ref().is_some_and(&keeps);
             if !kept {
@@ -101,9 +138,7 @@ impl Queue {
                 free.push(place);
             }
             kept
-        };
-        heap.retain(|Reverse(key)| is_kept(key));
-        in_turn.retain(is_kept);
+        });
     }
 }
 
@@ -114,6 +149,7 @@ mod tests {
     fn clients(queue: &mut Queue) -> Vec<(u64, u64)> {
         let client = |happening| match happening {
             Happening::Ask { client } => client,
+            Happening::LoseHope { token } => token.0,
             other => panic!("{other:?}"),
         };
         std::iter::from_fn(|| queue.take()).map(|(at, happening)| (at, client(happening))).collect()
@@ -131,24 +167,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_in_turn_comes_in_its_place_among_the_others() {
+    fn a_wait_that_is_not_ended_ends_in_its_place_among_the_others() {
         let mut queue = Queue::default();
         queue.put(5, Happening::Ask { client: 1 });
-        queue.put_in_turn(5, Happening::Ask { client: 2 });
-        queue.put_in_turn(9, Happening::Ask { client: 3 });
+        queue.wait(5, Token(2));
+        queue.wait(9, Token(3));
         queue.put(5, Happening::Ask { client: 4 });
         queue.put(8, Happening::Ask { client: 5 });
-        queue.put_in_turn(9, Happening::Ask { client: 6 });
-        queue.keep(|happening| !matches!(happening, Happening::Ask { client: 3 }));
+        queue.wait(9, Token(6));
+        queue.end_wait(Token(3));
+        assert!(queue.is_free_at(4) && !queue.is_free_at(5));
         assert_eq!(clients(&mut queue), [(5, 1), (5, 2), (5, 4), (8, 5), (9, 6)]);
     }
 
     #[test]
-    #[should_panic(expected = "put in turn at 4 is before the last")]
-    fn what_is_put_in_turn_too_early_is_a_mistake() {
+    #[should_panic(expected = "who waits until 4 waits no longer than the last")]
+    fn a_wait_that_is_shorter_than_another_is_a_mistake() {
         let mut queue = Queue::default();
-        queue.put_in_turn(5, Happening::Ask { client: 1 });
-        queue.put_in_turn(4, Happening::Ask { client: 2 });
+        queue.wait(5, Token(1));
+        queue.wait(4, Token(2));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, Warrant};
 
 use super::*;
+use crate::machine::Answer;
 use crate::plan::SECOND;
 
 /// A world at a moment at which one of its nodes is as wanted, and that node.

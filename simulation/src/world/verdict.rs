@@ -10,7 +10,7 @@ use crate::check::{self, Observed, Violation, require};
 use crate::diagram::Mark;
 use crate::look::Look;
 use crate::machine::{Came, Write};
-use crate::node::Node;
+use crate::node::{Node, Running};
 use crate::plan::MILLISECOND;
 use crate::refinement::{After, Refinement};
 use crate::runtime::Effect;
@@ -27,12 +27,12 @@ impl World {
     pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
-        self.judge_candidacy(look)?;
+        self.judge_candidacy(look, running)?;
         let runtime = &running.runtime;
         if running.judged.as_ref() == Some(look) && !runtime.has_unchecked() {
             // Nothing is to be seen that was not seen before.
-            self.hosted.iter().try_for_each(Subject::check)?;
-            return self.judge_disk(id);
+            self.judge_hosted()?;
+            return self.judge_disk(node, running);
         }
         if runtime.truncated {
             self.judge.truncated(look)?;
@@ -66,7 +66,7 @@ impl World {
             }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }
-        self.hosted.iter().try_for_each(Subject::check)?;
+        self.judge_hosted()?;
         let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
@@ -75,7 +75,18 @@ impl World {
         if is_elected {
             self.schedule_hunt(id);
         }
-        self.judge_disk(id)
+        match self.nodes.at(id) {
+            Some(node @ Node { running: Some(running), .. }) => self.judge_disk(node, running),
+            _ => Ok(()),
+        }
+    }
+
+    /// What was found of a user's state machine, where there is one.
+    fn judge_hosted(&self) -> Result<(), Violation> {
+        match &self.hosted {
+            Some(subject) => subject.check(),
+            None => Ok(()),
+        }
     }
 
     /// What a node makes of the entries of sessions.
@@ -91,16 +102,15 @@ impl World {
 
     /// A leader whose disk has hung for several election timeouts leads no more: it can commit nothing, and should let
     /// others try.
-    fn judge_disk(&self, id: NodeId) -> Result<(), Violation> {
-        let Some(node) = self.nodes.at(id) else { return Ok(()) };
-        let Some(running) = &node.running else { return Ok(()) };
+    fn judge_disk(&self, node: &Node, running: &Running) -> Result<(), Violation> {
         let (Some(began), Some(leads)) = (running.flush_began, running.leads_since) else { return Ok(()) };
         let hangs = self.now.saturating_sub(began.max(leads).max(node.disturbed_at));
         let at_most = self.election_timeout() * HUNG_TIMEOUTS;
         require!(
             Duration::from_nanos(hangs) <= at_most,
             Health,
-            "node {id} leads, although its disk has hung for {} ms",
+            "node {} leads, although its disk has hung for {} ms",
+            node.id,
             hangs / MILLISECOND
         );
         Ok(())
@@ -247,7 +257,7 @@ impl World {
                 words::registers(found, &expected)
             );
         }
-        self.hosted.iter().try_for_each(Subject::check)?;
+        self.judge_hosted()?;
         Ok(true)
     }
 }

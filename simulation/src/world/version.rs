@@ -11,10 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Event, LogId, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
+use outrigger::engine::{Event, Incarnation, LogId, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
 
 use super::World;
 use super::happening::Happening;
+use crate::by_node::ByNode;
 use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
@@ -22,13 +23,22 @@ use crate::node::Node;
 use crate::plan::Plan;
 use crate::runtime::Effect;
 
+/// A directory that was heard, the highest of its lives, and what that speaks.
+#[derive(Debug)]
+struct Spoken {
+    by: NodeId,
+    directory: u64,
+    start: u64,
+    version: Version,
+}
+
 /// What is known of the nodes' builds, and of what the cluster says that may be said.
 #[derive(Debug, Default)]
 pub(super) struct Builds {
     /// The highest life of each directory that a node was handed a message of, in its own life, and what that speaks.
-    heard: BTreeMap<(NodeId, NodeId, u64), (u64, Version)>,
+    heard: ByNode<Vec<Spoken>>,
     /// The version by each node's log when it was looked at last.
-    effective: BTreeMap<NodeId, Version>,
+    effective: ByNode<Version>,
     /// The highest that was committed.
     committed: Version,
     /// The first entry that was committed of each.
@@ -38,20 +48,24 @@ pub(super) struct Builds {
 impl Builds {
     /// A node begins a life, in which it has heard nobody.
     fn begin(&mut self, id: NodeId) {
-        self.heard.retain(|(hearer, ..), _| *hearer != id);
+        self.heard.insert(id, Vec::new());
     }
 
     fn hear(&mut self, id: NodeId, from: Peer) {
-        let last = self.heard.entry((id, from.node, from.incarnation.id)).or_default();
-        *last = (*last).max((from.incarnation.start, from.version));
+        let Some(heard) = self.heard.at_mut(id) else { return };
+        let Peer { node: by, incarnation: Incarnation { id: directory, start, .. }, version, .. } = from;
+        match heard.iter_mut().find(|last| last.by == by && last.directory == directory) {
+            Some(last) => (last.start, last.version) = (last.start, last.version).max((start, version)),
+            None => heard.push(Spoken { by, directory, start, version }),
+        }
     }
 
     /// What a node has heard a member speak: from the directory that is bound to the id, or from any while none is.
     fn spoken(&self, id: NodeId, by: NodeId, membership: &Membership) -> Version {
         let bound = membership.bindings().get(&by).map(|binding| binding.directory);
-        let all = self.heard.range((id, by, 0)..=(id, by, u64::MAX));
-        let counts = all.filter(|((.., directory), _)| bound.is_none_or(|bound| bound == *directory));
-        counts.map(|(_, (_, version))| *version).max().unwrap_or(Version(0))
+        let all = self.heard.at(id).into_iter().flatten().filter(|heard| heard.by == by);
+        let counts = all.filter(|heard| bound.is_none_or(|bound| bound == heard.directory));
+        counts.map(|heard| heard.version).max().unwrap_or(Version(0))
     }
 
     /// An entry is committed that says who the members are.
@@ -231,12 +245,14 @@ impl World {
         Ok(true)
     }
 
-    /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed.
+    /// Whom an event lets a node hear, and the version before that it must speak: what the node knows to be committed. Where builds do
+    /// not differ, nobody wants to know.
     pub(super) fn heard(&mut self, id: NodeId, event: &Event) -> Option<(Peer, Version)> {
         let (Event::Received { from, .. } | Event::Refused { by: from, .. }) = event else { return None };
-        if self.has_builds() {
-            self.builds.hear(id, *from);
+        if !self.has_builds() {
+            return None;
         }
+        self.builds.hear(id, *from);
         let is_message = matches!(event, Event::Received { .. });
         let running = self.nodes.at(id)?.running.as_ref().filter(|_| is_message)?;
         Some((*from, running.driver.engine().version()))
