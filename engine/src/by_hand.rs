@@ -42,7 +42,7 @@ impl fmt::Display for NotElected {
                      a leader, transfer leadership, else try again once the leader is silent"
                 );
             }
-            Self::NotVoter => "the node is no voter; only a voter can lead",
+            Self::NotVoter => "the node is no voter; only a voter can be asked to lead",
             Self::Refused => {
                 "a majority refused: a leader is at work, or others have more of the log; to replace a leader, transfer leadership"
             }

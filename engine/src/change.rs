@@ -136,9 +136,9 @@ impl Engine {
         if changed.is_same_as(membership) {
             return Ok(None);
         }
-        // Who takes votes away only, or gives them to nodes that lack nothing, need not wait for anybody.
+        // Who takes votes away only, or gives them to nodes that lack nothing, need not wait until anybody has caught up.
         let is_ready = changed.goal().is_some() && self.laggard(&changed, self.commit_index).is_none();
-        Ok(Some(if is_ready { changed.joint() } else { changed }))
+        Ok(Some(if is_ready { self.bound_before_they_vote(&changed) } else { changed }))
     }
 
     fn require(&self, wanted: Preconditions) -> Result<(), Refusal> {

@@ -151,10 +151,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Who asks counts on the vote of this node by an entry that this node lacks, and lacks what this node has: as long as nobody
-    /// else has it too, nobody can be elected but this node, which is a learner by its own log and waits for no time. So it
-    /// campaigns by the members that it knows, once for each such request, and hands over to a voter as one who was removed does
-    /// (thesis, section 4.2.2: who is no voter may be needed as leader). Its own vote does not count.
+    /// Who asks counts on the vote of this node by an entry that this node lacks, and lacks what this node has: maybe nobody can be
+    /// elected but this node, which is a learner by its own log and waits for no time. So it campaigns by the members that it
+    /// knows, once for each such request, and hands over to a voter as one who was removed does (thesis, section 4.2.2: who is no
+    /// voter may be needed as leader). Its own vote does not count.
     fn campaign_as_needed(&mut self, request: &VoteRequest, now: Instant) {
         let is_ahead = !self.is_up_to_date(request);
         mutate!(learner_campaigns_unneeded, is_ahead = true);

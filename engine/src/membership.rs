@@ -4,7 +4,7 @@
 //!   stable        voters {1 2 3}                                       a quorum is a majority of it
 //!     │ change to {1 2 4}
 //!   catching up   voters {1 2 3}  learners {4}      goal {1 2 4}       4 receives the log (thesis, section 4.2.1)
-//!     │ 4 has caught up                     └─► given up: it did not, stable again without it
+//!     │ 4 has caught up, and is bound       └─► given up: it did not, stable again without it
 //!   joint         voters {1 2 4}  outgoing {1 2 3}  goal {1 2 4}       a quorum is a majority of each
 //!     │ that is committed
 //!   stable        voters {1 2 4}

@@ -105,7 +105,7 @@ impl fmt::Display for NotTransferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotLeader => f.write_str("the node that was asked does not lead; ask the leader"),
-            Self::NotVoter { node } => write!(f, "node {node} is no voter; only a voter can lead"),
+            Self::NotVoter { node } => write!(f, "node {node} is no voter; only a voter can be asked to lead"),
             Self::NobodyElse => f.write_str("there is no other voter"),
             Self::InProgress { to } => write!(f, "leadership is being handed over to node {to} already"),
             Self::Lagging { node, matched, last } => write!(
@@ -166,7 +166,7 @@ impl Engine {
         self.timers.set(Timer::Transfer, now + self.config.election_timeout_min);
     }
 
-    /// Tells the heir to campaign: as soon as it has the whole log, or at once if this leader is no voter any more. Runs after
+    /// Tells the heir to campaign: as soon as it has the whole log, or at once if this leader is no member any more. Runs after
     /// every event.
     pub(crate) fn ask_heir(&mut self) {
         let (Role::Leader(leader), Some(transfer)) = (&self.role, &mut self.transfer) else { return };
@@ -176,7 +176,8 @@ impl Engine {
         mutate!(heir_asked_before_commit, is_settled = true);
         let has_all = is_settled && leader.progress.at(&to).is_some_and(|progress| progress.match_index() >= last);
         // Once the others know that it is removed they do not listen to it any more: nothing that it waits for would come.
-        let has_all = has_all || transfer.token.is_none();
+        let is_member = self.memberships.effective().nodes().contains_key(&self.config.node.node);
+        let has_all = has_all || !is_member;
         mutate!(heir_asked_too_early, has_all = true);
         if has_all && !transfer.is_asked {
             transfer.is_asked = true;

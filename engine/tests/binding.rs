@@ -210,6 +210,22 @@ fn a_voter_is_bound_by_an_entry_that_is_committed_before_the_one_that_gives_it_i
     assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}");
 }
 
+/// It lacks nothing, so that it need not catch up; but while another member has never been heard from, nobody has bound it yet.
+#[test]
+fn a_learner_that_is_promoted_before_it_is_bound_is_bound_first() {
+    let mut cluster = bound(&[1, 2, 3], &[4, 5]);
+    cluster.crash(5);
+    cluster.change(1, 7, ChangeMembers::AddNodes(nodes(&[4, 5])));
+    cluster.stabilize();
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102 3:103");
+    assert_eq!(cluster.engine(4).last_log_id(), cluster.engine(1).last_log_id(), "it lacks nothing");
+    cluster.change(1, 8, promote(4));
+    cluster.stabilize();
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102 3:103 4:104");
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4} learners {5}");
+    assert!(cluster.node(1).answers.iter().any(|it| it.starts_with("changed #8")), "{:?}", cluster.node(1).answers);
+}
+
 #[test]
 fn first_voters_that_are_away_and_not_bound_hold_up_no_change() {
     let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);

@@ -230,8 +230,8 @@ fn who_cannot_lead_is_refused_at_once() {
     assert_eq!(
         answers(&cluster, 1),
         [
-            "not transferred #7: node 4 is no voter; only a voter can lead",
-            "not transferred #8: node 9 is no voter; only a voter can lead",
+            "not transferred #7: node 4 is no voter; only a voter can be asked to lead",
+            "not transferred #8: node 9 is no voter; only a voter can be asked to lead",
             &format!("transferred #9: node 1 leads in term {}", cluster.term(1)),
             "not transferred #11: leadership is being handed over to node 2 already",
         ]
@@ -491,7 +491,7 @@ fn an_election_by_hand_that_is_not_won_says_why() {
     cluster.change(1, 1, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
     cluster.stabilize();
     elect(&mut cluster, 4, 7, false);
-    assert_eq!(answers(&cluster, 4), ["not elected #7: the node is no voter; only a voter can lead"]);
+    assert_eq!(answers(&cluster, 4), ["not elected #7: the node is no voter; only a voter can be asked to lead"]);
     let term = Term(cluster.term(3) + 2);
     elect(&mut cluster, 3, 8, false);
     cluster.receive(

@@ -16,7 +16,7 @@
 mod cache;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
@@ -241,7 +241,7 @@ impl State {
     }
 
     fn directory(&mut self, path: &Path) -> io::Result<&mut Directory> {
-        self.directories.get_mut(path.as_os_str()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.directories.get_mut(spelled(path)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Refuses what would exceed the limit of bytes.
@@ -257,6 +257,11 @@ impl State {
         let counted = linked.filter(|inode| counts(**inode)).filter_map(|inode| self.inodes.get(inode));
         counted.map(|inode| inode.cache.length() as u64).sum()
     }
+}
+
+/// A directory without what may follow its name.
+fn spelled(directory: &Path) -> &OsStr {
+    directory.components().as_path().as_os_str()
 }
 
 /// Counts down to an ordered fault; answers whether it happens now, which it does once.
@@ -279,10 +284,11 @@ impl Disk for FaultyDisk {
     type Lock = FaultyLock;
 
     fn create_directory(&self, directory: &Path) -> io::Result<()> {
-        if self.lock_state().directories.contains_key(directory.as_os_str()) {
+        let directory = spelled(directory);
+        if self.lock_state().directories.contains_key(directory) {
             return Ok(());
         }
-        self.begin()?.directories.entry(directory.as_os_str().to_owned()).or_default();
+        self.begin()?.directories.entry(directory.to_owned()).or_default();
         Ok(())
     }
 

@@ -155,6 +155,8 @@ pub(crate) struct Running {
     pub(crate) office: Option<Office>,
     /// How it follows others as leader, and others it.
     pub(crate) succession: Succession,
+    /// Since when it campaigns though it is no voter, by its own clock.
+    pub(crate) needed_since: Option<Instant>,
     /// What it has heard of leaders.
     pub(crate) heard: Heard,
     /// When it heard last that its leader leads, by its own clock.
@@ -369,6 +371,7 @@ impl Node {
             leads_since: None,
             office: None,
             succession: Succession::default(),
+            needed_since: None,
             heard: Heard::default(),
             led_at: None,
             armed: None,

@@ -182,7 +182,7 @@ fn learner() -> Desk {
 }
 
 #[test]
-fn trap_23_a_learner_votes_when_asked_and_never_campaigns() {
+fn trap_23_a_learner_votes_when_asked_and_never_campaigns_by_itself() {
     let mut desk = learner();
     assert_eq!((desk.engine.role_kind(), desk.engine.poll_timeout()), (RoleKind::Learner, None));
     assert_eq!(desk.feed(Event::Timeout), []);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use outrigger::engine::{Event, InstallSnapshot, Message, NodeId, Peer, RequestId, SnapshotId, Term};
 
-use super::{Violation, require};
+use super::{Check, Violation, violated};
 
 /// Who wanted a piece, and how late.
 type Order = (NodeId, Term, RequestId);
@@ -74,12 +74,10 @@ impl Pieces {
     /// Whether all was taken in in the order in which the leader wanted it.
     pub(crate) fn order(&self, node: NodeId) -> Result<(), Violation> {
         let Some(late) = self.late else { return Ok(()) };
-        require!(
-            false,
-            Replication,
+        let why = format_args!(
             "node {node} takes in a late piece of the snapshot {late}, although its leader has wanted another one since"
         );
-        Ok(())
+        Err(violated(Check::Replication, why))
     }
 }
 

@@ -85,7 +85,8 @@ impl Succession {
         let under_way = self.transfer.filter(|(heir, ..)| !ended && look.heir == Some(*heir));
         let Some((heir, since, end)) = under_way else {
             // Somebody may have been told that another one is under way, and the clock of the node may have been set back since it began.
-            let began = self.transfer.map_or(own, |(_, since, _)| own.max(since));
+            let same = self.transfer.filter(|(heir, ..)| look.heir == Some(*heir));
+            let began = same.map_or(own, |(_, since, _)| own.max(since));
             self.transfer = look.heir.map(|heir| (heir, began, last));
             return Ok(());
         };

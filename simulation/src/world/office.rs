@@ -114,11 +114,17 @@ impl World {
             let was_asking = running.judged.is_some_and(|before| before.role == RoleKind::PreCandidate);
             let may_vote = || self.members.may_need(id, &running.runtime.accepted, look.commit);
             if changes_members && !was_asking && !may_vote() {
-                is_needed(look, occasion)?;
+                is_needed(look, occasion, is_heard)?;
+                running.needed_since = Some(own);
             }
             if matches!(occasion, Occasion::Look) && !is_excused {
                 office::campaigns(id, &self.terms, hangs())?;
             }
+        }
+        if let Some(since) = running.needed_since.take_if(|_| !is_campaign(look) || matches!(occasion, Occasion::Look))
+        {
+            ends_once(look, own.since(since), &self.terms)?;
+            running.needed_since = is_campaign(look).then_some(since);
         }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
         if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
@@ -313,10 +319,10 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
 
 /// Who is no voter campaigns only when somebody needs its vote and lacks what it has: nobody else can be elected then (thesis,
 /// section 4.2.2).
-fn is_needed(look: &Look, occasion: Occasion) -> Result<(), Violation> {
+fn is_needed(look: &Look, occasion: Occasion, is_heard: bool) -> Result<(), Violation> {
     let asks_with = match occasion {
-        Occasion::Word(_, word) => word.asks_with,
-        Occasion::Look | Occasion::Flush | Occasion::Other => None,
+        Occasion::Word(_, word) if is_heard => word.asks_with,
+        Occasion::Word(..) | Occasion::Look | Occasion::Flush | Occasion::Other => None,
     };
     let (id, last) = (look.node, look.last);
     require!(
@@ -324,6 +330,17 @@ fn is_needed(look: &Look, occasion: Occasion) -> Result<(), Violation> {
         Candidacy,
         "node {id} campaigns, which no membership lets vote, and nobody needs it to: its log ends with {last}, and {}",
         asks_with.map_or_else(|| "nobody has asked it for a vote".to_owned(), |it| format!("who asks it has {it}"))
+    );
+    Ok(())
+}
+
+/// Who is no voter asks for votes once, and then once more in the next term, and waits for no time any more.
+fn ends_once(look: &Look, lasts: Duration, terms: &office::Terms) -> Result<(), Violation> {
+    let (id, is_over) = (look.node, !is_campaign(look) || lasts <= terms.election_timeouts().1 * 4);
+    require!(
+        is_over,
+        Candidacy,
+        "node {id} is no voter, and has campaigned for {lasts:?}, with nobody who needs it to"
     );
     Ok(())
 }

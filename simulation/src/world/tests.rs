@@ -193,4 +193,20 @@ fn a_learner_that_campaigns_though_nobody_needs_it_to_is_noticed() {
     assert_eq!(judge(Occasion::of(&Event::Timeout)), Some(Check::Candidacy), "by itself");
     assert_eq!(judge(asked(last)), Some(Check::Candidacy), "who asks lacks nothing");
     assert_eq!(judge(asked(LogId::ZERO)), None, "who asks lacks what it has");
+    // It goes on, by no other request.
+    running(&mut world, id).judged = Some(campaigning);
+    let lasts = world.terms.election_timeouts().1 * 4;
+    let mut look = |after: Duration| {
+        let judged = world.judge_occasion(id, &campaigning, Occasion::of(&Event::Timeout), own + after);
+        refusing(judged)
+    };
+    assert_eq!((look(lasts), look(lasts + Duration::from_nanos(1))), (None, Some(Check::Candidacy)));
+    assert!(running(&mut world, id).needed_since.is_none());
+    let judged = world.judge_occasion(
+        id,
+        &Look { role: RoleKind::Learner, ..campaigning },
+        Occasion::of(&Event::Timeout),
+        own + lasts * 2,
+    );
+    assert_eq!(refusing(judged), None, "it has given up");
 }
