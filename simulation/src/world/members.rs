@@ -23,7 +23,7 @@ use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
 use crate::node::Running;
-use crate::plan::SECOND;
+use crate::plan::{MILLISECOND, SECOND};
 
 /// Tokens from here on are the steward's; no client comes that far.
 const FIRST_TOKEN: u64 = 1 << 60;
@@ -43,6 +43,8 @@ pub(crate) struct Members {
     asked: BTreeMap<Token, BTreeSet<NodeId>>,
     /// Who was to be removed and added by one change, by the token of who asked.
     asked_again: BTreeMap<Token, NodeId>,
+    /// Who is to be promoted next.
+    added: Option<NodeId>,
     /// How often something was asked.
     count: u64,
 }
@@ -114,6 +116,7 @@ impl Members {
             held,
             asked: BTreeMap::new(),
             asked_again: BTreeMap::new(),
+            added: None,
             count: 0,
         }
     }
@@ -193,7 +196,10 @@ impl World {
 
     pub(super) fn schedule_steward(&mut self) {
         if self.changes_members() {
-            let delay = self.rng.between(self.plan.change_every / 4, self.plan.change_every * 2);
+            // Who was added is promoted soon, when that has ended and what follows from it has not.
+            let usual = (self.plan.change_every / 4, self.plan.change_every * 2);
+            let (least, most) = self.members.added.map_or(usual, |_| (5 * MILLISECOND, 150 * MILLISECOND));
+            let delay = self.rng.between(least, most);
             self.after(delay, Happening::Change);
         }
     }
@@ -203,11 +209,10 @@ impl World {
         if self.is_calm() {
             return;
         }
-        self.schedule_steward();
         let all: Vec<NodeId> = self.plan.node_ids().collect();
         let alive: Vec<NodeId> = self.nodes.iter().filter(|node| node.running.is_some()).map(|node| node.id).collect();
         if alive.is_empty() {
-            return;
+            return self.schedule_steward();
         }
         let any = *self.rng.pick(&alive);
         let asked = self.present_leader().filter(|leader| alive.contains(leader)).unwrap_or(any);
@@ -216,9 +221,13 @@ impl World {
         while voters.len() < size {
             voters.insert(*self.rng.pick(&all));
         }
-        let learner = *self.rng.pick(&all);
-        let change = match self.rng.below(8) {
-            0 => ChangeMembers::AddNodes([node_at(learner)].into()),
+        let (learner, another) = (*self.rng.pick(&all), *self.rng.pick(&all));
+        let (added, kind) = (self.members.added.take(), self.rng.below(8));
+        self.members.added = Some(learner).filter(|_| added.is_none() && kind == 0);
+        self.schedule_steward();
+        let change = match kind {
+            _ if let Some(added) = added => ChangeMembers::AddVoters([node_at(added)].into()),
+            0 => ChangeMembers::AddNodes([node_at(learner), node_at(another)].into()),
             1 => ChangeMembers::RemoveNodes([learner].into()),
             2 => ChangeMembers::AddVoters([node_at(learner)].into()),
             3 => ChangeMembers::RemoveVoters([learner].into()),
