@@ -161,6 +161,7 @@ impl Engine {
             return;
         }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
+        let is_awaited = self.new_voters(self.membership()).any(|node| node == from.node);
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.at_mut(&from.node) else { return };
         if !self.config.bind_directories || progress.is_of(directory) {
@@ -168,7 +169,7 @@ impl Engine {
         }
         self.next_id = next_id;
         *progress = Progress::anew(Epoch(next_id), last, leader.round, Some(directory), now);
-        if let Some(change) = &mut leader.change {
+        if let Some(change) = leader.change.as_mut().filter(|_| is_awaited) {
             change.begin_round(last, now);
         }
         let targets = leader.progress.iter().map(|(node, progress)| (*node, progress.epoch())).collect();
@@ -196,7 +197,8 @@ impl Engine {
         }
         let known = self.known_directories(&next);
         mutate!(bound_after_the_vote, known = BTreeMap::new());
-        let next = next.bound(known, None);
+        let of = next.of();
+        let next = next.bound(known, of);
         self.check_new_voters(&next);
         next
     }

@@ -53,11 +53,13 @@ struct Reached {
 }
 
 impl Reached {
-    fn of<'a>(voters: impl Iterator<Item = &'a Progress>) -> Self {
+    /// What is behind `end`, the end of the present round, counts once the slowest has come there: a log that grows, and a voter that
+    /// follows it, do not lengthen the patience with another one.
+    fn of<'a>(voters: impl Iterator<Item = &'a Progress>, end: LogIndex) -> Self {
         voters.fold(Self::default(), |sum, progress| {
             let (covered, held) = progress.brought();
             Self {
-                acknowledged: sum.acknowledged + progress.match_index().0,
+                acknowledged: sum.acknowledged + progress.match_index().min(end).0,
                 covered: sum.covered + covered.0,
                 held: sum.held + held,
             }
@@ -86,6 +88,7 @@ impl Engine {
     pub(crate) fn handle_change_members(&mut self, token: Token, request: Arc<ChangeRequest>, now: Instant) {
         if let Role::Leader(leader) = &mut self.role
             && leader.next_change.is_none()
+            && leader.change.is_none()
             && self.memberships.last().0.index > self.commit_index
             && self.memberships.effective().of().is_some()
             && leader.term_start <= self.commit_index
@@ -99,22 +102,19 @@ impl Engine {
     }
 
     fn begin_asked(&mut self, token: Token, request: &ChangeRequest, now: Instant) {
-        let step = self.first_step(request);
+        let step = self.first_step(request, now);
         match step {
             Err(refusal) => self.refuse(token, refusal),
-            Ok(None) => {
-                let at = self.membership_id();
-                self.push(Command::Changed { token, at });
-            }
-            Ok(Some(first)) => {
+            Ok(first) => {
                 self.begin_change(Some(token), request.patience, now);
                 self.take_step(first, now);
             }
         }
     }
 
-    /// The membership that a change begins with; `None` if it holds already.
-    fn first_step(&self, request: &ChangeRequest) -> Result<Option<Membership>, Refusal> {
+    /// The membership that a change begins with. If it holds already it is said once more: that it does counts only once a quorum
+    /// has confirmed that this leader leads.
+    fn first_step(&self, request: &ChangeRequest, now: Instant) -> Result<Membership, Refusal> {
         let Role::Leader(leader) = &self.role else {
             return Err(if self.leader().is_some() { Refusal::NotLeader } else { Refusal::NoLeader });
         };
@@ -134,11 +134,14 @@ impl Engine {
         self.require(request.preconditions)?;
         let changed = membership.changed(&request.change, request.retain)?;
         if changed.is_same_as(membership) {
-            return Ok(None);
+            return Ok(membership.bound(BTreeMap::new(), Some(membership.of().unwrap_or(*at))));
+        }
+        if let Some(silent) = self.missed(&changed, now) {
+            return Err(Refusal::NoMajority { silent });
         }
         // Who takes votes away only, or gives them to nodes that lack nothing, need not wait until anybody has caught up.
         let is_ready = changed.goal().is_some() && self.laggard(&changed, self.commit_index).is_none();
-        Ok(Some(if is_ready { self.bound_before_they_vote(&changed) } else { changed }))
+        Ok(if is_ready { self.bound_before_they_vote(&changed) } else { changed })
     }
 
     fn require(&self, wanted: Preconditions) -> Result<(), Refusal> {
@@ -213,26 +216,40 @@ impl Engine {
     fn catch_up(&mut self, membership: &Membership, now: Instant) -> Option<Membership> {
         let last = self.log.last().index;
         let timeout = self.config.election_timeout_min;
-        let new = self.new_voters(membership);
+        let (new, missed) = (self.new_voters(membership), self.missed(membership, now));
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
         let matched = |node: &NodeId| leader.progress.at(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.at(&node)));
+        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.at(&node)), change.round.0);
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
-        let Some(laggard) = new.min_by_key(matched) else { return Some(self.bound_before_they_vote(membership)) };
-        if matched(&laggard) >= change.round.0 {
-            if now.since(change.round.1) < timeout {
-                return Some(self.bound_before_they_vote(membership));
-            }
+        let laggard = new.min_by_key(matched);
+        let has_come = laggard.is_none_or(|laggard| matched(&laggard) >= change.round.0);
+        if has_come && laggard.is_some() && now.since(change.round.1) >= timeout {
             change.round = (last, now);
+        } else if has_come && missed.is_none() {
+            return Some(self.bound_before_they_vote(membership));
         }
         if now.since(change.got_on.1) <= change.patience {
             return None;
         }
-        change.given_up = Some(Refusal::Lagging { node: laggard, matched: matched(&laggard), last });
+        let lags = laggard.map(|node| Refusal::Lagging { node, matched: matched(&node), last });
+        change.given_up = missed.map(|silent| Refusal::NoMajority { silent }).or(lags);
         Some(membership.given_up())
+    }
+
+    /// A voter of a change that is silent, if those that are not are no majority of its voters: its joint step could not be committed,
+    /// and not be taken back either.
+    fn missed(&self, membership: &Membership, now: Instant) -> Option<NodeId> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let (voters, patience) = (&membership.goal()?.voters, self.config.election_timeout_max);
+        let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
+        let is_new = |node: &NodeId| !membership.is_voter(*node);
+        // Who is new is waited for until it has caught up.
+        let speaks = |node: &NodeId| *node == self.id() || is_new(node) || leader.progress.at(node).is_some_and(lately);
+        let silent = voters.iter().find(|node| !speaks(node)).copied();
+        silent.filter(|_| 2 * voters.iter().filter(|node| speaks(node)).count() <= voters.len())
     }
 
     /// Whose votes are to count is bound by an entry that is committed before. Then whatever log it is sent binds it, even one in
@@ -248,7 +265,7 @@ impl Engine {
         membership.clone()
     }
 
-    fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + Clone + use<'a> {
+    pub(crate) fn new_voters<'a>(&self, membership: &'a Membership) -> impl Iterator<Item = NodeId> + Clone + use<'a> {
         let own = self.id();
         let goal = membership.goal().into_iter().flat_map(|goal| &goal.voters).copied();
         goal.filter(move |node| !membership.voters().contains(node) && *node != own)
@@ -294,7 +311,8 @@ impl Engine {
         {
             self.arm_election(now);
         }
-        if !others.is_empty() {
+        // Who knows no members at all is not to forget whom it was told to call.
+        if !others.is_empty() || !self.membership().nodes().is_empty() {
             let bound = self.claim();
             self.answered = None;
             self.push(Command::SetPeers { peers: others, bound });

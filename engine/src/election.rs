@@ -299,6 +299,8 @@ impl Engine {
                 }
                 self.timers.stop(Timer::Heartbeat);
                 self.timers.stop(Timer::CheckQuorum);
+                // What it handed to the leader before itself may still be answered, or not.
+                self.abandon_forwards();
                 self.push(Command::RebuildReplicationStreams { targets: Vec::new() });
                 mutate!(abandoned_not_sent, return);
                 self.push(Command::Abandoned { from: self.commit_index.next() });

@@ -94,7 +94,8 @@ pub enum Refusal {
     /// The leader has not committed an entry of its own term yet, and changes no members before. Nothing was done; try again
     /// in a moment.
     NotReady,
-    /// The change was given up: a new voter did not catch up in time. Nothing has changed.
+    /// The change was given up: a new voter did not catch up in time. The voters are those that were; an address that was to change
+    /// along has.
     Lagging {
         /// Which.
         node: NodeId,
@@ -102,6 +103,12 @@ pub enum Refusal {
         matched: LogIndex,
         /// The last entry of the leader's log.
         last: LogIndex,
+    },
+    /// So many of those who would vote are silent that they would be no majority: nothing could be committed any more, not even the
+    /// change itself. Nothing was done, or all that was done is taken back.
+    NoMajority {
+        /// One that the leader has not heard from for an election timeout.
+        silent: NodeId,
     },
     /// Nothing is committed here yet: there is nothing to take a snapshot of.
     NothingToSnapshot,
@@ -139,6 +146,48 @@ impl fmt::Display for Precondition {
     }
 }
 
+impl Refusal {
+    /// Why a change of the members is refused.
+    fn tell_of_members(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownNode { node } => write!(f, "node {node} is no member; add it first, with its address"),
+            Self::AddressDiffers { node } => {
+                write!(f, "node {node} is a member already, at another address; change its address instead")
+            }
+            Self::AddressTaken { node, by } => write!(
+                f,
+                "nodes {node} and {by} would be reached at one address; every member needs an address of its own (if the two change \
+                 places, say both by one change)"
+            ),
+            Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
+            Self::AddedAgain { node } => {
+                write!(
+                    f,
+                    "one change cannot remove node {node} and add it again; remove it first, and add it by another change"
+                )
+            }
+            Self::ChangeInProgress { at } => {
+                write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
+            }
+            Self::NotReady => f.write_str("the leader has just been elected; try again in a moment"),
+            Self::Lagging { node, matched, last } => {
+                write!(
+                    f,
+                    "node {node} did not catch up: it holds entries up to {matched} of {last}; \
+                     is it running, and reachable? the voters have not changed"
+                )
+            }
+            Self::NoMajority { silent } => {
+                write!(
+                    f,
+                    "those who would vote could decide nothing, because node {silent} is silent; start it, or leave it out, and try again"
+                )
+            }
+            _ => unreachable!("{self:?} is told elsewhere"),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -166,33 +215,15 @@ impl fmt::Display for Refusal {
             }
             Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
             Self::Halted => f.write_str("this node has halted"),
-            Self::UnknownNode { node } => write!(f, "node {node} is no member; add it first, with its address"),
-            Self::AddressDiffers { node } => {
-                write!(f, "node {node} is a member already, at another address; change its address instead")
-            }
-            Self::AddressTaken { node, by } => write!(
-                f,
-                "nodes {node} and {by} would be reached at one address; every member needs an address of its own (if the two change \
-                 places, say both by one change)"
-            ),
-            Self::StillVoter { node } => write!(f, "node {node} votes; remove it from the voters first"),
-            Self::AddedAgain { node } => {
-                write!(
-                    f,
-                    "one change cannot remove node {node} and add it again; remove it first, and add it by another change"
-                )
-            }
-            Self::ChangeInProgress { at } => {
-                write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
-            }
-            Self::NotReady => f.write_str("the leader has just been elected; try again in a moment"),
-            Self::Lagging { node, matched, last } => {
-                write!(
-                    f,
-                    "node {node} did not catch up: it holds entries up to {matched} of {last}; \
-                     is it running, and reachable? nothing has changed"
-                )
-            }
+            Self::UnknownNode { .. }
+            | Self::AddressDiffers { .. }
+            | Self::AddressTaken { .. }
+            | Self::StillVoter { .. }
+            | Self::AddedAgain { .. }
+            | Self::ChangeInProgress { .. }
+            | Self::NotReady
+            | Self::Lagging { .. }
+            | Self::NoMajority { .. } => self.tell_of_members(f),
             Self::NothingToSnapshot => f.write_str("nothing is committed yet; there is nothing to take a snapshot of"),
             Self::SnapshotFailed => f.write_str("the snapshot could not be kept; the node's log says why"),
             Self::TooStale { staleness: Some(staleness), staleness_max } => write!(

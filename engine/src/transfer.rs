@@ -176,7 +176,7 @@ impl Engine {
         mutate!(heir_asked_before_commit, is_settled = true);
         let has_all = is_settled && leader.progress.at(&to).is_some_and(|progress| progress.match_index() >= last);
         // Once the others know that it is removed they do not listen to it any more: nothing that it waits for would come.
-        let is_member = self.memberships.effective().nodes().contains_key(&self.config.node.node);
+        let is_member = self.memberships.may_hold(self.config.node.node);
         let has_all = has_all || !is_member;
         mutate!(heir_asked_too_early, has_all = true);
         if has_all && !transfer.is_asked {

@@ -224,3 +224,20 @@ fn reads_that_wait_are_confirmed_when_the_leader_becomes_the_only_voter() {
     assert_eq!(cluster.engine(1).membership().to_string(), "voters {1}", "{}", cluster.trace);
     assert!(cluster.trace.contains("state_machine: read #7"), "{}", cluster.trace);
 }
+
+/// A follower that is made the leader by hand still waits for what it handed to the leader before it. When it stepped down, the answer
+/// that came then was told, and that nobody knows what becomes of it was not: that had been said before.
+#[test]
+fn what_was_handed_to_the_leader_before_is_given_up_with_ones_own_leadership() {
+    let mut cluster = Cluster::new(&[1, 2, 3]);
+    cluster.elect(1);
+    cluster.propose(2, 7, "handed on");
+    cluster.network.clear();
+    cluster.handle(2, Event::Elect { token: Token(8), pre_vote: false });
+    cluster.stabilize();
+    assert_eq!(cluster.role(2), RoleKind::Leader);
+    assert!(!cluster.node(2).answers.iter().any(|it| it.contains("#7")), "the answer may come");
+    cluster.handle(2, Event::StepDown { token: Token(9) });
+    let told = cluster.node(2).answers.iter().find(|it| it.contains("#7")).expect("it is told now");
+    assert!(told.starts_with("refused #7: the leader did not answer"), "{told}");
+}

@@ -298,7 +298,8 @@ pub(crate) fn decode_footer(bytes: &[u8], header: &SegmentHeader, offset: u64) -
                 length: fields.try_get_u32_le().ok()?,
             })
         })?;
-        if !are_runs_sound(&runs, header) {
+        let is_next = groups.last().is_none_or(|last: &FooterGroup| last.group < group);
+        if !is_next || !are_runs_sound(&runs, header) {
             return None;
         }
         groups.push(FooterGroup { group, state, runs });
@@ -523,6 +524,13 @@ mod tests {
         ] {
             assert_eq!(read(&state(), &runs), None, "{runs:?}");
         }
+        let empty = GroupState::default();
+        let groups = |ids: [u64; 2]| {
+            let groups = ids.map(|id| (GroupId(id), &empty, Vec::new()));
+            decode_footer(&encode_footer(&HEADER, 2_048, 1_024, groups.into_iter()), &HEADER, 2_048)
+        };
+        assert!(groups([1, 2]).is_some());
+        assert_eq!((groups([1, 1]), groups([2, 1])), (None, None), "each group is there once, in order");
         let position = |term, index| LogPosition { term, index };
         let unsorted = [position(1, 5), position(3, 9), position(2, 7), position(3, 8)];
         let endless = LogPosition { term: 3, index: u64::MAX };

@@ -17,6 +17,7 @@ use crate::LargeStateMachine;
 use crate::config::{Config, resolve};
 use crate::error::StartError;
 use crate::metrics::{Metrics, MetricsReceiver};
+use crate::network::frame::BODY_BYTES_MAX;
 use crate::network::{Local, TcpTransport, Transport};
 use crate::raft::Raft;
 use crate::runtime::apply::{Jobs, Worker};
@@ -232,8 +233,9 @@ fn open_directory(config: &Config, directory: &Path, environment: &dyn Environme
     }
     let (incarnation, nonce) = (environment.random(), environment.random());
     let mut options = OpenOptions::new(config.cluster_id(), config.id, incarnation, nonce);
-    // An entry is stored with its envelope.
-    options.entry_bytes_max = options.entry_bytes_max.max(config.limits.entry_bytes_max.saturating_add(1024));
+    // Whatever a leader may send is stored, with its envelope: what is taken in is decided where it is proposed, by limits that
+    // may be others, or may have been.
+    options.entry_bytes_max = BODY_BYTES_MAX;
     options.segment_bytes = config.limits.segment_bytes;
     let opened = DurableStore::open(RealDisk, directory, options);
     let mut store = opened.map_err(|error| match error {

@@ -523,7 +523,8 @@ impl World {
         }
         running.runtime.order()?;
         let has_ended = judge_succession(running, &look)?;
-        running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own)?;
+        let may_vote = || self.members.may_need(node, &running.runtime.accepted, look.commit);
+        running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own, may_vote)?;
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs.as_ref())?;
         self.judge_version(&look, heard)?;

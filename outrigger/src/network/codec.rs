@@ -323,6 +323,7 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::AddedAgain { node } => put_numbered(out, 23, [node.0]),
         Refusal::NotMember => out.put_u8(24),
         Refusal::AddressTaken { node, by } => put_numbered(out, 25, [node.0, by.0]),
+        Refusal::NoMajority { silent } => put_numbered(out, 26, [silent.0]),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -566,6 +567,7 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         22 => Refusal::TooStale { staleness: None, staleness_max: duration(fields)? },
         23 => Refusal::AddedAgain { node: NodeId(fields.u64()?) },
         24 => Refusal::NotMember,
+        26 => Refusal::NoMajority { silent: NodeId(fields.u64()?) },
         25 => Refusal::AddressTaken { node: NodeId(fields.u64()?), by: NodeId(fields.u64()?) },
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })

@@ -70,6 +70,11 @@ impl Driver {
 
     /// A lane has room again: starts what was parked in it, as far as it goes.
     pub fn room(&mut self, lane: Lane, now: Instant, runtime: &mut impl RaftRuntime) {
+        self.start_parked(lane, now, runtime);
+        self.run_commands(now, runtime);
+    }
+
+    fn start_parked(&mut self, lane: Lane, now: Instant, runtime: &mut impl RaftRuntime) {
         let Some(mut queue) = self.parked.remove(&lane) else { return };
         mutate!(driver_starts_last_first, queue.make_contiguous().reverse());
         while let Some(command) = queue.pop_front() {
@@ -84,23 +89,34 @@ impl Driver {
                 break;
             }
         }
-        self.run_commands(now, runtime);
     }
 
     fn run_commands(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
         while let Some(command) = self.engine.poll_command() {
             if let Command::RebuildReplicationStreams { targets } = &command {
                 self.end_streams(targets);
+                self.start_in_turn(command, now, runtime);
+                // A stream that has just begun has room, and nobody would say so.
+                let peers = self.parked.keys().filter(|lane| matches!(lane, Lane::Peer(_))).copied();
+                for lane in peers.collect::<Vec<_>>() {
+                    self.start_parked(lane, now, runtime);
+                }
+            } else {
+                self.start_in_turn(command, now, runtime);
             }
-            // As a rule nothing is parked, and nobody need ask for the lane.
-            let lane = if self.parked.is_empty() { None } else { command.lane() };
-            if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
-                mutate!(driver_read_overtakes if matches!(command, Command::StateMachine(_)), return queue.push_front(command));
-                queue.push_back(command);
-            } else if let Some(command) = self.run(command, now, runtime) {
-                let lane = command.lane().expect("only a command that stands in a lane is handed back");
-                self.parked.insert(lane, VecDeque::from([command]));
-            }
+        }
+    }
+
+    /// Starts a command, unless others wait in its lane.
+    fn start_in_turn(&mut self, command: Command, now: Instant, runtime: &mut impl RaftRuntime) {
+        // As a rule nothing is parked, and nobody need ask for the lane.
+        let lane = if self.parked.is_empty() { None } else { command.lane() };
+        if let Some(queue) = lane.and_then(|lane| self.parked.get_mut(&lane)) {
+            mutate!(driver_read_overtakes if matches!(command, Command::StateMachine(_)), return queue.push_front(command));
+            queue.push_back(command);
+        } else if let Some(command) = self.run(command, now, runtime) {
+            let lane = command.lane().expect("only a command that stands in a lane is handed back");
+            self.parked.insert(lane, VecDeque::from([command]));
         }
     }
 
@@ -142,5 +158,74 @@ impl Driver {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_engine::{EngineConfig, Incarnation, LogIndex, Membership, Node, Peer, Restored, Term, Token, Vote};
+
+    use super::*;
+    use crate::store::StorageError;
+
+    /// A runtime whose connections are full, or are not, and which writes down what it starts.
+    #[derive(Default)]
+    struct Connections {
+        are_full: bool,
+        started: Vec<Command>,
+    }
+
+    impl RaftRuntime for Connections {
+        fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
+            if self.are_full && matches!(command.lane(), Some(Lane::Peer(_))) {
+                return Ok(Some(command));
+            }
+            // A stream that begins anew has room.
+            self.are_full &= !matches!(command, Command::RebuildReplicationStreams { .. });
+            self.started.push(command);
+            Ok(None)
+        }
+    }
+
+    /// A node that knows two others, and is told that it leads as soon as its vote is durable and another one has given its own.
+    fn follower() -> Driver {
+        let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation { id: 1, start: 1, nonce: 1 }), 7);
+        Driver::new(Engine::new(EngineConfig { bind_directories: false, ..config }, Restored::default(), Instant(0)))
+    }
+
+    #[test]
+    fn what_is_parked_for_a_peer_starts_with_its_next_stream() {
+        let (mut driver, mut runtime) = (follower(), Connections { are_full: true, ..Connections::default() });
+        let members = [1, 2].map(|id| (NodeId(id), Node { address: format!("node-{id}:1") }));
+        let membership = std::sync::Arc::new(Membership::new(members, []));
+        driver.step(Event::Initialize { token: Token(1), membership }, Instant(1), &mut runtime);
+        let told = Command::ReplicateCommitted { target: NodeId(2), term: Term(1), commit: LogIndex(1) };
+        driver.parked.insert(Lane::Peer(NodeId(2)), VecDeque::from([told.clone()]));
+        driver.room(Lane::Peer(NodeId(2)), Instant(1), &mut runtime);
+        assert!(!runtime.started.contains(&told), "there is none");
+        // It campaigns, and is elected: its streams begin.
+        let mut now = Instant(0);
+        while driver.engine().vote() == Vote::default() {
+            now = driver.poll_timeout().expect("it looks at the time").max(now);
+            driver.step(Event::Timeout, now, &mut runtime);
+            driver.step(vote_of(NodeId(2), driver.engine(), true), now, &mut runtime);
+        }
+        let vote = runtime.started.iter().rev().find_map(|it| match it {
+            Command::SaveVote { write, .. } => Some(*write),
+            _ => None,
+        });
+        driver.step(Event::LogFlushed { write: vote.expect("it votes for itself") }, now, &mut runtime);
+        driver.step(vote_of(NodeId(2), driver.engine(), false), now, &mut runtime);
+        assert!(driver.engine().role_kind() == outrigger_engine::RoleKind::Leader, "{:?}", runtime.started);
+        assert!(runtime.started.contains(&told), "nobody says that there is room: {:?}", runtime.started);
+    }
+
+    fn vote_of(from: NodeId, engine: &Engine, pre_vote: bool) -> Event {
+        use outrigger_engine::{Message, VoteReply};
+        let term = engine.vote().term;
+        let asked = if pre_vote { term.next() } else { term };
+        let reply = VoteReply { term, asked, granted: true };
+        let message = if pre_vote { Message::PreVoteReply(reply) } else { Message::RequestVoteReply(reply) };
+        Event::Received { from: Peer::new(from, Incarnation { id: 2, start: 1, nonce: 2 }), message: Some(message) }
     }
 }

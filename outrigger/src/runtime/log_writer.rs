@@ -236,7 +236,7 @@ impl WriteQueue {
 
 /// The log writer's work, whoever hosts it. It calls `written` after each flush, and tells `report` what is durable, in
 /// order, and a failure once.
-struct Work<W, R> {
+struct Work<W, R: Fn(Event)> {
     store: Box<dyn LogStore>,
     /// What was taken from the queue; empty between two pieces of work, with the capacity that it has grown.
     writes: Vec<Write>,
@@ -289,6 +289,15 @@ impl<W: Fn(), R: Fn(Event)> Work<W, R> {
         // was promised is lost either.
         if let Err(error) = self.store.flush().and_then(|()| self.store.rest()) {
             tracing::warn!(reason = error.reason, "the last commit index is not saved");
+        }
+    }
+}
+
+/// However the work ends, a node that writes nothing any more must not be counted on, nor believe that its disk is only slow.
+impl<W, R: Fn(Event)> Drop for Work<W, R> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (self.report)(Event::StorageFailed { reason: "the log's writer has panicked".to_owned() });
         }
     }
 }

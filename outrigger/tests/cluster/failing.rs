@@ -170,9 +170,9 @@ async fn a_command_that_does_not_decode_stops_the_node_at_that_entry() {
 async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
     let alone = Config { initial_cluster: [(1, "node-1:1".into())].into(), ..config(1) };
     let peer = Peer::new(NodeId(1), Incarnation { id: 7, start: 1, nonce: 1 });
-    for blocks in [true, false] {
+    for (blocks, panics) in [(true, false), (false, false), (true, true)] {
         // More flushes than it takes to lead.
-        let store = Frail { inner: MemoryStore::new(), flushes: 12, blocks };
+        let store = Frail { inner: MemoryStore::new(), flushes: 12, blocks, panics };
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
         let node = builder.log_store(Box::new(store), peer).start().await.unwrap();
@@ -186,7 +186,8 @@ async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
         let error = failed.expect("the disk goes away long before");
         assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
         let Err(Error::Fault { reason, .. }) = node.stopped().await else { panic!("it should have stopped") };
-        assert!(reason.contains("the log failed: the disk is gone"), "{reason}");
+        let why = if panics { "the log's writer has panicked" } else { "the disk is gone" };
+        assert!(reason.contains(&format!("the log failed: {why}")), "{reason}");
         assert_eq!(node.write(Change::Add(9)).await, Err(WriteError::Stopped));
     }
 }
@@ -196,6 +197,7 @@ struct Frail {
     inner: MemoryStore,
     flushes: u32,
     blocks: bool,
+    panics: bool,
 }
 
 impl LogStore for Frail {
@@ -224,6 +226,7 @@ impl LogStore for Frail {
         self.inner.save_refusal(by, met)
     }
     fn flush(&mut self) -> Result<(), StorageError> {
+        assert!(self.flushes > 0 || !self.panics, "it does not know what to do");
         self.flushes = self.flushes.checked_sub(1).ok_or_else(|| StorageError::new("the disk is gone"))?;
         self.inner.flush()
     }

@@ -55,7 +55,7 @@ pub(crate) struct Succession {
 }
 
 impl Succession {
-    /// Judges a step. `ended`: somebody was told what has become of a transfer.
+    /// Judges a step. `ended`: somebody was told what has become of a transfer. `may_vote`: by a membership that may come to count.
     pub(crate) fn judge(
         &mut self,
         prompt: Prompt,
@@ -63,9 +63,10 @@ impl Succession {
         ended: bool,
         timeouts: (Duration, Duration),
         own: Instant,
+        may_vote: impl FnOnce() -> bool,
     ) -> Result<(), Violation> {
         if let Some(before) = &self.seen {
-            obeys(prompt, before, look)?;
+            obeys(prompt, before, look, may_vote)?;
             lets_others_go_first(&mut self.stepped_down, prompt, (before, look), timeouts.1, own)?;
         }
         self.seen = Some(*look);
@@ -129,7 +130,7 @@ fn campaigned(before: &Look, look: &Look) -> bool {
 }
 
 /// Only its leader may tell a node to campaign, and nobody who may not disrupt deposes a leader that is at work.
-fn obeys(prompt: Prompt, before: &Look, look: &Look) -> Result<(), Violation> {
+fn obeys(prompt: Prompt, before: &Look, look: &Look, may_vote: impl FnOnce() -> bool) -> Result<(), Violation> {
     let id = look.node;
     match prompt {
         Prompt::TimeoutNow(from, term) if campaigned(before, look) => {
@@ -139,7 +140,7 @@ fn obeys(prompt: Prompt, before: &Look, look: &Look) -> Result<(), Violation> {
                 Succession,
                 "node {id} campaigns at the word of {from}, the leader of term {term} once"
             );
-            let may_lead = before.role != RoleKind::Learner;
+            let may_lead = before.role != RoleKind::Learner || may_vote();
             require!(may_lead, Succession, "node {id} is a learner and campaigns at the word of {from}");
         }
         Prompt::RequestVote(term, false) if before.leads() && term > before.term => {
@@ -219,10 +220,10 @@ mod tests {
         let mut succession = Succession::default();
         let (last, before) = steps.split_last().expect("there are steps");
         for (prompt, look, ended, millis) in before {
-            succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis)).expect("nothing is wrong yet");
+            succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis), || false).expect("nothing is wrong yet");
         }
         let (prompt, look, ended, millis) = last;
-        succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis)).err().map(|violation| violation.check)
+        succession.judge(*prompt, look, *ended, TIMEOUTS, at(*millis), || false).err().map(|violation| violation.check)
     }
 
     #[test]

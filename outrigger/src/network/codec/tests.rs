@@ -108,6 +108,7 @@ impl Cases {
             21 => Refusal::AddedAgain { node },
             22 => Refusal::NotMember,
             23 => Refusal::AddressTaken { node, by: NodeId(self.number()) },
+            24 => Refusal::NoMajority { silent: node },
             18 => Refusal::Transferring { to: node },
             17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
