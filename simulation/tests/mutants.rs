@@ -116,7 +116,7 @@ mod found {
     /// troubles.
     const FOUND: [(&str, u64, &str); 5] = [
         ("vote_twice", 19, "light"),
-        ("read_before_own_entry", 2, "all"),
+        ("read_before_own_entry", 8, "all"),
         ("hint_counts_as_match", 1, "recovery"),
         ("log_tail_not_written_again", 18, "recovery,linearizability"),
         ("read_from_anywhere", 1, "linearizability"),
