@@ -82,6 +82,24 @@ impl Spread {
     }
 }
 
+/// What [`figures`] are called, behind the names of the two.
+pub(crate) const RATIOS: [&str; 4] = ["ratio", "ratio_q1", "ratio_min", "ratio_max"];
+
+/// Of two contestants' rates: the medians, and what the other makes of the one's, as far as both were measured.
+pub(crate) fn figures(one: Option<&[f64]>, other: Option<&[f64]>) -> [Option<f64>; 6] {
+    let median = |rates: Option<&[f64]>| rates.and_then(Spread::of).map(|spread| spread.median.round());
+    let ratio = one.zip(other).and_then(|(one, other)| Spread::of_ratios(other, one));
+    let of_ratio = |part: fn(Spread) -> f64| ratio.map(part);
+    [
+        median(one),
+        median(other),
+        of_ratio(|it| it.median),
+        of_ratio(|it| it.lower),
+        of_ratio(|it| it.min),
+        of_ratio(|it| it.max),
+    ]
+}
+
 /// The value that `part / parts` of the sorted values lie below, linear between neighbours; the first and
 /// the last value for the parts at the ends.
 fn quantile(sorted: &[f64], part: usize, parts: usize) -> Option<f64> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::alternate::{Contestant, Spread, alternate};
+use crate::alternate::{Contestant, RATIOS, alternate, figures};
 use crate::arguments::seconds;
 use crate::in_process::ours::{LeaseRead, Ours, ReadIndex, Write, WriteInSession};
 use crate::in_process::{Failure, Load, Quota, contestant};
@@ -72,11 +72,11 @@ impl What {
 /// # Errors
 /// The first failure of a cluster, or of the report.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let columns = vec!["what", "clients", "a", "b", "b/a", "q1", "min", "max"];
+    let columns = [&["what", "clients", "a", "b"], &RATIOS[..]].concat();
     let caption = format!("requests a second, medians of {} alternation(s)", arguments.alternations);
     let mut report = Report::new(io::stdout(), arguments.json.as_deref(), &caption, columns)?;
     println!(
-        "what: 1 sessions (a plain writes, b in sessions), 2 leases (a by a round, b by a lease), 3 reads (a writes, b reads)"
+        "ratio: b / a; what: 1 sessions (a plain writes, b in sessions), 2 leases (a by a round, b by a lease), 3 reads (a writes, b reads)"
     );
     for what in &arguments.what {
         for &clients in &arguments.clients {
@@ -86,21 +86,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             let rates = alternate(&mut contestants, usize::from(rounds), |round, name, rate| {
                 eprintln!("{clients} clients, round {round} of {rounds}: {name} {rate:.0}/s");
             })?;
-            let [one, other] = [&rates[0], &rates[1]];
-            let median = |rates: &[f64]| Spread::of(rates).map(|spread| spread.median.round());
-            let ratio = Spread::of_ratios(other, one);
             #[expect(clippy::cast_precision_loss, reason = "a million clients are exact in a double")]
-            let clients = clients as f64;
-            report.row(&[
-                Some(f64::from(*what as u8 + 1)),
-                Some(clients),
-                median(one),
-                median(other),
-                ratio.map(|ratio| ratio.median),
-                ratio.map(|ratio| ratio.lower),
-                ratio.map(|ratio| ratio.min),
-                ratio.map(|ratio| ratio.max),
-            ])?;
+            let setting = [Some(f64::from(*what as u8 + 1)), Some(clients as f64)];
+            report.row(&[&setting[..], &figures(Some(&rates[0]), Some(&rates[1]))].concat())?;
         }
     }
     Ok(())

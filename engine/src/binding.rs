@@ -161,14 +161,16 @@ impl Engine {
             return;
         }
         let (directory, last, next_id) = (from.incarnation.id, self.log.last().index, self.next_id + 1);
-        let is_awaited = self.new_voters(self.membership()).any(|node| node == from.node);
+        let binds = self.config.bind_directories;
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.at_mut(&from.node) else { return };
-        if !self.config.bind_directories || progress.is_of(directory) {
+        let is_another = |progress: &mut Progress| binds && !progress.is_of(directory);
+        if !leader.progress.at_mut(&from.node).is_some_and(is_another) {
             return;
         }
+        let is_awaited = self.new_voters(self.membership()).any(|node| node == from.node);
+        let Role::Leader(leader) = &mut self.role else { return };
         self.next_id = next_id;
-        *progress = Progress::anew(Epoch(next_id), last, leader.round, Some(directory), now);
+        leader.progress.insert(from.node, Progress::anew(Epoch(next_id), last, leader.round, Some(directory), now));
         if let Some(change) = leader.change.as_mut().filter(|_| is_awaited) {
             change.begin_round(last, now);
         }

@@ -136,11 +136,15 @@ impl Engine {
         if changed.is_same_as(membership) {
             return Ok(membership.bound(BTreeMap::new(), Some(membership.of().unwrap_or(*at))));
         }
-        if let Some(silent) = self.missed(&changed, now) {
+        let missed = self.missed(&changed, now);
+        if let Some(silent) = missed
+            && self.new_voters(&changed).next().is_none()
+        {
             return Err(Refusal::NoMajority { silent });
         }
-        // Who takes votes away only, or gives them to nodes that lack nothing, need not wait until anybody has caught up.
-        let is_ready = changed.goal().is_some() && self.laggard(&changed, self.commit_index).is_none();
+        // Who takes votes away only, or gives them to nodes that lack nothing and are there, need not wait until anybody has caught up.
+        let lacks_nothing = changed.goal().is_some() && self.laggard(&changed, self.commit_index).is_none();
+        let is_ready = lacks_nothing && missed.is_none();
         Ok(if is_ready { self.bound_before_they_vote(&changed) } else { changed })
     }
 
@@ -235,7 +239,7 @@ impl Engine {
             return None;
         }
         let lags = laggard.map(|node| Refusal::Lagging { node, matched: matched(&node), last });
-        change.given_up = missed.map(|silent| Refusal::NoMajority { silent }).or(lags);
+        change.given_up = missed.filter(|_| has_come).map(|silent| Refusal::NoMajority { silent }).or(lags);
         Some(membership.given_up())
     }
 
@@ -245,9 +249,7 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return None };
         let (voters, patience) = (&membership.goal()?.voters, self.config.election_timeout_max);
         let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
-        let is_new = |node: &NodeId| !membership.is_voter(*node);
-        // Who is new is waited for until it has caught up.
-        let speaks = |node: &NodeId| *node == self.id() || is_new(node) || leader.progress.at(node).is_some_and(lately);
+        let speaks = |node: &NodeId| *node == self.id() || leader.progress.at(node).is_some_and(lately);
         let silent = voters.iter().find(|node| !speaks(node)).copied();
         silent.filter(|_| 2 * voters.iter().filter(|node| speaks(node)).count() <= voters.len())
     }

@@ -59,7 +59,7 @@ pub struct ChangeRequest {
     /// Whether voters that are removed stay as learners.
     pub retain: bool,
     /// For how long new voters may acknowledge nothing, and get nothing of a snapshot, while they catch up. Then the change is
-    /// given up, with [`Refusal::Lagging`]. Zero lets only those vote that lack nothing.
+    /// given up, with [`Refusal::Lagging`], or [`Refusal::NoMajority`] if others are silent. Zero lets only those vote that lack nothing.
     pub patience: Duration,
     /// What must hold on the leader, else nothing is done.
     pub preconditions: Preconditions,

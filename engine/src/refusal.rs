@@ -146,10 +146,41 @@ impl fmt::Display for Precondition {
     }
 }
 
-impl Refusal {
-    /// Why a change of the members is refused.
-    fn tell_of_members(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn too_stale(f: &mut fmt::Formatter<'_>, staleness: Option<Duration>, staleness_max: Duration) -> fmt::Result {
+    match staleness {
+        Some(staleness) => write!(f, "this node had everything that was committed {staleness:?} ago, ")?,
+        None => f.write_str("this node has not had everything that was committed since its start, ")?,
+    }
+    write!(f, "and {staleness_max:?} are allowed; try again, or on another node")
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
+            Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
+            Self::NotMember => f.write_str("this node is no member of the cluster any more; ask another"),
+            Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
+            Self::Transferring { to } => {
+                write!(f, "not now: leadership is being handed over to node {to}; try again in a moment")
+            }
+            Self::Overloaded { current, limit } => {
+                write!(f, "{current} in hand, the limit is {limit}; try again later")
+            }
+            Self::EntryTooLarge { bytes, limit } => {
+                write!(f, "{bytes} bytes at once exceed the limit of {limit} bytes; send less")
+            }
+            Self::AlreadyInitialized => f.write_str("the log is not empty; the cluster is initialized already"),
+            Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
+            Self::VersionNotSpoken { cluster, spoken } => {
+                write!(
+                    f,
+                    "the cluster would begin with version {cluster}, and this node speaks no more than {spoken}; begin with members of \
+                     version {spoken}, or start the node in a build that speaks version {cluster}"
+                )
+            }
+            Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
+            Self::Halted => f.write_str("this node has halted"),
             Self::UnknownNode { node } => write!(f, "node {node} is no member; add it first, with its address"),
             Self::AddressDiffers { node } => {
                 write!(f, "node {node} is a member already, at another address; change its address instead")
@@ -183,59 +214,9 @@ impl Refusal {
                     "those who would vote could decide nothing, because node {silent} is silent; start it, or leave it out, and try again"
                 )
             }
-            _ => unreachable!("{self:?} is told elsewhere"),
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoLeader => f.write_str("no leader is known; try again when there is one"),
-            Self::NotLeader => f.write_str("the node that was asked does not lead; try again"),
-            Self::NotMember => f.write_str("this node is no member of the cluster any more; ask another"),
-            Self::LeadershipLost => f.write_str("leadership changed before the read was confirmed; try again"),
-            Self::Transferring { to } => {
-                write!(f, "not now: leadership is being handed over to node {to}; try again in a moment")
-            }
-            Self::Overloaded { current, limit } => {
-                write!(f, "{current} in hand, the limit is {limit}; try again later")
-            }
-            Self::EntryTooLarge { bytes, limit } => {
-                write!(f, "{bytes} bytes at once exceed the limit of {limit} bytes; send less")
-            }
-            Self::AlreadyInitialized => f.write_str("the log is not empty; the cluster is initialized already"),
-            Self::NoVoters => f.write_str("the membership has no voter; name at least one"),
-            Self::VersionNotSpoken { cluster, spoken } => {
-                write!(
-                    f,
-                    "the cluster would begin with version {cluster}, and this node speaks no more than {spoken}; begin with members of \
-                     version {spoken}, or start the node in a build that speaks version {cluster}"
-                )
-            }
-            Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
-            Self::Halted => f.write_str("this node has halted"),
-            Self::UnknownNode { .. }
-            | Self::AddressDiffers { .. }
-            | Self::AddressTaken { .. }
-            | Self::StillVoter { .. }
-            | Self::AddedAgain { .. }
-            | Self::ChangeInProgress { .. }
-            | Self::NotReady
-            | Self::Lagging { .. }
-            | Self::NoMajority { .. } => self.tell_of_members(f),
             Self::NothingToSnapshot => f.write_str("nothing is committed yet; there is nothing to take a snapshot of"),
             Self::SnapshotFailed => f.write_str("the snapshot could not be kept; the node's log says why"),
-            Self::TooStale { staleness: Some(staleness), staleness_max } => write!(
-                f,
-                "this node had everything that was committed {staleness:?} ago, and {staleness_max:?} are allowed; \
-                 try again, or on another node"
-            ),
-            Self::TooStale { staleness: None, staleness_max } => write!(
-                f,
-                "this node has not had everything that was committed since its start, and {staleness_max:?} are allowed; \
-                 try again, or on another node"
-            ),
+            Self::TooStale { staleness, staleness_max } => too_stale(f, *staleness, *staleness_max),
             Self::PreconditionFailed { actual } => write!(f, "a precondition does not hold: {actual}"),
             Self::Undecodable => {
                 f.write_str("the leader cannot decode the command; update all nodes before a new command is used")

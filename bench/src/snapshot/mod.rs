@@ -126,19 +126,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     println!(
         "phases: 1 at rest, 2 while it is built, 3 while it is sent; medians of the rounds, and the worst ratio of one"
     );
-    let spread = |values: &dyn Fn(&Round) -> f64| Spread::of(&rounds.iter().map(values).collect::<Vec<_>>());
+    let of_rounds = |phase: usize, part| rounds.iter().map(|round| round[phase].at(part)).collect::<Vec<f64>>();
     let mut row = |phase: usize| {
         #[expect(clippy::cast_precision_loss, reason = "there are three")]
         let number = (phase + 1) as f64;
-        let median =
-            |value: &dyn Fn(&Latencies) -> f64| spread(&|round: &Round| value(&round[phase])).map(|it| it.median);
-        let ratio = |part: f64| spread(&|round: &Round| round[phase].at(part) / round[0].at(part));
-        let (writes, most) = (rounds.iter().map(|round| round[phase].count()).sum(), ratio(0.99).map(|it| it.max));
-        let p99 = ratio(0.99).map(|it| it.median);
-        let latencies = [0.5, 0.99, 1.0].map(|part| median(&|of: &Latencies| of.at(part)));
-        let [p50_us, p99_us, max_us] = latencies;
-        let figures = [Some(number), Some(writes), p50_us, p99_us, max_us, ratio(0.5).map(|it| it.median), p99, most];
-        report.row(&figures).map(|()| p99.unwrap_or(f64::INFINITY))
+        let writes = rounds.iter().map(|round| round[phase].count()).sum();
+        let median = |part| Spread::of(&of_rounds(phase, part)).map(|it| it.median);
+        let ratio = |part| Spread::of_ratios(&of_rounds(phase, part), &of_rounds(0, part));
+        let (p50, p99) = (ratio(0.5).map(|it| it.median), ratio(0.99));
+        let (usual, most) = (p99.map(|it| it.median), p99.map(|it| it.max));
+        report
+            .row(&[Some(number), Some(writes), median(0.5), median(0.99), median(1.0), p50, usual, most])
+            .map(|()| usual.unwrap_or(f64::INFINITY))
     };
     row(0)?;
     let ratios = [("built", row(1)?), ("sent", row(2)?)];
@@ -151,6 +150,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// At rest, while it is built, while it is sent.
 type Round = [Latencies; 3];
 
+/// Measures all rounds.
 async fn measure(arguments: &Arguments, directory: &std::path::Path) -> Result<Vec<Round>, Failure> {
     let bytes = arguments.state_mib << 20;
     let mut cluster = Cluster::start(directory, bytes, arguments.bytes_per_second_max).await?;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::alternate::{Spread, alternate};
+use crate::alternate::{RATIOS, alternate, figures};
 use crate::arguments::seconds;
 use crate::in_process::ours::{Ours, Write};
 use crate::in_process::{Cluster, Failure, Load, Quota, contestant};
@@ -68,27 +68,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         arguments.server_workers,
         arguments.alternations,
     );
-    let columns = vec!["clients", "peer", "ours", "ratio", "ratio_q1", "ratio_min", "ratio_max"];
+    let columns = [&["clients", "peer", "ours"], &RATIOS[..]].concat();
     let mut report = Report::new(io::stdout(), arguments.json.as_deref(), &caption, columns)?;
     for &clients in &arguments.clients {
         let rates = measure(arguments, clients)?;
-        let ratio = match (&rates.peer, &rates.ours) {
-            (Some(peer), Some(ours)) => Spread::of_ratios(ours, peer),
-            _ => None,
-        };
-        let median =
-            |rates: Option<Vec<f64>>| rates.and_then(|rates| Spread::of(&rates)).map(|spread| spread.median.round());
         #[expect(clippy::cast_precision_loss, reason = "a million clients are exact in a double")]
-        let clients = clients as f64;
-        report.row(&[
-            Some(clients),
-            median(rates.peer),
-            median(rates.ours),
-            ratio.map(|ratio| ratio.median),
-            ratio.map(|ratio| ratio.lower),
-            ratio.map(|ratio| ratio.min),
-            ratio.map(|ratio| ratio.max),
-        ])?;
+        let setting = [Some(clients as f64)];
+        report.row(&[&setting[..], &figures(rates.peer.as_deref(), rates.ours.as_deref())].concat())?;
     }
     Ok(())
 }

@@ -128,7 +128,10 @@ impl ClientError {
             Self::MembersNotChanged { refusal } => {
                 matches!(
                     refusal,
-                    Refusal::ChangeInProgress { .. } | Refusal::Lagging { .. } | Refusal::Overloaded { .. }
+                    Refusal::ChangeInProgress { .. }
+                        | Refusal::Lagging { .. }
+                        | Refusal::NoMajority { .. }
+                        | Refusal::Overloaded { .. }
                 )
             }
             Self::NotTransferred { why } => {

@@ -567,8 +567,8 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         22 => Refusal::TooStale { staleness: None, staleness_max: duration(fields)? },
         23 => Refusal::AddedAgain { node: NodeId(fields.u64()?) },
         24 => Refusal::NotMember,
-        26 => Refusal::NoMajority { silent: NodeId(fields.u64()?) },
         25 => Refusal::AddressTaken { node: NodeId(fields.u64()?), by: NodeId(fields.u64()?) },
+        26 => Refusal::NoMajority { silent: NodeId(fields.u64()?) },
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

@@ -93,16 +93,15 @@ impl Driver {
 
     fn run_commands(&mut self, now: Instant, runtime: &mut impl RaftRuntime) {
         while let Some(command) = self.engine.poll_command() {
+            let mut begun: Vec<NodeId> = Vec::new();
             if let Command::RebuildReplicationStreams { targets } = &command {
                 self.end_streams(targets);
-                self.start_in_turn(command, now, runtime);
-                // A stream that has just begun has room, and nobody would say so.
-                let peers = self.parked.keys().filter(|lane| matches!(lane, Lane::Peer(_))).copied();
-                for lane in peers.collect::<Vec<_>>() {
-                    self.start_parked(lane, now, runtime);
-                }
-            } else {
-                self.start_in_turn(command, now, runtime);
+                begun.extend(targets.iter().map(|(node, _)| *node));
+            }
+            self.start_in_turn(command, now, runtime);
+            // A stream that has just begun has room, and nobody would say so.
+            for node in begun {
+                self.start_parked(Lane::Peer(node), now, runtime);
             }
         }
     }
@@ -163,7 +162,12 @@ impl Driver {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_engine::{EngineConfig, Incarnation, LogIndex, Membership, Node, Peer, Restored, Term, Token, Vote};
+    use std::sync::Arc;
+
+    use outrigger_engine::{
+        EngineConfig, Incarnation, LogIndex, Membership, Message, Node, Peer, Restored, RoleKind, Term, Token, Vote,
+        VoteReply,
+    };
 
     use super::*;
     use crate::store::StorageError;
@@ -187,17 +191,17 @@ mod tests {
         }
     }
 
-    /// A node that knows two others, and is told that it leads as soon as its vote is durable and another one has given its own.
-    fn follower() -> Driver {
+    /// A node that knows nobody yet.
+    fn newcomer() -> Driver {
         let config = EngineConfig::new(Peer::new(NodeId(1), Incarnation { id: 1, start: 1, nonce: 1 }), 7);
         Driver::new(Engine::new(EngineConfig { bind_directories: false, ..config }, Restored::default(), Instant(0)))
     }
 
     #[test]
     fn what_is_parked_for_a_peer_starts_with_its_next_stream() {
-        let (mut driver, mut runtime) = (follower(), Connections { are_full: true, ..Connections::default() });
+        let (mut driver, mut runtime) = (newcomer(), Connections { are_full: true, ..Connections::default() });
         let members = [1, 2].map(|id| (NodeId(id), Node { address: format!("node-{id}:1") }));
-        let membership = std::sync::Arc::new(Membership::new(members, []));
+        let membership = Arc::new(Membership::new(members, []));
         driver.step(Event::Initialize { token: Token(1), membership }, Instant(1), &mut runtime);
         let told = Command::ReplicateCommitted { target: NodeId(2), term: Term(1), commit: LogIndex(1) };
         driver.parked.insert(Lane::Peer(NodeId(2)), VecDeque::from([told.clone()]));
@@ -216,12 +220,11 @@ mod tests {
         });
         driver.step(Event::LogFlushed { write: vote.expect("it votes for itself") }, now, &mut runtime);
         driver.step(vote_of(NodeId(2), driver.engine(), false), now, &mut runtime);
-        assert!(driver.engine().role_kind() == outrigger_engine::RoleKind::Leader, "{:?}", runtime.started);
+        assert_eq!(driver.engine().role_kind(), RoleKind::Leader, "{:?}", runtime.started);
         assert!(runtime.started.contains(&told), "nobody says that there is room: {:?}", runtime.started);
     }
 
     fn vote_of(from: NodeId, engine: &Engine, pre_vote: bool) -> Event {
-        use outrigger_engine::{Message, VoteReply};
         let term = engine.vote().term;
         let asked = if pre_vote { term.next() } else { term };
         let reply = VoteReply { term, asked, granted: true };

@@ -293,7 +293,7 @@ impl<W: Fn(), R: Fn(Event)> Work<W, R> {
     }
 }
 
-/// However the work ends, a node that writes nothing any more must not be counted on, nor believe that its disk is only slow.
+/// When it panics: a node that writes nothing any more must not be counted on, nor believe that its disk is only slow.
 impl<W, R: Fn(Event)> Drop for Work<W, R> {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -373,6 +373,7 @@ mod tests {
         assert_eq!(code(Refusal::NoVoters), 1);
         assert_eq!(code(Refusal::ChangeInProgress { at: LogIndex(3) }), 3);
         assert_eq!(code(Refusal::Lagging { node: NodeId(4), matched: LogIndex(3), last: LogIndex(9) }), 3);
+        assert_eq!(code(Refusal::NoMajority { silent: NodeId(4) }), 3);
         let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() }, &nowhere);
         assert!(unknown.code == 4 && unknown.message.contains("member list"), "{unknown:?}");
     }

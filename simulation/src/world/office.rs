@@ -317,8 +317,8 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Who is no voter campaigns only when somebody needs its vote and lacks what it has: nobody else can be elected then (thesis,
-/// section 4.2.2).
+/// Who is no voter campaigns only when somebody needs its vote and lacks what it has: maybe nobody else can be elected
+/// (thesis, section 4.2.2).
 fn is_needed(look: &Look, occasion: Occasion, is_heard: bool) -> Result<(), Violation> {
     let asks_with = match occasion {
         Occasion::Word(_, word) if is_heard => word.asks_with,
