@@ -41,6 +41,9 @@ const CLOCK_DRIFT_PPM_MAX: u32 = 10_000;
 /// The default of [`Config::state_check_interval`].
 const STATE_CHECK_INTERVAL: Duration = Duration::from_secs(600);
 
+/// A year: no duration may be longer, so that every sum of an instant and some of them is one.
+pub(crate) const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The settings of one node. [`Config::validate`] says whether they fit together; [`Raft::start`](crate::Raft::start)
 /// calls it.
 ///

@@ -277,6 +277,13 @@ pub enum SnapshotError {
     Stopped,
 }
 
+impl SnapshotError {
+    /// Whether trying again, here or on another node, may help.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::Stopped | Self::Refused { refusal: Refusal::Overloaded { .. } })
+    }
+}
+
 /// Why a snapshot was not saved to a file. Under the file's name is what was there before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -191,10 +191,10 @@ impl<S: LargeStateMachine> Raft<S> {
     /// a leader no longer than `patience`.
     pub(crate) async fn write_encoded_within(
         &self,
-        payloads: Vec<Payload>,
+        payloads: &[Payload],
         patience: Duration,
     ) -> Result<Responses<S::Response>, WriteError> {
-        self.answered(move |raft: &Self| raft.submit_group(payloads.clone()), patience).await
+        self.answered(|raft: &Self| raft.submit_group(payloads.to_vec()), patience).await
     }
 
     /// Begins a session of its own for whoever writes through it: see [`Session`]. It takes one entry, and costs as much as
@@ -596,7 +596,8 @@ impl<S: LargeStateMachine> Raft<S> {
             return Ok(Reply::ready(Vec::new()));
         }
         let bytes = payloads.iter().map(Payload::bytes).sum();
-        if bytes > GROUP_BYTES_MAX {
+        // One alone has its own limit.
+        if bytes > GROUP_BYTES_MAX && payloads.len() > 1 {
             return Err(Failure::Refused(Refusal::EntryTooLarge { bytes, limit: GROUP_BYTES_MAX }).into());
         }
         let (slot, reply) = Slot::group(payloads.len());

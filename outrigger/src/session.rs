@@ -14,6 +14,7 @@ use outrigger_engine::SessionId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::DURATION_MAX;
 use crate::error::WriteError;
 use crate::runtime::sessions::WINDOW;
 use crate::{LargeStateMachine, Raft};
@@ -52,10 +53,11 @@ impl<S: LargeStateMachine> Session<S> {
         Self { raft, id, numbers: Numbers::new(), patience }
     }
 
-    /// How long a write is tried; four times [`Config::request_timeout`](crate::Config::request_timeout) when nothing is said.
+    /// How long a write is tried; four times [`Config::request_timeout`](crate::Config::request_timeout) when nothing is said,
+    /// and at most a year.
     #[must_use]
     pub fn with_timeout(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: patience.min(DURATION_MAX), ..self }
     }
 
     /// Its id: the index of the entry that registered it.

@@ -110,6 +110,8 @@ fn usage_errors_exit_with_2() {
     for verb in [&["put", "k", "v"][..], &["get", "k"], &["status"]] {
         let hasty = run([&["--endpoints", "127.0.0.1:1", "--timeout", "0s"], verb].concat());
         assert_ran(&hasty, 2, "", "a timeout of 0 leaves no time to try");
+        let patient = run([&["--endpoints", "127.0.0.1:1", "--timeout", "200000000000y"], verb].concat());
+        assert_ran(&patient, 2, "", "the longest timeout is 365days");
     }
     for verb in ["serve", "put", "get", "del", "cas", "status", "snapshot", "priority", "demo"] {
         let help = run([verb, "--help"]);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -21,12 +22,19 @@ fn demo(ground: &TempDir, arguments: &[&str]) -> Ran {
     complete(binary().env("TMPDIR", ground.path()).arg("demo").args(arguments))
 }
 
-/// The processes whose command line names a path.
-fn processes_in(path: &Path) -> Vec<String> {
+/// The processes whose command line names a path: their ids, and that line.
+fn commands_in(path: &Path) -> Vec<(u32, String)> {
     let path = path.display().to_string();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-    lines.map(|line| String::from_utf8_lossy(&line).into_owned()).filter(|line| line.contains(&path)).collect()
+    let commands = processes.filter_map(|process| {
+        let line = fs::read(process.path().join("cmdline")).ok()?;
+        Some((process.file_name().to_str()?.parse().ok()?, String::from_utf8_lossy(&line).into_owned()))
+    });
+    commands.filter(|(_, line)| line.contains(&path)).collect()
+}
+
+fn processes_in(path: &Path) -> Vec<String> {
+    commands_in(path).into_iter().map(|(_, line)| line).collect()
 }
 
 #[track_caller]
@@ -218,6 +226,40 @@ fn chaos_can_be_interrupted_with_nodes_paused_or_away() {
     let status = child.wait().unwrap();
     reaper.dismiss();
     assert_eq!(status.code(), Some(130), "{rest}");
+    assert_nothing_left(&ground);
+}
+
+/// Found by reading: it was killed once more, started again, and the account was as good as ever.
+#[test]
+fn chaos_fails_when_a_node_stops_by_itself() {
+    let ground = ground();
+    let mut command = binary();
+    command.env("TMPDIR", ground.path()).args(["demo", "--chaos", "--for", "5m", "--seed", "5"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let reaper = Reaper::new(&child.id().to_string());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("of chaos from seed") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended before chaos began");
+    }
+    let mut next = Instant::now();
+    wait_until("it ends", || {
+        // What it kills itself in the same moment does not count: then another one must stop.
+        if Instant::now() >= next {
+            if let Some((node, _)) = commands_in(ground.path()).first() {
+                signal("KILL", *node);
+            }
+            next += Duration::from_secs(5);
+        }
+        child.try_wait().unwrap().is_some()
+    });
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    let status = child.wait().unwrap();
+    reaper.dismiss();
+    assert_eq!(status.code(), Some(1), "{rest}");
+    assert!(rest.contains("has stopped by itself: signal: 9"), "{rest}");
     assert_nothing_left(&ground);
 }
 

@@ -65,8 +65,12 @@ impl Endpoints {
         candidates
     }
 
-    /// This endpoint answered first: if it is a named one, it is where the client goes from now on.
-    pub(super) fn prefer(&mut self, endpoint: &str) {
+    /// This endpoint answered first: if it is a named one, it is where the client goes from now on. Who was asked because it
+    /// leads is not: the client stays where it is at home.
+    pub(super) fn prefer(&mut self, endpoint: &str, named: bool) {
+        if !named && self.leader.address == endpoint {
+            return;
+        }
         if let Some(place) = self.named.iter().position(|named| named == endpoint) {
             self.current = place;
         }
@@ -138,11 +142,17 @@ mod tests {
         assert_eq!(endpoints.candidates(false, now), ["a", "b", "c"]);
         endpoints.learn(leader(1, "c"));
         assert_eq!(endpoints.candidates(false, now), ["c", "a", "b"]);
-        endpoints.prefer("b");
+        endpoints.prefer("c", false);
+        assert_eq!(
+            endpoints.choose(true, now),
+            "a",
+            "who is asked because it leads is not where the client is at home"
+        );
+        endpoints.prefer("b", false);
         assert_eq!(endpoints.candidates(false, now), ["c", "b", "a"]);
         assert_eq!(endpoints.candidates(true, now), ["b", "c", "a"]);
         endpoints.learn(leader(2, "z"));
-        endpoints.prefer("z");
+        endpoints.prefer("z", true);
         assert_eq!(endpoints.candidates(false, now), ["z", "b", "c", "a"]);
     }
 

@@ -122,7 +122,7 @@ impl State {
             if !self.pending.contains_key(&id) {
                 continue;
             }
-            let patience = deadline.saturating_duration_since(now) * NODE_PATIENCE_PERCENT / 100;
+            let patience = deadline.saturating_duration_since(now) / 100 * NODE_PATIENCE_PERCENT;
             let encoded = Request { id, patience, operation, body }.encode(BODY_BYTES_MAX, output);
             if let Err(error) = encoded
                 && let Some(asker) = self.pending.remove(&id)

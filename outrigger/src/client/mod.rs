@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep_until, timeout_at};
 
 use crate::Query;
+use crate::config::DURATION_MAX;
 use crate::network::frame::BODY_BYTES_MAX;
 use crate::network::handshake::Rejection;
 use crate::network::random::Random;
@@ -177,10 +178,10 @@ impl<S: Query> Client<S> {
         })
     }
 
-    /// How long a request is tried, from its call to its end; 10 s when nothing is said.
+    /// How long a request is tried, from its call to its end; 10 s when nothing is said, and at most a year.
     #[must_use]
     pub fn with_timeout(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience: patience.min(DURATION_MAX), ..self }
     }
 
     /// Writes without sessions: each at most once. A write whose answer is lost is not repeated, and nobody knows what became
@@ -309,8 +310,8 @@ impl<S: Query> Client<S> {
     }
 
     /// Has the leader hand its leadership over to a voter, or to the one that lacks the least; see
-    /// [`Raft::transfer_leadership`](crate::Raft::transfer_leadership). Answers who leads when that one is heard from. Asking twice
-    /// for the same node does no harm.
+    /// [`Raft::transfer_leadership`](crate::Raft::transfer_leadership). Answers who leads when that one is heard from. It is asked
+    /// again when an answer is lost, which does no harm if a node is named; else leadership may move on once more.
     ///
     /// # Errors
     /// [`ClientError::NotTransferred`] when it is not handed over; else as for a query.
@@ -434,11 +435,11 @@ impl Shared {
         let outcome = link.ask(operation, body, deadline).await;
         match &outcome {
             Err(_) => self.told.endpoints().failed(&endpoint, Instant::now()),
-            // Nobody is left for what may be too old for a moment.
-            Ok(Outcome::NotNow { .. }) if operation.may_be_stale() => {}
+            // Nobody is left for what may be too old for a moment, as long as there is somebody else to ask now.
+            Ok(Outcome::NotNow { .. }) if named && operation.may_be_stale() && self.leads_elsewhere(&endpoint) => {}
             Ok(Outcome::NotNow { .. }) => self.told.endpoints().turn(&endpoint, Instant::now()),
             // It may be this node that cannot tell; another one may.
-            Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() => {
+            Ok(Outcome::Unknown { .. }) if !operation.is_at_most_once() && !operation.is_query() => {
                 self.told.endpoints().turn(&endpoint, Instant::now());
             }
             Ok(_) => {}
@@ -451,6 +452,8 @@ impl Shared {
             Ok(Outcome::Unknown { reason }) | Err(LinkError { sent: true, reason }) if operation.is_at_most_once() => {
                 Attempt::Failed(ClientError::Unknown { reason })
             }
+            // It was asked, and its answer cannot be sent: nor could another's.
+            Ok(Outcome::Unknown { reason }) if operation.is_query() => Attempt::Failed(ClientError::Refused { reason }),
             Ok(Outcome::Unknown { reason }) => Attempt::Again { reason, by_node: true, in_doubt: operation.changes() },
             Err(LinkError { reason, sent }) => {
                 Attempt::Again { reason, by_node: false, in_doubt: sent && operation.changes() }
@@ -470,7 +473,14 @@ impl Shared {
             _ => {}
         }
         let candidates = self.told.endpoints().candidates(named, Instant::now());
-        self.race(candidates, deadline).await
+        let (endpoint, link) = self.race(candidates, deadline).await?;
+        self.told.endpoints().prefer(&endpoint, named);
+        Ok((endpoint, link))
+    }
+
+    /// Whether a leader is known that is not at this endpoint.
+    fn leads_elsewhere(&self, endpoint: &str) -> bool {
+        self.told.endpoints().choose(false, Instant::now()) != endpoint
     }
 
     /// Dials one endpoint after another, each with a head start, until one says hello. The others go on dialling: they may
@@ -489,10 +499,7 @@ impl Shared {
                 running.spawn(async move { (link.is_up().await, endpoint, link) });
             }
             match timeout_at(until, running.join_next()).await {
-                Ok(Some(Ok((Ok(()), endpoint, link)))) => {
-                    self.told.endpoints().prefer(&endpoint);
-                    return Ok((endpoint, link));
-                }
+                Ok(Some(Ok((Ok(()), endpoint, link)))) => return Ok((endpoint, link)),
                 Ok(Some(Ok((Err(why), endpoint, _)))) => {
                     self.told.endpoints().failed(&endpoint, Instant::now());
                     reason = why;

@@ -96,6 +96,11 @@ impl Operation {
         matches!(self, Self::Write | Self::ChangeMembers)
     }
 
+    /// Whether it asks the state.
+    pub(super) const fn is_query(self) -> bool {
+        matches!(self, Self::Query { .. } | Self::QueryLocal)
+    }
+
     /// Whether a node may refuse it because its state is too old.
     pub(super) const fn may_be_stale(self) -> bool {
         matches!(self, Self::Query { consistency: Consistency::Stale { .. } })

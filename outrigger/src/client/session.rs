@@ -39,6 +39,15 @@ impl Pool {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A session is gone. So are those behind it, which are used only when it is full: all of them expire while nobody writes,
+    /// and a write should not try one after the other.
+    fn forget(&self, expired: SessionId) {
+        let mut held = self.lock();
+        if let Some(place) = held.iter().position(|(session, _)| *session == expired) {
+            held.truncate(place);
+        }
+    }
+
     fn try_take(&self) -> Option<(SessionId, Number)> {
         self.lock().iter().find_map(|(session, numbers)| Some((*session, numbers.try_take()?)))
     }
@@ -60,7 +69,7 @@ impl Shared {
             let left = deadline.saturating_duration_since(Instant::now());
             let outcome = self.ask(operation, command.clone(), left).await;
             if let Err(ClientError::SessionExpired { in_doubt }) = outcome {
-                self.pool.lock().retain(|(held, _)| *held != session);
+                self.pool.forget(session);
                 if !in_doubt {
                     // It expired while the client was idle, and certainly nothing was applied. One that is kept for too short a
                     // time expires before it is used, and the next will, too.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{LogId, LogIndex, SnapshotId, Term};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::link::Link;
 use super::protocol::{Operation, Outcome};
@@ -164,13 +164,23 @@ struct Started {
 }
 
 impl Shared {
+    /// A connection that nobody else uses: a node has one snapshot open for each. It is to an endpoint that is up.
+    async fn own_link(&self, deadline: Instant) -> Result<(String, Arc<Link>), String> {
+        let (endpoint, _) = self.link(true, deadline).await?;
+        let link = Link::dial(endpoint.clone(), self.told.cluster.load(Ordering::Relaxed), Arc::clone(&self.told));
+        match timeout_at(deadline, link.is_up()).await {
+            Ok(up) => up.map(|()| (endpoint, Arc::new(link))),
+            Err(_) => Err(format!("{endpoint} did not say hello a second time")),
+        }
+    }
+
     /// Asks here and there until a node has opened a snapshot.
     async fn first_piece(&self, local: bool, patience: Duration) -> Result<Started, ClientError> {
         let (start, wanted) = (Instant::now(), Wanted { offset: 0, local });
         let deadline = start + patience;
         let mut attempts = 0;
         loop {
-            let reason = match self.link(true, deadline).await {
+            let reason = match self.own_link(deadline).await {
                 Err(reason) => reason,
                 Ok((endpoint, link)) => match link.ask(Operation::SaveSnapshot, wanted.encode(), deadline).await {
                     Ok(Outcome::Done { body, .. }) => {

@@ -221,7 +221,8 @@ async fn each_outcome_is_what_the_node_says() {
 #[tokio::test]
 async fn writes_follow_the_leader_and_local_questions_stay() {
     let (node, leader) = (Played::listen().await, Played::listen().await);
-    let client = client(&[&node]).await;
+    // That the leader was named too makes it no home.
+    let client = client(&[&node, &leader]).await;
     let told = Leader { term: Term(1), address: leader.address.clone() };
     let play = async {
         let mut conversation = node.accept().await;
@@ -268,6 +269,49 @@ async fn what_may_be_stale_is_asked_at_home_and_of_the_leader_only_where_that_la
         assert_eq!(client.query_with(consistency, String::new()).await, Ok(3));
     };
     tokio::join!(asks, play);
+}
+
+/// Found by reading: the first endpoint lagged and knew of no leader, and was asked until the time was over.
+#[tokio::test]
+async fn what_may_be_stale_is_asked_of_another_where_the_first_lags_and_knows_no_leader() {
+    let (lagging, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&lagging, &other]).await;
+    let consistency = Consistency::Stale { staleness_max: Duration::from_secs(9) };
+    let play = async {
+        let mut conversation = lagging.accept().await;
+        let request = conversation.request().await;
+        conversation.reply(request.id, Outcome::NotNow { reason: "its state is too old".to_owned() }).await;
+        let mut conversation = other.accept().await;
+        conversation.serve(2).await;
+        conversation.serve(3).await;
+    };
+    let asks = async {
+        assert_eq!(client.query_with(consistency, String::new()).await, Ok(2));
+        assert_eq!(client.query_with(consistency, String::new()).await, Ok(3), "that one is its home from now on");
+    };
+    tokio::join!(asks, play);
+}
+
+/// Found by reading: such a query was run again and again, on every node, until the time was over.
+#[tokio::test]
+async fn a_query_whose_answer_cannot_be_sent_is_asked_once() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let play = async {
+        let mut conversation = node.accept().await;
+        let request = conversation.request().await;
+        conversation.reply(request.id, Outcome::Unknown { reason: reason() }).await;
+    };
+    let (answer, ()) = tokio::join!(client.query(String::new()), play);
+    assert_eq!(answer, Err(ClientError::Refused { reason: reason() }));
+}
+
+#[tokio::test]
+async fn a_timeout_of_all_time_is_a_long_one() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await.with_timeout(Duration::MAX);
+    let play = async { node.accept().await.serve(5).await };
+    assert_eq!(tokio::join!(client.write(1), play).0, Ok(5));
 }
 
 #[tokio::test]

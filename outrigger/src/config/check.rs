@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use outrigger_engine as engine;
 use outrigger_engine::{Incarnation, Peer};
 
-use super::Config;
+use super::{Config, DURATION_MAX};
 use crate::network::frame::BODY_BYTES_MAX;
 
 /// What travels in a frame beside the bytes of one entry: more than enough.
@@ -24,6 +25,14 @@ pub enum ConfigError {
     Zero {
         /// The setting.
         name: &'static str,
+    },
+    /// A duration is longer than any that makes sense. Sums of such would overflow.
+    #[error("{name} is {duration:?}, the most is {DURATION_MAX:?}, which is a year")]
+    TooLong {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        duration: Duration,
     },
     /// What one connection may hold is more than all of them may.
     #[error("connection_answers_bytes_max is {one}, which exceeds answers_bytes_max {all}; one is a part of the other")]
@@ -131,6 +140,7 @@ pub enum ConfigError {
 /// See [`Config::validate`].
 pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     ids(config)?;
+    durations(config)?;
     let anyone = Peer::new(config.node(), Incarnation::default());
     config.engine(anyone, 0).validate()?;
     if config.request_timeout.is_zero() {
@@ -157,6 +167,23 @@ pub(super) fn validate(config: &Config) -> Result<(), ConfigError> {
     }
     join(config)?;
     initial_cluster(config)
+}
+
+/// Whether the clock can count as far.
+fn durations(config: &Config) -> Result<(), ConfigError> {
+    let all = [
+        ("heartbeat_interval", config.heartbeat_interval),
+        ("election_timeout_min", config.election_timeout_min),
+        ("election_timeout_max", config.election_timeout_max),
+        ("lease", config.lease),
+        ("request_timeout", config.request_timeout),
+        ("snapshot_interval", config.snapshot_interval),
+        ("state_check_interval", config.state_check_interval),
+    ];
+    match all.into_iter().find(|(_, duration)| *duration > DURATION_MAX) {
+        Some((name, duration)) => Err(ConfigError::TooLong { name, duration }),
+        None => Ok(()),
+    }
 }
 
 /// The engine would take 0 for an id as any other. It is refused because it is what a variable holds that nobody has set, on each node.

@@ -38,6 +38,12 @@ fn broken_timing_is_refused_with_both_numbers() {
     let said = refused(|config| config.election_timeout_max = Duration::from_millis(400));
     assert!(said.contains("500ms") && said.contains("400ms"), "{said}");
     assert!(refused(|config| config.request_timeout = Duration::ZERO).contains("request_timeout is 0"));
+    let said = refused(|config| config.request_timeout = Duration::MAX);
+    assert!(
+        said.starts_with("request_timeout is ") && said.ends_with("the most is 31536000s, which is a year"),
+        "{said}"
+    );
+    assert!(refused(|config| config.state_check_interval = Duration::MAX).contains("state_check_interval is"));
     assert!(refused(|config| config.election_timeout_min = Duration::ZERO).contains("election_timeout_min is 0"));
     assert!(refused(|config| config.limits.tail_bytes_max = 0).contains("tail_bytes_max is 0"));
     assert!(refused(|config| config.limits.append_bytes_max = 0).contains("append_bytes_max is 0"));

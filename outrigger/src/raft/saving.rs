@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::{Refusal, Snapshot};
+use outrigger_engine::Snapshot;
 use outrigger_log::{RealDisk, SnapshotFileWriter};
 
 use super::Raft;
@@ -162,10 +162,7 @@ impl SaveError {
     pub(crate) const fn may_pass(&self) -> bool {
         match self {
             Self::NotLatest { .. } | Self::Stopped => true,
-            Self::NotTaken { reason } => {
-                matches!(reason, crate::SnapshotError::Stopped)
-                    || matches!(reason, crate::SnapshotError::Refused { refusal: Refusal::Overloaded { .. } })
-            }
+            Self::NotTaken { reason } => reason.may_pass(),
             Self::File { .. } => false,
         }
     }

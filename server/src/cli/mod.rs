@@ -143,10 +143,14 @@ const SESSION_TIMES: u32 = 4;
 fn patience(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(Duration::ZERO) => Err("a timeout of 0 leaves no time to try; say 5s, for example".to_owned()),
+        Ok(duration) if duration > PATIENCE_MAX => Err("the longest timeout is 365days".to_owned()),
         Ok(duration) => Ok(duration),
         Err(error) => Err(error.to_string()),
     }
 }
+
+/// Nobody waits longer.
+const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 fn is_address(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))

@@ -85,9 +85,10 @@ impl Cluster {
     }
 
     /// Waits until a node leads.
-    pub(super) async fn leader(&self) -> Result<Leader, Failure> {
+    pub(super) async fn leader(&mut self) -> Result<Leader, Failure> {
         let began = Instant::now();
         loop {
+            self.all_live()?;
             let mut leader: Option<Leader> = None;
             for node in self.nodes.iter().filter(|node| node.is_running()) {
                 let Ok(Observed { status, .. }) = observe(&node.endpoint(), OBSERVE).await else { continue };
@@ -102,6 +103,21 @@ impl Cluster {
                 None => return Err(Failure::plain(format_args!("no node became leader within {PATIENCE:?}"))),
             }
         }
+    }
+
+    /// That every node that was started and not killed is there. Asked again and again: one that is taken for running is killed and
+    /// started as if nothing had been.
+    pub(super) fn all_live(&mut self) -> Result<(), Failure> {
+        for node in &mut self.nodes {
+            let id = node.id();
+            let ended =
+                node.ended().map_err(|error| Failure::plain(format_args!("cannot look at node {id}: {error}")))?;
+            if let Some(status) = ended {
+                let words = node.last_words();
+                return Err(Failure::plain(format_args!("node {id} has stopped by itself: {status}\n{words}")));
+            }
+        }
+        Ok(())
     }
 
     /// Kills whoever leads now, as a crash would: no warning, no last word. Says which node that was.
@@ -181,9 +197,10 @@ impl Cluster {
     }
 
     /// Waits until every node has applied the whole log of the leader, and shows the states.
-    pub(super) async fn settled(&self) -> Result<Vec<NodeState>, Failure> {
+    pub(super) async fn settled(&mut self) -> Result<Vec<NodeState>, Failure> {
         let began = Instant::now();
         loop {
+            self.all_live()?;
             let seen = self.observe_all().await;
             let is_late = began.elapsed() >= PATIENCE;
             match seen {

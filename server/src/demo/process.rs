@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -122,6 +122,11 @@ impl Node {
             message: format!("node {} did not become ready\n{words}", self.id),
             is_address_in_use: words.contains("in use"),
         })
+    }
+
+    /// How its process ended, if it did so by itself.
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.process.as_mut().map_or(Ok(None), |process| process.child.try_wait())
     }
 
     /// SIGKILL, and waits until the process is gone.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, Consistency, LogIndex, Payload, SessionId};
+use outrigger_engine::{ChangeRequest, Consistency, LogIndex, Payload, Refusal, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -263,20 +263,45 @@ fn decode<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, String> {
     }
 }
 
+/// Writes a group together. If all of it is refused for what may be wrong with one of them, each is written by itself.
 async fn write<S: Query>(desk: Arc<Desk<S>>, group: Group<Payload>) {
+    let Err((Group { tickets, items, patience }, error)) = write_group(&desk, group).await else { return };
+    if tickets.len() == 1 || !is_of_one(&error) {
+        return fail_all(&desk, &tickets, &failed_write(&error));
+    }
+    let mut writes = JoinSet::new();
+    for (ticket, item) in tickets.into_iter().zip(items) {
+        let (desk, alone) = (Arc::clone(&desk), Group { tickets: vec![ticket], items: vec![item], patience });
+        writes.spawn(async move {
+            if let Err((refused, error)) = write_group(&desk, alone).await {
+                fail_all(&desk, &refused.tickets, &failed_write(&error));
+            }
+        });
+    }
+    writes.join_all().await;
+}
+
+/// Writes a group, and answers it unless it was refused: then it comes back, with what was said.
+async fn write_group<S: Query>(desk: &Desk<S>, group: Group<Payload>) -> Result<(), (Group<Payload>, WriteError)> {
     let (leader_patience, patience) = group.patience();
-    let Group { tickets, items, .. } = group;
-    match timeout(patience, desk.raft.write_encoded_within(items, leader_patience)).await {
+    match timeout(patience, desk.raft.write_encoded_within(&group.items, leader_patience)).await {
         Ok(Ok(responses)) => {
             let outcomes = responses.into_iter().map(|response| match response {
                 Ok(response) => answered(LogIndex::ZERO, response),
                 Err(denied) => Outcome::Denied(denied),
             });
-            answer_all(&desk, &tickets, outcomes, Reserved::none(Arc::clone(&desk.gauge)));
+            answer_all(desk, &group.tickets, outcomes, Reserved::none(Arc::clone(&desk.gauge)));
         }
-        Ok(Err(error)) => fail_all(&desk, &tickets, &failed_write(&error)),
-        Err(_) => fail_all(&desk, &tickets, &Outcome::Unknown { reason: no_answer(patience) }),
+        Ok(Err(error)) => return Err((group, error)),
+        Err(_) => fail_all(desk, &group.tickets, &Outcome::Unknown { reason: no_answer(patience) }),
     }
+    Ok(())
+}
+
+/// Whether it may be one write of several for which all were refused, so that the others go better without it.
+const fn is_of_one(error: &WriteError) -> bool {
+    let WriteError::NotApplied { refusal } = error else { return false };
+    matches!(refusal, Refusal::Undecodable | Refusal::EntryTooLarge { .. })
 }
 
 async fn serve_session<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience: Duration, wish: SessionWish) {
@@ -338,7 +363,7 @@ pub(super) fn fail_all<S: Query>(desk: &Desk<S>, tickets: &[Ticket], outcome: &O
     });
 }
 
-fn failed_write(error: &WriteError) -> Outcome {
+pub(super) fn failed_write(error: &WriteError) -> Outcome {
     // The client says itself what that means for the write.
     let reason = match error {
         WriteError::Unknown { reason } => reason.clone(),
@@ -347,7 +372,8 @@ fn failed_write(error: &WriteError) -> Outcome {
     };
     match error {
         WriteError::Unknown { .. } => Outcome::Unknown { reason },
-        WriteError::Stopped => Outcome::NotNow { reason },
+        // This node will not do it any more. Certainly nothing was done, and others go on.
+        WriteError::Stopped | WriteError::NotApplied { refusal: Refusal::Halted } => Outcome::NotNow { reason },
         _ if error.is_retryable() => Outcome::NotNow { reason },
         _ => Outcome::Never { reason },
     }

@@ -33,6 +33,7 @@ pub(super) async fn fulfil<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patienc
     };
     let outcome = match timeout(patience, outcome_of).await {
         Ok(Ok(at)) => done(protocol::encode_log_id(at)),
+        Ok(Err(error)) if error.may_pass() => Outcome::NotNow { reason: error.to_string() },
         Ok(Err(error)) => Outcome::Never { reason: error.to_string() },
         Err(_) => Outcome::Unknown { reason: format!("it was not done within {patience:?}, and goes on") },
     };

@@ -326,3 +326,78 @@ async fn session_0_is_refused_and_the_node_serves_on() {
     }
     assert_eq!(node.client().await.write(7).await.unwrap(), 7);
 }
+
+/// Found by reading: a node whose disk fails refuses what waits for it, and clients took that for the cluster's last word.
+#[test]
+fn what_a_node_that_halts_refuses_is_for_another() {
+    let halted = crate::WriteError::NotApplied { refusal: Refusal::Halted };
+    assert!(!halted.is_retryable(), "not on this node");
+    assert!(matches!(batch::failed_write(&halted), Outcome::NotNow { .. }));
+    let limit = crate::WriteError::NotApplied { refusal: Refusal::EntryTooLarge { bytes: 2, limit: 1 } };
+    assert!(matches!(batch::failed_write(&limit), Outcome::Never { .. }));
+}
+
+/// Keeps the length of what was written last.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Last(usize);
+
+impl StateMachine for Last {
+    type Command = String;
+    type Response = usize;
+
+    fn apply(&mut self, text: String) -> usize {
+        self.0 = text.len();
+        self.0
+    }
+}
+
+impl Query for Last {
+    type Query = ();
+    type Answer = usize;
+
+    fn query(&self, (): ()) -> usize {
+        self.0
+    }
+}
+
+/// Found by reading: what arrives together with a large write was refused together with it, for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_are_too_large_together_are_written_one_by_one() {
+    let bytes_max = 40 << 20;
+    let limits = Limits {
+        entry_bytes_max: bytes_max,
+        requests_bytes_max: 60 << 20,
+        uncommitted_bytes_max: 240 << 20,
+        ..Limits::default()
+    };
+    let config = Config {
+        listen_peer: "127.0.0.1:0".to_owned(),
+        initial_cluster: [(1, "127.0.0.1:7101".to_owned())].into(),
+        limits,
+        ..Config::default()
+    };
+    let raft = Raft::start(config, Last::default()).await.unwrap();
+    let service = Arc::new(Service::new(raft));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    tokio::spawn(serve(service, listener));
+    let (mut output, mut input) = (FrameBuffer::default(), BytesMut::new());
+    protocol::put_hello(ANY_CLUSTER, &mut output).unwrap();
+    for (id, length) in [(1, 5), (2, bytes_max - 100)] {
+        request(id, Operation::Write, &"x".repeat(length)).encode(BODY_BYTES_MAX, &mut output).unwrap();
+    }
+    let (mut read, mut write) = stream.split();
+    let hear = async {
+        let mut done = Vec::new();
+        while done.len() < 2 {
+            let frame = connection::read_frame(&mut read, &mut input, BODY_BYTES_MAX).await.unwrap();
+            if frame.kind == protocol::REPLY {
+                let (id, outcome) = Outcome::decode(frame.body).unwrap();
+                assert!(matches!(&outcome, Outcome::Done { .. }), "{id}: {outcome:?}");
+                done.push(id);
+            }
+        }
+    };
+    let (written, ()) = tokio::join!(write.write_all_buf(&mut output), hear);
+    written.unwrap();
+}

@@ -64,6 +64,49 @@ async fn a_session_that_expired_while_the_client_was_idle_is_replaced() {
     assert_eq!(tokio::join!(played, writes).1, (Ok(5), Ok(6)));
 }
 
+/// Found by reading: each of them was tried, from the third on with a pause, and a hundred of them cost a write its time.
+#[tokio::test]
+async fn when_one_session_has_expired_those_behind_it_are_not_tried() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let mut together: JoinSet<_> = (0..=WINDOW)
+        .map(|_| {
+            let client = client.clone();
+            async move { client.write(1).await }
+        })
+        .collect();
+    let played = async {
+        let mut conversation = node.accept().await;
+        let (mut session, mut waiting) = (17, Vec::new());
+        while waiting.len() <= usize::try_from(WINDOW).unwrap() {
+            let request = conversation.request().await;
+            if request.operation == Operation::RegisterSession {
+                let body = protocol::encode_number(session);
+                conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body }).await;
+                session += 1;
+            } else {
+                waiting.push(request.id);
+            }
+        }
+        assert_eq!(session, 19, "two sessions hold them all");
+        for id in waiting {
+            conversation.reply(id, done(1)).await;
+        }
+        let id = write(&mut conversation, 17, WINDOW + 1).await;
+        conversation.reply(id, Outcome::Denied(Denied::Expired)).await;
+        register(&mut conversation, 90).await;
+        let id = write(&mut conversation, 90, 1).await;
+        conversation.reply(id, done(6)).await;
+    };
+    let writes = async {
+        while let Some(response) = together.join_next().await {
+            assert_eq!(response.unwrap(), Ok(1));
+        }
+        client.write(1).await
+    };
+    assert_eq!(tokio::join!(played, writes).1, Ok(6));
+}
+
 #[tokio::test]
 async fn a_session_that_expired_while_a_write_was_in_doubt_leaves_it_so() {
     let node = Played::listen().await;
