@@ -82,16 +82,33 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::runtime::respond::Slot;
 
+    fn retry(patience: Duration, timeout: Duration, pause: Duration) -> (crate::watch::Sender<Arc<Metrics>>, Retry) {
+        let peer = Peer::new(NodeId(1), Incarnation::default());
+        let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
+        let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
+        let (sender, metrics) = crate::watch::channel(metrics);
+        (sender, Retry::new(MetricsReceiver::new(metrics), patience, timeout, pause))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_with_too_much_in_hand_is_left_alone_for_longer_each_time() {
+        let pause = Duration::from_millis(100);
+        let (_sender, mut retry) = retry(pause * 40, pause * 50, pause);
+        let began = Instant::now();
+        for pauses in [1, 3, 7, 15, 25, 35] {
+            assert!(retry.relieve().await);
+            assert_eq!(began.elapsed().as_millis() / 100, pauses, "1, 2, 4, 8 pauses, and then a second");
+        }
+        assert!(!retry.relieve().await, "the time would be over before");
+        assert_eq!(began.elapsed().as_millis() / 100, 35, "and is not waited for");
+    }
+
     /// Found by tests on a busy machine: a write that waited for the first election was given up, in doubt, as soon as
     /// somebody led, because the patience for that was over.
     #[tokio::test(start_paused = true)]
     async fn a_try_that_waited_long_for_a_leader_has_time_for_its_answer() {
-        let peer = Peer::new(NodeId(1), Incarnation::default());
-        let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
-        let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
-        let (_sender, metrics) = crate::watch::channel(metrics);
         let second = Duration::from_secs(1);
-        let retry = Retry::new(MetricsReceiver::new(metrics), second, second * 5, second / 10);
+        let (_sender, retry) = retry(second, second * 5, second / 10);
         tokio::time::advance(second).await;
         let (slot, reply) = Slot::one();
         let answered = async {

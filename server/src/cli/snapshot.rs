@@ -201,3 +201,20 @@ fn verdict(rows: &[Row]) -> Result<(), Failure> {
     let reason = error.as_deref().unwrap_or_default();
     Err(Failure { code: *code, message: format!("{endpoint}: {reason}") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_done_counts_for_more_than_what_was_not_answered() {
+        let row = |endpoint: &str, code| {
+            let error = (code > 0).then(|| format!("code {code}"));
+            Row { node: None, endpoint: endpoint.to_owned(), term: None, index: None, error, code }
+        };
+        assert!(verdict(&[row("a", 0), row("b", 0)]).is_ok());
+        let failure = verdict(&[row("a", 3), row("b", 0), row("c", 1), row("d", 3)]).unwrap_err();
+        assert_eq!((failure.code, failure.message.as_str()), (1, "c: code 1"));
+        assert_eq!(verdict(&[row("a", 0), row("b", 3)]).unwrap_err().code, 3);
+    }
+}

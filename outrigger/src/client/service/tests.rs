@@ -377,6 +377,7 @@ async fn writes_that_are_too_large_together_are_written_one_by_one() {
         ..Config::default()
     };
     let raft = Raft::start(config, Last::default()).await.unwrap();
+    assert_eq!(raft.read(|last| last.0).await, Ok(0), "it leads");
     let service = Arc::new(Service::new(raft));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -172,3 +172,40 @@ async fn more_writes_at_once_than_a_session_has_room_for_take_another_session() 
         assert_eq!(writer.await.unwrap(), Ok(1));
     }
 }
+
+#[tokio::test]
+async fn sessions_that_expire_as_soon_as_they_begin_are_not_begun_without_end() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let played = async {
+        let mut conversation = node.accept().await;
+        for session in 17..20 {
+            register(&mut conversation, session).await;
+            let id = write(&mut conversation, session, 1).await;
+            conversation.reply(id, Outcome::Denied(Denied::Expired)).await;
+        }
+        let expired = Instant::now();
+        register(&mut conversation, 20).await;
+        assert!(expired.elapsed() >= Duration::from_millis(90), "another one after {:?}", expired.elapsed());
+        let id = write(&mut conversation, 20, 1).await;
+        conversation.reply(id, done(5)).await;
+    };
+    assert_eq!(tokio::join!(played, client.write(5)).1, Ok(5));
+}
+
+#[tokio::test]
+async fn a_write_in_doubt_is_tried_elsewhere_and_stays_so_when_it_is_refused_there() {
+    let (one, other) = (Played::listen().await, Played::listen().await);
+    let client = client(&[&one, &other]).await;
+    let played = async {
+        let mut conversation = one.accept().await;
+        register(&mut conversation, 17).await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, Outcome::Unknown { reason: "the leader is silent".to_owned() }).await;
+        let mut conversation = other.accept().await;
+        let id = write(&mut conversation, 17, 1).await;
+        conversation.reply(id, Outcome::Never { reason: reason() }).await;
+    };
+    let error = tokio::join!(played, client.write(5)).1.unwrap_err();
+    assert_eq!((&error, error.outcome()), (&ClientError::Unknown { reason: reason() }, crate::Outcome::Unknown));
+}
