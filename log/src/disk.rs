@@ -112,6 +112,10 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Any failure of the disk.
     fn length(&self) -> io::Result<u64>;
 
+    /// Nobody will use the file any more, and it is closed next. If nothing else holds it and it has no name, its room may be given back
+    /// bit by bit, behind this call: a disk that frees a gigabyte at once stands still for whoever syncs meanwhile.
+    fn give_back(&self) {}
+
     /// Writes all the bytes, in as few calls as the disk needs: one, but for short writes.
     ///
     /// # Errors
@@ -157,12 +161,20 @@ pub use real::{RealDisk, RealFile, RealLock};
 mod real {
     use std::fs::{self, File, OpenOptions};
     use std::io;
-    use std::os::unix::fs::FileExt;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{FileExt, MetadataExt};
     use std::path::Path;
+    use std::thread;
+    use std::time::Duration;
 
-    use rustix::fs::{FlockOperation, flock};
+    use rustix::fs::{FlockOperation, flock, fstatvfs};
 
     use super::{Access, Disk, DiskFile};
+
+    /// So much of the room of a file is given back at a time: a disk that is told to discard it is done with that soon...
+    const PIECE_BYTES: u64 = 4 << 20;
+    /// ... and then nothing for so long, which makes 80 MiB a second.
+    const PIECE_PAUSE: Duration = Duration::from_millis(50);
 
     /// The operating system's files.
     #[derive(Debug, Clone, Copy, Default)]
@@ -256,6 +268,37 @@ mod real {
 
         fn length(&self) -> io::Result<u64> {
             Ok(self.0.metadata()?.len())
+        }
+
+        fn give_back(&self) {
+            // Without it, the system gives all of it back when the file is closed.
+            let _ = self.shrink_apart();
+        }
+    }
+
+    impl RealFile {
+        /// Has a thread shrink the file until nothing is left of it.
+        fn shrink_apart(&self) -> io::Result<()> {
+            let (of, disk) = (self.0.metadata()?, fstatvfs(&self.0)?);
+            let is_scarce = disk.f_bavail.saturating_mul(disk.f_frsize) < of.len().saturating_mul(2);
+            // Where room is scarce, somebody may need it now.
+            if of.nlink() > 0 || of.len() <= PIECE_BYTES || is_scarce {
+                return Ok(());
+            }
+            // It may be open for reading only, and its name is gone.
+            let name = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+            let (file, mut left) = (OpenOptions::new().write(true).open(name)?, of.len());
+            let shrink = move || {
+                while left > 0 {
+                    left = left.saturating_sub(PIECE_BYTES);
+                    if file.set_len(left).is_err() {
+                        return;
+                    }
+                    // Nobody wakes it: the pause is all there is to wait for.
+                    thread::park_timeout(PIECE_PAUSE);
+                }
+            };
+            thread::Builder::new().name("outrigger-room".to_owned()).spawn(shrink).map(drop)
         }
     }
 }

@@ -5,6 +5,9 @@
 //!   install  rename -> sync the directory -> it is the newest -> remove the older one
 //! ```
 //!
+//! Whoever reads the older one reads on; when nobody does any more, its room is given back bit by bit
+//! ([`DiskFile::give_back`]).
+//!
 //! Both sync the directory before they remove anything: a process that was killed may have renamed without a sync, and
 //! without it a power cut could undo the name of the newer one and keep the removal of the older.
 
@@ -155,7 +158,7 @@ impl<D: Disk> fmt::Debug for Snapshots<D> {
 }
 
 /// What a directory holds.
-struct Found<F> {
+struct Found<F: DiskFile> {
     newest: Option<Complete<F>>,
     /// The position of a reception that may be resumed.
     reception: Option<LogPosition>,
@@ -285,8 +288,9 @@ impl<D: Disk> Shared<D> {
         }
         let snapshot = Snapshot { id: header.id, head };
         let complete = Arc::new(Complete { snapshot: snapshot.clone(), header, path: path.clone(), file });
+        // Kept until it has no name any more: see its drop.
         let before = lock(&self.newest).replace(complete);
-        installation.retired.extend(before.map(|before| before.path.clone()));
+        installation.retired.extend(before.as_ref().map(|before| before.path.clone()));
         // One that stays is tried again with the next, and at the next open: the new one is in force whatever becomes of it.
         installation.retired.retain(|older| *older != path);
         installation.retired.retain(|older| {

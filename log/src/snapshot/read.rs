@@ -15,13 +15,20 @@ use crate::error::{Corruption, During};
 use crate::segment::size;
 use crate::state::LogPosition;
 
-/// A complete snapshot whose file is open.
-pub(super) struct Complete<F> {
+/// A complete snapshot whose file is open. Nobody else has it open.
+pub(super) struct Complete<F: DiskFile> {
     pub(super) snapshot: Snapshot,
     pub(super) header: Header,
     /// Where it is, unless it was replaced meanwhile.
     pub(super) path: PathBuf,
     pub(super) file: F,
+}
+
+impl<F: DiskFile> Drop for Complete<F> {
+    fn drop(&mut self) {
+        // If a newer one has taken its place, the last of its readers has gone now.
+        self.file.give_back();
+    }
 }
 
 impl<F: DiskFile> Complete<F> {
