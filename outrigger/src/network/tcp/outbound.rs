@@ -147,6 +147,11 @@ impl Link {
         }
     }
 
+    /// Whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).0.is_some()
+    }
+
     fn set_at(&self, peer: Option<Peer>) {
         *self.at.lock().unwrap_or_else(PoisonError::into_inner) = (peer, None);
     }
