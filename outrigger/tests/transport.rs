@@ -508,6 +508,51 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     drop(peer);
 }
 
+/// Connects node 1 to a peer that is played by hand.
+fn connected(node: &Node1) -> Stranger {
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let mut peer = accept(&listener);
+    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    peer
+}
+
+/// Found by reading: the last word to a node that was removed, which tells it so, went with its connection.
+#[test]
+fn who_is_no_peer_any_more_still_gets_what_was_sent_before() {
+    let node = Node1::start(TcpSettings::default());
+    let mut peer = connected(&node);
+    for number in 0..3000 {
+        node.transport.send(NodeId(2), message(number));
+    }
+    node.transport.set_peers(&BTreeMap::new());
+    node.transport.send(NodeId(2), message(3000));
+    let messages = std::iter::from_fn(|| peer.hear()).map(|frame| codec::decode(frame.kind, frame.body).unwrap());
+    assert!(messages.eq((0..3000).map(message)), "all of it, and nothing more, and then the connection ends");
+}
+
+#[test]
+fn who_is_no_peer_any_more_and_takes_nothing_in_is_not_waited_for() {
+    let node = Node1::start(TcpSettings { idle_timeout: 2 * PATIENCE, ..TcpSettings::default() });
+    let mut peer = connected(&node);
+    let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
+    let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
+    for _ in 0..60 {
+        node.transport.send(NodeId(2), propose.clone());
+    }
+    node.transport.set_peers(&BTreeMap::new());
+    let mut pong = FrameBuffer::default();
+    pong.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {}).unwrap();
+    let (pong, end) = (pong.to_vec(), Instant::now() + PATIENCE);
+    // It is there, and reads nothing.
+    while peer.stream.write_all(&pong).is_ok() {
+        assert!(Instant::now() < end, "the connection is kept for ever");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_stopped_transport_frees_its_port_at_once() {
     let runtime = runtime();

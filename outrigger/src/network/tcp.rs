@@ -114,6 +114,8 @@ struct Shared {
     handle: Handle,
     /// The peers, and the task that dials each.
     links: Mutex<BTreeMap<NodeId, (Arc<Link>, AbortHandle)>>,
+    /// The tasks that write the last that was sent to who is no peer any more; each ends soon.
+    leaving: Mutex<Vec<AbortHandle>>,
     /// The connections that peers dialled.
     inbound: Mutex<InboundTable>,
     /// Where clients reach the nodes that were met.
@@ -168,6 +170,7 @@ impl Transport for TcpTransport {
             receive,
             handle: handle.clone(),
             links: Mutex::default(),
+            leaving: Mutex::default(),
             inbound: Mutex::default(),
             client_addresses: Mutex::default(),
             log: LogLimit::default(),
@@ -265,13 +268,19 @@ impl Shared {
 
     fn set_links(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
         let mut links = self.links();
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|task| !task.is_finished());
         links.retain(|node, (link, task)| {
             let stays = link.follow_members(peers.get(node).map(|peer| peer.address.as_str()));
-            if !stays {
+            if !stays && peers.contains_key(node) {
                 task.abort();
+            } else if !stays {
+                link.leave();
+                leaving.push(task.clone());
             }
             stays
         });
+        drop(leaving);
         for (node, peer) in peers {
             if *node != self.local.peer.node && !links.contains_key(node) {
                 let route = Route { members: Some(peer.address.clone()), answer: None };
@@ -305,6 +314,9 @@ impl Shared {
     /// Nobody is dialled any more.
     fn end_all(&self) {
         for (_, task) in std::mem::take(&mut *self.links()).into_values() {
+            task.abort();
+        }
+        for task in std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner)) {
             task.abort();
         }
     }
