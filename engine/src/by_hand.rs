@@ -28,7 +28,7 @@ pub enum NotElected {
     Refused,
     /// No majority answered before its election timeout.
     NoAnswer,
-    /// It heard from a leader, or of a later term.
+    /// It heard from a leader, or of a later term: from whoever campaigns there, or from a voter that refuses it for that.
     Overtaken,
 }
 
@@ -47,7 +47,10 @@ impl fmt::Display for NotElected {
                 "a majority refused: a leader is at work, or others have more of the log; to replace a leader, transfer leadership"
             }
             Self::NoAnswer => "no majority answered; is it running, and reachable?",
-            Self::Overtaken => "another node was faster",
+            Self::Overtaken => {
+                "another node leads, or a later term has begun: another node was faster, or a voter was in that term already and \
+                 refused; try again if nobody leads"
+            }
         })
     }
 }

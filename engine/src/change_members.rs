@@ -41,6 +41,10 @@ pub enum ChangeMembers {
     /// address.
     AddNodes(BTreeMap<NodeId, Node>),
     /// These members are reached there from now on. Refused with [`Refusal::UnknownNode`] for who is no member.
+    ///
+    /// Nobody tries the address, not even the leader's own: others reach a leader that is at work where it says itself that it is
+    /// reached, and where another node is to be found the leader cannot know before it is there. A wrong one is put right by another
+    /// such change, best before its node is started again.
     SetNodes(BTreeMap<NodeId, Node>),
     /// These learners leave. Refused with [`Refusal::StillVoter`] for a voter.
     RemoveNodes(BTreeSet<NodeId>),

@@ -240,6 +240,7 @@ impl Engine {
                 self.handle_snapshot_unreadable(id, now);
                 self.handle_replicate_gone(target, epoch, request);
             }
+            Event::SnapshotRotten { id, .. } => self.handle_snapshot_unreadable(id, now),
             Event::StateHashed { at, hash } => self.handle_own_hash(at, hash),
             Event::StateMachineFailed { at, reason } => self.halt(Fault::StateMachine { at, reason }),
         }

@@ -213,6 +213,14 @@ pub enum Event {
         /// What is wrong and where, for people.
         reason: String,
     },
+    /// The newest snapshot was read for somebody outside of the cluster and is not what was written, as in
+    /// [`SnapshotUnreadable`](Event::SnapshotUnreadable).
+    SnapshotRotten {
+        /// The snapshot's.
+        id: SnapshotId,
+        /// What is wrong and where, for people.
+        reason: String,
+    },
     /// The state machine has applied everything up to this index, or has taken in a snapshot of it.
     Applied {
         /// The last applied entry.

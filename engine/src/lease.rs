@@ -229,6 +229,8 @@ impl Engine {
         mutate!(stale_before_own_entry, is_known = true);
         if self.commit_index >= commit && is_known {
             self.fresh_at = Some(now);
+            // If it is no member by all that there is, this was the last word that it hears.
+            self.refuse_reads_of_removed();
         }
     }
 

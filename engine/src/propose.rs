@@ -32,7 +32,7 @@ impl Engine {
                 Ok(first) => self.push(Command::Accepted { token, first }),
                 Err(refusal) => self.refuse(token, refusal),
             },
-            Role::Follower(_) if self.is_removed(now) => self.refuse(token, Refusal::NotMember),
+            Role::Follower(_) if self.is_removed(now) => self.refuse_as_removed(token),
             Role::Follower(follower) => match follower.leader {
                 Some(leader) => self.forward(leader, token, entries, now),
                 None => self.refuse(token, Refusal::NoLeader),
@@ -114,6 +114,9 @@ impl Engine {
             self.forwards.bytes -= bytes;
             mutate!(forward_given_up_for_certain, self.refuse(token, Refusal::NoLeader));
             self.refuse(token, Refusal::Unknown);
+        }
+        if self.is_removed(now) {
+            self.refuse_reads_of_removed();
         }
         self.ask_leader_again(now);
         self.arm_requests();

@@ -148,7 +148,7 @@ impl Engine {
         }
         let is_removed = self.is_removed(now);
         match &mut self.role {
-            Role::Follower(_) if is_removed => self.refuse(token, Refusal::NotMember),
+            Role::Follower(_) if is_removed => self.refuse_as_removed(token),
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
                 let current = leader.reads_in_hand();
                 self.refuse(token, Refusal::Overloaded { current, limit });
@@ -291,6 +291,27 @@ impl Engine {
             self.arm_requests();
             self.send(leader, Message::ReadIndex { term, request, proof });
         }
+    }
+
+    /// Nobody answers what a node has asked that was removed: whoever waits for that is told so. To be called only when it is known
+    /// that no leader brings it up to an entry that added it again.
+    pub(crate) fn refuse_reads_of_removed(&mut self) {
+        let own = self.id();
+        let Role::Follower(follower) = &mut self.role else { return };
+        if follower.reads.count == 0 || self.memberships.may_hold(own) {
+            return;
+        }
+        mutate!(removed_node_lets_reads_wait, return);
+        for token in std::mem::take(&mut follower.reads).tokens() {
+            self.refuse(token, Refusal::NotMember);
+        }
+        self.arm_requests();
+    }
+
+    /// Whoever asks a node that was removed is told so, and those with them who asked before.
+    pub(crate) fn refuse_as_removed(&mut self, token: Token) {
+        self.refuse_reads_of_removed();
+        self.refuse(token, Refusal::NotMember);
     }
 
     pub(crate) fn handle_read_index_reply(

@@ -364,7 +364,7 @@ impl Engine {
         self.snapshots.damaged = self.snapshots.damaged.map(|_| self.snapshots.since);
     }
 
-    /// A piece of the newest cannot be sent, because it is not there as it was written. What is not sent is done without: by a
+    /// A piece of the newest cannot be sent, or saved, because it is not there as it was written. What is not sent is done without: by a
     /// leader until it has taken another one, for a delegate by its leader.
     pub(crate) fn handle_snapshot_unreadable(&mut self, id: SnapshotId, now: Instant) {
         let Some(newest) = &self.snapshots.newest else { return };

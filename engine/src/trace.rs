@@ -144,6 +144,7 @@ impl Display for Event {
             Self::SnapshotUnreadable { target, id, reason, .. } => {
                 write!(f, "snapshot_unreadable {id}, for {target}: {reason}")
             }
+            Self::SnapshotRotten { id, reason } => write!(f, "snapshot_rotten {id}: {reason}"),
             Self::SnapshotSent { target, .. } => write!(f, "snapshot piece sent to {target}"),
             Self::Applied { last } => write!(f, "applied {last}"),
             Self::StateHashed { at, hash: Some(hash) } => write!(f, "state_hashed at {at}: {hash}"),

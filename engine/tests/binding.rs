@@ -493,6 +493,36 @@ fn a_removed_node_refuses_at_once_what_its_last_leader_would_not_answer() {
     assert_eq!(cluster.node(3).answers[1..], [format!("refused #8: {refused}"), format!("refused #9: {refused}")]);
 }
 
+/// Found by reading: they waited until their callers gave up.
+#[test]
+fn reads_under_way_on_a_node_are_refused_as_soon_as_it_learns_that_it_was_removed() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    cluster.change(1, 7, remove(3));
+    cluster.stabilize_until(|it| it.commit(1) == it.engine(1).last_log_id().index.0);
+    // It knows of its removal, and not that it is committed; its leader does not hear it any more.
+    cluster.read(3, 8);
+    cluster.drop_messages(|envelope| envelope.from.node == NodeId(3));
+    cluster.stabilize();
+    let refused = "refused #8: this node is no member of the cluster any more; ask another";
+    assert_eq!(cluster.node(3).answers.last().map(String::as_str), Some(refused), "{}", cluster.trace);
+}
+
+/// The leader's last words say more than has come through: nothing else will.
+#[test]
+fn reads_on_a_removed_node_that_lacks_its_leaders_last_entries_are_refused_once_nobody_is_heard() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    change(&mut cluster, 7, remove(3));
+    let (term, commit) = (Term(cluster.term(1)), LogIndex(cluster.commit(3) + 1));
+    cluster.receive(3, 1, Message::Committed { term, commit });
+    cluster.read(3, 8);
+    for _ in 0..8 {
+        cluster.drop_messages(|envelope| envelope.from.node == NodeId(3));
+        cluster.elapse(Duration::from_millis(100));
+    }
+    let refused = "refused #8: this node is no member of the cluster any more; ask another";
+    assert_eq!(cluster.node(3).answers.last().map(String::as_str), Some(refused), "{}", cluster.trace);
+}
+
 #[test]
 fn a_node_that_is_brought_up_to_the_entry_that_added_it_is_not_taken_for_one_that_was_removed() {
     let mut cluster = bound(&[1, 2, 3], &[]);

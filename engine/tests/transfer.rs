@@ -351,6 +351,9 @@ fn a_change_of_the_members_waits_for_the_next_leader_while_leadership_is_handed_
     cluster.elapse(Duration::from_millis(100));
     cluster.stabilize();
     assert_eq!(leaders(&cluster), [2]);
+    let unknown = "refused #7: the leader did not answer; the entries may or may not be applied";
+    let told = answers(&cluster, 1);
+    assert!(told.contains(&unknown), "who asked for it need not wait for what its successor decides: {told:?}");
     cluster.elapse(Duration::from_millis(200));
     cluster.stabilize();
     assert_eq!(cluster.engine(3).membership().to_string(), "voters {1 2 3 4}", "it ended what was begun");
@@ -499,7 +502,24 @@ fn an_election_by_hand_that_is_not_won_says_why() {
         2,
         Message::Heartbeat(Heartbeat { term, round: Round(1), commit: LogIndex(1), pledge: Duration::ZERO }),
     );
-    assert!(answers(&cluster, 3).contains(&"not elected #8: another node was faster"), "{:?}", answers(&cluster, 3));
+    let overtaken = "another node leads, or a later term has begun: another node was faster, or a voter was in that term already \
+                     and refused; try again if nobody leads";
+    let told = format!("not elected #8: {overtaken}");
+    assert!(answers(&cluster, 3).contains(&told.as_str()), "{:?}", answers(&cluster, 3));
+}
+
+/// It was told that another one was faster, though nobody was.
+#[test]
+fn who_is_refused_by_a_voter_in_a_later_term_is_not_told_that_another_node_leads() {
+    let mut cluster = led();
+    let term = Term(cluster.term(3) + 1);
+    elect(&mut cluster, 3, 8, false);
+    cluster.stabilize_until(|it| it.engine(3).vote().voted_for == Some(NodeId(3)) && !it.network.is_empty());
+    let later = VoteReply { term: term.next(), asked: term, granted: false };
+    cluster.receive(3, 2, Message::RequestVoteReply(later));
+    let told = answers(&cluster, 3).join("; ");
+    assert!(told.contains("not elected #8") && told.contains("a voter was in that term already and refused"), "{told}");
+    assert!(cluster.engine(3).leadership().1.is_none(), "nobody leads");
 }
 
 #[test]

@@ -31,7 +31,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// A held lock; dropping it gives the lock up.
     type Lock: Send + Sync + 'static;
 
-    /// Creates a directory and its missing parents. When this returns they survive a power cut.
+    /// Creates a directory and its missing parents, unless it is there. When this returns they survive a power cut; one that was
+    /// there, too: whoever made it may have died before its name was synced.
     ///
     /// # Errors
     /// As `std::fs::create_dir_all`; an existing directory is no error.
@@ -195,10 +196,10 @@ mod real {
         type Lock = RealLock;
 
         fn create_directory(&self, directory: &Path) -> io::Result<()> {
-            if directory.as_os_str().is_empty() || directory.is_dir() {
-                return Ok(());
+            let Some(parent) = directory.parent() else { return Ok(()) };
+            if directory.is_dir() {
+                return self.sync_name_in(parent);
             }
-            let parent = directory.parent().unwrap_or(Path::new(""));
             self.create_directory(parent)?;
             match fs::create_dir(directory) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -246,6 +247,25 @@ mod real {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             Ok(RealLock { _file: file })
+        }
+    }
+
+    impl RealDisk {
+        /// Whoever made the directory may have died before its name was synced. Where that cannot be asked for, nobody but the
+        /// operator can have made it, or it is a disk of its own.
+        fn sync_name_in(self, parent: &Path) -> io::Result<()> {
+            use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+            match self.sync_directory(parent) {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        InvalidInput | NotFound | PermissionDenied | ReadOnlyFilesystem | Unsupported
+                    ) =>
+                {
+                    Ok(())
+                }
+                synced => synced,
+            }
         }
     }
 

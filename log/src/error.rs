@@ -331,7 +331,10 @@ impl Error for FlushError {
 pub enum PrepareError {
     /// There is no room for another segment; nothing is lost yet, try again later.
     DiskFull(DiskError),
-    /// The disk failed. Unless a retired segment could not be removed, the log is poisoned.
+    /// A segment that nothing needs any more could not be removed; all else is done. It is tried again when the next one is made,
+    /// and at the next start.
+    NotRemoved(DiskError),
+    /// The disk failed, and the log is poisoned.
     Disk(DiskError),
     /// An earlier write or sync failed.
     Poisoned {
@@ -344,6 +347,7 @@ impl fmt::Display for PrepareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DiskFull(error) => write!(f, "no room to prepare a segment, free some space: {error}"),
+            Self::NotRemoved(error) => write!(f, "a segment that nothing needs stays on the disk: {error}"),
             Self::Disk(error) => write!(f, "cannot prepare a segment: {error}"),
             Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
         }
@@ -353,7 +357,7 @@ impl fmt::Display for PrepareError {
 impl Error for PrepareError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::DiskFull(error) | Self::Disk(error) => Some(&error.source),
+            Self::DiskFull(error) | Self::NotRemoved(error) | Self::Disk(error) => Some(&error.source),
             Self::Poisoned { .. } => None,
         }
     }

@@ -83,6 +83,7 @@ struct Faults {
     power_off: Option<u64>,
     bytes_max: Option<u64>,
     read_only: bool,
+    no_removals: bool,
 }
 
 impl FaultyDisk {
@@ -145,6 +146,11 @@ impl FaultyDisk {
     /// Lets one write take only half of its bytes, and say so: the one after `writes` more.
     pub fn short_write_after(&self, writes: u64) {
         self.lock_state().faults.short_write = Some(writes);
+    }
+
+    /// Lets every removal of a file fail, until it is told otherwise or a crash.
+    pub fn fail_removals(&self, fail: bool) {
+        self.lock_state().faults.no_removals = fail;
     }
 
     /// Lets every operation fail that comes after `operations` more (see [`Counts::operations`]), until a crash.
@@ -327,6 +333,9 @@ impl Disk for FaultyDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
+        if state.faults.no_removals {
+            return Err(io::Error::other("a removal failed, as ordered"));
+        }
         state.find(path).ok_or(io::ErrorKind::NotFound)?;
         let (directory, name) = split(path);
         state.directory(directory)?.change(Change::Unlink { name: name.to_owned() });

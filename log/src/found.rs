@@ -141,11 +141,11 @@ pub fn found<D: Disk>(
 /// Locks a directory that is absent or empty, or that an earlier call has not finished with.
 fn claim<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, FoundError> {
     match disk.list(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            disk.create_directory(directory).during("create", directory)?;
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         names => refuse_occupied(disk, directory, &names.during("list", directory)?)?,
     }
+    // Also one that is there: whoever made it may have died before its name was synced.
+    disk.create_directory(directory).during("create", directory)?;
     let lock = open::lock_directory(disk, directory)?;
     // Once more, now that nobody else can change it.
     refuse_occupied(disk, directory, &disk.list(directory).during("list", directory)?)?;

@@ -189,16 +189,15 @@ pub(crate) fn is_foreign(name: &str) -> bool {
 }
 
 /// Takes the directory's lock. The directory is created if it is absent, and refused before it is touched if it holds
-/// something else.
+/// something else. Its own name is durable when this answers.
 fn take_lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
     match look(disk, directory) {
-        Err(OpenError::Disk(error)) if error.source.kind() == io::ErrorKind::NotFound => {
-            disk.create_directory(directory).during("create", directory)?;
-        }
+        Err(OpenError::Disk(error)) if error.source.kind() == io::ErrorKind::NotFound => {}
         looked => {
             looked?;
         }
     }
+    disk.create_directory(directory).during("create", directory)?;
     lock_directory(disk, directory)
 }
 

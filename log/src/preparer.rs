@@ -60,18 +60,22 @@ impl<D: Disk> Preparer<D> {
     /// Takes as long as the disk takes to write a whole segment; meanwhile the log works on in the one it has.
     ///
     /// # Errors
-    /// [`PrepareError`]; after [`PrepareError::DiskFull`] it may be called again.
+    /// [`PrepareError`]; after [`PrepareError::DiskFull`] and [`PrepareError::NotRemoved`] it may be called again.
     pub fn prepare(&self) -> Result<bool, PrepareError> {
         if let Some(reason) = self.shared.poisoned() {
             return Err(PrepareError::Poisoned { reason });
         }
-        let removed = remove_retired(&self.shared).map_err(PrepareError::Disk)?;
+        // Not with every call: so often what could not be removed is tried again.
+        if self.shared.preparation().ready.is_none() {
+            retire_left_over(&self.shared);
+        }
+        let removed = remove_retired(&self.shared);
         let mut preparation = self.shared.preparation();
         if preparation.ready.is_some() {
-            return Ok(removed);
+            return removed.map_err(PrepareError::NotRemoved);
         }
         match make_next(&self.shared, &mut preparation) {
-            Ok(()) => Ok(true),
+            Ok(()) => removed.map(|_| true).map_err(PrepareError::NotRemoved),
             Err(error) if error.is_full() => Err(PrepareError::DiskFull(error)),
             Err(error) => {
                 self.shared.poison(&error);
@@ -96,6 +100,7 @@ pub(crate) fn take_next<D: Disk>(shared: &Shared<D>, bytes_min: u64) -> Result<S
     }
     if preparation.ready.as_ref().is_none_or(|ready| ready.header.file_bytes < bytes_min) {
         // What is gone makes room for what comes; if it cannot be removed, there may be room nevertheless.
+        retire_left_over(shared);
         let _ = remove_retired(shared);
         make_next(shared, &mut preparation)?;
     }
@@ -161,18 +166,27 @@ fn write_empty<F: DiskFile>(file: &F, header: &SegmentHeader) -> io::Result<()> 
 }
 
 /// Removes the files of retired segments. Their removal need not be durable: recovery knows that nothing lives in them.
+///
+/// One that cannot be removed keeps none of the others. Answers the first failure, if there was one.
 fn remove_retired<D: Disk>(shared: &Shared<D>) -> Result<bool, DiskError> {
-    let mut removed = false;
+    let (mut removed, mut failed) = (false, None);
     loop {
         // The lock is not held while the disk works: a flush may want to retire more.
-        let Some(sequence) = shared.retired().pop() else { return Ok(removed) };
+        let Some(sequence) = shared.retired().pop() else { break };
         let path = shared.segment_path(sequence);
         match shared.disk.remove(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                shared.retired().push(sequence);
-                return Err(DiskError { operation: "remove", path, source: error });
+                shared.left_over().push(sequence);
+                failed.get_or_insert(DiskError { operation: "remove", path, source: error });
             }
             _ => removed = true,
         }
     }
+    failed.map_or(Ok(removed), Err)
+}
+
+/// What could not be removed is to be removed again.
+fn retire_left_over<D: Disk>(shared: &Shared<D>) {
+    let left_over = std::mem::take(&mut *shared.left_over());
+    shared.retired().extend(left_over);
 }

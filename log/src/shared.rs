@@ -23,6 +23,8 @@ pub(crate) struct Shared<D: Disk> {
     /// Segments that nothing lives in and whose files are still there. Apart from `preparation`, so that a purge
     /// never waits for zeros to be written.
     retired: Mutex<Vec<u64>>,
+    /// Those of them whose removal has failed; tried again when the next segment is made.
+    left_over: Mutex<Vec<u64>>,
     /// The first failure of the disk; set once, never cleared.
     poison: OnceLock<String>,
 }
@@ -41,7 +43,8 @@ impl<D: Disk> Shared<D> {
             identity,
             index: RwLock::new(index),
             preparation: Mutex::new(preparation),
-            retired: Mutex::new(Vec::new()),
+            retired: Mutex::default(),
+            left_over: Mutex::default(),
             poison: OnceLock::new(),
         }
     }
@@ -63,6 +66,10 @@ impl<D: Disk> Shared<D> {
 
     pub(crate) fn retired(&self) -> MutexGuard<'_, Vec<u64>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn left_over(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.left_over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers the first failure, and answers it.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use outrigger_log::{
-    AppendError, Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, LogPosition, OpenError, ReadError, Record,
-    Vote,
+    AppendError, Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, LogPosition, OpenError, PrepareError,
+    ReadError, Record, Vote,
 };
 use workload::{Rng, append_entries, directory, flush_entries, observe, tiny};
 
@@ -444,6 +444,30 @@ fn segments_that_come_back_after_a_crash_bring_nothing_back() {
     assert_eq!(observe(&log), before);
     assert!(log.preparer().prepare().unwrap());
     assert!(!disk.files().contains_key(&segment(1)), "removed again");
+}
+
+/// Found by reading: one failed removal kept every later segment from being made ahead of need.
+#[test]
+fn a_segment_that_cannot_be_removed_keeps_no_other_from_being_made_and_is_removed_later() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    let last = fill(&mut log, &disk, 3);
+    log.append(GROUP, Record::Purge { through: LogPosition { term: 1, index: last - 1 } }).unwrap();
+    log.flush().unwrap();
+    disk.fail_removals(true);
+    let error = log.preparer().prepare().unwrap_err();
+    assert!(matches!(error, PrepareError::NotRemoved(_)) && error.to_string().contains("remove of"), "{error}");
+    assert!(disk.files().contains_key(&segment(5)), "the next one is made nevertheless");
+    let operations = disk.counts().operations;
+    assert!(!log.preparer().prepare().unwrap(), "it is not tried again with every call");
+    assert_eq!(disk.counts().operations, operations);
+    fill(&mut log, &disk, 5);
+    let error = log.preparer().prepare().unwrap_err();
+    assert!(matches!(error, PrepareError::NotRemoved(_)), "but with the next segment: {error}");
+    disk.fail_removals(false);
+    fill(&mut log, &disk, 7);
+    assert!(log.preparer().prepare().unwrap());
+    assert!((1..=3).all(|sequence| !disk.files().contains_key(&segment(sequence))), "removed at last");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! real disk is one.
 //!
 //! ```text
-//!   mkdir(a)  fsync(parent of a)  mkdir(a/b)  fsync(a)      a directory outlives a power cut with its parent
+//!   mkdir(a)  fsync(parent of a)  mkdir(a/b)  fsync(a)      a directory outlives a power cut with its parent, also
+//!             fsync(a)                                      if it is there: who made it may not have come that far
 //!   pwrite64(N.segment.new)  fsync(N.segment.new)  rename  fsync(directory)
 //!   pwrite64(N.segment)  fdatasync(N.segment)  write(stdout, "acknowledged")
 //!   pwrite64(building)  fsync(building)  rename  fsync(snapshots)  unlink(the older one)
@@ -113,4 +114,20 @@ fn every_sync_of_the_real_disk_reaches_the_kernel_before_what_relies_on_it() {
         let between = calls.get(written..told).unwrap_or_default();
         assert_in_order(between, &[("pwrite64", &segment), ("fdatasync", &segment)]);
     }
+}
+
+/// Found by reading: a start that died between the two left a directory whose name no later start synced.
+#[test]
+fn the_name_of_a_directory_that_is_there_is_synced_before_anything_in_it_counts() {
+    if !can_trace() {
+        println!("skipped: strace is missing or may not trace here");
+        return;
+    }
+    let scratch = tempfile::tempdir().unwrap();
+    let (made, directory) = (scratch.path().join("made"), scratch.path().join("made/now"));
+    std::fs::create_dir_all(&directory).unwrap();
+    let calls = trace(scratch.path(), &directory);
+    let (above, identity) = (format!("<{}>", made.display()), format!("\"{}\"", directory.join("identity").display()));
+    assert_in_order(&calls, &[("fsync", &above), ("rename", &identity)]);
+    assert!(!calls.iter().any(|call| call.contains("mkdir(") && call.contains("made/now\"")), "it was there");
 }

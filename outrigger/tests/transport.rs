@@ -177,6 +177,49 @@ impl Stranger {
     }
 }
 
+/// A stranger that shakes hands as this node, and says where its clients go.
+fn introduce(node: &Node1, peer: Peer, client_address: &str) -> Stranger {
+    let mut stranger = node.dial();
+    let local = Local { peer, client_address: Some(client_address.into()), ..local(peer.node.0) };
+    stranger.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
+    assert_eq!(stranger.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((peer, None)));
+    stranger
+}
+
+/// Clients would be sent to whoever was wiped, or pretends to be a member.
+#[test]
+fn where_clients_go_is_not_taken_from_who_is_refused() {
+    let node = Node1::start(TcpSettings::default());
+    let real = local(2).peer;
+    let wiped = Peer::new(NodeId(2), Incarnation { id: 99, start: 1, nonce: 4 });
+    let _real = introduce(&node, real, "real:1");
+    let mut pretender = introduce(&node, wiped, "wiped:1");
+    node.transport.refuse(wiped, PeerRefusal::OtherIncarnation { met: real.incarnation });
+    assert!(matches!(pretender.hear_rejection(), Rejection::Peer { .. }));
+    assert_eq!(node.transport.client_addresses(), BTreeMap::from([(NodeId(2), "real:1".into())]));
+}
+
+#[test]
+fn who_is_no_member_any_more_and_has_gone_is_forgotten() {
+    let node = Node1::start(TcpSettings::default());
+    let known = || node.transport.client_addresses().into_keys().map(|node| node.0).collect::<Vec<_>>();
+    let member = Node { address: "127.0.0.1:9".into() };
+    let peers = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), member.clone())).collect::<BTreeMap<_, _>>();
+    node.transport.set_peers(&peers(&[2, 3]));
+    let connections = [2, 3, 4].map(|id| introduce(&node, local(id).peer, "somewhere:1"));
+    // Of node 4 this node is perhaps yet to hear that it is a member.
+    assert_eq!(known(), [2, 3, 4]);
+    drop(connections);
+    let end = Instant::now() + PATIENCE;
+    while known() != [2, 3] {
+        assert!(Instant::now() < end, "{:?} are known", known());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    node.transport.set_peers(&peers(&[2]));
+    assert_eq!(known(), [2]);
+}
+
 /// Takes in no handshake until it has room.
 struct Busy {
     has_room: AtomicBool,
@@ -463,6 +506,51 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     let mut again = accept(&listener);
     assert_eq!(again.hear().map(|frame| frame.kind), Some(kind::HELLO));
     drop(peer);
+}
+
+/// Connects node 1 to a peer that is played by hand.
+fn connected(node: &Node1) -> Stranger {
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let mut peer = accept(&listener);
+    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    peer
+}
+
+/// Found by reading: the last word to a node that was removed, which tells it so, went with its connection.
+#[test]
+fn who_is_no_peer_any_more_still_gets_what_was_sent_before() {
+    let node = Node1::start(TcpSettings::default());
+    let mut peer = connected(&node);
+    for number in 0..3000 {
+        node.transport.send(NodeId(2), message(number));
+    }
+    node.transport.set_peers(&BTreeMap::new());
+    node.transport.send(NodeId(2), message(3000));
+    let messages = std::iter::from_fn(|| peer.hear()).map(|frame| codec::decode(frame.kind, frame.body).unwrap());
+    assert!(messages.eq((0..3000).map(message)), "all of it, and nothing more, and then the connection ends");
+}
+
+#[test]
+fn who_is_no_peer_any_more_and_takes_nothing_in_is_not_waited_for() {
+    let node = Node1::start(TcpSettings { idle_timeout: 2 * PATIENCE, ..TcpSettings::default() });
+    let mut peer = connected(&node);
+    let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
+    let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
+    for _ in 0..60 {
+        node.transport.send(NodeId(2), propose.clone());
+    }
+    node.transport.set_peers(&BTreeMap::new());
+    let mut pong = FrameBuffer::default();
+    pong.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {}).unwrap();
+    let (pong, end) = (pong.to_vec(), Instant::now() + PATIENCE);
+    // It is there, and reads nothing.
+    while peer.stream.write_all(&pong).is_ok() {
+        assert!(Instant::now() < end, "the connection is kept for ever");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

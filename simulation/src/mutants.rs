@@ -102,6 +102,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("settles_before_commit", "the old voters go before two majorities have decided so", "thesis 4.3"),
     mutant("predecessors_change_left", "a new leader does not end the change that another one began", "thesis 4.3"),
     mutant("removed_node_waits_for_leader", "who was removed tells whoever asks it to wait for a leader", "DESIGN, errors"),
+    mutant("removed_node_lets_reads_wait", "who was removed lets those wait who asked before it knew", "TRAPS 35"),
     mutant("newcomer_takes_itself_for_removed", "who catches up says that it was removed, as its log does so far", "DESIGN, errors"),
     mutant("removed_leader_leads_on", "a leader that was removed stays in office", "thesis 4.2.2"),
     mutant("removed_voter_never_campaigns", "who is to be removed does not campaign, though its log may be needed", "thesis 4.2.2"),

@@ -65,7 +65,8 @@ pub trait Transport: Send + Sync + 'static {
     /// When it cannot begin, for example as an address is in use.
     fn start(&self, local: Local, receive: Arc<dyn Receive>) -> std::io::Result<()>;
 
-    /// From now on these are the other nodes; connections to others end, changed addresses are followed.
+    /// From now on these are the other nodes; connections to others end, changed addresses are followed. What was sent before to who
+    /// is none of them any more should still arrive, if it can at once: the last of it tells that node that it was removed.
     fn set_peers(&self, peers: &BTreeMap<NodeId, Node>);
 
     /// From now on this is the claim that this node's handshakes make: [`Peer::bound`]. Connections that exist stay; whoever

@@ -11,7 +11,7 @@
 //! No task waits for another peer's: a peer that hangs fills its own lanes and nothing else. What is no protocol of
 //! ours ends its connection with one line in the log, and the node serves on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -29,10 +29,12 @@ use super::frame::BODY_BYTES_MAX;
 use super::handshake::{Hello, Rejection};
 use super::log_limit::LogLimit;
 use super::{Local, Receive, Transport};
+use addresses::ClientAddresses;
 use inbound::InboundTable;
 use lanes::LaneLimits;
 use outbound::{Link, Route};
 
+mod addresses;
 mod inbound;
 mod lanes;
 mod outbound;
@@ -112,10 +114,12 @@ struct Shared {
     handle: Handle,
     /// The peers, and the task that dials each.
     links: Mutex<BTreeMap<NodeId, (Arc<Link>, AbortHandle)>>,
+    /// The tasks that write the last that was sent to who is no peer any more; each ends soon.
+    leaving: Mutex<Vec<AbortHandle>>,
     /// The connections that peers dialled.
     inbound: Mutex<InboundTable>,
     /// Where clients reach the nodes that were met.
-    client_addresses: Mutex<BTreeMap<NodeId, String>>,
+    client_addresses: Mutex<ClientAddresses>,
     /// Keeps strangers from filling the log.
     log: LogLimit,
 }
@@ -166,6 +170,7 @@ impl Transport for TcpTransport {
             receive,
             handle: handle.clone(),
             links: Mutex::default(),
+            leaving: Mutex::default(),
             inbound: Mutex::default(),
             client_addresses: Mutex::default(),
             log: LogLimit::default(),
@@ -211,12 +216,13 @@ impl Transport for TcpTransport {
         if let Some(shared) = self.shared.get() {
             let why = || Ended::Refused(Rejection::of_peer(peer.node, reason));
             shared.inbound.lock().unwrap_or_else(PoisonError::into_inner).end(peer, why);
+            shared.client_addresses().refuse(peer);
         }
     }
 
     fn client_addresses(&self) -> BTreeMap<NodeId, String> {
         let Some(shared) = self.shared.get() else { return BTreeMap::new() };
-        shared.client_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        shared.client_addresses().newest()
     }
 
     fn stop(&self) {
@@ -241,16 +247,40 @@ impl Shared {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn client_addresses(&self) -> MutexGuard<'_, ClientAddresses> {
+        self.client_addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets where clients reached who is no member, and not connected either.
+    fn forget_strangers(&self) {
+        let mut connected: BTreeSet<NodeId> =
+            self.links().values().filter(|(link, _)| link.is_connected()).map(|(link, _)| link.node).collect();
+        connected.extend(self.inbound.lock().unwrap_or_else(PoisonError::into_inner).nodes());
+        self.client_addresses().forget_strangers(|node| connected.contains(&node));
+    }
+
     /// Dials whom it should and does not yet; ends what leads to others or elsewhere.
     fn set_peers(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
+        self.client_addresses().set_members(peers.keys().copied());
+        self.set_links(peers);
+        self.forget_strangers();
+    }
+
+    fn set_links(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
         let mut links = self.links();
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|task| !task.is_finished());
         links.retain(|node, (link, task)| {
             let stays = link.follow_members(peers.get(node).map(|peer| peer.address.as_str()));
-            if !stays {
+            if !stays && peers.contains_key(node) {
                 task.abort();
+            } else if !stays {
+                link.leave();
+                leaving.push(task.clone());
             }
             stays
         });
+        drop(leaving);
         for (node, peer) in peers {
             if *node != self.local.peer.node && !links.contains_key(node) {
                 let route = Route { members: Some(peer.address.clone()), answer: None };
@@ -286,6 +316,9 @@ impl Shared {
         for (_, task) in std::mem::take(&mut *self.links()).into_values() {
             task.abort();
         }
+        for task in std::mem::take(&mut *self.leaving.lock().unwrap_or_else(PoisonError::into_inner)) {
+            task.abort();
+        }
     }
 
     fn dial(self: &Arc<Self>, node: NodeId, route: Route) -> (Arc<Link>, AbortHandle) {
@@ -310,9 +343,9 @@ impl Shared {
 
     /// A handshake has succeeded. Answers whether that was taken in.
     fn met(&self, hello: &Hello) -> bool {
+        // Before the engine hears of it: it may be refused at once.
         if let Some(address) = &hello.client_address {
-            let mut known = self.client_addresses.lock().unwrap_or_else(PoisonError::into_inner);
-            known.insert(hello.peer.node, address.clone());
+            self.client_addresses().met(hello.peer, address.clone());
         }
         self.receive.receive(hello.peer, None)
     }

@@ -10,13 +10,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use outrigger_engine::Snapshot;
+use outrigger_engine::{Event, Snapshot};
 use outrigger_log::{RealDisk, SnapshotFileWriter};
 
 use super::Raft;
 use crate::LargeStateMachine;
 use crate::backup::SavedSnapshot;
 use crate::error::SaveError;
+use crate::runtime::arrivals::Inbox;
 use crate::store::durable::file_id;
 use crate::store::snapshots::encode_head;
 use crate::store::{Moment, StorageError};
@@ -120,10 +121,12 @@ impl<S: LargeStateMachine> Raft<S> {
         SaveFile::check(path).map_err(|StorageError { reason }| SaveError::File { reason })?;
         let mut export = self.export(false).await?;
         let (path, cluster) = (path.to_owned(), self.config().cluster_id());
+        let inbox = Arc::clone(&self.0.inbox);
         let save = move || {
             let mut file = SaveFile::create(&path, cluster, export.snapshot.id, export.head())?;
             while export.next() < export.snapshot.id.bytes {
-                file.write(&export.read()?)?;
+                let piece = export.read();
+                file.write(&piece.inspect_err(|error| tell_of_rot(&inbox, &export, error))?)?;
             }
             file.finish()
         };
@@ -149,12 +152,31 @@ impl<S: LargeStateMachine> Raft<S> {
 
     /// The next piece of what is read out, read where it holds up nobody.
     pub(crate) async fn next_piece(&self, mut export: Export) -> Result<(Export, Bytes), SaveError> {
-        let read = move || export.read().map(|piece| (export, piece));
+        let inbox = Arc::clone(&self.0.inbox);
+        let read = move || match export.read() {
+            Ok(piece) => Ok((export, piece)),
+            Err(error) => {
+                tell_of_rot(&inbox, &export, &error);
+                Err(error)
+            }
+        };
         match self.0.snapshots.work(read).await {
             Some(read) => read.map_err(|StorageError { reason }| SaveError::File { reason }),
             None => Err(SaveError::Stopped),
         }
     }
+}
+
+/// What cannot be read out could not be sent to another node either, nor be started from: another one takes its place.
+fn tell_of_rot<S: LargeStateMachine>(inbox: &Inbox<S>, export: &Export, StorageError { reason }: &StorageError) {
+    let id = export.snapshot.id;
+    tracing::error!(
+        snapshot = %id,
+        reason,
+        "this node's snapshot cannot be read to be saved; another one of the state in memory will take its place, and until then \
+         this node must not be restarted"
+    );
+    inbox.notify(Event::SnapshotRotten { id, reason: reason.clone() });
 }
 
 impl SaveError {

@@ -305,14 +305,15 @@ impl<S: LargeStateMachine> TokioRuntime<S> {
     }
 
     fn refused(&mut self, token: Token, refusal: Refusal) {
-        let failure = match refusal {
+        let failure = |doubt| match refusal {
             certain if certain.is_certain() => Failure::Refused(certain),
-            _ => Failure::Unknown(Doubt::LeaderSilent),
+            _ => Failure::Unknown(doubt),
         };
         if let Some(slot) = self.callers.take_order(token) {
-            slot.fail(failure);
+            // A change of the members is asked of the leader itself: what it cannot tell, its successor decides.
+            slot.fail(failure(Doubt::LeadershipLost));
         } else if let Some((_, asked)) = self.callers.take(token) {
-            asked.fail(failure);
+            asked.fail(failure(Doubt::LeaderSilent));
         }
     }
 

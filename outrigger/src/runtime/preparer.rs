@@ -86,6 +86,8 @@ where
                     tracing::warn!(%error, "no file is prepared for the log");
                     full_until = Some(Instant::now() + PAUSE_WHEN_FULL);
                 }
+                // The next segment is there; the file that stays costs room alone, and is tried again.
+                Err(error @ PrepareError::NotRemoved(_)) => tracing::warn!(%error, "a file of the log is not removed"),
                 // The log is poisoned, and its writer says so.
                 Err(_) => return,
             }
@@ -96,7 +98,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use outrigger_log::{FaultyDisk, Log, OpenOptions};
+    use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, Record};
 
     use super::*;
 
@@ -123,5 +125,47 @@ mod tests {
         bell.close();
         thread.join().unwrap();
         assert_eq!(disk.counts().operations - before, 2 * once, "asked more than once");
+    }
+
+    /// Found by reading: one failed removal ended the thread without a word, and every segment was made inside a flush from then on.
+    #[test]
+    fn a_file_that_cannot_be_removed_does_not_end_the_thread() {
+        let disk = FaultyDisk::new();
+        let options = OpenOptions { segment_bytes: 8 << 10, ..OpenOptions::new(7, 1, 2, 3) };
+        let mut log = Log::open(disk.clone(), "/data".as_ref(), options).unwrap();
+        let segments = || disk.files().into_keys().filter(|path| path.extension() == Some("segment".as_ref())).count();
+        let preparer = log.preparer();
+        let mut write = |index| {
+            let payloads = [vec![7; 2 << 10].into()];
+            let run = Record::Entries { term: 1, first: index, log_time: 0, payloads: &payloads, marked: false };
+            log.append(GroupId(1), run).unwrap();
+            let through = LogPosition { term: u64::from(index > 1), index: index - 1 };
+            log.append(GroupId(1), Record::Purge { through }).unwrap();
+            log.flush().unwrap();
+        };
+        (1..=9).for_each(&mut write);
+        disk.fail_removals(true);
+        let before = segments();
+        let (bell, thread) = spawn("prepare".into(), preparer).unwrap();
+        // It has looked once at least since this was called: it takes the second ring only when it is done with the first.
+        let looks = || {
+            for _ in 0..2 {
+                bell.ring();
+                while *bell.lock() != Rung::Not {
+                    assert!(!thread.is_finished(), "it has ended");
+                    std::thread::yield_now();
+                }
+            }
+        };
+        looks();
+        assert_eq!(segments(), before + 1, "the next one is made nevertheless");
+        disk.fail_removals(false);
+        for index in 10..=18 {
+            write(index);
+            looks();
+        }
+        assert!(segments() <= 3, "{} segments of {before} are there: they are not removed later", segments());
+        bell.close();
+        thread.join().unwrap();
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Node, NodeId, Preconditions, Refusal, RoleKind};
-use outrigger::{ChangeError, Config, Raft};
+use outrigger::{ChangeError, Config, Metrics, Raft};
 
 use crate::counter::{Change, Cluster, Ledger, caught_up, config};
 
@@ -94,6 +95,31 @@ async fn what_cannot_be_is_refused_in_words_that_help() {
     // Of the first entry, or of the one that has bound them by now.
     let says = "the members are not changed: a precondition does not hold: the members are those of entry ";
     assert!(error.strip_prefix(says).is_some_and(|entry| ["0/1", "1/3"].contains(&entry)), "{error}");
+    cluster.shut_down().await;
+}
+
+/// Whoever asked would wait for a leader that cannot tell any more.
+#[tokio::test]
+async fn who_has_asked_for_a_change_is_answered_when_leadership_is_handed_over_meanwhile() {
+    let mut cluster = Cluster::start().await;
+    let leader = cluster.leader().await;
+    let raft = cluster.node(leader).clone();
+    let request = ChangeRequest { patience: Duration::MAX, ..ChangeMembers::AddVoters(nodes(&[4])).into() };
+    let change = tokio::spawn(async move { raft.change_members(request).await });
+    let goes_on = |id: u64| {
+        let mut metrics = cluster.node(id).metrics();
+        async move { metrics.wait_for(|metrics| metrics.membership.goal().is_some()).await.map(drop) }
+    };
+    goes_on(leader).await.unwrap();
+    let heir = cluster.node(leader).transfer_leadership(None).await.unwrap().leader.0;
+    let error = change.await.unwrap().unwrap_err();
+    let reason = "leadership changed before it was committed, or a snapshot took its place in the log here".to_owned();
+    assert_eq!(error, ChangeError::Unknown { reason });
+    goes_on(heir).await.unwrap();
+    // The next leader ends it as soon as the new voter is there.
+    cluster.join(4).await;
+    let done = |metrics: &Metrics| metrics.membership.to_string() == "voters {1 2 3 4}";
+    cluster.node(heir).metrics().wait_for(done).await.unwrap();
     cluster.shut_down().await;
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use outrigger::engine::{ChangeMembers, LogId, Node, NodeId, Refusal};
 use outrigger::network::InProcessNetwork;
-use outrigger::{Config, Error, Metrics, Outcome, Raft, SnapshotError};
+use outrigger::{Config, Error, Metrics, Outcome, Raft, SaveError, SnapshotError};
 
 use crate::counter::{Change, Ledger, caught_up, config};
 use crate::gate::Gate;

@@ -148,6 +148,8 @@ struct Remove {
 }
 
 /// Say where members are reached from now on
+///
+/// Nobody tries the address, not even the leader's own. Put a wrong one right by another update, before its node is restarted.
 #[derive(Args)]
 #[command(after_help = "Example:
   outrigger member update 4=10.0.0.4:7101      # then restart node 4 there")]

@@ -66,6 +66,11 @@ impl Waiting {
         }
     }
 
+    /// Whether anybody waits for a read. Not before the state machine's lane has room are those seen that the engine has let go.
+    pub(crate) fn has_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// After a step. Reads that the engine has let go are not seen before the state machine's lane has room for them.
     pub(crate) fn check(&self, node: NodeId, limits: &Limits, has_room: bool) -> Result<(), Violation> {
         if !self.grows {

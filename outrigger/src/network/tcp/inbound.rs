@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 
 use bytes::BytesMut;
-use outrigger_engine::Peer;
+use outrigger_engine::{NodeId, Peer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -35,6 +35,11 @@ impl InboundTable {
             // When nobody listens any more, the connection has ended already.
             let _ = end.send(why());
         }
+    }
+
+    /// Who has called and is still there.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NodeId> {
+        self.open.values().map(|(at, ..)| at.node)
     }
 
     /// Where the last one of those who called says that it is reached.
@@ -70,6 +75,8 @@ async fn converse(stream: &mut TcpStream, shared: &Shared) -> Ended {
     let (registration, mut end) = Registration::new(shared, &hello);
     if !shared.met(&hello) {
         // Else it would not be answered where it is: that ended with its last connection, and by a new one alone it is begun anew.
+        // Nor will it be judged, so that nothing of what it said counts.
+        shared.client_addresses().refuse(hello.peer);
         return Ended::Busy;
     }
     shared.nudge(hello.peer.node);
@@ -152,5 +159,6 @@ impl<'a> Registration<'a> {
 impl Drop for Registration<'_> {
     fn drop(&mut self) {
         self.shared.inbound.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&self.number);
+        self.shared.forget_strangers();
     }
 }

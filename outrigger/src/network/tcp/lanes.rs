@@ -151,6 +151,11 @@ impl Lanes {
         }
     }
 
+    /// Has the connection's task look, though nothing may be there.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
+    }
+
     /// Waits until there may be something to take.
     pub(super) async fn filled(&self) {
         self.filled.notified().await;

@@ -13,9 +13,11 @@
 //! The address is what the members say. They may be older than a peer that calls. If the engine wants to answer that very life of
 //! the peer, it is dialled there where it says that it is reached, for as long as it is connected to this node; every other time
 //! that this leads nowhere, where the members say. Nobody else who calls under the peer's id is dialled.
+//!
+//! Who is no peer any more is still sent what waits for it, for a moment: the last of it tells it that it was removed.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +40,9 @@ use crate::network::{DecodeError, codec};
 /// So much is taken from the lanes for one write: an urgent message waits for no more than this.
 const WRITE_BYTES: usize = 256 << 10;
 
+/// How long who is no peer any more is given to take in what waits for it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Where a peer is dialled; one of the two says something.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Route {
@@ -47,7 +52,8 @@ pub(super) struct Route {
     pub(super) answer: Option<(Peer, String)>,
 }
 
-/// What this node knows of one peer that it dials. Its task ends when the link is dropped from the transport's table.
+/// What this node knows of one peer that it dials. Its task ends when the link is dropped from the transport's table, at the latest
+/// a `FAREWELL` later.
 #[derive(Debug)]
 pub(super) struct Link {
     /// Whom it leads to.
@@ -64,14 +70,18 @@ pub(super) struct Link {
     refused: Notify,
     /// Cuts the backoff short.
     nudged: Notify,
+    /// Whether it leads to no peer any more, and ends when what waits in its lanes is written.
+    is_leaving: AtomicBool,
+    /// Tells the task so.
+    left: Notify,
 }
 
 impl Link {
     pub(super) fn new(node: NodeId, route: Route, urgent: LaneLimits, bulk: LaneLimits) -> Self {
         let lanes = Lanes::new(urgent, bulk);
         let (route, at) = (Mutex::new(route), Mutex::default());
-        let (redirected, refused, nudged) = (Notify::new(), Notify::new(), Notify::new());
-        Self { node, route, lanes, at, redirected, refused, nudged }
+        let (redirected, refused, nudged, left) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
+        Self { node, route, lanes, at, redirected, refused, nudged, is_leaving: AtomicBool::new(false), left }
     }
 
     fn route(&self) -> MutexGuard<'_, Route> {
@@ -130,6 +140,25 @@ impl Link {
         self.awaited(&mut self.route(), shared).is_some_and(|life| !life.is_same_life(peer))
     }
 
+    /// It leads to no peer any more: whoever holds it sends nothing more, and it ends soon.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Release);
+        self.left.notify_one();
+        self.lanes.wake();
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+
+    /// Waits until it leads to no peer any more, and then as long as that one may take.
+    async fn left(&self) {
+        self.left.notified().await;
+        if self.is_connected() {
+            sleep(FAREWELL).await;
+        }
+    }
+
     /// The peer has dialled us, so that it is there: tries again at once.
     pub(super) fn nudge(&self) {
         self.nudged.notify_one();
@@ -145,6 +174,11 @@ impl Link {
             at.1 = Some(reason);
             self.refused.notify_one();
         }
+    }
+
+    /// Whether there is a connection.
+    pub(super) fn is_connected(&self) -> bool {
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).0.is_some()
     }
 
     fn set_at(&self, peer: Option<Peer>) {
@@ -164,6 +198,14 @@ impl Link {
 
 /// Keeps a connection to the peer, for as long as there is anywhere to go.
 pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
+    tokio::select! {
+        biased;
+        () = link.left() => {}
+        () = keep(&link, &shared) => {}
+    }
+}
+
+async fn keep(link: &Arc<Link>, shared: &Arc<Shared>) {
     let settings = shared.settings;
     let nonce = shared.local.peer.incarnation.nonce;
     let mut random = Random::new(nonce ^ link.node.0.rotate_left(32));
@@ -174,8 +216,8 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
     let mut failures = 0;
     loop {
         let start = Instant::now();
-        let Some(place) = link.place(&shared, failures) else {
-            if shared.end(&link) {
+        let Some(place) = link.place(shared, failures) else {
+            if shared.end(link) {
                 return;
             }
             continue;
@@ -187,8 +229,11 @@ pub(super) async fn run(link: Arc<Link>, shared: Arc<Shared>) {
                 failures = 0;
                 continue;
             }
-            ended = converse(&link, &place, &shared, is_stranger, &mut has_met) => ended,
+            ended = converse(link, &place, shared, is_stranger, &mut has_met) => ended,
         };
+        if link.is_leaving() {
+            return;
+        }
         shared.report(&place, &format!("node {} at {place}", link.node), &ended);
         is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
@@ -251,6 +296,9 @@ async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, 
         ended = send(link, place, hello.peer.version, write, shared, &progress) => ended,
     };
     drop(closing);
+    if link.is_leaving() {
+        return ended;
+    }
     match &ended {
         Ended::Rejected(Rejection::Peer { reason, met }) => shared.receive.refused(hello.peer, *met, reason.clone()),
         Ended::Rejected(rejection @ Rejection::NotMember { .. }) => {
@@ -369,6 +417,8 @@ async fn send(
             if let Err(error) = output.frame(kind::PING, 0, settings.frame_bytes_max, |_| {}) {
                 return error.into();
             }
+        } else if taken.is_empty() && link.is_leaving() {
+            return bid_farewell(write).await;
         } else if taken.is_empty() {
             tokio::select! {
                 biased;
@@ -392,5 +442,13 @@ async fn send(
             progress.mark();
         }
         output.clear();
+    }
+}
+
+/// All is written. The other side is to read it to its end: a socket that is closed with bytes unread resets the connection.
+async fn bid_farewell(mut write: WriteHalf<'_>) -> Ended {
+    match write.shutdown().await {
+        Ok(()) => std::future::pending().await,
+        Err(error) => Ended::Lost(error),
     }
 }

@@ -75,3 +75,19 @@ async fn a_follower_whose_snapshot_rots_is_no_delegate_and_goes_on() {
 async fn where_all_snapshots_rot_who_was_away_is_served_from_memory() {
     served_by(|leader| vec![leader, 3 - leader], |_| ()).await;
 }
+
+/// Found by reading: whoever saved it was told so, and the node kept it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_rots_and_is_to_be_saved_is_replaced_and_then_saved() {
+    let mut place = Place::started(Place::in_process(), |_| ()).await;
+    place.write(0..100).await;
+    let leader = place.leader().await;
+    place.snapshot(&[leader]).await;
+    let rotten = place.rot(leader);
+    let path = place.directory.path().join("saved");
+    let error = place.node(leader).save_snapshot(&path).await.unwrap_err();
+    assert!(matches!(error, SaveError::File { .. }) && !path.exists(), "{error}");
+    place.node(leader).save_snapshot(&path).await.unwrap();
+    assert_ne!(fs::read(place.snapshot_file(leader)).unwrap(), rotten);
+    place.shut_down().await;
+}
