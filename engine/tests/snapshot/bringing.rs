@@ -173,6 +173,28 @@ fn a_follower_that_never_has_all_of_it_does_not_keep_the_log_growing() {
     assert!(purged > first, "what was dropped is {purged}");
 }
 
+/// Its disk is full: however long that lasts, the leader's log has an end. Each time twice as much is put off, but not for ever.
+#[test]
+fn the_log_of_a_leader_whose_follower_never_gets_any_of_it_has_a_bound() {
+    const ENTRIES: u64 = 2;
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(ENTRIES);
+    }));
+    let (mut longest, mut snapshots, mut value) = (0, std::collections::BTreeSet::new(), 100);
+    while snapshots.len() < 8 {
+        value += 1;
+        cluster.propose(1, value, "more");
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        cluster.drop_messages(is_piece);
+        snapshots.insert(cluster.engine(1).snapshot());
+        longest = longest.max(cluster.engine(1).last_log_id().index.since(cluster.engine(1).purged().index));
+        assert!(value < 2000, "no more snapshots are taken behind {snapshots:?}");
+    }
+    assert!(cluster.engine(3).snapshot() == LogId::ZERO && longest > 32 * ENTRIES, "{snapshots:?}");
+    assert!(longest <= 65 * ENTRIES, "the log had {longest} entries that {snapshots:?} did not cover");
+}
+
 /// The next one is due when as much again has come, counted from what the last one covers.
 #[test]
 fn by_bytes_one_snapshot_is_taken_for_each_bound() {
