@@ -301,7 +301,8 @@ impl Engine {
         // One who is brought the last one for so long may never have it, and the log must not grow for ever. Nor must it get as far
         // with each, and never to the end.
         if !brings || is_due(self.snapshots.overdue) {
-            self.snapshots.overdue = if brings { (self.snapshots.overdue * 2).min(OVERDUE_TIMES_MAX) } else { OVERDUE_TIMES };
+            self.snapshots.overdue =
+                if brings { (self.snapshots.overdue * 2).min(OVERDUE_TIMES_MAX) } else { OVERDUE_TIMES };
             mutate!(overdue_without_bound, self.snapshots.overdue = if brings { u32::MAX } else { OVERDUE_TIMES });
             self.build_snapshot(Vec::new());
         }

@@ -381,9 +381,7 @@ fn a_late_word_of_the_leader_does_not_make_fresh_who_has_heard_that_more_is_comm
     let commit = cluster.engine(2).commit_index();
     let term = Term(cluster.term(1));
     let late = Message::Committed { term, commit };
-    let heartbeat = |commit| {
-        Message::Heartbeat(Heartbeat { term, round: Round(99), commit, pledge: Duration::ZERO })
-    };
+    let heartbeat = |commit| Message::Heartbeat(Heartbeat { term, round: Round(99), commit, pledge: Duration::ZERO });
     pass(&mut cluster, Duration::from_millis(60));
     assert!(!reads_at_once(&mut cluster, 2, stale(50)));
     cluster.receive(2, 1, heartbeat(commit.next()));
