@@ -195,6 +195,47 @@ fn the_log_of_a_leader_whose_follower_never_gets_any_of_it_has_a_bound() {
     assert!(longest <= 65 * ENTRIES, "the log had {longest} entries that {snapshots:?} did not cover");
 }
 
+/// Snapshots are put off for longer each time for who never has one. For the next one that is as far behind it begins anew.
+#[test]
+fn once_nobody_is_brought_one_the_next_is_put_off_no_longer_than_at_first() {
+    const ENTRIES: u64 = 4;
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(ENTRIES);
+    }));
+    // How much comes before a snapshot is taken while node 3 gets no piece of the last one.
+    let put_off = |cluster: &mut Cluster| {
+        let before = cluster.engine(1).snapshot();
+        while cluster.engine(1).snapshot() == before {
+            cluster.propose(1, 200, "more");
+            cluster.elapse(HEARTBEAT / 4);
+            all_but_pieces(cluster);
+            cluster.drop_messages(is_piece);
+        }
+        cluster.engine(1).snapshot().index.since(before.index)
+    };
+    let at_first = put_off(&mut cluster);
+    let later = (0..3).map(|_| put_off(&mut cluster)).last();
+    assert!(at_first <= 5 * ENTRIES && later >= Some(32 * ENTRIES), "{at_first}, {later:?}");
+    // It gets the last one; then it is away until it lacks more than the log holds.
+    for _ in 0..80 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    write(&mut cluster, 300..330);
+    cluster.cut = vec![3];
+    write(&mut cluster, 330..360);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    // Whoever is not heard from is brought nothing.
+    while !cluster.trace.lines().rev().take(40).any(|line| line.contains("send_snapshot to 3")) {
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        cluster.drop_messages(is_piece);
+    }
+    let again = put_off(&mut cluster);
+    assert!(ENTRIES < again && again <= 5 * ENTRIES, "{again} entries after {at_first} at first");
+}
+
 /// The next one is due when as much again has come, counted from what the last one covers.
 #[test]
 fn by_bytes_one_snapshot_is_taken_for_each_bound() {

@@ -13,7 +13,7 @@ use super::super::nothing::Nothing;
 use super::*;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
-use crate::store::{Built, LogReader, LogStore, MemoryStore, Moment, SnapshotStore};
+use crate::store::{Built, LogReader, LogStore, MemoryStore, Moment};
 
 /// A transport that keeps what is sent.
 #[derive(Default)]
