@@ -53,7 +53,7 @@ const PAUSE_TIMEOUTS: u32 = 8;
 const OVERDUE_TIMES: u32 = 4;
 
 /// It is never put off for longer than until so many have been due: a follower whose disk is full never has one, and the log holds all
-/// that came since the last was taken. Who does not get as much brought in that time lacks more with every hour anyway.
+/// that came since the last was taken. Whoever is not brought one while so many times as much is written could not follow the log either.
 const OVERDUE_TIMES_MAX: u32 = 64;
 
 /// What a snapshot is known by: two with the same id hold the same.
@@ -303,7 +303,6 @@ impl Engine {
         if !brings || is_due(self.snapshots.overdue) {
             self.snapshots.overdue =
                 if brings { (self.snapshots.overdue * 2).min(OVERDUE_TIMES_MAX) } else { OVERDUE_TIMES };
-            mutate!(overdue_without_bound, self.snapshots.overdue = if brings { u32::MAX } else { OVERDUE_TIMES });
             self.build_snapshot(Vec::new());
         }
     }
@@ -384,9 +383,7 @@ impl Engine {
     }
 
     pub(crate) fn handle_purge(&mut self, token: Token, keep_entries: u64) {
-        let applied = self.applied;
-        mutate!(purges_unapplied, applied = self.snapshots.last().index);
-        self.purge(applied, keep_entries);
+        self.purge(self.applied, keep_entries);
         self.push(Command::Purged { token, through: self.log.purged() });
     }
 

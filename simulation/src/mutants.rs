@@ -118,7 +118,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("older_build_heard", "who speaks less than the cluster is listened to", "engine/src/version.rs"),
     mutant("unknown_leader_not_heard", "a leader is refused by who missed that it was added", "thesis 4.1"),
     mutant("purges_beyond_snapshot", "the log drops what is committed, not what a snapshot covers", "Raft paper 7"),
-    mutant("purges_unapplied", "by hand, the log drops what a snapshot covers and the state machine is yet to read", "TRAPS 42; thesis 5.1"),
     mutant("stale_snapshot_installed", "a snapshot of less than what is committed is installed", "TRAPS 30; thesis 5.1"),
     mutant("snapshot_acknowledged_unflushed", "a snapshot is acknowledged before the log is durable that begins behind it", "TRAPS 12"),
     mutant("snapshot_counts_unflushed", "what a snapshot covers counts as durable before the log begins behind it", "TRAPS 12"),
