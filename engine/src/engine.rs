@@ -92,6 +92,9 @@ pub struct Engine {
     pub(crate) pledge: Option<Pledge>,
     /// When a leader had committed no more than this node has now, as last heard.
     pub(crate) fresh_at: Option<Instant>,
+    /// The highest that leaders were heard to have committed, in the last term in which one was heard. It may be more than this node has,
+    /// and it outlives the role: the same leader may be heard again.
+    pub(crate) told: (Term, LogIndex),
     /// What was hashed of this node's own state, and what is to be.
     pub(crate) hashing: Hashing,
     /// Leadership that is being handed over. It outlives the leadership: whoever asked is told once the new leader is known.
@@ -162,6 +165,7 @@ impl Engine {
             // An earlier life may have pledged itself to a leader, and has forgotten it. One that knew no term had met none.
             pledge: (restored.vote.term > Term(0)).then(|| Pledge::new(now, config.election_timeout_min)),
             fresh_at: None,
+            told: (Term(0), LogIndex::ZERO),
             hashing: Hashing::default(),
             transfer: None,
             commands: VecDeque::new(),

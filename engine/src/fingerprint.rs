@@ -617,7 +617,9 @@ impl Engine {
             pledge,
             // Nobody explores with states compared.
             hashing: _,
+            // They decide on nothing but stale reads, which nobody explores.
             fresh_at: _,
+            told: _,
             transfer,
             commands,
             fault,

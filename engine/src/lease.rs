@@ -222,12 +222,25 @@ impl Engine {
 
     // ---- everywhere --------------------------------------------------------------------------------------------
 
-    /// The leader has committed `commit`, as this node has heard now: if it has all of that, it is as new as the leader was.
+    /// The leader of this term has committed `commit`, as this node has heard. Answers the highest that it has heard so, now or
+    /// before: words overtake each other.
+    pub(crate) fn note_told(&mut self, commit: LogIndex) -> LogIndex {
+        let (term, told) = self.told;
+        assert!(term <= self.vote.term, "a leader of term {term} was heard, but the own term is {}", self.vote.term);
+        let told = if term == self.vote.term { told.max(commit) } else { commit };
+        self.told = (self.vote.term, told);
+        told
+    }
+
+    /// The leader has committed `commit`, as this node has heard now: if it has all that it has heard of, it is as new as the leader
+    /// was.
     pub(crate) fn note_freshness(&mut self, commit: LogIndex, now: Instant) {
+        let told = self.note_told(commit);
+        mutate!(late_word_is_fresh, told = commit);
         // A leader that has not committed an entry of its own term does not know what those before it had.
         let is_known = self.log.term_at(commit) == Some(self.vote.term);
         mutate!(stale_before_own_entry, is_known = true);
-        if self.commit_index >= commit && is_known {
+        if self.commit_index >= told && is_known {
             self.fresh_at = Some(now);
             // If it is no member by all that there is, this was the last word that it hears.
             self.refuse_reads_of_removed();

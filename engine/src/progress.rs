@@ -641,6 +641,46 @@ mod tests {
         assert!(transfer.requests <= 11 + 4, "{} messages for a question and ten pieces", transfer.requests);
     }
 
+    /// What is only a little slower than the last time is not lost.
+    #[test]
+    fn a_piece_is_waited_for_twice_as_long_as_the_last_one_took() {
+        let mut transfer = Transfer::new();
+        transfer.send().expect("room");
+        transfer.rests();
+        for (took, pieces) in [(1, 0), (2, 1), (4, 2)] {
+            (0..took).for_each(|_| transfer.beat());
+            transfer.progress.piece_held(RequestId(transfer.requests), WHOLE, pieces * PIECE);
+            transfer.send().expect("it is answered");
+            assert_eq!(transfer.rests(), 2 * took + 1, "the last one took {took} rounds");
+        }
+    }
+
+    #[test]
+    fn a_follower_that_has_what_it_lacked_may_be_served_by_a_delegate_again() {
+        let mut progress = Progress::new(Epoch(1), LogIndex(5), Instant(0));
+        let (delegate, whole) = (NodeId(3), SnapshotId { last: LogId::new(1, 4), ..WHOLE });
+        let mut round = 0;
+        for request in 1.. {
+            if !progress.may_delegate() {
+                break;
+            }
+            assert_eq!(progress.issue_piece(Some(delegate), None, RequestId(request)), None);
+            progress.piece_sent(RequestId(request), Round(round));
+            while !progress.has_room(&Limits::default()) {
+                round += 1;
+                progress.heartbeat_answered(Round(round), LogIndex::ZERO);
+            }
+        }
+        // The leader sends its own, until the follower has it.
+        assert_eq!(progress.issue_piece(None, Some(whole), RequestId(99)), None);
+        progress.piece_sent(RequestId(99), Round(round));
+        progress.piece_held(RequestId(99), whole, whole.bytes);
+        progress.matched(LogIndex(3));
+        assert!(!progress.may_delegate(), "that is not what it lacks");
+        progress.matched(whole.last.index);
+        assert_eq!((progress.mode, progress.may_delegate()), (Mode::Pipeline, true));
+    }
+
     #[test]
     fn the_answer_to_a_piece_that_was_given_up_counts_if_it_tells_of_more() {
         let mut transfer = Transfer::new();

@@ -52,6 +52,10 @@ const PAUSE_TIMEOUTS: u32 = 8;
 /// it was twice as many, and so on, until the follower has one.
 const OVERDUE_TIMES: u32 = 4;
 
+/// It is never put off for longer than until so many have been due: a follower whose disk is full never has one, and the log holds all
+/// that came since the last was taken. Whoever is not brought one while so many times as much is written could not follow the log either.
+const OVERDUE_TIMES_MAX: u32 = 64;
+
 /// What a snapshot is known by: two with the same id hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId {
@@ -297,7 +301,8 @@ impl Engine {
         // One who is brought the last one for so long may never have it, and the log must not grow for ever. Nor must it get as far
         // with each, and never to the end.
         if !brings || is_due(self.snapshots.overdue) {
-            self.snapshots.overdue = if brings { self.snapshots.overdue.saturating_mul(2) } else { OVERDUE_TIMES };
+            self.snapshots.overdue =
+                if brings { (self.snapshots.overdue * 2).min(OVERDUE_TIMES_MAX) } else { OVERDUE_TIMES };
             self.build_snapshot(Vec::new());
         }
     }
@@ -334,10 +339,12 @@ impl Engine {
         self.snapshots.since = now;
         // One that was brought meanwhile may be newer.
         let covered = self.snapshots.last().index;
-        if last.index > covered || (last.index == covered && self.snapshots.damaged.is_some()) {
+        // Of two of the same entries, the one that was complete last is there.
+        if last.index >= covered {
             self.snapshots.bytes = self.snapshots.bytes.saturating_sub(bytes);
             self.snapshots.replace(snapshot);
-            self.purge_by_policy();
+            // The state machine had applied all that it covers when it was taken, whether that was reported or not.
+            self.purge(last.index, self.config.snapshots.keep_entries);
         }
         self.take_wanted();
     }
@@ -375,20 +382,17 @@ impl Engine {
         }
     }
 
-    /// Drops what the newest snapshot covers, but for what the policy keeps for followers that are a little behind.
-    fn purge_by_policy(&mut self) {
-        self.purge(self.config.snapshots.keep_entries);
-    }
-
     pub(crate) fn handle_purge(&mut self, token: Token, keep_entries: u64) {
-        self.purge(keep_entries);
+        self.purge(self.applied, keep_entries);
         self.push(Command::Purged { token, through: self.log.purged() });
     }
 
-    /// Drops what the newest snapshot covers, but for the last `keep_entries` of it.
-    fn purge(&mut self, keep_entries: u64) {
-        // Of what a damaged one covers, the log may be the only copy.
-        let covered = self.snapshots.whole().map_or(LogIndex::ZERO, |whole| whole.id.last.index);
+    /// Drops what the newest snapshot covers and is applied, but for the last `keep_entries` of it: for followers that are a little
+    /// behind.
+    fn purge(&mut self, applied: LogIndex, keep_entries: u64) {
+        // Of what a damaged one covers, the log may be the only copy. One that came in vain may cover what the state machine is yet to
+        // read from the log.
+        let covered = self.snapshots.whole().map_or(LogIndex::ZERO, |whole| whole.id.last.index).min(applied);
         mutate!(purges_beyond_snapshot, covered = self.commit_index);
         let through = LogIndex(covered.0.saturating_sub(keep_entries));
         if through <= self.log.purged().index {
@@ -476,6 +480,8 @@ impl Engine {
             return Ok(());
         }
         let last = snapshot.id.last;
+        // All of that is committed: who hears an earlier word after it is not as new as the leader.
+        self.note_told(last.index);
         let is_here = last.index <= self.commit_index || self.log.has(last);
         mutate!(stale_snapshot_installed, is_here = false);
         if is_here {
@@ -587,7 +593,8 @@ impl Engine {
     /// What was received is not needed. It has taken the place of an older one all the same.
     fn keep_received(&mut self) {
         let Some(Receiving { snapshot, .. }) = self.snapshots.receiving.take() else { return };
-        if snapshot.last().index > self.snapshots.last().index {
+        // As the store does: of two of the same entries, the one that was complete last is there.
+        if snapshot.last().index >= self.snapshots.last().index {
             self.snapshots.replace(snapshot);
         }
     }

@@ -3,8 +3,10 @@
 
 mod cluster;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use cluster::{Cluster, TestNode};
 use outrigger_engine::*;
 
@@ -370,6 +372,44 @@ fn a_follower_that_lacks_what_its_leader_has_committed_is_not_fresh_however_late
     cluster.elapse(HEARTBEAT);
     cluster.stabilize();
     assert!(reads_at_once(&mut cluster, 2, stale(0)), "once it has that");
+}
+
+/// What goes with entries takes another way than what goes with heartbeats, and that may be longer.
+#[test]
+fn a_late_word_of_the_leader_does_not_make_fresh_who_has_heard_that_more_is_committed() {
+    let mut cluster = leased();
+    let commit = cluster.engine(2).commit_index();
+    let term = Term(cluster.term(1));
+    let late = Message::Committed { term, commit };
+    let heartbeat = |commit| Message::Heartbeat(Heartbeat { term, round: Round(99), commit, pledge: Duration::ZERO });
+    pass(&mut cluster, Duration::from_millis(60));
+    assert!(!reads_at_once(&mut cluster, 2, stale(50)));
+    cluster.receive(2, 1, heartbeat(commit.next()));
+    cluster.receive(2, 1, late.clone());
+    assert!(!reads_at_once(&mut cluster, 2, stale(50)), "it lacks what the leader had committed before");
+    // Nor does it forget that when it takes the leader for gone for a while.
+    cluster.elapse(TIMEOUT * 3);
+    assert_eq!(cluster.role(2), RoleKind::PreCandidate);
+    cluster.network.clear();
+    cluster.receive(2, 1, late);
+    assert_eq!(cluster.role(2), RoleKind::Follower);
+    assert!(!reads_at_once(&mut cluster, 2, stale(50)));
+}
+
+#[test]
+fn nor_is_one_that_is_brought_a_snapshot_of_more() {
+    let mut cluster = leased();
+    let (commit, term) = (cluster.engine(2).commit_index(), Term(cluster.term(1)));
+    let late = Message::Committed { term, commit };
+    pass(&mut cluster, Duration::from_millis(60));
+    let id = SnapshotId { last: LogId { term, index: commit.next() }, bytes: 4, checksum: 7 };
+    let (membership, membership_at) = (Arc::new(cluster.engine(1).membership().clone()), LogId::new(0, 1));
+    let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+    let (leader, epoch, request, chunk) = (NodeId(1), Epoch(1), RequestId(1), Bytes::from_static(b"abc"));
+    let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk };
+    cluster.receive(2, 1, Message::InstallSnapshot(piece));
+    cluster.receive(2, 1, late);
+    assert!(!reads_at_once(&mut cluster, 2, stale(50)));
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod bringing;
 #[path = "snapshot/choosing.rs"]
 mod choosing;
 mod cluster;
+#[path = "snapshot/counting.rs"]
+mod counting;
 #[path = "snapshot/damaged.rs"]
 mod damaged;
 #[path = "snapshot/delegating.rs"]

@@ -188,6 +188,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("restart_forgets_pledge", "who starts again votes for another while its leader may hold a lease", "thesis 6.4.1"),
     mutant("acknowledged_at_any_age", "a read that may be old is answered by a round of any age", "DESIGN, reads"),
     mutant("stale_without_bound", "a node serves its state however old it is", "DESIGN, reads"),
+    mutant("late_word_is_fresh", "a word of the leader that comes late counts as if nothing later had been heard", "DESIGN, reads"),
     mutant("stale_before_own_entry", "what a leader that has committed nothing of its own has committed counts for all", "DESIGN, reads"),
     mutant("any_read_index_counts", "the answer to an earlier question confirms a read", "TRAPS 38"),
     mutant("proposed_in_any_term", "a proposal that is meant for one term is taken in in any", "DESIGN, write forms"),

@@ -173,6 +173,69 @@ fn a_follower_that_never_has_all_of_it_does_not_keep_the_log_growing() {
     assert!(purged > first, "what was dropped is {purged}");
 }
 
+/// Its disk is full: however long that lasts, the leader's log has an end. Each time twice as much is put off, but not for ever.
+#[test]
+fn the_log_of_a_leader_whose_follower_never_gets_any_of_it_has_a_bound() {
+    const ENTRIES: u64 = 2;
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(ENTRIES);
+    }));
+    let (mut longest, mut snapshots, mut value) = (0, std::collections::BTreeSet::new(), 100);
+    while snapshots.len() < 8 {
+        value += 1;
+        cluster.propose(1, value, "more");
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        cluster.drop_messages(is_piece);
+        snapshots.insert(cluster.engine(1).snapshot());
+        longest = longest.max(cluster.engine(1).last_log_id().index.since(cluster.engine(1).purged().index));
+        assert!(value < 2000, "no more snapshots are taken behind {snapshots:?}");
+    }
+    assert!(cluster.engine(3).snapshot() == LogId::ZERO && longest > 32 * ENTRIES, "{snapshots:?}");
+    assert!(longest <= 65 * ENTRIES, "the log had {longest} entries that {snapshots:?} did not cover");
+}
+
+/// Snapshots are put off for longer each time for who never has one. For the next one that is as far behind it begins anew.
+#[test]
+fn once_nobody_is_brought_one_the_next_is_put_off_no_longer_than_at_first() {
+    const ENTRIES: u64 = 4;
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(ENTRIES);
+    }));
+    // How much comes before a snapshot is taken while node 3 gets no piece of the last one.
+    let put_off = |cluster: &mut Cluster| {
+        let before = cluster.engine(1).snapshot();
+        while cluster.engine(1).snapshot() == before {
+            cluster.propose(1, 200, "more");
+            cluster.elapse(HEARTBEAT / 4);
+            all_but_pieces(cluster);
+            cluster.drop_messages(is_piece);
+        }
+        cluster.engine(1).snapshot().index.since(before.index)
+    };
+    let at_first = put_off(&mut cluster);
+    let later = (0..3).map(|_| put_off(&mut cluster)).last();
+    assert!(at_first <= 5 * ENTRIES && later >= Some(32 * ENTRIES), "{at_first}, {later:?}");
+    // It gets the last one; then it is away until it lacks more than the log holds.
+    for _ in 0..80 {
+        beat(&mut cluster);
+    }
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    write(&mut cluster, 300..330);
+    cluster.cut = vec![3];
+    write(&mut cluster, 330..360);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    // Whoever is not heard from is brought nothing.
+    while !cluster.trace.lines().rev().take(40).any(|line| line.contains("send_snapshot to 3")) {
+        cluster.elapse(HEARTBEAT / 4);
+        all_but_pieces(&mut cluster);
+        cluster.drop_messages(is_piece);
+    }
+    let again = put_off(&mut cluster);
+    assert!(ENTRIES < again && again <= 5 * ENTRIES, "{again} entries after {at_first} at first");
+}
+
 /// The next one is due when as much again has come, counted from what the last one covers.
 #[test]
 fn by_bytes_one_snapshot_is_taken_for_each_bound() {

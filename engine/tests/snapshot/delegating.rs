@@ -244,6 +244,48 @@ fn an_old_order_and_one_of_an_old_leader_send_nothing() {
     assert_eq!(sent_by(&cluster)[&2], before[&2] + 1, "node 3 does not lead");
 }
 
+#[test]
+fn a_delegate_lets_go_of_transfers_that_nothing_was_ordered_of_for_long() {
+    let mut engine = follower(3, 3);
+    flush(&mut engine, Instant(0));
+    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(0));
+    engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(0));
+    flush(&mut engine, Instant(0));
+    engine.handle_event(built(LogId::new(1, 3)), Instant(0));
+    flush(&mut engine, Instant(0));
+    let streams = |engine: &mut Engine, target, request, now| {
+        let (epoch, request, target) = (Epoch(70 + target), RequestId(request), NodeId(target));
+        let wanted = Wanted::Newest { covers: LogIndex(1) };
+        let order = DelegateSnapshot { term: Term(5), target, epoch, request, wanted };
+        let message = Some(Message::DelegateSnapshot(order));
+        engine.handle_event(Event::Received { from: peer(1, 1), message }, now);
+        let mut targets = None;
+        while let Some(command) = engine.poll_command() {
+            if let Command::RebuildReplicationStreams { targets: all } = command {
+                targets = Some(all.into_iter().map(|(node, _)| node.0).collect::<Vec<_>>());
+            }
+        }
+        engine.handle_event(Event::SnapshotSent { target, epoch, request }, now);
+        targets
+    };
+    let (soon, late) = (Instant(0) + HEARTBEAT * 60, Instant(0) + HEARTBEAT * 66);
+    assert_eq!(streams(&mut engine, 3, 1, Instant(0)), Some(vec![3]));
+    assert_eq!(streams(&mut engine, 1, 2, soon), Some(vec![1, 3]), "the other one may be slow");
+    assert_eq!(streams(&mut engine, 1, 3, late), None, "that stream is there");
+    let (epoch, request) = (Epoch(80), RequestId(4));
+    let order = DelegateSnapshot {
+        term: Term(5),
+        target: NodeId(1),
+        epoch,
+        request,
+        wanted: Wanted::Newest { covers: LogIndex(1) },
+    };
+    engine.handle_event(Event::Received { from: peer(1, 1), message: Some(Message::DelegateSnapshot(order)) }, late);
+    let said = flush(&mut engine, late);
+    let rebuilt = said.iter().find(|said| said.starts_with("rebuild_replication_streams")).expect("a new stream");
+    assert!(rebuilt.contains('1') && !rebuilt.contains('3'), "{rebuilt}");
+}
+
 /// What a delegate sends proves nothing about the leader: a node that has given it up does not wait for it any longer.
 #[test]
 fn a_piece_from_a_delegate_is_taken_only_by_who_follows_the_leader_and_does_not_put_off_its_campaign() {

@@ -185,6 +185,58 @@ fn a_snapshot_that_came_in_vain_is_the_newest_all_the_same_for_it_took_the_place
 }
 
 #[test]
+fn by_hand_the_log_keeps_what_is_yet_to_be_applied_though_a_snapshot_that_came_in_vain_covers_it() {
+    let (mut engine, last) = received_in_vain(4);
+    assert_eq!((engine.snapshot(), engine.applied()), (last, LogIndex(3)));
+    let purge = |engine: &mut Engine| {
+        engine.handle_event(Event::Purge { token: Token(8), keep_entries: 0 }, Instant(4));
+        flush(engine, Instant(4))
+    };
+    assert!(has(&purge(&mut engine), "purged #8: through 1/3"), "the state machine reads the rest from there");
+    engine.handle_event(Event::Applied { last: last.index }, Instant(5));
+    assert!(has(&purge(&mut engine), "purged #8: through 1/7"));
+}
+
+/// Another one of the same entries: what a node answers once is not in it, say.
+fn another_of_the_same(last: LogId) -> Arc<Snapshot> {
+    let mut other = (*whole_snapshot(last).snapshot).clone();
+    other.id.checksum += 1;
+    Arc::new(other)
+}
+
+/// A node takes a snapshot, and another one of the same entries comes in vain; `is_own_last` tells which is complete last. Answers
+/// whether it knows that this one is the one that is there now.
+fn knows_which_is_there(is_own_last: bool) -> bool {
+    let last = LogId::new(1, 7);
+    let (mut engine, _) = received_in_vain(3);
+    engine.handle_event(Event::Applied { last: last.index }, Instant(4));
+    engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(4));
+    let (own, came) = (another_of_the_same(last), whole_snapshot(last).snapshot.id);
+    let (taken, received) = (Arc::clone(&own), Event::SnapshotReceived { id: came, held: came.bytes });
+    let mut complete = [received, Event::SnapshotBuilt { snapshot: taken }];
+    if !is_own_last {
+        complete.reverse();
+    }
+    complete.into_iter().for_each(|event| engine.handle_event(event, Instant(5)));
+    assert!(has(&flush(&mut engine, Instant(5)), "snapshot_taken #5: 1/7"));
+    assert_eq!(engine.snapshot(), last);
+    // If it is the newest that is damaged, another one is taken after a pause.
+    let damaged = if is_own_last { own.id } else { came };
+    let (target, epoch, request, reason) = (NodeId(3), Epoch(1), RequestId(1), "it rots".into());
+    engine.handle_event(Event::SnapshotUnreadable { target, epoch, request, id: damaged, reason }, Instant(6));
+    let later = Instant(0) + Duration::from_secs(60);
+    engine.handle_event(Event::Timeout, later);
+    has(&flush(&mut engine, later), "build snapshot")
+}
+
+/// The store keeps the one that was complete last. A leader that took the other for the newest would have nothing to send, for ever.
+#[test]
+fn of_two_snapshots_of_the_same_entries_the_one_that_was_complete_last_is_there() {
+    assert!(knows_which_is_there(true), "its own was");
+    assert!(knows_which_is_there(false), "the one that came was");
+}
+
+#[test]
 fn no_newer_one_is_received_before_the_state_machine_has_the_last() {
     let mut engine = at_rest();
     received(&mut engine, LogId::new(4, 9));

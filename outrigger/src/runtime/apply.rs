@@ -16,6 +16,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use super::expected::{Expected, Run};
 use super::log_writer::LogAccess;
 use super::mailbox::Mailbox;
 use super::respond::{BoxedRead, Doubt, Failure};
-use super::sessions::{Applied, Replicated, ReplicatedView};
+use super::sessions::{Applied, Replicated};
 use super::snapshot::SnapshotAccess;
 use crate::LargeStateMachine;
 use crate::store::{Moment, StorageError};
@@ -236,10 +237,13 @@ impl<S: LargeStateMachine> Worker<S> {
     }
 
     /// Applying pauses while the state gives a view of itself, and goes on while that is written.
-    fn build_snapshot(&self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
+    fn build_snapshot(&mut self, last: LogId, membership_at: LogId, membership: Arc<Membership>) {
+        // RaftCore hears of what is applied before it hears of the snapshot that covers it: whoever has asked for one and then has the
+        // log purged finds all of that gone.
+        self.report();
         let inbox = Arc::clone(&self.inbox);
         let tell = move |event| inbox.notify(event);
-        match self.view(last.index) {
+        match self.view(last.index, Replicated::view) {
             Ok(view) => {
                 let of = Moment { last, log_time: self.log_time, membership_at, membership };
                 self.snapshots.build(of, view, tell);
@@ -255,7 +259,7 @@ impl<S: LargeStateMachine> Worker<S> {
     fn hash_state(&self, at: LogIndex) {
         let inbox = Arc::clone(&self.inbox);
         let tell = move |hash| inbox.notify(Event::StateHashed { at, hash });
-        match self.view(at) {
+        match self.view(at, Replicated::state_view) {
             Ok(view) => self.snapshots.hash(at, view, tell),
             Err(reason) => {
                 tracing::warn!(%at, reason, "the state was not hashed, and is not compared this time");
@@ -264,12 +268,13 @@ impl<S: LargeStateMachine> Worker<S> {
         }
     }
 
-    fn view(&self, last: LogIndex) -> Result<ReplicatedView<S>, String> {
+    /// A view of the state after `last`, of the kind that `of` takes.
+    fn view<V>(&self, last: LogIndex, of: impl FnOnce(&Replicated<S>, LogIndex) -> io::Result<V>) -> Result<V, String> {
         let Some(replicated) = self.replicated.as_ref().filter(|_| !self.has_failed) else {
             return Err("the state machine has stopped".to_owned());
         };
         assert!(self.applied == last, "a view of {last}, but {} is applied", self.applied);
-        panic_caught(|| replicated.view(last))?.map_err(|error| error.to_string())
+        panic_caught(|| of(replicated, last))?.map_err(|error| error.to_string())
     }
 
     async fn install_snapshot(&mut self, snapshot: &Snapshot) {

@@ -264,7 +264,7 @@ impl<S: LargeStateMachine> TokioRuntime<S> {
 
     fn rebuild_streams(&mut self, targets: &[(NodeId, Epoch)]) {
         self.streams.retain(|node, stream| targets.contains(&(*node, stream.epoch())));
-        // Tasks that have ended are let go of here; there are no others.
+        // Tasks that have ended are let go of here; there are no others. One that has panicked has said so.
         while self.stream_tasks.try_join_next().is_some() {}
         for target in targets {
             if !self.streams.contains_key(&target.0) {

@@ -104,6 +104,18 @@ struct Shared<S: LargeStateMachine> {
     inbox: Arc<Inbox<S>>,
 }
 
+/// Tells of a task that panics. Nobody else would: its target would be sent nothing any more, and count as slow.
+struct PanicGuard<'a, S: LargeStateMachine>(&'a Shared<S>);
+
+impl<S: LargeStateMachine> Drop for PanicGuard<'_, S> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let reason = format!("the replication stream to node {} has panicked", self.0.target);
+            self.0.inbox.notify(Event::StorageFailed { reason });
+        }
+    }
+}
+
 /// RaftCore's end of a stream.
 pub(crate) struct Stream<S: LargeStateMachine> {
     epoch: Epoch,
@@ -175,6 +187,7 @@ impl<S: LargeStateMachine> Drop for Stream<S> {
 
 impl<S: LargeStateMachine> Shared<S> {
     async fn run(self: Arc<Self>) {
+        let _guard = PanicGuard(&self);
         let mut taken = Vec::new();
         loop {
             poll_fn(|context| self.outbox.poll_take(&mut taken, context)).await;
@@ -204,6 +217,10 @@ impl<S: LargeStateMachine> Shared<S> {
                     Ok(Some(chunk)) => {
                         self.snapshots.sending(chunk.len()).await;
                         Outgoing::Piece(piece, chunk)
+                    }
+                    // RaftCore would want the one that it knows sent for ever: it is to know another one.
+                    Ok(None) if self.snapshots.is_replaced(piece.snapshot.id) => {
+                        return Ok(Some(self.replaced(&piece)));
                     }
                     Ok(None) => return Ok(Some(self.gone(piece.epoch, piece.request))),
                     Err(error) => return Ok(Some(self.unreadable(&piece, error))),
@@ -274,6 +291,13 @@ impl<S: LargeStateMachine> Shared<S> {
 
     const fn gone(&self, epoch: Epoch, request: RequestId) -> Event {
         Event::ReplicateGone { target: self.target, epoch, request }
+    }
+
+    fn replaced(&self, piece: &SendSnapshot) -> Event {
+        let (epoch, request, id) = (piece.epoch, piece.request, piece.snapshot.id);
+        let reason = "another one of the same entries has taken its place".to_owned();
+        tracing::warn!(snapshot = %id, to = %self.target, reason, "this snapshot cannot be sent; another one is taken");
+        Event::SnapshotUnreadable { target: self.target, epoch, request, id, reason }
     }
 
     /// The snapshot's file is damaged. That is no reason to stop: nothing of what this node answers with comes from there.

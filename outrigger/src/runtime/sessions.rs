@@ -34,7 +34,7 @@ mod layout;
 mod replicated;
 
 pub use layout::SessionsError;
-pub use replicated::{Replicated, ReplicatedView};
+pub use replicated::{Replicated, ReplicatedView, StateView};
 
 /// A client has at most so many numbers between the oldest that it tries and the newest.
 pub const WINDOW: u64 = 64;
@@ -126,6 +126,9 @@ struct Session {
     highest: u64,
     /// Where it stands in the two orders of the table: its deadline and its last use, or earlier ones of its own.
     queued: (LogTime, LogIndex),
+    /// Where it stands in the order of those with responses: its last use then, or an earlier one of its own; `None` if it does not.
+    /// Whoever has bytes of responses stands there.
+    queued_to_give: Option<LogIndex>,
     /// The responses to the newest numbers; each is above `highest - window`. None for one that is not kept.
     kept: BTreeMap<u64, Option<Bytes>>,
     /// The bytes of those.
@@ -136,6 +139,14 @@ impl Session {
     /// It is there up to and with this log time.
     const fn deadline(&self) -> LogTime {
         LogTime(self.used_at.0.saturating_add(self.time_to_live_ms))
+    }
+
+    /// Stands among those with responses, if it has any and does not yet.
+    fn list(&mut self, id: SessionId, givers: &mut BTreeSet<(LogIndex, SessionId)>) {
+        if self.queued_to_give.is_none() && self.kept_bytes > 0 {
+            self.queued_to_give = Some(self.used_by);
+            givers.insert((self.used_by, id));
+        }
     }
 }
 
@@ -162,6 +173,8 @@ pub struct Sessions {
     deadlines: BTreeSet<(LogTime, SessionId)>,
     /// Each session once, with the last use or an earlier one.
     uses: BTreeSet<(LogIndex, SessionId)>,
+    /// Each session with responses once, with the last use or an earlier one; and some that have none any more.
+    givers: BTreeSet<(LogIndex, SessionId)>,
     /// The bytes of all responses.
     kept_bytes: usize,
 }
@@ -174,8 +187,8 @@ impl Sessions {
     #[must_use]
     pub fn new(limits: SessionLimits) -> Self {
         assert!(limits.window > 0 && limits.sessions_max > 0, "limits without room: {limits:?}");
-        let (sessions, deadlines, uses) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { limits, sessions, deadlines, uses, kept_bytes: 0 }
+        let (deadlines, uses, givers) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { limits, sessions: BTreeMap::new(), deadlines, uses, givers, kept_bytes: 0 }
     }
 
     /// What bounds it.
@@ -234,19 +247,36 @@ impl Sessions {
         self.kept_bytes += bytes;
         let before = session.kept.insert(payload.sequence, response);
         assert!(before.is_none(), "the command {} of session {} is applied twice", payload.sequence, payload.session);
+        session.list(payload.session, &mut self.givers);
         while self.kept_bytes > self.limits.kept_bytes_max && self.let_go_of_a_response() {}
     }
 
     /// Lets go of the oldest response of the session that was unused for longest, of those that have any. Its number stays, so
     /// that nothing is applied twice. Answers whether there was one.
     fn let_go_of_a_response(&mut self) -> bool {
-        let with_responses = self.sessions.values_mut().filter(|session| session.kept_bytes > 0);
-        let Some(session) = with_responses.min_by_key(|session| session.used_by) else { return false };
+        let Some(session) = self.first_giver() else { return false };
         let oldest = session.kept.values_mut().find(|response| response.as_ref().is_some_and(|it| !it.is_empty()));
         let bytes = oldest.and_then(Option::take).map_or(0, |response| response.len());
+        assert!(0 < bytes && bytes <= session.kept_bytes, "{bytes} of {} bytes of responses", session.kept_bytes);
         session.kept_bytes -= bytes;
         self.kept_bytes -= bytes;
-        bytes > 0
+        true
+    }
+
+    /// The session with responses that was unused for longest. Each use, and each that has lost its responses, moves one in the order
+    /// at most, so that the work is in proportion to the entries and not to the sessions.
+    fn first_giver(&mut self) -> Option<&mut Session> {
+        let found = loop {
+            let (queued, id) = self.givers.first().copied()?;
+            let Some(session) = self.sessions.get_mut(&id) else { unreachable!("session {id} gives and is gone") };
+            if session.used_by == queued && session.kept_bytes > 0 {
+                break id;
+            }
+            self.givers.remove(&(queued, id));
+            session.queued_to_give = None;
+            session.list(id, &mut self.givers);
+        };
+        self.sessions.get_mut(&found)
     }
 
     fn admit_command(&mut self, index: LogIndex, log_time: LogTime, payload: &Payload) -> Admission {
@@ -309,8 +339,16 @@ impl Sessions {
         let time_to_live_ms = time_to_live_ms.min(self.limits.time_to_live_max_ms);
         let kept = BTreeMap::new();
         let queued = (log_time, index);
-        let session =
-            Session { time_to_live_ms, used_at: log_time, used_by: index, highest: 0, queued, kept, kept_bytes: 0 };
+        let session = Session {
+            time_to_live_ms,
+            used_at: log_time,
+            used_by: index,
+            highest: 0,
+            queued,
+            queued_to_give: None,
+            kept,
+            kept_bytes: 0,
+        };
         self.add(id, session);
         Admission::Alive(id)
     }
@@ -319,6 +357,7 @@ impl Sessions {
         session.queued = (session.deadline(), session.used_by);
         self.deadlines.insert((session.queued.0, id));
         self.uses.insert((session.queued.1, id));
+        session.list(id, &mut self.givers);
         self.kept_bytes += session.kept_bytes;
         self.sessions.insert(id, session);
     }
@@ -359,6 +398,8 @@ impl Sessions {
         let (deadline, used) = session.queued;
         let is_queued = self.deadlines.remove(&(deadline, id)) && self.uses.remove(&(used, id));
         assert!(is_queued, "session {id} stands in both orders");
+        let gives = session.queued_to_give.is_none_or(|used| self.givers.remove(&(used, id)));
+        assert!(gives, "session {id} stands among those with responses");
         self.kept_bytes -= session.kept_bytes;
     }
 }

@@ -26,7 +26,7 @@ use super::encoded::panic_caught;
 use super::ending::Ending;
 use super::environment::{Environment, blocking, task};
 use super::pace::Pace;
-use super::sessions::{Replicated, ReplicatedView};
+use super::sessions::{Replicated, ReplicatedView, StateView};
 use crate::LargeStateMachine;
 use crate::store::{Built, Moment, Received, SnapshotStore, StorageError};
 
@@ -220,7 +220,7 @@ impl SnapshotAccess {
     pub(crate) fn hash<S: LargeStateMachine>(
         &self,
         at: LogIndex,
-        view: ReplicatedView<S>,
+        view: StateView<S>,
         tell: impl FnOnce(Option<StateHash>) + Send + 'static,
     ) {
         let own = self.clone();
@@ -291,6 +291,11 @@ impl SnapshotAccess {
         }
         let read = blocking(self.environment.as_ref(), move || shared.store.read(id, offset, bytes_max)).await;
         read.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))
+    }
+
+    /// Whether another one of the same entries has taken the place of this one.
+    pub(crate) fn is_replaced(&self, id: SnapshotId) -> bool {
+        self.shared.store.newest().is_some_and(|newest| newest.id.last == id.last && newest.id != id)
     }
 
     /// Waits until so many bytes of a snapshot may be sent.

@@ -261,13 +261,13 @@ impl Held {
         }
     }
 
-    /// One that comes late never takes the place of a newer one. Answers whether it was kept.
+    /// One that comes late never takes the place of one that covers more. Answers whether it was kept.
     fn keep_snapshot(&mut self, snapshot: &Arc<Snapshot>, content: Bytes) -> bool {
-        let is_newer = self.snapshot.as_ref().is_none_or(|(newest, _)| newest.last() < snapshot.last());
-        if is_newer {
+        let is_kept = self.snapshot.as_ref().is_none_or(|(newest, _)| newest.last() <= snapshot.last());
+        if is_kept {
             self.snapshot = Some((Arc::clone(snapshot), content));
         }
-        is_newer
+        is_kept
     }
 
     fn purge(&mut self, through: LogId) {

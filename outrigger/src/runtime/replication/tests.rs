@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::task::Poll;
 
 use bytes::Bytes;
-use outrigger_engine::{LogTime, Node, Payload, Peer, PeerRefusal};
+use outrigger_engine::{LogTime, Membership, Node, Payload, Peer, PeerRefusal, SnapshotId};
 
 use super::super::arrivals::Arrivals;
 use super::super::environment::Machine;
@@ -13,7 +13,7 @@ use super::super::nothing::Nothing;
 use super::*;
 use crate::config::Limits;
 use crate::network::{Local, Receive};
-use crate::store::{LogReader, LogStore, MemoryStore};
+use crate::store::{Built, LogReader, LogStore, MemoryStore, Moment};
 
 /// A transport that keeps what is sent.
 #[derive(Default)]
@@ -218,6 +218,79 @@ impl LogReader for PurgedMeanwhile {
     fn purged(&self) -> LogId {
         self.reader.purged()
     }
+}
+
+/// A log that answers something else than it was asked for.
+struct Astray(Box<dyn Fn() -> Vec<Batch> + Send + Sync>);
+
+impl LogReader for Astray {
+    fn batches(&self, _: LogIndex, _: LogIndex, _: usize) -> Result<Vec<Batch>, StorageError> {
+        Ok(self.0())
+    }
+
+    fn purged(&self) -> LogId {
+        LogId::ZERO
+    }
+}
+
+async fn said_of(log: impl Fn() -> Vec<Batch> + Send + Sync + 'static) -> String {
+    let setup = setup_over(Arc::new(Astray(Box::new(log))), &MemoryStore::new());
+    setup.stream.send(Outgoing::FromLog(replicate(7, LogId::ZERO, 5), LogIndex(5)));
+    let said = tokio::time::timeout(std::time::Duration::from_secs(60), setup.event());
+    match said.await.expect("it says so") {
+        Event::StorageFailed { reason } => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_answers_more_than_it_was_asked_for_fails_the_node() {
+    let said = said_of(|| vec![batch(1, 6)]).await;
+    assert_eq!(said, "the log answered 2/1..6 where an entry from 0/1 to index 5 should be");
+}
+
+#[tokio::test]
+async fn a_stream_that_panics_fails_the_node() {
+    assert_eq!(said_of(|| panic!("out of order")).await, "the replication stream to node 2 has panicked");
+}
+
+/// Of the store's snapshots, all of the same entries.
+fn take(store: &MemoryStore, content: &[u8]) -> Arc<Snapshot> {
+    let members = Membership::new([(NodeId(1), Node::default())], []);
+    let (last, membership_at, log_time) = (LogId::new(2, 5), LogId::new(2, 1), LogTime(0));
+    let of = Moment { last, log_time, membership_at, membership: Arc::new(members) };
+    match store.snapshots().build(&of, &mut |out| out.write_all(content)) {
+        Ok(Built::Snapshot(snapshot)) => snapshot,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_place_another_one_of_the_same_entries_has_taken_is_told_to_be_unreadable() {
+    let store = MemoryStore::new();
+    let setup = setup_over(store.reader(), &store);
+    let send = |snapshot: &Arc<Snapshot>, request, bytes_max| {
+        let (epoch, request, snapshot) = (Epoch(1), RequestId(request), Arc::clone(snapshot));
+        let piece = SendSnapshot { epoch, request, term: Term(2), leader: NodeId(1), snapshot, offset: 0, bytes_max };
+        assert_eq!(setup.stream.send(Outgoing::Snapshot(piece)), None);
+    };
+    let first = take(&store, b"first");
+    send(&first, 7, 9);
+    let is_sent = |event| matches!(event, Event::SnapshotSent { request: RequestId(7), .. });
+    assert!(is_sent(setup.event().await));
+    let second = take(&store, b"second");
+    for (request, bytes_max) in [(8, 0), (9, 9)] {
+        send(&first, request, bytes_max);
+        match setup.event().await {
+            Event::SnapshotUnreadable { id, reason, .. } if id == first.id => {
+                assert_eq!(reason, "another one of the same entries has taken its place");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    let older = Arc::new(Snapshot { id: SnapshotId { last: LogId::new(2, 4), ..second.id }, ..(*second).clone() });
+    send(&older, 10, 9);
+    assert!(matches!(setup.event().await, Event::ReplicateGone { .. }), "RaftCore hears of the next one soon");
 }
 
 #[tokio::test]

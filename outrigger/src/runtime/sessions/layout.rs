@@ -62,7 +62,16 @@ impl Sessions {
         out.write_all(&[VERSION])?;
         out.write_all(&count(self.sessions.len()).to_le_bytes())?;
         for (id, session) in &self.sessions {
-            let Session { time_to_live_ms, used_at, used_by, highest, kept, queued: _, kept_bytes: _ } = session;
+            let Session {
+                time_to_live_ms,
+                used_at,
+                used_by,
+                highest,
+                kept,
+                queued: _,
+                queued_to_give: _,
+                kept_bytes: _,
+            } = session;
             for number in [id.0, *time_to_live_ms, used_at.0, used_by.0, *highest] {
                 out.write_all(&number.to_le_bytes())?;
             }
@@ -124,7 +133,8 @@ fn take_session(bytes: &mut dyn Read, window: u64) -> Result<Session, SessionsEr
     let (used_at, used_by) = (LogTime(used_at), LogIndex(used_by));
     mutate!(session_snapshot_renews, used_at = LogTime(u64::MAX / 2));
     let kept_bytes = kept.values().flatten().map(Bytes::len).sum();
-    Ok(Session { time_to_live_ms, used_at, used_by, highest, queued: (used_at, used_by), kept, kept_bytes })
+    let (queued, queued_to_give) = ((used_at, used_by), None);
+    Ok(Session { time_to_live_ms, used_at, used_by, highest, queued, queued_to_give, kept, kept_bytes })
 }
 
 /// # Panics

@@ -136,10 +136,19 @@ impl<S: LargeStateMachine> Replicated<S> {
     /// # Errors
     /// What the state machine says, and when the state holds more than `last`, which its log has not come to again.
     pub fn view(&self, last: LogIndex) -> io::Result<ReplicatedView<S>> {
+        let StateView { state } = self.state_view(last)?;
+        Ok(ReplicatedView { sessions: self.sessions.clone(), state })
+    }
+
+    /// What the state of now, after the entry `last`, is hashed from. The table of sessions is not in it, and may be large.
+    ///
+    /// # Errors
+    /// What the state machine says, and when the state holds more than `last`, which its log has not come to again.
+    pub fn state_view(&self, last: LogIndex) -> io::Result<StateView<S>> {
         if let Some(held) = self.held.filter(|held| last < held.index) {
             return Err(io::Error::other(format!("the state is at {held} already, and the log at {last}")));
         }
-        Ok(ReplicatedView { sessions: self.sessions.clone(), state: self.state.view()? })
+        Ok(StateView { state: self.state.view()? })
     }
 
     /// Takes in what a snapshot up to `last` holds: all of it, or only the sessions, if the state is as new.
@@ -191,7 +200,14 @@ impl<S: LargeStateMachine> ReplicatedView<S> {
         S::write_view(&self.state, &mut out)?;
         io::Write::flush(&mut out)
     }
+}
 
+/// What a state is hashed from, while its original goes on.
+pub struct StateView<S: LargeStateMachine> {
+    state: S::View,
+}
+
+impl<S: LargeStateMachine> StateView<S> {
     /// Hashes the state. `pace` is told before so many bytes are, and may wait, or say that nobody wants to know any more. What was
     /// answered in sessions is not in it: a state on disk may have forgotten some of that in a crash.
     ///
@@ -227,6 +243,12 @@ impl<F: FnMut(usize) -> io::Result<()>> io::Write for Hashed<F> {
 impl<S: LargeStateMachine> fmt::Debug for ReplicatedView<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplicatedView").field("sessions", &self.sessions.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S: LargeStateMachine> fmt::Debug for StateView<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateView").finish_non_exhaustive()
     }
 }
 

@@ -197,6 +197,85 @@ fn the_responses_of_all_sessions_are_bounded() {
     assert_eq!(log.sessions.kept_bytes, 16, "what leaves the window is counted no more");
 }
 
+/// What a table lets go of for a response, by definition: the oldest response of the session that was unused for longest, of those
+/// that have any, until the rest fits.
+fn let_go_by_definition(sessions: &mut Sessions, kept_bytes_max: usize) {
+    let bytes = |session: &Session| session.kept.values().flatten().map(Bytes::len).sum::<usize>();
+    while sessions.sessions.values().map(bytes).sum::<usize>() > kept_bytes_max {
+        let with_responses = sessions.sessions.values_mut().filter(|session| bytes(session) > 0);
+        let unused = with_responses.min_by_key(|session| session.used_by).expect("somebody has one");
+        let mut responses = unused.kept.values_mut();
+        let oldest = responses.find(|response| response.as_ref().is_some_and(|it| !it.is_empty()));
+        oldest.expect("it has one").take();
+    }
+}
+
+#[test]
+fn the_oldest_response_of_the_session_unused_for_longest_goes_first_and_as_many_as_it_takes() {
+    let mut log = Log::new(SessionLimits { sessions_max: 6, kept_bytes_max: 20, ..LIMITS });
+    let mut random = crate::network::random::Random::new(11);
+    let (mut at_once, mut empty) = (0, 0);
+    for step in 0..5_000 {
+        log.time += random.below(5);
+        if step % 500 == 499 {
+            log = log.restored();
+        }
+        let known = log.sessions.sessions.keys().copied();
+        let session = known.cycle().nth(usize::try_from(random.below(6)).unwrap()).unwrap_or(SessionId(0));
+        let payload = match random.below(20) {
+            0 => Payload::register_session(random.below(400)),
+            1 => Payload::blank().in_session(session, 0),
+            _ => command(session, step / 8 + random.below(4)),
+        };
+        if log.admit(&payload) != Admission::Apply {
+            continue;
+        }
+        let response = Bytes::from(vec![1; [0, 1, 1, 2, 8][usize::try_from(random.below(5)).unwrap()]]);
+        let mut expected = log.restored();
+        expected.sessions.limits.kept_bytes_max = usize::MAX;
+        expected.sessions.keep(&payload, response.clone());
+        let none = |log: &Log| {
+            log.sessions.sessions.values().flat_map(|it| it.kept.values()).filter(|it| it.is_none()).count()
+        };
+        let before = none(&expected);
+        let_go_by_definition(&mut expected.sessions, 20);
+        at_once += usize::from(none(&expected) > before + 1);
+        empty += usize::from(response.is_empty());
+        log.sessions.keep(&payload, response);
+        assert_eq!(log.encoded(), expected.encoded(), "step {step}");
+    }
+    assert!(at_once > 20 && empty > 20, "{at_once} times more than one had to go, {empty} were empty");
+}
+
+/// How long it takes to write so often at the bound, each write into the session that was unused for longest.
+fn time_at_the_bound(sessions: u64) -> std::time::Duration {
+    const WRITES: u64 = 2_000;
+    let limits = SessionLimits {
+        sessions_max: 65_536,
+        kept_bytes_max: usize::try_from(sessions).unwrap(),
+        ..SessionLimits::STANDARD
+    };
+    let mut log = Log::new(limits);
+    let ids: Vec<SessionId> = (0..sessions).map(|_| log.register(1_000_000)).collect();
+    let mut write = |number: u64| {
+        let session = ids[usize::try_from(number % sessions).unwrap()];
+        assert_eq!(log.write(session, number / sessions + 1, "1"), Ok("1".into()));
+    };
+    (0..sessions).for_each(&mut write);
+    let began = std::time::Instant::now();
+    (sessions..sessions + WRITES).for_each(write);
+    began.elapsed()
+}
+
+/// Each node applies entries one after the other: what one costs must not grow with the number of sessions.
+#[test]
+fn what_a_response_costs_at_the_bound_does_not_grow_with_the_number_of_sessions() {
+    let best = |sessions| (0..3).map(|_| time_at_the_bound(sessions)).min().expect("three");
+    let (few, many) = (best(16), best(50_000));
+    // By a walk through all of them it would be some thousand times as much.
+    assert!(many < few * 100, "{few:?} with 16 sessions, {many:?} with 50,000");
+}
+
 #[test]
 fn nobody_gets_a_longer_time_to_live_than_the_longest() {
     let mut log = Log::new(LIMITS);

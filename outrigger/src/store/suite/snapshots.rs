@@ -117,6 +117,15 @@ pub(super) const CASES: &[Case] = &[
         assert_eq!(found, content);
         assert_eq!(snapshots.read(id, content.len() as u64, 10), Ok(Some(bytes::Bytes::new())), "the end");
     }),
+    ("another snapshot of the same entries takes the place of the first", |subject| {
+        ten_entries(subject);
+        let first = subject.build(6, b"six").id;
+        let second = subject.build(6, b"six, in other words").id;
+        let snapshots = subject.snapshots();
+        assert_eq!(snapshots.newest().map(|newest| newest.id), Some(second));
+        assert_eq!(snapshots.read(first, 0, 10), Ok(None));
+        subject.reopen();
+    }),
     ("an empty state is a snapshot too", |subject| {
         ten_entries(subject);
         subject.build(6, b"");
