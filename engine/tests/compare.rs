@@ -204,6 +204,38 @@ fn the_state_is_hashed_between_two_entries() {
     }
 }
 
+/// The views of two would be in memory at once.
+#[test]
+fn one_state_is_hashed_at_a_time() {
+    let mut cluster = led(&[1, 2, 3]);
+    let mut engine = cluster.engine(2).clone();
+    while engine.poll_command().is_some() {}
+    let (now, last) = (cluster.now, engine.last_log_id());
+    cluster.network.clear();
+    let mut hashed = Vec::new();
+    for index in last.index.0 + 1..last.index.0 + 4 {
+        let at = LogIndex(index);
+        let prev = engine.last_log_id();
+        let entry = Batch::new(LogId { index: at, ..last }, LogTime(0), [cluster::command("x")].into());
+        let (term, epoch, request) = (last.term, Epoch(1), RequestId(index));
+        let append = AppendEntries { term, epoch, request, prev, batches: vec![entry], commit: at };
+        for message in [Message::HashState { term, at }, Message::AppendEntries(append)] {
+            let from = cluster::peer(1, 1).speaking(Version::LATEST);
+            engine.handle_event(Event::Received { from, message: Some(message) }, now);
+        }
+        while let Some(command) = engine.poll_command() {
+            if let Command::StateMachine(StateMachineRequest::HashState { at }) = command {
+                hashed.push(at.0 - last.index.0);
+            }
+        }
+        if index == last.index.0 + 2 {
+            let hash = Some(StateHash(1));
+            engine.handle_event(Event::StateHashed { at: LogIndex(last.index.0 + 1), hash }, now);
+        }
+    }
+    assert_eq!(hashed, [1, 3], "the second was to be hashed while the first was");
+}
+
 #[test]
 fn a_state_that_cannot_be_hashed_harms_nobody() {
     let mut cluster = led(&[1, 2, 3]);
