@@ -701,13 +701,13 @@ fn a_segment_full_of_marked_entries_has_room_for_a_footer_that_names_them_all() 
     let disk = FaultyDisk::new();
     let mut log = open(&disk);
     let payloads = [(); 10].map(|()| Bytes::from_static(b"x"));
-    for first in (1..600).step_by(10) {
+    for first in (1..1000).step_by(10) {
         log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: true }).unwrap();
     }
     log.flush().unwrap();
     drop(log);
     lose(&disk);
-    assert!(open(&disk).group(GROUP).unwrap().marked.iter().copied().eq(1..=600));
+    assert!(open(&disk).group(GROUP).unwrap().marked.iter().copied().eq(1..=1000));
 }
 
 #[test]
