@@ -656,32 +656,6 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_that_has_what_it_lacked_may_be_served_by_a_delegate_again() {
-        let mut progress = Progress::new(Epoch(1), LogIndex(5), Instant(0));
-        let (delegate, whole) = (NodeId(3), SnapshotId { last: LogId::new(1, 4), ..WHOLE });
-        let mut round = 0;
-        for request in 1.. {
-            if !progress.may_delegate() {
-                break;
-            }
-            assert_eq!(progress.issue_piece(Some(delegate), None, RequestId(request)), None);
-            progress.piece_sent(RequestId(request), Round(round));
-            while !progress.has_room(&Limits::default()) {
-                round += 1;
-                progress.heartbeat_answered(Round(round), LogIndex::ZERO);
-            }
-        }
-        // The leader sends its own, until the follower has it.
-        assert_eq!(progress.issue_piece(None, Some(whole), RequestId(99)), None);
-        progress.piece_sent(RequestId(99), Round(round));
-        progress.piece_held(RequestId(99), whole, whole.bytes);
-        progress.matched(LogIndex(3));
-        assert!(!progress.may_delegate(), "that is not what it lacks");
-        progress.matched(whole.last.index);
-        assert_eq!((progress.mode, progress.may_delegate()), (Mode::Pipeline, true));
-    }
-
-    #[test]
     fn the_answer_to_a_piece_that_was_given_up_counts_if_it_tells_of_more() {
         let mut transfer = Transfer::new();
         let question = transfer.send().expect("room");
@@ -712,6 +686,62 @@ mod tests {
         transfer.progress.piece_sent(RequestId(10), Round(0));
         transfer.progress.piece_held(late, WHOLE, 6 * PIECE);
         assert_eq!(transfer.progress.brought().1, 0, "that was the last snapshot");
+    }
+
+    #[test]
+    fn a_delegate_may_be_asked_again_once_the_follower_has_come_so_far_by_its_leader() {
+        let mut transfer = Transfer::new();
+        for request in 1..=u64::from(UNANSWERED_QUESTIONS_MAX) {
+            transfer.progress.issue_piece(Some(NodeId(2)), None, RequestId(request));
+            transfer.progress.piece_sent(RequestId(request), Round(transfer.round));
+            while !transfer.progress.has_room(&Limits::default()) {
+                transfer.beat();
+            }
+        }
+        assert!(!transfer.progress.may_delegate(), "nobody has answered");
+        transfer.requests = 10;
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, WHOLE, 10 * PIECE);
+        assert!(!transfer.progress.may_delegate());
+        transfer.progress.matched(LogIndex(5));
+        assert!(transfer.progress.may_delegate(), "the next time may be long after");
+    }
+
+    #[test]
+    fn a_late_answer_tells_nothing_of_a_transfer_that_began_since() {
+        let mut transfer = Transfer::new();
+        let question = transfer.send().expect("room");
+        transfer.progress.piece_held(question, WHOLE, 0);
+        let late = transfer.send().expect("room");
+        for request in 10..10 + u64::from(UNANSWERED_QUESTIONS_MAX) {
+            transfer.progress.issue_piece(Some(NodeId(2)), None, RequestId(request));
+            transfer.progress.piece_sent(RequestId(request), Round(transfer.round));
+            transfer.progress.piece_held(late, WHOLE, PIECE);
+            assert_eq!(transfer.progress.brought().1, 0, "what its delegate has is not known yet");
+            while !transfer.progress.has_room(&Limits::default()) {
+                transfer.beat();
+                transfer.progress.piece_arrived(late);
+            }
+        }
+        assert!(!transfer.progress.may_delegate(), "nothing of the delegate's has arrived");
+    }
+
+    #[test]
+    fn who_is_brought_a_snapshot_is_told_of_no_commit_beside_it() {
+        let mut progress = following();
+        progress.issue_piece(None, Some(WHOLE), RequestId(9));
+        progress.piece_sent(RequestId(9), Round(1));
+        assert_eq!(progress.commit_to_send(LogIndex(5)), None);
+    }
+
+    #[test]
+    fn only_who_has_what_was_purged_and_was_heard_lately_may_send_a_snapshot() {
+        let mut progress = following();
+        progress.heartbeat_answered(Round(4), LogIndex(5));
+        assert!(progress.follows(Round(6), LogIndex(5)));
+        assert!(!progress.follows(Round(6), LogIndex(6)), "its snapshot does not cover that");
+        assert!(!progress.follows(Round(7), LogIndex(5)), "it is silent");
+        assert!(!Transfer::new().progress.follows(Round(0), LogIndex::ZERO), "it is no follower yet");
     }
 
     #[test]

@@ -313,6 +313,21 @@ mod tests {
         assert_eq!(writes.flushed_index(), LogIndex(3));
     }
 
+    /// A copy of an old question comes late: what was said of a later term is not lost for that.
+    #[test]
+    fn an_answer_to_an_earlier_question_does_not_take_the_place_of_a_vote() {
+        let mut writes = Writes::restore(LogIndex(0), Instant(0));
+        let vote = writes.accept_vote();
+        let answer = |asked, granted| {
+            let reply = crate::message::VoteReply { asked: Term(asked), term: Term(5), granted };
+            let message = Message::RequestVoteReply(reply);
+            Promise::Command(Command::SendMessage { target: crate::types::NodeId(2), message })
+        };
+        assert_eq!((writes.promise(vote, answer(5, true)), writes.promise(vote, answer(3, false))), (None, None));
+        writes.flush(vote);
+        assert_eq!((writes.take_kept(), writes.take_kept()), (Some(answer(5, true)), None));
+    }
+
     #[test]
     fn of_two_answers_that_say_as_much_the_later_one_leaves() {
         let mut writes = Writes::restore(LogIndex(0), Instant(0));

@@ -90,6 +90,11 @@ fn heartbeat(term: u64) -> Message {
 #[test]
 fn a_leader_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
     let cluster = bound(&[1, 2, 3], &[]);
+    let mut at_once = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    at_once.elect(1);
+    let now = at_once.now;
+    at_once.stabilize();
+    assert_eq!((bindings(&at_once, 1).as_str(), at_once.now), ("1:101 2:102 3:103", now), "nobody waits for a timeout");
     for id in 1..=3 {
         assert_eq!(bindings(&cluster, id), "1:101 2:102 3:103");
         assert_eq!(cluster.engine(id).membership_at(), LogId::new(1, 3));
@@ -305,6 +310,38 @@ fn a_leader_is_answered_wherever_it_is_once_for_each_connection() {
     assert_eq!(told_to_answer(&mut cluster, 2), []);
 }
 
+/// The transport may have ended what was to be done for that, as the members are told.
+#[test]
+fn a_leader_is_answered_anew_once_the_members_have_been_told_again() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    let leader = life(1, 101, None);
+    hear(&mut cluster, 2, leader, Some(heartbeat(1)));
+    told_to_answer(&mut cluster, 2);
+    hear(&mut cluster, 2, leader, Some(heartbeat(1)));
+    assert_eq!(told_to_answer(&mut cluster, 2), [], "it is answered already");
+    change(&mut cluster, 7, add(4));
+    let told = told_to_answer(&mut cluster, 2);
+    assert!(told.iter().any(|peer| peer.is_same_life(&leader)), "{told:?}");
+}
+
+/// Whoever knows the members by an entry is right for as long as they are the same.
+#[test]
+fn members_are_known_by_their_entry_however_often_directories_were_bound_since() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    let at = cluster.engine(1).membership_at();
+    settle(&mut cluster);
+    assert_eq!(cluster.engine(1).membership().of(), Some(at));
+    cluster.cut.clear();
+    settle(&mut cluster);
+    assert_eq!((bindings(&cluster, 1).as_str(), cluster.engine(1).membership().of()), ("1:101 2:102 3:103", Some(at)));
+    let preconditions = Preconditions { membership: Some(at), ..Preconditions::default() };
+    cluster.request(1, 7, ChangeRequest { preconditions, ..ChangeRequest::from(remove(3)) });
+    settle(&mut cluster);
+    assert!(cluster.node(1).answers.iter().any(|it| it.starts_with("changed #7")), "{:?}", cluster.node(1).answers);
+}
+
 #[test]
 fn who_asks_for_a_vote_beside_a_leader_is_not_answered_elsewhere() {
     let mut cluster = bound(&[1, 2, 3], &[]);
@@ -321,6 +358,11 @@ fn who_asks_for_a_vote_beside_a_leader_is_not_answered_elsewhere() {
     let request = VoteRequest { term: Term(9), ..request };
     assert_eq!(hear(&mut cluster, 2, candidate, Some(Message::PreVote(request))), None);
     assert_eq!(told_to_answer(&mut cluster, 2), [candidate], "without one it may get it");
+    hear(&mut cluster, 2, candidate, Some(Message::RequestVote(request)));
+    told_to_answer(&mut cluster, 2);
+    assert_eq!(cluster.engine(2).leadership(), (Term(9), None));
+    assert_eq!(hear(&mut cluster, 2, life(1, 101, None), Some(heartbeat(8))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [], "its term is over");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 mod cluster;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use cluster::Cluster;
@@ -205,60 +204,36 @@ fn the_state_is_hashed_between_two_entries() {
     }
 }
 
-/// Each holds a view of the whole state.
+/// The views of two would be in memory at once.
 #[test]
-fn no_state_is_hashed_while_the_last_one_is_not_done() {
-    let members = [1, 2, 3].map(|id| (NodeId(id), Node::default()));
-    let members = Membership::new(members, []).with_version(Version::LATEST);
-    let restored = Restored {
-        vote: Vote { term: Term(5), voted_for: None },
-        terms: vec![LogId::new(0, 1), LogId::new(1, 2)],
-        last: LogId::new(1, 9),
-        memberships: vec![(LogId::new(0, 1), Arc::new(members))],
-        ..Restored::default()
-    };
-    let mut engine = Engine::new(EngineConfig::new(cluster::peer(2, 1), 2), restored, Instant(0));
-    let hear = |engine: &mut Engine, message| {
-        engine.handle_event(Event::Received { from: cluster::peer(1, 1), message: Some(message) }, Instant(1));
-        let mut hashes = 0;
+fn one_state_is_hashed_at_a_time() {
+    let mut cluster = led(&[1, 2, 3]);
+    let mut engine = cluster.engine(2).clone();
+    while engine.poll_command().is_some() {}
+    let (now, last) = (cluster.now, engine.last_log_id());
+    cluster.network.clear();
+    let mut hashed = Vec::new();
+    for index in last.index.0 + 1..last.index.0 + 4 {
+        let at = LogIndex(index);
+        let prev = engine.last_log_id();
+        let entry = Batch::new(LogId { index: at, ..last }, LogTime(0), [cluster::command("x")].into());
+        let (term, epoch, request) = (last.term, Epoch(1), RequestId(index));
+        let append = AppendEntries { term, epoch, request, prev, batches: vec![entry], commit: at };
+        for message in [Message::HashState { term, at }, Message::AppendEntries(append)] {
+            let from = cluster::peer(1, 1).speaking(Version::LATEST);
+            engine.handle_event(Event::Received { from, message: Some(message) }, now);
+        }
         while let Some(command) = engine.poll_command() {
-            match command {
-                Command::SaveVote { write, .. } | Command::SavePeer { write, .. } => {
-                    engine.handle_event(Event::LogFlushed { write }, Instant(1));
-                }
-                Command::StateMachine(StateMachineRequest::HashState { .. }) => hashes += 1,
-                _ => {}
+            if let Command::StateMachine(StateMachineRequest::HashState { at }) = command {
+                hashed.push(at.0 - last.index.0);
             }
         }
-        hashes
-    };
-    // Commits up to an entry, behind which the state is to be hashed.
-    let compared = |engine: &mut Engine, at: u64| {
-        let (term, at) = (Term(5), LogIndex(at));
-        let (epoch, request, prev) = (Epoch(1), RequestId(at.0), LogId { term: Term(1), index: at });
-        assert_eq!(
-            hear(
-                engine,
-                Message::Heartbeat(Heartbeat {
-                    term,
-                    round: Round(at.0),
-                    commit: LogIndex::ZERO,
-                    pledge: Duration::ZERO
-                })
-            ),
-            0
-        );
-        assert_eq!(hear(engine, Message::HashState { term, at }), 0);
-        hear(
-            engine,
-            Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches: Vec::new(), commit: at }),
-        )
-    };
-    assert_eq!(compared(&mut engine, 3), 1);
-    assert_eq!(compared(&mut engine, 5), 0, "the first is not done");
-    engine.handle_event(Event::StateHashed { at: LogIndex(3), hash: None }, Instant(2));
-    while engine.poll_command().is_some() {}
-    assert_eq!(compared(&mut engine, 7), 1);
+        if index == last.index.0 + 2 {
+            let hash = Some(StateHash(1));
+            engine.handle_event(Event::StateHashed { at: LogIndex(last.index.0 + 1), hash }, now);
+        }
+    }
+    assert_eq!(hashed, [1, 3], "the second was to be hashed while the first was");
 }
 
 #[test]

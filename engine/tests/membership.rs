@@ -197,6 +197,25 @@ fn s4_2_1_a_change_is_given_up_when_a_new_server_makes_no_progress() {
     assert_eq!([1, 2, 3].map(|id| members(&cluster, id)), ["voters {1 2 3}"; 3].map(str::to_owned));
 }
 
+/// Who asked for how much patience is not in the log: the next leader has some of its own.
+#[test]
+fn s4_2_1_a_new_leader_is_patient_with_the_voters_that_its_predecessor_waited_for_and_not_for_ever() {
+    let mut cluster = led(&[1, 2, 3], &[4]);
+    cluster.cut = vec![4];
+    cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
+    cluster.stabilize();
+    cluster.crash(1);
+    cluster.elect(2);
+    let patience = cluster.node(2).config.change_patience;
+    let end = cluster.now + patience;
+    while cluster.now + 2 * HEARTBEAT < end {
+        pass(&mut cluster, 1);
+        assert_eq!(members(&cluster, 2), "voters {1 2 3} soon {1 2 3 4} learners {4}", "node 4 may come yet");
+    }
+    pass(&mut cluster, 5);
+    assert_eq!(members(&cluster, 3), "voters {1 2 3}");
+}
+
 /// The log grows, and one of the new voters follows it: that is no reason to wait for the other one for ever.
 #[test]
 fn s4_2_1_a_change_is_given_up_for_a_voter_that_never_comes_though_another_one_gets_on() {
@@ -492,6 +511,21 @@ fn s4_2_2_a_learner_does_not_campaign_for_who_lacks_nothing_nor_beside_a_leader_
     assert_eq!(ask(&mut cluster, behind), RoleKind::PreCandidate, "and on again");
 }
 
+#[test]
+fn s4_2_2_a_learner_whose_vote_is_needed_does_not_campaign_while_its_disk_hangs() {
+    let mut cluster = in_the_way(|_| {});
+    let request = VoteRequest { term: Term(99), last: cluster.engine(2).last_log_id(), warrant: Warrant::None };
+    let beat = Heartbeat { term: Term(98), round: Round(1), commit: LogIndex(0), pledge: Duration::ZERO };
+    cluster.receive(4, 1, Message::Heartbeat(beat));
+    // Its leader is silent for longer than any election timeout, and the new term is not on its disk.
+    cluster.now = cluster.now + Duration::from_secs(2);
+    cluster.receive(4, 2, Message::PreVote(request));
+    assert_eq!(cluster.role(4), RoleKind::Learner, "it could not keep its own vote");
+    cluster.flush(4);
+    cluster.receive(4, 2, Message::PreVote(request));
+    assert_eq!(cluster.role(4), RoleKind::PreCandidate);
+}
+
 // ---- 4.2.3 disruptive servers ---------------------------------------------------------------------------------------
 
 #[test]
@@ -646,6 +680,7 @@ fn a_precondition_that_does_not_hold_is_told_with_what_is() {
         (Preconditions { term: Some(Term(9)), ..right }, format!("the leader's term is {term}")),
         (Preconditions { last: Some(other), ..right }, format!("the last entry is {last}")),
         (Preconditions { membership: Some(other), ..right }, format!("the members are those of entry {at}")),
+        (Preconditions { membership: Some(last), ..right }, format!("the members are those of entry {at}")),
     ];
     let request = |preconditions| ChangeRequest {
         change: ChangeMembers::RemoveVoters(ids(&[3])),
@@ -653,14 +688,18 @@ fn a_precondition_that_does_not_hold_is_told_with_what_is() {
         patience: Duration::ZERO,
         preconditions,
     };
-    for (preconditions, actual) in cases {
-        cluster.request(1, 7, request(preconditions));
-        let expected = format!("refused #7: a precondition does not hold: {actual}");
+    for (token, (preconditions, actual)) in (10..).zip(cases) {
+        cluster.request(1, token, request(preconditions));
+        let expected = format!("refused #{token}: a precondition does not hold: {actual}");
         assert_eq!(answers(&cluster, 1).last(), Some(&expected.as_str()));
     }
     cluster.request(1, 8, request(right));
     cluster.stabilize();
     assert_eq!(members(&cluster, 2), "voters {1 2}");
+    let now = cluster.engine(1).status().membership_at;
+    cluster.request(1, 9, request(Preconditions { last: None, ..right }));
+    let expected = format!("refused #9: a precondition does not hold: the members are those of entry {now}");
+    assert_eq!(answers(&cluster, 1).last(), Some(&expected.as_str()), "those of {at} are gone");
 }
 
 #[test]

@@ -188,14 +188,17 @@ fn s6_4_1_no_other_server_becomes_leader_for_about_an_election_timeout() {
     }
 }
 
+/// Node 2 would wait less than its leader wants it to.
+fn hasty_second(config: &mut EngineConfig) {
+    if config.node.node == NodeId(2) {
+        (config.lease, config.check_quorum) = (None, false);
+        (config.election_timeout_min, config.election_timeout_max) = (HEARTBEAT * 2, HEARTBEAT * 3);
+    }
+}
+
 #[test]
 fn a_voter_keeps_the_pledge_that_the_leader_wants_whatever_its_own_settings_are() {
-    let mut cluster = leased_with(&[1, 2, 3], |config| {
-        if config.node.node == NodeId(2) {
-            (config.lease, config.check_quorum) = (None, false);
-            (config.election_timeout_min, config.election_timeout_max) = (HEARTBEAT * 2, HEARTBEAT * 3);
-        }
-    });
+    let mut cluster = leased_with(&[1, 2, 3], hasty_second);
     let term = cluster.term(1);
     assert!(!votes(&mut cluster, Warrant::Operator));
     cluster.cut = vec![1];
@@ -203,6 +206,44 @@ fn a_voter_keeps_the_pledge_that_the_leader_wants_whatever_its_own_settings_are(
     assert_eq!((cluster.role(2), cluster.term(2)), (RoleKind::Follower, term), "its own timeout does not count");
     cluster.elapse(MOMENT);
     assert_eq!(cluster.role(2), RoleKind::PreCandidate);
+}
+
+/// The first leader still counts on what it was given, whoever leads since.
+#[test]
+fn a_shorter_pledge_does_not_take_the_place_of_a_longer_one() {
+    let mut cluster = leased_with(&[1, 2, 3], hasty_second);
+    let term = Term(cluster.term(2) + 1);
+    let beat = Heartbeat { term, round: Round(1), commit: LogIndex(0), pledge: HEARTBEAT };
+    cluster.receive(2, 3, Message::Heartbeat(beat));
+    cluster.flush(2);
+    pass(&mut cluster, TIMEOUT - MOMENT);
+    let last = cluster.engine(2).last_log_id();
+    let asks = |cluster: &mut Cluster| {
+        cluster.network.clear();
+        let request = VoteRequest { term: term.next(), last, warrant: Warrant::None };
+        cluster.receive(2, 3, Message::PreVote(request));
+        cluster.flush(2);
+        cluster.network.iter().any(|it| matches!(it.message, Message::PreVoteReply(reply) if reply.granted))
+    };
+    assert!(!asks(&mut cluster));
+    pass(&mut cluster, MOMENT);
+    assert!(asks(&mut cluster));
+}
+
+/// A candidate that got pre-votes which no vote can follow would only raise the term.
+#[test]
+fn whoever_is_pledged_for_longer_than_its_own_timeout_gives_no_pre_vote_either() {
+    let mut cluster = leased_with(&[1, 2, 3], hasty_second);
+    let term = Term(cluster.term(2)).next();
+    let request = VoteRequest { term, last: cluster.engine(2).last_log_id(), warrant: Warrant::None };
+    for (left, granted) in [(MOMENT, false), (Duration::ZERO, true)] {
+        cluster.now = cluster.now + if granted { MOMENT } else { TIMEOUT - left };
+        cluster.network.clear();
+        cluster.receive(2, 3, Message::PreVote(request));
+        cluster.flush(2);
+        let given = cluster.network.iter().any(|it| matches!(it.message, Message::PreVoteReply(it) if it.granted));
+        assert_eq!(given, granted);
+    }
 }
 
 #[test]
@@ -232,7 +273,10 @@ fn an_election_by_hand_waits_until_no_lease_can_hold() {
 #[test]
 fn s6_4_1_a_transfer_gives_up_the_lease_before_the_target_may_campaign() {
     let mut cluster = leased();
+    let (by_age, now) = (Proof::Age(LEASE), cluster.now);
+    assert!(cluster.engine(1).proves(by_age, now) && cluster.engine(1).proves(Proof::Lease, now));
     cluster.handle(1, Event::TransferLeadership { token: Token(7), to: Some(NodeId(3)) });
+    assert!(!cluster.engine(1).proves(by_age, now) && !cluster.engine(1).proves(Proof::Lease, now));
     let late: Vec<_> =
         cluster.network.iter().filter(|it| matches!(it.message, Message::TimeoutNow { .. })).cloned().collect();
     assert_eq!(late.len(), 1);

@@ -162,12 +162,15 @@ fn without_a_target_it_is_the_voter_that_lacks_the_least_and_was_heard_from_last
     cluster.stabilize();
     transfer(&mut cluster, 1, 7, None);
     assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(2)), "it has more");
-    let mut cluster = led();
-    cluster.cut = vec![2];
-    cluster.timeout(1);
-    cluster.stabilize();
-    transfer(&mut cluster, 1, 7, None);
-    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(3)), "both have all, and it was heard from later");
+    for (away, heard) in [(2, 3), (3, 2)] {
+        let mut cluster = led();
+        cluster.cut = vec![away];
+        cluster.timeout(1);
+        cluster.stabilize();
+        transfer(&mut cluster, 1, 7, None);
+        let heir = cluster.engine(1).transferring_to();
+        assert_eq!(heir, Some(NodeId(heard)), "both have all, and it was heard from later");
+    }
 }
 
 #[test]
@@ -184,6 +187,50 @@ fn without_a_target_who_was_not_heard_from_lately_is_no_heir_although_it_has_mor
     }
     transfer(&mut cluster, 1, 7, None);
     assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(2)), "node 3 may be dead");
+}
+
+/// From the voters 1 and 2 to 1 and 3: node 2 has the joint step, node 3 lacks it.
+fn in_a_joint_step() -> Cluster {
+    let mut cluster = led_by_the_first(&[1, 2]);
+    cluster.join(&[3]);
+    cluster.change(
+        1,
+        7,
+        ChangeMembers::Batch(vec![
+            ChangeMembers::AddVoters([(NodeId(3), Node::default())].into()),
+            ChangeMembers::RemoveVoters([NodeId(2)].into()),
+        ]),
+    );
+    cluster.stabilize_until(|it| it.engine(1).membership().is_joint());
+    cluster.cut = vec![3];
+    cluster.stabilize();
+    let matched = cluster.engine(1).status().matched;
+    assert!(matched[&NodeId(2)] > matched[&NodeId(3)], "{matched:?}");
+    cluster
+}
+
+#[test]
+fn without_a_target_who_is_about_to_lose_its_vote_is_no_heir() {
+    let mut cluster = in_a_joint_step();
+    transfer(&mut cluster, 1, 8, None);
+    assert_eq!(cluster.engine(1).transferring_to(), Some(NodeId(3)), "node 2 would have to hand over again");
+}
+
+#[test]
+fn a_joint_step_that_is_committed_during_a_transfer_is_settled_by_the_next_leader() {
+    let mut cluster = in_a_joint_step();
+    transfer(&mut cluster, 1, 8, 3);
+    let joint = cluster.engine(1).last_log_id();
+    cluster.cut.clear();
+    cluster.elapse(TIMEOUT / 5);
+    while (1..=3).filter(|id| cluster.flush(*id)).count() > 0
+        || cluster.deliver(|envelope| !is_timeout_now(&envelope.message))
+    {}
+    assert_eq!(cluster.commit(1), joint.index.0);
+    assert_eq!(cluster.engine(1).last_log_id(), joint, "its log does not grow");
+    cluster.stabilize();
+    assert_eq!(leaders(&cluster), [3]);
+    assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 3}");
 }
 
 #[test]

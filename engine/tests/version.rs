@@ -302,6 +302,16 @@ fn a_change_that_comes_beside_a_raise_waits_for_it_and_its_precondition_holds() 
 }
 
 #[test]
+fn a_change_does_not_wait_for_a_raise_while_leadership_is_handed_over() {
+    let mut cluster = mixed(&[1, 2, 3], &[3]);
+    let_raise(&mut cluster, 3);
+    cluster.handle(1, Event::TransferLeadership { token: Token(4), to: Some(NodeId(2)) });
+    cluster.change(1, 5, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    let told = cluster.node(1).answers.last();
+    assert!(told.is_some_and(|it| it.starts_with("refused #5: not now")), "{:?}", cluster.node(1).answers);
+}
+
+#[test]
 fn a_change_that_waits_for_a_raise_is_refused_for_certain_when_its_leader_goes() {
     let mut cluster = mixed(&[1, 2, 3], &[3]);
     let_raise(&mut cluster, 3);

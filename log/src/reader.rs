@@ -308,3 +308,28 @@ impl Cut {
         !is_cut && self.next <= self.through
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_the_run_that_the_index_means_only_if_all_that_it_says_of_itself_fits() {
+        let payloads = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        let mut bytes = Vec::new();
+        let entries = record::Record::Entries { term: 3, first: 7, log_time: 0, payloads: &payloads, marked: false };
+        record::encode(&mut bytes, GroupId(2), &entries);
+        let header = SegmentHeader { sequence: 1, generation: 1, incarnation: 1, file_bytes: 1 << 20 };
+        let place = header.place(1_024);
+        record::bind(&mut bytes, place);
+        let Ok(verified) = record::verify(&bytes, place) else { panic!("it is intact") };
+        let length = record::narrow(bytes.len());
+        let run = RunPlace { segment: 1, term: 3, first: 7, count: 2, offset: 1_024, length };
+        assert!(is_run(&verified, GroupId(2), &run));
+        assert!(is_run(&verified, GroupId(2), &RunPlace { count: 1, ..run }), "a truncation may have shortened it");
+        assert!(!is_run(&verified, GroupId(1), &run), "another group's");
+        for other in [RunPlace { term: 2, ..run }, RunPlace { first: 6, ..run }, RunPlace { count: 3, ..run }] {
+            assert!(!is_run(&verified, GroupId(2), &other), "{other:?}");
+        }
+    }
+}

@@ -226,6 +226,21 @@ fn rot_that_a_later_header_proves_to_have_been_synced_is_refused_with_file_offse
 }
 
 #[test]
+fn of_a_rotten_group_the_first_index_that_cannot_be_read_is_told() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    append_entries(&mut log, GROUP, &[b"two"]);
+    flush_entries(&mut log, GROUP, &[b"three"]).unwrap();
+    flush_entries(&mut log, GROUP, &[b"four"]).unwrap();
+    drop(log);
+    let second = disk.bytes_of(&segment(1)).unwrap().windows(5).position(|bytes| bytes == b"three").unwrap() as u64;
+    assert!(disk.flip_bit(&segment(1), second, 0));
+    let error = Log::open(disk, directory(), tiny(SEGMENT)).unwrap_err();
+    assert!(matches!(&error, OpenError::Corrupt(found) if found.index == Some(3)), "two is whole: {error}");
+}
+
+#[test]
 fn a_lost_write_that_was_reported_synced_is_refused() {
     let disk = three_groups();
     assert!(disk.overwrite(&segment(1), 1_024, &[0; 512]));
@@ -398,9 +413,110 @@ fn a_full_disk_takes_votes_only_as_long_as_space_is_kept_and_says_so() {
     };
     assert!(matches!(error, FlushError::DiskFull { votes_saved: false, .. }), "{error}");
     assert!(saved >= 4, "an eighth of the segment holds {saved} votes");
-    lose(&disk);
+    let crashed = disk.fork();
+    lose(&crashed);
+    crashed.limit_bytes(None);
+    assert_eq!(open(&crashed).group(GROUP).unwrap().vote.term, saved);
+
+    // With room again, the vote that had none is saved, and all that is queued with it.
+    let last = last_index(&log);
     disk.limit_bytes(None);
-    assert_eq!(open(&disk).group(GROUP).unwrap().vote.term, saved);
+    log.flush().unwrap();
+    drop(log);
+    lose(&disk);
+    let recovered = open(&disk);
+    assert_eq!((recovered.group(GROUP).unwrap().vote.term, last_index(&recovered)), (saved + 1, last));
+}
+
+/// Fills the disk, so that the last entry waits for room; answers the last index on the disk.
+fn fill_up(log: &mut Log<FaultyDisk>, disk: &FaultyDisk, payload: &'static [u8]) -> u64 {
+    disk.limit_bytes(Some(disk.bytes_held()));
+    while flush_entries(log, GROUP, &[payload]).is_ok() {}
+    last_index(log) - 1
+}
+
+/// What is committed and purged of a log is what stands behind the truncation: of what stood there before, it would be another's.
+#[test]
+fn on_a_full_disk_nothing_of_a_group_goes_ahead_of_a_truncation() {
+    for purges in [false, true] {
+        let disk = FaultyDisk::new();
+        let mut log = open(&disk);
+        let flushed = fill_up(&mut log, &disk, &[7; 900]);
+        assert!(flushed > 4, "the indexes below are on the disk, in term 1");
+        log.append(GROUP, Record::Truncate { after: 2 }).unwrap();
+        let payloads = [Bytes::from_static(&[8; 900]), Bytes::from_static(&[9; 900])];
+        let anew = Record::Entries { term: 2, first: 3, log_time: 0, payloads: &payloads, marked: false };
+        log.append(GROUP, anew).unwrap();
+        log.append(GROUP, Record::Committed { index: 4 }).unwrap();
+        if purges {
+            log.append(GROUP, Record::Purge { through: LogPosition { term: 2, index: 3 } }).unwrap();
+        }
+        log.append(GROUP, Record::Vote { term: 5, voted_for: Some(3) }).unwrap();
+        assert!(matches!(log.flush(), Err(FlushError::DiskFull { votes_saved: true, .. })), "purges: {purges}");
+        let crashed = disk.fork();
+        lose(&crashed);
+        crashed.limit_bytes(None);
+        let state = open(&crashed).group(GROUP).unwrap().clone();
+        assert_eq!((state.vote.term, state.committed, state.last), (5, 0, LogPosition { term: 1, index: flushed }));
+        disk.limit_bytes(None);
+        log.flush().unwrap();
+        let all = observe(&log);
+        drop(log);
+        lose(&disk);
+        assert_eq!(observe(&open(&disk)), all);
+        assert_eq!(all[&GROUP].last(), LogPosition { term: 2, index: 4 });
+    }
+}
+
+#[test]
+fn on_a_full_disk_votes_of_groups_that_no_footer_knows_leave_room_for_the_footer() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    fill_up(&mut log, &disk, &[7; 900]);
+    // An entry makes each of them known, and its vote goes ahead of that.
+    for group in (10..30).map(GroupId) {
+        append_entries(&mut log, group, &[&[7; 900]]);
+        log.append(group, Record::Vote { term: 1, voted_for: None }).unwrap();
+    }
+    assert!(matches!(log.flush(), Err(FlushError::DiskFull { votes_saved: false, .. })), "there is room for a few");
+    disk.limit_bytes(None);
+    log.flush().unwrap();
+    let all = observe(&log);
+    drop(log);
+    lose(&disk);
+    assert_eq!((observe(&open(&disk)), all.len()), (all, 21));
+}
+
+#[test]
+fn a_mark_takes_nothing_of_the_space_that_is_kept_for_votes() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    fill_up(&mut log, &disk, b"less than a sector");
+    let writes = disk.counts().writes;
+    log.mark().unwrap();
+    assert_eq!(disk.counts().writes, writes);
+    disk.limit_bytes(None);
+    log.flush().unwrap();
+    log.mark().unwrap();
+    assert!(disk.counts().writes > writes + 1, "where there is room it is written");
+}
+
+#[test]
+fn a_segment_that_cannot_be_removed_is_removed_the_next_time_and_one_that_is_gone_is_no_failure() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    let last = fill(&mut log, &disk, 3);
+    log.append(GROUP, Record::Purge { through: LogPosition { term: 1, index: last - 1 } }).unwrap();
+    log.flush().unwrap();
+    let preparer = log.preparer();
+    disk.set_read_only(true);
+    assert!(preparer.prepare().is_err());
+    disk.set_read_only(false);
+    assert!([1, 2].iter().all(|sequence| disk.files().contains_key(&segment(*sequence))));
+    outrigger_log::Disk::remove(&disk, &segment(1)).unwrap();
+    assert!(preparer.prepare().unwrap());
+    assert!(!disk.files().contains_key(&segment(2)));
+    flush_entries(&mut log, GROUP, &[b"it goes on"]).unwrap();
 }
 
 #[test]
@@ -602,6 +718,20 @@ fn an_entry_beyond_the_limit_is_refused_and_nothing_is_queued() {
     let refused = AppendError::EntryTooLarge { index: 2, bytes: 11, bytes_max: 10 };
     assert_eq!(log.append(GROUP, run), Err(refused));
     assert_eq!((log.queued_bytes(), log.groups().count()), (0, 0));
+}
+
+#[test]
+fn a_segment_full_of_marked_entries_has_room_for_a_footer_that_names_them_all() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    let payloads = [(); 10].map(|()| Bytes::from_static(b"x"));
+    for first in (1..1000).step_by(10) {
+        log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: true }).unwrap();
+    }
+    log.flush().unwrap();
+    drop(log);
+    lose(&disk);
+    assert!(open(&disk).group(GROUP).unwrap().marked.iter().copied().eq(1..=1000));
 }
 
 #[test]

@@ -469,6 +469,19 @@ fn accept(listener: &TcpListener) -> Stranger {
     Stranger { stream, input: BytesMut::new() }
 }
 
+/// Lets a node call, and answers as node 2; it is met, and what is sent to it goes there.
+fn shake_hands(node: &Node1, listener: &TcpListener) -> Stranger {
+    let mut peer = accept(listener);
+    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
+    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
+    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    peer
+}
+
+fn quick_to_ping() -> TcpSettings {
+    TcpSettings { keepalive_interval: Duration::from_millis(100), ..TcpSettings::default() }
+}
+
 #[test]
 fn a_peer_that_answers_with_the_wrong_name_is_refused_and_dialled_again() {
     let node = Node1::start(TcpSettings::default());
@@ -491,10 +504,7 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     let node = Node1::start(settings);
     let (listener, peers) = listen();
     node.transport.set_peers(&peers);
-    let mut peer = accept(&listener);
-    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
-    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
+    let mut peer = shake_hands(&node, &listener);
     // It takes nothing in from now on: more is sent than sockets and lanes hold, and sending never waits.
     let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
     let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
@@ -512,11 +522,7 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
 fn connected(node: &Node1) -> Stranger {
     let (listener, peers) = listen();
     node.transport.set_peers(&peers);
-    let mut peer = accept(&listener);
-    assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    peer.say(|output| Hello::new(&local(2), NodeId(1)).encode(output).unwrap());
-    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, None)));
-    peer
+    shake_hands(node, &listener)
 }
 
 /// Found by reading: the last word to a node that was removed, which tells it so, went with its connection.
@@ -551,6 +557,55 @@ fn who_is_no_peer_any_more_and_takes_nothing_in_is_not_waited_for() {
         assert!(Instant::now() < end, "the connection is kept for ever");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// A link on which much waits is slow for pongs too: they stand behind what is being sent.
+#[test]
+fn a_peer_that_takes_in_what_is_sent_slowly_is_not_given_up() {
+    let idle_timeout = Duration::from_millis(500);
+    let node = Node1::start(TcpSettings { idle_timeout, ..quick_to_ping() });
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let mut peer = shake_hands(&node, &listener);
+    let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
+    let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
+    for _ in 0..60 {
+        node.transport.send(NodeId(2), propose.clone());
+    }
+    // The slow link: for more than four times as long as anybody would be waited for that takes in nothing.
+    let (mut taken, mut piece) = (0, vec![0; 256 << 10]);
+    while taken < 28 << 20 {
+        let count = peer.stream.read(&mut piece).unwrap_or(0);
+        assert!(count > 0, "given up after {taken} bytes");
+        taken += count;
+        std::thread::sleep(Duration::from_secs_f64(0.02 * count as f64 / piece.len() as f64));
+    }
+}
+
+/// A peer that is not there is called more and more seldom; one that was there for long, and is gone, soon.
+#[test]
+fn after_a_connection_that_lasted_the_pauses_between_calls_begin_anew() {
+    let (backoff_min, backoff_max) = (Duration::from_millis(10), Duration::from_secs(1));
+    let connect_timeout = Duration::from_millis(500);
+    let node = Node1::start(TcpSettings { backoff_min, backoff_max, connect_timeout, ..quick_to_ping() });
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    while {
+        drop(accept(&listener));
+        let ended = Instant::now();
+        drop(accept(&listener));
+        ended.elapsed() < backoff_max / 2
+    } {}
+    let mut peer = shake_hands(&node, &listener);
+    let began = Instant::now();
+    while began.elapsed() <= backoff_max + connect_timeout + backoff_max / 4 {
+        assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::PING));
+        peer.say(|output| output.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {}).unwrap());
+    }
+    drop(peer);
+    let ended = Instant::now();
+    accept(&listener);
+    assert!(ended.elapsed() < backoff_max / 2, "called again after {:?}", ended.elapsed());
 }
 
 #[test]
@@ -618,6 +673,37 @@ fn whoever_calls_under_a_members_id_is_not_dialled_unasked() {
     node.transport.set_peers(&BTreeMap::from([(NodeId(2), members.node())]));
     members.is_called(8);
     assert_eq!(elsewhere.drain(), 0);
+}
+
+/// Each of them costs a task and a socket, and whoever knows the cluster's name can say that it is anybody.
+#[test]
+fn only_so_many_are_dialled_who_are_no_members() {
+    const LINKS_MAX: usize = 256;
+    let backoff = Duration::from_millis(300);
+    let idle_timeout = 3 * PATIENCE;
+    let settings = TcpSettings { backoff_min: backoff, backoff_max: backoff, idle_timeout, ..TcpSettings::default() };
+    let node = Node1::start(settings);
+    let (listener, _) = listen();
+    let address = listener.local_addr().unwrap().to_string();
+    let (sender, calls) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut caller = Stranger { stream: stream.unwrap(), input: BytesMut::new() };
+            let Some(Ok(hello)) = caller.hear().map(Hello::decode) else { continue };
+            if sender.send(hello.target).is_err() {
+                return;
+            }
+        }
+    });
+    let ids = 2..2 + LINKS_MAX as u64 + 1;
+    let place = Place { address, calls: mpsc::channel().1 };
+    let _callers: Vec<Stranger> = ids.clone().map(|id| befriend_from(&node, id, &place)).collect();
+    ids.for_each(|id| node.transport.answer(local(id).peer));
+    let mut called: BTreeMap<NodeId, usize> = BTreeMap::new();
+    while called.len() < LINKS_MAX || called.values().any(|times| *times < 3) {
+        *called.entry(calls.recv_timeout(PATIENCE).unwrap()).or_default() += 1;
+    }
+    assert_eq!(called.len(), LINKS_MAX);
 }
 
 #[test]

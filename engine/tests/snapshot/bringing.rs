@@ -129,6 +129,22 @@ fn no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
     assert_eq!(cluster.applied(3), cluster.applied(1));
 }
 
+#[test]
+fn a_follower_that_is_gone_puts_no_snapshot_off() {
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(6);
+    }));
+    let first = cluster.engine(1).snapshot();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize_until(|it| it.node(3).disk.received.is_some());
+    cluster.crash(3);
+    for _ in 0..12 {
+        beat(&mut cluster);
+    }
+    write(&mut cluster, 20..30);
+    assert!(cluster.engine(1).snapshot() > first, "{}", cluster.trace);
+}
+
 /// Found by the simulator: the follower got most of each snapshot, and the next one came too early, for ever.
 #[test]
 fn a_follower_that_is_slow_has_a_snapshot_in_the_end_however_often_new_ones_are_due() {

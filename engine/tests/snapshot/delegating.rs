@@ -217,6 +217,131 @@ fn a_delegate_takes_no_new_snapshot_while_it_sends_one() {
     assert!(cluster.engine(2).snapshot() > first, "nothing was ordered for long:\n{}", cluster.trace);
 }
 
+/// An order by hand to node 2, for the newest.
+fn order(term: u64, target: u64, request: u64) -> Message {
+    let wanted = Wanted::Newest { covers: LogIndex(1) };
+    let (term, target, epoch) = (Term(term), NodeId(target), Epoch(77));
+    Message::DelegateSnapshot(DelegateSnapshot { term, target, epoch, request: RequestId(request), wanted })
+}
+
+fn lender() -> (Engine, Instant) {
+    let mut cluster = both_have_one();
+    catch_up(&mut cluster);
+    let mut engine = cluster.engine(2).clone();
+    flush(&mut engine, cluster.now);
+    (engine, cluster.now)
+}
+
+/// What node 2 says to this order of a leader.
+fn ordered(engine: &mut Engine, from: u64, message: Message, now: Instant) -> Vec<String> {
+    engine.handle_event(Event::Received { from: peer(from, 1), message: Some(message) }, now);
+    let mut said = Vec::new();
+    while let Some(command) = engine.poll_command() {
+        said.push(command.to_string());
+    }
+    said
+}
+
+const BY_HAND: u64 = u64::MAX / 2;
+
+#[test]
+fn a_delegate_sends_one_piece_after_the_other() {
+    let (mut engine, now) = lender();
+    assert!(has(&ordered(&mut engine, 1, order(1, 3, BY_HAND), now), "send_snapshot"));
+    let second = order(1, 3, BY_HAND + 1);
+    let said = ordered(&mut engine, 1, second.clone(), now);
+    assert!(!has(&said, "send_snapshot"), "its runtime is still sending the first: {said:?}");
+    let (target, epoch) = (NodeId(3), Epoch(77));
+    engine.handle_event(Event::SnapshotSent { target, epoch, request: RequestId(BY_HAND) }, now);
+    assert!(has(&ordered(&mut engine, 1, second, now), "send_snapshot"));
+}
+
+/// What it sends says so.
+#[test]
+fn a_delegate_sends_nothing_before_its_term_is_durable() {
+    let (mut engine, now) = lender();
+    let said = ordered(&mut engine, 3, order(9, 1, 1), now);
+    assert!(has(&said, "save_vote") && !has(&said, "send_snapshot"), "{said:?}");
+    let vote =
+        WriteId(said.iter().find_map(|it| it.strip_prefix("save_vote w")?.split(':').next()?.parse().ok()).unwrap());
+    engine.handle_event(Event::LogFlushed { write: vote }, now);
+    assert!(has(&ordered(&mut engine, 3, order(9, 1, 2), now), "send_snapshot"));
+}
+
+#[test]
+fn a_delegate_sends_nothing_to_whom_it_does_not_know() {
+    let (mut engine, now) = lender();
+    let said = ordered(&mut engine, 1, order(1, 8, BY_HAND), now);
+    assert!(!has(&said, "send_snapshot") && !has(&said, "rebuild_replication_streams"), "{said:?}");
+}
+
+#[test]
+fn a_delegate_ends_the_stream_of_a_transfer_that_nothing_was_ordered_of_for_long() {
+    let (mut engine, now) = lender();
+    ordered(&mut engine, 1, order(1, 3, BY_HAND), now);
+    let (target, epoch) = (NodeId(3), Epoch(77));
+    engine.handle_event(Event::SnapshotSent { target, epoch, request: RequestId(BY_HAND) }, now);
+    let streams =
+        |said: &[String]| said.iter().filter(|it| it.contains("rebuild_replication")).cloned().collect::<Vec<_>>();
+    let soon = ordered(&mut engine.clone(), 1, order(1, 1, BY_HAND + 1), now + HEARTBEAT);
+    let late = ordered(&mut engine, 1, order(1, 1, BY_HAND + 1), now + HEARTBEAT * 100);
+    assert_ne!(streams(&soon), streams(&late));
+    assert!(!has(&streams(&late), "3"), "{late:?}");
+}
+
+/// It would be brought all of it, and then another one.
+#[test]
+fn a_transfer_that_the_log_goes_on_behind_no_more_is_not_gone_on_with() {
+    let mut cluster = both_have_one();
+    half_way(&mut cluster);
+    cluster.cut = vec![3];
+    write(&mut cluster, 9..15);
+    cluster.snapshot(1);
+    cluster.drop_messages(|_| true);
+    cluster.cut.clear();
+    let (purged, old) = (cluster.engine(1).purged(), std::cell::Cell::new(0));
+    assert!(purged > cluster.engine(2).snapshot());
+    for _ in 0..20 {
+        beat_without(&mut cluster, |envelope| {
+            if let Message::DelegateSnapshot(DelegateSnapshot { wanted: Wanted::Piece { id, .. }, .. }) =
+                &envelope.message
+                && id.last < purged
+            {
+                old.set(old.get() + 1);
+            }
+            false
+        });
+    }
+    assert_eq!((old.get(), cluster.applied(3)), (0, cluster.applied(1)), "{}", cluster.trace);
+}
+
+#[test]
+fn the_leader_sends_its_own_when_the_delegate_is_removed() {
+    let mut cluster = Cluster::with(&[1, 2, 3, 5], |config| {
+        config.snapshots = SnapshotPolicy { delegated: true, ..SnapshotPolicy::BY_HAND };
+        config.limits.snapshot_chunk_bytes_max = 16;
+        config.node.version = Version::LATEST;
+    });
+    cluster.elect(1);
+    cluster.cut = vec![3];
+    write(&mut cluster, 0..6);
+    cluster.snapshot(1);
+    cluster.snapshot(2);
+    cluster.drop_messages(|_| true);
+    cluster.cut = Vec::new();
+    half_way(&mut cluster);
+    assert_eq!(sent_by(&cluster).into_keys().collect::<Vec<_>>(), [2]);
+    let is_piece = |envelope: &Envelope| is_order(envelope) || matches!(envelope.message, Message::InstallSnapshot(_));
+    cluster.change(1, 9, ChangeMembers::RemoveVoters([NodeId(2)].into()));
+    while cluster.engine(1).membership().nodes().contains_key(&NodeId(2))
+        || cluster.engine(1).membership_at().index > cluster.engine(1).commit_index()
+    {
+        beat_without(&mut cluster, is_piece);
+    }
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
+}
+
 #[test]
 fn an_old_order_and_one_of_an_old_leader_send_nothing() {
     let mut cluster = both_have_one();
@@ -291,7 +416,9 @@ fn a_delegate_lets_go_of_transfers_that_nothing_was_ordered_of_for_long() {
 fn a_piece_from_a_delegate_is_taken_only_by_who_follows_the_leader_and_does_not_put_off_its_campaign() {
     let mut engine = follower(3, 3);
     let piece = InstallSnapshot { leader: NodeId(3), ..whole_snapshot(LogId::new(4, 9)) };
-    assert!(!has(&receive(&mut engine, piece.clone()), "receive_snapshot"), "node 3 was not heard yet");
+    let said = receive(&mut engine, piece.clone());
+    assert!(!has(&said, "receive_snapshot"), "node 3 was not heard yet");
+    assert!(!has(&said, "answer_peer"), "the answer would be node 3's: {said:?}");
     let round = Round(1);
     let heartbeat = Heartbeat { term: Term(5), round, commit: LogIndex(0), pledge: Duration::ZERO };
     let message = Some(Message::Heartbeat(heartbeat));

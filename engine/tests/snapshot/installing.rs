@@ -285,6 +285,73 @@ fn one_piece_is_written_at_a_time() {
 }
 
 #[test]
+fn what_is_complete_is_installed_before_anything_of_another_one_is_received() {
+    let mut engine = follower(5, 3);
+    flush(&mut engine, Instant(0));
+    received(&mut engine, LogId::new(4, 9));
+    let newer = InstallSnapshot { request: RequestId(2), ..whole_snapshot(LogId::new(4, 12)) };
+    let said = receive(&mut engine, newer.clone());
+    assert!(!has(&said, "receive_snapshot"), "it would take the place of what is to be installed: {said:?}");
+    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(2));
+    assert!(has(&flush(&mut engine, Instant(2)), "install snapshot 4/9"));
+    engine.handle_event(Event::Applied { last: LogIndex(9) }, Instant(3));
+    assert!(has(&receive(&mut engine, newer), "receive_snapshot 4/12"));
+}
+
+#[test]
+fn what_was_spoiled_of_another_one_spoils_nothing() {
+    let mut engine = at_rest();
+    let request = whole_snapshot(LogId::new(4, 9));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    let other = SnapshotId { checksum: 8, ..id };
+    engine.handle_event(Event::SnapshotSpoiled { id: other, reason: "a late word".into() }, Instant(1));
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
+    assert!(has(&flush(&mut engine, Instant(1)), "install snapshot 4/9"));
+}
+
+/// The leader of a term that is over must not take it for a sign that somebody follows it.
+#[test]
+fn a_piece_of_an_earlier_term_is_kept_and_not_answered() {
+    let mut engine = at_rest();
+    let request = whole_snapshot(LogId::new(4, 9));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    let beat = Heartbeat { term: Term(6), round: Round(1), commit: LogIndex(0), pledge: Duration::ZERO };
+    let message = Some(Message::Heartbeat(beat));
+    engine.handle_event(Event::Received { from: peer(3, 1), message }, Instant(1));
+    engine.handle_event(Event::SnapshotReceived { id, held: 2 }, Instant(1));
+    let said = flush(&mut engine, Instant(1));
+    assert!(!has(&said, "install_snapshot_reply"), "{said:?}");
+}
+
+/// What the log took in before is covered, or gone.
+#[test]
+fn by_bytes_the_next_snapshot_is_counted_from_what_was_installed() {
+    let mut cluster = led_with(|config| {
+        config.snapshots.bytes = (config.node.node == NodeId(3)).then_some(2_000);
+    });
+    let large = |cluster: &mut Cluster, count: u64| {
+        for value in 0..count {
+            cluster.propose(1, value, &"x".repeat(100));
+            cluster.stabilize();
+        }
+    };
+    large(&mut cluster, 12);
+    assert_eq!(cluster.engine(3).snapshot(), LogId::ZERO);
+    let mut cluster = left_behind(cluster);
+    for _ in 0..120 {
+        beat(&mut cluster);
+    }
+    let installed = cluster.engine(1).snapshot();
+    assert_eq!(cluster.engine(3).snapshot(), installed);
+    large(&mut cluster, 10);
+    assert_eq!(cluster.engine(3).snapshot(), installed, "ten of a hundred bytes are no two thousand");
+    large(&mut cluster, 10);
+    assert!(cluster.engine(3).snapshot() > installed);
+}
+
+#[test]
 fn what_was_spoiled_on_the_way_is_brought_anew() {
     let mut cluster = left_behind(led());
     cluster.elapse(HEARTBEAT);

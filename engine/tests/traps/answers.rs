@@ -111,6 +111,24 @@ fn trap_35_a_write_that_the_leader_never_answers_for_ends_as_unknown() {
 }
 
 #[test]
+fn trap_35_each_of_several_writes_that_the_leader_never_answers_for_ends_at_its_own_time() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, append(1, (0, 1), &[1], 2));
+    desk.flush();
+    let begin = desk.now;
+    desk.propose(60, 1);
+    desk.elapse(MAX / 5);
+    desk.propose(61, 1);
+    let mut ended = Vec::new();
+    for round in 1..15 {
+        desk.receive(2, heartbeat(1, round, 2));
+        let commands = desk.elapse(MAX / 10);
+        ended.extend(refused(&commands).into_iter().map(|(token, why)| (token, why, desk.now.since(begin))));
+    }
+    assert_eq!(ended, [(60, Refusal::Unknown, MAX), (61, Refusal::Unknown, MAX + MAX / 5)]);
+}
+
+#[test]
 fn trap_35_the_leaders_answers_reach_who_asked() {
     let mut desk = waiting_follower();
     let proposed = desk.propose(61, 1);

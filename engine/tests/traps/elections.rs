@@ -222,6 +222,11 @@ fn trap_23_who_is_no_voter_any_more_campaigns_only_until_that_is_committed() {
     desk.receive(2, Message::Committed { term: Term(1), commit: LogIndex(2) });
     assert_eq!(said(&desk.elapse(5 * MAX)), "");
     assert_eq!((desk.engine.role_kind(), desk.term()), (RoleKind::Learner, Term(1)));
+    // Nor at somebody's request: who asks lacks that entry, and others have it.
+    desk.flush();
+    desk.receive(2, ask_pre_vote(2, (0, 1)));
+    desk.receive(2, ask_vote(2, (0, 1)));
+    assert_eq!((granted(&desk.flush()), desk.engine.role_kind()), (Some(false), RoleKind::Learner));
 }
 
 #[test]

@@ -36,6 +36,17 @@ fn trap_45_a_wiped_a_copied_and_a_doubled_node_are_turned_away() {
     );
 }
 
+/// Who knows no members yet cannot tell who is one: strangers must not fill its memory.
+#[test]
+fn so_many_are_remembered_by_who_knows_no_members_and_those_are_heard_on() {
+    let mut desk = Desk::empty(|_| {});
+    let called = |desk: &mut Desk, node| desk.feed(Event::Received { from: peer(node, 1), message: None });
+    (2..2 + 4096).for_each(|node| assert_eq!(turned_away(&called(&mut desk, node)), None));
+    let refused = turned_away(&called(&mut desk, 9999));
+    assert!(matches!(refused, Some(PeerRefusal::TooMany { limit: 4096 })), "{refused:?}");
+    assert_eq!(called(&mut desk, 2), [], "it is known");
+}
+
 #[test]
 fn trap_45_whom_a_node_has_met_it_knows_after_a_restart() {
     let peers = [(NodeId(2), Incarnation { id: 7, start: 3, nonce: 40 })].into();

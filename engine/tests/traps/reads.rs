@@ -213,6 +213,22 @@ fn trap_38_a_lost_question_is_repeated_until_it_is_answered_and_nobody_is_forgot
     assert!(!said(&desk.elapse(2 * HEARTBEAT)).contains("read_index"), "and then it asks no more");
 }
 
+/// One timer serves both: what is due of the one is not of the other.
+#[test]
+fn trap_38_a_question_is_not_repeated_because_a_write_is_given_up() {
+    let mut desk = following();
+    desk.propose(60, 1);
+    for round in 1..=19 {
+        desk.receive(2, heartbeat(1, round, 2));
+        desk.elapse(HEARTBEAT / 2);
+    }
+    desk.read(80);
+    let commands = desk.elapse(HEARTBEAT - Duration::from_nanos(1));
+    assert_eq!(refusal(&commands, 60), Some(Refusal::Unknown));
+    assert!(!said(&commands).contains("read_index"), "{}", said(&commands));
+    assert!(said(&desk.elapse(Duration::from_nanos(1))).contains("read_index"));
+}
+
 /// A leader that needs longer than a heartbeat interval to answer: two round trips of 60 ms each.
 #[test]
 fn trap_38_reads_on_a_follower_end_however_slow_the_network_is() {

@@ -252,8 +252,10 @@ impl<S: LargeStateMachine> Receive for Inlet<S> {
         let limits = &self.0.limits;
         let bytes = message.as_ref().map_or(0, entry_bytes);
         let taken = self.0.mailbox.put(|arrivals| {
+            // What carries nothing takes no such room: a vote is not lost because a large entry waits.
+            let is_alone = bytes == 0 || arrivals.message_bytes == 0;
             let has_room = arrivals.messages.len() < limits.messages_max
-                && (arrivals.message_bytes == 0 || arrivals.message_bytes + bytes <= limits.messages_bytes_max);
+                && (is_alone || arrivals.message_bytes + bytes <= limits.messages_bytes_max);
             if has_room {
                 arrivals.message_bytes += bytes;
                 arrivals.messages.push((from, message));
@@ -291,5 +293,51 @@ fn entry_bytes(message: &Message) -> usize {
         | Message::HashState { .. }
         | Message::StateHashed { .. }
         | Message::StateDiffers { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use outrigger_engine::{LogIndex, NodeId, RequestId};
+
+    use super::super::nothing::Nothing;
+    use super::*;
+
+    const FROM: Peer = Peer::new(NodeId(2), Incarnation { id: 2, start: 1, nonce: 3 });
+
+    /// A message that carries an entry, and the bytes that this counts for.
+    fn carrying(bytes: usize) -> (Message, usize) {
+        let entry = Payload::command(vec![0; bytes].into());
+        let counts = entry.bytes();
+        (Message::Propose { term: Term(1), request: RequestId(1), entries: [entry].into() }, counts)
+    }
+
+    fn small() -> Message {
+        Message::Committed { term: Term(1), commit: LogIndex(1) }
+    }
+
+    /// What is not taken counts as lost: it must not be what costs no memory, nor all that is larger than the limit.
+    #[test]
+    fn messages_are_taken_up_to_a_number_and_a_size_and_what_is_larger_alone() {
+        let (message, bytes) = carrying(1_000);
+        let limits = Limits { messages_max: 5, messages_bytes_max: 2 * bytes, ..Limits::default() };
+        let inlet = Inlet(Arc::new(Inbox::<Nothing>::new(limits)));
+        let receive = |message: &Message| inlet.receive(FROM, Some(message.clone()));
+        let mut taken = Arrivals::default();
+        let mut context = Context::from_waker(Waker::noop());
+        // As often as the inbox is emptied there is as much room again.
+        for _ in 0..3 {
+            assert_eq!([(); 3].map(|()| receive(&message)), [true, true, false]);
+            assert_eq!([(); 4].map(|()| receive(&small())), [true, true, true, false]);
+            assert!(inlet.0.poll_take(&mut taken, &mut context).is_ready());
+            assert_eq!(taken.messages.len(), 5);
+            taken.messages.clear();
+            taken.emptied();
+        }
+        let (large, _) = carrying(10_000);
+        assert_eq!([(); 2].map(|()| receive(&large)), [true, false], "it passes alone, or never");
+        assert!(receive(&small()));
     }
 }

@@ -66,3 +66,25 @@ async fn changed<S: Query>(raft: &Raft<S>, at: LogId) -> Option<MembersChanged> 
     let told = raft.metrics().wait_for(|metrics| metrics.membership_at.index >= at.index).await.ok()?;
     Some(MembersChanged { at: told.membership_at, membership: told.membership.as_ref().clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_engine::{LogIndex, NodeId};
+
+    use super::*;
+
+    /// What is told to the client as the change's end is not tried again, by nobody.
+    #[test]
+    fn a_change_that_may_soon_be_taken_in_is_asked_for_again_and_one_that_is_refused_is_not() {
+        let soon = [
+            Refusal::NoLeader,
+            Refusal::NotLeader,
+            Refusal::NotReady,
+            Refusal::Transferring { to: NodeId(2) },
+            Refusal::Halted,
+        ];
+        assert!(soon.into_iter().all(is_elsewhere_or_later));
+        let refused = [Refusal::ChangeInProgress { at: LogIndex(3) }, Refusal::NoMajority { silent: NodeId(2) }];
+        assert!(!refused.into_iter().any(is_elsewhere_or_later));
+    }
+}
