@@ -504,7 +504,7 @@ fn a_peer_that_hangs_is_noticed_and_holds_up_nobody() {
     let node = Node1::start(settings);
     let (listener, peers) = listen();
     node.transport.set_peers(&peers);
-    let mut peer = shake_hands(&node, &listener);
+    let peer = shake_hands(&node, &listener);
     // It takes nothing in from now on: more is sent than sockets and lanes hold, and sending never waits.
     let entries = vec![outrigger::engine::Payload::command(vec![0; 1 << 20].into())];
     let propose = Message::Propose { term: Term(1), request: outrigger::engine::RequestId(1), entries: entries.into() };
