@@ -79,7 +79,7 @@ async fn where_all_snapshots_rot_who_was_away_is_served_from_memory() {
 /// Found by reading: whoever saved it was told so, and the node kept it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_rots_and_is_to_be_saved_is_replaced_and_then_saved() {
-    let mut place = Place::started(Place::in_process(), |_| ()).await;
+    let place = Place::started(Place::in_process(), |_| ()).await;
     place.write(0..100).await;
     let leader = place.leader().await;
     place.snapshot(&[leader]).await;
