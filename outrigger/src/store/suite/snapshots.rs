@@ -124,6 +124,7 @@ pub(super) const CASES: &[Case] = &[
         let snapshots = subject.snapshots();
         assert_eq!(snapshots.newest().map(|newest| newest.id), Some(second));
         assert_eq!(snapshots.read(first, 0, 10), Ok(None));
+        drop(snapshots);
         subject.reopen();
     }),
     ("an empty state is a snapshot too", |subject| {
