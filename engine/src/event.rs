@@ -200,7 +200,8 @@ pub enum Event {
         request: RequestId,
     },
     /// A [`Command::SendSnapshot`](crate::Command::SendSnapshot) could not be executed: the snapshot cannot be read, or is not what
-    /// was written, or another one of the same entries has taken its place. The node goes on, for its state is in memory, and takes another one in its place.
+    /// was written, or another one of the same entries has taken its place. The node goes on, for its state is in memory, and takes
+    /// another one in its place.
     SnapshotUnreadable {
         /// The command's.
         target: crate::NodeId,

@@ -22,7 +22,8 @@ pub trait SnapshotStore: Send + Sync + 'static {
     fn newest(&self) -> Option<Arc<Snapshot>>;
 
     /// Builds one: `content` writes what it holds. When this has answered, it is durable and the newest, also in the place of one of
-    /// the same entries, which may be damaged. What is written streams to where it is kept; no more than a part of it is in memory, if the store is not.
+    /// the same entries, which may be damaged. What is written streams to where it is kept; no more than a part of it is in memory, if
+    /// the store is not.
     ///
     /// # Errors
     /// When the disk fails. The node stops then: nobody knows any more what is on it.
