@@ -559,6 +559,24 @@ fn who_is_no_peer_any_more_and_takes_nothing_in_is_not_waited_for() {
     }
 }
 
+/// Found by planting faults: each ping that fitted into the socket counted as taken in, so that a peer whose every word was lost was
+/// called anew only when the network itself gave the connection up, minutes later.
+#[test]
+fn a_peer_that_answers_pings_is_kept_and_one_that_does_not_is_noticed_though_little_is_sent() {
+    let idle_timeout = Duration::from_secs(1);
+    let node = Node1::start(TcpSettings { idle_timeout, ..quick_to_ping() });
+    let (listener, peers) = listen();
+    node.transport.set_peers(&peers);
+    let mut peer = shake_hands(&node, &listener);
+    let began = Instant::now();
+    while began.elapsed() < 3 * idle_timeout {
+        assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::PING));
+        peer.say(|output| output.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {}).unwrap());
+    }
+    let mut again = accept(&listener);
+    assert_eq!(again.hear().map(|frame| frame.kind), Some(kind::HELLO));
+}
+
 /// A link on which much waits is slow for pongs too: they stand behind what is being sent.
 #[test]
 fn a_peer_that_takes_in_what_is_sent_slowly_is_not_given_up() {

@@ -16,7 +16,9 @@
 //!
 //! Who is no peer any more is still sent what waits for it, for a moment: the last of it tells it that it was removed.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -436,10 +438,9 @@ async fn send(
             }
         }
         while output.has_remaining() {
-            if let Err(error) = write.write_buf(&mut output).await {
+            if let Err(error) = write_some(&mut write, &mut output, progress).await {
                 return Ended::Lost(error);
             }
-            progress.mark();
         }
         output.clear();
     }
@@ -451,4 +452,21 @@ async fn bid_farewell(mut write: WriteHalf<'_>) -> Ended {
         Ok(()) => std::future::pending().await,
         Err(error) => Ended::Lost(error),
     }
+}
+
+/// What goes into the socket at once shows nothing: there is room for many pings that nobody answers. But where that had to wait for
+/// room, the peer has taken something in, though its pongs stand behind what is on the way.
+async fn write_some(write: &mut WriteHalf<'_>, output: &mut FrameBuffer, progress: &Progress) -> io::Result<()> {
+    let mut has_waited = false;
+    let mut writing = pin!(write.write_buf(output));
+    poll_fn(|context| {
+        let polled = writing.as_mut().poll(context);
+        has_waited |= polled.is_pending();
+        polled
+    })
+    .await?;
+    if has_waited {
+        progress.mark();
+    }
+    Ok(())
 }
