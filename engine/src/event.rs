@@ -201,7 +201,7 @@ pub enum Event {
     },
     /// A [`Command::SendSnapshot`](crate::Command::SendSnapshot) could not be executed: the snapshot cannot be read, or is not what
     /// was written, or another one of the same entries has taken its place. The node goes on, for its state is in memory, and takes
-    /// another one in its place.
+    /// another one.
     SnapshotUnreadable {
         /// The command's.
         target: crate::NodeId,
@@ -209,6 +209,14 @@ pub enum Event {
         epoch: Epoch,
         /// The command's.
         request: RequestId,
+        /// The snapshot's.
+        id: SnapshotId,
+        /// What is wrong and where, for people.
+        reason: String,
+    },
+    /// The newest snapshot was read for somebody outside of the cluster and is not what was written, as in
+    /// [`SnapshotUnreadable`](Event::SnapshotUnreadable).
+    SnapshotRotten {
         /// The snapshot's.
         id: SnapshotId,
         /// What is wrong and where, for people.

@@ -54,7 +54,7 @@ const OVERDUE_TIMES: u32 = 4;
 
 /// It is never put off for longer than until so many have been due: a follower whose disk is full never has one, and the log holds all
 /// that came since the last was taken. Whoever is not brought one while so many times as much is written could not follow the log either.
-const OVERDUE_TIMES_MAX: u32 = 64;
+const OVERDUE_TIMES_MAX: u32 = 16;
 
 /// What a snapshot is known by: two with the same id hold the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
