@@ -306,6 +306,12 @@ impl Engine {
         self.awaits_heir
     }
 
+    /// How much the node wants to lead, as it was told last.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
     /// What the node does now; cheaper than the whole [`Engine::status`].
     #[must_use]
     pub fn role_kind(&self) -> RoleKind {

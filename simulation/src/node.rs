@@ -10,7 +10,7 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored, Version};
+use outrigger::engine::{Engine, Incarnation, Instant, Lane, LogTime, NodeId, Restored, Version};
 use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
@@ -334,13 +334,7 @@ impl Node {
             let found = Durable::found(&restored, snapshot, &*store.reader());
             let found = found.map_err(|error| self.unrecovered(&error))?;
             self.expect_left(&found.0)?;
-            let (told, read) = (restored.log_time, found.0.log_time());
-            require!(
-                told == read,
-                Recovery,
-                "node {} restores the log time {told}, its last entry has {read}",
-                self.id
-            );
+            expect_time(self.id, restored.log_time, &found.0)?;
             found
         } else {
             (self.expect_end(&restored, snapshot.as_ref())?, Vec::new())
@@ -532,6 +526,13 @@ fn all_found(mut store: DurableStore<FaultyDisk>) -> Result<Durable, StorageErro
     Durable::found(&restored, snapshot, &*store.reader()).map(|(found, _)| found)
 }
 
+/// What a start says of log time is what the last entry has.
+fn expect_time(id: NodeId, told: LogTime, found: &Durable) -> Result<(), Violation> {
+    let read = found.log_time();
+    require!(told == read, Recovery, "node {id} restores the log time {told}, its last entry has {read}");
+    Ok(())
+}
+
 /// What the newest snapshot of a store covers.
 fn covered(restored: &Restored, store: &DurableStore<FaultyDisk>) -> Result<Option<Arc<Stamps>>, StorageError> {
     let Some(snapshot) = &restored.snapshot else { return Ok(None) };
@@ -569,5 +570,25 @@ impl Running {
     /// A lane has room.
     pub(crate) fn room(&mut self, lane: Lane, now: Instant) {
         self.driver.room(lane, now, &mut self.runtime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::LogId;
+
+    use super::*;
+    use crate::durable::Stamp;
+
+    #[test]
+    fn a_start_that_restores_another_log_time_than_its_last_entry_has_is_noticed() {
+        let mut found = Durable::default();
+        assert_eq!(expect_time(NodeId(1), LogTime(0), &found), Ok(()));
+        found.log.0.push(Stamp { id: LogId::new(1, 1), log_time: LogTime(7), digest: 0 });
+        assert_eq!(expect_time(NodeId(1), LogTime(7), &found), Ok(()));
+        for told in [0, 6, 8] {
+            let judged = expect_time(NodeId(1), LogTime(told), &found);
+            assert_eq!(judged.map_err(|violation| violation.check), Err(Check::Recovery));
+        }
     }
 }

@@ -211,6 +211,9 @@ const SERVICES: [&str; 16] = [
 /// From so many histories on, a kind of fault or an action that never came is a failure of the simulation itself.
 const SEEDS_THAT_SHOW_ALL: u64 = 500;
 
+/// What has never come where every search for an order of all that clients did was given up.
+const DECIDED: &str = "search for linearizability that comes to its end";
+
 impl Total {
     /// Nothing yet.
     #[must_use]
@@ -246,11 +249,10 @@ impl Total {
     pub fn missing(&self, checks: Checks) -> Vec<&'static str> {
         let faults = self.faults.iter().filter(|(name, _)| checks.recovery || !FAULTS_OF_RECOVERY.contains(name));
         let actions = self.actions.iter().filter(|_| checks.model);
-        let never = faults
-            .chain(&self.services)
-            .chain(actions)
-            .filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
-        never.map(|(name, _)| *name).collect()
+        let decided = (checks.linearizability && self.undecided == self.seeds).then_some(DECIDED);
+        let never = faults.chain(&self.services).chain(actions).filter(|(_, count)| **count == 0);
+        let never = never.map(|(name, _)| *name).chain(decided);
+        never.filter(|_| self.seeds >= SEEDS_THAT_SHOW_ALL).collect()
     }
 }
 
@@ -284,6 +286,11 @@ mod tests {
             .into_iter()
             .flat_map(Counts::values_mut)
             .for_each(|count| *count = 1);
+        assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
+        total.undecided = total.seeds;
+        assert_eq!(total.missing(Checks::ALL), [DECIDED]);
+        assert_eq!(total.missing(Checks::LIGHT), Vec::<&str>::new(), "nobody has searched");
+        total.undecided -= 1;
         assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
     }
 

@@ -513,7 +513,7 @@ impl World {
         };
         let standing = if self.plan.spares > 0 { Standing::of(&event) } else { Standing::Nothing };
         let voted = running.driver.engine().vote();
-        let differs = Differs::of(&event);
+        let (differs, meant) = (Differs::of(&event), serving::meant(&event));
         running.runtime.waiting.begins(&event);
         running.runtime.pieces.hear(&event);
         running.driver.step(event, own, &mut running.runtime);
@@ -527,6 +527,7 @@ impl World {
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own, may_vote)?;
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs.as_ref())?;
+        self.judge_meant(&look, meant)?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
         if self.plan.reads.is_some() {

@@ -1,13 +1,15 @@
 //! Clients, as the world serves them: what they ask of nodes, and what they are told. In which ways they are served is counted: a way
 //! that never comes is a gap in what is simulated.
 
-use outrigger::engine::{Consistency, Engine, Event, NodeId, RoleKind, Term, Token};
+use outrigger::engine::{Consistency, Engine, Event, NodeId, Precondition, Refusal, RoleKind, Term, Token};
 
 use super::World;
 use super::happening::Happening;
-use crate::check::Violation;
+use crate::check::{Violation, require};
 use crate::count::note;
+use crate::look::Look;
 use crate::machine::Answer;
+use crate::words::or;
 use crate::workload::{Wish, Workload};
 
 impl World {
@@ -49,9 +51,6 @@ impl World {
             nodes.at(id).and_then(|node| node.running.as_ref()).map_or(Term(0), |it| it.driver.engine().vote().term)
         };
         let request = self.workload.ask(client, &alive, term, self.now);
-        if let Event::Propose { only_in: Some(_), .. } = request.event {
-            note(&mut self.workload.services, "write meant for one term");
-        }
         let node = self.nodes.at_mut(request.node).expect("a node is asked");
         let life = node.life;
         let callers = &mut node.running.as_mut().expect("only nodes that live are asked").runtime.callers;
@@ -71,6 +70,28 @@ impl World {
             return self.request(node, life, event);
         }
         self.after(0, Happening::Request { node, life, event: Box::new(event) });
+        Ok(())
+    }
+
+    /// A write that is meant for one term is refused for that reason in every other, and in that one never.
+    pub(super) fn judge_meant(&mut self, look: &Look, meant: Option<(Token, Term)>) -> Result<(), Violation> {
+        let Some((token, only_in)) = meant else { return Ok(()) };
+        let Some(running) = self.nodes.at(look.node).and_then(|node| node.running.as_ref()) else { return Ok(()) };
+        let refusal = running.runtime.refused_last.filter(|(of, _)| *of == token).map(|(_, refusal)| refusal);
+        let (node, term) = (look.node, look.term);
+        let found = match refusal {
+            Some(Refusal::PreconditionFailed { actual: Precondition::Term(actual) }) => Some(actual),
+            _ => None,
+        };
+        let due = Some(term).filter(|term| *term != only_in);
+        let or_none = |term: Option<Term>| or(term.map(|term| format!("it is {term}")), "nothing");
+        require!(
+            look.role == RoleKind::Halted || found == due,
+            Precondition,
+            "node {node} is in term {term}, and says of a write that is meant for term {only_in}: {}, where that should be {}",
+            or_none(found),
+            or_none(due)
+        );
         Ok(())
     }
 
@@ -94,10 +115,21 @@ impl World {
                 };
                 note(&mut self.workload.services, place);
             }
-            (Wish::Write(writes), Answer::Written(_)) if writes.len() > 1 => {
-                note(&mut self.workload.services, "writes together");
+            (Wish::Write(writes), Answer::Written(_)) => {
+                let is_meant = writes.first().is_some_and(|write| self.workload.judge.was_meant(*write));
+                let kinds = [(writes.len() > 1, "writes together"), (is_meant, "write meant for one term")];
+                let services = &mut self.workload.services;
+                kinds.iter().filter(|(is_so, _)| *is_so).for_each(|(_, kind)| note(services, kind));
             }
             _ => {}
         }
+    }
+}
+
+/// The term that a write is meant for, if it is for one only, and who wants it.
+pub(super) const fn meant(event: &Event) -> Option<(Token, Term)> {
+    match event {
+        Event::Propose { token, only_in: Some(term), .. } => Some((*token, *term)),
+        _ => None,
     }
 }
