@@ -506,6 +506,7 @@ impl Engine {
         let (last, at) = self.log_clock;
         mutate!(log_time_begins_anew, return LogTime(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)));
         let passed = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+        mutate!(log_time_too_fast, passed = passed * 3);
         LogTime(last.0.saturating_add(passed)).max(self.log_time)
     }
 

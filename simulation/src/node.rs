@@ -16,7 +16,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
-use crate::check::{Check, Checks, Heard, Office, Succession, Violation, require};
+use crate::check::{Check, Checks, Heard, LogClock, Office, Succession, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::{Durable, Left, Stamps};
@@ -31,7 +31,7 @@ use crate::words;
 mod damage;
 mod decay;
 
-use damage::{Damage, strike_frame};
+use damage::{Damage, strike_frame, strike_snapshot};
 use decay::Decay;
 
 /// Where a node keeps its log.
@@ -157,6 +157,8 @@ pub(crate) struct Running {
     pub(crate) succession: Succession,
     /// Since when it campaigns though it is no voter, by its own clock.
     pub(crate) needed_since: Option<Instant>,
+    /// From where on it counts log time while it leads.
+    pub(crate) log_clock: LogClock,
     /// What it has heard of leaders.
     pub(crate) heard: Heard,
     /// When it heard last that its leader leads, by its own clock.
@@ -245,14 +247,25 @@ impl Node {
     /// Starts that come to nothing: the power goes, or the disk is damaged and is mended.
     fn fail_to_start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
         while self.rng.chance(100_000) {
-            note(&mut self.faults, "power cut in a recovery");
-            self.trace.tell(now, Some(self.id), || "loses power while it starts");
-            self.home.disk.power_off_after(self.rng.below(12));
-            drop(self.open(plan));
+            // Drawn beside: what else is drawn for a node stays what it is.
+            let mut beside = self.rng.clone().fork();
+            let operations = self.rng.below(12);
+            if beside.chance(250_000) {
+                note(&mut self.faults, "sync failed in a recovery");
+                self.trace.tell(now, Some(self.id), || "has a disk of which a sync fails while it starts");
+                self.home.disk.fail_sync_after(beside.below(6));
+            } else {
+                note(&mut self.faults, "power cut in a recovery");
+                self.trace.tell(now, Some(self.id), || "loses power while it starts");
+                self.home.disk.power_off_after(operations + beside.below(8));
+            }
+            // What has come to its end is lost all the same: the process goes no further.
+            drop(self.open(plan).map(|mut store| store.restore()));
             self.tear();
         }
         if self.rng.chance(plan.odds(Trouble::Damage)) && checks.recovery {
             self.start_unframed(plan)?;
+            self.start_without_snapshot(plan)?;
             self.start_damaged(plan, now)?;
         }
         Ok(())
@@ -265,6 +278,22 @@ impl Node {
         let Some(name) = strike_frame(&disk, &mut rng) else { return Ok(()) };
         let opened = open(disk, self.id, plan, &mut rng).ok();
         self.expect_noticed(opened, name)
+    }
+
+    /// A start with a rotten snapshot, which happens to a copy, too: it says what the sound one says, or the start is refused. Whether
+    /// a content is sound is seen when it is read.
+    fn start_without_snapshot(&mut self, plan: &Plan) -> Result<(), Violation> {
+        let (disk, mut rng) = self.copied();
+        let sound = open(disk.fork(), self.id, plan, &mut rng.clone()).ok().and_then(|mut it| it.restore().ok());
+        let Some(name) = strike_snapshot(&disk, &mut rng) else { return Ok(()) };
+        let opened = open(disk.clone(), self.id, plan, &mut rng).ok();
+        let found = opened.and_then(|mut store| store.restore().ok());
+        if let (Some(sound), Some(found)) = (sound, found) {
+            let (id, is_same) = (self.id, found.snapshot == sound.snapshot);
+            require!(is_same, Recovery, "node {id} finds {:?}; it left {:?}", found.snapshot, sound.snapshot);
+        }
+        disk.kill();
+        self.expect_noticed(open(disk, self.id, plan, &mut rng).ok(), name)
     }
 
     /// A start on a damaged disk, which is mended afterwards: what was refused must then be all there. It happens to a copy,
@@ -348,6 +377,7 @@ impl Node {
             copy.disk.kill();
             self.copy = Some(copy);
         }
+        let log_clock = LogClock(restored.log_time, own);
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
         let mut runtime = Runtime::new(plan, store, found, (self.trace.clone(), checks.model));
         runtime.me = me;
@@ -366,6 +396,7 @@ impl Node {
             office: None,
             succession: Succession::default(),
             needed_since: None,
+            log_clock,
             heard: Heard::default(),
             led_at: None,
             armed: None,
@@ -388,6 +419,12 @@ impl Node {
     pub(crate) fn fail_sync(&mut self) {
         self.is_failing = true;
         self.home.disk.fail_sync_after(self.rng.below(3));
+    }
+
+    /// Whether its disk is in the trouble that this reason for a failure tells of.
+    pub(crate) fn may_fail_so(&self, reason: &str) -> bool {
+        (self.is_failing && reason.contains("sync") && reason.contains("as ordered"))
+            || (self.is_full && (reason.contains("the disk is full") || reason.contains("no room")))
     }
 
     /// One of the next writes takes only a part of what it is given, and says so.
@@ -579,6 +616,19 @@ mod tests {
 
     use super::*;
     use crate::durable::Stamp;
+
+    #[test]
+    fn a_failure_of_a_disk_is_believed_only_in_the_trouble_that_it_tells_of() {
+        let mut node = Node::new(NodeId(1), Rng::new(1), Telling::Nothing);
+        let (sync, full) =
+            ("a sync failed, as ordered", "the disk is full, free some space (votes are saved): no space");
+        let believed = |node: &Node| [sync, full, "as somebody said"].map(|reason| node.may_fail_so(reason));
+        assert_eq!(believed(&node), [false; 3]);
+        node.is_failing = true;
+        assert_eq!(believed(&node), [true, false, false]);
+        (node.is_failing, node.is_full) = (false, true);
+        assert_eq!(believed(&node), [false, true, false]);
+    }
 
     #[test]
     fn a_start_that_restores_another_log_time_than_its_last_entry_has_is_noticed() {

@@ -97,16 +97,17 @@ pub struct Total {
 }
 
 /// The kinds that strike a copy of the disk, to check what a start makes of it.
-const FAULTS_OF_RECOVERY: [&str; 5] = [
+const FAULTS_OF_RECOVERY: [&str; 6] = [
     "bit rotten and refused",
     "frame rotten and refused",
     "segment missing and refused",
+    "snapshot rotten and refused",
     "write astray and refused",
     "write lost and refused",
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 79] = [
+const FAULTS: [&str; 82] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -171,6 +172,8 @@ const FAULTS: [&str; 79] = [
     "snapshot not kept",
     "snapshot received",
     "snapshot rotted",
+    "snapshot rotten and refused",
+    "snapshot slow to be kept",
     "snapshot taken",
     "snapshot taken by hand",
     "snapshot wanted",
@@ -178,6 +181,7 @@ const FAULTS: [&str; 79] = [
     "state rotted",
     "stranger refused",
     "sync failed",
+    "sync failed in a recovery",
     "sync slow",
     "version raised",
     "wiped disk refused",

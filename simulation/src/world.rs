@@ -103,6 +103,8 @@ pub(crate) struct World {
     /// What the model is told that is not so.
     #[cfg(test)]
     pub(crate) falsify: Option<crate::refinement::Falsify>,
+    /// When the faults ended.
+    calm_since: u64,
     /// Once the faults are over: how long the cluster may take to converge.
     patience: Option<Patience>,
     /// How much all healed nodes together had applied when it was looked at last.
@@ -178,6 +180,7 @@ impl World {
             allegiances: ByNode::default(),
             #[cfg(test)]
             falsify: None,
+            calm_since: 0,
             patience: None,
             applied: 0,
             troubles: 0,
@@ -528,6 +531,7 @@ impl World {
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs.as_ref())?;
         self.judge_meant(&look, meant)?;
+        self.judge_log_time(&look, own)?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
         if self.plan.reads.is_some() {
@@ -629,8 +633,15 @@ impl World {
             }
             Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, effect),
             Effect::Keep(number) => {
-                let (low, high) = self.plan.flush;
-                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
+                let ((low, high), odds) = (self.plan.flush, self.plan.odds(Trouble::SlowFlushes));
+                let delay = self.nodes.at_mut(node).map_or(0, |node| {
+                    // Drawn beside: what else is drawn for a node stays what it is.
+                    let slow = if node.rng.clone().fork().chance(odds) { 50 } else { 1 };
+                    if slow > 1 {
+                        note(&mut node.faults, "snapshot slow to be kept");
+                    }
+                    node.rng.between(low, high) * slow
+                });
                 self.after(delay, Happening::KeepEnds { node, life, number });
                 Ok(())
             }
@@ -678,7 +689,7 @@ impl World {
     fn halt(&mut self, id: NodeId, fault: &Fault) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id) else { return Ok(()) };
         match fault {
-            Fault::Storage { .. } if node.is_failing || node.is_full => {
+            Fault::Storage { reason } if node.may_fail_so(reason) => {
                 note(&mut self.faults, if node.is_failing { "sync failed" } else { "disk full" });
                 let power = self.rng.chance(500_000);
                 self.crash(id, power)

@@ -39,7 +39,9 @@ impl World {
 
     /// A client asks a node, or thinks again.
     pub(super) fn ask(&mut self, client: u64) -> Result<(), Violation> {
-        if self.workload.is_quiet(client) || !self.core().any(|node| node.running.is_some()) {
+        // States are compared as the log grows: until one that has rotted is found it does, slowly, so that all keep up.
+        let is_quiet = self.workload.is_quiet(client) && (client > 0 || self.rotten().is_none());
+        if is_quiet || !self.core().any(|node| node.running.is_some()) {
             let thinking = self.workload.thinking(&self.plan);
             self.after(thinking, Happening::Ask { client });
             return Ok(());
@@ -131,5 +133,31 @@ pub(super) const fn meant(event: &Event) -> Option<(Token, Term)> {
     match event {
         Event::Propose { token, only_in: Some(term), .. } => Some((*token, *term)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{look, refusing, running, world_with};
+    use super::*;
+    use crate::check::Check;
+
+    #[test]
+    fn a_write_that_is_refused_for_its_term_and_need_not_be_is_noticed() {
+        let (mut world, id) = world_with(|_, node, _| node.look().is_some_and(|look| look.term > Term(1)));
+        let (look, token) = (look(&world, id), Token(7));
+        let mut judge = |refusal: Option<Refusal>, only_in| {
+            running(&mut world, id).runtime.refused_last = refusal.map(|refusal| (token, refusal));
+            refusing(world.judge_meant(&look, Some((token, only_in))))
+        };
+        let wrong = |actual| Some(Refusal::PreconditionFailed { actual: Precondition::Term(actual) });
+        let (now, before) = (look.term, Term(look.term.0 - 1));
+        assert_eq!(judge(None, now), None);
+        assert_eq!(judge(Some(Refusal::NoLeader), now), None, "for another reason");
+        assert_eq!(judge(wrong(now), now), Some(Check::Precondition), "it is that term");
+        assert_eq!(judge(wrong(now), before), None);
+        assert_eq!(judge(wrong(before), before), Some(Check::Precondition), "it is another term");
+        assert_eq!(judge(None, before), Some(Check::Precondition), "it is not refused");
+        assert_eq!(refusing(world.judge_meant(&look, None)), None);
     }
 }

@@ -302,3 +302,57 @@ fn every_now_and_then_the_model_is_asked_whether_its_invariants_hold() {
     assert_eq!(next(&mut world), Ok(()));
     assert_eq!(refusing(next(&mut falsified)), Some(Check::Refinement));
 }
+
+#[test]
+fn a_state_that_has_rotted_and_is_not_found_in_peace_is_noticed() {
+    let (mut world, id) = world_with(|world, node, _| {
+        let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != node.id).collect();
+        let is_core = world.core().any(|other| other.id == node.id);
+        world.plan.state_check_interval.is_some() && is_core && others.len() > 1 && world.members.have_quorum(&others)
+    });
+    world.now += 3_600 * SECOND;
+    assert_eq!(refusing(world.require_rot_found()), None, "nothing has rotted");
+    running(&mut world, id).runtime.machine.rot();
+    assert_eq!(world.rotten(), Some(id));
+    assert_eq!(refusing(world.require_rot_found()), Some(Check::Divergence));
+    world.calm_since = world.now;
+    assert_eq!(refusing(world.require_rot_found()), None, "it takes its time");
+    world.calm_since = 0;
+    world.peace = Peace::Idle;
+    assert_eq!(refusing(world.require_rot_found()), None, "the log does not grow any more");
+    world.peace = Peace::Calm;
+    let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != id).collect();
+    world.outsiders.extend(others.iter().map(|other| (*other, Outside::CutOff)));
+    assert_eq!(world.rotten(), None, "nobody is there to find it");
+}
+
+#[test]
+fn a_leader_that_gives_up_for_no_reason_is_noticed_on_whatever_occasion() {
+    let (mut world, id) = world_with(|world, node, running| {
+        let engine = running.driver.engine();
+        let votes = engine.membership().voters().len() > 2 && engine.membership().is_voter(node.id);
+        votes
+            && running.office.is_some()
+            && node.disturbed_at == 0
+            && running.flush_began.is_none()
+            && world.now > SECOND
+    });
+    let (own, now) = (world.time_at(id), look(&world, id));
+    let gone = Look { role: RoleKind::Follower, ..now };
+    let token = Token(1);
+    let propose = Event::Read { token, consistency: Consistency::Linearizable };
+    let office = running(&mut world, id).office.take();
+    for (event, expected) in [
+        (Event::Timeout, true),
+        (propose, true),
+        (Event::LogFlushed { write: Default::default() }, true),
+        (Event::StepDown { token }, false),
+    ] {
+        running(&mut world, id).office.clone_from(&office);
+        let judged = world.judge_occasion(id, &gone, Occasion::of(&event), own);
+        assert_eq!(refusing(judged), expected.then_some(Check::Office), "{event:?}");
+    }
+    running(&mut world, id).office = office;
+    let later = Look { term: Term(now.term.0 + 1), ..gone };
+    assert_eq!(refusing(world.judge_occasion(id, &later, Occasion::Other, own)), None, "of a later term it has heard");
+}

@@ -179,6 +179,7 @@ impl World {
         let nodes = states.iter().flatten().map(|(look, running)| (look, &running.runtime.accepted));
         if self.workload.is_content()
             && states.is_some()
+            && self.rotten().is_none()
             && !self.core().any(Node::has_decayed)
             && self.members_are_settled()
             && check::converged(nodes, self.judge.chain())
@@ -193,6 +194,7 @@ impl World {
             }
         }
         self.require_patience()?;
+        self.require_rot_found()?;
         self.review_next();
         Ok(false)
     }
