@@ -637,10 +637,13 @@ impl World {
                 let delay = self.nodes.at_mut(node).map_or(0, |node| {
                     // Drawn beside: what else is drawn for a node stays what it is.
                     let slow = if node.rng.clone().fork().chance(odds) { 50 } else { 1 };
+                    let delay = node.rng.between(low, high) * slow;
                     if slow > 1 {
                         note(&mut node.faults, "snapshot slow to be kept");
+                        let takes = || format!("takes {} ms to keep a snapshot", delay / MILLISECOND);
+                        self.trace.tell(self.now, Some(node.id), takes);
                     }
-                    node.rng.between(low, high) * slow
+                    delay
                 });
                 self.after(delay, Happening::KeepEnds { node, life, number });
                 Ok(())

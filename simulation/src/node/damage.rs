@@ -89,7 +89,7 @@ pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static 
 /// Lets a bit rot in a snapshot, if there is one: in what it says of itself, or in its content.
 pub(super) fn strike_snapshot(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static str> {
     let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-"));
-    let (file, bytes) = disk.files().into_iter().filter(|(path, _)| is_one(path)).next_back()?;
+    let (file, bytes) = disk.files().into_iter().rfind(|(path, _)| is_one(path))?;
     // The header, the head behind it, which is short, and the end; or anything.
     let length = bytes.len() as u64;
     let (first, bytes) = match rng.below(4) {
