@@ -213,7 +213,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("leader_hears_any_claim", "a leader hears a directory that is not the one bound, as it may lead in vain itself", "TRAPS 45"),
     mutant("leader_hears_who_does_not_depose_it", "a leader hears a directory that is not the one bound, in its own term", "TRAPS 45"),
     mutant("added_again_at_once", "a change that removes a node and adds it again keeps its directory", "TRAPS 45"),
-    mutant("removed_voters_retained_or_not", "voters that are removed stay where they are to leave, and leave where they are to stay", "DESIGN, members"),
+    mutant("removed_voters_retained_or_not", "removed voters stay where they are to leave, and the other way round", "DESIGN, members"),
     mutant("wiped_learner_shut_out", "a learner from another directory than was met is refused", "TRAPS 45"),
     mutant("bound_after_the_vote", "a new voter votes before its directory is bound", "TRAPS 45"),
     mutant("earlier_directory_forgotten", "what another directory under its id led in is refused for certain", "thesis 6.3"),

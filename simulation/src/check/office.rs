@@ -238,8 +238,8 @@ impl Office {
         Ok(())
     }
 
-    /// It gives up, though nobody has told it to, on whatever occasion; `hangs` says for how long its disk has not finished a write. One that is no
-    /// voter any more may go at any time.
+    /// It gives up, though nobody has told it to, on whatever occasion; `hangs` says for how long its disk has not finished a
+    /// write. One that is no voter any more may go at any time.
     pub(crate) fn gives_up(&self, node: NodeId, terms: &Terms, now: Instant, hangs: Duration) -> Result<(), Violation> {
         let silence = self.silence(node, now);
         // That the disk has nothing to do is seen at a look only.
