@@ -96,6 +96,7 @@ impl Engine {
         if !matches!(self.role, Role::Leader(_)) {
             return self.refuse(token, Refusal::NotLeader);
         }
+        mutate!(told_to_step_down_leads_on, return self.push(Command::Done { token }));
         self.step_down(now);
         mutate!(steps_down_to_come_back, return self.push(Command::Done { token }));
         // The others are to be first.
@@ -127,6 +128,7 @@ impl Engine {
     }
 
     pub(crate) fn handle_set_priority(&mut self, token: Token, priority: u8) {
+        mutate!(priority_not_taken, return self.push(Command::Done { token }));
         self.priority = priority;
         self.push(Command::Done { token });
     }

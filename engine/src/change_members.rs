@@ -167,7 +167,9 @@ impl Draft {
         let leaving: Vec<NodeId> = self.voters.iter().copied().filter(|id| leaves(*id)).collect();
         for id in leaving {
             self.voters.remove(&id);
-            if !self.retain {
+            let stays = self.retain;
+            mutate!(removed_voters_retained_or_not, stays = !self.retain);
+            if !stays {
                 self.nodes.remove(&id);
                 self.left.insert(id);
             }

@@ -181,6 +181,7 @@ impl Engine {
         for node in &others {
             self.send(*node, Message::StateDiffers { term, at, agreed });
         }
+        mutate!(leader_that_differs_leads_on, return);
         if differ.contains(&own) {
             self.stop_if_different(at, agreed);
         }

@@ -311,6 +311,12 @@ impl Engine {
         self.awaits_heir
     }
 
+    /// How much the node wants to lead, as it was told last.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
     /// What the node does now; cheaper than the whole [`Engine::status`].
     #[must_use]
     pub fn role_kind(&self) -> RoleKind {
@@ -505,6 +511,7 @@ impl Engine {
         let (last, at) = self.log_clock;
         mutate!(log_time_begins_anew, return LogTime(u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX)));
         let passed = u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX);
+        mutate!(log_time_too_fast, passed = passed * 3);
         LogTime(last.0.saturating_add(passed)).max(self.log_time)
     }
 

@@ -133,6 +133,12 @@ impl Engine {
             learners_count_as_voters,
             held = crate::Majority(&self.membership().nodes().keys().copied().collect()).committed_index(matched)
         );
+        mutate!(joint_entry_commits_by_new_voters if self.membership().is_joint(), {
+            let by_new = crate::Majority(self.membership().voters()).committed_index(matched);
+            return self.set_commit(held.max(by_new.min(self.membership_id().index)).max(self.commit_index));
+        });
+        mutate!(own_removal_commits_alone if !self.membership().is_voter(own) && self.membership().goal().is_none(),
+            return self.set_commit(self.writes.flushed_index().min(self.membership_id().index).max(self.commit_index)));
         mutate!(commits_older_term, return self.set_commit(held.max(self.commit_index)));
         if held > self.commit_index && self.log.term_at(held) == Some(self.vote.term) {
             assert!(held >= leader.term_start, "{held} is of this term, which begins at {}", leader.term_start);

@@ -24,6 +24,8 @@ impl Engine {
         // A leader to whom they are handed takes them in in the term in which they were sent only.
         let current = self.vote.term;
         mutate!(proposed_in_any_term, only_in = None);
+        mutate!(own_term_refused if only_in == Some(current), return self.refuse(token,
+            Refusal::PreconditionFailed { actual: Precondition::Term(current) }));
         if only_in.is_some_and(|wanted| wanted != current) {
             return self.refuse(token, Refusal::PreconditionFailed { actual: Precondition::Term(current) });
         }

@@ -23,6 +23,7 @@ mod clients;
 mod freshness;
 mod history;
 mod lanes;
+mod log_time;
 pub(crate) mod office;
 mod pieces;
 mod sessions;
@@ -36,6 +37,7 @@ pub(crate) use clients::ClientJudge;
 pub(crate) use freshness::{Heard, Word};
 pub(crate) use history::ClientHistory;
 pub(crate) use lanes::Lanes;
+pub(crate) use log_time::LogClock;
 pub(crate) use office::{Office, Terms};
 pub(crate) use pieces::Pieces;
 pub(crate) use sessions::SessionJudge;
@@ -230,9 +232,11 @@ pub(crate) struct Observed<'a> {
     /// Whether its disk fails.
     pub(crate) may_halt: bool,
     pub(crate) look: &'a Look,
-    /// By whose word it counts quorums.
-    /// The membership that counts, and the one before it: what is committed in a step may be followed by a change in the same.
-    pub(crate) memberships: [&'a Membership; 2],
+    /// The membership by which it counts quorums.
+    pub(crate) membership: &'a Membership,
+    /// The one by which it counted before the step, and the entry that says so, if that was another: what is committed in a step may
+    /// be followed by a change in the same.
+    pub(crate) counted_by: Option<(LogId, &'a Membership)>,
     /// Its log, flushed or not.
     pub(crate) log: &'a Stamps,
     /// How much of the log was seen before, and did not change since.
@@ -322,7 +326,10 @@ impl Judge {
 
     fn observe_commit(&mut self, node: &Observed<'_>) -> Result<RangeInclusive<u64>, Violation> {
         let Look { node: id, term, commit, role, .. } = *node.look;
-        let before = self.seen.at(id).filter(|seen| seen.life == node.life).map_or(LogIndex::ZERO, |seen| seen.commit);
+        let last = self.seen.at(id).filter(|seen| seen.life == node.life);
+        let before = last.map_or(LogIndex::ZERO, |seen| seen.commit);
+        // One that leaves its office in this step, as it has committed its own removal, has committed that as leader.
+        let has_led = last.is_some_and(|seen| seen.role == RoleKind::Leader && seen.term == term);
         let known = self.chain.last().index;
         let place = |index: LogIndex| usize::try_from(index.0).expect("a small index");
         for at in place(before)..place(commit) {
@@ -345,19 +352,28 @@ impl Judge {
                 }
             }
         }
-        if role == RoleKind::Leader && commit > before {
-            Self::observe_quorum(node, commit)?;
+        if (role == RoleKind::Leader || has_led) && commit > before {
+            Self::observe_quorum(node, before, commit)?;
         }
         Ok(known.next().0..=self.chain.last().index.0)
     }
 
-    /// What a leader has just committed is on the disks of a quorum.
-    fn observe_quorum(node: &Observed<'_>, commit: LogIndex) -> Result<(), Violation> {
-        let committed = node.log.at(commit).map_or(LogId::ZERO, |stamp| stamp.id);
-        let holds = |other: NodeId| Some((node.disks)(other).is_some_and(|disk| disk.log.has(committed)));
-        let won = node.memberships.iter().any(|it| it.quorum().vote_result(holds) == VoteResult::Won);
-        let id = node.look.node;
+    /// What a leader has just committed is on the disks of a quorum. Who the members were until now is decided by those themselves,
+    /// whoever votes from now on.
+    fn observe_quorum(node: &Observed<'_>, before: LogIndex, commit: LogIndex) -> Result<(), Violation> {
+        let holds = |entry: LogId| move |other: NodeId| Some((node.disks)(other).is_some_and(|it| it.log.has(entry)));
+        let has_won = |entry, by: &Membership| by.quorum().vote_result(holds(entry)) == VoteResult::Won;
+        let (id, committed) = (node.look.node, node.log.at(commit).map_or(LogId::ZERO, |stamp| stamp.id));
+        let won = has_won(committed, node.membership) || node.counted_by.is_some_and(|(_, by)| has_won(committed, by));
         require!(won, CommittedOnQuorum, "node {id} commits {committed}, which no quorum holds on its disks");
+        let Some((at, by)) = node.counted_by.filter(|(at, _)| before < at.index && at.index <= commit) else {
+            return Ok(());
+        };
+        require!(
+            has_won(at, by),
+            CommittedOnQuorum,
+            "node {id} commits {at}, which no quorum of the members that stand there holds on its disks: {by}"
+        );
         Ok(())
     }
 

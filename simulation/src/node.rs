@@ -10,13 +10,13 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger::engine::{Engine, Incarnation, Instant, Lane, NodeId, Restored, Version};
+use outrigger::engine::{Engine, Incarnation, Instant, Lane, LogTime, NodeId, Restored, Version};
 use outrigger::runtime::Driver;
 use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
-use crate::check::{Check, Checks, Heard, Office, Succession, Violation, require};
+use crate::check::{Check, Checks, Heard, LogClock, Office, Succession, Violation, require};
 use crate::clock::Clock;
 use crate::count::{Counts, note};
 use crate::durable::{Durable, Left, Stamps};
@@ -31,7 +31,7 @@ use crate::words;
 mod damage;
 mod decay;
 
-use damage::{Damage, strike_frame};
+use damage::{Damage, strike_frame, strike_snapshot};
 use decay::Decay;
 
 /// Where a node keeps its log.
@@ -157,6 +157,8 @@ pub(crate) struct Running {
     pub(crate) succession: Succession,
     /// Since when it campaigns though it is no voter, by its own clock.
     pub(crate) needed_since: Option<Instant>,
+    /// From where on it counts log time while it leads.
+    pub(crate) log_clock: LogClock,
     /// What it has heard of leaders.
     pub(crate) heard: Heard,
     /// When it heard last that its leader leads, by its own clock.
@@ -245,14 +247,25 @@ impl Node {
     /// Starts that come to nothing: the power goes, or the disk is damaged and is mended.
     fn fail_to_start(&mut self, plan: &Plan, checks: Checks, now: u64) -> Result<(), Violation> {
         while self.rng.chance(100_000) {
-            note(&mut self.faults, "power cut in a recovery");
-            self.trace.tell(now, Some(self.id), || "loses power while it starts");
-            self.home.disk.power_off_after(self.rng.below(12));
-            drop(self.open(plan));
+            // Drawn beside: what else is drawn for a node stays what it is.
+            let mut beside = self.rng.clone().fork();
+            let operations = self.rng.below(12);
+            if beside.chance(250_000) {
+                note(&mut self.faults, "sync failed in a recovery");
+                self.trace.tell(now, Some(self.id), || "has a disk of which a sync fails while it starts");
+                self.home.disk.fail_sync_after(beside.below(6));
+            } else {
+                note(&mut self.faults, "power cut in a recovery");
+                self.trace.tell(now, Some(self.id), || "loses power while it starts");
+                self.home.disk.power_off_after(operations + beside.below(8));
+            }
+            // What has come to its end is lost all the same: the process goes no further.
+            drop(self.open(plan).map(|mut store| store.restore()));
             self.tear();
         }
         if self.rng.chance(plan.odds(Trouble::Damage)) && checks.recovery {
             self.start_unframed(plan)?;
+            self.start_without_snapshot(plan)?;
             self.start_damaged(plan, now)?;
         }
         Ok(())
@@ -265,6 +278,22 @@ impl Node {
         let Some(name) = strike_frame(&disk, &mut rng) else { return Ok(()) };
         let opened = open(disk, self.id, plan, &mut rng).ok();
         self.expect_noticed(opened, name)
+    }
+
+    /// A start with a rotten snapshot, which happens to a copy, too: it says what the sound one says, or the start is refused. Whether
+    /// a content is sound is seen when it is read.
+    fn start_without_snapshot(&mut self, plan: &Plan) -> Result<(), Violation> {
+        let (disk, mut rng) = self.copied();
+        let sound = open(disk.fork(), self.id, plan, &mut rng.clone()).ok().and_then(|mut it| it.restore().ok());
+        let Some(name) = strike_snapshot(&disk, &mut rng) else { return Ok(()) };
+        let opened = open(disk.clone(), self.id, plan, &mut rng).ok();
+        let found = opened.and_then(|mut store| store.restore().ok());
+        if let (Some(sound), Some(found)) = (sound, found) {
+            let (id, is_same) = (self.id, found.snapshot == sound.snapshot);
+            require!(is_same, Recovery, "node {id} finds {:?}; it left {:?}", found.snapshot, sound.snapshot);
+        }
+        disk.kill();
+        self.expect_noticed(open(disk, self.id, plan, &mut rng).ok(), name)
     }
 
     /// A start on a damaged disk, which is mended afterwards: what was refused must then be all there. It happens to a copy,
@@ -334,13 +363,7 @@ impl Node {
             let found = Durable::found(&restored, snapshot, &*store.reader());
             let found = found.map_err(|error| self.unrecovered(&error))?;
             self.expect_left(&found.0)?;
-            let (told, read) = (restored.log_time, found.0.log_time());
-            require!(
-                told == read,
-                Recovery,
-                "node {} restores the log time {told}, its last entry has {read}",
-                self.id
-            );
+            expect_time(self.id, restored.log_time, &found.0)?;
             found
         } else {
             (self.expect_end(&restored, snapshot.as_ref())?, Vec::new())
@@ -354,6 +377,7 @@ impl Node {
             copy.disk.kill();
             self.copy = Some(copy);
         }
+        let log_clock = LogClock(restored.log_time, own);
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
         let mut runtime = Runtime::new(plan, store, found, (self.trace.clone(), checks.model));
         runtime.me = me;
@@ -372,6 +396,7 @@ impl Node {
             office: None,
             succession: Succession::default(),
             needed_since: None,
+            log_clock,
             heard: Heard::default(),
             led_at: None,
             armed: None,
@@ -394,6 +419,12 @@ impl Node {
     pub(crate) fn fail_sync(&mut self) {
         self.is_failing = true;
         self.home.disk.fail_sync_after(self.rng.below(3));
+    }
+
+    /// Whether its disk is in the trouble that this reason for a failure tells of.
+    pub(crate) fn may_fail_so(&self, reason: &str) -> bool {
+        (self.is_failing && reason.contains("sync") && reason.contains("as ordered"))
+            || (self.is_full && (reason.contains("the disk is full") || reason.contains("no room")))
     }
 
     /// One of the next writes takes only a part of what it is given, and says so.
@@ -532,6 +563,13 @@ fn all_found(mut store: DurableStore<FaultyDisk>) -> Result<Durable, StorageErro
     Durable::found(&restored, snapshot, &*store.reader()).map(|(found, _)| found)
 }
 
+/// What a start says of log time is what the last entry has.
+fn expect_time(id: NodeId, told: LogTime, found: &Durable) -> Result<(), Violation> {
+    let read = found.log_time();
+    require!(told == read, Recovery, "node {id} restores the log time {told}, its last entry has {read}");
+    Ok(())
+}
+
 /// What the newest snapshot of a store covers.
 fn covered(restored: &Restored, store: &DurableStore<FaultyDisk>) -> Result<Option<Arc<Stamps>>, StorageError> {
     let Some(snapshot) = &restored.snapshot else { return Ok(None) };
@@ -569,5 +607,38 @@ impl Running {
     /// A lane has room.
     pub(crate) fn room(&mut self, lane: Lane, now: Instant) {
         self.driver.room(lane, now, &mut self.runtime);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::LogId;
+
+    use super::*;
+    use crate::durable::Stamp;
+
+    #[test]
+    fn a_failure_of_a_disk_is_believed_only_in_the_trouble_that_it_tells_of() {
+        let mut node = Node::new(NodeId(1), Rng::new(1), Telling::Nothing);
+        let (sync, full) =
+            ("a sync failed, as ordered", "the disk is full, free some space (votes are saved): no space");
+        let believed = |node: &Node| [sync, full, "as somebody said"].map(|reason| node.may_fail_so(reason));
+        assert_eq!(believed(&node), [false; 3]);
+        node.is_failing = true;
+        assert_eq!(believed(&node), [true, false, false]);
+        (node.is_failing, node.is_full) = (false, true);
+        assert_eq!(believed(&node), [false, true, false]);
+    }
+
+    #[test]
+    fn a_start_that_restores_another_log_time_than_its_last_entry_has_is_noticed() {
+        let mut found = Durable::default();
+        assert_eq!(expect_time(NodeId(1), LogTime(0), &found), Ok(()));
+        found.log.0.push(Stamp { id: LogId::new(1, 1), log_time: LogTime(7), digest: 0 });
+        assert_eq!(expect_time(NodeId(1), LogTime(7), &found), Ok(()));
+        for told in [0, 6, 8] {
+            let judged = expect_time(NodeId(1), LogTime(told), &found);
+            assert_eq!(judged.map_err(|violation| violation.check), Err(Check::Recovery));
+        }
     }
 }

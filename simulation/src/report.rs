@@ -97,16 +97,17 @@ pub struct Total {
 }
 
 /// The kinds that strike a copy of the disk, to check what a start makes of it.
-const FAULTS_OF_RECOVERY: [&str; 5] = [
+const FAULTS_OF_RECOVERY: [&str; 6] = [
     "bit rotten and refused",
     "frame rotten and refused",
     "segment missing and refused",
+    "snapshot rotten and refused",
     "write astray and refused",
     "write lost and refused",
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 79] = [
+const FAULTS: [&str; 82] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -171,6 +172,8 @@ const FAULTS: [&str; 79] = [
     "snapshot not kept",
     "snapshot received",
     "snapshot rotted",
+    "snapshot rotten and refused",
+    "snapshot slow to be kept",
     "snapshot taken",
     "snapshot taken by hand",
     "snapshot wanted",
@@ -178,6 +181,7 @@ const FAULTS: [&str; 79] = [
     "state rotted",
     "stranger refused",
     "sync failed",
+    "sync failed in a recovery",
     "sync slow",
     "version raised",
     "wiped disk refused",
@@ -210,6 +214,9 @@ const SERVICES: [&str; 16] = [
 
 /// From so many histories on, a kind of fault or an action that never came is a failure of the simulation itself.
 const SEEDS_THAT_SHOW_ALL: u64 = 500;
+
+/// What has never come where every search for an order of all that clients did was given up.
+const DECIDED: &str = "search for linearizability that comes to its end";
 
 impl Total {
     /// Nothing yet.
@@ -246,11 +253,10 @@ impl Total {
     pub fn missing(&self, checks: Checks) -> Vec<&'static str> {
         let faults = self.faults.iter().filter(|(name, _)| checks.recovery || !FAULTS_OF_RECOVERY.contains(name));
         let actions = self.actions.iter().filter(|_| checks.model);
-        let never = faults
-            .chain(&self.services)
-            .chain(actions)
-            .filter(|(_, count)| **count == 0 && self.seeds >= SEEDS_THAT_SHOW_ALL);
-        never.map(|(name, _)| *name).collect()
+        let decided = (checks.linearizability && self.undecided == self.seeds).then_some(DECIDED);
+        let never = faults.chain(&self.services).chain(actions).filter(|(_, count)| **count == 0);
+        let never = never.map(|(name, _)| *name).chain(decided);
+        never.filter(|_| self.seeds >= SEEDS_THAT_SHOW_ALL).collect()
     }
 }
 
@@ -284,6 +290,11 @@ mod tests {
             .into_iter()
             .flat_map(Counts::values_mut)
             .for_each(|count| *count = 1);
+        assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
+        total.undecided = total.seeds;
+        assert_eq!(total.missing(Checks::ALL), [DECIDED]);
+        assert_eq!(total.missing(Checks::LIGHT), Vec::<&str>::new(), "nobody has searched");
+        total.undecided -= 1;
         assert_eq!(total.missing(Checks::ALL), Vec::<&str>::new());
     }
 

@@ -103,6 +103,8 @@ pub(crate) struct World {
     /// What the model is told that is not so.
     #[cfg(test)]
     pub(crate) falsify: Option<crate::refinement::Falsify>,
+    /// When the faults ended.
+    calm_since: u64,
     /// Once the faults are over: how long the cluster may take to converge.
     patience: Option<Patience>,
     /// How much all healed nodes together had applied when it was looked at last.
@@ -178,6 +180,7 @@ impl World {
             allegiances: ByNode::default(),
             #[cfg(test)]
             falsify: None,
+            calm_since: 0,
             patience: None,
             applied: 0,
             troubles: 0,
@@ -513,7 +516,7 @@ impl World {
         };
         let standing = if self.plan.spares > 0 { Standing::of(&event) } else { Standing::Nothing };
         let voted = running.driver.engine().vote();
-        let differs = Differs::of(&event);
+        let (differs, meant) = (Differs::of(&event), serving::meant(&event));
         running.runtime.waiting.begins(&event);
         running.runtime.pieces.hear(&event);
         running.driver.step(event, own, &mut running.runtime);
@@ -527,6 +530,8 @@ impl World {
         running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own, may_vote)?;
         self.judge_occasion(node, &look, occasion, own)?;
         self.judge_rot(&look, differs.as_ref())?;
+        self.judge_meant(&look, meant)?;
+        self.judge_log_time(&look, own)?;
         self.judge_version(&look, heard)?;
         self.judge_standing(&look, standing, own)?;
         if self.plan.reads.is_some() {
@@ -628,8 +633,18 @@ impl World {
             }
             Effect::Came(..) | Effect::Sessions(..) => self.judge_sessions(node, effect),
             Effect::Keep(number) => {
-                let (low, high) = self.plan.flush;
-                let delay = self.nodes.at_mut(node).map_or(0, |node| node.rng.between(low, high));
+                let ((low, high), odds) = (self.plan.flush, self.plan.odds(Trouble::SlowFlushes));
+                let delay = self.nodes.at_mut(node).map_or(0, |node| {
+                    // Drawn beside: what else is drawn for a node stays what it is.
+                    let slow = if node.rng.clone().fork().chance(odds) { 50 } else { 1 };
+                    let delay = node.rng.between(low, high) * slow;
+                    if slow > 1 {
+                        note(&mut node.faults, "snapshot slow to be kept");
+                        let takes = || format!("takes {} ms to keep a snapshot", delay / MILLISECOND);
+                        self.trace.tell(self.now, Some(node.id), takes);
+                    }
+                    delay
+                });
                 self.after(delay, Happening::KeepEnds { node, life, number });
                 Ok(())
             }
@@ -677,7 +692,7 @@ impl World {
     fn halt(&mut self, id: NodeId, fault: &Fault) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id) else { return Ok(()) };
         match fault {
-            Fault::Storage { .. } if node.is_failing || node.is_full => {
+            Fault::Storage { reason } if node.may_fail_so(reason) => {
                 note(&mut self.faults, if node.is_failing { "sync failed" } else { "disk full" });
                 let power = self.rng.chance(500_000);
                 self.crash(id, power)

@@ -44,7 +44,7 @@ fn what_is_left_out_does_not_happen() {
 }
 
 /// What a program is told of each kind of fault, and how a person reads it.
-const FAULTS: [(&str, &str); 18] = [
+const FAULTS: [(&str, &str); 19] = [
     ("message lost", " is lost\n"),
     ("message cut off", " is cut off"),
     ("message doubled", " is doubled, and arrives after "),
@@ -57,6 +57,7 @@ const FAULTS: [(&str, &str); 18] = [
     ("crash in the middle of a flush", ", in the middle of a flush"),
     ("power cut of all at once", "world  ! all nodes lose power at once"),
     ("power cut in a recovery", " ! loses power while it starts"),
+    ("sync failed in a recovery", " ! has a disk of which a sync fails while it starts"),
     ("kill", " ! is killed"),
     ("pause", " ! is paused for "),
     ("clock adrift", " ! has a clock that shows "),

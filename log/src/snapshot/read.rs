@@ -50,7 +50,9 @@ impl<F: DiskFile> Complete<F> {
             return Err(corrupt(length, "its length is not what its header says").into());
         }
         let head = file.read_exact_at(header.head_bytes as usize, HEADER_BYTES as u64).during("read", &path)?;
-        if crc32c::crc32c(&head) != header.head_checksum {
+        let head_checksum = crc32c::crc32c(&head);
+        mutate!(log_snapshot_head_unchecked, head_checksum = header.head_checksum);
+        if head_checksum != header.head_checksum {
             return Err(corrupt(HEADER_BYTES as u64, "the head's checksum does not match").into());
         }
         let end = file.read_exact_at(END_BYTES, header.end_offset()).during("read", &path)?;

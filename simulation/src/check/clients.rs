@@ -18,7 +18,7 @@ pub(crate) struct ClientJudge {
     committed: BTreeMap<u64, LogIndex>,
     /// The values of each register, with their places, in order.
     registers: BTreeMap<u64, Vec<(LogIndex, u64)>>,
-    /// The only term that each of some values may be committed in, until it is.
+    /// The only term that each of some values may be committed in.
     meant: BTreeMap<u64, Term>,
     /// Of which values a client was told that they are not written and never will be: values are counted.
     refused: Vec<bool>,
@@ -59,10 +59,15 @@ impl ClientJudge {
         self.meant.insert(write.value, only_in);
     }
 
+    /// Whether a client wanted a write for one term only.
+    pub(crate) fn was_meant(&self, write: Write) -> bool {
+        self.meant.contains_key(&write.value)
+    }
+
     /// A write was committed at a place.
     pub(crate) fn committed(&mut self, write: Write, id: LogId) -> Result<(), Violation> {
         let (value, at) = (write.value, id.index);
-        let only_in = self.meant.remove(&value);
+        let only_in = self.meant.get(&value).copied();
         let is_meant = only_in.is_none_or(|term| term == id.term);
         require!(is_meant, Precondition, "value {value} was meant for term {only_in:?} only, and is committed at {id}");
         let was_refused = usize::try_from(value).ok().and_then(|place| self.refused.get(place).copied());
@@ -118,15 +123,31 @@ impl ClientJudge {
         Ok(())
     }
 
-    /// Everything that was acknowledged is in the state that all nodes came to.
-    pub(crate) fn kept(&self, chain: impl Fn(LogIndex) -> Option<LogId>) -> Result<(), Violation> {
+    /// Everything that was acknowledged is where it was said to be, by what somebody (`whose`) holds.
+    pub(crate) fn kept(&self, whose: &str, holds: impl Fn(LogIndex) -> Option<LogId>) -> Result<(), Violation> {
         for (write, id) in &self.acknowledged {
-            let found = chain(id.index);
+            let found = holds(id.index);
             require!(
                 found == Some(*id),
                 Acknowledged,
-                "{write} was acknowledged at {id}, where {} stands",
+                "{write} was acknowledged at {id}, where {} stands in {whose}",
                 or(found, "nothing")
+            );
+        }
+        Ok(())
+    }
+
+    /// No register holds, in these, what was written before the last write that was acknowledged there.
+    pub(crate) fn shown(&self, whose: &str, registers: &BTreeMap<u64, u64>) -> Result<(), Violation> {
+        for (write, id) in &self.acknowledged {
+            let found = registers.get(&write.key).copied();
+            let stands = found.and_then(|value| self.committed.get(&value).copied());
+            require!(
+                stands >= Some(id.index),
+                Acknowledged,
+                "{write} was acknowledged at {id}, and {whose} has {} there, which stands {}",
+                or(found, "nothing"),
+                at(stands)
             );
         }
         Ok(())

@@ -111,21 +111,24 @@ impl ClientHistory {
     /// Checks all of it along the log and, if it is to be searched, by the answers alone. Answers whether the search came to
     /// its end.
     pub(crate) fn check(&self, searches: bool) -> Result<bool, Violation> {
-        let violated = |reason: String, operations: &[OperationId]| {
-            let named = operations.iter().map(|id| format!("{id} is {} in the trace", self.request(*id)));
-            let reason = [reason].into_iter().chain(named).collect::<Vec<_>>().join("\n");
-            Violation { check: Check::Linearizability, reason }
-        };
         check_applied(&KeyValue::new(), &self.history, &self.applied, &self.reads)
-            .map_err(|violation| violated(violation.to_string(), &violation.operations()))?;
-        if !searches {
-            return Ok(false);
-        }
+            .map_err(|violation| self.violated(violation.to_string(), &violation.operations()))?;
+        if searches { self.search() } else { Ok(false) }
+    }
+
+    /// Checks it by the answers alone, without a look at the log. Answers whether the search came to its end.
+    fn search(&self) -> Result<bool, Violation> {
         match check(&KeyValue::new(), &self.history, Limits::steps(STEPS_MAX)) {
             Verdict::Linearizable { .. } => Ok(true),
             Verdict::Undecided(_) => Ok(false),
-            Verdict::Violated(violation) => Err(violated(violation.to_string(), &[violation.stuck])),
+            Verdict::Violated(violation) => Err(self.violated(violation.to_string(), &[violation.stuck])),
         }
+    }
+
+    fn violated(&self, reason: String, operations: &[OperationId]) -> Violation {
+        let named = operations.iter().map(|id| format!("{id} is {} in the trace", self.request(*id)));
+        let reason = [reason].into_iter().chain(named).collect::<Vec<_>>().join("\n");
+        Violation { check: Check::Linearizability, reason }
     }
 
     fn request(&self, operation: OperationId) -> String {
@@ -140,21 +143,30 @@ mod tests {
     use super::*;
     use crate::words::is_plain;
 
-    /// What is said of a client's read of register 4 that was answered with another value than was written there.
-    fn said_of_a_wrong_read() -> String {
+    /// Of a client's write of register 4, and of another one's read of it later on, which was answered so.
+    fn of_a_read(answer: Option<u64>) -> ClientHistory {
         let mut history = ClientHistory::default();
         let write = Write { key: 4, value: 70 };
         history.called(1, Token(35), &Wish::Write(vec![write]), 10);
         history.answered(Token(35), &Answer::Written(LogId::new(2, 9)), 20);
         history.committed(write, LogIndex(9));
         history.called(2, Token(36), &Wish::Read(4, Consistency::Linearizable), 30);
-        history.answered(Token(36), &Answer::Read(LogIndex(9), None), 40);
-        history.check(false).expect_err("a read that misses what was written").reason
+        history.answered(Token(36), &Answer::Read(LogIndex(9), answer), 40);
+        history
+    }
+
+    /// Where the two do not agree, one of them is wrong; each is to notice by itself.
+    #[test]
+    fn a_read_that_misses_what_was_written_is_noticed_along_the_log_and_without_it() {
+        let (right, wrong) = (of_a_read(Some(70)), of_a_read(None));
+        assert_eq!((right.check(false), right.check(true), right.search()), (Ok(false), Ok(true), Ok(true)));
+        let of = |judged: Result<bool, Violation>| judged.expect_err("nobody noticed").check;
+        assert_eq!((of(wrong.check(false)), of(wrong.search())), (Check::Linearizability, Check::Linearizability));
     }
 
     #[test]
     fn what_a_client_was_told_is_said_in_words_that_lead_to_the_trace() {
-        let said = said_of_a_wrong_read();
+        let said = of_a_read(None).check(false).expect_err("a read that misses what was written").reason;
         assert_eq!(
             said,
             "client 2 was told by #1, get 4: nothing, and at its place, index 9, there was 70 of revision 9\n\

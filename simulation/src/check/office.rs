@@ -80,7 +80,7 @@ pub(crate) fn answered(message: &Message) -> Option<(Term, Option<Epoch>)> {
 }
 
 /// Another node, as a leader sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Other {
     /// When it answered last; in the beginning, when the office began or the node was added.
     heard: Instant,
@@ -111,7 +111,7 @@ impl Other {
 const WAITS_MAX: u32 = 4;
 
 /// The office of a leader in one term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Office {
     term: Term,
     /// The last entry before it began.
@@ -238,8 +238,8 @@ impl Office {
         Ok(())
     }
 
-    /// It has looked at the time, and gives up; `hangs` says for how long its disk has not finished a write. One that is no
-    /// voter any more may go at any time.
+    /// It gives up, though nobody has told it to, on whatever occasion; `hangs` says for how long its disk has not finished a
+    /// write. One that is no voter any more may go at any time.
     pub(crate) fn gives_up(&self, node: NodeId, terms: &Terms, now: Instant, hangs: Duration) -> Result<(), Violation> {
         let silence = self.silence(node, now);
         // That the disk has nothing to do is seen at a look only.

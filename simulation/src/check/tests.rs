@@ -61,7 +61,15 @@ fn seen(node: NodeId, role: RoleKind, term: u64, terms: &[u64], commit: u64) -> 
 impl Seen3 {
     fn shown_to(&self, judge: &mut Judge) -> Result<Vec<LogIndex>, Violation> {
         let members = [1, 2, 3].map(|id| (NodeId(id), Node::default()));
-        let membership = Membership::new(members, []);
+        self.counting_by(&Membership::new(members, []), None, judge)
+    }
+
+    fn counting_by(
+        &self,
+        membership: &Membership,
+        counted_by: Option<(LogId, &Membership)>,
+        judge: &mut Judge,
+    ) -> Result<Vec<LogIndex>, Violation> {
         let callers = Callers::default();
         let disks = |id: NodeId| self.disks.get(&id);
         judge
@@ -69,7 +77,8 @@ impl Seen3 {
                 life: 1,
                 may_halt: false,
                 look: &self.look,
-                memberships: [&membership; 2],
+                membership,
+                counted_by,
                 log: &self.log,
                 checked: 0,
                 callers: &callers,
@@ -243,5 +252,63 @@ fn clients_that_are_told_what_is_not_so_are_noticed() {
     );
     let mut lost = told();
     lost.written(write(1), first, LogIndex(0), 0).unwrap();
-    assert_eq!(check(lost.kept(|_| None)), Check::Acknowledged);
+    assert_eq!(lost.kept("a log", |_| Some(first)), Ok(()));
+    assert_eq!(check(lost.kept("a log", |_| None)), Check::Acknowledged);
+    assert_eq!(check(lost.kept("a log", |_| Some(LogId::new(2, 2)))), Check::Acknowledged, "another term's");
+    let shows = |values: &[(u64, u64)]| lost.shown("a state", &values.iter().copied().collect());
+    assert_eq!((shows(&[(1, 1)]), shows(&[(1, 2), (2, 7)])), (Ok(()), Ok(())), "it, or what was written later");
+    assert_eq!(check(shows(&[])), Check::Acknowledged);
+    assert_eq!(check(shows(&[(1, 7)])), Check::Acknowledged, "what nobody has written");
+    let mut later = told();
+    later.written(write(2), second, LogIndex(0), 0).unwrap();
+    assert_eq!(check(later.shown("a state", &[(1, 1)].into())), Check::Acknowledged, "what was written before");
+}
+
+#[test]
+fn nodes_have_converged_only_when_all_have_applied_the_whole_chain_and_hold_nothing_else() {
+    let chain = log(&[1, 1, 2]);
+    let is_so = |applied: u64, held: &Stamps| {
+        let mut look = seen(ONE, Follower, 2, &[1, 1, 2], 3).look;
+        look.applied = LogIndex(3);
+        let other = Look { applied: LogIndex(applied), ..look };
+        converged([(&look, &chain), (&other, held)].into_iter(), &chain)
+    };
+    assert!(is_so(3, &chain));
+    assert!(!is_so(2, &chain), "one has not applied all");
+    assert!(!is_so(3, &log(&[1, 1, 2, 2])), "one holds more");
+    assert!(!is_so(3, &log(&[1, 1])), "one holds less");
+    let mut other = log(&[1, 1, 2]);
+    other.0[1].digest = 8;
+    assert!(!is_so(3, &other), "one holds something else");
+}
+
+/// A leader counts by what says who the members are, and by what said so before where that is decided by this step.
+#[test]
+fn what_a_leader_counted_by_is_committed_by_that() {
+    let members = |ids: &[u64]| Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []);
+    let (three, four) = (members(&[1, 2, 3]), members(&[1, 4, 5]));
+    // Entry 2 says that 1, 2 and 3 are the voters, entry 3 that 1, 4 and 5 are.
+    let judged = |held_by: [u64; 2], (was, role), commit: u64, counted_by: Option<(LogId, &Membership)>| {
+        let mut judge = Judge::default();
+        seen(ONE, was, 1, &[1], 1).shown_to(&mut judge).expect("all is well");
+        let mut now = seen(ONE, role, 1, &[1, 1, 1], commit);
+        now.look.membership_at = LogId::new(1, 3);
+        let holds = |id: u64| (NodeId(id), disk(&[1, 1, 1], Vote::default()));
+        now.disks = [1].into_iter().chain(held_by).map(holds).collect();
+        now.counting_by(&four, counted_by, &mut judge).err().map(|violation| violation.check)
+    };
+    let at = LogId::new(1, 2);
+    assert_eq!(judged([2, 3], (Leader, Leader), 2, Some((at, &three))), None);
+    assert_eq!(
+        judged([4, 5], (Leader, Leader), 2, Some((at, &three))),
+        Some(Check::CommittedOnQuorum),
+        "that 1, 2 and 3 vote was decided by others"
+    );
+    let long_ago = LogId::new(1, 1);
+    assert_eq!(judged([4, 5], (Leader, Leader), 2, Some((long_ago, &three))), None, "that had been decided");
+    assert_eq!(judged([2, 6], (Leader, Leader), 2, None), Some(Check::CommittedOnQuorum));
+    // A leader that leaves its office in the same step has committed as a leader.
+    assert_eq!(judged([2, 6], (Leader, Follower), 2, None), Some(Check::CommittedOnQuorum));
+    assert_eq!(judged([4, 6], (Leader, Follower), 2, None), None);
+    assert_eq!(judged([2, 6], (Follower, Follower), 2, None), None, "it was told so");
 }

@@ -86,6 +86,22 @@ pub(super) fn strike_frame(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static 
     disk.flip_bit(file, offset, bit).then_some("frame rotten and refused")
 }
 
+/// Lets a bit rot in a snapshot, if there is one: in what it says of itself, or in its content.
+pub(super) fn strike_snapshot(disk: &FaultyDisk, rng: &mut Rng) -> Option<&'static str> {
+    let is_one = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snapshot-"));
+    let (file, bytes) = disk.files().into_iter().rfind(|(path, _)| is_one(path))?;
+    // The header, the head behind it, which is short, and the end; or anything.
+    let length = bytes.len() as u64;
+    let (first, bytes) = match rng.below(4) {
+        0 => (0, 64),
+        1 => (64, 100),
+        2 => (length.checked_sub(40)?, 40),
+        _ => (0, length),
+    };
+    let (offset, bit) = (first + rng.below(bytes), u32::try_from(rng.below(8)).unwrap_or_default());
+    (offset < length && disk.flip_bit(&file, offset, bit)).then_some("snapshot rotten and refused")
+}
+
 /// The sectors at which the groups of a segment begin, and whether the last is a mark; none, if these are not the bytes of one.
 fn groups(bytes: &[u8]) -> (Vec<usize>, bool) {
     let Some(Frames { groups, is_marked, .. }) = Frames::find(bytes) else { return (Vec::new(), false) };

@@ -20,6 +20,17 @@ use crate::world::World;
 mod members;
 mod snapshots;
 
+impl Refinement {
+    /// From now on a server of the model has voted twice, which no step of it does; and the whole of it is looked at with the next step.
+    pub(crate) fn falsify(&mut self) {
+        let ids: Vec<_> = self.system.servers.ids().collect();
+        let votes = ids.iter().chain([&model::ServerId(99)]).take(2);
+        let votes: Vec<_> = votes.map(|candidate| (model::Term(99), ids[0], *candidate)).collect();
+        self.system.said.granted.extend(votes);
+        self.steps = super::STEPS_PER_CHECK - 1;
+    }
+}
+
 /// One falsehood; each answers whether it found something to falsify.
 pub(crate) enum Falsify {
     /// About the state that a step leaves.

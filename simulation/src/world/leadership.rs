@@ -9,7 +9,9 @@
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Engine, Event, LogId, Message, NodeId, NotElected, NotTransferred, Term, Token, Transferred};
+use outrigger::engine::{
+    Engine, Event, LogId, Message, NodeId, NotElected, NotTransferred, RoleKind, Term, Token, Transferred,
+};
 
 use super::World;
 use super::happening::Happening;
@@ -33,11 +35,24 @@ pub(crate) enum Fulfilment {
     Refused,
 }
 
+/// What was wished for, as far as what comes of it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    /// That this node leads.
+    Leader(NodeId),
+    /// That a leader leads no more.
+    Retreat,
+    /// That a node wants to lead so much.
+    Priority(u8),
+    /// Anything else.
+    Other,
+}
+
 /// What was wished for and not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
-    /// Who was to lead, by the token of who asked; `None` for anybody, and for other wishes.
-    asked: BTreeMap<Token, Option<NodeId>>,
+    /// What was wished for, by the token of who asked.
+    asked: BTreeMap<Token, Wanted>,
     count: u64,
     /// Which node in which of its lives owes an answer to whom, about leaders or members.
     owed: BTreeMap<Token, (NodeId, u64)>,
@@ -109,30 +124,33 @@ impl World {
         let all: Vec<NodeId> = self.plan.node_ids().collect();
         self.wishes.count += 1;
         let token = Token(FIRST_TOKEN + self.wishes.count);
-        let (what, node, event, heir) = match self.rng.below(13) {
+        let (what, node, event, wanted) = match self.rng.below(13) {
             0..=3 => {
                 let to = *self.rng.pick(&all);
                 let event = Event::TransferLeadership { token, to: Some(to) };
-                ("leadership to hand over", leader, event, Some(to))
+                ("leadership to hand over", leader, event, Wanted::Leader(to))
             }
-            4 | 5 => ("leadership to hand over", leader, Event::TransferLeadership { token, to: None }, None),
-            6 => ("election wanted", any, Event::Elect { token, pre_vote: true }, Some(any)),
-            7 => ("election wanted", any, Event::Elect { token, pre_vote: false }, Some(any)),
-            8 => ("leader told to step down", leader, Event::StepDown { token }, None),
-            9 => ("leader to be forgotten", any, Event::ForgetLeader { token }, None),
+            4 | 5 => {
+                let event = Event::TransferLeadership { token, to: None };
+                ("leadership to hand over", leader, event, Wanted::Other)
+            }
+            6 => ("election wanted", any, Event::Elect { token, pre_vote: true }, Wanted::Leader(any)),
+            7 => ("election wanted", any, Event::Elect { token, pre_vote: false }, Wanted::Leader(any)),
+            8 => ("leader told to step down", leader, Event::StepDown { token }, Wanted::Retreat),
+            9 => ("leader to be forgotten", any, Event::ForgetLeader { token }, Wanted::Other),
             10 => {
                 let priority = *self.rng.pick(&[0, 100, u8::MAX]);
-                ("priority set", any, Event::SetPriority { token, priority }, None)
+                ("priority set", any, Event::SetPriority { token, priority }, Wanted::Priority(priority))
             }
-            11 if self.plan.takes_snapshots() => ("snapshot wanted", any, Event::TakeSnapshot { token }, None),
+            11 if self.plan.takes_snapshots() => ("snapshot wanted", any, Event::TakeSnapshot { token }, Wanted::Other),
             _ => {
                 let keep_entries = self.rng.below(8);
-                ("log to be purged", any, Event::Purge { token, keep_entries }, None)
+                ("log to be purged", any, Event::Purge { token, keep_entries }, Wanted::Other)
             }
         };
         self.rot_at_times(any);
         note(&mut self.faults, what);
-        self.wishes.asked.insert(token, heir);
+        self.wishes.asked.insert(token, wanted);
         let life = self.nodes.at(node).map_or(0, |node| node.life);
         self.after(0, Happening::Request { node, life, event: Box::new(event) });
     }
@@ -147,7 +165,7 @@ impl World {
         self.wishes.count += 1;
         let token = Token(FIRST_TOKEN + self.wishes.count);
         note(&mut self.faults, "election wanted");
-        self.wishes.asked.insert(token, Some(id));
+        self.wishes.asked.insert(token, Wanted::Leader(id));
         let life = self.nodes.at(id).map_or(0, |node| node.life);
         self.after(0, Happening::Request { node: id, life, event: Box::new(Event::Elect { token, pre_vote: false }) });
     }
@@ -155,7 +173,7 @@ impl World {
     /// Whoever had a wish is told what has come of it.
     pub(super) fn told_of_wish(&mut self, from: NodeId, token: Token, outcome: Fulfilment) -> Result<(), Violation> {
         self.wishes.answered(from, token)?;
-        let wanted = self.wishes.asked.remove(&token).flatten();
+        let wanted = self.wishes.asked.remove(&token).unwrap_or(Wanted::Other);
         let (what, leads) = match outcome {
             Fulfilment::Transferred(Ok(Transferred { leader, term })) => {
                 ("leadership handed over", Some((leader, term)))
@@ -176,15 +194,30 @@ impl World {
                 self.judge_log_of(from, |engine| engine.purged() == through, "its log goes on behind", through)?;
                 ("log purged by hand", None)
             }
-            Fulfilment::Done => ("wish about the leader done", None),
+            Fulfilment::Done => {
+                self.judge_done(from, wanted)?;
+                ("wish about the leader done", None)
+            }
             Fulfilment::Refused => ("wish about the leader refused", None),
         };
         note(&mut self.faults, what);
         let Some((leader, term)) = leads else { return Ok(()) };
         let led = self.judge.leader_of(term) == Some(leader);
         require!(led, Succession, "node {from} says that node {leader} leads in term {term}, which it never did");
-        let is_wanted = wanted.is_none_or(|wanted| wanted == leader);
+        let is_wanted = !matches!(wanted, Wanted::Leader(wanted) if wanted != leader);
         require!(is_wanted, Succession, "node {from} says that node {leader} leads, and it was another that was to");
+        Ok(())
+    }
+
+    /// What a node says that it has done must be done.
+    fn judge_done(&self, node: NodeId, wanted: Wanted) -> Result<(), Violation> {
+        let running = self.nodes.at(node).and_then(|node| node.running.as_ref());
+        let Some(engine) = running.map(|running| running.driver.engine()) else { return Ok(()) };
+        let leads_on = wanted == Wanted::Retreat && engine.role_kind() == RoleKind::Leader;
+        require!(!leads_on, Succession, "node {node} says that it leads no more, and does");
+        let priority = engine.priority();
+        let is_set = !matches!(wanted, Wanted::Priority(wanted) if wanted != priority);
+        require!(is_set, Succession, "node {node} says that it has the priority that it was told, and has {priority}");
         Ok(())
     }
 
@@ -218,4 +251,83 @@ pub(super) fn judge_succession(running: &Running, look: &Look) -> Result<bool, V
         }
     }
     Ok(has_ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{look, refusing, running, world_with};
+    use super::*;
+    use crate::check::Check;
+    use crate::node::Node;
+    use crate::plan::SECOND;
+
+    const TOKEN: Token = Token(FIRST_TOKEN + 77);
+
+    /// A node is told to step down, for whatever reason somebody has, and says that this has come of it.
+    fn told(world: &mut World, id: NodeId, wanted: Wanted, outcome: Fulfilment) -> Option<Check> {
+        let life = world.nodes.at(id).expect("it is there").life;
+        world.wishes.reach(id, life, &Event::StepDown { token: TOKEN });
+        world.wishes.asked.insert(TOKEN, wanted);
+        refusing(world.told_of_wish(id, TOKEN, outcome))
+    }
+
+    /// A world in which a node leads, and has applied something.
+    fn led_world() -> (World, NodeId) {
+        world_with(|world, node, running| {
+            let look = node.look().expect("it runs");
+            let has_led = world.judge.leader_of(look.term) == Some(node.id);
+            look.leads() && has_led && look.applied.0 > 5 && running.driver.engine().snapshot().index.0 > 2
+        })
+    }
+
+    #[test]
+    fn what_a_node_says_of_its_snapshots_and_its_log_and_is_not_so_is_noticed() {
+        let (mut world, id) = led_world();
+        let engine = running(&mut world, id).driver.engine();
+        let (snapshot, purged) = (engine.snapshot(), engine.purged());
+        let behind = |id: LogId| LogId { index: id.index.next(), ..id };
+        let mut told = |outcome| told(&mut world, id, Wanted::Other, outcome);
+        assert_eq!(told(Fulfilment::Snapshot(snapshot)), None);
+        assert_eq!(told(Fulfilment::Snapshot(behind(snapshot))), Some(Check::Answers));
+        assert_eq!(told(Fulfilment::Purged(purged)), None);
+        assert_eq!(told(Fulfilment::Purged(behind(purged))), Some(Check::Answers));
+    }
+
+    #[test]
+    fn what_a_node_says_that_it_has_done_and_has_not_is_noticed() {
+        let (mut world, id) = led_world();
+        let (look, priority) = (look(&world, id), running(&mut world, id).driver.engine().priority());
+        let follower = world.nodes.iter().filter_map(Node::look).find(|it| it.role == RoleKind::Follower);
+        let follower = follower.expect("somebody follows").node;
+        let mut told = |id, wanted, outcome| told(&mut world, id, wanted, outcome);
+        assert_eq!(told(id, Wanted::Retreat, Fulfilment::Done), Some(Check::Succession), "it leads on");
+        assert_eq!(told(id, Wanted::Retreat, Fulfilment::Refused), None);
+        assert_eq!(told(follower, Wanted::Retreat, Fulfilment::Done), None);
+        assert_eq!(told(id, Wanted::Priority(priority), Fulfilment::Done), None);
+        assert_eq!(told(id, Wanted::Priority(priority ^ 1), Fulfilment::Done), Some(Check::Succession));
+        let transferred = |leader, term| Fulfilment::Transferred(Ok(Transferred { leader, term }));
+        assert_eq!(told(id, Wanted::Leader(id), transferred(id, look.term)), None);
+        assert_eq!(told(id, Wanted::Leader(follower), transferred(id, look.term)), Some(Check::Succession));
+        assert_eq!(told(id, Wanted::Other, transferred(id, Term(999))), Some(Check::Succession), "nobody led then");
+        assert_eq!(told(id, Wanted::Other, Fulfilment::Elected(Ok(look.term))), None);
+        assert_eq!(told(follower, Wanted::Other, Fulfilment::Elected(Ok(look.term))), Some(Check::Succession));
+    }
+
+    #[test]
+    fn who_had_a_wish_and_is_never_answered_or_twice_is_noticed() {
+        let (mut world, id) = world_with(|world, _, _| world.now > SECOND);
+        let life = world.nodes.at(id).expect("it is there").life;
+        let (mut wishes, event) = (Wishes::default(), Event::StepDown { token: TOKEN });
+        assert_eq!(refusing(wishes.all_answered(&world.nodes)), None);
+        wishes.reach(id, life, &event);
+        assert_eq!(refusing(wishes.all_answered(&world.nodes)), Some(Check::Answers));
+        assert_eq!(refusing(wishes.answered(id, TOKEN)), None);
+        assert_eq!(refusing(wishes.all_answered(&world.nodes)), None);
+        assert_eq!(refusing(wishes.answered(id, TOKEN)), Some(Check::Answers), "a second time");
+        wishes.reach(id, life - 1, &event);
+        assert_eq!(refusing(wishes.all_answered(&world.nodes)), None, "that life is over");
+        wishes.reach(id, life, &event);
+        world.crash(id, false).expect("all is well");
+        assert_eq!(refusing(wishes.all_answered(&world.nodes)), None, "so is this one");
+    }
 }

@@ -39,8 +39,8 @@ pub(crate) struct Members {
     committed: (LogIndex, Arc<Membership>),
     /// Who is a member by that.
     held: ByNode<()>,
-    /// The voters that were asked for, by the token of who asked.
-    asked: BTreeMap<Token, BTreeSet<NodeId>>,
+    /// What was asked for, by the token of who asked.
+    asked: BTreeMap<Token, Arc<ChangeRequest>>,
     /// Who was to be removed and added by one change, by the token of who asked.
     asked_again: BTreeMap<Token, NodeId>,
     /// Who is to be promoted next.
@@ -95,6 +95,29 @@ fn removal_and_return(node: NodeId, is_voter: bool) -> ChangeMembers {
     ])
 }
 
+/// What a change makes of the voters and of all members, as its documentation has it, where it is not refused.
+fn carry_out(change: &ChangeMembers, retain: bool, voters: &mut BTreeSet<NodeId>, nodes: &mut BTreeMap<NodeId, Node>) {
+    match change {
+        ChangeMembers::AddVoterIds(ids) => voters.extend(ids),
+        ChangeMembers::AddVoters(added) => {
+            nodes.extend(added.clone());
+            voters.extend(added.keys());
+        }
+        ChangeMembers::RemoveVoters(ids) => {
+            nodes.retain(|id, _| retain || !(ids.contains(id) && voters.contains(id)));
+            voters.retain(|id| !ids.contains(id));
+        }
+        ChangeMembers::ReplaceAllVoters(ids) => {
+            nodes.retain(|id, _| retain || ids.contains(id) || !voters.contains(id));
+            voters.clone_from(ids);
+        }
+        ChangeMembers::AddNodes(added) | ChangeMembers::SetNodes(added) => nodes.extend(added.clone()),
+        ChangeMembers::RemoveNodes(ids) => nodes.retain(|id, _| !ids.contains(id)),
+        ChangeMembers::ReplaceAllNodes(all) => nodes.clone_from(all),
+        ChangeMembers::Batch(changes) => changes.iter().for_each(|it| carry_out(it, retain, voters, nodes)),
+    }
+}
+
 /// Whether a token is the steward's.
 pub(crate) const fn is_stewards(token: Token) -> bool {
     token.0 >= FIRST_TOKEN
@@ -121,14 +144,14 @@ impl Members {
         }
     }
 
-    /// A node holds this membership; answers the one by which it counted until now, if that was another.
-    pub(super) fn see(&mut self, node: NodeId, at: LogId, membership: &Membership) -> Option<Arc<Membership>> {
+    /// A node holds this membership; answers the one by which it counted until now, with its entry, if that was another.
+    pub(super) fn see(&mut self, node: NodeId, at: LogId, membership: &Membership) -> Option<(LogId, Arc<Membership>)> {
         if self.counted_by.at(node) == Some(&at) {
             return None;
         }
         self.seen.entry((at.index, at)).or_insert_with(|| Arc::new(membership.clone()));
         let before = self.counted_by.insert(node, at)?;
-        self.seen.get(&(before.index, before)).cloned()
+        Some((before, self.seen.get(&(before.index, before)).cloned()?))
     }
 
     /// An entry with a membership was committed.
@@ -175,6 +198,30 @@ impl Members {
             let counts = !std::mem::replace(&mut is_committed, *index <= commit);
             counts.then_some(membership)
         })
+    }
+
+    /// Who asked for other members has them.
+    fn require_done(
+        &self,
+        from: NodeId,
+        (at, said): (LogId, &Membership),
+        wanted: &ChangeRequest,
+        chain: &Stamps,
+    ) -> Result<(), Violation> {
+        // Every entry of a change but the last says what it leads to; what it begins with is the last one before that does not.
+        let before = self.seen.range(..(at.index, LogId::ZERO)).rev();
+        let mut stable = before.filter(|((_, at), before)| chain.has(*at) && before.goal().is_none());
+        let Some((_, before)) = stable.next() else { return Ok(()) };
+        let (mut voters, mut nodes) = (before.voters().clone(), before.nodes().clone());
+        carry_out(&wanted.change, wanted.retain, &mut voters, &mut nodes);
+        require!(
+            *said.voters() == voters && *said.nodes() == nodes,
+            Membership,
+            "node {from} was asked for {:?}, where removed voters {}, and says that this is done by {at}: that makes {said} of {before}",
+            wanted.change,
+            if wanted.retain { "stay" } else { "leave" }
+        );
+        Ok(())
     }
 
     /// Whether these nodes are a quorum, by whichever of the memberships comes to count.
@@ -246,12 +293,12 @@ impl World {
         if self.members.count.is_multiple_of(6) {
             (request.change, request.retain) = (removal_and_return(learner, is_whole), true);
             self.members.asked_again.insert(token, learner);
-        } else if is_whole {
-            self.members.asked.insert(token, voters);
         }
+        let request = Arc::new(request);
+        self.members.asked.insert(token, Arc::clone(&request));
         note(&mut self.faults, "members to change");
         let life = self.nodes.at(asked).map_or(0, |node| node.life);
-        let event = Event::ChangeMembers { token, request: Arc::new(request) };
+        let event = Event::ChangeMembers { token, request };
         self.after(0, Happening::Request { node: asked, life, event: Box::new(event) });
     }
 
@@ -286,12 +333,7 @@ impl World {
         let is_stable = said.as_ref().is_some_and(|said| said.goal().is_none());
         require!(is_stable, Membership, "node {from} says that the change at {at} is over, and it is not");
         let (Some(said), Some(wanted)) = (said, wanted) else { return Ok(()) };
-        require!(
-            *said.voters() == wanted,
-            Membership,
-            "node {from} was asked for the voters {wanted:?} and says that they are so by {at}, where it is {said}"
-        );
-        Ok(())
+        self.members.require_done(from, (at, &said), &wanted, self.judge.chain())
     }
 
     /// A node that may have to lead looks at the time, so that it will campaign: its log may be the only one that the others can
@@ -375,7 +417,10 @@ impl World {
 mod tests {
     use outrigger::engine::LogTime;
 
+    use super::super::peace::Outside;
+    use super::super::tests::world_with;
     use super::*;
+    use crate::check::Check;
     use crate::durable::Stamp;
 
     fn voters(ids: &[u64]) -> Membership {
@@ -391,8 +436,9 @@ mod tests {
         let (begin, lost, next) = (LogId::new(0, 1), LogId::new(2, 5), LogId::new(3, 6));
         assert_eq!(members.see(one, begin, &voters(&[1, 2, 3])), None);
         assert_eq!(members.see(two, begin, &voters(&[1, 2, 3])), None);
-        assert_eq!(members.see(two, lost, &voters(&[2])).as_deref(), Some(&voters(&[1, 2, 3])));
-        assert_eq!(members.see(one, next, &voters(&[1, 3])).as_deref(), Some(&voters(&[1, 2, 3])), "not {{2}}");
+        let first = || Some((begin, Arc::new(voters(&[1, 2, 3]))));
+        assert_eq!(members.see(two, lost, &voters(&[2])), first());
+        assert_eq!(members.see(one, next, &voters(&[1, 3])), first(), "not {{2}}");
         assert_eq!(members.see(one, next, &voters(&[1, 3])), None, "from then on it counts by that alone");
     }
 
@@ -409,5 +455,101 @@ mod tests {
         assert!(!members.may_need(three, &log(3), LogIndex(2)), "it has left");
         assert!(members.may_need(three, &log(1), LogIndex(0)), "others have an entry that it lacks");
         assert!(!members.may_need(NodeId(4), &log(3), LogIndex(1)));
+    }
+
+    /// A world in which a node runs that knows members, and the last entry that is committed.
+    fn world() -> (World, NodeId, LogId) {
+        let (world, id) = world_with(|world, _, running| {
+            let commit = running.driver.engine().commit_index();
+            commit.0 > 5 && world.judge.chain().last().index == commit && world.changes_members()
+        });
+        let last = world.judge.chain().last();
+        (world, id, last)
+    }
+
+    const TOKEN: Token = Token(FIRST_TOKEN + 77);
+
+    /// Somebody asks a node for this, and is told that it is done.
+    fn told_done(world: &mut World, id: NodeId, change: ChangeMembers, retain: bool, at: LogId) -> Option<Check> {
+        let request = Arc::new(ChangeRequest { retain, ..change.into() });
+        world.members.asked.insert(TOKEN, Arc::clone(&request));
+        world.wishes.reach(id, 1, &Event::ChangeMembers { token: TOKEN, request });
+        world.told_of_change(id, TOKEN, Ok(at)).err().map(|violation| violation.check)
+    }
+
+    /// From now on the entry says that these vote, and that those are members besides.
+    fn say(world: &mut World, at: LogId, ids: &[u64], learners: &[u64]) {
+        let all = |ids: &[u64]| ids.iter().map(|id| node_at(NodeId(*id))).collect::<Vec<_>>();
+        let said = Membership::new(all(ids), all(learners));
+        world.members.seen.insert((at.index, at), Arc::new(said));
+    }
+
+    #[test]
+    fn a_change_that_is_told_done_and_is_not_committed_or_not_over_is_noticed() {
+        let (mut world, id, last) = world();
+        let nothing = || ChangeMembers::Batch(Vec::new());
+        world.members.seen.clear();
+        say(&mut world, last, &[1, 2], &[]);
+        assert_eq!(told_done(&mut world, id, nothing(), true, last), None);
+        let next = LogId { index: last.index.next(), ..last };
+        say(&mut world, next, &[1, 2], &[]);
+        assert_eq!(told_done(&mut world, id, nothing(), true, next), Some(Check::Membership), "it is not committed");
+        let begun = voters(&[1, 2]).changed(&ChangeMembers::RemoveVoters([NodeId(2)].into()), true);
+        world.members.seen.insert((last.index, last), Arc::new(begun.expect("it can be made")));
+        assert_eq!(told_done(&mut world, id, nothing(), true, last), Some(Check::Membership), "it goes on");
+        world.members.seen.clear();
+        assert_eq!(told_done(&mut world, id, nothing(), true, last), Some(Check::Membership), "it says of no members");
+    }
+
+    #[test]
+    fn a_change_that_is_told_done_and_makes_other_members_is_noticed() {
+        let (mut world, id, last) = world();
+        let before = world.judge.chain().at(LogIndex(last.index.0 - 1)).expect("there are some").id;
+        let (four, one) = (ChangeMembers::AddVoters([node_at(NodeId(4))].into()), NodeId(1));
+        let cases = [
+            (ChangeMembers::AddNodes([node_at(NodeId(4))].into()), true, ([1, 2].as_slice(), [3, 4].as_slice())),
+            (ChangeMembers::RemoveNodes([NodeId(3)].into()), true, (&[1, 2], &[])),
+            (ChangeMembers::AddVoterIds([NodeId(3)].into()), true, (&[1, 2, 3], &[])),
+            (four.clone(), false, (&[1, 2, 4], &[3])),
+            (ChangeMembers::RemoveVoters([one].into()), true, (&[2], &[1, 3])),
+            (ChangeMembers::RemoveVoters([one, NodeId(3)].into()), false, (&[2], &[3])),
+            (ChangeMembers::ReplaceAllVoters([one].into()), true, (&[1], &[2, 3])),
+            (ChangeMembers::ReplaceAllVoters([NodeId(3)].into()), false, (&[3], &[])),
+            (ChangeMembers::Batch(vec![four, ChangeMembers::RemoveVoters([one].into())]), false, (&[2, 4], &[3])),
+        ];
+        for (done, (change, retain, _)) in cases.iter().enumerate() {
+            for (made, (.., (voters, learners))) in cases.iter().enumerate() {
+                world.members.seen.clear();
+                say(&mut world, before, &[1, 2], &[3]);
+                say(&mut world, last, voters, learners);
+                let expected = (done != made).then_some(Check::Membership);
+                assert_eq!(told_done(&mut world, id, change.clone(), *retain, last), expected, "{change:?}: {made}");
+            }
+        }
+    }
+
+    #[test]
+    fn members_are_settled_once_all_count_by_what_is_committed_and_that_leads_to_nothing_else() {
+        let (mut world, id) = world_with(|world, _, running| {
+            let membership = running.driver.engine().membership();
+            world.members_are_settled() && membership.voters().len() > 1
+        });
+        let committed = world.members.committed.clone();
+        let all: Vec<_> = committed.1.nodes().keys().map(|node| node_at(*node)).collect();
+        let other = Membership::new(all[..1].to_vec(), all[1..].to_vec());
+        world.members.commit(committed.0, &Arc::new(other));
+        assert!(!world.members_are_settled(), "node {id} counts by something else");
+        world.members.commit(committed.0, &committed.1);
+        assert!(world.members_are_settled());
+        let (mut world, id) = world_with(|_, node, running| {
+            let membership = running.driver.engine().membership();
+            membership.goal().is_some() && membership.nodes().contains_key(&node.id)
+        });
+        let membership = world.nodes.at(id).and_then(|node| node.running.as_ref()).expect("it runs");
+        let membership = Arc::new(membership.driver.engine().membership().clone());
+        world.members.commit(LogIndex(99), &membership);
+        let others: Vec<NodeId> = world.nodes.iter().map(|node| node.id).filter(|other| *other != id).collect();
+        world.outsiders.extend(others.into_iter().map(|other| (other, Outside::Away)));
+        assert!(!world.members_are_settled(), "a change is under way");
     }
 }

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use outrigger::engine::{
-    Engine, Epoch, Event, Incarnation, Instant, LogId, LogIndex, Message, NodeId, Peer, RoleKind, Round, Term,
+    Engine, Epoch, Event, Incarnation, Instant, LogId, LogIndex, LogTime, Message, NodeId, Peer, RoleKind, Round, Term,
 };
 use outrigger::network::Local;
 
 use super::World;
 use super::happening::Happening;
-use crate::check::{Office, Violation, office, require};
+use crate::check::{LogClock, Office, Violation, office, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::network::is_let_in;
@@ -25,6 +25,8 @@ pub(super) enum Occasion {
     Look,
     /// A flush has ended.
     Flush,
+    /// Somebody wants the leader to lead no more.
+    StepDown,
     /// A word of another node.
     Word(Peer, Word),
     /// Anything else.
@@ -75,6 +77,7 @@ impl Occasion {
         match event {
             Event::Timeout => Self::Look,
             Event::LogFlushed { .. } => Self::Flush,
+            Event::StepDown { .. } => Self::StepDown,
             Event::Received { from, message } => Self::Word(*from, message.as_ref().map_or(Word::NONE, Word::of)),
             Event::Refused { by, .. } => Self::Word(*by, Word::NONE),
             _ => Self::Other,
@@ -127,7 +130,8 @@ impl World {
             running.needed_since = is_campaign(look).then_some(since);
         }
         let office = running.office.take_if(|office| !look.leads() || look.term != office.term());
-        if let Some(office) = office.filter(|office| matches!(occasion, Occasion::Look) && office.term() == look.term) {
+        let is_told_to = matches!(occasion, Occasion::StepDown) || !running.driver.engine().membership().is_voter(id);
+        if let Some(office) = office.filter(|office| !is_told_to && office.term() == look.term) {
             let hangs = if is_excused { Duration::from_nanos(u64::MAX) } else { hangs() };
             office.gives_up(id, &self.terms, own, hangs)?;
         }
@@ -160,6 +164,22 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Holds the log time of what a leader has appended against its clock.
+    pub(super) fn judge_log_time(&mut self, look: &Look, own: Instant) -> Result<(), Violation> {
+        let itself = self.nodes.at_mut(look.node).filter(|node| node.disguise().is_none());
+        let Some(running) = itself.and_then(|node| node.running.as_mut()) else { return Ok(()) };
+        let entries = &running.runtime.accepted.0;
+        if look.leads() {
+            let (known, new) = entries.split_at(running.runtime.checked);
+            let before = known.last().map_or(LogTime(0), |last| last.log_time);
+            return running.log_clock.judge(look.node, before, new, own);
+        }
+        if running.judged.is_some_and(|before| before.last != look.last) {
+            running.log_clock = LogClock(entries.last().map_or(LogTime(0), |last| last.log_time), own);
+        }
+        Ok(())
     }
 
     /// Holds a request that leaves against the limits.
@@ -322,7 +342,7 @@ fn campaigns_rightly(running: &Running, id: NodeId) -> Result<(), Violation> {
 fn is_needed(look: &Look, occasion: Occasion, is_heard: bool) -> Result<(), Violation> {
     let asks_with = match occasion {
         Occasion::Word(_, word) if is_heard => word.asks_with,
-        Occasion::Word(..) | Occasion::Look | Occasion::Flush | Occasion::Other => None,
+        Occasion::Word(..) | Occasion::Look | Occasion::Flush | Occasion::StepDown | Occasion::Other => None,
     };
     let (id, last) = (look.node, look.last);
     require!(

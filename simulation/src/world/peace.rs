@@ -66,6 +66,7 @@ impl World {
     /// The faults are over. A quorum that is drawn heals, and must converge and serve.
     pub(super) fn become_calm(&mut self) -> Result<(), Violation> {
         self.be_patient();
+        self.calm_since = self.now;
         self.network.heal();
         for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage, Trouble::Decay]
         {

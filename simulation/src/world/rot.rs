@@ -5,13 +5,21 @@
 //!        └────────► the node dies first: its next life reads a sound state from its disk
 //! ```
 
+use std::time::Duration;
+
 use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term};
 
 use super::World;
+use super::peace::Peace;
 use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::node::Node;
+
+/// After so many comparisons in peace a state that has rotted is found: at times one of them comes to nothing.
+const COMPARISONS: u32 = 20;
+/// A healed cluster may take so long to elect a leader, and to raise its version to where states are compared.
+const SETTLING: Duration = Duration::from_secs(20);
 
 /// A leader says that a state is another than a majority's.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +53,28 @@ impl World {
         running.runtime.machine.rot();
         note(&mut self.faults, "state rotted");
         self.trace.tell(self.now, Some(id), || "has a state that rots".to_owned());
+    }
+
+    /// The node of the healed cluster whose state has rotted, if the others are to find it: they are a quorum of more than one, and go
+    /// on.
+    pub(super) fn rotten(&self) -> Option<NodeId> {
+        self.plan.state_check_interval.filter(|_| self.peace == Peace::Calm)?;
+        let rotten = self.core().find(|node| node.is_rotten())?.id;
+        let sound: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != rotten).collect();
+        (sound.len() > 1 && self.members.have_quorum(&sound)).then_some(rotten)
+    }
+
+    /// A state that has rotted is found once states were compared often enough.
+    pub(super) fn require_rot_found(&self) -> Result<(), Violation> {
+        let (Some(rotten), Some(interval)) = (self.rotten(), self.plan.state_check_interval) else { return Ok(()) };
+        let passed = Duration::from_nanos(self.now - self.calm_since);
+        require!(
+            passed <= SETTLING + interval * COMPARISONS,
+            Divergence,
+            "the state of node {rotten} has rotted, and nobody has found it in {passed:?} of peace, though states are compared every \
+             {interval:?}"
+        );
+        Ok(())
     }
 
     /// Who is told by its leader that its state is another than a majority's, and knows it to be so, stops.

@@ -4,11 +4,11 @@
 use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, Warrant};
 
 use super::*;
-use crate::machine::Answer;
+use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
 
 /// A world at a moment at which one of its nodes is as wanted, and that node.
-fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
+pub(super) fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
     for seed in 1..300 {
         let mut world = World::new(&History::new(seed).checks(Checks::LIGHT));
         while world.now < 10 * SECOND && !world.happen_next().expect("all is well") {
@@ -25,16 +25,16 @@ fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, No
     panic!("no node is as wanted in any of these worlds");
 }
 
-fn look(world: &World, id: NodeId) -> Look {
+pub(super) fn look(world: &World, id: NodeId) -> Look {
     world.nodes.at(id).and_then(Node::look).expect("it runs")
 }
 
-fn running(world: &mut World, id: NodeId) -> &mut Running {
+pub(super) fn running(world: &mut World, id: NodeId) -> &mut Running {
     world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs")
 }
 
 /// Which check refuses it, if one does.
-fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
+pub(super) fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
     judged.err().map(|violation| violation.check)
 }
 
@@ -209,4 +209,150 @@ fn a_learner_that_campaigns_though_nobody_needs_it_to_is_noticed() {
         own + lasts * 2,
     );
     assert_eq!(refusing(judged), None, "it has given up");
+}
+
+#[test]
+fn a_node_that_is_shut_out_and_has_not_gone_back_is_noticed() {
+    let (mut world, id) = world_with(|world, node, _| {
+        world.plan.upgrade_every > 0 && !world.changes_members() && node.newest_build() == Version::FIRST
+    });
+    let (by, peer) = (NodeId(1 + id.0 % world.plan.nodes), running(&mut world, id).runtime.me);
+    world.builds = Builds::default();
+    let refused = |world: &mut World, cluster| {
+        let reason = PeerRefusal::TooOld { cluster, spoken: peer.version };
+        refusing(world.refused_as_too_old(by, peer, &reason))
+    };
+    let initial = initial_members(&world.plan).with_version(Version::LATEST);
+    world.builds.commit(LogId::new(9, 9), &initial).expect("it is raised");
+    assert_eq!(refused(&mut world, Version::LATEST), Some(Check::Version));
+    assert_eq!(refused(&mut world, Version::FIRST), None);
+    assert_eq!(refusing(world.find_too_old(id, Version::LATEST)), Some(Check::Version));
+    assert_eq!(refusing(world.find_too_old(id, Version::FIRST)), None);
+    let not_committed = Version(Version::LATEST.0 + 1);
+    assert_eq!(refused(&mut world, not_committed), Some(Check::Version));
+}
+
+/// A world whose history has ended well, in which something was acknowledged, and one of the nodes that have converged.
+fn ended_world() -> (World, NodeId) {
+    for seed in 1..100 {
+        let mut world = World::new(&History::new(seed).checks(Checks::LIGHT));
+        world.run().unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+        if !world.is_excused && world.workload.judge.acknowledged() > 3 {
+            let id = world.core().next().expect("somebody has converged").id;
+            return (world, id);
+        }
+    }
+    panic!("no world ends well");
+}
+
+#[test]
+fn in_the_end_what_is_not_as_it_was_told_is_noticed() {
+    let (mut world, id) = ended_world();
+    assert_eq!(world.conclude(), Ok(true));
+    // Somebody is never answered.
+    let (token, life) = (Token(1 << 62), world.nodes.at(id).expect("it is there").life);
+    world.wishes.reach(id, life, &Event::StepDown { token });
+    assert_eq!(refusing(world.conclude()), Some(Check::Answers));
+    world.wishes.answered(id, token).expect("it is owed");
+    running(&mut world, id).runtime.callers.ask(Token(1 << 40), 1);
+    assert_eq!(refusing(world.conclude()), Some(Check::Answers));
+    let (mut world, id) = ended_world();
+    // A node has lost the end of its log.
+    running(&mut world, id).runtime.accepted.truncate(LogIndex(1));
+    assert_eq!(refusing(world.conclude()), Some(Check::Acknowledged));
+    let (mut world, id) = ended_world();
+    // A node has another state, as if it had applied nothing.
+    running(&mut world, id).runtime.machine = Default::default();
+    assert_eq!(refusing(world.conclude()), Some(Check::Acknowledged));
+    let (mut world, _) = ended_world();
+    // Something was committed that no node has applied.
+    let (write, at) = (Write { key: 1, value: 1 << 20 }, LogId::new(99, 1 << 20));
+    world.workload.judge.committed(write, at).expect("it is new");
+    assert_eq!(refusing(world.conclude()), Some(Check::StateMachineSafety));
+    // And it was acknowledged.
+    world.workload.judge.written(write, at, LogIndex(0), 0).expect("it is committed");
+    assert_eq!(refusing(world.conclude()), Some(Check::Acknowledged));
+}
+
+#[test]
+fn in_the_end_the_model_is_asked_whether_its_invariants_hold() {
+    let (mut world, _) = ended_world();
+    world.refinement.falsify();
+    assert_eq!(refusing(world.conclude()), Some(Check::Refinement));
+}
+
+#[test]
+fn every_now_and_then_the_model_is_asked_whether_its_invariants_hold() {
+    let mut world = World::new(&History::new(1));
+    while world.steps < 50 {
+        assert_eq!(world.happen_next(), Ok(false));
+    }
+    let mut falsified = World::new(&History::new(1));
+    while falsified.steps < 50 {
+        assert_eq!(falsified.happen_next(), Ok(false));
+    }
+    falsified.refinement.falsify();
+    let next = |world: &mut World| {
+        let steps = world.steps;
+        while world.steps == steps {
+            world.happen_next()?;
+        }
+        Ok(())
+    };
+    assert_eq!(next(&mut world), Ok(()));
+    assert_eq!(refusing(next(&mut falsified)), Some(Check::Refinement));
+}
+
+#[test]
+fn a_state_that_has_rotted_and_is_not_found_in_peace_is_noticed() {
+    let (mut world, id) = world_with(|world, node, _| {
+        let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != node.id).collect();
+        let is_core = world.core().any(|other| other.id == node.id);
+        world.plan.state_check_interval.is_some() && is_core && others.len() > 1 && world.members.have_quorum(&others)
+    });
+    world.now += 3_600 * SECOND;
+    assert_eq!(refusing(world.require_rot_found()), None, "nothing has rotted");
+    running(&mut world, id).runtime.machine.rot();
+    assert_eq!(world.rotten(), Some(id));
+    assert_eq!(refusing(world.require_rot_found()), Some(Check::Divergence));
+    world.calm_since = world.now;
+    assert_eq!(refusing(world.require_rot_found()), None, "it takes its time");
+    world.calm_since = 0;
+    world.peace = Peace::Idle;
+    assert_eq!(refusing(world.require_rot_found()), None, "the log does not grow any more");
+    world.peace = Peace::Calm;
+    let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != id).collect();
+    world.outsiders.extend(others.iter().map(|other| (*other, Outside::CutOff)));
+    assert_eq!(world.rotten(), None, "nobody is there to find it");
+}
+
+#[test]
+fn a_leader_that_gives_up_for_no_reason_is_noticed_on_whatever_occasion() {
+    let (mut world, id) = world_with(|world, node, running| {
+        let engine = running.driver.engine();
+        let votes = engine.membership().voters().len() > 2 && engine.membership().is_voter(node.id);
+        votes
+            && running.office.is_some()
+            && node.disturbed_at == 0
+            && running.flush_began.is_none()
+            && world.now > SECOND
+    });
+    let (own, now) = (world.time_at(id), look(&world, id));
+    let gone = Look { role: RoleKind::Follower, ..now };
+    let token = Token(1);
+    let propose = Event::Read { token, consistency: Consistency::Linearizable };
+    let office = running(&mut world, id).office.take();
+    for (event, expected) in [
+        (Event::Timeout, true),
+        (propose, true),
+        (Event::LogFlushed { write: Default::default() }, true),
+        (Event::StepDown { token }, false),
+    ] {
+        running(&mut world, id).office.clone_from(&office);
+        let judged = world.judge_occasion(id, &gone, Occasion::of(&event), own);
+        assert_eq!(refusing(judged), expected.then_some(Check::Office), "{event:?}");
+    }
+    running(&mut world, id).office = office;
+    let later = Look { term: Term(now.term.0 + 1), ..gone };
+    assert_eq!(refusing(world.judge_occasion(id, &later, Occasion::Other, own)), None, "of a later term it has heard");
 }

@@ -44,7 +44,8 @@ impl World {
             life: node.life,
             may_halt: node.is_failing || node.is_full || node.is_rotten() || node.has_gone_back(),
             look,
-            memberships: [membership, before.as_deref().unwrap_or(membership)],
+            membership,
+            counted_by: before.as_ref().map(|(at, before)| (*at, &**before)),
             log: &runtime.accepted,
             checked: runtime.checked,
             callers: &runtime.callers,
@@ -178,6 +179,7 @@ impl World {
         let nodes = states.iter().flatten().map(|(look, running)| (look, &running.runtime.accepted));
         if self.workload.is_content()
             && states.is_some()
+            && self.rotten().is_none()
             && !self.core().any(Node::has_decayed)
             && self.members_are_settled()
             && check::converged(nodes, self.judge.chain())
@@ -192,6 +194,7 @@ impl World {
             }
         }
         self.require_patience()?;
+        self.require_rot_found()?;
         self.review_next();
         Ok(false)
     }
@@ -234,7 +237,18 @@ impl World {
     fn check_clients(&mut self) -> Result<(), Violation> {
         self.refinement.check()?;
         self.is_decided = self.workload.history.check(self.checks.linearizability)?;
-        self.workload.judge.kept(|index| self.judge.chain().at(index).map(|stamp| stamp.id))
+        self.workload
+            .judge
+            .kept("the chain of all that was committed", |index| self.judge.chain().at(index).map(|stamp| stamp.id))
+    }
+
+    /// What was acknowledged is on each node that has converged: in its log, and in its state.
+    fn check_kept(&self, node: &Node) -> Result<(), Violation> {
+        let (Some(running), judge) = (&node.running, &self.workload.judge) else { return Ok(()) };
+        let (runtime, id) = (&running.runtime, node.id);
+        judge.kept(&format!("the log of node {id}"), |index| runtime.accepted.at(index).map(|stamp| stamp.id))?;
+        judge.kept(&format!("what node {id} has applied"), |index| runtime.machine.id_at(index))?;
+        judge.shown(&format!("the state of node {id}"), runtime.machine.registers())
     }
 
     /// What must hold in the end of a cluster that has converged.
@@ -246,6 +260,7 @@ impl World {
         for node in self.core() {
             let id = node.id;
             let runtime = node.running.as_ref().map(|running| &running.runtime);
+            self.check_kept(node)?;
             let waiting = runtime.and_then(|runtime| runtime.callers.waiting());
             require!(waiting.is_none(), Answers, "{} of node {id} was never answered", words::request(waiting));
             runtime.iter().for_each(|runtime| runtime.machine.look());

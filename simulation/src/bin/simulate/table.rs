@@ -46,7 +46,7 @@ pub(crate) fn json(outcome: &Outcome, missing: &[&str]) -> String {
     format!(
         concat!(
             r#"{{"seeds":{},"interrupted":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"times_real_time":{:.1},"#,
-            r#""faults":{},"services":{},"actions":{},"failures":[{}],"never_came":[{}]}}"#,
+            r#""undecided":{},"faults":{},"services":{},"actions":{},"failures":[{}],"never_came":[{}]}}"#,
             "\n"
         ),
         outcome.tried(),
@@ -55,6 +55,7 @@ pub(crate) fn json(outcome: &Outcome, missing: &[&str]) -> String {
         steps_per_second(outcome),
         total.simulated.as_secs_f64(),
         times_real_time(outcome),
+        total.undecided,
         object(&total.faults),
         object(&total.services),
         object(&total.actions),
