@@ -109,7 +109,10 @@ impl Engine {
         if !progress.answers_since(reply.round) {
             return Ok(());
         }
-        mutate!(reply_of_who_lags_deposes if reply.received < self.commit_index, return Ok(self.step_down(now)));
+        mutate!(reply_of_who_lags_deposes if reply.received < self.commit_index, {
+            self.step_down(now);
+            return Ok(());
+        });
         progress.hear(now);
         if reply.matched > progress.match_index() {
             progress.matched(reply.matched);

@@ -277,6 +277,7 @@ pub enum SnapshotError {
     Stopped,
 }
 
+#[cfg(feature = "tokio")]
 impl SnapshotError {
     /// Whether trying again, here or on another node, may help.
     pub(crate) const fn may_pass(&self) -> bool {
