@@ -22,6 +22,8 @@ impl Engine {
         }
         check_contiguous(prev, &batches, term)?;
         self.hear_leader(from, now)?;
+        // Also where its entries do not fit yet: what comes late behind it is no news.
+        self.note_told(commit);
         let (prev, batches) = self.without_purged(prev, batches)?;
         mutate!(no_prev_check, prev = self.log.id_at(prev.index).unwrap_or(prev));
         if !self.log.has(prev) {

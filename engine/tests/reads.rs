@@ -456,6 +456,20 @@ fn nor_is_one_that_is_brought_a_snapshot_of_more() {
     assert!(!reads_at_once(&mut cluster, 2, stale(50)));
 }
 
+/// Found by the simulator (980012171 and five more of 24,000 seeds): the word that came with entries that did not fit was not heard.
+#[test]
+fn nor_is_one_that_lacks_what_stands_before_the_entries_that_came_with_that_word() {
+    let mut cluster = leased();
+    let (commit, term) = (cluster.engine(2).commit_index(), Term(cluster.term(1)));
+    pass(&mut cluster, Duration::from_millis(60));
+    let prev = LogId { term, index: cluster.engine(2).last_log_id().index.next() };
+    let (epoch, request, commit_of_more) = (Epoch(1), RequestId(99), prev.index);
+    let append = AppendEntries { term, epoch, request, prev, batches: Vec::new(), commit: commit_of_more };
+    cluster.receive(2, 1, Message::AppendEntries(append));
+    cluster.receive(2, 1, Message::Committed { term, commit });
+    assert!(!reads_at_once(&mut cluster, 2, stale(50)));
+}
+
 #[test]
 fn nor_is_one_whose_leader_does_not_know_yet_what_was_committed_before_it() {
     let mut cluster = leased();
