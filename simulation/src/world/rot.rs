@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term};
+use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term, Version};
 
 use super::World;
 use super::peace::Peace;
@@ -59,6 +59,9 @@ impl World {
     /// on.
     pub(super) fn rotten(&self) -> Option<NodeId> {
         self.plan.state_check_interval.filter(|_| self.peace == Peace::Calm)?;
+        // Where somebody who is away speaks an older version only, nobody knows how to compare.
+        let mut running = self.core().filter_map(|node| node.running.as_ref());
+        running.all(|running| running.driver.engine().version() == Version::LATEST).then_some(())?;
         let rotten = self.core().find(|node| node.is_rotten())?.id;
         let sound: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != rotten).collect();
         (sound.len() > 1 && self.members.have_quorum(&sound)).then_some(rotten)
