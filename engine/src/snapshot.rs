@@ -141,8 +141,11 @@ struct Building {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Receiving {
     snapshot: Arc<Snapshot>,
-    /// The last piece that was taken: of another snapshot, what the same leader wanted before is not taken any more.
+    /// The last piece that was taken, which is answered.
     last: Piece,
+    /// The latest of its leader's requests that a piece came with: of another snapshot, what was wanted before is not taken any more.
+    /// Pieces of one snapshot come from two senders when a delegate takes the leader's place, and in any order.
+    latest: RequestId,
     /// That is being written; it is answered once it is there.
     is_writing: bool,
     /// All of it is durable. It is installed as soon as nothing waits to be applied.
@@ -159,11 +162,12 @@ struct Piece {
     request: RequestId,
 }
 
-impl Piece {
-    /// Whether the same leader wanted something else since: then whoever sends in its stead was slow, or the network was.
-    fn comes_late_after(self, other: Self) -> bool {
+impl Receiving {
+    /// Whether the leader has wanted something since that it did not want with this piece: then whoever sends in its stead was slow, or
+    /// the network was.
+    fn is_ahead_of(&self, piece: Piece) -> bool {
         mutate!(late_piece_begins_anew, return false);
-        (self.leader, self.term) == (other.leader, other.term) && self.request < other.request
+        (piece.leader, piece.term) == (self.last.leader, self.last.term) && piece.request < self.latest
     }
 }
 
@@ -221,7 +225,7 @@ impl Snapshots {
         out.size(wanted.len());
         wanted.iter().for_each(|token| out.number(token.0));
         out.flag(receiving.is_some());
-        if let Some(Receiving { snapshot, last, is_writing, is_complete }) = receiving {
+        if let Some(Receiving { snapshot, last, latest, is_writing, is_complete }) = receiving {
             out.snapshot(snapshot);
             out.flag(*is_complete);
             out.flag(*is_writing);
@@ -229,6 +233,7 @@ impl Snapshots {
             [leader.0, term.0].into_iter().for_each(|number| out.number(number));
             out.epoch(*leader, *epoch);
             out.append(*leader, *request);
+            out.append(*leader, *latest);
         }
     }
 }
@@ -506,16 +511,20 @@ impl Engine {
 
     fn receive_piece(&mut self, piece: Piece, snapshot: &Arc<Snapshot>, offset: u64, chunk: Bytes, now: Instant) {
         let is_loading = self.applied < self.snapshots.last().index;
-        if let Some(Receiving { snapshot: ours, last, is_writing, is_complete }) = &self.snapshots.receiving {
-            let is_same = ours.id == snapshot.id;
-            if *is_complete && is_same {
+        let mut latest = piece.request;
+        if let Some(receiving) = &self.snapshots.receiving {
+            let is_same = receiving.snapshot.id == snapshot.id;
+            if receiving.is_complete && is_same {
                 return self.answer_piece(piece, snapshot.id, Some(snapshot.id.bytes), now);
             }
-            if !is_same && piece.comes_late_after(*last) {
-                return;
+            if receiving.is_ahead_of(piece) {
+                if !is_same {
+                    return;
+                }
+                latest = receiving.latest;
             }
             // What is complete is installed first, whatever comes.
-            if *is_writing || *is_complete {
+            if receiving.is_writing || receiving.is_complete {
                 return self.answer_piece(piece, snapshot.id, None, now);
             }
         }
@@ -524,8 +533,13 @@ impl Engine {
             return self.answer_piece(piece, snapshot.id, None, now);
         }
         let snapshot = Arc::clone(snapshot);
-        let (last, is_writing, is_complete) = (piece, true, false);
-        self.snapshots.receiving = Some(Receiving { snapshot: Arc::clone(&snapshot), last, is_writing, is_complete });
+        self.snapshots.receiving = Some(Receiving {
+            snapshot: Arc::clone(&snapshot),
+            last: piece,
+            latest,
+            is_writing: true,
+            is_complete: false,
+        });
         let receive = Command::ReceiveSnapshot { snapshot, offset, chunk };
         self.push_after_vote(receive, now);
     }

@@ -601,6 +601,11 @@ impl Node {
     pub(crate) fn is_rotten(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.runtime.machine.is_rotten())
     }
+
+    /// Whether it knows how states are compared, or is down: the cluster's first version does not.
+    pub(crate) fn compares_states(&self) -> bool {
+        self.running.as_ref().is_none_or(|running| running.driver.engine().version() == Version::LATEST)
+    }
 }
 
 impl Running {

@@ -522,14 +522,13 @@ fn held(envelope: &Envelope) -> Option<Option<u64>> {
     }
 }
 
-/// It is of another snapshot than the one that is being received, which must not begin anew for it.
-#[test]
-fn a_late_piece_of_a_former_delegate_does_not_take_the_place_of_what_the_leader_sends() {
+/// Node 2 was to bring node 3 a snapshot, and is gone; the leader, which brings its own, has come to byte 32. A piece that node 2 had
+/// sent arrives, and before it what is wanted.
+fn late_piece_arrives(before: impl FnOnce(&mut Cluster, &InstallSnapshot)) {
     let mut cluster = both_have_one();
-    let mut late = Vec::new();
     half_way(&mut cluster);
     beat_until(&mut cluster, |cluster| cluster.network.iter().any(is_piece));
-    late.extend(cluster.network.iter().filter(|envelope| is_piece(envelope)).cloned());
+    let late: Vec<Envelope> = cluster.network.iter().filter(|envelope| is_piece(envelope)).cloned().collect();
     cluster.drop_messages(|_| true);
     cluster.crash(2);
     let is_by_leader = |cluster: &Cluster| {
@@ -538,18 +537,36 @@ fn a_late_piece_of_a_former_delegate_does_not_take_the_place_of_what_the_leader_
         received.is_some_and(|(receiving, held)| receiving.last == snapshot && held.len() == 32)
     };
     beat_until(&mut cluster, is_by_leader);
-    assert_eq!(late.len(), 1, "a piece of the former delegate's");
-    for envelope in late {
-        let from = envelope.from;
-        cluster.handle(3, Event::Received { from, message: Some(envelope.message) });
-        cluster.flush(3);
-    }
+    let [Envelope { from, message, .. }] = late.try_into().expect("a piece of the former delegate's");
+    let Message::InstallSnapshot(piece) = &message else { panic!("{message:?}") };
+    before(&mut cluster, piece);
+    cluster.handle(3, Event::Received { from, message: Some(message) });
+    cluster.flush(3);
     assert!(is_by_leader(&cluster), "it goes on where it was:\n{}", cluster.trace);
     for _ in 0..8 {
         beat(&mut cluster);
     }
     assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
     assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot(), "it has the leader's");
+}
+
+/// It is of another snapshot than the one that is being received, which must not begin anew for it.
+#[test]
+fn a_late_piece_of_a_former_delegate_does_not_take_the_place_of_what_the_leader_sends() {
+    late_piece_arrives(|_, _| ());
+}
+
+/// A doubled message brings a piece of the leader's snapshot once more, which it sent before it asked node 2 for its own: that makes
+/// nothing of what came since any newer.
+#[test]
+fn a_late_piece_of_the_snapshot_that_is_received_does_not_let_one_of_another_in() {
+    late_piece_arrives(|cluster, late| {
+        let (snapshot, content) = cluster.node(1).disk.snapshot.clone().expect("the leader has one");
+        let (chunk, request) = (Bytes::copy_from_slice(&content.as_bytes()[..16]), RequestId(late.request.0 - 1));
+        let again = InstallSnapshot { snapshot, offset: 0, chunk, request, ..late.clone() };
+        cluster.receive(3, 1, Message::InstallSnapshot(again));
+        cluster.flush(3);
+    });
 }
 
 /// What it has would be gone in the midst of the transfer. It says nothing, and the leader does not wait for it.

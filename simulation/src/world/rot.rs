@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term, Version};
+use outrigger::engine::{Event, LogIndex, Message, NodeId, RoleKind, StateHash, Term};
 
 use super::World;
 use super::peace::Peace;
@@ -60,8 +60,7 @@ impl World {
     pub(super) fn rotten(&self) -> Option<NodeId> {
         self.plan.state_check_interval.filter(|_| self.peace == Peace::Calm)?;
         // Where somebody who is away speaks an older version only, nobody knows how to compare.
-        let mut running = self.core().filter_map(|node| node.running.as_ref());
-        running.all(|running| running.driver.engine().version() == Version::LATEST).then_some(())?;
+        self.core().all(Node::compares_states).then_some(())?;
         let rotten = self.core().find(|node| node.is_rotten())?.id;
         let sound: Vec<NodeId> = self.core().map(|node| node.id).filter(|node| *node != rotten).collect();
         (sound.len() > 1 && self.members.have_quorum(&sound)).then_some(rotten)

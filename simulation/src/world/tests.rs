@@ -308,7 +308,8 @@ fn a_state_that_has_rotted_and_is_not_found_in_peace_is_noticed() {
     let (mut world, id) = world_with(|world, node, _| {
         let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != node.id).collect();
         let is_core = world.core().any(|other| other.id == node.id);
-        world.plan.state_check_interval.is_some() && is_core && others.len() > 1 && world.members.have_quorum(&others)
+        let is_found = world.core().all(Node::compares_states) && world.members.have_quorum(&others);
+        world.plan.state_check_interval.is_some() && is_core && others.len() > 1 && is_found
     });
     world.now += 3_600 * SECOND;
     assert_eq!(refusing(world.require_rot_found()), None, "nothing has rotted");
