@@ -268,17 +268,23 @@ impl<S: LargeStateMachine> Raft<S> {
         slot: impl Fn() -> (Slot<S::Response>, Reply<T>),
         (leader_patience, patience): (Duration, Duration),
     ) -> Result<T, WriteError> {
-        let until = Instant::now() + patience;
-        let mut retry = Retry::new(self.metrics(), leader_patience, patience, self.0.config.heartbeat_interval);
+        let began = Instant::now();
+        // The node answers every try when its own timeout is over: whoever has more patience needs no clock for the first.
+        let outlasts = patience >= self.0.config.request_timeout * 2;
+        let mut retry: Option<Retry> = None;
         let mut doubt = None;
         loop {
             let (slot, reply) = slot();
-            let failure = match self.0.inbox.write(payload.clone(), slot) {
-                Ok(()) => match timeout_at(until, self.first_answer(reply)).await {
-                    Ok(Ok(answer)) => return Ok(answer),
-                    Ok(Err(failure)) => failure,
-                    Err(_) => Failure::Unknown(Doubt::TimedOut),
-                },
+            let answer = match self.0.inbox.write(payload.clone(), slot) {
+                Ok(()) if outlasts && retry.is_none() => self.first_answer(reply).await,
+                Ok(()) => {
+                    let answer = timeout_at(began + patience, self.first_answer(reply)).await;
+                    answer.unwrap_or(Err(Failure::Unknown(Doubt::TimedOut)))
+                }
+                Err(failure) => Err(failure),
+            };
+            let failure = match answer {
+                Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             let may_help = match failure {
@@ -290,9 +296,11 @@ impl<S: LargeStateMachine> Raft<S> {
                 Failure::Denied(_) | Failure::Stopped => false,
             };
             let is_overloaded = matches!(failure, Failure::Refused(Refusal::Overloaded { .. }));
-            let waits = may_help && !self.is_removed();
-            if waits && if is_overloaded { retry.relieve().await } else { retry.wait().await } {
-                continue;
+            if may_help && !self.is_removed() {
+                let retry = retry.get_or_insert_with(|| self.retry(began, leader_patience, patience));
+                if if is_overloaded { retry.relieve().await } else { retry.wait().await } {
+                    continue;
+                }
             }
             let failure = self.why(failure, may_help);
             return Err(match (failure, doubt) {
@@ -365,7 +373,7 @@ impl<S: LargeStateMachine> Raft<S> {
                 Failure::Stopped | Failure::Denied(_) => false,
             };
             let waits = may_wait && !self.is_removed();
-            if !waits || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+            if !waits || !retry.get_or_insert_with(|| self.retry_from_now(patience)).wait().await {
                 return Err(self.read_error(self.why(failure, may_wait)));
             }
         }
@@ -576,7 +584,7 @@ impl<S: LargeStateMachine> Raft<S> {
             };
             let may_wait = matches!(failure, Failure::Refused(refusal) if is_worth_waiting(refusal));
             let waits = may_wait && !self.is_removed();
-            if !waits || !retry.get_or_insert_with(|| self.retry(patience)).wait().await {
+            if !waits || !retry.get_or_insert_with(|| self.retry_from_now(patience)).wait().await {
                 return Err(self.why(failure, may_wait).into());
             }
         }
@@ -613,9 +621,13 @@ impl<S: LargeStateMachine> Raft<S> {
         Ok(Payload::command(command))
     }
 
-    fn retry(&self, patience: Duration) -> Retry {
-        let config = &self.0.config;
-        Retry::new(self.metrics(), patience, config.request_timeout, config.heartbeat_interval)
+    /// Waits for a leader for so long from now on, and for an answer as long as the node does.
+    fn retry_from_now(&self, patience: Duration) -> Retry {
+        self.retry(Instant::now(), patience, self.0.config.request_timeout)
+    }
+
+    fn retry(&self, began: Instant, patience: Duration, timeout: Duration) -> Retry {
+        Retry::new(self.metrics(), began, (patience, timeout), self.0.config.heartbeat_interval)
     }
 
     fn read_error(&self, failure: Failure) -> ReadError {

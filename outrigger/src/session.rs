@@ -76,11 +76,20 @@ impl<S: LargeStateMachine> Session<S> {
     /// [`WriteError::Unknown`] when the time is over; [`WriteError::SessionExpired`], which says whether an earlier try may
     /// have been applied; the others as [`Raft::write`].
     pub async fn write(&self, command: S::Command) -> Result<S::Response, WriteError> {
+        let (number, patience) = match self.numbers.try_take() {
+            // As a rule the window has room, and nothing of the time is spent.
+            Some(number) => (number, self.patience),
+            None => self.wait_for_number().await?,
+        };
+        self.raft.write_once(&command, (self.id, number.sequence), patience).await
+    }
+
+    /// A number, once the window has room, and how long it may be tried then.
+    async fn wait_for_number(&self) -> Result<(Number, Duration), WriteError> {
         let until = Instant::now() + self.patience;
         let number = timeout_at(until, self.numbers.take()).await;
         let number = number.map_err(|_| WriteError::NotApplied { refusal: crowded() })?;
-        let patience = until.saturating_duration_since(Instant::now());
-        self.raft.write_once(&command, (self.id, number.sequence), patience).await
+        Ok((number, until.saturating_duration_since(Instant::now())))
     }
 
     /// Keeps the session for another time to live, as a write does.

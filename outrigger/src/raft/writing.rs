@@ -139,7 +139,7 @@ impl<S: LargeStateMachine> Raft<S> {
             return Ok(Writes { replies: VecDeque::new() });
         }
         if self.metrics().latest().leader.is_none() {
-            self.retry(self.0.config.request_timeout).wait().await;
+            self.retry_from_now(self.0.config.request_timeout).wait().await;
         }
         let (slots, replies) = payloads.iter().map(|_| Slot::one()).unzip();
         self.0.inbox.write_each(payloads, slots).map_err(WriteError::from)?;

@@ -32,10 +32,14 @@ pub(crate) struct Retry {
 const RELIEF_MAX: Duration = Duration::from_secs(1);
 
 impl Retry {
-    /// Waits for a leader no longer than `patience`, and for an answer no longer than `timeout`.
-    pub(crate) fn new(metrics: MetricsReceiver, patience: Duration, timeout: Duration, pause: Duration) -> Self {
-        let now = Instant::now();
-        Self { metrics, deadline: now + patience.min(timeout), answer_by: now + timeout, pause, relief: pause }
+    /// Waits for a leader no longer than `patience` after `began`, and for an answer no longer than `timeout`.
+    pub(crate) fn new(
+        metrics: MetricsReceiver,
+        began: Instant,
+        (patience, timeout): (Duration, Duration),
+        pause: Duration,
+    ) -> Self {
+        Self { metrics, deadline: began + patience.min(timeout), answer_by: began + timeout, pause, relief: pause }
     }
 
     /// Leaves a node alone that has too much in hand, for twice as long each time; false when the time is over.
@@ -87,7 +91,7 @@ mod tests {
         let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), outrigger_engine::Instant(0));
         let metrics = Arc::new(Metrics::new(engine.status(), None, BTreeMap::new()));
         let (sender, metrics) = crate::watch::channel(metrics);
-        (sender, Retry::new(MetricsReceiver::new(metrics), patience, timeout, pause))
+        (sender, Retry::new(MetricsReceiver::new(metrics), Instant::now(), (patience, timeout), pause))
     }
 
     #[tokio::test(start_paused = true)]

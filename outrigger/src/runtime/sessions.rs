@@ -30,8 +30,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use outrigger_engine::{Body, LogIndex, LogTime, Payload, SessionId};
 
+use self::responses::Responses;
+
 mod layout;
 mod replicated;
+mod responses;
 
 pub use layout::SessionsError;
 pub use replicated::{Replicated, ReplicatedView, StateView};
@@ -130,7 +133,7 @@ struct Session {
     /// Whoever has bytes of responses stands there.
     queued_to_give: Option<LogIndex>,
     /// The responses to the newest numbers; each is above `highest - window`. None for one that is not kept.
-    kept: BTreeMap<u64, Option<Bytes>>,
+    kept: Responses,
     /// The bytes of those.
     kept_bytes: usize,
 }
@@ -245,8 +248,8 @@ impl Sessions {
         let bytes = response.as_ref().map_or(0, Bytes::len);
         session.kept_bytes += bytes;
         self.kept_bytes += bytes;
-        let before = session.kept.insert(payload.sequence, response);
-        assert!(before.is_none(), "the command {} of session {} is applied twice", payload.sequence, payload.session);
+        let is_first = session.kept.insert(payload.sequence, response);
+        assert!(is_first, "the command {} of session {} is applied twice", payload.sequence, payload.session);
         session.list(payload.session, &mut self.givers);
         while self.kept_bytes > self.limits.kept_bytes_max && self.let_go_of_a_response() {}
     }
@@ -286,12 +289,12 @@ impl Sessions {
             return Admission::Denied(Denied::Expired);
         };
         let sequence = payload.sequence;
-        mutate!(session_retry_applied if session.kept.remove(&sequence).is_some(), return Admission::Apply);
+        mutate!(session_retry_applied if session.kept.remove(sequence), return Admission::Apply);
         mutate!(
             session_answers_with_another,
-            sequence = if session.kept.contains_key(&sequence) { session.highest } else { sequence }
+            sequence = if session.kept.get(sequence).is_some() { session.highest } else { sequence }
         );
-        match session.kept.get(&sequence) {
+        match session.kept.get(sequence) {
             Some(Some(response)) => return Admission::Kept(response.clone()),
             Some(None) => return Admission::Denied(Denied::NotKept),
             None => {}
@@ -302,10 +305,7 @@ impl Sessions {
         }
         session.highest = session.highest.max(sequence);
         mutate!(session_keeps_one_less, window = window - 1);
-        let mut forgotten_bytes = 0;
-        while let Some(oldest) = session.kept.first_entry().filter(|oldest| session.highest - oldest.key() >= window) {
-            forgotten_bytes += oldest.remove().map_or(0, |response| response.len());
-        }
+        let forgotten_bytes = session.kept.forget_below(session.highest.saturating_sub(window - 1));
         session.kept_bytes -= forgotten_bytes;
         self.kept_bytes -= forgotten_bytes;
         Admission::Apply
@@ -337,7 +337,7 @@ impl Sessions {
 
     fn insert(&mut self, id: SessionId, index: LogIndex, log_time: LogTime, time_to_live_ms: u64) -> Admission {
         let time_to_live_ms = time_to_live_ms.min(self.limits.time_to_live_max_ms);
-        let kept = BTreeMap::new();
+        let kept = Responses::default();
         let queued = (log_time, index);
         let session = Session {
             time_to_live_ms,

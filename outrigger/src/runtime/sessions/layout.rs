@@ -10,12 +10,12 @@
 //! Numbers are little endian; a response that is not kept has `kept` 0 and no bytes. The layout is canonical: equal tables
 //! have equal encodings.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use bytes::Bytes;
 use outrigger_engine::{LogIndex, LogTime, SessionId};
 
+use super::responses::Responses;
 use super::{Session, SessionLimits, Sessions};
 
 /// The version of the layout.
@@ -76,10 +76,10 @@ impl Sessions {
                 out.write_all(&number.to_le_bytes())?;
             }
             out.write_all(&count(kept.len()).to_le_bytes())?;
-            for (sequence, response) in kept {
+            for (sequence, response) in kept.iter() {
                 out.write_all(&sequence.to_le_bytes())?;
                 out.write_all(&[u8::from(response.is_some())])?;
-                let response = response.as_deref().unwrap_or_default();
+                let response = response.map_or(&[][..], |response| &response[..]);
                 out.write_all(&count(response.len()).to_le_bytes())?;
                 out.write_all(response)?;
             }
@@ -113,10 +113,10 @@ impl Sessions {
 fn take_session(bytes: &mut dyn Read, window: u64) -> Result<Session, SessionsError> {
     let [time_to_live_ms, used_at, used_by, highest] =
         [take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?, take_u64(bytes)?];
-    let mut kept = BTreeMap::new();
+    let mut kept = Responses::default();
     for _ in 0..take_u32(bytes)? {
         let (sequence, [form], length) = (take_u64(bytes)?, take::<1>(bytes)?, take_u32(bytes)?);
-        if kept.last_key_value().is_some_and(|(before, _)| *before >= sequence) {
+        if kept.last().is_some_and(|before| before >= sequence) {
             return Err(SessionsError::Contradiction { what: "numbers must increase" });
         }
         if sequence > highest || highest - sequence >= window {
@@ -132,7 +132,7 @@ fn take_session(bytes: &mut dyn Read, window: u64) -> Result<Session, SessionsEr
     }
     let (used_at, used_by) = (LogTime(used_at), LogIndex(used_by));
     mutate!(session_snapshot_renews, used_at = LogTime(u64::MAX / 2));
-    let kept_bytes = kept.values().flatten().map(Bytes::len).sum();
+    let kept_bytes = kept.iter().filter_map(|(_, response)| response).map(Bytes::len).sum();
     let (queued, queued_to_give) = ((used_at, used_by), None);
     Ok(Session { time_to_live_ms, used_at, used_by, highest, queued, queued_to_give, kept, kept_bytes })
 }

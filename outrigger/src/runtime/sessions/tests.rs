@@ -200,7 +200,8 @@ fn the_responses_of_all_sessions_are_bounded() {
 /// What a table lets go of for a response, by definition: the oldest response of the session that was unused for longest, of those
 /// that have any, until the rest fits.
 fn let_go_by_definition(sessions: &mut Sessions, kept_bytes_max: usize) {
-    let bytes = |session: &Session| session.kept.values().flatten().map(Bytes::len).sum::<usize>();
+    let bytes =
+        |session: &Session| session.kept.iter().filter_map(|(_, response)| response).map(Bytes::len).sum::<usize>();
     while sessions.sessions.values().map(bytes).sum::<usize>() > kept_bytes_max {
         let with_responses = sessions.sessions.values_mut().filter(|session| bytes(session) > 0);
         let unused = with_responses.min_by_key(|session| session.used_by).expect("somebody has one");
@@ -235,7 +236,7 @@ fn the_oldest_response_of_the_session_unused_for_longest_goes_first_and_as_many_
         expected.sessions.limits.kept_bytes_max = usize::MAX;
         expected.sessions.keep(&payload, response.clone());
         let none = |log: &Log| {
-            log.sessions.sessions.values().flat_map(|it| it.kept.values()).filter(|it| it.is_none()).count()
+            log.sessions.sessions.values().flat_map(|it| it.kept.iter()).filter(|(_, it)| it.is_none()).count()
         };
         let before = none(&expected);
         let_go_by_definition(&mut expected.sessions, 20);
