@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use outrigger_model::extended::Action;
 
+use crate::Failure;
 use crate::check::Checks;
 use crate::count::{Counts, add, counted};
 
@@ -245,6 +246,14 @@ impl Total {
         add(&mut self.faults, &report.faults);
         add(&mut self.services, &report.services);
         add(&mut self.actions, &report.actions);
+    }
+
+    /// Adds one history in which something went wrong, as far as it came: what it knows of itself is less.
+    pub fn add_failed(&mut self, failure: &Failure) {
+        self.seeds += 1;
+        self.steps += failure.steps;
+        self.simulated += Duration::from_millis(failure.milliseconds);
+        add(&mut self.faults, &failure.faults);
     }
 
     /// The kinds of faults, the ways to be served and the actions that should have come by now and did not. What only comes with a

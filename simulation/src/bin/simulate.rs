@@ -186,15 +186,25 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
 fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     let mut progress = progress::Progress::new("simulate");
     let history = |seed| arguments.history(seed, changes);
-    let mut outcome = campaign::run(arguments.seeds(), arguments.jobs(), history, |outcome| {
-        let (tried, seeds, failures) = (outcome.tried(), outcome.seeds, outcome.failures.len());
-        let steps = outcome.total.steps;
-        progress.show(tried, seeds, format_args!("{tried} of {seeds} seeds, {steps} steps, {failures} failures"));
-    });
+    let mut outcome = campaign::run(
+        arguments.seeds(),
+        arguments.jobs(),
+        |seed| history(seed).live(),
+        |outcome| {
+            let (tried, seeds, failures) = (outcome.tried(), outcome.seeds, outcome.failures.len());
+            let steps = outcome.total.steps;
+            progress.show(tried, seeds, format_args!("{tried} of {seeds} seeds, {steps} steps, {failures} failures"));
+        },
+    );
     progress.clear();
     say(table::table(&outcome).trim_end());
+    let (tried, seeds) = (outcome.tried(), outcome.seeds);
     if outcome.is_interrupted {
-        say(format_args!("simulate: interrupted after {} of {} seeds", outcome.tried(), outcome.seeds));
+        say(format_args!("simulate: interrupted after {tried} of {seeds} seeds"));
+    }
+    if outcome.is_given_up() {
+        let failures = outcome.failures.len();
+        say(format_args!("simulate: given up after {failures} failures, {tried} of {seeds} seeds were tried"));
     }
     if !arguments.no_shrink {
         for failure in outcome.failures.iter_mut().take(SHRUNK_MAX) {
@@ -204,7 +214,7 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     for failure in &outcome.failures {
         answer(failure)?;
     }
-    let is_whole = *changes == Changes::default() && !outcome.is_interrupted;
+    let is_whole = *changes == Changes::default() && tried == seeds;
     let missing = if is_whole { outcome.total.missing(arguments.checks()) } else { Vec::new() };
     if !missing.is_empty() {
         answer(format_args!("in {} histories these never came: {}", outcome.total.seeds, missing.join(", ")))?;
@@ -217,5 +227,5 @@ fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
     if let Some(interrupted) = interrupt::code() {
         return Ok(interrupted);
     }
-    Ok(if outcome.failures.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if outcome.is_well(&missing) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

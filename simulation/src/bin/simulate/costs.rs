@@ -35,10 +35,15 @@ pub(crate) fn run(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCo
         let part = format!("turn {turn} of {TURNS}, checks {}", measured.name);
         progress.begin(format_args!("{part}: measurement {} of {all}", measurement + 1));
         let history = |seed| arguments.history(seed, changes).checks(measured.checks);
-        let outcome = campaign::run(seeds.clone(), arguments.jobs(), history, |outcome| {
-            let (tried, before) = (outcome.tried(), measurement as u64 * each);
-            progress.show(before + tried, all * each, format_args!("{part}: {tried} of {each} seeds"));
-        });
+        let outcome = campaign::run(
+            seeds.clone(),
+            arguments.jobs(),
+            |seed| history(seed).live(),
+            |outcome| {
+                let (tried, before) = (outcome.tried(), measurement as u64 * each);
+                progress.show(before + tried, all * each, format_args!("{part}: {tried} of {each} seeds"));
+            },
+        );
         if let Some(failure) = outcome.failures.first() {
             progress.clear();
             answer(failure)?;

@@ -17,9 +17,12 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
     let began = Instant::now();
     let lived = if arguments.trace { history.clone().printed().live() } else { history.live() };
     let took = began.elapsed();
+    let mut outcome = Outcome::of_one(&lived, took);
     let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
+    // What is told of a failure is how to see it; what is counted is what was lived through.
+    outcome.failures = lived.as_ref().err().cloned().into_iter().collect();
     if let Some(file) = &arguments.json
-        && !file::write(file, &table::json(&Outcome::of_one(&lived, took), &[]))?
+        && !file::write(file, &table::json(&outcome, &[]))?
     {
         return Ok(ExitCode::FAILURE);
     }

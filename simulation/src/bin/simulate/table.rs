@@ -45,12 +45,13 @@ pub(crate) fn json(outcome: &Outcome, missing: &[&str]) -> String {
     });
     format!(
         concat!(
-            r#"{{"seeds":{},"interrupted":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"times_real_time":{:.1},"#,
-            r#""undecided":{},"faults":{},"services":{},"actions":{},"failures":[{}],"never_came":[{}]}}"#,
+            r#"{{"seeds":{},"interrupted":{},"given_up":{},"steps":{},"steps_per_second":{:.0},"simulated_seconds":{:.3},"#,
+            r#""times_real_time":{:.1},"undecided":{},"faults":{},"services":{},"actions":{},"failures":[{}],"never_came":[{}]}}"#,
             "\n"
         ),
         outcome.tried(),
         outcome.is_interrupted,
+        outcome.is_given_up(),
         total.steps,
         steps_per_second(outcome),
         total.simulated.as_secs_f64(),
