@@ -130,7 +130,9 @@ fn promises_kept<V: Value>(system: &System<V>) -> Result<(), Violation> {
     }
     for ((term, follower), index) in &system.said.acknowledged {
         let Some(server) = system.servers.at(*follower) else { continue };
-        let kept = server.disk.current_term > *term || server.disk.log.len() >= *index;
+        // As many entries are not the same entries.
+        let holds = |led: &Log<V>| server.disk.log.common_prefix(led) >= *index;
+        let kept = server.disk.current_term > *term || system.said.led_in(*term).is_some_and(holds);
         require(kept, "PromiseKept", || format!("{follower} acknowledged {index} in term {term} and lost it"))?;
     }
     Ok(())
@@ -170,4 +172,131 @@ fn well_formed<V: Value>(id: ServerId, server: &Server<V>) -> Result<(), Violati
     let same = log.common_prefix(&server.disk.log);
     let claimed: LogIndex = server.durable_index();
     require(claimed <= same, "DurableIndex", || format!("{id} counts {claimed} as durable, and {same} is on its disk"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::{Entry, Term};
+
+    const S1: ServerId = ServerId(1);
+    const S2: ServerId = ServerId(2);
+    const S3: ServerId = ServerId(3);
+
+    fn server(system: &mut System<u8>, id: ServerId) -> &mut Server<u8> {
+        system.servers.at_mut(id).expect("one of the three")
+    }
+
+    fn log(entries: &[(usize, u8)]) -> Log<u8> {
+        entries.iter().map(|(term, value)| Entry { term: Term(*term), value: *value }).collect()
+    }
+
+    /// Three servers, after they were bent.
+    fn bent(bend: impl FnOnce(&mut System<u8>)) -> System<u8> {
+        let mut system = System::new(&ServerSet::first(3));
+        bend(&mut system);
+        system
+    }
+
+    /// Which invariant of a state notices.
+    fn noticed(bend: impl FnOnce(&mut System<u8>)) -> Option<&'static str> {
+        check_state(&bent(bend)).err().map(|violation| violation.invariant)
+    }
+
+    /// Holds this, in memory and on its disk.
+    fn holds(server: &mut Server<u8>, term: usize, entries: &[(usize, u8)]) {
+        (server.current_term, server.disk.current_term) = (Term(term), Term(term));
+        (server.log, server.disk.log) = (log(entries), log(entries));
+    }
+
+    #[test]
+    fn every_invariant_of_a_state_notices_what_it_is_there_for() {
+        assert_eq!(noticed(|_| ()), None);
+        let vote = |candidate| {
+            move |system: &mut System<u8>| {
+                server(system, S3).disk.voted_for = Some(S1);
+                system.said.granted.extend([(Term(0), S3, S1), (Term(0), S3, candidate)]);
+            }
+        };
+        assert_eq!((noticed(vote(S1)), noticed(vote(S2))), (None, Some("OneVote")));
+        let led = |term| {
+            move |system: &mut System<u8>| {
+                system.said.led.extend([((Term(1), S1), log(&[])), ((Term(term), S2), log(&[]))]);
+            }
+        };
+        assert_eq!((noticed(led(2)), noticed(led(1))), (None, Some("ElectionSafety")));
+        let differs = |value| {
+            move |system: &mut System<u8>| {
+                holds(server(system, S1), 1, &[(1, 1), (1, 3)]);
+                holds(server(system, S2), 1, &[(1, value), (1, 3)]);
+            }
+        };
+        assert_eq!((noticed(differs(1)), noticed(differs(2))), (None, Some("LogMatching")));
+        let committed = |index| {
+            move |system: &mut System<u8>| {
+                let entries = [(1, Entry { term: Term(1), value: 1 }), (index, Entry { term: Term(1), value: 2 })];
+                let entries = entries.map(|(index, entry)| ((LogIndex(index), entry), (Term(1), LogIndex::ZERO)));
+                system.said.committed.extend(entries);
+                [S1, S2].into_iter().for_each(|id| holds(server(system, id), 1, &[(1, 1), (1, 2)]));
+            }
+        };
+        assert_eq!((noticed(committed(2)), noticed(committed(1))), (None, Some("StateMachineSafety")));
+        let read = |served| {
+            move |system: &mut System<u8>| {
+                let read =
+                    super::super::Read { floor: LogIndex(2), served: Some(LogIndex(served)), ..Default::default() };
+                system.said.reads.insert(1, read);
+            }
+        };
+        assert_eq!((noticed(read(2)), noticed(read(1))), (None, Some("LinearizableRead")));
+        let commits = |index| {
+            move |system: &mut System<u8>| {
+                holds(server(system, S1), 1, &[(1, 1)]);
+                server(system, S1).commit_index = LogIndex(index);
+            }
+        };
+        assert_eq!((noticed(commits(1)), noticed(commits(2))), (None, Some("CommitInLog")));
+        let of_term = |term| move |system: &mut System<u8>| holds(server(system, S1), 1, &[(term, 1)]);
+        assert_eq!((noticed(of_term(1)), noticed(of_term(2))), (None, Some("TermsInLog")));
+        let durable = |index| {
+            move |system: &mut System<u8>| {
+                holds(server(system, S1), 1, &[(1, 1)]);
+                server(system, S1).on_disk = LogIndex(index);
+            }
+        };
+        assert_eq!((noticed(durable(1)), noticed(durable(2))), (None, Some("DurableIndex")));
+    }
+
+    #[test]
+    fn who_holds_other_entries_than_it_acknowledged_has_not_kept_its_promise() {
+        let acknowledged = |term, entries: &'static [(usize, u8)]| {
+            move |system: &mut System<u8>| {
+                system.said.led.insert((Term(1), S1), log(&[(1, 1), (1, 2)]));
+                system.said.acknowledged.insert((Term(1), S2), LogIndex(2));
+                holds(server(system, S2), term, entries);
+            }
+        };
+        assert_eq!(noticed(acknowledged(1, &[(1, 1), (1, 2)])), None);
+        assert_eq!(noticed(acknowledged(1, &[(1, 1)])), Some("PromiseKept"));
+        assert_eq!(noticed(acknowledged(1, &[(0, 7), (0, 7)])), Some("PromiseKept"), "as many, and others");
+        assert_eq!(noticed(acknowledged(2, &[])), None, "a later leader may have had them dropped");
+    }
+
+    #[test]
+    fn every_invariant_of_a_step_notices_what_it_is_there_for() {
+        let over = |before: &System<u8>, after: &System<u8>| {
+            check_step(before, after).err().map(|violation| violation.invariant)
+        };
+        let leads = |term, entries: &[(usize, u8)]| {
+            bent(|system| {
+                holds(server(system, S1), term, entries);
+                server(system, S1).role = Role::Leader;
+            })
+        };
+        let (short, long) = (leads(1, &[(1, 1)]), leads(1, &[(1, 1), (1, 2)]));
+        assert_eq!((over(&short, &long), over(&long, &short)), (None, Some("LeaderAppendOnly")));
+        assert_eq!(over(&long, &leads(2, &[(1, 1)])), None, "it was deposed in between");
+        let durable = |term| bent(|system| server(system, S2).disk.current_term = Term(term));
+        assert_eq!((over(&durable(1), &durable(2)), over(&durable(2), &durable(1))), (None, Some("Monotonic")));
+    }
 }
