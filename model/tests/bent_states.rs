@@ -92,13 +92,13 @@ fn a_leader_without_what_was_committed_before_its_term_is_noticed() {
     let entry = Entry { term: Term(1), value: 1 };
     let led_in = |term| {
         let model = bent(|model| {
-            history(model).committed.insert((LogIndex(1), entry.clone()), Term(1));
+            history(model).committed.insert((LogIndex(1), entry), Term(1));
             history(model).elections.insert(election(term, S2));
         });
         said_to(&model)
     };
     let (index, committed_in) = (LogIndex(1), Term(1));
-    let lacks = Violation::LeaderCompleteness { leader: S2, term: Term(2), index, entry: entry.clone(), committed_in };
+    let lacks = Violation::LeaderCompleteness { leader: S2, term: Term(2), index, entry, committed_in };
     assert_eq!((led_in(1), led_in(2)), (None, Some(lacks)));
 }
 
@@ -107,14 +107,13 @@ fn two_entries_that_are_committed_at_one_index_are_noticed() {
     let (first, second) = (Entry { term: Term(1), value: 1 }, Entry { term: Term(2), value: 1 });
     let committed_at = |places: [usize; 2]| {
         let model = bent(|model| {
-            for (index, entry) in places.into_iter().zip([&first, &second]) {
-                history(model).committed.insert((LogIndex(index), entry.clone()), Term(2));
+            for (index, entry) in places.into_iter().zip([first, second]) {
+                history(model).committed.insert((LogIndex(index), entry), Term(2));
             }
         });
         said_to(&model)
     };
     assert_eq!(committed_at([1, 2]), None);
-    let (first, second) = (first.clone(), second.clone());
     assert_eq!(committed_at([2, 2]), Some(Violation::StateMachineSafety { index: LogIndex(2), first, second }));
 }
 

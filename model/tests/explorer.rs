@@ -60,6 +60,10 @@ fn orbits_of_known_bounds_are_counted() {
     let orbits = |bounds| run(raft(bounds).with_symmetry().expect("few servers")).to_string();
     assert_eq!(orbits([2, 1, 2, 1, 1]), "generated=6475 distinct=831 depth=28 violations=0");
     assert_eq!(orbits([2, 1, 2, 1, 2]), "generated=67577 distinct=6763 depth=32 violations=0");
+    // Counted by another search too, which shares nothing with this one.
+    assert_eq!(orbits([2, 2, 2, 1, 2]), "generated=98143 distinct=9632 depth=32 violations=0");
+    assert_eq!(orbits([2, 1, 2, 2, 1]), "generated=9408 distinct=1224 depth=33 violations=0");
+    assert_eq!(orbits([2, 1, 2, 0, 2]), "generated=39739 distinct=3894 depth=23 violations=0");
 }
 
 #[test]

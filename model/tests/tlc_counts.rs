@@ -56,3 +56,15 @@ fn a_single_server_counts_as_in_tlc() {
 fn elections_of_three_servers_count_as_in_tlc() {
     assert_counts([3, 1, 2, 0, 1], [7_680_091, 617_361, 39]);
 }
+
+/// Counted by another search, which was written from the text of raft.tla and shares nothing with this one.
+#[test]
+fn further_bounds_count_as_another_search_counts_them() {
+    assert_counts([2, 2, 2, 1, 1], [15_877, 1_989, 28]);
+    assert_counts([2, 1, 3, 1, 1], [147_375, 18_575, 41]);
+    assert_counts([2, 2, 2, 1, 2], [195_853, 19_217, 32]);
+    assert_counts([2, 1, 2, 0, 3], [275_421, 22_381, 28]);
+    assert_counts([1, 3, 3, 2, 2], [11_089, 1_799, 18]);
+    // Nobody can be elected.
+    assert_counts([2, 1, 1, 1, 1], [5, 1, 1]);
+}

@@ -44,8 +44,10 @@
 //! #[test]
 //! # */
 //! fn store_survives_everything() {
-//!     # let count = 3;
-//!     run::<Store>(Seeds::from_env_or(count), |sim| {
+//!     # /*
+//!     run::<Store>(Seeds::from_env(), |sim| {
+//!     # */
+//!     # run::<Store>(Seeds::from_env_or(3), |sim| {
 //!         sim.cluster(5).crash(0.01).partition(0.02).torn_writes(0.01);
 //!         sim.clients(8, |rng| Command::Put(rng.key(16), rng.text()));
 //!         sim.check_linearizable();

@@ -414,6 +414,25 @@ fn a_search_stops_when_its_caller_says_so() {
 }
 
 #[test]
+fn who_stops_a_search_is_not_asked_again_for_the_next_key() {
+    let hard = |key| {
+        (0..40).map(move |value| line(0..100, Operation::Put { key, value }, Outcome::Written { revision: None }))
+    };
+    let mut lines: Vec<Line> = ['x', 'y'].into_iter().flat_map(hard).collect();
+    for key in ['x', 'y'] {
+        lines.push(line(101..102, Operation::Get { key }, Outcome::Got { value: Some(99), revision: None }));
+    }
+    let mut asked = 0;
+    let mut stop = || {
+        asked += 1;
+        true
+    };
+    let verdict = check(&KeyValue::new(), &history(&lines), Limits::default().or_when(&mut stop));
+    let Verdict::Undecided(undecided) = verdict else { panic!("{verdict}") };
+    assert_eq!((asked, undecided.limit), (1, Limit::Stopped));
+}
+
+#[test]
 fn an_undecided_key_hides_no_violation_of_another() {
     let mut lines: Vec<Line> = (0..40).map(|value| put(0..100, value)).collect();
     lines.push(get(101..102, 99));

@@ -9,6 +9,7 @@
 //! n! divided by their number.
 
 use super::encoding::{Relabeling, SERVERS_MAX};
+use crate::log::Term;
 use crate::server::Server;
 use crate::server_set::ServerId;
 use crate::system::System;
@@ -89,9 +90,12 @@ fn signatures(system: &System<u8>) -> [u64; SERVERS_MAX] {
         signatures[id.0 - 1] = signature(id, server);
     }
     for (message, count) in system.messages.iter() {
+        // What overflows is lost for all renamings alike.
         let weight = (message.term.0 * 8 + count) as u64;
-        signatures[message.source.0 - 1] += weight << 48;
-        signatures[message.dest.0 - 1] += weight << 56;
+        for (id, place) in [(message.source, 48), (message.dest, 56)] {
+            let signature = &mut signatures[id.0 - 1];
+            *signature = signature.wrapping_add(weight << place);
+        }
     }
     signatures
 }
@@ -105,7 +109,9 @@ fn signature(id: ServerId, server: &Server<u8>) -> u64 {
     };
     let responded = server.votes_responded.len() * 2 + usize::from(server.votes_responded.contains(id));
     let indexes: usize = server.next_index.iter().chain(server.match_index.iter()).map(|(_, index)| index.0).sum();
-    let log = server.log.iter().fold(0, |mixed, (_, entry)| (mixed * 31 + entry.term.0 * 7) + usize::from(entry.value));
+    let mix =
+        |mixed: usize, term: Term, value: u8| mixed.wrapping_mul(31).wrapping_add(term.0 * 7 + usize::from(value));
+    let log = server.log.iter().fold(0, |mixed, (_, entry)| mix(mixed, entry.term, entry.value));
     let parts =
         [server.state as usize, voted_for, server.current_term.0, server.commit_index.0, responded, indexes, log];
     parts.iter().fold(0, |mixed: u64, part| mixed.wrapping_mul(61).wrapping_add(*part as u64)) & 0xFFFF_FFFF_FFFF

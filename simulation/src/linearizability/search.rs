@@ -312,12 +312,13 @@ impl<'a, S: Specification> Search<'a, S> {
         let hidden = prefix.len().saturating_sub(SHOWN_PLACED);
         let mut rows: Vec<Row> =
             (1..).zip(prefix).skip(hidden).map(|(place, id)| self.row(*id, Rank::Placed(place))).collect();
-        let end = self.history.known(stuck).returned();
+        let (end, placed): (_, HashSet<OperationId>) =
+            (self.history.known(stuck).returned(), prefix.iter().copied().collect());
         let mut left = self
             .candidates
             .iter()
             .map(|candidate| candidate.id)
-            .filter(|id| *id != stuck && self.history.known(*id).called <= end && !prefix.contains(id));
+            .filter(|id| *id != stuck && self.history.known(*id).called <= end && !placed.contains(id));
         rows.push(self.row(stuck, Rank::Stuck));
         rows.extend(left.by_ref().take(SHOWN_LEFT).map(|id| self.row(id, Rank::Left)));
         Picture { rows, earlier: hidden, more: left.count() }

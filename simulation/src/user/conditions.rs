@@ -242,6 +242,37 @@ mod tests {
         assert_eq!((plan.nodes, plan.partition_every, plan.tears), (5, NEVER, 0));
     }
 
+    /// With all other troubles as the seed draws them.
+    #[test]
+    fn whoever_fixes_how_often_something_comes_gets_nothing_else_that_makes_it_come() {
+        let fixed = [
+            (
+                Conditions { crash: Some(0), ..Conditions::default() },
+                &[Trouble::LastWords, Trouble::Disguises, Trouble::Hunts][..],
+            ),
+            (
+                Conditions { torn_writes: Some(0), ..Conditions::default() },
+                &[Trouble::LastWords, Trouble::Disguises, Trouble::Hunts],
+            ),
+            (Conditions { partition: Some(0), ..Conditions::default() }, &[Trouble::Outsiders, Trouble::Hunts]),
+            (Conditions { partition: Some(10_000), ..Conditions::default() }, &[Trouble::Hunts]),
+        ];
+        let mut drawn_at_all = Vec::new();
+        for (seed, (conditions, spared)) in (0..200).flat_map(|seed| fixed.iter().map(move |fixed| (seed, fixed))) {
+            let (drawn, mut plan) = (plan(seed), plan(seed));
+            conditions.put_into(&mut plan);
+            for trouble in [Trouble::LastWords, Trouble::Disguises, Trouble::Hunts, Trouble::Outsiders] {
+                let is_spared = spared.contains(&trouble);
+                let expected = if is_spared { 0 } else { drawn.odds(trouble) };
+                assert_eq!(plan.odds(trouble), expected, "seed {seed}: {trouble:?} with {conditions:?}");
+                drawn_at_all.extend((is_spared && drawn.odds(trouble) > 0).then_some(trouble));
+            }
+        }
+        for trouble in [Trouble::LastWords, Trouble::Disguises, Trouble::Hunts, Trouble::Outsiders] {
+            assert!(drawn_at_all.contains(&trouble), "no seed draws {trouble:?}");
+        }
+    }
+
     #[test]
     #[should_panic(expected = "crash(1.5): a probability is from 0.0 to 1.0")]
     fn what_is_no_probability_is_refused() {

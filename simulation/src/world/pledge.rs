@@ -68,7 +68,7 @@ impl World {
         let Some(node) = self.nodes.at(id) else { return Ok(false) };
         let engine = node.running.as_ref().map(|running| running.driver.engine());
         let Some(engine) = engine.filter(|engine| engine.proves(proof, own)) else { return Ok(false) };
-        if self.plan.reads.is_some() && node.disguise().is_none() {
+        if node.disguise().is_none() {
             self.judge_proof(id, engine, proof)?;
         }
         Ok(true)
@@ -109,7 +109,9 @@ impl World {
     }
 
     /// Whether what a leader takes for proof is one.
-    fn judge_proof(&self, id: NodeId, engine: &Engine, proof: Proof) -> Result<(), Violation> {
+    pub(super) fn judge_proof(&self, id: NodeId, engine: &Engine, proof: Proof) -> Result<(), Violation> {
+        // One that began before the read says nothing of who leads when the read is asked for.
+        require!(proof != Proof::Round, LinearizableRead, "node {id} reads {proof}, and has not begun one since");
         let Some(plan) = &self.plan.reads else { return Ok(()) };
         let (term, _) = engine.leadership();
         let vouches = |voter: NodeId| {

@@ -58,6 +58,12 @@ fn a_read_by_a_lease_that_no_quorum_vouches_for_is_noticed() {
     world.allegiances = ByNode::default();
     assert_eq!(refusing(world.is_proven(id, &read, own)), Some(Check::Pledge));
     assert_eq!(world.is_proven(id, &linearizable, own), Ok(false), "a round is asked for");
+    for reads in [world.plan.reads.clone(), None] {
+        world.plan.reads = reads;
+        let engine = world.nodes.at(id).and_then(|node| node.running.as_ref()).expect("it runs").driver.engine();
+        let judged = world.judge_proof(id, engine, outrigger::engine::Proof::Round);
+        assert_eq!(refusing(judged), Some(Check::LinearizableRead), "no round is one's own before it began");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! How far long work is: a bar that is drawn over itself on a terminal, a line for each part of the work elsewhere.
+//! How far long work is: a bar that is drawn over itself on a terminal; elsewhere a line for each part of the work, and one now and
+//! then in the midst of it.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -8,6 +9,8 @@ use crate::output::say;
 
 /// The bar is drawn so often.
 const SHOWN_EVERY: Duration = Duration::from_millis(200);
+/// Where no bar is drawn, a line tells so often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// How many places a bar has.
 const WIDTH: u64 = 30;
 
@@ -17,16 +20,19 @@ pub(crate) struct Progress {
     is_terminal: bool,
     /// When the bar was drawn last, if it stands there.
     shown: Option<Instant>,
+    /// Where no bar is drawn: when anything was told last.
+    told: Instant,
 }
 
 impl Progress {
     pub(crate) fn new(program: &'static str) -> Self {
-        Self { program, is_terminal: io::stderr().is_terminal(), shown: None }
+        Self { program, is_terminal: io::stderr().is_terminal(), shown: None, told: Instant::now() }
     }
 
     /// A part of the work begins, and is told where no bar tells it.
-    pub(crate) fn begin(&self, part: impl Display) {
+    pub(crate) fn begin(&mut self, part: impl Display) {
         if !self.is_terminal {
+            self.told = Instant::now();
             say(format_args!("{}: {part}", self.program));
         }
     }
@@ -37,6 +43,8 @@ impl Progress {
             self.shown = Some(Instant::now());
             // A terminal that cannot be written to loses nothing but this.
             let _: io::Result<()> = write!(io::stderr(), "\r[{}] {what}\x1b[K", bar(done, of));
+        } else if !self.is_terminal && self.told.elapsed() >= TOLD_EVERY {
+            self.begin(what);
         }
     }
 
