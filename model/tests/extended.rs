@@ -245,23 +245,53 @@ fn a_flush_after_a_truncation_counts_for_what_was_left() {
     assert_eq!(system.servers.at(S1).unwrap().durable_index(), LogIndex(1), "the cut is still to come");
 }
 
+/// The candidate is elected by itself and the voter.
+fn elect(candidate: ServerId, voter: ServerId, term: usize) -> [Action<u8>; 9] {
+    [
+        Action::Timeout(candidate),
+        Action::Flush(candidate, 1),
+        Action::UpdateTerm(voter, Term(term)),
+        Action::Flush(voter, 1),
+        Action::GrantVote(voter, candidate),
+        Action::Flush(voter, 1),
+        Action::CountVote(candidate, candidate),
+        Action::CountVote(candidate, voter),
+        Action::BecomeLeader(candidate),
+    ]
+}
+
+/// The thesis, section 6.4: what others answered before a read was asked for does not say who leads when it is. Server 3 may lead by
+/// then, with entries that server 1 has never seen.
+#[test]
+fn a_round_that_was_answered_before_a_read_was_asked_for_confirms_nothing() {
+    let mut system: System<u8> = System::new(&[S1, S2, ServerId(3)].into_iter().collect());
+    let mut take = |actions: &[Action<u8>]| {
+        actions.iter().for_each(|action| system.apply(action).unwrap_or_else(|error| panic!("{action}: {error}")));
+    };
+    take(&elect(S1, S2, 1));
+    take(&[Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1), Action::AskRead(1), Action::BeginRead(S1, 1)]);
+    let mut replaced = system.clone();
+    assert!(system.apply(&Action::ConfirmRead(S1, 1)).is_err());
+    // Nor does one that begins later, before anybody answers it.
+    for action in [Action::BeginRound(S1), Action::AnswerRound(S2, S1, 2)] {
+        assert!(system.apply(&Action::ConfirmRead(S1, 1)).is_err(), "before {action}");
+        assert_eq!(system.apply(&action), Ok(()));
+    }
+    assert_eq!(system.apply(&Action::ConfirmRead(S1, 1)), Ok(()));
+    // Server 3 has been elected meanwhile: nobody answers any more.
+    let third = ServerId(3);
+    let gone = [&[Action::UpdateTerm(third, Term(1)), Action::Flush(third, 1)][..], &elect(third, S2, 2)].concat();
+    gone.iter()
+        .chain(&[Action::BeginRound(S1)])
+        .for_each(|action| assert_eq!(replaced.apply(action), Ok(()), "{action}"));
+    assert!(replaced.apply(&Action::AnswerRound(S2, S1, 2)).is_err());
+    assert!(replaced.apply(&Action::ConfirmRead(S1, 1)).is_err());
+}
+
 /// A leader that a later one has replaced, which it does not know, serves nothing by lease: what clocks would have to prevent.
 #[test]
 fn a_lease_does_not_hold_beside_a_later_leader() {
     let mut system: System<u8> = System::new(&[S1, S2].into_iter().collect());
-    let elect = |candidate: ServerId, voter: ServerId, term: usize| {
-        [
-            Action::Timeout(candidate),
-            Action::Flush(candidate, 1),
-            Action::UpdateTerm(voter, Term(term)),
-            Action::Flush(voter, 1),
-            Action::GrantVote(voter, candidate),
-            Action::Flush(voter, 1),
-            Action::CountVote(candidate, candidate),
-            Action::CountVote(candidate, voter),
-            Action::BecomeLeader(candidate),
-        ]
-    };
     let mut take = |actions: &[Action<u8>]| {
         actions.iter().for_each(|action| system.apply(action).unwrap_or_else(|error| panic!("{action}: {error}")));
     };
