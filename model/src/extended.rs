@@ -26,7 +26,8 @@
 //!     └──► HandleAppendEntries, elsewhere ──Flush──► said: acknowledged ──► HandleAcknowledgement ──► AdvanceCommitIndex
 //! ```
 //!
-//! A pre-vote changes nothing that is modelled: it is a stutter.
+//! A pre-vote changes nothing that is modelled: it is a stutter. A transfer of leadership is the [`Action::Timeout`] of whom it goes to,
+//! which may come at any time.
 //!
 //! # Snapshots
 //! The log is whole here for ever: what a server purged because a snapshot covers it is a ghost. So neither taking a snapshot nor

@@ -20,7 +20,8 @@ Bounds (a state outside is generated, but neither counted as distinct nor search
 
 Of the extended model:
   --extended         search it instead of raft.tla; --values, --max-messages, --symmetry and --histories are raft.tla's,
-                     servers begin in term 0, and of LIST below there is `restart` alone
+                     servers begin in term 0, of LIST below there is `restart` alone, which a script cannot take then either,
+                     and steps that lead outside or change nothing are not generated
   --max-batch N      entries that a client asks for at once        [default: 1]
   --reads N          reads that clients ask for                    [default: 0]
   --configurations PATH  voters, and what they are changed to, by two majorities: `1:1,2` begins with server 1 as the only
