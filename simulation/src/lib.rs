@@ -233,6 +233,9 @@ impl fmt::Display for Failure {
         }
         let replay = self.replay();
         if self.again.command.is_none() {
+            if self.shrunk.is_none() && *self.changes == Changes::default() {
+                writeln!(f, "look for a smaller one with: {replay}")?;
+            }
             return write!(f, "replay it with: {replay} --trace");
         }
         writeln!(f, "replay it with: {replay}")?;

@@ -300,6 +300,12 @@ mod tests {
         let replay = |checks: Checks| history.clone().checks(checks).live().unwrap_err().replay();
         let all = "cargo run --release -p outrigger-simulation --bin simulate -- --seed 9";
         assert_eq!(replay(Checks::ALL), all);
+        // Who sees a whole history is told how to see less; who has chosen what is in it means that.
+        let told = |history: &History| history.live().unwrap_err().to_string();
+        let smaller = format!("\nlook for a smaller one with: {all}\nreplay it with: {all} --trace");
+        assert!(told(&history).ends_with(&smaller), "{}", told(&history));
+        let chosen = history.clone().changed(Changes::default().only("1-40").unwrap());
+        assert!(!told(&chosen).contains("smaller one"), "{}", told(&chosen));
         assert_eq!(replay("model,recovery".parse().unwrap()), format!("{all} --checks model,recovery"));
         let changed = history.clone().changed(Changes::default().only("1-40").unwrap()).checks(Checks::LIGHT);
         assert_eq!(changed.live().unwrap_err().replay(), format!("{all} --only 1-40 --checks light"));
@@ -358,7 +364,7 @@ mod tests {
         });
         assert_eq!(shrunk.violation.check, failure.violation.check);
         assert!(left < 0, "it was asked");
-        assert!(shrunk.to_string().contains("looking for less ended after 3 histories\n"), "{shrunk}");
+        assert!(shrunk.to_string().contains("looking for less ended after 3 histories\nreplay it with"), "{shrunk}");
         // In a user's test it is the time that ends it.
         let again = Again { command: Some("cargo test".to_owned()), ..*shrunk.again.clone() };
         let of_a_user = Failure { again: Box::new(again), ..shrunk };
