@@ -409,4 +409,33 @@ mod tests {
         assert_eq!(joint.to_string(), "voters {1 2 4} outgoing {1 2 3} learners {5}");
         assert_eq!(Membership::from_parts(set(&[9]), set(&[]), nodes, None), None);
     }
+
+    #[test]
+    fn parts_that_contradict_each_other_are_no_membership() {
+        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
+        let nodes: BTreeMap<_, _> = (1..=3).map(|id| (NodeId(id), Node::default())).collect();
+        let goal = |voters: &[u64], members: &[u64], added: &[u64]| {
+            Some(Goal { voters: set(voters), members: set(members), added: set(added) })
+        };
+        for (outgoing, goal, why) in [
+            (&[1_u64][..], None, "joint without a goal"),
+            (&[1], goal(&[1], &[1, 2], &[]), "joint with another goal than its voters"),
+            (&[9], goal(&[1, 2], &[1, 2], &[]), "an outgoing voter that is no member"),
+            (&[], goal(&[1], &[1, 9], &[]), "a goal with a stranger"),
+            (&[], goal(&[1, 2], &[1], &[]), "a goal whose voter is no member of it"),
+            (&[], goal(&[1], &[1], &[2]), "one that was added and is no member of the goal"),
+            (&[], goal(&[], &[1], &[]), "a goal without a voter"),
+        ] {
+            assert_eq!(Membership::from_parts(set(&[1, 2]), set(outgoing), nodes.clone(), goal), None, "{why}");
+        }
+    }
+
+    #[test]
+    fn only_members_are_bound_and_a_binding_has_a_size() {
+        let binding = Binding { directory: 7, at: LogId::new(1, 2) };
+        let members = Membership::clone(&voters(&[1, 2]));
+        assert_eq!(members.clone().with_bindings([(NodeId(3), binding)].into(), None), None);
+        let bound = members.clone().with_bindings([(NodeId(1), binding)].into(), None).expect("a member");
+        assert_eq!(bound.bytes(), members.bytes() + 24);
+    }
 }

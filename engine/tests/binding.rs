@@ -622,3 +622,53 @@ fn a_new_voter_that_comes_from_another_directory_has_all_the_patience_again() {
     assert!(told.iter().any(|it| it.starts_with("changed #7")), "{told:?}\n{}", cluster.trace);
     assert_eq!(cluster.engine(1).membership().to_string(), "voters {1 2 3 4}");
 }
+
+/// Node 2 has the entry that binds nodes 1 and 2, and does not know whether it is committed.
+fn bound_and_not_committed() -> Cluster {
+    let mut cluster = about_to_bind();
+    while cluster.deliver(|envelope| envelope.to == 2) {}
+    cluster.network.clear();
+    assert_eq!(bindings(&cluster, 2), "1:101 2:102");
+    assert!(cluster.engine(2).commit_index() < cluster.engine(2).membership_at().index);
+    cluster
+}
+
+#[test]
+fn who_is_shut_out_by_an_entry_that_may_go_is_heard() {
+    let mut cluster = bound_and_not_committed();
+    assert_eq!(hear(&mut cluster, 2, life(1, 1101, Some((0, 1))), Some(heartbeat(9))), None);
+    assert_eq!(cluster.engine(2).leadership(), (Term(9), Some(NodeId(1))));
+}
+
+#[test]
+fn a_leader_that_has_committed_nothing_yet_says_so_whatever_it_took_over() {
+    let mut cluster = bound_and_not_committed();
+    cluster.flush(2);
+    cluster.crash(1);
+    cluster.cut.clear();
+    cluster.network.clear();
+    while cluster.role(2) != RoleKind::PreCandidate {
+        cluster.timeout(2);
+    }
+    cluster.stabilize_until(|cluster| cluster.role(2) == RoleKind::Leader);
+    cluster.change(2, 7, add(4));
+    let told = cluster.node(2).answers.last().cloned().unwrap_or_default();
+    assert!(told.starts_with("refused #7: the leader has just been elected"), "{:?}", cluster.node(2).answers);
+}
+
+#[test]
+fn a_late_word_of_a_directory_that_is_gone_ends_no_transfer() {
+    let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
+    cluster.cut = vec![3];
+    cluster.elect(1);
+    settle(&mut cluster);
+    cluster.join_with(4, |config| config.bind_directories = true);
+    cluster.change(1, 7, add(4));
+    let matched = |cluster: &Cluster| cluster.engine(1).status().matched.get(&NodeId(4)).map_or(0, |it| it.0);
+    cluster.stabilize_until(|cluster| matched(cluster) > 0);
+    assert_eq!(bindings(&cluster, 1), "1:101 2:102", "not yet");
+    let late =
+        HeartbeatReply { term: Term(0), asked: Term(0), round: Round(1), received: LogIndex(0), matched: LogIndex(0) };
+    assert_eq!(hear(&mut cluster, 1, life(4, 1104, None), Some(Message::HeartbeatReply(late))), None);
+    assert!(matched(&cluster) > 0);
+}

@@ -278,3 +278,122 @@ fn where_the_log_grows_states_are_compared_far_enough_ahead_for_who_is_asked_lat
         assert!(round < 18, "all three have hashed what the first question was about:\n{}", cluster.trace);
     }
 }
+
+/// Node 2 in the hand, with node 1 as its leader: what it wants done when one of them says this.
+fn told_by(engine: &mut Engine, now: Instant, from: u64, message: Message) -> Vec<Command> {
+    let from = cluster::peer(from, 1).speaking(Version::LATEST);
+    engine.handle_event(Event::Received { from, message: Some(message) }, now);
+    std::iter::from_fn(|| engine.poll_command()).collect()
+}
+
+fn entry_at(prev: LogId) -> Message {
+    let first = LogId { index: prev.index.next(), ..prev };
+    let entry = Batch::new(first, LogTime(0), [cluster::command("x")].into());
+    let (term, epoch, request) = (prev.term, Epoch(1), RequestId(first.index.0));
+    Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches: vec![entry], commit: first.index })
+}
+
+/// Node 2 has hashed its state behind this entry.
+fn that_has_hashed() -> (Engine, Instant, LogIndex) {
+    let cluster = led(&[1, 2, 3]);
+    let (mut engine, now) = (cluster.engine(2).clone(), cluster.now);
+    let last = engine.last_log_id();
+    let at = last.index.next();
+    told_by(&mut engine, now, 1, Message::HashState { term: last.term, at });
+    told_by(&mut engine, now, 1, entry_at(last));
+    engine.handle_event(Event::StateHashed { at, hash: Some(StateHash(1)) }, now);
+    while engine.poll_command().is_some() {}
+    (engine, now, at)
+}
+
+#[test]
+fn who_does_not_lead_is_told_no_hash_and_stops_nobody() {
+    let (mut engine, now, at) = that_has_hashed();
+    let term = engine.vote().term;
+    let said = told_by(&mut engine, now, 3, Message::HashState { term, at });
+    assert!(!said.iter().any(|it| matches!(it, Command::SendMessage { .. })), "{said:?}");
+    let said = told_by(&mut engine, now, 3, Message::StateDiffers { term, at, agreed: StateHash(2) });
+    assert!(said.is_empty() && engine.role_kind() == RoleKind::Follower, "{said:?}");
+}
+
+#[test]
+fn a_word_about_another_entry_than_was_hashed_last_stops_nobody() {
+    let (mut engine, now, at) = that_has_hashed();
+    let term = engine.vote().term;
+    told_by(&mut engine, now, 1, Message::StateDiffers { term, at: at.previous(), agreed: StateHash(2) });
+    assert_eq!(engine.role_kind(), RoleKind::Follower);
+}
+
+/// Nothing of it is applied a second time.
+#[test]
+fn what_a_snapshot_has_overtaken_is_not_hashed() {
+    let cluster = led(&[1, 2, 3]);
+    let (mut engine, now) = (cluster.engine(2).clone(), cluster.now);
+    let before = engine.last_log_id();
+    let last = LogId { index: LogIndex(before.index.0 + 5), ..before };
+    told_by(&mut engine, now, 1, Message::HashState { term: last.term, at: LogIndex(before.index.0 + 2) });
+    let snapshot = std::sync::Arc::new(Snapshot {
+        id: SnapshotId { last, bytes: 1, checksum: 7 },
+        log_time: LogTime(0),
+        membership: std::sync::Arc::new(engine.membership().clone()),
+        membership_at: engine.membership_at(),
+        genesis: 0,
+    });
+    let piece = InstallSnapshot {
+        term: last.term,
+        leader: NodeId(1),
+        epoch: Epoch(1),
+        request: RequestId(1),
+        snapshot: snapshot.clone(),
+        offset: 0,
+        chunk: bytes::Bytes::from_static(b"x"),
+    };
+    told_by(&mut engine, now, 1, Message::InstallSnapshot(piece));
+    engine.handle_event(Event::SnapshotReceived { id: snapshot.id, held: 1 }, now);
+    while engine.poll_command().is_some() {}
+    assert_eq!(engine.last_log_id(), last);
+    engine.handle_event(Event::Applied { last: last.index }, now);
+    let said = told_by(&mut engine, now, 1, entry_at(last));
+    let hashes = |it: &&Command| matches!(it, Command::StateMachine(StateMachineRequest::HashState { .. }));
+    assert_eq!(said.iter().filter(hashes).count(), 0, "{said:?}");
+    let applies =
+        said.iter().find_map(|it| if let Command::Apply { first, last } = it { Some((*first, *last)) } else { None });
+    let next = LogId { index: last.index.next(), ..last };
+    assert_eq!(applies, Some((next.index, next)));
+}
+
+#[test]
+fn what_comes_late_of_an_earlier_comparison_counts_for_nothing() {
+    let mut cluster = led(&[1, 2, 3]);
+    let_begin(&mut cluster);
+    let at = cluster.engine(1).last_log_id().index;
+    for id in [2, 3] {
+        cluster.receive(1, id, Message::StateHashed { at, hash: StateHash(5) });
+    }
+    cluster.propose(1, 1, "x");
+    cluster.stabilize();
+    assert!((1..=3).all(|id| cluster.role(id) != RoleKind::Halted), "{}", cluster.trace);
+    assert_eq!(told(&cluster, 1, "states_differ"), 0);
+}
+
+#[test]
+fn that_they_differ_is_told_once_it_is_known_who_is_right() {
+    let mut cluster = led(&[1, 2, 3]);
+    rot(&mut cluster, 3);
+    let_begin(&mut cluster);
+    cluster.propose(1, 1, "x");
+    let is_late =
+        |it: &cluster::Envelope| it.from.node == NodeId(2) && matches!(it.message, Message::StateHashed { .. });
+    while cluster.deliver(|it| !is_late(it)) | [1, 2, 3].map(|id| cluster.flush(id)).contains(&true) {}
+    assert_eq!(told(&cluster, 1, "states_differ"), 0, "node 2 may agree with either");
+    cluster.stabilize();
+    assert_eq!(told(&cluster, 1, "states_differ"), 1);
+    assert_eq!(cluster.role(3), RoleKind::Halted);
+}
+
+#[test]
+fn who_is_alone_hashes_nothing() {
+    let mut cluster = led(&[1]);
+    compare(&mut cluster);
+    assert!(!cluster.trace.contains("hash state"));
+}

@@ -734,3 +734,40 @@ fn an_address_changes_in_one_step() {
     }
     assert!(answers(&cluster, 1)[0].starts_with("changed #7"));
 }
+
+#[test]
+fn a_learner_whose_vote_is_needed_keeps_its_pledge() {
+    let mut cluster = in_the_way(|_| {});
+    let request = VoteRequest { term: Term(99), last: cluster.engine(2).last_log_id(), warrant: Warrant::None };
+    let pledge = Duration::from_secs(5);
+    let beat = Heartbeat { term: Term(98), round: Round(1), commit: LogIndex(0), pledge };
+    cluster.receive(4, 1, Message::Heartbeat(beat));
+    cluster.flush(4);
+    cluster.now = cluster.now + Duration::from_secs(2);
+    cluster.receive(4, 2, Message::PreVote(request));
+    assert_eq!(cluster.role(4), RoleKind::Learner);
+}
+
+#[test]
+fn patience_ends_after_its_last_moment_and_for_who_lags_whoever_else_is_silent() {
+    let mut cluster = led(&[1, 2, 3], &[4]);
+    cluster.cut = vec![4];
+    let began = cluster.now;
+    let patience = Duration::from_secs(2);
+    let change = ChangeMembers::AddVoters(nodes(&[4]));
+    cluster.request(1, 7, ChangeRequest { patience, ..ChangeRequest::from(change) });
+    cluster.stabilize();
+    let last = cluster.engine(1).applied();
+    cluster.now = began + patience;
+    cluster.handle(1, Event::Applied { last });
+    assert_eq!(members(&cluster, 1), "voters {1 2 3} soon {1 2 3 4} learners {4}");
+    cluster.now = cluster.now + Duration::from_nanos(1);
+    cluster.handle(1, Event::Applied { last });
+    assert_eq!(members(&cluster, 1), "voters {1 2 3}");
+    cluster.stabilize();
+    assert!(
+        answers(&cluster, 1).iter().any(|it| it.starts_with("refused #7") && it.contains("node 4")),
+        "{:?}",
+        answers(&cluster, 1)
+    );
+}

@@ -576,3 +576,18 @@ fn a_single_voter_holds_its_lease_alone() {
     pass(&mut cluster, LEASE);
     assert!(reads_at_once(&mut cluster, 1, Consistency::Linearizable), "and needs none");
 }
+
+#[test]
+fn who_has_given_up_its_lease_wants_no_pledge() {
+    let mut cluster = leased();
+    cluster.cut = vec![2];
+    cluster.handle(1, Event::TransferLeadership { token: Token(7), to: Some(NodeId(2)) });
+    assert!(cluster.trace.contains("timeout_now"), "{}", cluster.trace);
+    cluster.network.clear();
+    cluster.elapse(HEARTBEAT);
+    let pledges = cluster.network.iter().filter_map(|it| match it.message {
+        Message::Heartbeat(beat) => Some(beat.pledge),
+        _ => None,
+    });
+    assert_eq!(pledges.collect::<Vec<_>>(), [Duration::ZERO; 2]);
+}

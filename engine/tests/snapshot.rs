@@ -263,6 +263,10 @@ fn a_snapshot_that_could_not_be_kept_is_tried_again_later_and_nothing_is_purged(
     engine.handle_event(Event::Timeout, now + HEARTBEAT);
     assert_eq!(ordered(&mut engine, now + HEARTBEAT), 0, "not at once");
     assert_eq!(engine.purged(), LogId::ZERO);
+    // m324: it waits for eight of the longest election timeouts.
+    let early = now + Duration::from_secs(7);
+    engine.handle_event(Event::Timeout, early);
+    assert_eq!(ordered(&mut engine, early), 0, "m324 nor soon");
     let later = now + Duration::from_secs(9);
     engine.handle_event(Event::Timeout, later);
     assert_eq!(ordered(&mut engine, later), 1);
@@ -396,4 +400,62 @@ fn whoever_waits_for_a_snapshot_is_told_when_the_node_stops() {
     let mut engine = alone_and_building(now);
     engine.handle_event(Event::StorageFailed { reason: "gone".into() }, now);
     assert!(has(&flush(&mut engine, now), "refused #5"));
+}
+
+#[test]
+fn the_interval_counts_from_the_last_snapshot() {
+    let mut cluster = led_with(|config| config.snapshots.interval = Some(Duration::from_secs(1)));
+    write(&mut cluster, 0..3);
+    for _ in 0..12 {
+        cluster.elapse(HEARTBEAT);
+        cluster.stabilize();
+    }
+    let first = cluster.engine(1).snapshot();
+    assert!(first > LogId::ZERO);
+    write(&mut cluster, 3..6);
+    assert_eq!(cluster.engine(1).snapshot(), first, "{}", cluster.trace);
+}
+
+#[test]
+fn a_leader_is_brought_nothing_in_its_own_stead() {
+    let mut cluster = led();
+    let last = cluster.engine(1).last_log_id();
+    cluster.network.clear();
+    let mut piece = whole_snapshot(LogId::new(0, 1));
+    (piece.term, piece.leader) = (last.term, NodeId(1));
+    cluster.receive(1, 2, Message::InstallSnapshot(piece));
+    assert!(cluster.network.is_empty(), "{:?}", cluster.network);
+}
+
+#[test]
+fn how_much_a_follower_has_is_asked_with_nothing_in_hand() {
+    let mut cluster = left_behind(led());
+    cluster.trace.clear();
+    while cluster.network.iter().all(|it| !matches!(it.message, Message::InstallSnapshot(_))) {
+        cluster.elapse(HEARTBEAT);
+        while cluster.network.iter().all(|it| !matches!(it.message, Message::InstallSnapshot(_)))
+            && cluster.deliver(|_| true)
+        {}
+    }
+    let first = cluster.network.iter().find_map(|it| match &it.message {
+        Message::InstallSnapshot(piece) => Some(piece.chunk.len()),
+        _ => None,
+    });
+    assert_eq!(first, Some(0));
+}
+
+#[test]
+fn what_is_reported_twice_is_answered_once() {
+    let mut engine = follower(3, 3);
+    engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(1));
+    flush(&mut engine, Instant(1));
+    let piece = InstallSnapshot { chunk: Bytes::from_static(b"ab"), ..whole_snapshot(LogId::new(4, 9)) };
+    let id = piece.snapshot.id;
+    receive(&mut engine, piece);
+    let mut answers = 0;
+    for _ in 0..2 {
+        engine.handle_event(Event::SnapshotReceived { id, held: 2 }, Instant(1));
+        answers += flush(&mut engine, Instant(1)).iter().filter(|it| it.contains("install_snapshot_reply")).count();
+    }
+    assert_eq!(answers, 1);
 }

@@ -462,3 +462,52 @@ fn a_leader_tells_who_holds_the_version_back_itself_too() {
     beat(&mut cluster, 2);
     assert_eq!((version(&cluster, 1), held_back(&cluster, 1)), (NEW, by(&[])));
 }
+
+/// Node 3, which has heard of nobody, is handed these entries behind its first one by node 1, as the leader of term 1.
+fn handed(id: u64, old: &[u64], entries: impl Fn(&Membership) -> Vec<Payload>, commit: u64) -> Cluster {
+    let mut cluster = begun(&[1, 2, 3], old);
+    let members = cluster.engine(id).membership().clone();
+    let batch = Batch::new(LogId::new(1, 2), LogTime(0), entries(&members).into());
+    let (term, epoch, request, prev) = (Term(1), Epoch(1), RequestId(1), LogId::new(0, 1));
+    let message = AppendEntries { term, epoch, request, prev, batches: vec![batch], commit: LogIndex(commit) };
+    cluster.receive(id, 1, Message::AppendEntries(message));
+    cluster
+}
+
+#[test]
+fn a_request_that_raises_the_version_and_takes_it_back_is_refused() {
+    let with = |members: &Membership, version| Payload::membership(Arc::new(members.clone().with_version(version)));
+    let cluster = handed(3, &[], |members| vec![with(members, NEW), with(members, OLD)], 1);
+    assert!(cluster.trace.contains("it would take the cluster's version back from 2 to 1"), "{}", cluster.trace);
+    assert_eq!(cluster.engine(3).last_log_id(), LogId::new(0, 1));
+}
+
+#[test]
+fn a_raise_behind_a_committed_entry_of_the_same_request_is_not_settled() {
+    let raise = |members: &Membership| Payload::membership(Arc::new(members.clone().with_version(NEW)));
+    let cluster = handed(3, &[3], |members| vec![Payload::blank(), raise(members)], 2);
+    assert_eq!(cluster.role(3), RoleKind::Halted);
+    assert!(cluster.trace.contains("the node can be started so again afterwards"), "{}", cluster.trace);
+}
+
+#[test]
+fn who_was_not_heard_holds_back_nothing_that_is_raised() {
+    let mut cluster = mixed(&[1, 2, 3], &[]);
+    assert_eq!(version(&cluster, 1), NEW);
+    cluster.join(&[4]);
+    cluster.cut = vec![4];
+    cluster.change(1, 7, ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()));
+    cluster.stabilize();
+    assert_eq!(cluster.engine(1).status().version_held_back_by, [].into());
+}
+
+#[test]
+fn what_a_snapshot_says_is_settled() {
+    let mut cluster = mixed(&[1, 2, 3], &[]);
+    cluster.snapshot(3);
+    cluster.crash(3);
+    cluster.trace.clear();
+    restart_speaking(&mut cluster, 3, OLD);
+    assert_eq!(cluster.role(3), RoleKind::Halted);
+    assert!(!cluster.trace.contains("can be started so again afterwards"), "{}", cluster.trace);
+}

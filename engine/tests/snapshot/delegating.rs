@@ -590,3 +590,53 @@ fn a_delegate_that_is_taking_a_snapshot_sends_none_and_the_leader_sends_its_own(
     cluster.receive(2, 1, Message::DelegateSnapshot(order));
     assert_eq!(sent_by(&cluster).get(&2), Some(&1), "{}", cluster.trace);
 }
+
+fn order_of(epoch: u64, request: u64, wanted: Wanted) -> Message {
+    let (term, target, epoch) = (Term(1), NodeId(3), Epoch(epoch));
+    Message::DelegateSnapshot(DelegateSnapshot { term, target, epoch, request: RequestId(request), wanted })
+}
+
+#[test]
+fn a_piece_of_another_snapshot_than_the_delegate_has_is_not_sent() {
+    let (mut engine, now) = lender();
+    let id = SnapshotId { last: engine.snapshot(), bytes: 3, checksum: 3 };
+    let said = ordered(&mut engine, 1, order_of(77, BY_HAND, Wanted::Piece { id, offset: 0 }), now);
+    assert!(!has(&said, "send_snapshot"), "{said:?}");
+}
+
+#[test]
+fn a_new_stream_does_not_wait_for_a_piece_of_the_last_one() {
+    let (mut engine, now) = lender();
+    let newest = Wanted::Newest { covers: LogIndex(1) };
+    assert!(has(&ordered(&mut engine, 1, order_of(77, BY_HAND, newest), now), "send_snapshot"));
+    assert!(has(&ordered(&mut engine, 1, order_of(78, BY_HAND + 1, newest), now), "send_snapshot"));
+}
+
+#[test]
+fn a_delegate_takes_no_new_snapshot_while_a_piece_is_on_its_way_however_long_that_takes() {
+    let mut cluster = led_with(|config| config.snapshots.interval = Some(HEARTBEAT * 30));
+    write(&mut cluster, 0..3);
+    cluster.snapshot(2);
+    write(&mut cluster, 3..5);
+    let (mut engine, now) = (cluster.engine(2).clone(), cluster.now);
+    let newest = Wanted::Newest { covers: LogIndex(1) };
+    assert!(has(&ordered(&mut engine, 1, order_of(77, BY_HAND, newest), now), "send_snapshot"));
+    let later = now + HEARTBEAT * 100;
+    let mut after = |event| {
+        engine.handle_event(event, later);
+        std::iter::from_fn(|| engine.poll_command()).map(|it| it.to_string()).collect::<Vec<_>>()
+    };
+    let said = after(Event::SnapshotSent { target: NodeId(3), epoch: Epoch(1), request: RequestId(1) });
+    assert!(!has(&said, "build"), "{said:?}");
+    let said = after(Event::SnapshotSent { target: NodeId(3), epoch: Epoch(77), request: RequestId(BY_HAND) });
+    assert!(has(&said, "build"), "{said:?}");
+}
+
+#[test]
+fn who_follows_its_leader_no_more_ends_the_streams_in_its_stead() {
+    let (mut engine, now) = lender();
+    assert!(has(&ordered(&mut engine, 1, order(1, 3, BY_HAND), now), "send_snapshot"));
+    let vote = VoteRequest { term: Term(9), last: LogId::ZERO, warrant: Warrant::Operator };
+    let said = ordered(&mut engine, 3, Message::RequestVote(vote), now);
+    assert!(has(&said, "rebuild_replication_streams"), "{said:?}");
+}

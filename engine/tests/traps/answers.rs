@@ -336,3 +336,15 @@ fn only_an_unknown_outcome_is_uncertain() {
     ];
     assert!(certain.iter().all(|refusal| refusal.is_certain()) && !Refusal::Unknown.is_certain());
 }
+
+#[test]
+fn before_a_life_has_heard_a_leader_another_directory_may_have_led_under_its_id_in_any_term() {
+    let mut desk = Desk::with(&[1, 2, 3], |config| config.bind_directories = true);
+    let proposal = Message::Propose { term: Term(1), request: RequestId(1), entries: Arc::new([command("x")]) };
+    let commands = desk.receive(2, proposal);
+    let outcome = messages(&commands).into_iter().find_map(|message| match message {
+        Message::ProposeReply { outcome, .. } => Some(*outcome),
+        _ => None,
+    });
+    assert_eq!(outcome, Some(Err(Refusal::Unknown)));
+}

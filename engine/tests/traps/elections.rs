@@ -450,3 +450,31 @@ fn trap_44_a_slow_disk_alone_costs_no_leadership() {
     }
     assert_eq!(desk.engine.role_kind(), RoleKind::Leader);
 }
+
+#[test]
+fn a_quorum_that_was_silent_for_the_whole_of_the_longest_timeout_is_silent() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    let heard = desk.now;
+    while desk.now < heard + MAX {
+        desk.timeout();
+    }
+    assert_eq!((desk.now, desk.engine.role_kind()), (heard + MAX, RoleKind::Follower));
+}
+
+#[test]
+fn a_leader_looks_soon_again_whether_a_quorum_is_there() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    desk.elapse(MAX * 6 / 10);
+    desk.beat(2, 1, 2, 2);
+    desk.elapse(MAX + HEARTBEAT);
+    assert_eq!(desk.engine.role_kind(), RoleKind::Follower);
+}
+
+#[test]
+fn a_disk_that_has_finished_nothing_for_the_whole_of_the_longest_timeout_hangs() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, append(1, (0, 1), &[1], 0));
+    desk.now = desk.now + MAX;
+    desk.feed(Event::Timeout);
+    assert_eq!(desk.engine.role_kind(), RoleKind::Follower);
+}

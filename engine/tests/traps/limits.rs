@@ -358,3 +358,22 @@ fn settings_that_allow_nothing_are_refused() {
         assert_eq!(config.validate(), Err(ConfigError::Zero { name }));
     }
 }
+
+#[test]
+fn a_commit_that_went_with_entries_is_not_told_by_itself() {
+    let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.limits.inflight_requests_max = 1);
+    desk.matched(2);
+    desk.matched(3);
+    desk.flush();
+    desk.propose(7, 1);
+    desk.flush();
+    desk.propose(8, 1);
+    let (epoch, request) = desk.request_to(2);
+    let reply = AppendEntriesReply { term: desk.term(), epoch, request, outcome: AppendOutcome::Matched(LogIndex(3)) };
+    let mut commands = desk.receive(2, Message::AppendEntriesReply(reply));
+    commands.extend(desk.flush());
+    commands.extend(desk.feed(Event::Applied { last: LogIndex(1) }));
+    let told = |it: &&Command| matches!(it, Command::ReplicateCommitted { target: NodeId(2), .. });
+    assert_eq!(desk.commit(), 3);
+    assert_eq!(commands.iter().filter(told).count(), 0, "{}", said(&commands));
+}

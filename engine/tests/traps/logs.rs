@@ -376,3 +376,12 @@ fn trap_39_after_the_log_has_failed_nothing_counts_as_durable() {
     }
     assert_eq!((desk.engine.poll_timeout(), desk.engine.role_kind()), (None, RoleKind::Halted));
 }
+
+/// What acknowledged the entries was lost, and nothing else is under way.
+#[test]
+fn what_a_heartbeats_answer_says_to_be_durable_is_committed() {
+    let mut desk = Desk::leading(&[1, 2, 3]);
+    assert_eq!(desk.commit(), 0);
+    desk.beat(2, 1, 2, 2);
+    assert_eq!(desk.commit(), 2);
+}

@@ -305,3 +305,34 @@ fn every_reason_says_what_is_wrong_and_with_which_numbers() {
         assert!(reason.to_string().contains(words), "{reason}");
     }
 }
+
+#[test]
+fn nobody_is_remembered_for_a_greeting() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let commands = desk.feed(Event::Received { from: peer(9, 1), message: None });
+    assert!(commands.is_empty(), "{}", said(&commands));
+}
+
+#[test]
+fn who_knows_no_members_is_stopped_by_nobody() {
+    let mut desk = Desk::empty(|_| {});
+    let commands = desk.feed(refused(peer(2, 1), Some((101, 5, 1))));
+    assert!(commands.is_empty() && desk.engine.role_kind() != RoleKind::Halted, "{}", said(&commands));
+}
+
+#[test]
+fn a_first_voter_whose_log_has_more_than_its_beginning_is_not_stopped_for_another_directory() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    desk.feed(refused(peer(2, 1), Some((999, 5, 1))));
+    assert_eq!(desk.engine.role_kind(), RoleKind::Leader);
+}
+
+#[test]
+fn a_learner_with_only_its_beginning_is_not_stopped_for_another_directory() {
+    let mut desk = Desk::empty(|_| {});
+    let node = |id| (NodeId(id), Node::default());
+    let members = Membership::new([node(2), node(3)], [node(1)]).with_version(Version::LATEST);
+    desk.feed(Event::Initialize { token: Token(0), membership: Arc::new(members) });
+    desk.feed(refused(peer(2, 1), Some((999, 5, 1))));
+    assert_eq!(desk.engine.role_kind(), RoleKind::Learner);
+}
