@@ -79,6 +79,13 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process, or another handle of this one, holds it.
     fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+
+    /// Takes the exclusive lock of a directory itself, which nobody can remove as they can a file in it; never waits. Where
+    /// directories cannot be locked, as on some network file systems, it holds nothing.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`io::ErrorKind::NotFound`] if it is absent.
+    fn lock_directory(&self, directory: &Path) -> io::Result<Self::Lock>;
 }
 
 /// An open file of a [`Disk`]; all positions are explicit, so that one handle serves readers and the writer at once.
@@ -169,6 +176,7 @@ mod real {
     use std::time::Duration;
 
     use rustix::fs::{FlockOperation, flock, fstatvfs};
+    use rustix::io::Errno;
 
     use super::{Access, Disk, DiskFile};
 
@@ -246,6 +254,16 @@ mod real {
         fn lock(&self, path: &Path) -> io::Result<RealLock> {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            Ok(RealLock { _file: file })
+        }
+
+        fn lock_directory(&self, directory: &Path) -> io::Result<RealLock> {
+            let file = File::open(directory)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // What a file system says that locks files alone, or nothing.
+                Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => {}
+                locked => locked?,
+            }
             Ok(RealLock { _file: file })
         }
     }

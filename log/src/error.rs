@@ -99,7 +99,7 @@ pub enum OpenError {
     },
     /// Another process, or another log of this one, has the directory open.
     Locked {
-        /// The file whose lock is held.
+        /// The file whose lock is held, or the directory, if that file was removed.
         path: PathBuf,
     },
     /// The directory or a file in it may not be written.
@@ -171,7 +171,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidOptions { reason } => write!(f, "invalid options: {reason}"),
-            Self::Locked { path } => write!(f, "the log is in use: another process holds {}", path.display()),
+            Self::Locked { path } => write!(
+                f,
+                "the log is in use: another process holds {}: find that process and stop it; do not remove the file",
+                path.display()
+            ),
             Self::NotWritable(error) => write!(f, "the log is not writable: {error}"),
             Self::NotALog { directory, found } => write!(
                 f,

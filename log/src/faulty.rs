@@ -362,6 +362,16 @@ impl Disk for FaultyDisk {
         }
         Ok(FaultyLock { state: Arc::clone(&self.state), path: path.to_owned(), life: state.life })
     }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<FaultyLock> {
+        let mut state = self.lock_state();
+        state.directory(directory)?;
+        let path = PathBuf::from(spelled(directory));
+        if !state.locks.insert(path.clone()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(FaultyLock { state: Arc::clone(&self.state), path, life: state.life })
+    }
 }
 
 impl Drop for FaultyLock {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, During, PrepareError};
+use crate::open::Held;
 use crate::segment::{self, SegmentHeader, size};
 use crate::shared::Shared;
 
@@ -46,11 +47,11 @@ pub(crate) struct Preparation<F> {
 /// Holds the directory's lock as the log does: drop it when the log is dropped.
 pub struct Preparer<D: Disk> {
     shared: Arc<Shared<D>>,
-    _lock: Arc<D::Lock>,
+    _lock: Arc<Held<D::Lock>>,
 }
 
 impl<D: Disk> Preparer<D> {
-    pub(crate) fn new(shared: Arc<Shared<D>>, lock: Arc<D::Lock>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<D>>, lock: Arc<Held<D::Lock>>) -> Self {
         Self { shared, _lock: lock }
     }
 

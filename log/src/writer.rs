@@ -19,7 +19,7 @@ use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::error::{AppendError, DiskError, During, FlushError, OpenError};
 use crate::identity::Identity;
 use crate::index::{RunPlace, SegmentUse};
-use crate::open::{self, OpenOptions, Opened};
+use crate::open::{self, Held, OpenOptions, Opened};
 use crate::preparer::{self, Preparer, Segment};
 use crate::queue::{Batch, Room};
 use crate::reader::LogReader;
@@ -38,7 +38,7 @@ const RUN_BYTES_MAX: usize = 1 << 20;
 /// A synchronous object that somebody hosts: a thread of a runtime, or a simulator inline. See the crate's front page.
 pub struct Log<D: Disk = RealDisk> {
     shared: Arc<Shared<D>>,
-    lock: Arc<D::Lock>,
+    lock: Arc<Held<D::Lock>>,
     entry_bytes_max: usize,
     /// Bytes at the end of each segment that are kept for votes when the disk is full.
     reserve_bytes: u64,

@@ -91,6 +91,32 @@ fn a_second_log_in_the_same_directory_is_refused_until_the_first_is_gone() {
     assert_eq!(Log::open(RealDisk, scratch.path(), options()).unwrap().identity().start, 2);
 }
 
+/// An operator who takes the file for a leftover of a crash would have two processes write one log.
+#[test]
+fn whoever_removes_the_lock_files_does_not_open_what_is_in_use() {
+    use outrigger_log::{Inspection, verify};
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut log = Log::open(RealDisk, scratch.path(), options()).unwrap();
+    let snapshots = Snapshots::open(RealDisk, scratch.path(), 7).unwrap();
+    for name in ["lock", "snapshots/lock"] {
+        std::fs::remove_file(scratch.path().join(name)).unwrap();
+    }
+    let refused = |error: OpenError| {
+        let said = error.to_string();
+        assert!(matches!(error, OpenError::Locked { path } if path == scratch.path()), "{said}");
+        assert!(said.contains("find that process") && said.contains("do not remove"), "{said}");
+    };
+    refused(Inspection::open(RealDisk, scratch.path()).unwrap_err());
+    refused(verify(&RealDisk, scratch.path(), &mut |_| {}).unwrap_err());
+    refused(Log::open(RealDisk, scratch.path(), options()).unwrap_err());
+    assert!(matches!(Snapshots::open(RealDisk, scratch.path(), 7), Err(SnapshotError::Locked { .. })));
+    log.append(GROUP, Record::Vote { term: 1, voted_for: None }).unwrap();
+    log.flush().unwrap();
+    drop((log, snapshots));
+    assert_eq!(Log::open(RealDisk, scratch.path(), options()).unwrap().identity().start, 2);
+}
+
 #[test]
 fn snapshots_are_built_received_and_read_at_once_and_the_newest_stays() {
     let scratch = tempfile::tempdir().unwrap();

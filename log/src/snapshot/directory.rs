@@ -87,10 +87,7 @@ impl<D: Disk> Snapshots<D> {
         let directory = directory.join(DIRECTORY);
         disk.create_directory(&directory).during("create", &directory)?;
         let path = directory.join(LOCK);
-        let lock = match disk.lock(&path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(SnapshotError::Locked { path }),
-            lock => lock.during("lock", &path)?,
-        };
+        let locks = [locked(disk.lock(&path), &path)?, locked(disk.lock_directory(&directory), &directory)?];
         let found = Found::look(&disk, &directory, cluster)?;
         disk.sync_directory(&directory).during("sync", &directory)?;
         for name in &found.useless {
@@ -105,7 +102,7 @@ impl<D: Disk> Snapshots<D> {
             building: Mutex::new(None),
             reception: Mutex::new(Reception { turn: 0, position: found.reception }),
             installation: Mutex::new(Installation { poisoned: None, retired: Vec::new() }),
-            _lock: lock,
+            _locks: locks,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -218,7 +215,8 @@ pub(super) struct Shared<D: Disk> {
     pub(super) building: Mutex<Option<LogPosition>>,
     pub(super) reception: Mutex<Reception>,
     installation: Mutex<Installation>,
-    _lock: D::Lock,
+    /// Of the file, and of the directory itself, which cannot be removed under whoever holds it.
+    _locks: [D::Lock; 2],
 }
 
 /// Who may write to the file of the reception. Whoever writes holds the lock meanwhile, so that nobody writes to it after
@@ -313,6 +311,13 @@ impl<D: Disk> Shared<D> {
             reception.position = None;
             self.discard(RECEIVING);
         }
+    }
+}
+
+fn locked<L>(lock: io::Result<L>, path: &Path) -> Result<L, SnapshotError> {
+    match lock {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SnapshotError::Locked { path: path.to_owned() }),
+        lock => Ok(lock.during("lock", path)?),
     }
 }
 

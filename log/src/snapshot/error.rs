@@ -15,7 +15,7 @@ use crate::state::LogPosition;
 pub enum SnapshotError {
     /// Another process, or another [`Snapshots`](super::Snapshots) of this one, has the directory open.
     Locked {
-        /// The file whose lock is held.
+        /// The file whose lock is held, or the directory, if that file was removed.
         path: PathBuf,
     },
     /// A complete snapshot is no longer what was written.
@@ -129,7 +129,11 @@ impl SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked { path } => write!(f, "the snapshots are in use: somebody else holds {}", path.display()),
+            Self::Locked { path } => write!(
+                f,
+                "the snapshots are in use: somebody else holds {}: find that process; do not remove the file",
+                path.display()
+            ),
             Self::Corrupt(corruption) => corruption.fmt(f),
             Self::NewerFormat { path, found, supported } => write!(
                 f,

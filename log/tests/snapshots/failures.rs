@@ -233,6 +233,10 @@ impl Disk for Measured {
     fn lock(&self, path: &std::path::Path) -> std::io::Result<FaultyLock> {
         self.0.lock(path)
     }
+
+    fn lock_directory(&self, directory: &std::path::Path) -> std::io::Result<FaultyLock> {
+        self.0.lock_directory(directory)
+    }
 }
 
 impl DiskFile for MeasuredFile {
