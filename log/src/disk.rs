@@ -68,7 +68,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// As `std::fs::remove_file`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes all creations, renames and removals in the directory survive a power cut.
+    /// Makes all creations, renames and removals in the directory survive a power cut. Opens no file for it while the directory
+    /// is locked: that the process has too many open must not leave names in doubt.
     ///
     /// # Errors
     /// Any failure of the disk. What had not been synced before is then in doubt for good.
@@ -167,11 +168,13 @@ pub use real::{RealDisk, RealFile, RealLock};
 
 #[cfg(unix)]
 mod real {
+    use std::collections::BTreeMap;
     use std::fs::{self, File, OpenOptions};
     use std::io;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{FileExt, MetadataExt};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
     use std::thread;
     use std::time::Duration;
 
@@ -196,7 +199,33 @@ mod real {
     /// A lock that the kernel holds for us, and drops with the process, however that ends.
     #[derive(Debug)]
     pub struct RealLock {
-        _file: File,
+        file: Arc<File>,
+        /// The path under which the directory was locked; `None` for a file.
+        directory: Option<PathBuf>,
+    }
+
+    /// The handles of locked directories, by their paths.
+    static DIRECTORIES: Mutex<BTreeMap<PathBuf, Weak<File>>> = Mutex::new(BTreeMap::new());
+
+    fn directories() -> MutexGuard<'static, BTreeMap<PathBuf, Weak<File>>> {
+        DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    impl Drop for RealLock {
+        fn drop(&mut self) {
+            let Some(path) = &self.directory else { return };
+            let mut directories = directories();
+            if directories.get(path).is_some_and(|file| file.as_ptr() == Arc::as_ptr(&self.file)) {
+                directories.remove(path);
+            }
+        }
+    }
+
+    /// The handle of a directory that is locked, if the path still leads to it.
+    fn handle_of(directory: &Path) -> io::Result<Option<Arc<File>>> {
+        let Some(file) = directories().get(directory).and_then(Weak::upgrade) else { return Ok(None) };
+        let (there, held) = (fs::metadata(directory)?, file.metadata()?);
+        Ok(((there.dev(), there.ino()) == (held.dev(), held.ino())).then_some(file))
     }
 
     impl Disk for RealDisk {
@@ -248,13 +277,16 @@ mod real {
         fn sync_directory(&self, directory: &Path) -> io::Result<()> {
             // The parent of a relative path of one component is spelled as nothing.
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()
+            match handle_of(directory)? {
+                Some(handle) => handle.sync_all(),
+                None => File::open(directory)?.sync_all(),
+            }
         }
 
         fn lock(&self, path: &Path) -> io::Result<RealLock> {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            Ok(RealLock { _file: file })
+            Ok(RealLock { file: Arc::new(file), directory: None })
         }
 
         fn lock_directory(&self, directory: &Path) -> io::Result<RealLock> {
@@ -264,7 +296,9 @@ mod real {
                 Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => {}
                 locked => locked?,
             }
-            Ok(RealLock { _file: file })
+            let file = Arc::new(file);
+            directories().insert(directory.to_owned(), Arc::downgrade(&file));
+            Ok(RealLock { file, directory: Some(directory.to_owned()) })
         }
     }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::refused::Refused;
 use crate::snapshot::SnapshotError;
 use crate::state::{GroupId, LogPosition};
@@ -21,8 +23,25 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// Whether the system merely had no room for this at the moment: on the disk, or for one more open file. It may be tried
+    /// again once there is some.
+    pub fn is_scarce(&self) -> bool {
+        self.is_full() || self.is_out_of_files()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether the process, or the system, has as many files open as it may.
+    fn is_out_of_files(&self) -> bool {
+        let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        self.source.raw_os_error().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// What there is too little of, and what to do.
+    pub(crate) fn shortage(&self) -> &'static str {
+        if self.is_out_of_files() { "no more files can be opened" } else { "the disk is full, free some space" }
     }
 
     fn is_denied(&self) -> bool {
@@ -32,7 +51,11 @@ impl DiskError {
 
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} failed: {}", self.operation, self.path.display(), self.source)
+        write!(f, "{} of {} failed: {}", self.operation, self.path.display(), self.source)?;
+        if self.is_out_of_files() {
+            f.write_str(": raise the limit of open files")?;
+        }
+        Ok(())
     }
 }
 
@@ -290,8 +313,8 @@ impl Error for AppendError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// There is no room for the queued entries. They stay queued and the log works on: free some space, or append a
-    /// purge, and flush again.
+    /// There is no room for the queued entries, or no file can be opened for them (see [`DiskError::is_scarce`]). They stay
+    /// queued and the log works on: free some space, or append a purge, and flush again.
     DiskFull {
         /// Whether all queued votes are durable nevertheless, in the space that is kept for them.
         votes_saved: bool,
@@ -312,7 +335,7 @@ impl fmt::Display for FlushError {
         match self {
             Self::DiskFull { votes_saved, source } => {
                 let votes = if *votes_saved { "votes are saved" } else { "not even votes could be saved" };
-                write!(f, "the disk is full, free some space ({votes}): {source}")
+                write!(f, "{} ({votes}): {source}", source.shortage())
             }
             Self::Disk(error) => write!(f, "the log is poisoned, restart the node: {error}"),
             Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
@@ -333,7 +356,7 @@ impl Error for FlushError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// There is no room for another segment; nothing is lost yet, try again later.
+    /// There is no room for another segment, or no file can be opened for it; nothing is lost yet, try again later.
     DiskFull(DiskError),
     /// A segment that nothing needs any more could not be removed; all else is done. It is tried again when the next one is made,
     /// and at the next start.
@@ -350,7 +373,7 @@ pub enum PrepareError {
 impl fmt::Display for PrepareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DiskFull(error) => write!(f, "no room to prepare a segment, free some space: {error}"),
+            Self::DiskFull(error) => write!(f, "cannot prepare a segment yet, {}: {error}", error.shortage()),
             Self::NotRemoved(error) => write!(f, "a segment that nothing needs stays on the disk: {error}"),
             Self::Disk(error) => write!(f, "cannot prepare a segment: {error}"),
             Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),

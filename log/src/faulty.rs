@@ -22,6 +22,8 @@ use std::io;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::disk::{Access, Disk, DiskFile};
 
 use cache::{Change, Directory, Inode};
@@ -84,6 +86,7 @@ struct Faults {
     bytes_max: Option<u64>,
     read_only: bool,
     no_removals: bool,
+    no_open_files: bool,
 }
 
 impl FaultyDisk {
@@ -151,6 +154,11 @@ impl FaultyDisk {
     /// Lets every removal of a file fail, until it is told otherwise or a crash.
     pub fn fail_removals(&self, fail: bool) {
         self.lock_state().faults.no_removals = fail;
+    }
+
+    /// Lets no file be created or opened, as if the process had as many open as it may, until it is told otherwise or a crash.
+    pub fn run_out_of_files(&self, has_run_out: bool) {
+        self.lock_state().faults.no_open_files = has_run_out;
     }
 
     /// Lets every operation fail that comes after `operations` more (see [`Counts::operations`]), until a crash.
@@ -250,6 +258,10 @@ impl State {
         self.directories.get_mut(spelled(path)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    fn admit_open_file(&self) -> io::Result<()> {
+        if self.faults.no_open_files { Err(Errno::MFILE.into()) } else { Ok(()) }
+    }
+
     /// Refuses what would exceed the limit of bytes.
     fn admit_growth(&self, inode: u64, length: usize) -> io::Result<()> {
         let Some(bytes_max) = self.faults.bytes_max else { return Ok(()) };
@@ -304,6 +316,7 @@ impl Disk for FaultyDisk {
 
     fn create(&self, path: &Path) -> io::Result<FaultyFile> {
         let mut state = self.begin()?;
+        state.admit_open_file()?;
         let (directory, name) = split(path);
         let inode = state.next_inode;
         // An old file of that name becomes another one: none of its bytes may ever be taken for the new one's.
@@ -316,6 +329,7 @@ impl Disk for FaultyDisk {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<FaultyFile> {
         let state = self.lock_state();
+        state.admit_open_file()?;
         if state.faults.read_only && access == Access::ReadWrite {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }

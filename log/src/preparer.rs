@@ -77,7 +77,7 @@ impl<D: Disk> Preparer<D> {
         }
         match make_next(&self.shared, &mut preparation) {
             Ok(()) => removed.map(|_| true).map_err(PrepareError::NotRemoved),
-            Err(error) if error.is_full() => Err(PrepareError::DiskFull(error)),
+            Err(error) if error.is_scarce() => Err(PrepareError::DiskFull(error)),
             Err(error) => {
                 self.shared.poison(&error);
                 Err(PrepareError::Disk(error))

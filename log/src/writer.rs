@@ -236,7 +236,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             match self.roll() {
-                Err(source) if source.is_full() => {
+                Err(source) if source.is_scarce() => {
                     mutate!(log_full_disk_counts_as_written, return Ok(()));
                     let before = self.queue.len();
                     let votes_saved = self.save_urgent().map_err(|error| self.fail(error))?;

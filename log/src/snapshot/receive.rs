@@ -4,6 +4,7 @@
 //! the syncs on the way. In the end the checksum of the whole decides whether it is what was announced.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 
 use super::directory::{RECEIVING, Reception, Shared, lock};
@@ -31,9 +32,10 @@ impl<D: Disk> SnapshotReceiver<D> {
         let header = Header::new(shared.cluster, &snapshot)?;
         shared.admit(snapshot.id.position)?;
         let mut reception = lock(&shared.reception);
+        let resumed = resume(shared, &header, &snapshot)?;
         reception.turn += 1;
         reception.position = Some(snapshot.id.position);
-        let writer = match resume(shared, &header, &snapshot) {
+        let writer = match resumed {
             Some(writer) => writer,
             None => create(shared, &header, &snapshot).inspect_err(|_| throw_away(shared, &mut reception))?,
         };
@@ -139,10 +141,23 @@ impl<D: Disk> fmt::Debug for SnapshotReceiver<D> {
     }
 }
 
-/// Goes on with the file that is there, if it belongs to this very snapshot. What cannot be read is not held.
-fn resume<D: Disk>(shared: &Shared<D>, header: &Header, snapshot: &Snapshot) -> Option<FileWriter<D::File>> {
+/// Goes on with the file that is there, if it belongs to this very snapshot. What cannot be read is not held, but one that cannot
+/// be opened for want of open files is kept for later.
+fn resume<D: Disk>(
+    shared: &Shared<D>,
+    header: &Header,
+    snapshot: &Snapshot,
+) -> Result<Option<FileWriter<D::File>>, DiskError> {
     let path = shared.path(RECEIVING);
-    let file = shared.disk.open(&path, Access::ReadWrite).ok()?;
+    match shared.disk.open(&path, Access::ReadWrite).during("open", &path) {
+        Ok(file) => Ok(adopt(file, path, header, snapshot)),
+        Err(error) if error.is_scarce() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Takes in what verifies of a file.
+fn adopt<F: DiskFile>(file: F, path: PathBuf, header: &Header, snapshot: &Snapshot) -> Option<FileWriter<F>> {
     let expected = [&header.encode()[..], &snapshot.head].concat();
     let length = file.length().ok()?;
     // A longer one would end behind its end.
