@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{During, OpenError};
-use crate::identity::{self, IDENTITY, Identity};
+use crate::identity::{self, IDENTITY, Identity, Replacement};
 use crate::preparer::{self, Preparation};
 use crate::recovery::{self, Cut, Recovered, Scan};
 use crate::refused;
 use crate::segment::{self, SegmentHeader};
 use crate::shared::Shared;
+use crate::snapshot;
 use crate::writer::Active;
 
 /// The lock file's name.
@@ -127,10 +128,7 @@ fn start<D: Disk>(
     lock: Held<D::Lock>,
 ) -> Result<Opened<D>, OpenError> {
     let replacement = match identity::write_new(&disk, directory, &identity) {
-        // Votes must be possible on a full disk, so a start is: the empty segment can be made again when there is room.
-        Err(error) if error.is_full() && scan.give_up_prepared(&disk, directory)? => {
-            identity::write_new(&disk, directory, &identity)?
-        }
+        Err(error) if error.is_full() => write_in_room_made(&disk, directory, &identity, &mut scan)?,
         written => written?,
     };
     let Recovered { active, end, runs, ready } = scan.repair(&disk, directory, identity::IDENTITY_NEW)?;
@@ -156,6 +154,24 @@ fn start<D: Disk>(
     let shared = Shared::new(disk, directory.to_owned(), identity, index, preparation);
     shared.retired().extend(retired);
     Ok(Opened { shared: Arc::new(shared), lock, active, cut })
+}
+
+/// Votes must be possible on a full disk, so a start is: what nobody needs goes first, which may be what fills it, and then the
+/// empty segment, which can be made again when there is room.
+fn write_in_room_made<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    identity: &Identity,
+    scan: &mut Scan,
+) -> Result<Replacement, OpenError> {
+    scan.remove_leftovers(disk, directory, identity::IDENTITY_NEW)?;
+    snapshot::clear_build(disk, directory)?;
+    match identity::write_new(disk, directory, identity) {
+        Err(error) if error.is_full() && scan.give_up_prepared(disk, directory)? => {
+            Ok(identity::write_new(disk, directory, identity)?)
+        }
+        written => Ok(written?),
+    }
 }
 
 /// What a directory holds.

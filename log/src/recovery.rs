@@ -404,19 +404,30 @@ impl Scan {
         Ok(true)
     }
 
+    /// Removes what something interrupted has left. `keep` is no leftover.
+    pub(crate) fn remove_leftovers<D: Disk>(
+        &mut self,
+        disk: &D,
+        directory: &Path,
+        keep: &str,
+    ) -> Result<(), DiskError> {
+        for leftover in std::mem::take(&mut self.leftovers).iter().filter(|name| *name != keep) {
+            let path = directory.join(leftover);
+            disk.remove(&path).during("remove", &path)?;
+        }
+        Ok(())
+    }
+
     /// Makes durable what was found, and the rest of the segment fit to be written to. `keep` is no leftover.
     pub(crate) fn repair<D: Disk>(
-        &self,
+        &mut self,
         disk: &D,
         directory: &Path,
         keep: &str,
     ) -> Result<Recovered<D::File>, DiskError> {
         self.rewrite_footer(disk, directory)?;
         let active = self.rewrite_tail(disk, directory)?;
-        for leftover in self.leftovers.iter().filter(|name| *name != keep) {
-            let path = directory.join(leftover);
-            disk.remove(&path).during("remove", &path)?;
-        }
+        self.remove_leftovers(disk, directory, keep)?;
         let ready = match self.prepared {
             Some(header) => Some(open_segment(disk, directory, header)?),
             None => None,

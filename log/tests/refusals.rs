@@ -111,6 +111,30 @@ fn a_start_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
     assert_eq!(open(&disk).group(GROUP).unwrap().vote.term, 5);
 }
 
+/// Found by reading: a node that had filled the disk with half a snapshot, or half a segment, could not start to remove it.
+#[test]
+fn a_start_on_a_full_disk_takes_its_room_from_what_was_interrupted_before() {
+    let kept = ["identity.new", "lock", "identity"];
+    for left in ["snapshots/building", "00000000000000000002.segment.new"] {
+        let disk = FaultyDisk::new();
+        let mut log = open(&disk);
+        flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+        assert!(log.preparer().prepare().unwrap());
+        drop(log);
+        disk.create_directory(&directory().join("snapshots")).unwrap();
+        let path = directory().join(left);
+        disk.create(&path).unwrap().write_all_at(&[7; 100], 0).unwrap();
+        let held = disk.files().into_iter().filter(|(path, _)| !kept.iter().any(|name| path.ends_with(name)));
+        let held: usize = held.map(|(_, bytes)| bytes.len()).sum();
+        // The identity that is there, and half of a new one.
+        disk.limit_bytes(Some(held as u64 + 60 + 30));
+        let log = open(&disk);
+        assert_eq!(log.identity().start, 2, "{left}");
+        assert!(!disk.files().contains_key(&path), "{left}");
+        assert!(disk.files().contains_key(&segment(2)), "{left}: the segment made ahead need not go");
+    }
+}
+
 #[test]
 fn a_directory_that_holds_something_else_is_refused() {
     let disk = FaultyDisk::new();

@@ -51,6 +51,15 @@ pub(crate) fn clear<D: Disk>(disk: &D, directory: &Path) -> Result<(), DiskError
     Ok(())
 }
 
+/// Removes what a build that never ended has left beside the log in `directory`, which nobody else has open.
+pub(crate) fn clear_build<D: Disk>(disk: &D, directory: &Path) -> Result<(), DiskError> {
+    let path = directory.join(DIRECTORY).join(BUILDING);
+    match disk.remove(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.during("remove", &path),
+    }
+}
+
 fn open<D: Disk>(
     disk: &D,
     path: PathBuf,
