@@ -33,6 +33,12 @@ impl DiskError {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// What is on the disk is in doubt after this failure, so that nobody may go on as if it were merely full: a sync may say
+    /// so too, where room is only sought when it writes.
+    pub(crate) fn in_doubt(self) -> Self {
+        Self { source: io::Error::other(self.source), ..self }
+    }
+
     /// Whether the process, or the system, has as many files open as it may.
     fn is_out_of_files(&self) -> bool {
         let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);

@@ -80,6 +80,7 @@ struct State {
 #[derive(Clone, Default)]
 struct Faults {
     sync_failure: Option<u64>,
+    sync_failure_kind: Option<io::ErrorKind>,
     write_failure: Option<u64>,
     short_write: Option<u64>,
     power_off: Option<u64>,
@@ -138,7 +139,14 @@ impl FaultyDisk {
 
     /// Lets one sync fail, of a file or of a directory: the one after `syncs` more.
     pub fn fail_sync_after(&self, syncs: u64) {
-        self.lock_state().faults.sync_failure = Some(syncs);
+        self.fail_sync_with(io::ErrorKind::Other, syncs);
+    }
+
+    /// As [`fail_sync_after`](Self::fail_sync_after), with an error of this kind. Where room is only sought when what was written
+    /// is synced, as on some file systems, that may be [`io::ErrorKind::StorageFull`].
+    pub fn fail_sync_with(&self, kind: io::ErrorKind, syncs: u64) {
+        let mut state = self.lock_state();
+        (state.faults.sync_failure, state.faults.sync_failure_kind) = (Some(syncs), Some(kind));
     }
 
     /// Lets one write fail after half of its bytes: the one after `writes` more.
@@ -230,6 +238,12 @@ impl FaultyDisk {
         let mut state = self.lock_state();
         state.begin_operation()?;
         Ok(state)
+    }
+}
+
+impl Faults {
+    fn failed_sync(&self, what: &'static str) -> io::Error {
+        io::Error::new(self.sync_failure_kind.unwrap_or(io::ErrorKind::Other), what)
     }
 }
 
@@ -360,7 +374,7 @@ impl Disk for FaultyDisk {
         let mut state = self.begin()?;
         state.counts.directory_syncs += 1;
         if is_due(&mut state.faults.sync_failure) {
-            return Err(io::Error::other("the sync of a directory failed, as ordered"));
+            return Err(state.faults.failed_sync("the sync of a directory failed, as ordered"));
         }
         state.directory(directory)?.sync();
         Ok(())
@@ -453,7 +467,7 @@ impl DiskFile for FaultyFile {
         let inode = self.inode(&mut state)?;
         if fails {
             inode.forget_unsynced();
-            return Err(io::Error::other("a sync failed, as ordered"));
+            return Err(state.faults.failed_sync("a sync failed, as ordered"));
         }
         inode.sync();
         Ok(())

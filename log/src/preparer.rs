@@ -144,10 +144,17 @@ pub(crate) fn make_segment<D: Disk>(disk: &D, directory: &Path, header: &Segment
         return Err(error);
     }
     mutate!(log_renamed_before_sync, return disk.rename(&new, &path).during("rename", &new).map(|()| file));
-    file.sync_all().during("sync", &new)?;
+    if let Err(error) = file.sync_all().during("sync", &new) {
+        if error.is_full() {
+            // What was synced in vain is not written to again.
+            let _ = disk.remove(&new);
+        }
+        return Err(error);
+    }
     disk.rename(&new, &path).during("rename", &new)?;
     mutate!(log_directory_not_synced, return Ok(file));
-    disk.sync_directory(directory).during("sync", directory)?;
+    // The segment has its name, and may lose it.
+    disk.sync_directory(directory).during("sync", directory).map_err(DiskError::in_doubt)?;
     Ok(file)
 }
 

@@ -359,7 +359,8 @@ impl<D: Disk> Log<D> {
         let Segment { header, file } = preparer::take_next(&self.shared, bytes_min)?;
         assert!(header.file_bytes >= bytes_min, "{} bytes were made, {bytes_min} asked for", header.file_bytes);
         assert_eq!(header.incarnation, self.shared.identity.incarnation, "a segment of another directory");
-        self.write_footer()?;
+        // Want of room for the next segment changes nothing; half a footer does.
+        self.write_footer().map_err(DiskError::in_doubt)?;
         let sealed = self.active.header.sequence;
         assert_eq!(header.sequence, sealed + 1, "the segment after {sealed}");
         let mut index = self.shared.index_mut();

@@ -300,7 +300,7 @@ impl<D: Disk> Shared<D> {
 
     fn sync_names(&self) -> Result<(), DiskError> {
         mutate!(log_snapshot_name_unsynced, return Ok(()));
-        self.disk.sync_directory(&self.directory).during("sync", &self.directory)
+        self.disk.sync_directory(&self.directory).during("sync", &self.directory).map_err(DiskError::in_doubt)
     }
 
     /// Throws away what is held of a snapshot that is older than the newest: it could never come into force.

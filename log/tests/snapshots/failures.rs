@@ -149,6 +149,16 @@ fn a_directory_whose_sync_has_failed_is_only_read_from_until_the_next_open() {
 }
 
 #[test]
+fn a_sync_of_the_directory_that_says_that_the_disk_is_full_is_no_want_of_room() {
+    for (way, make) in WAYS {
+        let (disk, snapshots, _) = with_old();
+        disk.fail_sync_with(ErrorKind::StorageFull, 1);
+        let error = make(&snapshots, &announced(at(9), &head(""), b"new"), b"new").unwrap_err();
+        assert!(matches!(error, SnapshotError::Disk(_)), "{way}: {error}");
+    }
+}
+
+#[test]
 fn a_build_that_was_begun_before_the_directory_was_poisoned_does_not_come_into_force() {
     let (disk, snapshots, old) = with_old();
     let mut build = snapshots.build(at(12), Bytes::new()).unwrap();
