@@ -121,9 +121,13 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Any failure of the disk.
     fn length(&self) -> io::Result<u64>;
 
-    /// Nobody will use the file any more, and it is closed next. If nothing else holds it and it has no name, its room may be given back
-    /// bit by bit, behind this call: a disk that frees a gigabyte at once stands still for whoever syncs meanwhile.
-    fn give_back(&self) {}
+    /// The file had this name, which was removed; nobody of this process will use it any more, and it is closed next. Once the
+    /// removal is durable, its room may be given back bit by bit, behind this call: a disk that frees a gigabyte at once stands
+    /// still for whoever syncs meanwhile.
+    ///
+    /// Another process that has the file open sees it become shorter: whoever copies files out of a directory in use must be
+    /// ready for that.
+    fn give_back(&self, _name: &Path) {}
 
     /// Writes all the bytes, in as few calls as the disk needs: one, but for short writes.
     ///
@@ -342,15 +346,15 @@ mod real {
             Ok(self.0.metadata()?.len())
         }
 
-        fn give_back(&self) {
+        fn give_back(&self, name: &Path) {
             // Without it, the system gives all of it back when the file is closed.
-            let _ = self.shrink_apart();
+            let _ = self.shrink_apart(name);
         }
     }
 
     impl RealFile {
         /// Has a thread shrink the file until nothing is left of it.
-        fn shrink_apart(&self) -> io::Result<()> {
+        fn shrink_apart(&self, name: &Path) -> io::Result<()> {
             let (of, disk) = (self.0.metadata()?, fstatvfs(&self.0)?);
             let is_scarce = disk.f_bavail.saturating_mul(disk.f_frsize) < of.len().saturating_mul(2);
             // Where room is scarce, somebody may need it now.
@@ -358,9 +362,15 @@ mod real {
                 return Ok(());
             }
             // It may be open for reading only, and its name is gone.
-            let name = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-            let (file, mut left) = (OpenOptions::new().write(true).open(name)?, of.len());
+            let own = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+            let (file, mut left) = (OpenOptions::new().write(true).open(own)?, of.len());
+            // By a handle of its own, so that a failure is told to this one, and to that which all else depends on.
+            let directory = File::open(name.parent().unwrap_or(Path::new("/")))?;
             let shrink = move || {
+                // A power cut must not bring the name back, of a file that is cut.
+                if directory.sync_all().is_err() {
+                    return;
+                }
                 while left > 0 {
                     left = left.saturating_sub(PIECE_BYTES);
                     if file.set_len(left).is_err() {

@@ -37,7 +37,9 @@ pub struct Counts {
     pub syncs: u64,
     /// Calls of [`Disk::sync_directory`].
     pub directory_syncs: u64,
-    /// Calls that change anything or sync it: all of the above, creations, renames and removals.
+    /// Calls of [`DiskFile::give_back`].
+    pub given_back: u64,
+    /// Calls that change anything or sync it: writes, syncs, creations, renames and removals.
     pub operations: u64,
 }
 
@@ -475,6 +477,12 @@ impl DiskFile for FaultyFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn give_back(&self, _: &Path) {
+        if let Ok(mut state) = self.lock_state() {
+            state.counts.given_back += 1;
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -285,7 +286,8 @@ impl<D: Disk> Shared<D> {
             return Err(error.into());
         }
         let snapshot = Snapshot { id: header.id, head };
-        let complete = Arc::new(Complete { snapshot: snapshot.clone(), header, path: path.clone(), file });
+        let is_replaced = AtomicBool::new(false);
+        let complete = Arc::new(Complete { snapshot: snapshot.clone(), header, path: path.clone(), file, is_replaced });
         // Kept until it has no name any more: see its drop.
         let before = lock(&self.newest).replace(complete);
         installation.retired.extend(before.as_ref().map(|before| before.path.clone()));
@@ -295,6 +297,11 @@ impl<D: Disk> Shared<D> {
             let removed = self.disk.remove(older);
             removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
         });
+        if let Some(before) = before {
+            // One of the same position has lost its name to the new one.
+            let has_name = installation.retired.contains(&before.path);
+            before.is_replaced.store(!has_name, Ordering::Relaxed);
+        }
         Ok(snapshot)
     }
 
