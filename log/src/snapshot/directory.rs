@@ -195,12 +195,15 @@ impl<F: DiskFile> Found<F> {
     }
 }
 
-/// The position of what is being received, if the beginning of the file can be told.
+/// The position of what is being received, if the beginning of the file can be told, and it is of this cluster. Nothing is lost
+/// with one that is not.
 fn received<D: Disk>(disk: &D, path: &Path, cluster: u64) -> Result<Option<LogPosition>, SnapshotError> {
     let file = disk.open(path, Access::Read).during("open", path)?;
     match read_header(&file, path, cluster) {
         Ok((header, _)) => Ok(Some(header.id.position)),
-        Err(SnapshotError::Corrupt(_) | SnapshotError::NewerFormat { .. }) => Ok(None),
+        Err(SnapshotError::Corrupt(_) | SnapshotError::NewerFormat { .. } | SnapshotError::OtherCluster { .. }) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

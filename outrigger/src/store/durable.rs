@@ -162,10 +162,11 @@ impl<D: Disk> DurableStore<D> {
     fn begin_behind(&mut self, snapshot: &Snapshot) -> Result<(), StorageError> {
         mutate!(store_begins_before_snapshot, return Ok(()));
         let (last, state) = (snapshot.last(), self.state().cloned().unwrap_or_default());
-        if state.term_at(last.index.0) == Some(last.term.0) {
+        // What is missing between the two is for the caller to tell.
+        if state.term_at(last.index.0) == Some(last.term.0) || last.index.0 < state.purged.index {
             return Ok(());
         }
-        if last.index.0 <= state.committed {
+        if contradicts(last, &state) {
             let (committed, name) = (state.committed, self.log_name());
             return Err(StorageError::new(format!(
                 "the snapshot of {last} contradicts {name}, which is committed up to {committed}: are the files of two nodes in one \
@@ -504,6 +505,12 @@ fn survived(error: SnapshotError) -> Result<String, StorageError> {
         }
         other => Ok(other.to_string()),
     }
+}
+
+/// Whether a snapshot of everything up to `last` and a log that holds something else in its place cannot be of one node.
+pub(super) fn contradicts(last: LogId, state: &GroupState) -> bool {
+    let is_held = (state.purged.index..=state.committed).contains(&last.index.0);
+    is_held && state.term_at(last.index.0) != Some(last.term.0)
 }
 
 /// The payloads' envelopes, all in one piece of memory.
