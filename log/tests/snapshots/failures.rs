@@ -124,6 +124,24 @@ fn a_file_whose_sync_has_failed_is_never_used() {
     }
 }
 
+/// Found by reading: what a failed sync had lost read well, and was resumed, where the file could not be removed at once.
+#[test]
+fn what_is_resumed_is_durable_in_the_end_though_a_sync_had_failed_and_the_file_stayed() {
+    let (disk, bytes) = (FaultyDisk::new(), body(6 * BLOCK + 7));
+    let (snapshots, snapshot) = (open(&disk), announced(at(9), &head("members"), &bytes));
+    let mut receiver = snapshots.receive(snapshot.clone()).unwrap();
+    disk.fail_sync_after(0);
+    disk.fail_removals(true);
+    assert!(matches!(send(&mut receiver, &bytes, BLOCK).unwrap_err(), SnapshotError::Disk(_)));
+    disk.fail_removals(false);
+    disk.kill();
+    let snapshots = open(&disk);
+    assert_eq!(snapshots.receive(snapshot.clone()).unwrap().held(), 4 * BLOCK as u64);
+    assert_eq!(receive(&snapshots, &snapshot, &bytes, BLOCK).unwrap(), snapshot);
+    cut_power(&disk);
+    assert_eq!(read(&open(&disk)).unwrap(), Some((snapshot, bytes)));
+}
+
 #[test]
 fn a_directory_whose_sync_has_failed_is_only_read_from_until_the_next_open() {
     let bytes = body(BLOCK + 7);
