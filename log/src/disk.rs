@@ -384,3 +384,62 @@ mod real {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A file of which every other call is interrupted, and the others do no more than a byte.
+    #[derive(Default)]
+    struct Interrupted(Mutex<(Vec<u8>, bool)>);
+
+    impl Interrupted {
+        fn call<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> io::Result<T> {
+            let mut state = self.0.lock().unwrap();
+            state.1 = !state.1;
+            if state.1 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(work(&mut state.0)) }
+        }
+    }
+
+    impl DiskFile for Interrupted {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.call(|bytes| match bytes.get(usize::try_from(offset).unwrap()) {
+                Some(byte) => {
+                    buffer[0] = *byte;
+                    1
+                }
+                None => 0,
+            })
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            self.call(|written| {
+                assert_eq!(written.len() as u64, offset, "a hole, or twice the same");
+                written.push(bytes[0]);
+                1
+            })
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.0.lock().unwrap().0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn what_is_interrupted_is_gone_on_with() {
+        let file = Interrupted::default();
+        file.write_all_at(b"whole", 0).unwrap();
+        assert_eq!(file.read_exact_at(5, 0).unwrap(), b"whole");
+        assert_eq!(file.read_exact_at(6, 0).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

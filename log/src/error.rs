@@ -459,3 +459,35 @@ impl From<Corruption> for ReadError {
         Self::Corrupt(corruption)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(source: io::Error) -> DiskError {
+        DiskError { operation: "create", path: "/data/new".into(), source }
+    }
+
+    #[test]
+    fn what_there_is_too_little_of_is_told_apart_and_from_a_failure() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let full = || failed(kind.into());
+            assert!(full().is_full() && full().is_scarce(), "{kind}");
+            assert!(matches!(OpenError::from(full()), OpenError::DiskFull(_)), "{kind}");
+            let said = SnapshotError::from(full()).to_string();
+            assert!(said.starts_with("the disk is full, free some space: create of /data/new"), "{said}");
+            assert!(!full().in_doubt().is_scarce(), "{kind}");
+        }
+        for code in [Errno::MFILE, Errno::NFILE] {
+            let scarce = || failed(code.into());
+            assert!(!scarce().is_full() && scarce().is_scarce(), "{code}");
+            assert!(matches!(OpenError::from(scarce()), OpenError::Disk(_)), "no start waits for it: {code}");
+            let said = SnapshotError::from(scarce()).to_string();
+            assert!(said.starts_with("no more files can be opened: create of /data/new"), "{said}");
+            assert!(said.ends_with("raise the limit of open files"), "{said}");
+        }
+        for code in [Errno::IO, Errno::ACCESS, Errno::NOMEM] {
+            assert!(!failed(code.into()).is_scarce(), "{code}");
+        }
+    }
+}

@@ -1,13 +1,15 @@
 //! What is not opened, and that nothing in it is changed; what a reader answers.
 
+mod meddled;
 mod workload;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use meddled::{Before, Meddled};
 use outrigger_log::{
-    Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, ReadError,
-    Record, Seal,
+    Access, Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity,
+    ReadError, Record, Seal,
 };
 use workload::{append_entries, directory, flush_entries, tiny};
 
@@ -344,4 +346,28 @@ fn a_refusal_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
     log.refuse(2, met).unwrap();
     drop(log);
     assert!(matches!(refusal(&disk, tiny(SEGMENT)), OpenError::Refused(_)));
+}
+
+#[test]
+fn a_reader_whose_file_goes_before_it_is_opened_looks_again() {
+    let disk = Meddled::new(FaultyDisk::new());
+    let mut log = Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap();
+    let reader = log.reader();
+    let append = |log: &mut Log<Meddled>, first| {
+        let payloads = [Bytes::from(vec![7; 900])];
+        log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: false }).unwrap();
+        log.flush().unwrap();
+    };
+    (1..=30).for_each(|index| append(&mut log, index));
+    let (path, _) = reader.place(GROUP, 1).unwrap();
+    let through = LogPosition { term: 1, index: 29 };
+    let gone = disk.clone();
+    disk.once(Before::Open, move || {
+        log.append(GROUP, Record::Purge { through }).unwrap();
+        log.flush().unwrap();
+        assert!(log.preparer().prepare().unwrap());
+        assert!(gone.open(&path, Access::Read).is_err(), "the file was to go");
+    });
+    let read = reader.entries(GROUP, 1, 3, usize::MAX);
+    assert!(matches!(read, Err(ReadError::Purged { from: 1, purged }) if purged == through), "{read:?}");
 }

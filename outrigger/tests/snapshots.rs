@@ -202,3 +202,21 @@ fn want_of_open_files_puts_snapshots_off_and_keeps_what_was_received() {
     disk.run_out_of_files(false);
     assert_eq!(store.snapshots().receive(&snapshot, 0, &content).unwrap(), Received::Held(9));
 }
+
+/// A node that goes on without snapshots would keep its whole log, and could receive none.
+#[test]
+fn snapshots_that_are_poisoned_are_a_failure_of_the_disk_each_time() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.flush().unwrap();
+    let build = || store.snapshots().build(&moment(LogId::new(1, 3)), &mut |out| out.write_all(b"the state"));
+    // The file is synced, and then the directory.
+    disk.fail_sync_after(1);
+    let first = build().unwrap_err();
+    assert!(first.reason.contains("the sync of a directory failed"), "{first}");
+    let again = build().unwrap_err();
+    assert!(again.reason.contains("until the node is restarted"), "{again}");
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    let received = store.snapshots().receive(&snapshot, 0, &content).unwrap_err();
+    assert!(received.reason.contains("until the node is restarted"), "{received}");
+}

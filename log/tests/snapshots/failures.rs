@@ -201,6 +201,17 @@ fn a_start_whose_sync_fails_removes_nothing() {
 }
 
 #[test]
+fn an_older_one_that_could_not_be_removed_goes_with_the_next() {
+    let (disk, snapshots, _) = with_old();
+    disk.fail_removals(true);
+    build(&snapshots, at(9), &head(""), b"newer").unwrap();
+    assert!(disk.bytes_of(&path_of(at(3))).is_some(), "it stays");
+    disk.fail_removals(false);
+    build(&snapshots, at(12), &head(""), b"newest").unwrap();
+    assert_eq!(names(&disk), ["lock", path_of(at(12)).file_name().unwrap().to_str().unwrap()]);
+}
+
+#[test]
 fn short_writes_are_gone_on_with() {
     let bytes = body(BLOCK + 7);
     let new = announced(at(9), &head("members"), &bytes);
