@@ -68,7 +68,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// As `std::fs::remove_file`.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes all creations, renames and removals in the directory survive a power cut.
+    /// Makes all creations, renames and removals in the directory survive a power cut. Opens no file for it while the directory
+    /// is locked: that the process has too many open must not leave names in doubt.
     ///
     /// # Errors
     /// Any failure of the disk. What had not been synced before is then in doubt for good.
@@ -79,6 +80,13 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process, or another handle of this one, holds it.
     fn lock(&self, path: &Path) -> io::Result<Self::Lock>;
+
+    /// Takes the exclusive lock of a directory itself, which nobody can remove as they can a file in it; never waits. Where
+    /// directories cannot be locked, as on some network file systems, it holds nothing.
+    ///
+    /// # Errors
+    /// As [`lock`](Self::lock), and [`io::ErrorKind::NotFound`] if it is absent.
+    fn lock_directory(&self, directory: &Path) -> io::Result<Self::Lock>;
 }
 
 /// An open file of a [`Disk`]; all positions are explicit, so that one handle serves readers and the writer at once.
@@ -113,9 +121,13 @@ pub trait DiskFile: Send + Sync + 'static {
     /// Any failure of the disk.
     fn length(&self) -> io::Result<u64>;
 
-    /// Nobody will use the file any more, and it is closed next. If nothing else holds it and it has no name, its room may be given back
-    /// bit by bit, behind this call: a disk that frees a gigabyte at once stands still for whoever syncs meanwhile.
-    fn give_back(&self) {}
+    /// The file had this name, which was removed; nobody of this process will use it any more, and it is closed next. Once the
+    /// removal is durable, its room may be given back bit by bit, behind this call: a disk that frees a gigabyte at once stands
+    /// still for whoever syncs meanwhile.
+    ///
+    /// Another process that has the file open sees it become shorter: whoever copies files out of a directory in use must be
+    /// ready for that.
+    fn give_back(&self, _name: &Path) {}
 
     /// Writes all the bytes, in as few calls as the disk needs: one, but for short writes.
     ///
@@ -160,15 +172,18 @@ pub use real::{RealDisk, RealFile, RealLock};
 
 #[cfg(unix)]
 mod real {
+    use std::collections::BTreeMap;
     use std::fs::{self, File, OpenOptions};
     use std::io;
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{FileExt, MetadataExt};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
     use std::thread;
     use std::time::Duration;
 
     use rustix::fs::{FlockOperation, flock, fstatvfs};
+    use rustix::io::Errno;
 
     use super::{Access, Disk, DiskFile};
 
@@ -188,7 +203,33 @@ mod real {
     /// A lock that the kernel holds for us, and drops with the process, however that ends.
     #[derive(Debug)]
     pub struct RealLock {
-        _file: File,
+        file: Arc<File>,
+        /// The path under which the directory was locked; `None` for a file.
+        directory: Option<PathBuf>,
+    }
+
+    /// The handles of locked directories, by their paths.
+    static DIRECTORIES: Mutex<BTreeMap<PathBuf, Weak<File>>> = Mutex::new(BTreeMap::new());
+
+    fn directories() -> MutexGuard<'static, BTreeMap<PathBuf, Weak<File>>> {
+        DIRECTORIES.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    impl Drop for RealLock {
+        fn drop(&mut self) {
+            let Some(path) = &self.directory else { return };
+            let mut directories = directories();
+            if directories.get(path).is_some_and(|file| file.as_ptr() == Arc::as_ptr(&self.file)) {
+                directories.remove(path);
+            }
+        }
+    }
+
+    /// The handle of a directory that is locked, if the path still leads to it.
+    fn handle_of(directory: &Path) -> io::Result<Option<Arc<File>>> {
+        let Some(file) = directories().get(directory).and_then(Weak::upgrade) else { return Ok(None) };
+        let (there, held) = (fs::metadata(directory)?, file.metadata()?);
+        Ok(((there.dev(), there.ino()) == (held.dev(), held.ino())).then_some(file))
     }
 
     impl Disk for RealDisk {
@@ -240,13 +281,28 @@ mod real {
         fn sync_directory(&self, directory: &Path) -> io::Result<()> {
             // The parent of a relative path of one component is spelled as nothing.
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()
+            match handle_of(directory)? {
+                Some(handle) => handle.sync_all(),
+                None => File::open(directory)?.sync_all(),
+            }
         }
 
         fn lock(&self, path: &Path) -> io::Result<RealLock> {
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            Ok(RealLock { _file: file })
+            Ok(RealLock { file: Arc::new(file), directory: None })
+        }
+
+        fn lock_directory(&self, directory: &Path) -> io::Result<RealLock> {
+            let file = File::open(directory)?;
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // What a file system says that locks files alone, or nothing.
+                Err(Errno::BADF | Errno::INVAL | Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => {}
+                locked => locked?,
+            }
+            let file = Arc::new(file);
+            directories().insert(directory.to_owned(), Arc::downgrade(&file));
+            Ok(RealLock { file, directory: Some(directory.to_owned()) })
         }
     }
 
@@ -290,15 +346,15 @@ mod real {
             Ok(self.0.metadata()?.len())
         }
 
-        fn give_back(&self) {
+        fn give_back(&self, name: &Path) {
             // Without it, the system gives all of it back when the file is closed.
-            let _ = self.shrink_apart();
+            let _ = self.shrink_apart(name);
         }
     }
 
     impl RealFile {
         /// Has a thread shrink the file until nothing is left of it.
-        fn shrink_apart(&self) -> io::Result<()> {
+        fn shrink_apart(&self, name: &Path) -> io::Result<()> {
             let (of, disk) = (self.0.metadata()?, fstatvfs(&self.0)?);
             let is_scarce = disk.f_bavail.saturating_mul(disk.f_frsize) < of.len().saturating_mul(2);
             // Where room is scarce, somebody may need it now.
@@ -306,9 +362,15 @@ mod real {
                 return Ok(());
             }
             // It may be open for reading only, and its name is gone.
-            let name = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-            let (file, mut left) = (OpenOptions::new().write(true).open(name)?, of.len());
+            let own = format!("/proc/self/fd/{}", self.0.as_raw_fd());
+            let (file, mut left) = (OpenOptions::new().write(true).open(own)?, of.len());
+            // By a handle of its own, so that a failure is told to this one, and to that which all else depends on.
+            let directory = File::open(name.parent().unwrap_or(Path::new("/")))?;
             let shrink = move || {
+                // A power cut must not bring the name back, of a file that is cut.
+                if directory.sync_all().is_err() {
+                    return;
+                }
                 while left > 0 {
                     left = left.saturating_sub(PIECE_BYTES);
                     if file.set_len(left).is_err() {
@@ -320,5 +382,64 @@ mod real {
             };
             thread::Builder::new().name("outrigger-room".to_owned()).spawn(shrink).map(drop)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A file of which every other call is interrupted, and the others do no more than a byte.
+    #[derive(Default)]
+    struct Interrupted(Mutex<(Vec<u8>, bool)>);
+
+    impl Interrupted {
+        fn call<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> io::Result<T> {
+            let mut state = self.0.lock().unwrap();
+            state.1 = !state.1;
+            if state.1 { Err(io::ErrorKind::Interrupted.into()) } else { Ok(work(&mut state.0)) }
+        }
+    }
+
+    impl DiskFile for Interrupted {
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+            self.call(|bytes| match bytes.get(usize::try_from(offset).unwrap()) {
+                Some(byte) => {
+                    buffer[0] = *byte;
+                    1
+                }
+                None => 0,
+            })
+        }
+
+        fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+            self.call(|written| {
+                assert_eq!(written.len() as u64, offset, "a hole, or twice the same");
+                written.push(bytes[0]);
+                1
+            })
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(self.0.lock().unwrap().0.len() as u64)
+        }
+    }
+
+    #[test]
+    fn what_is_interrupted_is_gone_on_with() {
+        let file = Interrupted::default();
+        file.write_all_at(b"whole", 0).unwrap();
+        assert_eq!(file.read_exact_at(5, 0).unwrap(), b"whole");
+        assert_eq!(file.read_exact_at(6, 0).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::refused::Refused;
 use crate::snapshot::SnapshotError;
 use crate::state::{GroupId, LogPosition};
@@ -21,8 +23,31 @@ pub struct DiskError {
 }
 
 impl DiskError {
+    /// Whether the system merely had no room for this at the moment: on the disk, or for one more open file. It may be tried
+    /// again once there is some.
+    pub fn is_scarce(&self) -> bool {
+        self.is_full() || self.is_out_of_files()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         matches!(self.source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    }
+
+    /// What is on the disk is in doubt after this failure, so that nobody may go on as if it were merely full: a sync may say
+    /// so too, where room is only sought when it writes.
+    pub(crate) fn in_doubt(self) -> Self {
+        Self { source: io::Error::other(self.source), ..self }
+    }
+
+    /// Whether the process, or the system, has as many files open as it may.
+    fn is_out_of_files(&self) -> bool {
+        let codes = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        self.source.raw_os_error().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// What there is too little of, and what to do.
+    pub(crate) fn shortage(&self) -> &'static str {
+        if self.is_out_of_files() { "no more files can be opened" } else { "the disk is full, free some space" }
     }
 
     fn is_denied(&self) -> bool {
@@ -32,7 +57,11 @@ impl DiskError {
 
 impl fmt::Display for DiskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} failed: {}", self.operation, self.path.display(), self.source)
+        write!(f, "{} of {} failed: {}", self.operation, self.path.display(), self.source)?;
+        if self.is_out_of_files() {
+            f.write_str(": raise the limit of open files")?;
+        }
+        Ok(())
     }
 }
 
@@ -99,7 +128,7 @@ pub enum OpenError {
     },
     /// Another process, or another log of this one, has the directory open.
     Locked {
-        /// The file whose lock is held.
+        /// The file whose lock is held, or the directory, if that file was removed.
         path: PathBuf,
     },
     /// The directory or a file in it may not be written.
@@ -171,7 +200,11 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidOptions { reason } => write!(f, "invalid options: {reason}"),
-            Self::Locked { path } => write!(f, "the log is in use: another process holds {}", path.display()),
+            Self::Locked { path } => write!(
+                f,
+                "the log is in use: another process holds {}: find that process and stop it; do not remove the file",
+                path.display()
+            ),
             Self::NotWritable(error) => write!(f, "the log is not writable: {error}"),
             Self::NotALog { directory, found } => write!(
                 f,
@@ -286,8 +319,8 @@ impl Error for AppendError {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FlushError {
-    /// There is no room for the queued entries. They stay queued and the log works on: free some space, or append a
-    /// purge, and flush again.
+    /// There is no room for the queued entries, or no file can be opened for them (see [`DiskError::is_scarce`]). They stay
+    /// queued and the log works on: free some space, or append a purge, and flush again.
     DiskFull {
         /// Whether all queued votes are durable nevertheless, in the space that is kept for them.
         votes_saved: bool,
@@ -308,7 +341,7 @@ impl fmt::Display for FlushError {
         match self {
             Self::DiskFull { votes_saved, source } => {
                 let votes = if *votes_saved { "votes are saved" } else { "not even votes could be saved" };
-                write!(f, "the disk is full, free some space ({votes}): {source}")
+                write!(f, "{} ({votes}): {source}", source.shortage())
             }
             Self::Disk(error) => write!(f, "the log is poisoned, restart the node: {error}"),
             Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
@@ -329,7 +362,7 @@ impl Error for FlushError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PrepareError {
-    /// There is no room for another segment; nothing is lost yet, try again later.
+    /// There is no room for another segment, or no file can be opened for it; nothing is lost yet, try again later.
     DiskFull(DiskError),
     /// A segment that nothing needs any more could not be removed; all else is done. It is tried again when the next one is made,
     /// and at the next start.
@@ -346,7 +379,7 @@ pub enum PrepareError {
 impl fmt::Display for PrepareError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::DiskFull(error) => write!(f, "no room to prepare a segment, free some space: {error}"),
+            Self::DiskFull(error) => write!(f, "cannot prepare a segment yet, {}: {error}", error.shortage()),
             Self::NotRemoved(error) => write!(f, "a segment that nothing needs stays on the disk: {error}"),
             Self::Disk(error) => write!(f, "cannot prepare a segment: {error}"),
             Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
@@ -424,5 +457,37 @@ impl From<DiskError> for ReadError {
 impl From<Corruption> for ReadError {
     fn from(corruption: Corruption) -> Self {
         Self::Corrupt(corruption)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(source: io::Error) -> DiskError {
+        DiskError { operation: "create", path: "/data/new".into(), source }
+    }
+
+    #[test]
+    fn what_there_is_too_little_of_is_told_apart_and_from_a_failure() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let full = || failed(kind.into());
+            assert!(full().is_full() && full().is_scarce(), "{kind}");
+            assert!(matches!(OpenError::from(full()), OpenError::DiskFull(_)), "{kind}");
+            let said = SnapshotError::from(full()).to_string();
+            assert!(said.starts_with("the disk is full, free some space: create of /data/new"), "{said}");
+            assert!(!full().in_doubt().is_scarce(), "{kind}");
+        }
+        for code in [Errno::MFILE, Errno::NFILE] {
+            let scarce = || failed(code.into());
+            assert!(!scarce().is_full() && scarce().is_scarce(), "{code}");
+            assert!(matches!(OpenError::from(scarce()), OpenError::Disk(_)), "no start waits for it: {code}");
+            let said = SnapshotError::from(scarce()).to_string();
+            assert!(said.starts_with("no more files can be opened: create of /data/new"), "{said}");
+            assert!(said.ends_with("raise the limit of open files"), "{said}");
+        }
+        for code in [Errno::IO, Errno::ACCESS, Errno::NOMEM] {
+            assert!(!failed(code.into()).is_scarce(), "{code}");
+        }
     }
 }

@@ -22,6 +22,8 @@ use std::io;
 use std::path::{MAIN_SEPARATOR, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustix::io::Errno;
+
 use crate::disk::{Access, Disk, DiskFile};
 
 use cache::{Change, Directory, Inode};
@@ -35,7 +37,9 @@ pub struct Counts {
     pub syncs: u64,
     /// Calls of [`Disk::sync_directory`].
     pub directory_syncs: u64,
-    /// Calls that change anything or sync it: all of the above, creations, renames and removals.
+    /// Calls of [`DiskFile::give_back`].
+    pub given_back: u64,
+    /// Calls that change anything or sync it: writes, syncs, creations, renames and removals.
     pub operations: u64,
 }
 
@@ -78,12 +82,14 @@ struct State {
 #[derive(Clone, Default)]
 struct Faults {
     sync_failure: Option<u64>,
+    sync_failure_kind: Option<io::ErrorKind>,
     write_failure: Option<u64>,
     short_write: Option<u64>,
     power_off: Option<u64>,
     bytes_max: Option<u64>,
     read_only: bool,
     no_removals: bool,
+    no_open_files: bool,
 }
 
 impl FaultyDisk {
@@ -135,7 +141,14 @@ impl FaultyDisk {
 
     /// Lets one sync fail, of a file or of a directory: the one after `syncs` more.
     pub fn fail_sync_after(&self, syncs: u64) {
-        self.lock_state().faults.sync_failure = Some(syncs);
+        self.fail_sync_with(io::ErrorKind::Other, syncs);
+    }
+
+    /// As [`fail_sync_after`](Self::fail_sync_after), with an error of this kind. Where room is only sought when what was written
+    /// is synced, as on some file systems, that may be [`io::ErrorKind::StorageFull`].
+    pub fn fail_sync_with(&self, kind: io::ErrorKind, syncs: u64) {
+        let mut state = self.lock_state();
+        (state.faults.sync_failure, state.faults.sync_failure_kind) = (Some(syncs), Some(kind));
     }
 
     /// Lets one write fail after half of its bytes: the one after `writes` more.
@@ -151,6 +164,11 @@ impl FaultyDisk {
     /// Lets every removal of a file fail, until it is told otherwise or a crash.
     pub fn fail_removals(&self, fail: bool) {
         self.lock_state().faults.no_removals = fail;
+    }
+
+    /// Lets no file be created or opened, as if the process had as many open as it may, until it is told otherwise or a crash.
+    pub fn run_out_of_files(&self, has_run_out: bool) {
+        self.lock_state().faults.no_open_files = has_run_out;
     }
 
     /// Lets every operation fail that comes after `operations` more (see [`Counts::operations`]), until a crash.
@@ -225,6 +243,12 @@ impl FaultyDisk {
     }
 }
 
+impl Faults {
+    fn failed_sync(&self, what: &'static str) -> io::Error {
+        io::Error::new(self.sync_failure_kind.unwrap_or(io::ErrorKind::Other), what)
+    }
+}
+
 impl State {
     fn end_life(&mut self) {
         self.life += 1;
@@ -248,6 +272,10 @@ impl State {
 
     fn directory(&mut self, path: &Path) -> io::Result<&mut Directory> {
         self.directories.get_mut(spelled(path)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn admit_open_file(&self) -> io::Result<()> {
+        if self.faults.no_open_files { Err(Errno::MFILE.into()) } else { Ok(()) }
     }
 
     /// Refuses what would exceed the limit of bytes.
@@ -304,6 +332,7 @@ impl Disk for FaultyDisk {
 
     fn create(&self, path: &Path) -> io::Result<FaultyFile> {
         let mut state = self.begin()?;
+        state.admit_open_file()?;
         let (directory, name) = split(path);
         let inode = state.next_inode;
         // An old file of that name becomes another one: none of its bytes may ever be taken for the new one's.
@@ -316,6 +345,7 @@ impl Disk for FaultyDisk {
 
     fn open(&self, path: &Path, access: Access) -> io::Result<FaultyFile> {
         let state = self.lock_state();
+        state.admit_open_file()?;
         if state.faults.read_only && access == Access::ReadWrite {
             return Err(io::ErrorKind::ReadOnlyFilesystem.into());
         }
@@ -346,7 +376,7 @@ impl Disk for FaultyDisk {
         let mut state = self.begin()?;
         state.counts.directory_syncs += 1;
         if is_due(&mut state.faults.sync_failure) {
-            return Err(io::Error::other("the sync of a directory failed, as ordered"));
+            return Err(state.faults.failed_sync("the sync of a directory failed, as ordered"));
         }
         state.directory(directory)?.sync();
         Ok(())
@@ -361,6 +391,16 @@ impl Disk for FaultyDisk {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(FaultyLock { state: Arc::clone(&self.state), path: path.to_owned(), life: state.life })
+    }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<FaultyLock> {
+        let mut state = self.lock_state();
+        state.directory(directory)?;
+        let path = PathBuf::from(spelled(directory));
+        if !state.locks.insert(path.clone()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(FaultyLock { state: Arc::clone(&self.state), path, life: state.life })
     }
 }
 
@@ -429,7 +469,7 @@ impl DiskFile for FaultyFile {
         let inode = self.inode(&mut state)?;
         if fails {
             inode.forget_unsynced();
-            return Err(io::Error::other("a sync failed, as ordered"));
+            return Err(state.faults.failed_sync("a sync failed, as ordered"));
         }
         inode.sync();
         Ok(())
@@ -437,6 +477,12 @@ impl DiskFile for FaultyFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn give_back(&self, _: &Path) {
+        if let Ok(mut state) = self.lock_state() {
+            state.counts.given_back += 1;
+        }
     }
 
     fn length(&self) -> io::Result<u64> {

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, During, OpenError};
 use crate::identity::{self, IDENTITY};
-use crate::open::{self, OpenOptions, RESTORING};
+use crate::open::{self, Held, OpenOptions, RESTORING};
 use crate::snapshot::{self, Snapshot, SnapshotBuilder, SnapshotError, Snapshots};
 use crate::state::LogPosition;
 
@@ -139,7 +139,7 @@ pub fn found<D: Disk>(
 }
 
 /// Locks a directory that is absent or empty, or that an earlier call has not finished with.
-fn claim<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, FoundError> {
+fn claim<D: Disk>(disk: &D, directory: &Path) -> Result<Held<D::Lock>, FoundError> {
     match disk.list(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         names => refuse_occupied(disk, directory, &names.during("list", directory)?)?,

@@ -1,7 +1,7 @@
 //! Looking into a directory without changing a byte of it: what a start would find, and whether all of it is intact.
 //!
 //! ```text
-//!   open     look -> lock, if there is a lock file -> identity, mark -> scan          what a start would go on with
+//!   open     look -> lock (its file only if there is one) -> identity, mark -> scan          what a start would go on with
 //!   verify   the same, and then every byte under a checksum, whether a start would read it or not:
 //!
 //!            states of the footer before --+--> record -> record -> ... --> states of this segment's footer
@@ -21,7 +21,7 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::identity::{self, Identity};
 use crate::index::Index;
-use crate::open;
+use crate::open::{self, Held};
 use crate::preparer::Preparation;
 use crate::reader::LogReader;
 use crate::recovery::{self, Cut};
@@ -66,7 +66,7 @@ pub struct Inspection<D: Disk> {
     refused: Option<Refused>,
     cut: Option<Cut>,
     snapshots: Vec<SnapshotFile<D>>,
-    _lock: Option<D::Lock>,
+    _lock: Held<D::Lock>,
 }
 
 /// A file that has the name of a complete snapshot.

@@ -15,12 +15,13 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{During, OpenError};
-use crate::identity::{self, IDENTITY, Identity};
+use crate::identity::{self, IDENTITY, Identity, Replacement};
 use crate::preparer::{self, Preparation};
 use crate::recovery::{self, Cut, Recovered, Scan};
 use crate::refused;
 use crate::segment::{self, SegmentHeader};
 use crate::shared::Shared;
+use crate::snapshot;
 use crate::writer::Active;
 
 /// The lock file's name.
@@ -86,7 +87,7 @@ impl OpenOptions {
 /// An opened log, ready for the writer.
 pub(crate) struct Opened<D: Disk> {
     pub(crate) shared: Arc<Shared<D>>,
-    pub(crate) lock: D::Lock,
+    pub(crate) lock: Held<D::Lock>,
     pub(crate) active: Active<D::File>,
     pub(crate) cut: Option<Cut>,
 }
@@ -124,13 +125,10 @@ fn start<D: Disk>(
     options: &OpenOptions,
     identity: Identity,
     mut scan: Scan,
-    lock: D::Lock,
+    lock: Held<D::Lock>,
 ) -> Result<Opened<D>, OpenError> {
     let replacement = match identity::write_new(&disk, directory, &identity) {
-        // Votes must be possible on a full disk, so a start is: the empty segment can be made again when there is room.
-        Err(error) if error.is_full() && scan.give_up_prepared(&disk, directory)? => {
-            identity::write_new(&disk, directory, &identity)?
-        }
+        Err(error) if error.is_full() => write_in_room_made(&disk, directory, &identity, &mut scan)?,
         written => written?,
     };
     let Recovered { active, end, runs, ready } = scan.repair(&disk, directory, identity::IDENTITY_NEW)?;
@@ -156,6 +154,24 @@ fn start<D: Disk>(
     let shared = Shared::new(disk, directory.to_owned(), identity, index, preparation);
     shared.retired().extend(retired);
     Ok(Opened { shared: Arc::new(shared), lock, active, cut })
+}
+
+/// Votes must be possible on a full disk, so a start is: what nobody needs goes first, which may be what fills it, and then the
+/// empty segment, which can be made again when there is room.
+fn write_in_room_made<D: Disk>(
+    disk: &D,
+    directory: &Path,
+    identity: &Identity,
+    scan: &mut Scan,
+) -> Result<Replacement, OpenError> {
+    scan.remove_leftovers(disk, directory, identity::IDENTITY_NEW)?;
+    snapshot::clear_build(disk, directory)?;
+    match identity::write_new(disk, directory, identity) {
+        Err(error) if error.is_full() && scan.give_up_prepared(disk, directory)? => {
+            Ok(identity::write_new(disk, directory, identity)?)
+        }
+        written => Ok(written?),
+    }
 }
 
 /// What a directory holds.
@@ -190,7 +206,7 @@ pub(crate) fn is_foreign(name: &str) -> bool {
 
 /// Takes the directory's lock. The directory is created if it is absent, and refused before it is touched if it holds
 /// something else. Its own name is durable when this answers.
-fn take_lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
+fn take_lock<D: Disk>(disk: &D, directory: &Path) -> Result<Held<D::Lock>, OpenError> {
     match look(disk, directory) {
         Err(OpenError::Disk(error)) if error.source.kind() == io::ErrorKind::NotFound => {}
         looked => {
@@ -201,29 +217,38 @@ fn take_lock<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> 
     lock_directory(disk, directory)
 }
 
-/// Takes the lock of a directory that is there, whatever it holds.
-pub(crate) fn lock_directory<D: Disk>(disk: &D, directory: &Path) -> Result<D::Lock, OpenError> {
-    lock(disk, &directory.join(LOCK))
+/// The locks of a directory in use: of the file in it, which every file system can lock, and of itself, which cannot be removed
+/// under whoever holds it.
+#[derive(Debug)]
+pub(crate) struct Held<L> {
+    /// `None` if there is no such file, and whoever holds this makes none.
+    _file: Option<L>,
+    _directory: L,
 }
 
-fn lock<D: Disk>(disk: &D, path: &Path) -> Result<D::Lock, OpenError> {
-    match disk.lock(path) {
+/// Takes the locks of a directory that is there, whatever it holds.
+pub(crate) fn lock_directory<D: Disk>(disk: &D, directory: &Path) -> Result<Held<D::Lock>, OpenError> {
+    let path = directory.join(LOCK);
+    let file = locked(disk.lock(&path), &path)?;
+    Ok(Held { _file: Some(file), _directory: locked(disk.lock_directory(directory), directory)? })
+}
+
+fn locked<L>(lock: io::Result<L>, path: &Path) -> Result<L, OpenError> {
+    match lock {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(OpenError::Locked { path: path.to_owned() }),
-        locked => Ok(locked.during("lock", path)?),
+        lock => Ok(lock.during("lock", path)?),
     }
 }
 
-/// Takes the directory's lock for somebody who changes nothing. Without its file nobody can have the log open, and it is
-/// not made.
-pub(crate) fn hold<D: Disk>(disk: &D, directory: &Path) -> Result<Option<D::Lock>, OpenError> {
+/// Takes the directory's locks for somebody who changes nothing: where their file is missing, it is not made.
+pub(crate) fn hold<D: Disk>(disk: &D, directory: &Path) -> Result<Held<D::Lock>, OpenError> {
     if let Contents::Nothing = look(disk, directory)? {
         return Err(OpenError::NoLog { directory: directory.to_owned() });
     }
-    let path = directory.join(LOCK);
-    if !disk.list(directory).during("list", directory)?.iter().any(|name| name == LOCK) {
-        return Ok(None);
+    if disk.list(directory).during("list", directory)?.iter().any(|name| name == LOCK) {
+        return lock_directory(disk, directory);
     }
-    lock(disk, &path).map(Some)
+    Ok(Held { _file: None, _directory: locked(disk.lock_directory(directory), directory)? })
 }
 
 fn check_owner(found: &Identity, options: &OpenOptions) -> Result<(), OpenError> {

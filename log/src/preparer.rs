@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{DiskError, During, PrepareError};
+use crate::open::Held;
 use crate::segment::{self, SegmentHeader, size};
 use crate::shared::Shared;
 
@@ -46,11 +47,11 @@ pub(crate) struct Preparation<F> {
 /// Holds the directory's lock as the log does: drop it when the log is dropped.
 pub struct Preparer<D: Disk> {
     shared: Arc<Shared<D>>,
-    _lock: Arc<D::Lock>,
+    _lock: Arc<Held<D::Lock>>,
 }
 
 impl<D: Disk> Preparer<D> {
-    pub(crate) fn new(shared: Arc<Shared<D>>, lock: Arc<D::Lock>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<D>>, lock: Arc<Held<D::Lock>>) -> Self {
         Self { shared, _lock: lock }
     }
 
@@ -76,7 +77,7 @@ impl<D: Disk> Preparer<D> {
         }
         match make_next(&self.shared, &mut preparation) {
             Ok(()) => removed.map(|_| true).map_err(PrepareError::NotRemoved),
-            Err(error) if error.is_full() => Err(PrepareError::DiskFull(error)),
+            Err(error) if error.is_scarce() => Err(PrepareError::DiskFull(error)),
             Err(error) => {
                 self.shared.poison(&error);
                 Err(PrepareError::Disk(error))
@@ -143,10 +144,17 @@ pub(crate) fn make_segment<D: Disk>(disk: &D, directory: &Path, header: &Segment
         return Err(error);
     }
     mutate!(log_renamed_before_sync, return disk.rename(&new, &path).during("rename", &new).map(|()| file));
-    file.sync_all().during("sync", &new)?;
+    if let Err(error) = file.sync_all().during("sync", &new) {
+        if error.is_full() {
+            // What was synced in vain is not written to again.
+            let _ = disk.remove(&new);
+        }
+        return Err(error);
+    }
     disk.rename(&new, &path).during("rename", &new)?;
     mutate!(log_directory_not_synced, return Ok(file));
-    disk.sync_directory(directory).during("sync", directory)?;
+    // The segment has its name, and may lose it.
+    disk.sync_directory(directory).during("sync", directory).map_err(DiskError::in_doubt)?;
     Ok(file)
 }
 

@@ -1,11 +1,12 @@
 //! What a directory holds when it is opened: read everything first, judge, and only then repair.
 //!
 //! Segments are written one after the other, and a segment gets its footer (synced) before the next gets its first
-//! group. So all but the last in use are sealed, and behind that one there is at most an empty one, made ahead of need.
+//! group. So all but the last in use are sealed, and behind that one there is at most an empty one, made ahead of need: two, if
+//! the next but one was made while the last in use was being sealed.
 //!
 //! | what is found                                        | what it is      | what happens |
 //! |------------------------------------------------------|-----------------|--------------|
-//! | a file `*.new`                                                      | interrupted     | removed |
+//! | a file `*.new`, a second empty segment                              | interrupted     | removed |
 //! | a segment's first sector does not verify             | corruption      | refused: it was synced before the file got its name |
 //! | a file shorter than its first sector says                           | corruption      | refused |
 //! | no footer, and a later segment holds a group         | corruption      | refused: the footer was synced before that |
@@ -74,6 +75,9 @@ pub(crate) struct Scan {
     unproven_footer: Option<UnprovenFooter>,
     /// The empty segment behind the active one.
     prepared: Option<SegmentHeader>,
+    /// Empty segments behind that: one, if a crash came while the segment in use was being sealed, and the next but one had been
+    /// made. They go first, durably: from the segment in use on nothing may be missing.
+    superfluous: Vec<u64>,
     /// Files that something interrupted has left.
     pub(crate) leftovers: Vec<String>,
     /// The highest synced offset that a header in the active segment states.
@@ -127,7 +131,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     }
     let active = find_active(directory, &segments)?;
     let mut later = segments.split_off(active);
-    let active = later.swap_remove(0).header;
+    let active = later.remove(0).header;
     let newest_sealed = segments.last().map(|sealed| (sealed.header, sealed.trailer));
 
     let mut index = Index::default();
@@ -151,12 +155,14 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
         Some((header, Some(trailer))) if walk.end == FIRST_GROUP => Some(UnprovenFooter { header, trailer }),
         _ => None,
     };
-    let prepared: Option<SegmentHeader> = later.first().map(|prepared| prepared.header);
+    let mut empty = later.into_iter().map(|empty| empty.header);
+    let prepared: Option<SegmentHeader> = empty.next();
+    let superfluous = empty.map(|empty| empty.sequence).collect();
     let stated = walk.proven;
     assert_eq!(image.len() as u64, active.file_bytes, "the whole segment was read");
     assert!(prepared.is_none_or(|prepared| prepared.sequence == active.sequence + 1), "{prepared:?}");
     let active = ActiveScan { header: active, image, used, walk };
-    Ok(Scan { index, active, unproven_footer, prepared, leftovers, stated, cut })
+    Ok(Scan { index, active, unproven_footer, prepared, superfluous, leftovers, stated, cut })
 }
 
 /// Reads what a segment says of itself at both ends.
@@ -396,27 +402,45 @@ fn first_lost(image: &[u8], bad: &Bad, index: &Index) -> (Option<GroupId>, Optio
 }
 
 impl Scan {
-    /// Removes the empty segment that was made ahead of need, to make room. Answers whether there was one.
+    /// Removes the empty segment that was made ahead of need, to make room, once all leftovers are removed. Answers whether there
+    /// was one.
     pub(crate) fn give_up_prepared<D: Disk>(&mut self, disk: &D, directory: &Path) -> Result<bool, DiskError> {
+        assert!(self.superfluous.is_empty(), "segments {:?} would be behind a gap", self.superfluous);
         let Some(prepared) = self.prepared.take() else { return Ok(false) };
         let path = segment::path(directory, prepared.sequence);
         disk.remove(&path).during("remove", &path)?;
         Ok(true)
     }
 
+    /// Removes what something interrupted has left. `keep` is no leftover.
+    pub(crate) fn remove_leftovers<D: Disk>(
+        &mut self,
+        disk: &D,
+        directory: &Path,
+        keep: &str,
+    ) -> Result<(), DiskError> {
+        for leftover in std::mem::take(&mut self.leftovers).iter().filter(|name| *name != keep) {
+            let path = directory.join(leftover);
+            disk.remove(&path).during("remove", &path)?;
+        }
+        let superfluous = std::mem::take(&mut self.superfluous);
+        for sequence in superfluous.iter().rev() {
+            let path = segment::path(directory, *sequence);
+            disk.remove(&path).during("remove", &path)?;
+        }
+        if superfluous.is_empty() { Ok(()) } else { disk.sync_directory(directory).during("sync", directory) }
+    }
+
     /// Makes durable what was found, and the rest of the segment fit to be written to. `keep` is no leftover.
     pub(crate) fn repair<D: Disk>(
-        &self,
+        &mut self,
         disk: &D,
         directory: &Path,
         keep: &str,
     ) -> Result<Recovered<D::File>, DiskError> {
         self.rewrite_footer(disk, directory)?;
         let active = self.rewrite_tail(disk, directory)?;
-        for leftover in self.leftovers.iter().filter(|name| *name != keep) {
-            let path = directory.join(leftover);
-            disk.remove(&path).during("remove", &path)?;
-        }
+        self.remove_leftovers(disk, directory, keep)?;
         let ready = match self.prepared {
             Some(header) => Some(open_segment(disk, directory, header)?),
             None => None,

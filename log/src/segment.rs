@@ -486,6 +486,20 @@ mod tests {
     }
 
     #[test]
+    fn a_trailer_that_says_that_more_was_synced_than_there_was_is_none() {
+        let trailer = Trailer { footer_offset: 1_024, footer_bytes: 512, synced: 512 };
+        let saying = |synced: u64| {
+            let mut sector = trailer.encode(&HEADER);
+            sector[40..48].copy_from_slice(&synced.to_le_bytes());
+            let checksum = crc32c::crc32c(&sector[..48]);
+            sector[48..52].copy_from_slice(&checksum.to_le_bytes());
+            Trailer::decode(&sector, &HEADER)
+        };
+        assert_eq!(saying(1_024), Some(Trailer { synced: 1_024, ..trailer }));
+        assert_eq!(saying(1_536), None, "the footer itself was not synced before it was written");
+    }
+
+    #[test]
     fn a_footer_reads_back_and_stays_within_its_bound() {
         let run = RunPlace { segment: 2, term: 1, first: 5, count: 3, offset: 576, length: 99 };
         let groups = [(GroupId(1), state(), vec![run]), (GroupId(9), GroupState::default(), vec![])];

@@ -64,7 +64,7 @@ use crate::state::LogPosition;
 pub use build::SnapshotBuilder;
 pub use directory::Snapshots;
 pub use error::SnapshotError;
-pub(crate) use inspect::{clear, look};
+pub(crate) use inspect::{clear, clear_build, look};
 pub use read::{SnapshotBody, SnapshotReader};
 pub use receive::SnapshotReceiver;
 pub use save::SnapshotFileWriter;

@@ -19,7 +19,7 @@ use crate::disk::{Disk, DiskFile, RealDisk};
 use crate::error::{AppendError, DiskError, During, FlushError, OpenError};
 use crate::identity::Identity;
 use crate::index::{RunPlace, SegmentUse};
-use crate::open::{self, OpenOptions, Opened};
+use crate::open::{self, Held, OpenOptions, Opened};
 use crate::preparer::{self, Preparer, Segment};
 use crate::queue::{Batch, Room};
 use crate::reader::LogReader;
@@ -38,7 +38,7 @@ const RUN_BYTES_MAX: usize = 1 << 20;
 /// A synchronous object that somebody hosts: a thread of a runtime, or a simulator inline. See the crate's front page.
 pub struct Log<D: Disk = RealDisk> {
     shared: Arc<Shared<D>>,
-    lock: Arc<D::Lock>,
+    lock: Arc<Held<D::Lock>>,
     entry_bytes_max: usize,
     /// Bytes at the end of each segment that are kept for votes when the disk is full.
     reserve_bytes: u64,
@@ -236,7 +236,7 @@ impl<D: Disk> Log<D> {
                 continue;
             }
             match self.roll() {
-                Err(source) if source.is_full() => {
+                Err(source) if source.is_scarce() => {
                     mutate!(log_full_disk_counts_as_written, return Ok(()));
                     let before = self.queue.len();
                     let votes_saved = self.save_urgent().map_err(|error| self.fail(error))?;
@@ -359,7 +359,8 @@ impl<D: Disk> Log<D> {
         let Segment { header, file } = preparer::take_next(&self.shared, bytes_min)?;
         assert!(header.file_bytes >= bytes_min, "{} bytes were made, {bytes_min} asked for", header.file_bytes);
         assert_eq!(header.incarnation, self.shared.identity.incarnation, "a segment of another directory");
-        self.write_footer()?;
+        // Want of room for the next segment changes nothing; half a footer does.
+        self.write_footer().map_err(DiskError::in_doubt)?;
         let sealed = self.active.header.sequence;
         assert_eq!(header.sequence, sealed + 1, "the segment after {sealed}");
         let mut index = self.shared.index_mut();

@@ -3,10 +3,11 @@
 
 mod workload;
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use outrigger_log::{
-    Corruption, FaultyDisk, Frames, GroupId, Log, OpenError, OpenOptions, PrepareError, ReadError, Record,
+    Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, OpenError, OpenOptions, PrepareError, ReadError, Record,
 };
 use workload::{append_entries, directory, flush_entries, observe, tiny};
 
@@ -271,6 +272,84 @@ fn half_a_segment_that_a_full_disk_has_no_room_for_is_removed_at_once() {
     assert!(matches!(log.preparer().prepare(), Err(PrepareError::DiskFull(_))));
     assert_eq!(disk.counts().writes, writes + 2, "the first half was to be written");
     assert_eq!(disk.files(), before);
+}
+
+/// Found by reading: where room is only sought when a sync writes, half a footer counted as none, and the log went on.
+#[test]
+fn a_sync_that_says_that_the_disk_is_full_poisons_the_log_where_something_is_in_doubt() {
+    let mut footers = 0;
+    for syncs in 0..20 {
+        let disk = FaultyDisk::new();
+        let mut log = open(&disk);
+        assert!(log.preparer().prepare().unwrap());
+        disk.fail_sync_with(ErrorKind::StorageFull, syncs);
+        let error = loop {
+            if let Err(error) = flush_entries(&mut log, GROUP, &[&[7; 900]]) {
+                break error;
+            }
+        };
+        assert!(matches!(error, FlushError::Disk(_)), "sync {syncs}: {error}");
+        assert!(matches!(log.flush(), Err(FlushError::Poisoned { .. })), "sync {syncs}");
+        let files = disk.files();
+        let is_sealed = Frames::find(&files[&segment(1)]).unwrap().seal.is_some();
+        footers += u32::from(is_sealed && files[&segment(2)][512..].iter().all(|&byte| byte == 0));
+    }
+    assert_eq!(footers, 1, "the sync of the footer was to be among them");
+
+    let disk = FaultyDisk::new();
+    let log = open(&disk);
+    let before = disk.files();
+    disk.fail_sync_with(ErrorKind::StorageFull, 0);
+    assert!(matches!(log.preparer().prepare(), Err(PrepareError::DiskFull(_))), "it has no name yet");
+    assert_eq!(disk.files(), before);
+    disk.fail_sync_with(ErrorKind::StorageFull, 1);
+    assert!(matches!(log.preparer().prepare(), Err(PrepareError::Disk(_))), "its name may be lost");
+    assert!(matches!(log.preparer().prepare(), Err(PrepareError::Poisoned { .. })));
+}
+
+/// Found by reading: the next segment is taken before the full one is sealed, so that a preparer may make one more meanwhile.
+#[test]
+fn a_second_empty_segment_goes_before_the_first_does() {
+    use outrigger_log::{Disk, DiskFile};
+
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    assert!(log.preparer().prepare().unwrap());
+    let unsealed = disk.fork();
+    fill_into(&mut log, &disk, 3);
+    let bytes = disk.bytes_of(&segment(3)).unwrap();
+    let third = unsealed.create(&segment(3)).unwrap();
+    third.write_all_at(&[&bytes[..SECTOR], &vec![0; bytes.len() - SECTOR][..]].concat(), 0).unwrap();
+    third.sync_all().unwrap();
+    unsealed.sync_directory(directory()).unwrap();
+
+    // With room for one new identity and two segments the first start gives up one, and with less another one as well.
+    for (room, left) in [(u64::MAX, 2), (2 * SEGMENT + 120, 2), (SEGMENT + 120, 1)] {
+        for operations in 0.. {
+            let disk = unsealed.fork();
+            disk.kill();
+            disk.limit_bytes(Some(room));
+            disk.power_off_after(operations);
+            let is_open = Log::open(disk.clone(), directory(), tiny(SEGMENT)).is_ok();
+            for choice in 0..16 {
+                let disk = disk.fork();
+                disk.crash(choice);
+                let mut log = open(&disk);
+                assert_eq!(log.reader().entries(GROUP, 1, 1, 99).unwrap().len(), 1);
+                if choice == 0 && is_open {
+                    let is_there = |sequence| disk.files().contains_key(&segment(sequence));
+                    assert_eq!((is_there(1), is_there(2), is_there(3)), (true, left == 2, false), "room for {room}");
+                }
+                disk.limit_bytes(None);
+                fill_into(&mut log, &disk, 5);
+            }
+            if is_open {
+                assert!(operations > 5, "a start of {operations} operations");
+                break;
+            }
+        }
+    }
 }
 
 #[test]

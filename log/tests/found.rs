@@ -1,11 +1,13 @@
 //! Directories that begin with a snapshot: whole or not there, whatever interrupts it, and never in the place of another.
 
+mod meddled;
 mod workload;
 
 use std::io::{self, Read};
 use std::path::Path;
 
 use bytes::Bytes;
+use meddled::{Before, Meddled};
 use outrigger_log::{
     Access, Disk, DiskFile, FaultyDisk, FoundError, GroupId, Inspection, Log, LogPosition, OpenError, OpenOptions,
     Record, Snapshot, Snapshots, found, verify,
@@ -137,4 +139,16 @@ fn a_directory_that_somebody_else_makes_is_locked() {
     make(&disk, b"state").unwrap();
     let file = disk.open(Path::new("/log/identity"), Access::Read).unwrap();
     assert_eq!(file.length().unwrap(), 60);
+}
+
+#[test]
+fn what_somebody_else_has_made_before_the_directory_was_locked_is_left_as_it_is() {
+    let disk = FaultyDisk::new();
+    let meddled = Meddled::new(disk.clone());
+    let other = disk.clone();
+    meddled.once(Before::Lock, move || drop(make(&other, b"theirs").unwrap()));
+    let (options, body) = (tiny(SEGMENT), &mut &b"ours"[..]);
+    let made = found(&meddled, directory(), &options, POSITION, Bytes::from_static(b"members"), body);
+    assert!(matches!(made, Err(FoundError::Occupied { .. })), "{made:?}");
+    assert_eq!(start(&disk).unwrap().unwrap(), b"theirs");
 }

@@ -91,6 +91,32 @@ fn a_second_log_in_the_same_directory_is_refused_until_the_first_is_gone() {
     assert_eq!(Log::open(RealDisk, scratch.path(), options()).unwrap().identity().start, 2);
 }
 
+/// An operator who takes the file for a leftover of a crash would have two processes write one log.
+#[test]
+fn whoever_removes_the_lock_files_does_not_open_what_is_in_use() {
+    use outrigger_log::{Inspection, verify};
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut log = Log::open(RealDisk, scratch.path(), options()).unwrap();
+    let snapshots = Snapshots::open(RealDisk, scratch.path(), 7).unwrap();
+    for name in ["lock", "snapshots/lock"] {
+        std::fs::remove_file(scratch.path().join(name)).unwrap();
+    }
+    let refused = |error: OpenError| {
+        let said = error.to_string();
+        assert!(matches!(error, OpenError::Locked { path } if path == scratch.path()), "{said}");
+        assert!(said.contains("find that process") && said.contains("do not remove"), "{said}");
+    };
+    refused(Inspection::open(RealDisk, scratch.path()).unwrap_err());
+    refused(verify(&RealDisk, scratch.path(), &mut |_| {}).unwrap_err());
+    refused(Log::open(RealDisk, scratch.path(), options()).unwrap_err());
+    assert!(matches!(Snapshots::open(RealDisk, scratch.path(), 7), Err(SnapshotError::Locked { .. })));
+    log.append(GROUP, Record::Vote { term: 1, voted_for: None }).unwrap();
+    log.flush().unwrap();
+    drop((log, snapshots));
+    assert_eq!(Log::open(RealDisk, scratch.path(), options()).unwrap().identity().start, 2);
+}
+
 #[test]
 fn snapshots_are_built_received_and_read_at_once_and_the_newest_stays() {
     let scratch = tempfile::tempdir().unwrap();
@@ -218,4 +244,63 @@ fn the_room_of_a_snapshot_is_given_back_bit_by_bit_once_nobody_reads_it() {
     let mut read = Vec::new();
     again.reader(newest).unwrap().body().read_to_end(&mut read).unwrap();
     assert!(read == body);
+}
+
+/// In a process of its own, which may have few files open: all of them are taken, as clients may take them.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_process_that_has_run_out_of_open_files_goes_on_and_tries_again() {
+    const CHILD: &str = "OUTRIGGER_LOG_FEW_FILES";
+    if std::env::var_os(CHILD).is_some() {
+        return with_few_files();
+    }
+    let name = "a_process_that_has_run_out_of_open_files_goes_on_and_tries_again";
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("it has gone on"), "{said}");
+}
+
+#[cfg(target_os = "linux")]
+fn with_few_files() {
+    use outrigger_log::{FlushError, PrepareError, ReadError};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut log = Log::open(RealDisk, scratch.path(), options()).unwrap();
+    let snapshots = Snapshots::open(RealDisk, scratch.path(), 7).unwrap();
+    let at = |index| LogPosition { term: 1, index };
+    let flush = |log: &mut Log, first| {
+        let payloads = [Bytes::from(vec![1; 3 << 10])];
+        log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: false }).unwrap();
+        log.flush()
+    };
+    flush(&mut log, 1).unwrap();
+    let mut build = snapshots.build(at(1), Bytes::new()).unwrap();
+    build.write_all(b"the state").unwrap();
+
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..getrlimit(Resource::Nofile) }).unwrap();
+    let taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+    assert!(!taken.is_empty());
+    // What has its file goes on: neither its name nor that of the older one needs another.
+    build.finish().unwrap();
+    // What needs one is put off.
+    let error = log.preparer().prepare().unwrap_err();
+    assert!(matches!(&error, PrepareError::DiskFull(error) if error.is_scarce()), "{error}");
+    assert!(error.to_string().contains("raise the limit of open files"), "{error}");
+    let error = snapshots.build(at(1), Bytes::new()).unwrap_err();
+    assert!(error.is_full() && error.to_string().contains("raise the limit of open files"), "{error}");
+    let error = log.reader().entries(GROUP, 1, 1, 0).unwrap_err();
+    assert!(matches!(&error, ReadError::Disk(error) if error.is_scarce()), "{error}");
+    let (full, last) = (2..).find_map(|index| Some((flush(&mut log, index).err()?, index))).unwrap();
+    assert!(matches!(&full, FlushError::DiskFull { source, .. } if source.is_scarce()), "{full}");
+    assert!(last > 5, "the segment in use was not full at {last}");
+
+    drop(taken);
+    log.flush().unwrap();
+    assert!(log.preparer().prepare().unwrap());
+    assert_eq!(log.reader().verify().unwrap(), last);
+    assert_eq!(snapshots.newest().unwrap().id.position, at(1));
+    snapshots.build(at(2), Bytes::new()).unwrap().finish().unwrap();
+    println!("it has gone on");
 }

@@ -1,13 +1,15 @@
 //! What is not opened, and that nothing in it is changed; what a reader answers.
 
+mod meddled;
 mod workload;
 
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use meddled::{Before, Meddled};
 use outrigger_log::{
-    Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity, ReadError,
-    Record, Seal,
+    Access, Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity,
+    ReadError, Record, Seal,
 };
 use workload::{append_entries, directory, flush_entries, tiny};
 
@@ -109,6 +111,30 @@ fn a_start_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
     disk.crash_with(&mut |_| 0);
     disk.limit_bytes(None);
     assert_eq!(open(&disk).group(GROUP).unwrap().vote.term, 5);
+}
+
+/// Found by reading: a node that had filled the disk with half a snapshot, or half a segment, could not start to remove it.
+#[test]
+fn a_start_on_a_full_disk_takes_its_room_from_what_was_interrupted_before() {
+    let kept = ["identity.new", "lock", "identity"];
+    for left in ["snapshots/building", "00000000000000000002.segment.new"] {
+        let disk = FaultyDisk::new();
+        let mut log = open(&disk);
+        flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+        assert!(log.preparer().prepare().unwrap());
+        drop(log);
+        disk.create_directory(&directory().join("snapshots")).unwrap();
+        let path = directory().join(left);
+        disk.create(&path).unwrap().write_all_at(&[7; 100], 0).unwrap();
+        let held = disk.files().into_iter().filter(|(path, _)| !kept.iter().any(|name| path.ends_with(name)));
+        let held: usize = held.map(|(_, bytes)| bytes.len()).sum();
+        // The identity that is there, and half of a new one.
+        disk.limit_bytes(Some(held as u64 + 60 + 30));
+        let log = open(&disk);
+        assert_eq!(log.identity().start, 2, "{left}");
+        assert!(!disk.files().contains_key(&path), "{left}");
+        assert!(disk.files().contains_key(&segment(2)), "{left}: the segment made ahead need not go");
+    }
 }
 
 #[test]
@@ -320,4 +346,28 @@ fn a_refusal_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
     log.refuse(2, met).unwrap();
     drop(log);
     assert!(matches!(refusal(&disk, tiny(SEGMENT)), OpenError::Refused(_)));
+}
+
+#[test]
+fn a_reader_whose_file_goes_before_it_is_opened_looks_again() {
+    let disk = Meddled::new(FaultyDisk::new());
+    let mut log = Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap();
+    let reader = log.reader();
+    let append = |log: &mut Log<Meddled>, first| {
+        let payloads = [Bytes::from(vec![7; 900])];
+        log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: false }).unwrap();
+        log.flush().unwrap();
+    };
+    (1..=30).for_each(|index| append(&mut log, index));
+    let (path, _) = reader.place(GROUP, 1).unwrap();
+    let through = LogPosition { term: 1, index: 29 };
+    let gone = disk.clone();
+    disk.once(Before::Open, move || {
+        log.append(GROUP, Record::Purge { through }).unwrap();
+        log.flush().unwrap();
+        assert!(log.preparer().prepare().unwrap());
+        assert!(gone.open(&path, Access::Read).is_err(), "the file was to go");
+    });
+    let read = reader.entries(GROUP, 1, 3, usize::MAX);
+    assert!(matches!(read, Err(ReadError::Purged { from: 1, purged }) if purged == through), "{read:?}");
 }

@@ -6,7 +6,7 @@
 //!             fsync(a)                                      if it is there: who made it may not have come that far
 //!   pwrite64(N.segment.new)  fsync(N.segment.new)  rename  fsync(directory)
 //!   pwrite64(N.segment)  fdatasync(N.segment)  write(stdout, "acknowledged")
-//!   pwrite64(building)  fsync(building)  rename  fsync(snapshots)  unlink(the older one)
+//!   pwrite64(building)  fsync(building)  rename  fsync(snapshots)  unlink(the older one)  fsync(snapshots)  ftruncate(it)
 //! ```
 //!
 //! The traced process is this very test program. Without strace, or where it may not trace, the test says so and ends.
@@ -46,18 +46,37 @@ fn a_log_is_made_written_and_refused_and_snapshots_are_built() {
     let snapshots = Snapshots::open(RealDisk, &directory, 7).unwrap();
     for index in 1..=2 {
         let mut build = snapshots.build(LogPosition { term: 1, index }, Bytes::from_static(b"head")).unwrap();
-        build.write_all(b"body").unwrap();
+        // So much that its room is given back bit by bit.
+        build.write_all(&vec![7; 5 << 20]).unwrap();
         build.finish().unwrap();
+    }
+    while has_nameless(&directory) {
+        std::thread::yield_now();
     }
     log.refuse(2, PeerIdentity { incarnation: 1, start: 2, nonce: 3 }).unwrap();
     assert_eq!(log.reader().verify().unwrap(), FLUSHES);
+}
+
+/// Whether this process has a file of this directory open whose name was removed.
+fn has_nameless(directory: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let mut targets = open.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    targets.any(|target| target.starts_with(directory) && target.to_string_lossy().ends_with(" (deleted)"))
 }
 
 /// The calls of the traced process that succeeded, in order, from the creation of the directory on.
 fn trace(scratch: &Path, directory: &Path) -> Vec<String> {
     let output = scratch.join("trace");
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-y", "-s", "4096", "-e", "trace=mkdir,pwrite64,fsync,fdatasync,rename,unlink,write", "-o"]);
+    traced.args([
+        "-f",
+        "-y",
+        "-s",
+        "4096",
+        "-e",
+        "trace=mkdir,pwrite64,fsync,fdatasync,rename,unlink,ftruncate,write",
+        "-o",
+    ]);
     traced.arg(&output).arg(std::env::current_exe().unwrap());
     traced
         .args(["--exact", "a_log_is_made_written_and_refused_and_snapshots_are_built", "--nocapture"])
@@ -104,7 +123,8 @@ fn every_sync_of_the_real_disk_reaches_the_kernel_before_what_relies_on_it() {
     // The second, whose calls are those behind the first one's end.
     let first = calls.iter().position(|line| line.contains(" rename(") && line.contains(&older)).unwrap();
     let built = [("pwrite64", &building[..]), ("fsync", &building), ("rename", &newer), ("fsync", &here)];
-    assert_in_order(&calls[first + 1..], &[&built[..], &[("unlink", &older)]].concat());
+    let replaced = [("unlink", &older[..]), ("fsync", &here), ("ftruncate", older.trim_matches('"'))];
+    assert_in_order(&calls[first + 1..], &[&built[..], &replaced].concat());
     let segment = descriptor(&directory.join("00000000000000000001.segment"));
     for flush in 1..=FLUSHES {
         // Between the write of a payload and the word that it is durable there is a sync of that very file.

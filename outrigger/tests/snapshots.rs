@@ -160,3 +160,63 @@ fn a_truncation_on_a_poisoned_log_says_so() {
     let failure = store.flush().unwrap_err();
     assert_eq!(store.truncate(LogId::new(1, 2)), Err(failure));
 }
+
+/// Found by reading: clients that took all open files halted every node that was about to take a snapshot, or to receive one.
+#[test]
+fn want_of_open_files_puts_snapshots_off_and_keeps_what_was_received() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.save_committed(LogIndex(4)).unwrap();
+    store.flush().unwrap();
+    let build = |store: &DurableStore<FaultyDisk>| {
+        store.snapshots().build(&moment(LogId::new(1, 3)), &mut |out| out.write_all(b"the state")).unwrap()
+    };
+    let is_put_off = |reason: &str| assert!(reason.contains("raise the limit of open files"), "{reason}");
+    disk.run_out_of_files(true);
+    match build(&store) {
+        Built::Not(reason) => is_put_off(&reason),
+        built @ Built::Snapshot(_) => panic!("{built:?}"),
+    }
+    disk.run_out_of_files(false);
+    assert!(matches!(build(&store), Built::Snapshot(_)));
+    disk.run_out_of_files(true);
+    match build(&store) {
+        Built::Not(reason) => is_put_off(&reason),
+        built @ Built::Snapshot(_) => panic!("{built:?}"),
+    }
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    let receive = |store: &DurableStore<FaultyDisk>| store.snapshots().receive(&snapshot, 0, &content[..5]).unwrap();
+    match receive(&store) {
+        Received::Spoiled(reason) => is_put_off(&reason),
+        held @ Received::Held(_) => panic!("{held:?}"),
+    }
+    disk.run_out_of_files(false);
+    assert_eq!(receive(&store), Received::Held(5));
+    // The file of the reception is there, and the next process cannot open it yet.
+    drop(store);
+    let receiving = disk.bytes_of(Path::new("/data/snapshots/receiving"));
+    let store = open(&disk);
+    disk.run_out_of_files(true);
+    assert!(matches!(receive(&store), Received::Spoiled(_)));
+    assert_eq!(disk.bytes_of(Path::new("/data/snapshots/receiving")), receiving, "it is kept");
+    disk.run_out_of_files(false);
+    assert_eq!(store.snapshots().receive(&snapshot, 0, &content).unwrap(), Received::Held(9));
+}
+
+/// A node that goes on without snapshots would keep its whole log, and could receive none.
+#[test]
+fn snapshots_that_are_poisoned_are_a_failure_of_the_disk_each_time() {
+    let disk = FaultyDisk::new();
+    let mut store = store(&disk);
+    store.flush().unwrap();
+    let build = || store.snapshots().build(&moment(LogId::new(1, 3)), &mut |out| out.write_all(b"the state"));
+    // The file is synced, and then the directory.
+    disk.fail_sync_after(1);
+    let first = build().unwrap_err();
+    assert!(first.reason.contains("the sync of a directory failed"), "{first}");
+    let again = build().unwrap_err();
+    assert!(again.reason.contains("until the node is restarted"), "{again}");
+    let (snapshot, content) = from_elsewhere(LogId::new(3, 90));
+    let received = store.snapshots().receive(&snapshot, 0, &content).unwrap_err();
+    assert!(received.reason.contains("until the node is restarted"), "{received}");
+}

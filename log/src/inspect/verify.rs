@@ -104,7 +104,7 @@ pub fn verify<D: Disk>(
         lock => {
             let lock = lock?;
             whose(disk, directory, &mut found)?;
-            lock
+            Some(lock)
         }
     };
     let mut active = None;

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -87,10 +88,7 @@ impl<D: Disk> Snapshots<D> {
         let directory = directory.join(DIRECTORY);
         disk.create_directory(&directory).during("create", &directory)?;
         let path = directory.join(LOCK);
-        let lock = match disk.lock(&path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(SnapshotError::Locked { path }),
-            lock => lock.during("lock", &path)?,
-        };
+        let locks = [locked(disk.lock(&path), &path)?, locked(disk.lock_directory(&directory), &directory)?];
         let found = Found::look(&disk, &directory, cluster)?;
         disk.sync_directory(&directory).during("sync", &directory)?;
         for name in &found.useless {
@@ -105,7 +103,7 @@ impl<D: Disk> Snapshots<D> {
             building: Mutex::new(None),
             reception: Mutex::new(Reception { turn: 0, position: found.reception }),
             installation: Mutex::new(Installation { poisoned: None, retired: Vec::new() }),
-            _lock: lock,
+            _locks: locks,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -197,12 +195,15 @@ impl<F: DiskFile> Found<F> {
     }
 }
 
-/// The position of what is being received, if the beginning of the file can be told.
+/// The position of what is being received, if the beginning of the file can be told, and it is of this cluster. Nothing is lost
+/// with one that is not.
 fn received<D: Disk>(disk: &D, path: &Path, cluster: u64) -> Result<Option<LogPosition>, SnapshotError> {
     let file = disk.open(path, Access::Read).during("open", path)?;
     match read_header(&file, path, cluster) {
         Ok((header, _)) => Ok(Some(header.id.position)),
-        Err(SnapshotError::Corrupt(_) | SnapshotError::NewerFormat { .. }) => Ok(None),
+        Err(SnapshotError::Corrupt(_) | SnapshotError::NewerFormat { .. } | SnapshotError::OtherCluster { .. }) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }
@@ -218,7 +219,8 @@ pub(super) struct Shared<D: Disk> {
     pub(super) building: Mutex<Option<LogPosition>>,
     pub(super) reception: Mutex<Reception>,
     installation: Mutex<Installation>,
-    _lock: D::Lock,
+    /// Of the file, and of the directory itself, which cannot be removed under whoever holds it.
+    _locks: [D::Lock; 2],
 }
 
 /// Who may write to the file of the reception. Whoever writes holds the lock meanwhile, so that nobody writes to it after
@@ -287,7 +289,8 @@ impl<D: Disk> Shared<D> {
             return Err(error.into());
         }
         let snapshot = Snapshot { id: header.id, head };
-        let complete = Arc::new(Complete { snapshot: snapshot.clone(), header, path: path.clone(), file });
+        let is_replaced = AtomicBool::new(false);
+        let complete = Arc::new(Complete { snapshot: snapshot.clone(), header, path: path.clone(), file, is_replaced });
         // Kept until it has no name any more: see its drop.
         let before = lock(&self.newest).replace(complete);
         installation.retired.extend(before.as_ref().map(|before| before.path.clone()));
@@ -297,12 +300,17 @@ impl<D: Disk> Shared<D> {
             let removed = self.disk.remove(older);
             removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
         });
+        if let Some(before) = before {
+            // One of the same position has lost its name to the new one.
+            let has_name = installation.retired.contains(&before.path);
+            before.is_replaced.store(!has_name, Ordering::Relaxed);
+        }
         Ok(snapshot)
     }
 
     fn sync_names(&self) -> Result<(), DiskError> {
         mutate!(log_snapshot_name_unsynced, return Ok(()));
-        self.disk.sync_directory(&self.directory).during("sync", &self.directory)
+        self.disk.sync_directory(&self.directory).during("sync", &self.directory).map_err(DiskError::in_doubt)
     }
 
     /// Throws away what is held of a snapshot that is older than the newest: it could never come into force.
@@ -313,6 +321,13 @@ impl<D: Disk> Shared<D> {
             reception.position = None;
             self.discard(RECEIVING);
         }
+    }
+}
+
+fn locked<L>(lock: io::Result<L>, path: &Path) -> Result<L, SnapshotError> {
+    match lock {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(SnapshotError::Locked { path: path.to_owned() }),
+        lock => Ok(lock.during("lock", path)?),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::state::LogPosition;
 pub enum SnapshotError {
     /// Another process, or another [`Snapshots`](super::Snapshots) of this one, has the directory open.
     Locked {
-        /// The file whose lock is held.
+        /// The file whose lock is held, or the directory, if that file was removed.
         path: PathBuf,
     },
     /// A complete snapshot is no longer what was written.
@@ -104,14 +104,14 @@ pub enum SnapshotError {
         /// The failure.
         reason: String,
     },
-    /// There is no room. What was written is gone; free some space and begin again.
+    /// There is no room, on the disk or for one more open file. What was written is gone; make room and begin again.
     DiskFull(DiskError),
     /// The disk failed.
     Disk(DiskError),
 }
 
 impl SnapshotError {
-    /// Whether it is for want of space on the disk.
+    /// Whether it is for want of space on the disk, or of open files.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::DiskFull(_))
     }
@@ -129,7 +129,11 @@ impl SnapshotError {
 impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Locked { path } => write!(f, "the snapshots are in use: somebody else holds {}", path.display()),
+            Self::Locked { path } => write!(
+                f,
+                "the snapshots are in use: somebody else holds {}: find that process; do not remove the file",
+                path.display()
+            ),
             Self::Corrupt(corruption) => corruption.fmt(f),
             Self::NewerFormat { path, found, supported } => write!(
                 f,
@@ -166,7 +170,7 @@ impl fmt::Display for SnapshotError {
             }
             Self::Ended { reason } => write!(f, "this one is over, begin again: {reason}"),
             Self::Poisoned { reason } => write!(f, "snapshots can only be read until the node is restarted: {reason}"),
-            Self::DiskFull(error) => write!(f, "the disk is full, free some space: {error}"),
+            Self::DiskFull(error) => write!(f, "{}: {error}", error.shortage()),
             Self::Disk(error) => error.fmt(f),
         }
     }
@@ -183,7 +187,7 @@ impl Error for SnapshotError {
 
 impl From<DiskError> for SnapshotError {
     fn from(error: DiskError) -> Self {
-        if error.is_full() { Self::DiskFull(error) } else { Self::Disk(error) }
+        if error.is_scarce() { Self::DiskFull(error) } else { Self::Disk(error) }
     }
 }
 

@@ -38,13 +38,21 @@ pub(crate) fn look<D: Disk>(
 
 /// Removes all files of snapshots beside the log in `directory`, complete or not.
 pub(crate) fn clear<D: Disk>(disk: &D, directory: &Path) -> Result<(), DiskError> {
+    remove_files(disk, directory, |name| parse_file_name(name).is_some() || [BUILDING, RECEIVING].contains(&name))
+}
+
+/// Removes what a build that never ended has left beside the log in `directory`, which nobody else has open.
+pub(crate) fn clear_build<D: Disk>(disk: &D, directory: &Path) -> Result<(), DiskError> {
+    remove_files(disk, directory, |name| name == BUILDING)
+}
+
+fn remove_files<D: Disk>(disk: &D, directory: &Path, is_meant: impl Fn(&str) -> bool) -> Result<(), DiskError> {
     let directory = directory.join(DIRECTORY);
     let names = match disk.list(&directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         names => names.during("list", &directory)?,
     };
-    let is_ours = |name: &&String| parse_file_name(name).is_some() || [BUILDING, RECEIVING].contains(&name.as_str());
-    for name in names.iter().filter(is_ours) {
+    for name in names.iter().filter(|name| is_meant(name)) {
         let path = directory.join(name);
         disk.remove(&path).during("remove", &path)?;
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Buf, Bytes};
 
@@ -22,12 +23,16 @@ pub(super) struct Complete<F: DiskFile> {
     /// Where it is, unless it was replaced meanwhile.
     pub(super) path: PathBuf,
     pub(super) file: F,
+    /// Whether a newer one has taken its place, and its name was removed.
+    pub(super) is_replaced: AtomicBool,
 }
 
 impl<F: DiskFile> Drop for Complete<F> {
     fn drop(&mut self) {
-        // If a newer one has taken its place, the last of its readers has gone now.
-        self.file.give_back();
+        // The last of its readers has gone now. A file that was only looked at is somebody else's, whatever became of its name.
+        if self.is_replaced.load(Ordering::Relaxed) {
+            self.file.give_back(&self.path);
+        }
     }
 }
 
@@ -64,7 +69,7 @@ impl<F: DiskFile> Complete<F> {
             return Err(corrupt(0, "an empty body, and another checksum than the head's").into());
         }
         let snapshot = Snapshot { id: header.id, head: Bytes::from(head) };
-        Ok(Self { snapshot, header, path, file })
+        Ok(Self { snapshot, header, path, file, is_replaced: AtomicBool::new(false) })
     }
 
     /// Opens a file of whatever name, cluster and position.

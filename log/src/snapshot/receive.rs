@@ -1,9 +1,11 @@
 //! Receiving a snapshot from another node, in chunks, over as many connections and lives of the process as it takes.
 //!
-//! What counts as held after a crash is what verifies: the blocks up to the first that does not. So no promise depends on
-//! the syncs on the way. In the end the checksum of the whole decides whether it is what was announced.
+//! What counts as held after a crash is what verifies: the blocks up to the first that does not; they are written again. So no
+//! promise depends on the syncs on the way. In the end the checksum of the whole decides whether it is what was announced.
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 
 use super::directory::{RECEIVING, Reception, Shared, lock};
@@ -31,12 +33,14 @@ impl<D: Disk> SnapshotReceiver<D> {
         let header = Header::new(shared.cluster, &snapshot)?;
         shared.admit(snapshot.id.position)?;
         let mut reception = lock(&shared.reception);
+        let held = held(shared, &header, &snapshot)?;
         reception.turn += 1;
         reception.position = Some(snapshot.id.position);
-        let writer = match resume(shared, &header, &snapshot) {
-            Some(writer) => writer,
-            None => create(shared, &header, &snapshot).inspect_err(|_| throw_away(shared, &mut reception))?,
+        let writer = match held {
+            Some(file) => resume(file, shared.path(RECEIVING), &header, &snapshot),
+            None => create(shared, &header, &snapshot),
         };
+        let writer = writer.inspect_err(|_| throw_away(shared, &mut reception))?;
         let turn = reception.turn;
         drop(reception);
         Ok(Self { shared: Arc::clone(shared), snapshot, header, writer, turn, failure: None })
@@ -139,28 +143,48 @@ impl<D: Disk> fmt::Debug for SnapshotReceiver<D> {
     }
 }
 
-/// Goes on with the file that is there, if it belongs to this very snapshot. What cannot be read is not held.
-fn resume<D: Disk>(shared: &Shared<D>, header: &Header, snapshot: &Snapshot) -> Option<FileWriter<D::File>> {
+/// The file that is there, if it belongs to this very snapshot. What cannot be read is not held, but one that cannot be opened for
+/// want of open files is kept for later.
+fn held<D: Disk>(shared: &Shared<D>, header: &Header, snapshot: &Snapshot) -> Result<Option<D::File>, DiskError> {
     let path = shared.path(RECEIVING);
-    let file = shared.disk.open(&path, Access::ReadWrite).ok()?;
-    let expected = [&header.encode()[..], &snapshot.head].concat();
-    let length = file.length().ok()?;
-    // A longer one would end behind its end.
-    if length > header.file_bytes() || file.read_exact_at(expected.len(), 0).ok()? != expected {
-        return None;
+    match shared.disk.open(&path, Access::ReadWrite).during("open", &path) {
+        Ok(file) => Ok(is_of(&file, header, snapshot).unwrap_or(false).then_some(file)),
+        Err(error) if error.is_scarce() => Err(error),
+        Err(_) => Ok(None),
     }
-    let (blocks, mut writer) = (header.blocks(), FileWriter::resume(file, path, header.blocks(), &snapshot.head));
-    while writer.written() < header.block_count() {
-        let (block, stored_bytes) = (writer.written(), header.block_bytes(writer.written()) + CHECKSUM_BYTES);
+}
+
+fn is_of<F: DiskFile>(file: &F, header: &Header, snapshot: &Snapshot) -> io::Result<bool> {
+    let expected = [&header.encode()[..], &snapshot.head].concat();
+    // A longer one would end behind its end.
+    Ok(file.length()? <= header.file_bytes() && file.read_exact_at(expected.len(), 0)? == expected)
+}
+
+/// Goes on behind what verifies of a file. All of it is written once more: an earlier process may have seen a sync of it fail,
+/// and what the system then holds as written may be lost (TRAPS 39).
+fn resume<F: DiskFile>(
+    file: F,
+    path: PathBuf,
+    header: &Header,
+    snapshot: &Snapshot,
+) -> Result<FileWriter<F>, DiskError> {
+    let (blocks, length) = (header.blocks(), file.length().during("measure", &path)?);
+    let mut writer = FileWriter::begin(file, path, header.blocks(), &snapshot.head)?;
+    writer.write_header(header)?;
+    for block in 0..header.block_count() {
+        let stored_bytes = header.block_bytes(block) + CHECKSUM_BYTES;
         // A short file makes nobody ask for more than it has.
         if blocks.offset(block) + stored_bytes as u64 > length {
             break;
         }
         let stored = writer.file().read_exact_at(stored_bytes, blocks.offset(block));
         let Some(verified) = stored.ok().and_then(|stored| blocks.open(block, stored)) else { break };
-        writer.adopt(&verified);
+        writer.append(&verified)?;
     }
-    Some(writer)
+    if writer.bytes() == header.id.bytes {
+        writer.end_body()?;
+    }
+    Ok(writer)
 }
 
 /// Begins with an empty file, under which no bytes of another one can lie.

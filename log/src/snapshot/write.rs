@@ -34,17 +34,12 @@ pub(super) struct FileWriter<F> {
 }
 
 impl<F: DiskFile> FileWriter<F> {
-    /// Begins to write into an empty file. The header comes with [`write_header`](Self::write_header).
+    /// Begins to write into a file that is empty, or holds these very bytes. The header comes with [`write_header`](Self::write_header).
     pub(super) fn begin(file: F, path: PathBuf, blocks: Blocks, head: &[u8]) -> Result<Self, DiskError> {
         file.write_all_at(head, HEADER_BYTES as u64).during("write", &path)?;
-        Ok(Self::resume(file, path, blocks, head))
-    }
-
-    /// Goes on with a file whose head is there. Its blocks are taken in by [`adopt`](Self::adopt).
-    pub(super) fn resume(file: F, path: PathBuf, blocks: Blocks, head: &[u8]) -> Self {
         let pending = Vec::with_capacity(STORED_BLOCK_BYTES);
         let checksum = crc32c::crc32c(head);
-        Self { file, path, blocks, written: 0, pending, checksum, bytes: 0, unsynced: 0, sync_has_failed: false }
+        Ok(Self { file, path, blocks, written: 0, pending, checksum, bytes: 0, unsynced: 0, sync_has_failed: false })
     }
 
     pub(super) fn file(&self) -> &F {
@@ -59,21 +54,9 @@ impl<F: DiskFile> FileWriter<F> {
         self.checksum
     }
 
-    /// How many blocks are in the file.
-    pub(super) fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Whether a sync has failed: then nothing in the file must be counted on.
     pub(super) fn sync_has_failed(&self) -> bool {
         self.sync_has_failed
-    }
-
-    /// Counts a block that is in the file already, and verifies.
-    pub(super) fn adopt(&mut self, block: &[u8]) {
-        assert!(self.pending.is_empty(), "{} bytes are not written, and another block follows", self.pending.len());
-        self.count(block);
-        self.written += 1;
     }
 
     /// Takes the next bytes of the body.

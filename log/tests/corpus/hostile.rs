@@ -97,6 +97,10 @@ impl Disk for Sparing {
     fn lock(&self, path: &Path) -> io::Result<FaultyLock> {
         self.0.lock(path)
     }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<FaultyLock> {
+        self.0.lock_directory(directory)
+    }
 }
 
 impl DiskFile for SparingFile {

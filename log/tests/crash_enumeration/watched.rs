@@ -100,6 +100,10 @@ impl Disk for Watched {
         self.see();
         self.disk.lock(path)
     }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<FaultyLock> {
+        self.disk.lock_directory(directory)
+    }
 }
 
 impl DiskFile for WatchedFile {

@@ -124,6 +124,24 @@ fn a_file_whose_sync_has_failed_is_never_used() {
     }
 }
 
+/// Found by reading: what a failed sync had lost read well, and was resumed, where the file could not be removed at once.
+#[test]
+fn what_is_resumed_is_durable_in_the_end_though_a_sync_had_failed_and_the_file_stayed() {
+    let (disk, bytes) = (FaultyDisk::new(), body(6 * BLOCK + 7));
+    let (snapshots, snapshot) = (open(&disk), announced(at(9), &head("members"), &bytes));
+    let mut receiver = snapshots.receive(snapshot.clone()).unwrap();
+    disk.fail_sync_after(0);
+    disk.fail_removals(true);
+    assert!(matches!(send(&mut receiver, &bytes, BLOCK).unwrap_err(), SnapshotError::Disk(_)));
+    disk.fail_removals(false);
+    disk.kill();
+    let snapshots = open(&disk);
+    assert_eq!(snapshots.receive(snapshot.clone()).unwrap().held(), 4 * BLOCK as u64);
+    assert_eq!(receive(&snapshots, &snapshot, &bytes, BLOCK).unwrap(), snapshot);
+    cut_power(&disk);
+    assert_eq!(read(&open(&disk)).unwrap(), Some((snapshot, bytes)));
+}
+
 #[test]
 fn a_directory_whose_sync_has_failed_is_only_read_from_until_the_next_open() {
     let bytes = body(BLOCK + 7);
@@ -149,6 +167,16 @@ fn a_directory_whose_sync_has_failed_is_only_read_from_until_the_next_open() {
 }
 
 #[test]
+fn a_sync_of_the_directory_that_says_that_the_disk_is_full_is_no_want_of_room() {
+    for (way, make) in WAYS {
+        let (disk, snapshots, _) = with_old();
+        disk.fail_sync_with(ErrorKind::StorageFull, 1);
+        let error = make(&snapshots, &announced(at(9), &head(""), b"new"), b"new").unwrap_err();
+        assert!(matches!(error, SnapshotError::Disk(_)), "{way}: {error}");
+    }
+}
+
+#[test]
 fn a_build_that_was_begun_before_the_directory_was_poisoned_does_not_come_into_force() {
     let (disk, snapshots, old) = with_old();
     let mut build = snapshots.build(at(12), Bytes::new()).unwrap();
@@ -170,6 +198,17 @@ fn a_start_whose_sync_fails_removes_nothing() {
     disk.fail_sync_after(0);
     assert!(matches!(try_open(&disk).unwrap_err(), SnapshotError::Disk(_)));
     assert_eq!(disk.files(), before);
+}
+
+#[test]
+fn an_older_one_that_could_not_be_removed_goes_with_the_next() {
+    let (disk, snapshots, _) = with_old();
+    disk.fail_removals(true);
+    build(&snapshots, at(9), &head(""), b"newer").unwrap();
+    assert!(disk.bytes_of(&path_of(at(3))).is_some(), "it stays");
+    disk.fail_removals(false);
+    build(&snapshots, at(12), &head(""), b"newest").unwrap();
+    assert_eq!(names(&disk), ["lock", path_of(at(12)).file_name().unwrap().to_str().unwrap()]);
 }
 
 #[test]
@@ -232,6 +271,10 @@ impl Disk for Measured {
 
     fn lock(&self, path: &std::path::Path) -> std::io::Result<FaultyLock> {
         self.0.lock(path)
+    }
+
+    fn lock_directory(&self, directory: &std::path::Path) -> std::io::Result<FaultyLock> {
+        self.0.lock_directory(directory)
     }
 }
 

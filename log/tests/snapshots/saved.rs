@@ -141,3 +141,27 @@ fn a_full_disk_is_said_and_nothing_is_left() {
     assert!(matches!(saving.finish(), Err(SnapshotError::Ended { .. })));
     assert_eq!(names(&disk), Vec::<String>::new());
 }
+
+/// Found by reading: the file of an operator who replaced it while it was restored from was cut, for everybody who had it open.
+#[test]
+fn only_what_a_directory_has_replaced_gives_its_room_back() {
+    let disk = disk();
+    save(&disk, &head(""), &body(3 * BLOCK)).unwrap();
+    let reader = SnapshotReader::open_file(&disk, file()).unwrap();
+    disk.remove(file()).unwrap();
+    drop(reader);
+    assert_eq!(disk.counts().given_back, 0, "it is somebody else's");
+
+    let snapshots = open(&disk);
+    let older = build(&snapshots, at(5), &head(""), &body(3 * BLOCK)).unwrap();
+    let reader = snapshots.reader(older.id).unwrap();
+    build(&snapshots, at(9), &head(""), &body(3 * BLOCK)).unwrap();
+    assert_eq!(disk.counts().given_back, 0, "it is read");
+    drop(reader);
+    assert_eq!(disk.counts().given_back, 1);
+    disk.fail_removals(true);
+    build(&snapshots, at(12), &head(""), b"newest").unwrap();
+    assert_eq!(disk.counts().given_back, 1, "it has its name yet");
+    drop(snapshots);
+    assert_eq!(disk.counts().given_back, 1, "the newest stays");
+}

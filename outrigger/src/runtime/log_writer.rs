@@ -20,7 +20,10 @@ use outrigger_engine::{Batch, Event, Incarnation, LogId, LogIndex, Peer, Vote, W
 use tokio::time::{Instant, sleep, timeout};
 
 use super::environment::{Environment, blocking};
-use crate::store::{LogReader, LogStore, StorageError};
+use crate::store::{Fetched, LogReader, LogStore, StorageError};
+
+/// Where the system has no room to read the log, it is not asked again for so long.
+const PAUSE_WHEN_SCARCE: Duration = Duration::from_secs(1);
 
 /// One write, as the engine commands it.
 #[derive(Debug)]
@@ -354,23 +357,34 @@ pub(crate) struct LogAccess {
 }
 
 impl LogAccess {
-    /// The entries from `from` to `through`, contiguous, at least one, cut at about `bytes_max`.
+    /// The entries from `from` to `through`, contiguous, at least one, cut at about `bytes_max`. Waits while the system has no
+    /// room to read them.
     pub(crate) async fn read(
         &self,
         from: LogIndex,
         through: LogIndex,
         bytes_max: usize,
     ) -> Result<Vec<Batch>, StorageError> {
-        let batches = match &self.environment {
-            Some(environment) => {
-                let reader = Arc::clone(&self.reader);
-                let read = blocking(environment.as_ref(), move || reader.batches(from, through, bytes_max)).await;
-                read.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))?
+        loop {
+            match self.fetch(from, through, bytes_max).await? {
+                Fetched::Batches(batches) => {
+                    check(from, through, &batches)?;
+                    return Ok(batches);
+                }
+                Fetched::NotNow(reason) => {
+                    tracing::warn!(%from, reason, "the log cannot be read now; it is tried again");
+                    // Nobody tells when there is room again: it is asked for.
+                    sleep(PAUSE_WHEN_SCARCE).await;
+                }
             }
-            None => self.reader.batches(from, through, bytes_max)?,
-        };
-        check(from, through, &batches)?;
-        Ok(batches)
+        }
+    }
+
+    async fn fetch(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Fetched, StorageError> {
+        let Some(environment) = &self.environment else { return self.reader.fetch(from, through, bytes_max) };
+        let reader = Arc::clone(&self.reader);
+        let read = blocking(environment.as_ref(), move || reader.fetch(from, through, bytes_max)).await;
+        read.unwrap_or_else(|error| Err(StorageError::new(format!("the read ended early: {error}"))))
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use outrigger_log::{Disk, PrepareError, Preparer};
 
-/// A full disk is not asked again, and not complained of, for so long.
+/// A full disk, or a system without room for one more open file, is not asked again, and not complained of, for so long.
 const PAUSE_WHEN_FULL: Duration = Duration::from_secs(5);
 
 /// Wakes the preparer.
@@ -81,7 +81,7 @@ where
             full_until = None;
             match preparer.prepare() {
                 Ok(_) => {}
-                // Space may be freed; until then the log goes on in the file it has.
+                // Room may be made; until then the log goes on in the file it has.
                 Err(error @ PrepareError::DiskFull(_)) => {
                     tracing::warn!(%error, "no file is prepared for the log");
                     full_until = Some(Instant::now() + PAUSE_WHEN_FULL);
@@ -125,6 +125,22 @@ mod tests {
         bell.close();
         thread.join().unwrap();
         assert_eq!(disk.counts().operations - before, 2 * once, "asked more than once");
+    }
+
+    /// Found by reading: a burst of connections that took all open files poisoned the log.
+    #[test]
+    fn want_of_open_files_is_waited_for() {
+        let disk = FaultyDisk::new();
+        let options = OpenOptions { segment_bytes: 8 << 10, ..OpenOptions::new(7, 1, 2, 3) };
+        let mut log = Log::open(disk.clone(), "/data".as_ref(), options).unwrap();
+        disk.run_out_of_files(true);
+        let error = log.preparer().prepare().unwrap_err();
+        assert!(matches!(error, PrepareError::DiskFull(_)), "{error}");
+        assert!(error.to_string().contains("raise the limit of open files"), "{error}");
+        log.append(GroupId(1), Record::Vote { term: 1, voted_for: None }).unwrap();
+        log.flush().unwrap();
+        disk.run_out_of_files(false);
+        assert!(log.preparer().prepare().unwrap(), "the next one is made");
     }
 
     /// Found by reading: one failed removal ended the thread without a word, and every segment was made inside a flush from then on.

@@ -36,7 +36,7 @@ use outrigger_log::{
 };
 
 use super::snapshots::{decode_head, encode_head};
-use super::{Built, LogReader, LogStore, Moment, Received, SnapshotStore, StorageError, envelope};
+use super::{Built, Fetched, LogReader, LogStore, Moment, Received, SnapshotStore, StorageError, envelope};
 
 /// The one group of a store. Its number is in every record, so that many groups can share a log later.
 pub(super) const GROUP: GroupId = GroupId(0);
@@ -162,10 +162,11 @@ impl<D: Disk> DurableStore<D> {
     fn begin_behind(&mut self, snapshot: &Snapshot) -> Result<(), StorageError> {
         mutate!(store_begins_before_snapshot, return Ok(()));
         let (last, state) = (snapshot.last(), self.state().cloned().unwrap_or_default());
-        if state.term_at(last.index.0) == Some(last.term.0) {
+        // What is missing between the two is for the caller to tell.
+        if state.term_at(last.index.0) == Some(last.term.0) || last.index.0 < state.purged.index {
             return Ok(());
         }
-        if last.index.0 <= state.committed {
+        if contradicts(last, &state) {
             let (committed, name) = (state.committed, self.log_name());
             return Err(StorageError::new(format!(
                 "the snapshot of {last} contradicts {name}, which is committed up to {committed}: are the files of two nodes in one \
@@ -326,10 +327,20 @@ impl<D: Disk> Reader<D> {
 
 impl<D: Disk> LogReader for Reader<D> {
     fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError> {
+        match self.fetch(from, through, bytes_max)? {
+            Fetched::Batches(batches) => Ok(batches),
+            Fetched::NotNow(reason) => Err(StorageError::new(reason)),
+        }
+    }
+
+    fn fetch(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Fetched, StorageError> {
         if from == LogIndex::ZERO || from > through {
             return Err(StorageError::new(format!("{from} to {through} is no range of entries")));
         }
-        let runs = self.0.entries(GROUP, from.0, through.0, bytes_max).map_err(StorageError::new)?;
+        let runs = match self.0.entries(GROUP, from.0, through.0, bytes_max) {
+            Err(ReadError::Disk(error)) if error.is_scarce() => return Ok(Fetched::NotNow(error.to_string())),
+            runs => runs.map_err(StorageError::new)?,
+        };
         let mut batches: Vec<Batch> = Vec::with_capacity(runs.len());
         let (mut next, mut room) = (from, bytes_max);
         for run in runs {
@@ -354,7 +365,7 @@ impl<D: Disk> LogReader for Reader<D> {
         }
         match batches.is_empty() {
             true => Err(StorageError::new(format!("entries {from} to {through} were read as none"))),
-            false => Ok(batches),
+            false => Ok(Fetched::Batches(batches)),
         }
     }
 
@@ -377,17 +388,20 @@ impl<D: Disk> Files<D> {
         self.files.newest().map(|newest| decode_head(snapshot_id(newest.id), newest.head)).transpose()
     }
 
-    /// What the cluster is known by: the checksum of the first entry, which the log holds until it is in a snapshot; `None` if
-    /// that is not durable yet.
-    fn genesis(&self) -> Result<Option<u64>, StorageError> {
+    /// What the cluster is known by: the checksum of the first entry, which the log holds until it is in a snapshot; or why that
+    /// cannot be told yet.
+    fn genesis(&self) -> Result<Result<u64, String>, StorageError> {
         if let Some(newest) = self.newest_decoded()? {
-            return Ok(Some(newest.genesis));
+            return Ok(Ok(newest.genesis));
         }
         match self.log.0.entries(GROUP, 1, 1, 0) {
-            Err(ReadError::Beyond { .. } | ReadError::UnknownGroup { .. }) => Ok(None),
+            Err(ReadError::Beyond { .. } | ReadError::UnknownGroup { .. }) => {
+                Ok(Err("the first entry of the log is not durable yet".to_owned()))
+            }
+            Err(ReadError::Disk(error)) if error.is_scarce() => Ok(Err(error.to_string())),
             runs => {
                 let first = runs.map_err(StorageError::new)?.into_iter().next().map(decoded).transpose()?;
-                Ok(Some(first.as_ref().map_or(0, super::genesis)))
+                Ok(Ok(first.as_ref().map_or(0, super::genesis)))
             }
         }
     }
@@ -404,8 +418,9 @@ impl<D: Disk> SnapshotStore for Files<D> {
         of: &Moment,
         content: &mut dyn FnMut(&mut dyn Write) -> io::Result<()>,
     ) -> Result<Built, StorageError> {
-        let Some(genesis) = self.genesis()? else {
-            return Ok(Built::Not("the first entry of the log is not durable yet".to_owned()));
+        let genesis = match self.genesis()? {
+            Ok(genesis) => genesis,
+            Err(reason) => return Ok(Built::Not(reason)),
         };
         let head = encode_head(of, genesis);
         let builder = match self.files.build(position(of.last), head) {
@@ -490,6 +505,12 @@ fn survived(error: SnapshotError) -> Result<String, StorageError> {
         }
         other => Ok(other.to_string()),
     }
+}
+
+/// Whether a snapshot of everything up to `last` and a log that holds something else in its place cannot be of one node.
+pub(super) fn contradicts(last: LogId, state: &GroupState) -> bool {
+    let is_held = (state.purged.index..=state.committed).contains(&last.index.0);
+    is_held && state.term_at(last.index.0) != Some(last.term.0)
 }
 
 /// The payloads' envelopes, all in one piece of memory.

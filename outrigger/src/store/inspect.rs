@@ -27,7 +27,7 @@ use std::sync::Arc;
 use outrigger_engine::{Batch, Body, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote};
 use outrigger_log::{GroupState, RealDisk, SnapshotFile};
 
-use super::durable::{GROUP, Reader, incarnation, log_id, snapshot_id};
+use super::durable::{GROUP, Reader, contradicts, incarnation, log_id, snapshot_id};
 use super::snapshots::decode_head;
 use super::{LogReader, StorageError};
 
@@ -224,9 +224,10 @@ const fn names_members(entry: &Payload) -> bool {
     matches!(entry.body, Body::Membership(_))
 }
 
-/// A snapshot that no node can read, or what the log has dropped and none covers.
+/// A snapshot that no node can read, the newest if it contradicts the log, or what the log has dropped and none covers.
 fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
-    let (purged, mut covered) = (inspection.state().purged.index, 0);
+    let state = inspection.state();
+    let (purged, mut covered) = (state.purged.index, 0);
     let mut damage = Vec::new();
     let mut add = |path: PathBuf, index, what| {
         damage.push(Damage { path, offset: None, group: Some(GROUP), index, what });
@@ -235,6 +236,13 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
         match snapshot {
             Ok(snapshot) => covered = covered.max(snapshot.last().index.0),
             Err(error) => add(path, None, error.reason),
+        }
+    }
+    if let Some((path, Ok(newest))) = inspection.log.snapshots().last().map(snapshot) {
+        let (last, committed) = (newest.last(), state.committed);
+        if contradicts(last, &state) {
+            let what = format!("the snapshot of {last} contradicts the log, which is committed up to {committed}");
+            add(path, Some(last.index.0), what);
         }
     }
     if covered < purged {

@@ -113,8 +113,25 @@ pub trait LogReader: Send + Sync + 'static {
     /// When they are not in the log, or not readable. A hole is an error, never an early end.
     fn batches(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Vec<Batch>, StorageError>;
 
+    /// As [`batches`](Self::batches), for who can wait: a store that cannot read just now, and may soon, says so.
+    ///
+    /// # Errors
+    /// As [`batches`](Self::batches).
+    fn fetch(&self, from: LogIndex, through: LogIndex, bytes_max: usize) -> Result<Fetched, StorageError> {
+        self.batches(from, through, bytes_max).map(Fetched::Batches)
+    }
+
     /// What stands before the first entry, as far as that is flushed: it and all before it was purged.
     fn purged(&self) -> LogId;
+}
+
+/// What came of a read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The entries.
+    Batches(Vec<Batch>),
+    /// The system has no room for it now, such as for one more open file. Nothing is damaged: ask again.
+    NotNow(String),
 }
 
 /// What a cluster is known by: the checksum of the first entry of its log, the members that it began with. 0 stands for

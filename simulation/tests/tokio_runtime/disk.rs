@@ -145,6 +145,11 @@ impl Disk for SlotDisk {
         self.user.lives()?;
         self.disk.lock(path)
     }
+
+    fn lock_directory(&self, directory: &Path) -> io::Result<Self::Lock> {
+        self.user.lives()?;
+        self.disk.lock_directory(directory)
+    }
 }
 
 impl DiskFile for SlotFile {

@@ -5,10 +5,11 @@ use std::sync::mpsc;
 
 use bytes::Bytes;
 use outrigger_engine::{LogTime, NodeId, Payload, Restored, Term};
+use outrigger_log::{FaultyDisk, OpenOptions};
 
 use super::*;
 use crate::runtime::environment::Machine;
-use crate::store::{MemoryStore, SnapshotStore};
+use crate::store::{DurableStore, MemoryStore, SnapshotStore};
 
 /// What a store was asked for, in order.
 #[derive(Clone, Default)]
@@ -176,4 +177,22 @@ async fn a_log_that_answers_with_a_hole_is_not_believed() {
     let access = LogAccess { reader: Notes::default().reader(), environment: Some(Arc::new(Machine)) };
     let error = access.read(LogIndex(4), LogIndex(9), 100).await.unwrap_err();
     assert!(error.reason.contains("1/5") && error.reason.contains("to index 9"), "{error}");
+}
+
+/// Found by reading: a burst of connections that took all open files halted every node that read back from its log.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_for_want_of_open_files_is_read_once_there_are_some() {
+    let disk = FaultyDisk::new();
+    let mut store = DurableStore::open(disk.clone(), "/data".as_ref(), OpenOptions::new(7, 1, 2, 3)).unwrap();
+    let batch = Batch::new(LogId::new(1, 1), LogTime(0), [Payload::blank()].into());
+    store.append(std::slice::from_ref(&batch)).unwrap();
+    store.flush().unwrap();
+    disk.run_out_of_files(true);
+    let refused = store.reader().batches(LogIndex(1), LogIndex(1), 0).unwrap_err();
+    assert!(refused.reason.contains("raise the limit of open files"), "{refused}");
+    let access = LogAccess { reader: store.reader(), environment: None };
+    let mut read = std::pin::pin!(access.read(LogIndex(1), LogIndex(1), 0));
+    assert!(timeout(Duration::from_secs(20), read.as_mut()).await.is_err(), "it waits");
+    disk.run_out_of_files(false);
+    assert_eq!(timeout(Duration::from_secs(20), read).await.expect("it goes on"), Ok(vec![batch]));
 }

@@ -7,6 +7,8 @@ use outrigger_engine::{LogTime, Node};
 use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, Record, Snapshots};
 use tempfile::TempDir;
 
+use super::super::durable::position;
+use super::super::snapshots::encode_head;
 use super::*;
 use crate::store::{Built, DurableStore, LogStore, Moment};
 
@@ -120,4 +122,48 @@ fn other_groups_are_verified_as_well() {
     drop(log);
     let found = verify(directory.path(), &mut |_| {}).unwrap();
     assert_eq!((found.damage.len(), found.groups.len(), found.entries()), (0, 2, 3));
+}
+
+/// What a start says of a directory in which a snapshot of this entry takes the place of the one that is there.
+fn start_with_snapshot_of(directory: &TempDir, last: LogId) -> String {
+    fs::remove_dir_all(directory.path().join("snapshots")).unwrap();
+    let snapshots = Snapshots::open(RealDisk, directory.path(), 7).unwrap();
+    let moment = Moment { last, log_time: LogTime(5), membership_at: LogId::new(0, 1), membership: members() };
+    let head = encode_head(&moment, 5);
+    snapshots.build(position(last), head).unwrap().finish().unwrap();
+    drop(snapshots);
+    let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+    store.restore().map_or_else(|error| error.reason, |_| "it starts".to_owned())
+}
+
+/// Found by reading: a verification called a directory whole that no node starts from.
+#[test]
+fn a_snapshot_that_contradicts_the_log_is_told() {
+    let directory = directory();
+    let said = start_with_snapshot_of(&directory, LogId::new(3, 4));
+    assert!(said.contains("contradicts"), "{said}");
+    let found = verify_damage(&directory);
+    assert_eq!((found.len(), found[0].index), (1, Some(4)), "{found:?}");
+    assert!(found[0].what.contains("contradicts the log, which is committed up to 4"), "{found:?}");
+}
+
+/// Found by reading: the files of two nodes were suspected, where one was removed.
+#[test]
+fn a_snapshot_from_before_what_the_log_has_dropped_covers_too_little_and_contradicts_nothing() {
+    let directory = directory();
+    let said = start_with_snapshot_of(&directory, LogId::new(1, 2));
+    assert!(said.contains("cover no more than 1/2"), "{said}");
+    let found = verify_damage(&directory);
+    assert_eq!((found.len(), found[0].index), (1, Some(3)), "{found:?}");
+}
+
+#[test]
+fn a_snapshot_of_what_the_log_holds_or_ends_before_contradicts_nothing() {
+    for (last, end) in
+        [(LogId::new(2, 4), "it starts"), (LogId::new(2, 6), "it starts"), (LogId::new(3, 6), "it starts")]
+    {
+        let directory = directory();
+        assert_eq!(start_with_snapshot_of(&directory, last), end, "{last}");
+        assert_eq!(verify_damage(&directory), [], "{last}");
+    }
 }
