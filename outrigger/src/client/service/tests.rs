@@ -402,3 +402,21 @@ async fn writes_that_are_too_large_together_are_written_one_by_one() {
     let (written, ()) = tokio::join!(write.write_all_buf(&mut output), hear);
     written.unwrap();
 }
+
+/// Found by reading: the log's tail counts the bytes of a command, and a small one held all that it had arrived with.
+#[tokio::test]
+async fn a_small_write_holds_nothing_of_what_it_arrived_with() {
+    let node = Node::start(Limits::default(), Duration::from_secs(5)).await;
+    let desk = Arc::new(Desk::new(node.service.raft.clone(), Arc::clone(&node.service.holdings)));
+    let arrived = bytes::Bytes::from([postcard::to_stdvec(&7_u64).unwrap(), vec![0; 60_000]].concat());
+    let mut batch = Batch::default();
+    for id in 0..3 {
+        let body = arrived.slice(..1);
+        batch.add(Request { id, patience: Duration::from_secs(5), operation: Operation::Write, body }, &desk);
+    }
+    let group = batch.take_writes().unwrap();
+    assert!(arrived.is_unique(), "it is held by a write of one byte");
+    for payload in &group.items {
+        assert!(matches!(&payload.body, outrigger_engine::Body::Command(command) if command[..] == [7]), "{payload:?}");
+    }
+}
