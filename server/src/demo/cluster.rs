@@ -238,6 +238,7 @@ impl Cluster {
     /// What to try on a cluster that was kept, and how to end it.
     pub(super) fn advice(&self) -> String {
         let program = std::env::current_exe().map_or("outrigger".to_owned(), |path| path.display().to_string());
+        let program = quoted(&program);
         let pids: Vec<String> = self.nodes.iter().filter_map(Node::pid).map(|pid| pid.to_string()).collect();
         format!(
             "The cluster is up. Try:\n  \
@@ -247,12 +248,32 @@ impl Cluster {
              {program} get city\n  \
              {program} get --prefix demo/00000000\n\
              and end it with:\n  \
-             kill {pids} && rm -r {root}\n",
+             kill {pids} && rm -r {files}{directory}\n",
             endpoints = self.endpoints().join(","),
             pids = pids.join(" "),
-            root = self.ground.root().display(),
+            files = self.files().iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" "),
+            directory = self
+                .ground
+                .created()
+                .map_or(String::new(), |root| { format!(" && rmdir {}", quoted(&root.display().to_string())) }),
         )
     }
+
+    /// What the nodes have made, those too that are gone: whatever else comes to lie beside it is somebody's.
+    fn files(&self) -> Vec<String> {
+        let names = (1..=self.last_id).flat_map(|id| [format!("node-{id}"), format!("node-{id}.log")]);
+        let paths = names.map(|name| self.ground.root().join(name)).filter(|path| path.exists());
+        paths.map(|path| path.display().to_string()).collect()
+    }
+}
+
+/// A word as a shell takes it, whatever is in it.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:=@%,".contains(char);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// Whether all have applied the same, and that is all that is committed.
@@ -268,5 +289,21 @@ fn state(observed: &Observed) -> NodeState {
         term: observed.status.term.0,
         applied: observed.applied,
         summary: observed.summary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_a_quoted_word_as_it_was() {
+        for word in ["/tmp/outrigger-demo-Ab12", "my data", "it's; rm -rf ~", "$HOME `id` \"x\" \\ *", "", "a\nb"] {
+            let ran = Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&ran.stdout), word);
+        }
+        assert_eq!(quoted("/tmp/outrigger-demo-Ab12/node-1.log"), "/tmp/outrigger-demo-Ab12/node-1.log");
     }
 }
