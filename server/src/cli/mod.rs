@@ -14,6 +14,7 @@
 //!      failed
 //!   2  usage: the command itself is wrong
 //!   5  done, but the answer could not be printed
+//! 130  interrupted: snapshot save and demo by a signal, serve by a second one
 //! ```
 
 use std::fmt::Display;
