@@ -49,7 +49,7 @@ pub(super) async fn send<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience:
     desk.answer(|answers| answers.put(ticket, &outcome));
 }
 
-async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
+pub(super) async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
     let mut open = desk.export.lock().await;
     // Whoever asks for more than it takes in waits, so that no more is in memory than the limits allow.
     desk.gauge.room().await;
