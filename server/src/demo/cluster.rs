@@ -204,20 +204,25 @@ impl Cluster {
             let seen = self.observe_all().await;
             let is_late = began.elapsed() >= PATIENCE;
             match seen {
-                Ok(seen) if is_settled(&seen) || is_late => return Ok(seen.iter().map(state).collect()),
+                Ok((seen, committed)) if is_settled(&seen, committed) || is_late => return Ok(seen),
                 Err(error) if is_late => return Err(Failure::plain(error)),
                 Ok(_) | Err(_) => tokio::time::sleep(LOOK).await,
             }
         }
     }
 
-    async fn observe_all(&self) -> Result<Vec<Observed>, String> {
-        let mut seen = Vec::with_capacity(self.nodes.len());
+    /// The states of all nodes, and up to where any of them says that the log is committed.
+    async fn observe_all(&self) -> Result<(Vec<NodeState>, u64), String> {
+        let (mut seen, mut committed) = (Vec::with_capacity(self.nodes.len()), 0);
         for node in &self.nodes {
-            let observed = observe(&node.endpoint(), OBSERVE).await;
-            seen.push(observed.map_err(|error| format!("node {} does not answer: {error}", node.id()))?);
+            let late = |error| format!("node {} does not answer: {error}", node.id());
+            let Observed { status, state } = observe(&node.endpoint(), OBSERVE).await.map_err(late)?;
+            let (applied, summary) = state.map_err(late)?;
+            committed = committed.max(status.committed.0);
+            let role = status.role.name().to_owned();
+            seen.push(NodeState { node: status.node.0, role, term: status.term.0, applied, summary });
         }
-        Ok(seen)
+        Ok((seen, committed))
     }
 
     /// What the nodes logged last, for one who must find out why something failed.
@@ -276,20 +281,9 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Whether all have applied the same, and that is all that is committed.
-fn is_settled(seen: &[Observed]) -> bool {
-    let committed = seen.iter().map(|observed| observed.status.committed.0).max();
-    seen.iter().all(|observed| Some(observed.applied) == committed)
-}
-
-fn state(observed: &Observed) -> NodeState {
-    NodeState {
-        node: observed.status.node.0,
-        role: observed.status.role.name().to_owned(),
-        term: observed.status.term.0,
-        applied: observed.applied,
-        summary: observed.summary,
-    }
+/// Whether all have applied all that is committed.
+fn is_settled(seen: &[NodeState], committed: u64) -> bool {
+    seen.iter().all(|state| state.applied == committed)
 }
 
 #[cfg(test)]
