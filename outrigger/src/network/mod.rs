@@ -10,6 +10,8 @@ pub mod codec;
 #[cfg(feature = "tokio")]
 pub(crate) mod connection;
 #[cfg(feature = "tokio")]
+pub(crate) mod descriptors;
+#[cfg(feature = "tokio")]
 pub(crate) mod dial;
 pub(crate) mod fields;
 pub mod frame;
