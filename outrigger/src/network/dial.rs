@@ -21,9 +21,8 @@ async fn connect_to_any(places: Vec<SocketAddr>, patience: Duration) -> io::Resu
     let mut failed = None;
     for place in places {
         attempts.spawn(TcpStream::connect(place));
-        match timeout(head_start, next(&mut attempts, &mut failed)).await {
-            Ok(Some(stream)) => return Ok(stream),
-            Ok(None) | Err(_) => {}
+        if let Ok(Some(stream)) = timeout(head_start, next(&mut attempts, &mut failed)).await {
+            return Ok(stream);
         }
     }
     let no_place = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");

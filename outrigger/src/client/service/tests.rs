@@ -6,6 +6,7 @@ use outrigger_engine::{ChangeRequest, NodeId, Refusal, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
+use super::holdings::EXPORTS_MAX;
 use super::*;
 use crate::client::protocol::{Operation, Outcome, Request};
 use crate::client::snapshots::{Opened, Wanted};
@@ -507,4 +508,21 @@ async fn pieces_wait_until_answers_are_taken_in_and_are_refused_while_others_hol
     assert!(matches!(&refused, Outcome::NotNow { reason } if reason.contains("in hand")), "{refused:?}");
     desk.holdings.answers.change(limits.answers_bytes_max, 0);
     assert!(length(&piece(&desk, next).await, false) > 0, "neither has cost it what is open");
+}
+
+/// Found by reading: each connection could keep the file of another snapshot open.
+#[tokio::test]
+async fn few_connections_at_once_have_a_snapshot_open() {
+    let desk = desk_of_text().await;
+    let exports = &desk.holdings.exports;
+    let others = Arc::clone(exports).try_acquire_many_owned(u32::try_from(EXPORTS_MAX).unwrap() - 1).unwrap();
+    let next = length(&piece(&desk, 0).await, true);
+    assert_eq!(exports.available_permits(), 0);
+    let another = Desk::new(desk.raft.clone(), Arc::clone(&desk.holdings));
+    let refused = piece(&another, 0).await;
+    assert!(matches!(&refused, Outcome::NotNow { reason } if reason.contains("16 snapshots are being")), "{refused:?}");
+    assert_eq!(length(&piece(&desk, 0).await, true), next, "who has one open may begin anew");
+    drop((desk, others));
+    length(&piece(&another, 0).await, true);
+    drop(another);
 }
