@@ -32,11 +32,12 @@ pub(crate) async fn observe(endpoint: &str, timeout: Duration) -> Result<Observe
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::Arc;
 
     use outrigger::{Config, Raft, StateMachine};
     use outrigger_server::store::Command;
     use serde::{Deserialize, Serialize};
+    use tokio::sync::Mutex;
 
     use super::*;
 
@@ -63,7 +64,7 @@ mod tests {
 
         fn query(&self, query: Query) -> Answer {
             // The others go on with what this thread would have done next.
-            let _waits = tokio::task::block_in_place(|| self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            let _waits = tokio::task::block_in_place(|| self.lock.blocking_lock());
             self.store.query(query)
         }
     }
@@ -82,7 +83,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = listener.local_addr().unwrap().to_string();
         raft.serve_clients(listener).await;
-        let busy = lock.lock().unwrap();
+        let busy = lock.lock().await;
         let observed = observe(&endpoint, Duration::from_millis(300)).await.unwrap();
         assert_eq!(observed.status.node.0, 1);
         assert!(observed.state.is_err_and(|error| error.contains("its state is not told")));
