@@ -294,10 +294,10 @@ mod tests {
 
     #[test]
     fn a_shell_takes_a_quoted_word_as_it_was() {
-        for word in ["/tmp/outrigger-demo-Ab12", "my data", "it's; rm -rf ~", "$HOME `id` \"x\" \\ *", "", "a\nb"] {
+        for word in ["/data/outrigger-demo-Ab12", "my data", "it's; rm -rf ~", "$HOME `id` \"x\" \\ *", "", "a\nb"] {
             let ran = Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output().unwrap();
             assert_eq!(String::from_utf8_lossy(&ran.stdout), word);
         }
-        assert_eq!(quoted("/tmp/outrigger-demo-Ab12/node-1.log"), "/tmp/outrigger-demo-Ab12/node-1.log");
+        assert_eq!(quoted("/data/outrigger-demo-Ab12/node-1.log"), "/data/outrigger-demo-Ab12/node-1.log");
     }
 }
