@@ -149,7 +149,12 @@ pub fn restore_snapshot(
     let membership: Arc<Membership> = Arc::new(config.initial_membership().with_version(saved.membership.version()));
     let genesis = store::genesis_from(&membership, &id);
     let old = saved.last();
-    let last = LogId::new(old.term.0 + LEAP_TERMS, old.index.0 + LEAP_ENTRIES);
+    let leap = old.term.0.checked_add(LEAP_TERMS).zip(old.index.0.checked_add(LEAP_ENTRIES));
+    let Some((term, index)) = leap else {
+        let reason = format!("it covers {old}, beyond which there is no room for a new log");
+        return Err(RestoreError::File { path: file.display().to_string(), offset: None, reason });
+    };
+    let last = LogId::new(term, index);
     let moment = Moment { last, log_time: saved.log_time, membership_at: last, membership };
     // Both are drawn anew by the first start.
     let (incarnation, nonce) = (1, 1);

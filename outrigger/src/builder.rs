@@ -5,6 +5,7 @@
 //!         nothing is changed on disk so far ┘
 //! ```
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -197,7 +198,7 @@ fn warn_if_out_of_reach(config: &Config, members: &Membership) {
     }
 }
 
-fn transport_error(config: &Config, reason: std::io::Error) -> StartError {
+fn transport_error(config: &Config, reason: io::Error) -> StartError {
     StartError::Transport { id: config.id, address: config.listen_peer.clone(), reason }
 }
 
@@ -226,7 +227,14 @@ async fn open(
 }
 
 fn open_directory(config: &Config, directory: &Path, environment: &dyn Environment) -> Result<Opened, StartError> {
-    let is_new = std::fs::read_dir(directory).map_or(true, |mut files| files.next().is_none());
+    let is_new = match std::fs::read_dir(directory) {
+        Ok(mut files) => files.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        // What cannot be looked into is not taken for empty.
+        Err(error) => {
+            return Err(StartError::Storage { reason: format!("cannot look into {}: {error}", directory.display()) });
+        }
+    };
     if is_new && config.initial_cluster.is_empty() && config.join.is_empty() {
         // Before anything is made in it.
         return Err(StartError::NoInitialCluster { id: config.id });

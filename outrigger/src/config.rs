@@ -236,6 +236,18 @@ impl Config {
         text::parse_cluster(text)
     }
 
+    /// Whether an address is one that a node may be told to be at, or a client to call: `HOST:PORT`, where the host may be a name, and
+    /// an IPv6 address stands in brackets. Whether anybody is there is not asked.
+    ///
+    /// ```
+    /// use outrigger::Config;
+    /// assert!(Config::is_address("[::1]:7101") && !Config::is_address("::1:7101"));
+    /// ```
+    #[must_use]
+    pub fn is_address(text: &str) -> bool {
+        check::is_place(text)
+    }
+
     /// Whether the settings fit together.
     ///
     /// # Errors

@@ -190,6 +190,16 @@ fn a_data_directory_that_cannot_be_is_refused_by_name() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "not a directory");
 }
 
+/// Found by reading: it was taken for an empty log, and the node asked for members to begin with.
+#[test]
+fn a_data_directory_that_cannot_be_looked_into_is_no_empty_one() {
+    let cluster = Cluster::new(1);
+    let file = cluster.nodes[0].log.with_file_name("a-file");
+    fs::write(&file, "no directory").unwrap();
+    let ran = run(["serve", "--id", "1", "--data-dir", file.to_str().unwrap(), "--listen-client", "127.0.0.1:0"]);
+    assert_said(&ran, 1, &["cannot look into", "a-file", "Not a directory"]);
+}
+
 #[test]
 fn a_synced_record_that_is_corrupt_is_refused_with_file_offset_and_index() {
     let cluster = with_data();

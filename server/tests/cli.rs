@@ -4,12 +4,15 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::Stdio;
 
+use outrigger::Client;
+use outrigger_server::store::{Command, RANGE_KEYS_MAX, Store};
 use serde_json::Value;
+use tokio::task::JoinSet;
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Cluster, Ran, binary, complete, run, wait_until};
+use harness::{Cluster, PATIENCE, Ran, binary, complete, run, wait_until};
 
 #[track_caller]
 fn assert_ran(ran: &Ran, code: i32, stdout: &str, stderr_part: &str) {
@@ -262,4 +265,41 @@ fn signals_stop_a_node_cleanly_and_its_data_stays() {
         cluster.nodes[0].start();
         assert_eq!(cluster.done(&["get", "city"]), "Oslo\n");
     }
+}
+
+/// A mutant that nothing noticed: a list that ended with its first page.
+#[test]
+fn a_prefix_with_more_keys_than_one_page_lists_them_all() {
+    let cluster = Cluster::started(1);
+    let count = RANGE_KEYS_MAX + 5;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(Client::<Store>::connect(cluster.endpoints())).unwrap().with_timeout(PATIENCE);
+    let client = &client;
+    runtime.block_on(async {
+        let mut puts = JoinSet::new();
+        for number in 0..count {
+            let client = client.clone();
+            let command = Command::Put { key: format!("many/{number:06}").into(), value: "x".into() };
+            puts.spawn(async move { client.write(command).await.unwrap().unwrap() });
+            if number % 1000 == 999 {
+                while puts.join_next().await.is_some() {}
+            }
+        }
+        puts.join_all().await;
+    });
+    let listed = cluster.done(&["get", "--prefix", "many/"]);
+    let expected: String = (0..count).map(|number| format!("many/{number:06}\tx\n")).collect();
+    assert!(listed == expected, "{} of {count} keys", listed.lines().count());
+}
+
+/// A mutant that nothing noticed: the session of a command that ended at once was kept for as long as any other.
+#[test]
+fn the_session_of_a_command_is_kept_for_a_few_of_its_timeouts() {
+    let mut cluster = Cluster::started(1);
+    cluster.done(&["--timeout", "3s", "put", "city", "Oslo"]);
+    cluster.nodes[0].stop("TERM");
+    let directory = cluster.nodes[0].data_dir.display().to_string();
+    let dump = run(["log", "dump", "--data-dir", &directory, "--payloads", "text"]);
+    assert_eq!(dump.code, Some(0), "{dump:?}");
+    assert!(dump.stdout.contains(": kept for 12000 ms"), "{}", dump.stdout);
 }

@@ -176,7 +176,7 @@ fn a_kept_cluster_serves_on_and_says_how_to_use_and_end_it() {
     assert!(status.code == Some(0) && status.stdout.contains("leader"), "{status:?}");
     assert_eq!(run(["get", "--endpoints", endpoints, "demo/000000019"]).stdout, "value of write 19\n");
 
-    let root = after(" && rm -r ");
+    let root = after(" && rmdir ").to_owned();
     for node in 1..=3 {
         let logged = fs::read_to_string(format!("{root}/node-{node}.log")).unwrap();
         assert!(!logged.contains("stopping"), "the leader was asked to stop instead of killed:\n{logged}");
@@ -184,6 +184,26 @@ fn a_kept_cluster_serves_on_and_says_how_to_use_and_end_it() {
     let ended = Command::new("sh").args(["-c", &format!("kill {ending}")]).status().unwrap();
     assert!(ended.success());
     wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+    assert!(!Path::new(&root).exists(), "something of it is left");
+    reaper.dismiss();
+}
+
+/// Found by reading: it said to remove a directory that was not its own, and not so that a shell would take it for one word.
+#[test]
+fn what_ends_a_kept_cluster_removes_nothing_but_it() {
+    let ground = ground();
+    let outer = ground.path().join("my data; it's");
+    fs::create_dir(&outer).unwrap();
+    let ran = demo(&ground, &["--writes", "20", "--keep", "--dir", outer.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ending = ran.stdout.split_once("  kill ").unwrap().1.lines().next().unwrap();
+    let reaper = Reaper::new(ending.split_once(" &&").unwrap().0);
+    fs::write(outer.join("precious"), "x").unwrap();
+    let ended = Command::new("sh").args(["-c", &format!("kill {ending}")]).status().unwrap();
+    assert!(ended.success(), "{ending}");
+    wait_until("the nodes are gone", || processes_in(ground.path()).is_empty());
+    let left: Vec<_> = fs::read_dir(&outer).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["precious"], "{ending}");
     reaper.dismiss();
 }
 

@@ -192,3 +192,27 @@ fn what_is_no_data_directory_is_said_to_be_none() {
         assert_eq!(run(arguments).code, Some(2), "{arguments:?}");
     }
 }
+
+/// Found by reading: then nothing was printed at all.
+#[test]
+fn members_that_cannot_be_read_hide_nothing_else() {
+    let mut cluster = Cluster::started_with(1, &["--snapshot-bytes", "0"]);
+    let value = "x".repeat(100_000);
+    for number in 0..50 {
+        cluster.done(&["put", &format!("key-{number}"), &value]);
+    }
+    assert!(cluster.nodes[0].stop("TERM").success());
+    let directory = cluster.nodes[0].data_dir.clone();
+    // In a file that is complete, so that a start does not go through it entry by entry.
+    let segment = directory.join("00000000000000000001.segment");
+    let bytes = fs::read(&segment).unwrap();
+    let address = cluster.nodes[0].peer_address();
+    flip(&segment, bytes.windows(address.len()).position(|window| window == address.as_bytes()).unwrap());
+    let dump = log("dump", &directory, &["--from", "40", "--output", "json"]);
+    assert_eq!(dump.code, Some(1), "{}", dump.stderr);
+    let lines = objects(&dump.stdout);
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+    assert_eq!((of("identity").len(), of("log").len()), (1, 1));
+    assert!(of("unreadable_members")[0]["error"].is_string(), "{:?}", of("unreadable_members"));
+    assert!(of("entry").len() > 10, "{} entries", of("entry").len());
+}

@@ -6,12 +6,13 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use outrigger_server::store::{Command, Store};
 use serde_json::Value;
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Cluster, Node, PATIENCE, Ran, binary, complete, run, wait_until};
+use harness::{Cluster, Node, PATIENCE, Ran, binary, complete, run, signal, wait_until};
 
 fn put(cluster: &Cluster, range: std::ops::Range<u32>) {
     for number in range {
@@ -200,7 +201,7 @@ fn a_transfer_that_breaks_leaves_what_was_there() {
     let nowhere = old.dir.path().join("gone").join("saved");
     old.nodes[0].start();
     let ran = old.run(&["snapshot", "save", nowhere.to_str().unwrap()]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("No such file"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.stderr.contains("is no directory, or not there"), "{ran:?}");
 }
 
 #[test]
@@ -292,4 +293,45 @@ fn what_cannot_be_restored_is_refused_and_each_error_has_its_code() {
         let help = run(["snapshot", verb, "--help"]).stdout;
         assert!(help.contains("Examples:") && help.contains("Exit codes:"), "{help}");
     }
+}
+
+/// Found by reading: it was found when the snapshot had been taken already.
+#[test]
+fn a_file_that_can_be_nowhere_is_refused_before_a_snapshot_is_taken() {
+    let cluster = Cluster::started(1);
+    cluster.done(&["put", "city", "Oslo"]);
+    let file = cluster.dir.path().join("nowhere").join("a.snapshot");
+    let ran = cluster.run(&["snapshot", "save", file.to_str().unwrap()]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("nowhere is no directory, or not there"), "{ran:?}");
+    assert_eq!(cluster.status()[0]["snapshot"], 0);
+}
+
+/// Found by reading: what had come was left behind.
+#[test]
+fn a_save_that_is_interrupted_leaves_nothing() {
+    let cluster = Cluster::started(1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let client = runtime.block_on(outrigger::Client::<Store>::connect(cluster.endpoints())).unwrap();
+    for number in 0..64 {
+        let value = vec![u8::try_from(number).unwrap(); 1 << 20].into();
+        let command = Command::Put { key: format!("key-{number}").into(), value };
+        runtime.block_on(client.write(command)).unwrap().unwrap();
+    }
+    let (file, partial) = (cluster.dir.path().join("a"), cluster.dir.path().join("a.partial"));
+    let mut command = binary();
+    command.args(["--endpoints", &cluster.endpoints()[0], "snapshot", "save", file.to_str().unwrap()]);
+    let mut save = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !partial.exists() {
+        assert!(save.try_wait().unwrap().is_none(), "it has ended");
+        std::hint::spin_loop();
+    }
+    // From now on nothing comes.
+    signal("STOP", cluster.nodes[0].pid());
+    assert!(partial.exists(), "it was done before it could be interrupted");
+    signal("INT", save.id());
+    let ended = save.wait_with_output().unwrap();
+    signal("CONT", cluster.nodes[0].pid());
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(130) && said.contains("is not saved: interrupted"), "{said}");
+    assert!(!file.exists() && !partial.exists(), "something is left");
 }

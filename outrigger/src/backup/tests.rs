@@ -27,15 +27,19 @@ fn saved(scratch: &TempDir) -> (PathBuf, SnapshotId) {
 }
 
 fn saved_in(scratch: &TempDir, version: Version) -> (PathBuf, SnapshotId) {
+    saved_at(scratch, version, LAST)
+}
+
+fn saved_at(scratch: &TempDir, version: Version, last: LogId) -> (PathBuf, SnapshotId) {
     let moment = Moment {
-        last: LAST,
+        last,
         log_time: LogTime(1_234),
         membership_at: LogId::new(2, 40),
         membership: Arc::new(members([7, 8]).with_version(version)),
     };
     let head = encode_head(&moment, 77);
     let checksum = store::snapshots::checksum(&moment, 77, CONTENT);
-    let id = SnapshotId { position: position(LAST), bytes: CONTENT.len() as u64, checksum };
+    let id = SnapshotId { position: position(last), bytes: CONTENT.len() as u64, checksum };
     let path = scratch.path().join("monday");
     let snapshot = outrigger_log::Snapshot { id, head };
     let mut file = SnapshotFileWriter::create(RealDisk, &path, 5, &snapshot).unwrap();
@@ -183,4 +187,16 @@ fn settings_that_name_no_cluster_or_no_directory_are_refused() {
     let none = Config { initial_cluster: [].into(), join: [(1, "host-1:7101".to_owned())].into(), ..whole.clone() };
     assert!(!refused(none).is_empty());
     assert!(refused(Config { id: 9, ..whole }).contains("node 9 is missing from the initial cluster"));
+}
+
+/// Found by reading: the sum wrapped, and the new cluster began before the old one.
+#[test]
+fn a_snapshot_behind_which_no_log_can_begin_is_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    for last in [LogId::new(u64::MAX - 5, 90), LogId::new(4, u64::MAX - 5)] {
+        let (file, _) = saved_at(&scratch, Version::FIRST, last);
+        let error = restore(&file, &config(&scratch, 1)).unwrap_err().to_string();
+        assert!(error.contains("no room for a new log"), "{error}");
+        assert!(!scratch.path().join("node-1").exists());
+    }
 }

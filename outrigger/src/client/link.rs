@@ -24,6 +24,7 @@ use tokio::time::{Duration, Instant, MissedTickBehavior, interval_at, timeout, t
 use super::protocol::{self, Leader, Operation, Outcome, Request};
 use crate::network::DecodeError;
 use crate::network::connection::{self, Ended};
+use crate::network::dial::connect;
 use crate::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
 use crate::network::handshake::{self, Rejection};
 
@@ -287,7 +288,7 @@ async fn converse(endpoint: &str, cluster: u64, hear: &impl Hear, shared: &Share
 }
 
 async fn dial(endpoint: &str, cluster: u64, hear: &impl Hear, input: &mut BytesMut) -> Result<TcpStream, Ended> {
-    let mut stream = TcpStream::connect(endpoint).await?;
+    let mut stream = connect(endpoint, CONNECT_TIMEOUT).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
     protocol::put_hello(cluster, &mut output)?;

@@ -25,10 +25,11 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::protocol::{self, ANY_CLUSTER};
-use crate::network::DecodeError;
 use crate::network::connection::{self, Ended};
+use crate::network::descriptors::{self, Caller};
 use crate::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
 use crate::network::handshake::{self, Rejection};
+use crate::network::{DecodeError, TcpSettings};
 use crate::{Config, Query, Raft};
 use batch::Batch;
 use desk::Desk;
@@ -64,10 +65,16 @@ impl<S: Query> Raft<S> {
     /// Begins to serve [clients](crate::client::Client) that connect to `listener`, and returns at once. It ends when
     /// the node stops; until then it keeps the node alive, as any clone of the handle does.
     ///
+    /// It serves up to 4,096 connections, and fewer where this process may have few files open: connections of clients leave 192
+    /// descriptors free (three eighths of them all where there are fewer than 512), of which 64 are for other nodes, and the
+    /// rest for the log and for snapshots. The log tells if that is less than 4,096.
+    ///
     /// Bad input ends its connection with one line in the log, or is answered with an error; the node serves on.
     #[expect(clippy::unused_async, reason = "it is called on a runtime, and says so")]
     pub async fn serve_clients(&self, listener: TcpListener) {
-        tokio::spawn(serve(Arc::new(Service::new(self.clone())), listener));
+        let service = Service::new(self.clone());
+        service.report_shortage();
+        tokio::spawn(serve(Arc::new(service), listener));
     }
 }
 
@@ -97,6 +104,7 @@ async fn accept<S: Query>(service: &Arc<Service<S>>, listener: &TcpListener) {
         let accepted = listener.accept().await;
         while connections.try_join_next().is_some() {}
         match accepted {
+            Ok((stream, from)) if !service.admits(&stream, from) => {}
             Ok((stream, from)) if connections.len() < CONNECTIONS_MAX => {
                 connections.spawn(Arc::clone(service).serve(stream, from));
             }
@@ -132,6 +140,24 @@ impl<S: Query> Service<S> {
     fn new(raft: Raft<S>) -> Self {
         let holdings = Arc::new(Holdings::new(&raft.config().limits));
         Self { raft, holdings }
+    }
+
+    /// Tells operators, once, if fewer connections can be served than the limits would allow.
+    fn report_shortage(&self) {
+        let node = self.raft.config().id;
+        let peers = TcpSettings::default().connections_max;
+        if let Some((limit, needed)) = descriptors::shortage(CONNECTIONS_MAX, peers) {
+            tracing::warn!(
+                node,
+                "this process may have {limit} files open, and {CONNECTIONS_MAX} connections of clients, {peers} of nodes and the \
+                 log may take {needed}: connections beyond what that allows will be closed; raise the limit (`ulimit -n`, LimitNOFILE)"
+            );
+        }
+    }
+
+    /// Whether there are enough descriptors for this connection.
+    fn admits(&self, stream: &TcpStream, from: SocketAddr) -> bool {
+        descriptors::admits(stream, from, Caller::Client, self.raft.config().id, &self.holdings.log)
     }
 
     async fn serve(self: Arc<Self>, mut stream: TcpStream, from: SocketAddr) {

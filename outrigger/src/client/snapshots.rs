@@ -31,6 +31,9 @@ use crate::store::StorageError;
 /// The longest head, as in the files of snapshots.
 const HEAD_BYTES_MAX: usize = outrigger_log::SNAPSHOT_HEAD_BYTES_MAX;
 
+/// How soon after a piece that could not be sent it is asked for again.
+const PIECE_PAUSE: Duration = Duration::from_millis(50);
+
 /// What a client wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -138,20 +141,26 @@ async fn off<T: Send + 'static>(
     done.map_err(|error| failed(error.to_string()))?.map_err(|error| failed(error.reason))
 }
 
+/// What comes behind what has come. A node that cannot send it now is asked again, for as long as a piece may take: if it has not kept
+/// the snapshot open, it says so.
 async fn next_piece(link: &Link, wanted: Wanted, patience: Duration) -> Result<Bytes, ClientError> {
     let start = Instant::now();
-    match link.ask(Operation::SaveSnapshot, wanted.encode(), start + patience).await {
-        Ok(Outcome::Done { body, .. }) if !body.is_empty() => Ok(body),
-        Ok(Outcome::Never { reason }) => Err(ClientError::Refused { reason }),
-        other => {
-            let reason = match other {
-                Ok(Outcome::NotNow { reason } | Outcome::Unknown { reason }) => reason,
-                Err(error) => error.reason,
-                Ok(_) => "the node has sent nothing".to_owned(),
-            };
-            let reason = format!("{reason}; {} bytes had come: begin again", wanted.offset);
-            Err(ClientError::NotAnswered { waited: start.elapsed(), reason })
-        }
+    let deadline = start + patience;
+    loop {
+        let next = Instant::now() + PIECE_PAUSE;
+        let reason = match link.ask(Operation::SaveSnapshot, wanted.encode(), deadline).await {
+            Ok(Outcome::Done { body, .. }) if !body.is_empty() => return Ok(body),
+            Ok(Outcome::Never { reason }) => return Err(ClientError::Refused { reason }),
+            Ok(Outcome::NotNow { .. }) if next < deadline => {
+                sleep_until(next).await;
+                continue;
+            }
+            Ok(Outcome::NotNow { reason } | Outcome::Unknown { reason }) => reason,
+            Err(error) => error.reason,
+            Ok(_) => "the node has sent nothing".to_owned(),
+        };
+        let reason = format!("{reason}; {} bytes had come: begin again", wanted.offset);
+        return Err(ClientError::NotAnswered { waited: start.elapsed(), reason });
     }
 }
 
@@ -210,7 +219,84 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_engine::NodeId;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::client::link::Hear;
+    use crate::client::protocol::{self, Leader, Request};
+    use crate::network::connection;
+    use crate::network::frame::{FrameBuffer, kind};
+    use crate::network::handshake::Rejection;
+
+    struct Deaf;
+
+    impl Hear for Deaf {
+        fn cluster(&self, _: u64) -> Result<(), Rejection> {
+            Ok(())
+        }
+
+        fn leader(&self, _: Leader) {}
+    }
+
+    /// A node that is played by hand, and gives these outcomes, whatever it is asked. Answers what it was asked for.
+    async fn played(listener: TcpListener, outcomes: Vec<Outcome>) -> Vec<Wanted> {
+        let (mut stream, mut input) = (listener.accept().await.unwrap().0, bytes::BytesMut::new());
+        let (mut output, mut asked) = (FrameBuffer::default(), Vec::new());
+        connection::read_frame(&mut stream, &mut input, 1000).await.unwrap();
+        protocol::put_welcome(7, NodeId(1), &mut output).unwrap();
+        for outcome in outcomes {
+            stream.write_all_buf(&mut output).await.unwrap();
+            output.clear();
+            let request = loop {
+                let frame = connection::read_frame(&mut stream, &mut input, 1000).await.unwrap();
+                if frame.kind != kind::PING {
+                    break Request::decode(frame.body).unwrap();
+                }
+            };
+            asked.push(Wanted::decode(request.body).unwrap());
+            outcome.encode(request.id, 1000, &mut output);
+        }
+        stream.write_all_buf(&mut output).await.unwrap();
+        asked
+    }
+
+    /// Found by reading: one piece that could not be sent at once ended the whole.
+    #[tokio::test]
+    async fn a_piece_that_cannot_be_sent_now_is_asked_for_again() {
+        let later = || Outcome::NotNow { reason: "later".to_owned() };
+        let (body, applied) = (Bytes::from_static(b"piece"), LogIndex::ZERO);
+        let never = Outcome::Never { reason: "the next piece is at 0".to_owned() };
+        let wanted = Wanted { offset: 1 << 20, local: false };
+        let patience = Duration::from_secs(10);
+        for (outcomes, expected) in [
+            (vec![later(), later(), Outcome::Done { applied, body: body.clone() }], Ok(body)),
+            (vec![later(), never], Err(ClientError::Refused { reason: "the next piece is at 0".to_owned() })),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let link = Link::dial(listener.local_addr().unwrap().to_string(), 0, Arc::new(Deaf));
+            let count = outcomes.len();
+            let (asked, piece) = tokio::join!(played(listener, outcomes), next_piece(&link, wanted, patience));
+            assert_eq!(piece, expected);
+            assert_eq!(asked, vec![wanted; count]);
+        }
+    }
+
+    /// It is waited for as long as a piece may take, and then told why.
+    #[tokio::test]
+    async fn a_piece_that_is_never_sent_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let link = Link::dial(listener.local_addr().unwrap().to_string(), 0, Arc::new(Deaf));
+        let outcomes = (0..100).map(|_| Outcome::NotNow { reason: "too much in hand".to_owned() }).collect();
+        let node = tokio::spawn(played(listener, outcomes));
+        let given_up = next_piece(&link, Wanted { offset: 5, local: false }, Duration::from_millis(300)).await;
+        assert!(
+            matches!(&given_up, Err(ClientError::NotAnswered { reason, .. }) if reason.contains("5 bytes had come")),
+            "{given_up:?}"
+        );
+        node.abort();
+    }
 
     #[test]
     fn what_is_wanted_and_what_is_opened_are_read_as_they_were_written() {

@@ -295,6 +295,12 @@ fn place(name: &str, address: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Whether an address can be called.
+pub(super) fn is_place(address: &str) -> bool {
+    let port = || address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    well_formed("", address).is_ok() && port() != Some(0)
+}
+
 /// Whether an address is `HOST:PORT`, where the host may be a name, and an IPv6 address stands in brackets.
 fn well_formed(name: &str, address: &str) -> Result<(), ConfigError> {
     let bad = |reason| Err(ConfigError::BadAddress { name: name.to_owned(), address: address.to_owned(), reason });
@@ -308,7 +314,7 @@ fn well_formed(name: &str, address: &str) -> Result<(), ConfigError> {
     if host.is_empty() {
         return bad("it has no host");
     }
-    if host.contains([':', '[', ']', '/', ' ']) {
+    if host.contains(|char: char| ":[]/".contains(char) || char.is_whitespace() || char.is_control()) {
         return bad("the host is not a name or an address; IPv6 addresses stand in brackets, such as [::1]:7101");
     }
     Ok(())

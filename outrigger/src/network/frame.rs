@@ -126,7 +126,22 @@ pub fn split(input: &mut BytesMut, limit: usize) -> Result<Option<Frame>, FrameE
         input.reserve((whole - input.len()).min(input.len().max(READ_BYTES)));
         return Ok(None);
     }
-    header.open(input.split_to(whole).freeze()).map(Some)
+    let frame = input.split_to(whole).freeze();
+    if whole > READ_BYTES {
+        begin_anew(input);
+    }
+    header.open(frame).map(Some)
+}
+
+/// Behind a large frame the buffer is another one: the memory of the frame goes with its body, neither kept for what a connection that
+/// sends no more may send, nor by some small part of what comes behind it, which may be held for long.
+fn begin_anew(input: &mut BytesMut) {
+    let mut anew = BytesMut::new();
+    if !input.is_empty() {
+        anew.reserve(input.len() + READ_BYTES);
+        anew.extend_from_slice(input);
+    }
+    *input = anew;
 }
 
 /// The frame that these bytes are, when all that was sent at once arrives at once; `None` when they are more or less than one.

@@ -9,6 +9,10 @@ use outrigger_engine::{Incarnation, LogId, Message, Node, NodeId, Peer, PeerRefu
 pub mod codec;
 #[cfg(feature = "tokio")]
 pub(crate) mod connection;
+#[cfg(feature = "tokio")]
+pub(crate) mod descriptors;
+#[cfg(feature = "tokio")]
+pub(crate) mod dial;
 pub(crate) mod fields;
 pub mod frame;
 pub mod handshake;

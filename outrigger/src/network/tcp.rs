@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::connection::Ended;
+use super::descriptors::{self, Caller};
 use super::frame::BODY_BYTES_MAX;
 use super::handshake::{Hello, Rejection};
 use super::log_limit::LogLimit;
@@ -66,7 +67,8 @@ pub struct TcpSettings {
     pub bulk_bytes_max: usize,
     /// Bytes that may wait in the urgent lane to a peer; 64 MiB. Its clients' forwarded entries travel there too.
     pub urgent_bytes_max: usize,
-    /// Connections that others may have open to this node; 1,024.
+    /// Connections that others may have open to this node; 1,024. Fewer if this process may have few files open: 128 descriptors,
+    /// or a quarter of them, are left to the log, to snapshots, and to the connections that this node makes.
     pub connections_max: usize,
 }
 
@@ -360,6 +362,11 @@ impl Shared {
         ended.report(&self.log, self.local.peer.node, origin, what);
     }
 
+    /// Whether there are enough descriptors for this connection.
+    fn admits(&self, stream: &TcpStream, from: SocketAddr) -> bool {
+        descriptors::admits(stream, from, Caller::Peer, self.local.peer.node.0, &self.log)
+    }
+
     /// Tells the log what operators like to know, at most once in a while.
     fn tell(&self, origin: &str, reason: &'static str, line: impl FnOnce() -> String) {
         if let Some(suppressed) = self.log.admit(origin, reason, std::time::Instant::now()) {
@@ -375,6 +382,7 @@ async fn accept(listener: Arc<Mutex<Option<TcpListener>>>, shared: Arc<Shared>) 
     while let Some(accepted) = poll_fn(|context| poll_accept(&listener, context)).await {
         while connections.try_join_next().is_some() {}
         match accepted {
+            Ok((stream, from)) if !shared.admits(&stream, from) => {}
             Ok((stream, from)) if connections.len() < shared.settings.connections_max => {
                 connections.spawn(inbound::serve(stream, from, Arc::clone(&shared)));
             }

@@ -73,6 +73,13 @@ impl SaveFile {
         if path.is_dir() {
             return Err(StorageError::new(format!("{} is a directory; name a file in it", path.display())));
         }
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            return Err(StorageError::new(format!(
+                "{} is no directory, or not there; make it first",
+                parent.display()
+            )));
+        }
         Ok(())
     }
 

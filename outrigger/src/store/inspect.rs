@@ -14,7 +14,7 @@
 //! # let mut options = OpenOptions::new(7, 1, 0x1234, 0x5678);
 //! # options.segment_bytes = 64 << 10;
 //! drop(DurableStore::open(RealDisk, directory.path(), options)?);
-//! let found = Inspection::open(directory.path())?.summary()?;
+//! let found = Inspection::open(directory.path())?.summary();
 //! assert_eq!((found.identity.node, found.identity.start), (1, 1));
 //! assert!(verify(directory.path(), &mut |_| {})?.damage.is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -60,8 +60,8 @@ pub struct Summary {
     pub last: LogId,
     /// The peers that it has met, each in its latest life.
     pub peers: Vec<Peer>,
-    /// The members that the entries of the log name, and by which entry each time.
-    pub memberships: Vec<(LogId, Arc<Membership>)>,
+    /// The members that the entries of the log name, and by which entry each time, or why that one cannot be read.
+    pub memberships: Vec<(LogId, Result<Arc<Membership>, StorageError>)>,
     /// The complete snapshots, oldest first, or why one cannot be read. A start begins with the last one.
     pub snapshots: Vec<(PathBuf, Result<Arc<Snapshot>, StorageError>)>,
 }
@@ -77,18 +77,15 @@ impl Inspection {
     }
 
     /// Everything but the entries.
-    ///
-    /// # Errors
-    /// When an entry that names members cannot be read.
-    pub fn summary(&self) -> Result<Summary, StorageError> {
+    pub fn summary(&self) -> Summary {
         let state = self.state();
         let reader = self.reader();
         let mut memberships = Vec::new();
         for index in &state.marked {
             let id = LogId::new(state.term_at(*index).unwrap_or(0), *index);
-            memberships.push((id, reader.membership(LogIndex(*index))?));
+            memberships.push((id, reader.membership(LogIndex(*index))));
         }
-        Ok(Summary {
+        Summary {
             identity: self.log.identity(),
             refused: self.log.refused(),
             cut: self.log.cut().cloned(),
@@ -99,7 +96,7 @@ impl Inspection {
             peers: peers(&state),
             memberships,
             snapshots: self.log.snapshots().iter().map(snapshot).collect(),
-        })
+        }
     }
 
     /// The entries from `from` to `through`, as far as they are in the log, read piece by piece. After an error it ends.

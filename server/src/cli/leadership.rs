@@ -190,6 +190,15 @@ mod tests {
 
     use super::*;
 
+    /// A mutant that nothing noticed: a node that was away was said to be none of the endpoints, a usage error.
+    #[tokio::test]
+    async fn a_node_that_may_be_the_one_and_does_not_answer_is_worth_another_try() {
+        let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let failure = client_of(2, vec![gone], Duration::from_millis(300)).await.map(drop).unwrap_err();
+        assert_eq!(failure.code, 3);
+        assert!(failure.message.contains("node 2 did not answer: "), "{}", failure.message);
+    }
+
     #[test]
     fn what_may_pass_by_itself_is_told_from_what_does_not() {
         let node = NodeId(2);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use outrigger::engine::{ChangeMembers, ChangeRequest, Node, NodeId, Refusal};
-use outrigger::{ClientError, MembersChanged};
+use outrigger::{ClientError, Config, MembersChanged};
 
 use super::status::Output;
-use super::{Failure, Reach, is_address, print};
+use super::{Failure, Reach, print};
 use listing::Changed;
 
 pub(super) use listing::Members;
@@ -323,7 +323,7 @@ fn voter(text: &str) -> Result<(u64, Option<String>), String> {
         return Err("no node has the id 0; ids begin at 1".to_owned());
     }
     let Some(address) = address else { return Ok((id, None)) };
-    if !is_address(address) {
+    if !Config::is_address(address) {
         return Err(format!("`{address}` is not HOST:PORT, such as 127.0.0.1:7104"));
     }
     if address.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified()) {

@@ -14,6 +14,7 @@
 //!      failed
 //!   2  usage: the command itself is wrong
 //!   5  done, but the answer could not be printed
+//! 130  interrupted: snapshot save and demo by a signal, serve by a second one
 //! ```
 
 use std::fmt::Display;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use outrigger::{Client, ClientError, Outcome};
+use outrigger::{Client, ClientError, Config, Outcome};
 use outrigger_server::store::Store;
 
 use crate::demo::Demo;
@@ -118,7 +119,7 @@ impl Reach {
             let message = format!("no endpoint: say --endpoints HOST:PORT,... or set {ENDPOINTS_VARIABLE}");
             return Err(Failure::usage(message));
         }
-        match endpoints.iter().find(|endpoint| !is_address(endpoint)) {
+        match endpoints.iter().find(|endpoint| !Config::is_address(endpoint)) {
             Some(wrong) => Err(Failure::usage(format!("endpoint `{wrong}` is not HOST:PORT, such as 127.0.0.1:7201"))),
             None => Ok(endpoints),
         }
@@ -151,10 +152,6 @@ fn patience(text: &str) -> Result<Duration, String> {
 
 /// Nobody waits longer.
 const PATIENCE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-fn is_address(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0))
-}
 
 /// Why a verb did not do what it was asked: the exit code, and a sentence for people.
 #[derive(Debug)]
@@ -292,6 +289,9 @@ mod tests {
             (Some(&["a:1", "b:0"]), "`b:0` is not HOST:PORT"),
             (Some(&[":7201"]), "`:7201` is not HOST:PORT"),
             (Some(&["a:70000"]), "`a:70000` is not HOST:PORT"),
+            (Some(&["http://x:1"]), "`http://x:1` is not HOST:PORT"),
+            (Some(&["a b:1"]), "`a b:1` is not HOST:PORT"),
+            (Some(&["::1:7104"]), "`::1:7104` is not HOST:PORT"),
         ] {
             let failure = reach(endpoints).endpoints().unwrap_err();
             assert_eq!(failure.code, 2);

@@ -16,6 +16,7 @@ use clap::Args;
 use outrigger::engine::RoleKind;
 use outrigger::{Config, Limits, Raft, StartError};
 use outrigger_server::store::Store;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -72,6 +73,7 @@ impl Serve {
         let limits = Limits { segment_bytes: self.segment_bytes, ..self.config.limits };
         let config = settled(Config { limits, ..self.config }, self.plaintext)?;
         log_to_stderr(self.log_level);
+        raise_open_files();
         tokio::select! {
             biased;
             reason = stop.requested() => {
@@ -205,6 +207,18 @@ fn log_to_stderr(filter: EnvFilter) {
     // A line that cannot be written is lost; complaining of it, on the same broken stream, would panic in whatever task logged.
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
     lines.log_internal_errors(false).init();
+}
+
+/// As many files as this process may allow itself to have open: what shells and service managers set is meant for programs that wait
+/// with `select`, and few for a node with many clients. What is left is judged by whoever serves them.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, ?limit, "the limit of open files cannot be raised");
+    }
 }
 
 /// Everything that asks the node to stop.

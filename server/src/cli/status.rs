@@ -52,6 +52,7 @@ struct Row {
     leader: Option<u64>,
     last_index: Option<u64>,
     committed: Option<u64>,
+    /// Null, as the hash is, if the state was not told in time.
     applied: Option<u64>,
     /// Up to which index its newest snapshot covers the log; 0 without one.
     snapshot: Option<u64>,
@@ -105,7 +106,8 @@ async fn rows(reach: &Reach) -> Result<Vec<Row>, Failure> {
 
 impl Row {
     fn new(observed: Observed) -> Self {
-        let Observed { status, applied, summary } = observed;
+        let Observed { status, state } = observed;
+        let (state, late) = state.map_or_else(|late| (None, Some(late)), |state| (Some(state), None));
         let is_member_of_any = !status.membership.nodes().is_empty();
         let matched = status.matched.iter().map(|(node, index)| (node.0, index.0)).collect();
         Self {
@@ -115,13 +117,13 @@ impl Row {
             leader: status.leader.map(|leader| leader.0),
             last_index: Some(status.last.index.0),
             committed: Some(status.committed.0),
-            applied: Some(applied),
+            applied: state.as_ref().map(|(applied, _)| *applied),
             snapshot: Some(status.snapshot.index.0),
             purged: Some(status.purged.index.0),
-            state_hash: Some(format!("{:016x}", summary.hash)),
+            state_hash: state.map(|(_, summary)| format!("{:016x}", summary.hash)),
             members: is_member_of_any.then(|| Members::new(&status.membership, status.membership_at, status.version)),
             matched: (status.role == RoleKind::Leader).then_some(matched),
-            error: status.fault,
+            error: status.fault.or(late),
             ..Self::default()
         }
     }

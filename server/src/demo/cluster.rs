@@ -204,20 +204,25 @@ impl Cluster {
             let seen = self.observe_all().await;
             let is_late = began.elapsed() >= PATIENCE;
             match seen {
-                Ok(seen) if is_settled(&seen) || is_late => return Ok(seen.iter().map(state).collect()),
+                Ok((seen, committed)) if is_settled(&seen, committed) || is_late => return Ok(seen),
                 Err(error) if is_late => return Err(Failure::plain(error)),
                 Ok(_) | Err(_) => tokio::time::sleep(LOOK).await,
             }
         }
     }
 
-    async fn observe_all(&self) -> Result<Vec<Observed>, String> {
-        let mut seen = Vec::with_capacity(self.nodes.len());
+    /// The states of all nodes, and up to where any of them says that the log is committed.
+    async fn observe_all(&self) -> Result<(Vec<NodeState>, u64), String> {
+        let (mut seen, mut committed) = (Vec::with_capacity(self.nodes.len()), 0);
         for node in &self.nodes {
-            let observed = observe(&node.endpoint(), OBSERVE).await;
-            seen.push(observed.map_err(|error| format!("node {} does not answer: {error}", node.id()))?);
+            let late = |error| format!("node {} does not answer: {error}", node.id());
+            let Observed { status, state } = observe(&node.endpoint(), OBSERVE).await.map_err(late)?;
+            let (applied, summary) = state.map_err(late)?;
+            committed = committed.max(status.committed.0);
+            let role = status.role.name().to_owned();
+            seen.push(NodeState { node: status.node.0, role, term: status.term.0, applied, summary });
         }
-        Ok(seen)
+        Ok((seen, committed))
     }
 
     /// What the nodes logged last, for one who must find out why something failed.
@@ -238,6 +243,7 @@ impl Cluster {
     /// What to try on a cluster that was kept, and how to end it.
     pub(super) fn advice(&self) -> String {
         let program = std::env::current_exe().map_or("outrigger".to_owned(), |path| path.display().to_string());
+        let program = quoted(&program);
         let pids: Vec<String> = self.nodes.iter().filter_map(Node::pid).map(|pid| pid.to_string()).collect();
         format!(
             "The cluster is up. Try:\n  \
@@ -247,26 +253,51 @@ impl Cluster {
              {program} get city\n  \
              {program} get --prefix demo/00000000\n\
              and end it with:\n  \
-             kill {pids} && rm -r {root}\n",
+             kill {pids} && rm -r {files}{directory}\n",
             endpoints = self.endpoints().join(","),
             pids = pids.join(" "),
-            root = self.ground.root().display(),
+            files = self.files().iter().map(|file| quoted(file)).collect::<Vec<_>>().join(" "),
+            directory = self
+                .ground
+                .created()
+                .map_or(String::new(), |root| { format!(" && rmdir {}", quoted(&root.display().to_string())) }),
         )
+    }
+
+    /// What the nodes have made, those too that are gone: whatever else comes to lie beside it is somebody's.
+    fn files(&self) -> Vec<String> {
+        let names = (1..=self.last_id).flat_map(|id| [format!("node-{id}"), format!("node-{id}.log")]);
+        let paths = names.map(|name| self.ground.root().join(name)).filter(|path| path.exists());
+        paths.map(|path| path.display().to_string()).collect()
     }
 }
 
-/// Whether all have applied the same, and that is all that is committed.
-fn is_settled(seen: &[Observed]) -> bool {
-    let committed = seen.iter().map(|observed| observed.status.committed.0).max();
-    seen.iter().all(|observed| Some(observed.applied) == committed)
+/// A word as a shell takes it, whatever is in it.
+fn quoted(word: &str) -> String {
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "/._-+:=@%,".contains(char);
+    if !word.is_empty() && !word.starts_with('-') && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-fn state(observed: &Observed) -> NodeState {
-    NodeState {
-        node: observed.status.node.0,
-        role: observed.status.role.name().to_owned(),
-        term: observed.status.term.0,
-        applied: observed.applied,
-        summary: observed.summary,
+/// Whether all have applied all that is committed.
+fn is_settled(seen: &[NodeState], committed: u64) -> bool {
+    seen.iter().all(|state| state.applied == committed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_shell_takes_a_quoted_word_as_it_was() {
+        for word in ["/data/outrigger-demo-Ab12", "my data", "it's; rm -rf ~", "$HOME `id` \"x\" \\ *", "", "a\nb"] {
+            let ran = Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&ran.stdout), word);
+        }
+        assert_eq!(quoted("/data/outrigger-demo-Ab12/node-1.log"), "/data/outrigger-demo-Ab12/node-1.log");
     }
 }

@@ -88,6 +88,11 @@ impl Ground {
         &self.root
     }
 
+    /// The directory, if it was made for this.
+    pub(super) fn created(&self) -> Option<&Path> {
+        self.is_created.then_some(&*self.root)
+    }
+
     /// Removes what was written so far.
     pub(super) fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, Consistency, LogIndex, Payload, Refusal, SessionId};
+use bytes::{Bytes, BytesMut};
+use outrigger_engine::{Body, ChangeRequest, Consistency, LogIndex, Payload, Refusal, SessionId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -28,6 +28,9 @@ const REQUESTS_MAX: usize = 1024;
 
 /// And so many bytes.
 const BYTES_MAX: usize = 1 << 20;
+
+/// A command below this is copied out of what it arrived with.
+const SMALL_BYTES: usize = 4096;
 
 /// Of the time that a client waits, a leader is waited for this part, so that the client hears in time that nothing
 /// was done, not that nobody knows.
@@ -193,10 +196,17 @@ impl<S: Query> Batch<S> {
         requests >= requests_max.max(1) || self.bytes >= bytes_max
     }
 
+    /// The writes, if there are any, the small ones apart from what they arrived with.
+    pub(super) fn take_writes(&mut self) -> Option<Group<Payload>> {
+        let mut group = self.writes.take()?;
+        apart(&mut group.items);
+        Some(group)
+    }
+
     /// Starts what was taken in: a task for each kind of request.
     pub(super) fn start(&mut self, desk: &Arc<Desk<S>>, tasks: &mut JoinSet<()>) {
         self.bytes = 0;
-        if let Some(group) = self.writes.take() {
+        if let Some(group) = self.take_writes() {
             tasks.spawn(write(Arc::clone(desk), group));
         }
         for (consistency, group) in std::mem::take(&mut self.queries) {
@@ -219,6 +229,25 @@ impl<S: Query> Batch<S> {
         }
         for (ticket, patience, wanted) in self.pieces.drain(..) {
             tasks.spawn(snapshots::send(Arc::clone(desk), ticket, patience, wanted));
+        }
+    }
+}
+
+/// Gives small commands memory of their own, all together. They are held for long, in the log's tail; and what they arrived with, which
+/// may be a thousand times as much, would be held by them, and counted by nobody.
+fn apart(payloads: &mut [Payload]) {
+    let is_small = |command: &Bytes| command.len() < SMALL_BYTES;
+    let small = |payload: &Payload| match &payload.body {
+        Body::Command(command) if is_small(command) => command.len(),
+        _ => 0,
+    };
+    let mut all = BytesMut::with_capacity(payloads.iter().map(small).sum());
+    for payload in payloads {
+        if let Body::Command(command) = &mut payload.body
+            && is_small(command)
+        {
+            all.extend_from_slice(command);
+            *command = all.split().freeze();
         }
     }
 }

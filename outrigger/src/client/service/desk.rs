@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Buf;
 use outrigger_engine::{LogIndex, Refusal};
-use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedSemaphorePermit};
 
 use super::holdings::{FREE_BYTES, Gauge, Holdings, Reserved};
 use crate::client::protocol::{Leader, Outcome};
@@ -30,8 +30,8 @@ pub(super) struct Desk<S: Query> {
     pub(super) gauge: Arc<Gauge>,
     /// Whose queries go on first when there is room again.
     pub(super) turn: AsyncMutex<()>,
-    /// The snapshot that this connection reads out.
-    pub(super) export: AsyncMutex<Option<Export>>,
+    /// The snapshot that this connection reads out, and the leave to.
+    pub(super) export: AsyncMutex<Option<(Export, OwnedSemaphorePermit)>>,
     state: Mutex<State>,
     /// Tells the writer that there is something to write.
     filled: Notify,

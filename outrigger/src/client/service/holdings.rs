@@ -24,12 +24,17 @@ use crate::network::log_limit::LogLimit;
 /// A connection that holds less than this is read from, and told at least why not, however much the others hold.
 pub(super) const FREE_BYTES: usize = 64 << 10;
 
+/// So many connections at once may read a snapshot out.
+pub(super) const EXPORTS_MAX: usize = 16;
+
 /// What all connections of clients hold together.
 pub(super) struct Holdings {
     /// Answers that are not written.
     pub(super) answers: Budget,
     /// Requests that are not answered, whole or in part.
     pub(super) requests: Budget,
+    /// Who may have a snapshot open: each may be another one, with a file and its room on the disk.
+    pub(super) exports: Arc<Semaphore>,
     /// Whose turn it is to exceed the limit of `requests` by the rest of one request.
     beyond: Semaphore,
     /// Keeps strangers from filling the log.
@@ -41,6 +46,7 @@ impl Holdings {
         Self {
             answers: Budget::new(limits.answers_bytes_max),
             requests: Budget::new(limits.received_bytes_max),
+            exports: Arc::new(Semaphore::new(EXPORTS_MAX)),
             beyond: Semaphore::new(1),
             log: LogLimit::default(),
         }

@@ -9,10 +9,10 @@ use tokio::time::timeout;
 
 use super::batch::Ticket;
 use super::desk::Desk;
+use super::holdings::EXPORTS_MAX;
 use crate::Query;
 use crate::client::protocol::{self, Outcome};
 use crate::client::snapshots::{Opened, Wanted};
-use crate::raft::Export;
 
 /// What is wished for.
 #[derive(Clone, Copy, Debug)]
@@ -49,23 +49,32 @@ pub(super) async fn send<S: Query>(desk: Arc<Desk<S>>, ticket: Ticket, patience:
     desk.answer(|answers| answers.put(ticket, &outcome));
 }
 
-async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
+pub(super) async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
     let mut open = desk.export.lock().await;
     // Whoever asks for more than it takes in waits, so that no more is in memory than the limits allow.
     desk.gauge.room().await;
     if let Some(refusal) = desk.gauge.refusal() {
         return Outcome::NotNow { reason: refusal.to_string() };
     }
-    let export = match (open.take(), wanted.offset) {
-        (_, 0) => match desk.raft.export(wanted.local).await {
-            Ok(export) => export,
-            Err(error) if error.may_pass() => return Outcome::NotNow { reason: error.to_string() },
-            Err(error) => return Outcome::Never { reason: error.to_string() },
-        },
-        (Some(export), offset) if export.next() == offset => export,
-        (export, offset) => {
-            let next = export.as_ref().map_or(0, Export::next);
-            *open = export;
+    let (export, leave) = match (open.take(), wanted.offset) {
+        (before, 0) => {
+            let leave = match before {
+                Some((_, leave)) => Ok(leave),
+                None => Arc::clone(&desk.holdings.exports).try_acquire_owned(),
+            };
+            let Ok(leave) = leave else {
+                return Outcome::NotNow { reason: format!("{EXPORTS_MAX} snapshots are being read out of this node") };
+            };
+            match desk.raft.export(wanted.local).await {
+                Ok(export) => (export, leave),
+                Err(error) if error.may_pass() => return Outcome::NotNow { reason: error.to_string() },
+                Err(error) => return Outcome::Never { reason: error.to_string() },
+            }
+        }
+        (Some((export, leave)), offset) if export.next() == offset => (export, leave),
+        (before, offset) => {
+            let next = before.as_ref().map_or(0, |(export, _)| export.next());
+            *open = before;
             return Outcome::Never { reason: format!("the next piece on this connection is at {next}, not {offset}") };
         }
     };
@@ -73,7 +82,7 @@ async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
         Ok((export, piece)) => {
             let body = if wanted.offset == 0 { Opened::of(&export).encode(&piece) } else { piece };
             // What is complete need not be kept open.
-            *open = (export.next() < export.snapshot.id.bytes).then_some(export);
+            *open = (export.next() < export.snapshot.id.bytes).then_some((export, leave));
             done(body)
         }
         Err(error) => Outcome::Never { reason: error.to_string() },

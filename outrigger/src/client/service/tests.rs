@@ -6,8 +6,10 @@ use outrigger_engine::{ChangeRequest, NodeId, Refusal, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
+use super::holdings::EXPORTS_MAX;
 use super::*;
 use crate::client::protocol::{Operation, Outcome, Request};
+use crate::client::snapshots::{Opened, Wanted};
 use crate::client::{Client, ClientError};
 use crate::{Limits, StateMachine};
 
@@ -401,4 +403,126 @@ async fn writes_that_are_too_large_together_are_written_one_by_one() {
     };
     let (written, ()) = tokio::join!(write.write_all_buf(&mut output), hear);
     written.unwrap();
+}
+
+/// Found by reading: the log's tail counts the bytes of a command, and a small one held all that it had arrived with.
+#[tokio::test]
+async fn a_small_write_holds_nothing_of_what_it_arrived_with() {
+    let node = Node::start(Limits::default(), Duration::from_secs(5)).await;
+    let desk = Arc::new(Desk::new(node.service.raft.clone(), Arc::clone(&node.service.holdings)));
+    let arrived = bytes::Bytes::from([postcard::to_stdvec(&7_u64).unwrap(), vec![0; 60_000]].concat());
+    let mut batch = Batch::default();
+    for id in 0..3 {
+        let body = arrived.slice(..1);
+        batch.add(Request { id, patience: Duration::from_secs(5), operation: Operation::Write, body }, &desk);
+    }
+    let group = batch.take_writes().unwrap();
+    assert!(arrived.is_unique(), "it is held by a write of one byte");
+    for payload in &group.items {
+        assert!(matches!(&payload.body, outrigger_engine::Body::Command(command) if command[..] == [7]), "{payload:?}");
+    }
+}
+
+/// So long a text is three pieces.
+const TEXT_BYTES: usize = 5 << 19;
+
+/// A text, whose snapshot has several pieces.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Text(String);
+
+impl StateMachine for Text {
+    type Command = String;
+    type Response = ();
+
+    fn apply(&mut self, text: String) {
+        self.0 = text;
+    }
+}
+
+impl Query for Text {
+    type Query = ();
+    type Answer = ();
+
+    fn query(&self, (): ()) {}
+}
+
+/// What one connection to a node has in hand, whose snapshot has three pieces.
+async fn desk_of_text() -> Arc<Desk<Text>> {
+    let config = Config {
+        listen_peer: "127.0.0.1:0".to_owned(),
+        initial_cluster: [(1, "127.0.0.1:7101".to_owned())].into(),
+        ..Config::default()
+    };
+    let holdings = Arc::new(Holdings::new(&config.limits));
+    let raft = Raft::start(config, Text::default()).await.unwrap();
+    raft.write("x".repeat(TEXT_BYTES)).await.unwrap();
+    Arc::new(Desk::new(raft, holdings))
+}
+
+async fn piece(desk: &Desk<Text>, offset: u64) -> Outcome {
+    timeout(Duration::from_secs(20), snapshots::piece(desk, Wanted { offset, local: false })).await.unwrap()
+}
+
+/// The length of what comes behind what stands before a snapshot.
+fn length(outcome: &Outcome, is_first: bool) -> u64 {
+    let Outcome::Done { body, .. } = outcome else { panic!("{outcome:?}") };
+    let piece = if is_first { Opened::decode(body.clone()).unwrap().1 } else { body.clone() };
+    piece.len() as u64
+}
+
+/// Mutants that nothing noticed: a snapshot that stays open when it was sent, and one that is lost by a wrong question.
+#[tokio::test]
+async fn a_snapshot_is_open_until_its_last_piece_and_a_wrong_offset_changes_nothing() {
+    let desk = desk_of_text().await;
+    let mut next = 0;
+    for number in 0..3 {
+        assert_eq!(desk.export.lock().await.is_some(), number > 0, "piece {number}");
+        if number > 0 {
+            for wrong in [1, next - 1, next + 1, u64::MAX] {
+                let refused = piece(&desk, wrong).await;
+                let part = format!("the next piece on this connection is at {next}, not {wrong}");
+                assert!(matches!(&refused, Outcome::Never { reason } if *reason == part), "{refused:?}");
+            }
+        }
+        next += length(&piece(&desk, next).await, number == 0);
+    }
+    assert!(next > TEXT_BYTES as u64, "{next} bytes");
+    assert!(desk.export.lock().await.is_none(), "its file is open for nothing");
+    let refused = piece(&desk, next).await;
+    assert!(matches!(&refused, Outcome::Never { reason } if reason.contains("is at 0")), "{refused:?}");
+}
+
+/// A mutant that nothing noticed: pieces for who takes none in.
+#[tokio::test]
+async fn pieces_wait_until_answers_are_taken_in_and_are_refused_while_others_hold_too_much() {
+    let desk = desk_of_text().await;
+    let next = length(&piece(&desk, 0).await, true);
+    let limits = &desk.raft.config().limits;
+    desk.gauge.change(0, limits.connection_answers_bytes_max);
+    let waits = timeout(Duration::from_millis(200), snapshots::piece(&desk, Wanted { offset: next, local: false }));
+    assert!(waits.await.is_err(), "it is in memory beyond the limit");
+    desk.gauge.change(limits.connection_answers_bytes_max, 0);
+
+    desk.holdings.answers.change(0, limits.answers_bytes_max);
+    let refused = piece(&desk, next).await;
+    assert!(matches!(&refused, Outcome::NotNow { reason } if reason.contains("in hand")), "{refused:?}");
+    desk.holdings.answers.change(limits.answers_bytes_max, 0);
+    assert!(length(&piece(&desk, next).await, false) > 0, "neither has cost it what is open");
+}
+
+/// Found by reading: each connection could keep the file of another snapshot open.
+#[tokio::test]
+async fn few_connections_at_once_have_a_snapshot_open() {
+    let desk = desk_of_text().await;
+    let exports = &desk.holdings.exports;
+    let others = Arc::clone(exports).try_acquire_many_owned(u32::try_from(EXPORTS_MAX).unwrap() - 1).unwrap();
+    let next = length(&piece(&desk, 0).await, true);
+    assert_eq!(exports.available_permits(), 0);
+    let another = Desk::new(desk.raft.clone(), Arc::clone(&desk.holdings));
+    let refused = piece(&another, 0).await;
+    assert!(matches!(&refused, Outcome::NotNow { reason } if reason.contains("16 snapshots are being")), "{refused:?}");
+    assert_eq!(length(&piece(&desk, 0).await, true), next, "who has one open may begin anew");
+    drop((desk, others));
+    length(&piece(&another, 0).await, true);
+    drop(another);
 }

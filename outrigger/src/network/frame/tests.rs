@@ -163,3 +163,44 @@ fn a_cleared_buffer_is_as_good_as_new() {
         assert!(!output.has_remaining());
     }
 }
+
+/// Found by reading: a connection that had sent one large frame kept its memory for as long as it lasted, and so did each small write
+/// behind it for as long as that was held.
+#[test]
+fn the_memory_of_a_large_frame_goes_with_its_body() {
+    let limit = 64 << 20;
+    let mut sent = Vec::new();
+    for bytes in [60 << 20, 3, 100_000, 5] {
+        let mut output = FrameBuffer::default();
+        output.frame(70, 0, limit, |out| out.put_slice(&vec![7; bytes])).unwrap();
+        sent.extend_from_slice(&output.to_vec());
+    }
+    let (mut input, mut taken, mut small) = (BytesMut::new(), 0, Vec::new());
+    while taken < sent.len() {
+        if input.capacity() == input.len() {
+            input.reserve(READ_BYTES);
+        }
+        // As a socket gives it: whatever there is room for.
+        let step = (input.capacity() - input.len()).min(sent.len() - taken);
+        input.extend_from_slice(&sent[taken..taken + step]);
+        taken += step;
+        while let Some(frame) = split(&mut input, limit).unwrap() {
+            if frame.body.len() < 10 {
+                small.push(frame.body);
+            }
+        }
+    }
+    assert!(input.is_empty());
+    input.reserve(READ_BYTES);
+    assert!(input.capacity() <= 4 * READ_BYTES, "{} bytes are kept for what may come", input.capacity());
+    drop(input);
+    for body in small {
+        let held = body.try_into_mut().map(|mut body| {
+            // What its memory holds beside it is given back to it.
+            body.clear();
+            body.reserve(READ_BYTES);
+            body.capacity()
+        });
+        assert!(held.is_ok_and(|bytes| bytes <= 4 * READ_BYTES), "a small body holds more than its frame");
+    }
+}

@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::Shared;
 use super::lanes::{LaneLimits, Lanes};
 use crate::network::connection::{self, Ended};
+use crate::network::dial::connect;
 use crate::network::frame::{FrameBuffer, kind};
 use crate::network::handshake::{self, Hello, Rejection};
 use crate::network::random::Random;
@@ -325,7 +326,7 @@ impl Drop for Closing<'_> {
 
 /// Shakes hands. What came behind the other side's hello is not lost: it may be a farewell already.
 async fn dial(link: &Link, place: &str, shared: &Shared) -> Result<(TcpStream, BytesMut, Hello), Ended> {
-    let mut stream = TcpStream::connect(place).await?;
+    let mut stream = connect(place, shared.settings.connect_timeout).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
     shared.hello(link.node).encode(&mut output)?;

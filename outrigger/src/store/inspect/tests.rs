@@ -49,11 +49,11 @@ fn directory() -> TempDir {
 fn a_directory_is_summed_up_and_its_entries_are_read() {
     let directory = directory();
     let inspection = Inspection::open(directory.path()).unwrap();
-    let summary = inspection.summary().unwrap();
+    let summary = inspection.summary();
     assert_eq!((summary.identity.node, summary.identity.start, summary.refused), (1, 1, None));
     assert_eq!(summary.vote, Vote { term: Term(2), voted_for: Some(NodeId(2)) });
     assert_eq!((summary.commit, summary.purged, summary.last), (LogIndex(4), LogId::new(1, 3), LogId::new(2, 6)));
-    assert_eq!(summary.memberships, [(LogId::new(2, 5), members())]);
+    assert_eq!(summary.memberships, [(LogId::new(2, 5), Ok(members()))]);
     let snapshot = summary.snapshots[0].1.as_ref().unwrap();
     assert_eq!((snapshot.last(), &snapshot.membership), (LogId::new(1, 3), &members()));
     let read = |from, through| {
@@ -91,6 +91,21 @@ fn entries_that_no_node_can_read_are_told_with_file_and_index() {
         assert!(found[0].what.contains(part), "{found:?}");
         assert!(found[0].path.ends_with("00000000000000000001.segment") && found[0].offset.is_some(), "{found:?}");
     }
+}
+
+/// Found by reading: then nothing at all was told of the directory.
+#[test]
+fn an_entry_that_names_members_and_cannot_be_read_hides_nothing_else() {
+    let directory = directory();
+    let mut log = Log::open(RealDisk, directory.path(), options()).unwrap();
+    let payloads = &[Bytes::from_static(b"\x02command")];
+    log.append(GROUP, Record::Entries { term: 2, first: 7, log_time: 9, payloads, marked: true }).unwrap();
+    log.flush().unwrap();
+    drop(log);
+    let summary = Inspection::open(directory.path()).unwrap().summary();
+    assert_eq!((summary.last, summary.vote.term), (LogId::new(2, 7), Term(2)));
+    assert_eq!(summary.memberships[0], (LogId::new(2, 5), Ok(members())));
+    assert!(summary.memberships[1].0 == LogId::new(2, 7) && summary.memberships[1].1.is_err(), "{summary:?}");
 }
 
 #[test]

@@ -64,7 +64,7 @@ impl Dump {
             )));
         }
         let inspection = Inspection::open(&self.place.data_dir).map_err(|error| self.place.failure(&error))?;
-        let summary = inspection.summary().map_err(Failure::plain)?;
+        let summary = inspection.summary();
         let mut lines = Lines::new();
         match self.print(&summary, &inspection, to, &mut lines) {
             Ok(()) => lines.end().or_else(Closed::outcome),
@@ -81,13 +81,14 @@ impl Dump {
         for line in head(summary) {
             self.put(&line, lines)?;
         }
+        let unread = summary.memberships.iter().find_map(|(_, members)| members.as_ref().err());
         for batches in inspection.entries(LogIndex(self.from), LogIndex(to)) {
             let batches = batches.map_err(|error| Ended::Failed(Failure::plain(error)))?;
             for line in batches.iter().flat_map(|batch| self.entries(batch)) {
                 self.put(&line, lines)?;
             }
         }
-        Ok(())
+        unread.map_or(Ok(()), |error| Err(Ended::Failed(Failure::plain(error))))
     }
 
     fn put(&self, line: &Line, lines: &mut Lines) -> Result<(), Closed> {
@@ -176,10 +177,9 @@ fn head(summary: &Summary) -> Vec<Line> {
             members: members(&snapshot.membership),
         }),
     }));
-    lines.extend(memberships.iter().map(|(at, them)| Line::Members {
-        at: (*at).into(),
-        version: them.version().0,
-        members: members(them),
+    lines.extend(memberships.iter().map(|(at, them)| match them {
+        Err(error) => Line::UnreadableMembers { at: (*at).into(), error: error.reason.clone() },
+        Ok(them) => Line::Members { at: (*at).into(), version: them.version().0, members: members(them) },
     }));
     lines.extend(peers.iter().map(|peer| Line::Peer {
         node: peer.node.0,

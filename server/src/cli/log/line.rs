@@ -27,6 +27,7 @@ pub(super) enum Line {
     Snapshot(Snapshot),
     Unreadable { file: String, error: String },
     Members { at: Id, version: u16, members: Vec<Member> },
+    UnreadableMembers { at: Id, error: String },
     Peer { node: u64, incarnation: String, start: u64 },
     Entry(Entry),
 }
@@ -141,6 +142,7 @@ impl fmt::Display for Line {
             Self::Members { at, version, members } => {
                 write!(f, "members     {at}, version {version}: {}", joined(members))
             }
+            Self::UnreadableMembers { at, error } => write!(f, "members     {at} cannot be read: {error}"),
             Self::Peer { node, incarnation, start } => {
                 write!(f, "peer        node {node}, directory {incarnation}, start {start}")
             }

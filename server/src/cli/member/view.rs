@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger::engine::RoleKind;
+use outrigger::engine::{LogId, LogIndex, RoleKind, Term};
 use outrigger::{Client, NodeStatus};
 use outrigger_server::store::Store;
 use tokio::task::JoinSet;
@@ -38,8 +38,11 @@ pub(super) async fn view(endpoints: &[String], timeout: Duration) -> Result<Node
 
 /// Whom to believe: a leader of the highest term, else who has the newest entry that says who the members are.
 fn rank(status: &NodeStatus) -> impl Ord + use<> {
-    let leads = status.role == RoleKind::Leader;
-    (leads.then_some(status.term), status.membership_at, status.committed)
+    rank_of(status.role == RoleKind::Leader, status.term, status.membership_at, status.committed)
+}
+
+fn rank_of(leads: bool, term: Term, membership_at: LogId, committed: LogIndex) -> impl Ord + use<> {
+    (leads.then_some(term), membership_at, committed)
 }
 
 #[cfg(test)]
@@ -51,5 +54,16 @@ mod tests {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
         let error = view(std::slice::from_ref(&gone), Duration::from_millis(300)).await.unwrap_err();
         assert!(error.contains("none of 1 endpoints") && error.contains(&gone), "{error}");
+    }
+
+    /// A mutant that nothing noticed: of two that say that they lead, the one whose log says more was believed. It may have been
+    /// deposed, and what it says may be gone.
+    #[test]
+    fn a_leader_of_a_later_term_is_believed_whatever_an_older_one_has_in_its_log() {
+        let rank = |leads, term, at| rank_of(leads, Term(term), at, LogIndex(7));
+        let ranks =
+            [rank(false, 9, LogId::new(9, 90)), rank(true, 5, LogId::new(5, 80)), rank(true, 6, LogId::new(4, 40))];
+        assert!(ranks.is_sorted(), "followers, then leaders by their terms");
+        assert!(rank(false, 6, LogId::new(4, 40)) < rank(false, 5, LogId::new(5, 41)));
     }
 }

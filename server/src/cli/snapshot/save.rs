@@ -1,6 +1,7 @@
 //! `outrigger snapshot save`: the state of a running cluster, in a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use outrigger::{Client, ClientError, SavedSnapshot};
@@ -12,17 +13,23 @@ use crate::cli::progress::ProgressLine;
 use crate::cli::status::Output;
 use crate::cli::{Failure, Reach, print};
 
+/// How long what was being written may take to be gone when it is given up, and how often to look.
+const GONE_PATIENCE: Duration = Duration::from_secs(2);
+const GONE_LOOK: Duration = Duration::from_millis(5);
+
 /// Save the state of the running cluster to a file, from which `snapshot restore` begins a new one
 ///
 /// One of the endpoints takes a snapshot, with all in it that was acknowledged before, and sends it. The file is complete and
-/// durable, or not there; one that has the name already is replaced only then.
+/// durable, or not there; one that has the name already is replaced only then. Until then it is FILE.partial, which is gone after
+/// an error or Ctrl-C; only a process that was killed leaves it, and it may be removed. --timeout is for taking the snapshot, and
+/// then for each piece of it: there is no limit to how long all of it takes.
 #[derive(Args)]
 #[command(after_help = "Examples:
   outrigger --endpoints 127.0.0.1:7201,127.0.0.1:7202 snapshot save monday.snapshot
   outrigger --endpoints 127.0.0.1:7201 snapshot save last.snapshot --local    # the majority is lost
 
 Exit codes: 0 saved, 1 not saved, 2 usage, 3 no answer, or the connection broke (safe to try again), 5 saved, but the answer
-could not be printed.")]
+could not be printed, 130 interrupted.")]
 pub(super) struct Save {
     /// Where to
     #[arg(value_name = "FILE")]
@@ -75,9 +82,16 @@ impl Save {
         let client = Client::<Store>::connect(reach.endpoints()?).await.map_err(|error| Failure::of_client(&error))?;
         let client = client.with_timeout(reach.timeout.unwrap_or(SNAPSHOT_TIMEOUT));
         let mut line = ProgressLine::new();
-        let saved =
-            client.save_snapshot(&self.file, self.local, |bytes, total| line.show("saving", bytes, total)).await;
+        let saved = tokio::select! {
+            biased;
+            _ = tokio::signal::ctrl_c() => None,
+            saved = client.save_snapshot(&self.file, self.local, |bytes, total| line.show("saving", bytes, total)) => Some(saved),
+        };
         drop(line);
+        let Some(saved) = saved else {
+            given_up(&self.file).await;
+            return Err(Failure::interrupted(format_args!("{} is not saved: interrupted", self.file.display())));
+        };
         let saved = saved.map_err(|error| {
             let message = format!("{} is not saved: {error}", self.file.display());
             match error {
@@ -89,4 +103,17 @@ impl Save {
         })?;
         Saved::from(saved).print("saved", self.output)
     }
+}
+
+/// Waits until what was being written is gone: it is removed by whoever writes it, which may be in the middle of that.
+async fn given_up(file: &Path) {
+    let mut partial = file.as_os_str().to_owned();
+    partial.push(".partial");
+    let is_gone = async {
+        while std::fs::exists(&partial).unwrap_or(false) {
+            tokio::time::sleep(GONE_LOOK).await;
+        }
+    };
+    // Neither a disk that hangs nor another process that saves there keeps anybody here.
+    let _ = tokio::time::timeout(GONE_PATIENCE, is_gone).await;
 }
