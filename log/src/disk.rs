@@ -442,4 +442,47 @@ mod tests {
         assert_eq!(file.read_exact_at(5, 0).unwrap(), b"whole");
         assert_eq!(file.read_exact_at(6, 0).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
+
+    /// A file that takes nothing more.
+    struct Sated;
+
+    impl DiskFile for Sated {
+        fn read_at(&self, _: &mut [u8], _: u64) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn write_at(&self, _: &[u8], _: u64) -> io::Result<usize> {
+            Ok(0)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync_all(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn length(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_more_is_not_asked_for_ever() {
+        assert_eq!(Sated.write_all_at(b"x", 0).unwrap_err().kind(), io::ErrorKind::WriteZero);
+        assert!(Sated.write_all_at(b"", 0).is_ok());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_one_lock_and_the_parent_of_a_bare_name_can_be_synced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let held = RealDisk.lock(&path).unwrap();
+        assert_eq!(RealDisk.lock(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(held);
+        RealDisk.lock(&path).unwrap();
+        RealDisk.sync_directory(Path::new("bare").parent().unwrap()).unwrap();
+    }
 }

@@ -147,4 +147,16 @@ mod tests {
         let error = Identity::decode(&bytes, Path::new("identity")).unwrap_err();
         assert!(matches!(error, OpenError::NewerFormat { found: 9, supported: FORMAT_VERSION }), "{error}");
     }
+
+    #[test]
+    fn a_file_that_is_longer_or_of_another_kind_is_no_identity_though_its_checksum_is_right() {
+        let path = Path::new("identity");
+        let bytes = IDENTITY_7.encode();
+        assert!(Identity::decode(&[&bytes[..], &[0]].concat(), path).is_err());
+        let mut other = bytes;
+        other[0] ^= 1;
+        let checksum = crc32c::crc32c(&other[..LENGTH - 4]);
+        other[LENGTH - 4..].copy_from_slice(&checksum.to_le_bytes());
+        assert!(Identity::decode(&other, path).is_err());
+    }
 }

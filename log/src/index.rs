@@ -278,4 +278,17 @@ mod tests {
         assert!(!index(&[run(30, 1, 54), run(38, 55, 6)]).is_covered(), "entry 54 is of term 38");
         assert!(!index(&[run(30, 1, 53), run(38, 55, 6)]).is_covered(), "a gap");
     }
+
+    #[test]
+    fn runs_that_end_before_the_log_or_begin_in_another_term_do_not_cover_it() {
+        let state = GroupState {
+            last: position(38, 60),
+            terms: vec![position(30, 1), position(38, 54)],
+            ..GroupState::default()
+        };
+        let index = |runs: &[RunPlace]| GroupIndex { state: state.clone(), runs: runs.iter().copied().collect() };
+        assert!(!index(&[run(30, 1, 53), run(38, 54, 6)]).is_covered(), "entry 60 is missing");
+        assert!(!index(&[run(30, 1, 52), run(38, 53, 8)]).is_covered(), "entry 53 is of term 30");
+        assert!(!index(&[]).is_covered());
+    }
 }

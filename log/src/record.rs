@@ -445,4 +445,17 @@ mod tests {
         bind(&mut bytes, PLACE);
         assert_eq!(verify(&bytes, PLACE).unwrap().summary(), Err(Fault::Content));
     }
+
+    #[test]
+    fn a_record_that_verifies_and_has_a_byte_more_than_its_kind_is_none() {
+        let payloads = [Bytes::from_static(b"one"), Bytes::new()];
+        for record in every_kind(&payloads) {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, GroupId(5), &record);
+            bytes.push(0);
+            seal(&mut bytes, 0);
+            bind(&mut bytes, PLACE);
+            assert_eq!(verify(&bytes, PLACE).unwrap().summary(), Err(Fault::Content), "{record:?}");
+        }
+    }
 }

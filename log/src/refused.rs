@@ -72,7 +72,10 @@ impl Refused {
         if word()? != MAGIC || checksum.try_get_u32_le() != Ok(crc32c::crc32c(checked)) || !checksum.is_empty() {
             return Err(corrupt("the mark of a refusal does not verify"));
         }
-        let (_version, by) = (word()?, word()?);
+        let (version, by) = (word()?, word()?);
+        if version != u64::from(FORMAT_VERSION) {
+            return Err(corrupt("the mark of a refusal is of a version that this one does not know"));
+        }
         let mut life = || Ok(PeerIdentity { incarnation: word()?, start: word()?, nonce: word()? });
         Ok(Self { by, met: life()?, own: life()? })
     }
@@ -121,5 +124,12 @@ mod tests {
             assert!(Refused::decode(&bytes[..length], path).is_err(), "{length} bytes are enough");
         }
         assert!(Refused::decode(&[&bytes[..], &[0]].concat(), path).is_err());
+        // One of a later version, under a right checksum.
+        let mut later = bytes;
+        later[8] += 1;
+        let checksum = crc32c::crc32c(&later[..LENGTH - 4]);
+        later[LENGTH - 4..].copy_from_slice(&checksum.to_le_bytes());
+        let refused = Refused::decode(&later, path).map_err(|corruption| corruption.what);
+        assert_eq!(refused, Err("the mark of a refusal is of a version that this one does not know"));
     }
 }

@@ -582,4 +582,108 @@ mod tests {
         assert_eq!(parse_file_name("17.segment"), None);
         assert_eq!(parse_file_name("00000000000000000017.segment.new"), None);
     }
+
+    /// A sector whose words are these, with a checksum that is right.
+    fn forged(sector: &[u8], words: &[(usize, u64)]) -> Vec<u8> {
+        let mut sector = sector.to_vec();
+        for (at, word) in words {
+            sector[*at..*at + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        let checksum = crc32c::crc32c(&sector[..48]);
+        sector[48..52].copy_from_slice(&checksum.to_le_bytes());
+        sector
+    }
+
+    #[test]
+    fn a_first_sector_that_verifies_and_says_what_cannot_be_is_none() {
+        let first = |at, word| SegmentHeader::decode(&forged(&HEADER.encode(), &[(at, word)]));
+        assert_eq!(first(40, 16 * SECTOR), Some(HEADER));
+        assert_eq!(first(40, 2 * SECTOR).map(|header| header.file_bytes), Some(2 * SECTOR));
+        for file_bytes in [0, SECTOR, 16 * SECTOR + 1, 1 << 32] {
+            assert_eq!(first(40, file_bytes), None, "a length of {file_bytes}");
+        }
+        assert_eq!(first(8, u64::from(FORMAT_VERSION) + 1), None, "another format");
+    }
+
+    #[test]
+    fn a_trailer_that_verifies_and_speaks_of_what_is_not_between_the_first_sector_and_itself_is_none() {
+        let trailer = Trailer { footer_offset: 1_024, footer_bytes: 512, synced: 512 };
+        let saying = |words: &[(usize, u64)]| Trailer::decode(&forged(&trailer.encode(&HEADER), words), &HEADER);
+        let end = HEADER.groups_end();
+        assert_eq!(saying(&[]), Some(trailer));
+        assert_eq!(saying(&[(24, 512)]), Some(Trailer { footer_offset: 512, ..trailer }));
+        assert_eq!(saying(&[(32, end - 1_024)]), Some(Trailer { footer_bytes: end - 1_024, ..trailer }));
+        assert_eq!(saying(&[(24, 0), (40, 0)]), None, "a footer in the place of the first sector");
+        assert_eq!(saying(&[(32, end - 512)]), None, "a footer that reaches into the trailer");
+        assert_eq!(saying(&[(32, 0)]), None, "a footer of no bytes");
+    }
+
+    #[test]
+    fn a_group_that_says_that_more_was_synced_than_stands_before_it_is_none() {
+        let saying = |synced: u64| {
+            let mut group = vec![0; GROUP_HEADER];
+            GroupHeader { bytes: 90, records: 2, place: HEADER.place(1_024), synced: 512 }.write(&mut group);
+            group[40..48].copy_from_slice(&synced.to_le_bytes());
+            let checksum = crc32c::crc32c(&group[..GROUP_HEADER - 4]);
+            group[GROUP_HEADER - 4..].copy_from_slice(&checksum.to_le_bytes());
+            GroupHeader::decode(&group, HEADER.place(1_024)).map(|frame| frame.synced)
+        };
+        assert_eq!((saying(1_024), saying(1_536)), (Some(1_024), None));
+    }
+
+    #[test]
+    fn the_bound_of_a_footer_is_its_length_whatever_it_lists() {
+        for listed in 0..40 {
+            let run = |at| RunPlace { segment: 2, term: 1, first: at, count: 1, offset: 576, length: 99 };
+            let peer = |node| (node, PeerIdentity::default());
+            let state = GroupState { peers: (0..listed % 7).map(peer).collect(), ..state() };
+            let groups = [(GroupId(1), &state, (0..listed).map(run).collect())];
+            let footer = encode_footer(&HEADER, 2_048, 1_024, groups.into_iter());
+            assert_eq!(footer.len() as u64, footer_bytes(footer_group_bytes(&state), listed), "{listed} runs");
+        }
+    }
+
+    #[test]
+    fn a_footer_that_verifies_and_has_more_or_fewer_bytes_than_it_counts_is_none() {
+        let read = |body: &[u8]| {
+            let mut bytes = vec![0; GROUP_HEADER];
+            record::encode_footer(&mut bytes, body);
+            let length = narrow(bytes.len() - GROUP_HEADER);
+            record::bind(&mut bytes[GROUP_HEADER..], HEADER.place(2_048 + GROUP_HEADER as u64));
+            GroupHeader { bytes: length, records: 1, place: HEADER.place(2_048), synced: 512 }.write(&mut bytes);
+            pad(&mut bytes);
+            decode_footer(&bytes, &HEADER, 2_048)
+        };
+        let mut body = vec![1, 0, 0, 0];
+        body.put_u64_le(7);
+        encode_state(&mut body, &GroupState::default());
+        body.put_u32_le(0);
+        assert_eq!(read(&body).map(|groups| groups.len()), Some(1));
+        assert_eq!(read(&[&body[..], &[0]].concat()), None, "a byte too many");
+        let runs = body.len() - 4;
+        body[runs..].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(read(&body), None, "runs of which there is none");
+    }
+
+    #[test]
+    fn a_footer_that_verifies_and_holds_a_state_that_contradicts_itself_is_none() {
+        let read = |state: &GroupState| {
+            let groups = [(GroupId(1), state, Vec::new())];
+            decode_footer(&encode_footer(&HEADER, 2_048, 1_024, groups.into_iter()), &HEADER, 2_048)
+        };
+        let position = |term, index| LogPosition { term, index };
+        assert!(read(&state()).is_some());
+        for state in [
+            GroupState { committed: 3, ..state() },  // purged what is not committed
+            GroupState { committed: 10, ..state() }, // committed what is not there
+            GroupState { terms: vec![position(1, 6), position(3, 8)], ..state() }, // the first entry has no term
+            GroupState { terms: vec![position(1, 5), position(3, 10)], ..state() }, // a term behind the last entry
+            GroupState { terms: vec![position(1, 5), position(2, 8)], ..state() }, // another term than the last entry's
+            GroupState { terms: Vec::new(), marked: Vec::new(), ..state() }, // entries of no term
+            GroupState { marked: vec![4], ..state() }, // marked what is purged
+            GroupState { marked: vec![10], ..state() }, // marked what is not there
+        ] {
+            assert_eq!(read(&state), None, "{state:?}");
+        }
+    }
 }

@@ -358,4 +358,12 @@ mod tests {
         refuses(&state, Summary::Committed { index: 1 });
         refuses(&state, Summary::Committed { index: 7 });
     }
+
+    #[test]
+    fn a_purge_of_less_than_is_committed_takes_no_commit_back() {
+        let mut state = six_entries();
+        state.apply(&Summary::Committed { index: 5 }).unwrap();
+        state.apply(&Summary::Purge { through: position(1, 3) }).unwrap();
+        assert_eq!((state.purged.index, state.committed), (3, 5));
+    }
 }

@@ -152,3 +152,87 @@ fn what_somebody_else_has_made_before_the_directory_was_locked_is_left_as_it_is(
     assert!(matches!(made, Err(FoundError::Occupied { .. })), "{made:?}");
     assert_eq!(start(&disk).unwrap().unwrap(), b"theirs");
 }
+
+#[test]
+fn options_that_cannot_be_leave_no_directory() {
+    let disk = FaultyDisk::new();
+    let options = OpenOptions { segment_bytes: 1_000, ..tiny(SEGMENT) };
+    let made = found(&disk, directory(), &options, POSITION, "members".into(), &mut &b""[..]);
+    assert!(matches!(made, Err(FoundError::Open(OpenError::InvalidOptions { .. }))), "{made:?}");
+    assert_eq!(disk.counts().operations, 0);
+}
+
+#[test]
+fn a_snapshot_of_an_earlier_call_does_not_stand_in_the_way_though_it_is_newer() {
+    let disk = FaultyDisk::new();
+    disk.create_directory(directory()).unwrap();
+    disk.create(&directory().join("restore.new")).unwrap();
+    let snapshots = Snapshots::open(disk.clone(), directory(), 7).unwrap();
+    let newer = LogPosition { index: POSITION.index + 1, ..POSITION };
+    snapshots.build(newer, Bytes::new()).unwrap().finish().unwrap();
+    drop(snapshots);
+    make(&disk, b"state").unwrap();
+    assert_eq!(start(&disk).unwrap().unwrap(), b"state");
+}
+
+#[test]
+fn a_log_that_was_started_is_left_as_it_is_though_the_mark_is_there() {
+    let disk = FaultyDisk::new();
+    make(&disk, b"state").unwrap();
+    start(&disk).unwrap();
+    disk.create(&directory().join("restore.new")).unwrap();
+    let before = disk.files();
+    let again = make(&disk, b"other");
+    assert!(matches!(&again, Err(FoundError::Occupied { found, .. }) if found == "identity"), "{again:?}");
+    assert_eq!(disk.files(), before);
+}
+
+/// The identity alone would make a log of what is left, and an empty one.
+#[test]
+fn a_crash_of_a_call_that_begins_anew_never_leaves_an_identity_without_its_snapshot() {
+    let mut begun = 0;
+    for step in 0..80 {
+        let half = FaultyDisk::new();
+        half.power_off_after(step);
+        let _ = make(&half, b"state");
+        half.crash_with(&mut |_| 0);
+        let has = |name: &str| half.files().contains_key(&directory().join(name));
+        if !has("restore.new") || !has("identity") {
+            continue;
+        }
+        begun += 1;
+        let whole = half.fork();
+        make(&whole, b"another").unwrap();
+        assert_eq!(start(&whole).unwrap().unwrap(), b"another");
+        for again in 0..80 {
+            for seed in 0..6 {
+                let disk = half.fork();
+                disk.power_off_after(again);
+                let made = make(&disk, b"state");
+                disk.crash(seed);
+                match start(&disk) {
+                    Ok(body) => assert_eq!(body.unwrap_or_default(), b"state", "steps {step}, {again}, seed {seed}"),
+                    Err(error) => assert!(made.is_err() && matches!(error, OpenError::Unfinished { .. }), "{error}"),
+                }
+            }
+        }
+    }
+    assert!(begun > 0);
+}
+
+#[test]
+fn a_body_whose_reading_is_interrupted_is_read_on() {
+    struct Interrupted<'a>(&'a [u8], bool);
+
+    impl Read for Interrupted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 { Err(io::ErrorKind::Interrupted.into()) } else { self.0.read(buffer) }
+        }
+    }
+
+    let disk = FaultyDisk::new();
+    let mut body = Interrupted(b"state", false);
+    found(&disk, directory(), &tiny(SEGMENT), POSITION, "members".into(), &mut body).unwrap();
+    assert_eq!(start(&disk).unwrap().unwrap(), b"state");
+}

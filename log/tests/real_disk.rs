@@ -186,6 +186,21 @@ fn a_log_and_its_snapshots_share_a_directory() {
     }
 }
 
+#[test]
+fn a_snapshot_that_is_cut_under_its_reader_is_damage_and_no_failure_of_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshots = Snapshots::open(RealDisk, directory.path(), 7).unwrap();
+    let built = snapshots.build(LogPosition { term: 1, index: 3 }, Bytes::new()).unwrap().finish().unwrap();
+    assert_eq!(snapshots.reader(built.id).unwrap().read_at(0, 9).unwrap(), Bytes::new());
+    let mut build = snapshots.build(LogPosition { term: 1, index: 4 }, Bytes::new()).unwrap();
+    build.write_all(b"all that was applied").unwrap();
+    let reader = snapshots.reader(build.finish().unwrap().id).unwrap();
+    let name = directory.path().join(format!("snapshots/snapshot-{:020}-{:020}", 4, 1));
+    std::fs::OpenOptions::new().write(true).open(name).unwrap().set_len(70).unwrap();
+    let error = reader.read_at(0, 9).unwrap_err();
+    assert!(matches!(&error, SnapshotError::Corrupt(found) if found.what.contains("cut short")), "{error}");
+}
+
 /// The lengths of the files without a name that this process holds and that had this one.
 #[cfg(target_os = "linux")]
 fn nameless(name: &str) -> Vec<u64> {

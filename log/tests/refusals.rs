@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use meddled::{Before, Meddled};
 use outrigger_log::{
-    Access, Disk, DiskFile, FaultyDisk, Frames, GroupId, Log, LogPosition, OpenError, OpenOptions, PeerIdentity,
-    ReadError, Record, Seal,
+    Access, Disk, DiskFile, FaultyDisk, Frames, GroupId, Inspection, Log, LogPosition, OpenError, OpenOptions,
+    PeerIdentity, ReadError, Record, Seal,
 };
 use workload::{append_entries, directory, flush_entries, tiny};
 
@@ -236,6 +236,7 @@ fn options_outside_of_their_range_are_refused_with_both_numbers() {
         OpenOptions { segment_bytes: 1_000, ..tiny(SEGMENT) },
         OpenOptions { segment_bytes: 1 << 40, ..tiny(SEGMENT) },
         OpenOptions { entry_bytes_max: 0, ..tiny(SEGMENT) },
+        OpenOptions { entry_bytes_max: (1 << 29) + 1, ..tiny(SEGMENT) },
     ] {
         let disk = FaultyDisk::new();
         let error = Log::open(disk.clone(), directory(), options).unwrap_err();
@@ -342,7 +343,8 @@ fn a_refusal_on_a_full_disk_takes_its_room_from_the_segment_made_ahead() {
     disk.limit_bytes(None);
     let mut log = open(&disk);
     log.preparer().prepare().unwrap();
-    disk.limit_bytes(Some(2 * SEGMENT + 150));
+    // Not even half a mark.
+    disk.limit_bytes(Some(disk.bytes_held() + 30));
     log.refuse(2, met).unwrap();
     drop(log);
     assert!(matches!(refusal(&disk, tiny(SEGMENT)), OpenError::Refused(_)));
@@ -370,4 +372,120 @@ fn a_reader_whose_file_goes_before_it_is_opened_looks_again() {
     });
     let read = reader.entries(GROUP, 1, 3, usize::MAX);
     assert!(matches!(read, Err(ReadError::Purged { from: 1, purged }) if purged == through), "{read:?}");
+}
+
+#[test]
+fn a_segment_that_was_cut_is_refused_as_damaged_wherever_it_was_cut() {
+    let whole = some_log();
+    let bytes = whole.files()[&segment(2)].clone();
+    for length in [0, 700, 1_023, bytes.len() - 512, bytes.len() - 1] {
+        let disk = whole.fork();
+        let file = disk.create(&segment(2)).unwrap();
+        file.write_all_at(&bytes[..length], 0).unwrap();
+        file.sync_all().unwrap();
+        disk.sync_directory(directory()).unwrap();
+        let error = refusal(&disk, tiny(SEGMENT));
+        let is_told =
+            matches!(&error, OpenError::Corrupt(found) if found.file == segment(2) && found.offset == length as u64);
+        assert!(is_told, "{length} bytes: {error}");
+    }
+}
+
+/// The trailer alone says that a segment was in use, if its first group is lost.
+#[test]
+fn a_footer_that_is_lost_is_refused_though_no_later_segment_has_its_first_group() {
+    let disk = some_log();
+    let Seal { footer, .. } = Frames::find(&disk.files()[&segment(3)]).unwrap().seal.unwrap();
+    assert!(disk.flip_bit(&segment(3), footer + 10, 0));
+    for sequence in [4, 5] {
+        assert!(disk.overwrite(&segment(sequence), 512, &[0; 512]));
+    }
+    let error = refusal(&disk, tiny(SEGMENT));
+    assert!(matches!(&error, OpenError::Corrupt(found) if found.file == segment(3)), "{error}");
+}
+
+#[test]
+#[should_panic(expected = "a run of no entries at index 2")]
+fn a_run_of_no_entries_is_a_callers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    append_entries(&mut log, GROUP, &[b"one"]);
+    let _ = log.append(GROUP, Record::Entries { term: 1, first: 2, log_time: 0, payloads: &[], marked: false });
+}
+
+#[test]
+#[should_panic(expected = "entries 0..=1 are no range")]
+fn an_entry_before_the_first_is_a_readers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    flush_entries(&mut log, GROUP, &[b"one"]).unwrap();
+    let _ = log.reader().entries(GROUP, 0, 1, 99);
+}
+
+#[test]
+#[should_panic(expected = "entries 2..=1 are no range")]
+fn a_range_that_goes_back_is_a_readers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    flush_entries(&mut log, GROUP, &[b"one", b"two"]).unwrap();
+    let _ = log.reader().entries(GROUP, 2, 1, 99);
+}
+
+#[test]
+#[should_panic(expected = "a directory is not refused for what it is")]
+fn a_refusal_for_what_a_directory_is_is_a_callers_fault() {
+    let mut log = open(&FaultyDisk::new());
+    let own = log.identity();
+    let _ = log.refuse(2, PeerIdentity { incarnation: own.incarnation, start: own.start, nonce: own.nonce });
+}
+
+#[test]
+fn what_a_file_system_keeps_in_the_root_of_a_disk_is_nothing_else() {
+    let disk = FaultyDisk::new();
+    disk.create_directory(directory()).unwrap();
+    disk.create(&directory().join("lost+found")).unwrap();
+    open(&disk);
+}
+
+/// Each of the two is there for file systems, or people, that do without the other.
+#[test]
+fn a_directory_of_which_either_lock_is_held_is_refused() {
+    let disk = some_log();
+    let file = disk.lock(&directory().join("lock")).unwrap();
+    assert!(matches!(Log::open(disk.clone(), directory(), tiny(SEGMENT)), Err(OpenError::Locked { .. })));
+    assert!(matches!(Inspection::open(disk.clone(), directory()), Err(OpenError::Locked { .. })));
+    drop(file);
+    let itself = disk.lock_directory(directory()).unwrap();
+    assert!(matches!(Log::open(disk.clone(), directory(), tiny(SEGMENT)), Err(OpenError::Locked { .. })));
+    assert!(matches!(Inspection::open(disk.clone(), directory()), Err(OpenError::Locked { .. })));
+    drop(itself);
+    open(&disk);
+}
+
+#[test]
+fn only_what_lies_behind_an_index_is_counted_in_bytes() {
+    let mut log = open(&FaultyDisk::new());
+    let reader = log.reader();
+    assert_eq!(reader.bytes_behind(GROUP, 0), 0);
+    flush_entries(&mut log, GROUP, &[b"one", b"two"]).unwrap();
+    let first = reader.bytes_behind(GROUP, 0);
+    flush_entries(&mut log, GROUP, &[&[7; 300]]).unwrap();
+    assert!(first > 6 && reader.bytes_behind(GROUP, 2) > 300);
+    assert_eq!(reader.bytes_behind(GROUP, 1), first + reader.bytes_behind(GROUP, 2), "a run counts as a whole");
+    assert_eq!(reader.bytes_behind(GROUP, 3), 0);
+}
+
+#[test]
+fn a_verification_that_is_overtaken_by_a_purge_goes_on_behind_that() {
+    let disk = Meddled::new(FaultyDisk::new());
+    let mut log = Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap();
+    let reader = log.reader();
+    for first in 1..=30 {
+        let payloads = [Bytes::from(vec![7; 900])];
+        log.append(GROUP, Record::Entries { term: 1, first, log_time: 0, payloads: &payloads, marked: false }).unwrap();
+        log.flush().unwrap();
+    }
+    disk.once(Before::Open, move || {
+        log.append(GROUP, Record::Purge { through: LogPosition { term: 1, index: 29 } }).unwrap();
+        log.flush().unwrap();
+        assert!(log.preparer().prepare().unwrap());
+    });
+    assert_eq!(reader.verify().unwrap(), 1);
 }

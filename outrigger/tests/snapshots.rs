@@ -127,6 +127,20 @@ fn a_failed_sync_while_a_snapshot_is_kept_is_a_failure_of_the_disk() {
     }
 }
 
+/// Also where it is the state machine that is told first.
+#[test]
+fn a_failed_write_while_a_snapshot_is_built_is_a_failure_of_the_disk() {
+    let large = vec![7; 300_000];
+    for writes in 0..5 {
+        let disk = FaultyDisk::new();
+        let mut store = store(&disk);
+        store.flush().unwrap();
+        disk.fail_write_after(writes);
+        let built = store.snapshots().build(&moment(LogId::new(1, 4)), &mut |out| out.write_all(&large));
+        assert!(built.is_err(), "write {writes}: {built:?}");
+    }
+}
+
 /// A disk without room is none: it is tried again when there is some.
 #[test]
 fn a_full_disk_keeps_no_snapshot_and_fails_nothing_else() {

@@ -103,3 +103,9 @@ fn a_long_group_is_read_whole_and_nothing_beyond_the_file() {
     let found = told_with(&disk, FIRST_GROUP, &bytes);
     assert_eq!(found[0].offset, Some(FIRST_GROUP), "{found:?}");
 }
+
+#[test]
+fn a_run_of_a_footer_that_has_more_entries_than_its_record_is_told() {
+    let (found, _) = told_with_footer(|group| group.runs.last_mut().unwrap().count += 1);
+    assert!(found.iter().any(|damage| damage.what.contains("there is none")), "{found:?}");
+}

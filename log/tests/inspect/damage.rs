@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::Path;
 
-use outrigger_log::{Disk, FaultyDisk, Frames, Record, Snapshots};
+use outrigger_log::{Disk, FaultyDisk, Frames, Log, OpenOptions, Record, Snapshots};
 
-use crate::workload::{directory, flush_entries};
-use crate::{GROUP, damage, full, open, segment, verified};
+use crate::workload::{directory, flush_entries, tiny};
+use crate::{GROUP, SEGMENT, damage, full, open, segment, verified};
 
 fn closed() -> FaultyDisk {
     let disk = full();
@@ -230,4 +230,38 @@ fn an_older_snapshot_and_one_of_another_cluster_are_looked_at() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!((&found[0].path, found[0].offset), (&path, Some(0)));
     assert!(found[0].what.contains("cluster 0x8"), "{}", found[0]);
+}
+
+/// A start ends at the first that it finds.
+#[test]
+fn each_file_that_was_cut_or_comes_from_elsewhere_is_told() {
+    let disk = closed();
+    let files = disk.files();
+    let both = |disk: &FaultyDisk, what: &str| {
+        let found = damage(disk);
+        let is_told =
+            |sequence| found.iter().any(|damage| damage.path == segment(sequence) && damage.what.contains(what));
+        assert!(is_told(1) && is_told(2), "{what}: {found:?}");
+    };
+    let cut = disk.fork();
+    for sequence in [1, 2] {
+        let bytes = &files[&segment(sequence)];
+        cut.create(&segment(sequence)).unwrap();
+        write(&cut, &segment(sequence), &bytes[..bytes.len() - 512]);
+    }
+    both(&cut, "shorter than its first sector says");
+    let swapped = disk.fork();
+    write(&swapped, &segment(1), &files[&segment(2)]);
+    write(&swapped, &segment(2), &files[&segment(1)]);
+    both(&swapped, "");
+    let foreign = FaultyDisk::new();
+    let options = OpenOptions { incarnation: 5, ..tiny(SEGMENT) };
+    let mut log = Log::open(foreign.clone(), directory(), options).unwrap();
+    while !foreign.files().contains_key(&segment(3)) {
+        flush_entries(&mut log, GROUP, &[&[7; 300]]).unwrap();
+    }
+    for sequence in [1, 2] {
+        write(&disk, &segment(sequence), &foreign.files()[&segment(sequence)]);
+    }
+    both(&disk, "another directory");
 }

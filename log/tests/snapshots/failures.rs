@@ -346,3 +346,28 @@ fn a_sync_that_fails_on_the_way_leaves_nothing_that_is_gone_on_with() {
         assert_eq!(read(&snapshots).unwrap(), Some((old, body(700))), "{way}");
     }
 }
+
+#[test]
+fn a_reception_that_cannot_be_opened_for_want_of_files_is_kept() {
+    let (disk, bytes) = (FaultyDisk::new(), body(3 * BLOCK));
+    let (snapshots, snapshot) = (open(&disk), announced(at(9), &head(""), &bytes));
+    send(&mut snapshots.receive(snapshot.clone()).unwrap(), &bytes[..2 * BLOCK], BLOCK).unwrap();
+    disk.run_out_of_files(true);
+    assert!(matches!(snapshots.receive(snapshot.clone()), Err(SnapshotError::DiskFull(_))));
+    disk.run_out_of_files(false);
+    assert_eq!(snapshots.receive(snapshot).unwrap().held(), 2 * BLOCK as u64);
+}
+
+#[test]
+fn snapshots_of_which_either_lock_is_held_are_not_opened() {
+    let (disk, snapshots, _) = with_old();
+    drop(snapshots);
+    let directory = crate::scene::directory().join("snapshots");
+    let file = disk.lock(&directory.join("lock")).unwrap();
+    assert!(matches!(try_open(&disk), Err(SnapshotError::Locked { .. })));
+    drop(file);
+    let itself = disk.lock_directory(&directory).unwrap();
+    assert!(matches!(try_open(&disk), Err(SnapshotError::Locked { .. })));
+    drop(itself);
+    open(&disk);
+}

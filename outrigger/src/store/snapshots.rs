@@ -190,4 +190,17 @@ mod tests {
         let error = decode_head(id, newer.into()).unwrap_err();
         assert!(error.reason.ends_with("its version is 2, this program knows 1"), "{error}");
     }
+
+    #[test]
+    fn a_head_with_a_member_too_many_or_without_voters_is_refused() {
+        let (of, id) = (moment(), SnapshotId::default());
+        let one = Membership::new([], [(NodeId(9), Node { address: "host-9:7101".to_owned() })]);
+        let mut longer = encode_head(&of, 0).to_vec();
+        encode_membership(&one, &mut longer);
+        let error = decode_head(id, longer.into()).unwrap_err();
+        assert!(error.reason.contains("bytes of members are there"), "{error}");
+        let head = encode_head(&Moment { membership: Arc::new(one), ..of }, 0);
+        let error = decode_head(id, head).unwrap_err();
+        assert!(error.reason.ends_with("it names no voters"), "{error}");
+    }
 }

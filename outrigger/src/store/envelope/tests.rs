@@ -161,3 +161,9 @@ fn equal_memberships_are_equal_bytes() {
     encode_membership(&Membership::new([node(3), node(2), node(1)], [node(4)]), &mut backward);
     assert_eq!(forward, backward);
 }
+
+#[test]
+fn where_nobody_is_a_member_nobody_says_the_version() {
+    let nobody = Payload::membership(Arc::new(Membership::new([], []).with_version(Version(2))));
+    assert_eq!(encoded(&nobody).len(), encoded_len(&nobody));
+}

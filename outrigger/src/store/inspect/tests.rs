@@ -182,3 +182,28 @@ fn a_snapshot_of_what_the_log_holds_or_ends_before_contradicts_nothing() {
         assert_eq!(verify_damage(&directory), [], "{last}");
     }
 }
+
+#[test]
+fn damage_is_told_also_where_nobody_could_look_into_the_directory() {
+    let directory = directory();
+    fs::remove_file(directory.path().join("identity")).unwrap();
+    let found = verify_damage(&directory);
+    assert!(found.iter().any(|damage| damage.what.contains("no identity")), "{found:?}");
+}
+
+#[test]
+fn a_snapshot_contradicts_what_the_log_holds_committed_and_what_it_begins_behind_and_nothing_else() {
+    let position = |term, index| LogPosition { term, index };
+    let state = GroupState {
+        committed: 6,
+        purged: position(1, 4),
+        last: position(2, 9),
+        terms: vec![position(1, 5), position(2, 6)],
+        ..GroupState::default()
+    };
+    for (index, term) in [(4, 1), (5, 1), (6, 2)] {
+        assert!(!contradicts(LogId::new(term, index), &state), "index {index}");
+        assert!(contradicts(LogId::new(term + 1, index), &state), "index {index}");
+    }
+    assert!(!contradicts(LogId::new(9, 3), &state) && !contradicts(LogId::new(9, 7), &state));
+}

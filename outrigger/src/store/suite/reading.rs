@@ -54,6 +54,27 @@ pub(super) const CASES: &[Case] = &[
         subject.flush();
         assert_eq!(read_count(subject, 100), 1);
     }),
+    ("a limit bounds small entries of several batches, wherever it falls", |subject| {
+        subject.append(1, 6);
+        subject.append(1, 6);
+        subject.append(2, 6);
+        subject.flush();
+        let bytes = |subject: &Subject<'_>, count| -> usize {
+            subject.range(1, count).iter().map(|entry| entry.2.bytes()).sum()
+        };
+        let all = bytes(subject, 18);
+        for limit in (0..=all).step_by(13).chain([bytes(subject, 6), bytes(subject, 12)]) {
+            let read = read_count(subject, limit) as u64;
+            assert!(read == 1 || bytes(subject, read) <= limit, "{read} entries within {limit} bytes");
+        }
+    }),
+    ("behind an entry that does not fit none follows that would", |subject| {
+        let command = |bytes| Payload::command(Bytes::from(vec![7; bytes]));
+        subject.append_payloads(1, [command(8), command(20)].into());
+        subject.append_payloads(1, [command(0)].into());
+        subject.flush();
+        read_count(subject, 2 * Payload::OVERHEAD_BYTES + 10);
+    }),
     ("a limit bounds many small entries too", |subject| {
         subject.append_payloads(1, (0..1000).map(|_| Payload::command(Bytes::new())).collect());
         subject.flush();
