@@ -130,8 +130,10 @@ fn promises_kept<V: Value>(system: &System<V>) -> Result<(), Violation> {
     }
     for ((term, follower), index) in &system.said.acknowledged {
         let Some(server) = system.servers.at(*follower) else { continue };
-        // As many entries are not the same entries.
-        let holds = |led: &Log<V>| server.disk.log.common_prefix(led) >= *index;
+        // As many entries are not the same entries; where the last is the same, so are those before it (LogMatching).
+        let holds = |led: &Log<V>| {
+            *index == LogIndex::ZERO || server.disk.log.entry(*index).is_some_and(|own| led.entry(*index) == Some(own))
+        };
         let kept = server.disk.current_term > *term || system.said.led_in(*term).is_some_and(holds);
         require(kept, "PromiseKept", || format!("{follower} acknowledged {index} in term {term} and lost it"))?;
     }
