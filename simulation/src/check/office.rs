@@ -270,6 +270,10 @@ impl Office {
             // Another stream begins: what the last one had under way goes nowhere.
             (other.epoch, other.requests, other.bytes) = (Some(sent.epoch), 0, 0);
         }
+        if other.epoch > Some(sent.epoch) {
+            // One of a stream that has ended was slow to be sent: its leader has long given it up.
+            return Ok(());
+        }
         other.is_brought_snapshot = false;
         other.requests += 1;
         if other.requests > 1 {
@@ -541,6 +545,17 @@ mod tests {
         assert_eq!(sends(&mut office), Some(Check::Limits), "an answer to another stream");
         office.hear(NodeId(2), (TERM, Some(Epoch(1))), at(30));
         assert_eq!(sends(&mut office), None);
+    }
+
+    /// Seed 1000004428: a node was removed and added again while one that was meant for its first stream was slow to be sent.
+    #[test]
+    fn what_an_ended_stream_sends_late_is_not_under_way_in_the_next() {
+        let mut office = office();
+        let mut sends =
+            |epoch| check(office.sends(ONE, NodeId(2), &AppendEntries { epoch, ..request(TERM, 1) }, &terms()));
+        assert_eq!([Epoch(1), Epoch(2), Epoch(2)].map(&mut sends), [None; 3]);
+        assert_eq!([Epoch(1), Epoch(1), Epoch(2)].map(&mut sends), [None; 3], "the first stream has ended");
+        assert_eq!(sends(Epoch(2)), Some(Check::Limits));
     }
 
     fn request(term: Term, bytes: usize) -> AppendEntries {
