@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use outrigger_log::{
     Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, OpenError, OpenOptions, PrepareError, ReadError, Record,
 };
-use workload::{append_entries, directory, flush_entries, observe, tiny};
+use workload::{append_entries, directory, flush_entries, lose, observe, segment, tiny};
 
 const GROUP: GroupId = GroupId(1);
 /// The group whose entries fill segments.
@@ -21,21 +21,12 @@ fn open(disk: &FaultyDisk) -> Log<FaultyDisk> {
     Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap()
 }
 
-fn segment(sequence: u64) -> PathBuf {
-    directory().join(format!("{sequence:020}.segment"))
-}
-
 /// Why the log is not opened.
 fn corruption(disk: FaultyDisk) -> Corruption {
     match Log::open(disk, directory(), tiny(SEGMENT)) {
         Err(OpenError::Corrupt(found)) => found,
         other => panic!("{other:?}"),
     }
-}
-
-/// Loses everything that was not synced.
-fn lose(disk: &FaultyDisk) {
-    disk.crash_with(&mut |_| 0);
 }
 
 /// Appends until this segment is in use, its first sector behind the header taken.

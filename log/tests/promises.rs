@@ -9,22 +9,13 @@ use outrigger_log::{
     AppendError, Corruption, FaultyDisk, FlushError, Frames, GroupId, Log, LogPosition, OpenError, PrepareError,
     ReadError, Record, Vote,
 };
-use workload::{Rng, append_entries, directory, flush_entries, observe, tiny};
+use workload::{Rng, append_entries, directory, flush_entries, lose, observe, segment, tiny};
 
 const GROUP: GroupId = GroupId(1);
 const SEGMENT: u64 = 16 << 10;
 
 fn open(disk: &FaultyDisk) -> Log<FaultyDisk> {
     Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap()
-}
-
-fn segment(sequence: u64) -> PathBuf {
-    directory().join(format!("{sequence:020}.segment"))
-}
-
-/// Loses everything that was not synced.
-fn lose(disk: &FaultyDisk) {
-    disk.crash_with(&mut |_| 0);
 }
 
 fn last_index(log: &Log<FaultyDisk>) -> u64 {

@@ -3,7 +3,7 @@
 mod meddled;
 mod workload;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::Bytes;
 use meddled::{Before, Meddled};
@@ -11,17 +11,13 @@ use outrigger_log::{
     Access, Disk, DiskFile, FaultyDisk, Frames, GroupId, Inspection, Log, LogPosition, OpenError, OpenOptions,
     PeerIdentity, ReadError, Record, Seal,
 };
-use workload::{append_entries, directory, flush_entries, tiny};
+use workload::{append_entries, directory, flush_entries, segment, tiny};
 
 const GROUP: GroupId = GroupId(1);
 const SEGMENT: u64 = 8 << 10;
 
 fn open(disk: &FaultyDisk) -> Log<FaultyDisk> {
     Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap()
-}
-
-fn segment(sequence: u64) -> PathBuf {
-    directory().join(format!("{sequence:020}.segment"))
 }
 
 /// A log of five segments, closed.

@@ -2,28 +2,17 @@
 
 mod workload;
 
-use std::path::PathBuf;
-
 use bytes::Bytes;
 use outrigger_log::{
     FaultyDisk, FlushError, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, PrepareError, Record,
 };
-use workload::{append_entries, directory, flush_entries, observe, tiny};
+use workload::{append_entries, directory, flush_entries, lose, observe, segment, tiny};
 
 const GROUP: GroupId = GroupId(1);
 const SEGMENT: u64 = 16 << 10;
 
 fn open(disk: &FaultyDisk) -> Log<FaultyDisk> {
     Log::open(disk.clone(), directory(), tiny(SEGMENT)).unwrap()
-}
-
-fn segment(sequence: u64) -> PathBuf {
-    directory().join(format!("{sequence:020}.segment"))
-}
-
-/// Loses everything that was not synced.
-fn lose(disk: &FaultyDisk) {
-    disk.crash_with(&mut |_| 0);
 }
 
 /// Appends so many entries, each in a run and a group of its own.

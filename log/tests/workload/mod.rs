@@ -7,7 +7,7 @@
 #![allow(unreachable_pub, reason = "a module of several test crates")]
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use outrigger_log::{Disk, FaultyDisk, FlushError, GroupId, Log, LogPosition, OpenOptions, PeerIdentity, Record, Vote};
@@ -15,6 +15,16 @@ use outrigger_log::{Disk, FaultyDisk, FlushError, GroupId, Log, LogPosition, Ope
 /// Where the tests' logs are.
 pub fn directory() -> &'static Path {
     Path::new("/log")
+}
+
+/// The file of a segment.
+pub fn segment(sequence: u64) -> PathBuf {
+    directory().join(format!("{sequence:020}.segment"))
+}
+
+/// Loses everything that was not synced.
+pub fn lose(disk: &FaultyDisk) {
+    disk.crash_with(&mut |_| 0);
 }
 
 /// Options with tiny segments, so that a short workload fills many.
