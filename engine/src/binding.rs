@@ -93,7 +93,7 @@ impl Engine {
 
     /// The directory that counts under a node's id; `None` if any does.
     pub(crate) fn directory_of(&self, node: NodeId) -> Option<u64> {
-        let remembered = self.peers.at(&node).map(|met| met.life.id);
+        let remembered = self.peers.get(&node).map(|met| met.life.id);
         mutate!(binding_not_checked, return remembered);
         let Some(membership) = self.memberships.holding(node) else { return remembered };
         let bound = membership.bindings().get(&node).map(|binding| binding.directory);
@@ -164,7 +164,7 @@ impl Engine {
         let binds = self.config.bind_directories;
         let Role::Leader(leader) = &mut self.role else { return };
         let is_another = |progress: &mut Progress| binds && !progress.is_of(directory);
-        if !leader.progress.at_mut(&from.node).is_some_and(is_another) {
+        if !leader.progress.get_mut(&from.node).is_some_and(is_another) {
             return;
         }
         let is_awaited = self.new_voters(self.membership()).any(|node| node == from.node);
@@ -179,14 +179,14 @@ impl Engine {
     }
 
     /// Who is not bound, and whose directory this leader knows.
-    pub(crate) fn known_directories(&self, membership: &Membership) -> BTreeMap<NodeId, Binding> {
-        let Role::Leader(leader) = &self.role else { return BTreeMap::new() };
+    pub(crate) fn known_directories(&self, membership: &Membership) -> NodeMap<Binding> {
+        let Role::Leader(leader) = &self.role else { return NodeMap::new() };
         let (own, at) = (self.config.node, self.next_own_entry());
         let directory = |node: &NodeId| {
             if *node == own.node {
                 return Some(own.incarnation.id);
             }
-            leader.progress.at(node).and_then(Progress::proven_directory)
+            leader.progress.get(node).and_then(Progress::proven_directory)
         };
         let unbound = membership.nodes().keys().filter(|node| !membership.bindings().contains_key(node));
         unbound.filter_map(|node| Some((*node, Binding { directory: directory(node)?, at }))).collect()
@@ -213,7 +213,7 @@ impl Engine {
         for node in next.voters().iter().filter(|node| !before.is_voter(**node)) {
             let bound = before.bindings().get(node).map(|binding| binding.directory);
             assert!(bound.is_some(), "{node} votes by {next} and was not bound before");
-            let heard = leader.progress.at(node).and_then(Progress::proven_directory);
+            let heard = leader.progress.get(node).and_then(Progress::proven_directory);
             assert!(*node == self.id() || heard == bound, "{node} is bound to {bound:?}, and {heard:?} was heard");
         }
     }

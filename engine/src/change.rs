@@ -9,7 +9,6 @@
 //! began, whoever asked for it, and whether that caller still waits. A step is taken once the one before is committed, and
 //! an entry of the leader's own term is (that is the gap that single-server changes of the thesis had at first).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::entry::Payload;
 use crate::fingerprint::Fingerprint;
 use crate::membership::{Membership, Node};
 use crate::message::Message;
+use crate::node_map::NodeMap;
 use crate::progress::Progress;
 use crate::refusal::Refusal;
 use crate::role::Role;
@@ -134,7 +134,7 @@ impl Engine {
         self.require(request.preconditions)?;
         let changed = membership.changed(&request.change, request.retain)?;
         if changed.is_same_as(membership) {
-            return Ok(membership.bound(BTreeMap::new(), Some(membership.of().unwrap_or(*at))));
+            return Ok(membership.bound(NodeMap::new(), Some(membership.of().unwrap_or(*at))));
         }
         let missed = self.missed(&changed, now);
         if let Some(silent) = missed
@@ -223,8 +223,8 @@ impl Engine {
         let (new, missed) = (self.new_voters(membership), self.missed(membership, now));
         let Role::Leader(leader) = &mut self.role else { return None };
         let change = leader.change.as_mut().expect("a change under way is known to its leader");
-        let matched = |node: &NodeId| leader.progress.at(node).map_or(LogIndex::ZERO, Progress::match_index);
-        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.at(&node)), change.round.0);
+        let matched = |node: &NodeId| leader.progress.get(node).map_or(LogIndex::ZERO, Progress::match_index);
+        let reached = Reached::of(new.clone().filter_map(|node| leader.progress.get(&node)), change.round.0);
         if reached > change.got_on.0 {
             change.got_on = (reached, now);
         }
@@ -249,7 +249,7 @@ impl Engine {
         let Role::Leader(leader) = &self.role else { return None };
         let (voters, patience) = (&membership.goal()?.voters, self.config.election_timeout_max);
         let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
-        let speaks = |node: &NodeId| *node == self.id() || leader.progress.at(node).is_some_and(lately);
+        let speaks = |node: &NodeId| *node == self.id() || leader.progress.get(node).is_some_and(lately);
         let silent = voters.iter().find(|node| !speaks(node)).copied();
         silent.filter(|_| 2 * voters.iter().filter(|node| speaks(node)).count() <= voters.len())
     }
@@ -276,7 +276,7 @@ impl Engine {
     /// A new voter that lacks entries up to this one.
     fn laggard(&self, membership: &Membership, index: LogIndex) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let lacks = |node: &NodeId| leader.progress.at(node).is_none_or(|progress| progress.match_index() < index);
+        let lacks = |node: &NodeId| leader.progress.get(node).is_none_or(|progress| progress.match_index() < index);
         self.new_voters(membership).find(lacks)
     }
 
@@ -321,7 +321,7 @@ impl Engine {
         }
     }
 
-    fn follow_with_streams(&mut self, others: &BTreeMap<NodeId, Node>, now: Instant) {
+    fn follow_with_streams(&mut self, others: &NodeMap<Node>, now: Instant) {
         let (term, commit, last) = (self.vote.term, self.commit_index, self.log.last().index);
         let mut next_id = self.next_id;
         let Role::Leader(leader) = &mut self.role else { return };
@@ -333,11 +333,11 @@ impl Engine {
             let message = Message::Committed { term, commit };
             self.commands.push_back(Command::SendMessage { target, message });
         }
-        leader.progress.retain(|node| others.contains_key(node));
+        leader.progress.retain(|node, _| others.contains_key(node));
         // Who was here before under an id may have left answers on their way.
         let since = if self.config.bind_directories { leader.round } else { Round(0) };
         for node in others.keys() {
-            leader.progress.insert_if_absent(*node, || {
+            leader.progress.get_or_insert_with(*node, || {
                 next_id += 1;
                 Progress::anew(Epoch(next_id), last, since, None, now)
             });

@@ -1,10 +1,11 @@
 //! What callers can want of the members, and what becomes of a membership by it. Nothing here knows of logs or terms.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::binding::Binding;
 use crate::membership::{Goal, Membership, Node};
+use crate::node_map::NodeMap;
+use crate::node_set::NodeSet;
 use crate::refusal::Refusal;
 use crate::types::{LogId, NodeId, Term};
 
@@ -28,28 +29,28 @@ use crate::types::{LogId, NodeId, Term};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ChangeMembers {
     /// These learners vote from now on. Refused with [`Refusal::UnknownNode`] for who is no member.
-    AddVoterIds(BTreeSet<NodeId>),
+    AddVoterIds(NodeSet),
     /// These nodes are voters from now on, whether they are members already or not. They receive the log first, and vote once
     /// they have caught up. Refused with [`Refusal::AddressDiffers`] for a member at another address.
-    AddVoters(BTreeMap<NodeId, Node>),
+    AddVoters(NodeMap<Node>),
     /// These voters vote no more. They stay as learners if the [request](ChangeRequest::retain) says so, and leave otherwise.
     /// Refused with [`Refusal::UnknownNode`] for who is no member.
-    RemoveVoters(BTreeSet<NodeId>),
+    RemoveVoters(NodeSet),
     /// These members vote, and no others.
-    ReplaceAllVoters(BTreeSet<NodeId>),
+    ReplaceAllVoters(NodeSet),
     /// These nodes are learners, if they are no members yet. Refused with [`Refusal::AddressDiffers`] for a member at another
     /// address.
-    AddNodes(BTreeMap<NodeId, Node>),
+    AddNodes(NodeMap<Node>),
     /// These members are reached there from now on. Refused with [`Refusal::UnknownNode`] for who is no member.
     ///
     /// Nobody tries the address, not even the leader's own: others reach a leader that is at work where it says itself that it is
     /// reached, and where another node is to be found the leader cannot know before it is there. A wrong one is put right by another
     /// such change, best before its node is started again.
-    SetNodes(BTreeMap<NodeId, Node>),
+    SetNodes(NodeMap<Node>),
     /// These learners leave. Refused with [`Refusal::StillVoter`] for a voter.
-    RemoveNodes(BTreeSet<NodeId>),
+    RemoveNodes(NodeSet),
     /// These are the members, and no others. Refused with [`Refusal::StillVoter`] if a voter is not among them.
-    ReplaceAllNodes(BTreeMap<NodeId, Node>),
+    ReplaceAllNodes(NodeMap<Node>),
     /// All of these, one after the other, as one change. Refused with [`Refusal::AddedAgain`] if one of them removes a member that
     /// another one adds.
     Batch(Vec<ChangeMembers>),
@@ -101,11 +102,11 @@ pub enum Precondition {
 
 /// The members and voters that a change leads to, while it is being put together.
 struct Draft {
-    voters: BTreeSet<NodeId>,
-    nodes: BTreeMap<NodeId, Node>,
+    voters: NodeSet,
+    nodes: NodeMap<Node>,
     retain: bool,
     /// Who has left on the way, and must not be among them at the end: whether it is to come from the same directory, nobody says.
-    left: BTreeSet<NodeId>,
+    left: NodeSet,
 }
 
 impl Draft {
@@ -154,12 +155,12 @@ impl Draft {
         unknown.map_or(Ok(()), |node| Err(Refusal::UnknownNode { node: *node }))
     }
 
-    fn add(&mut self, nodes: &BTreeMap<NodeId, Node>) -> Result<(), Refusal> {
-        for (id, node) in nodes {
-            if self.nodes.entry(*id).or_insert_with(|| node.clone()) != node {
-                return Err(Refusal::AddressDiffers { node: *id });
-            }
+    fn add(&mut self, nodes: &NodeMap<Node>) -> Result<(), Refusal> {
+        let differs = |(id, node): &(&NodeId, &Node)| self.nodes.get(id).is_some_and(|known| known != *node);
+        if let Some((id, _)) = nodes.iter().find(differs) {
+            return Err(Refusal::AddressDiffers { node: *id });
         }
+        self.nodes.extend(nodes.clone());
         Ok(())
     }
 
@@ -193,10 +194,10 @@ impl Membership {
     pub fn changed(&self, change: &ChangeMembers, retain: bool) -> Result<Self, Refusal> {
         assert!(self.goal().is_none(), "{self} is under way to another one");
         let mut draft =
-            Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: BTreeSet::new() };
+            Draft { voters: self.voters().clone(), nodes: self.nodes().clone(), retain, left: NodeSet::new() };
         draft.change(change)?;
         let Draft { voters, nodes, left, .. } = draft;
-        mutate!(added_again_at_once, left = BTreeSet::new());
+        mutate!(added_again_at_once, left = NodeSet::new());
         if let Some(node) = left.into_iter().find(|id| nodes.contains_key(id)) {
             return Err(Refusal::AddedAgain { node });
         }
@@ -205,18 +206,18 @@ impl Membership {
         }
         self.refuse_taken(&nodes)?;
         if voters == *self.voters() {
-            return Ok(Self::sound(voters, BTreeSet::new(), nodes, None).after(self));
+            return Ok(Self::sound(voters, NodeSet::new(), nodes, None).after(self));
         }
-        let members: BTreeSet<NodeId> = nodes.keys().copied().collect();
+        let members: NodeSet = nodes.keys().copied().collect();
         let added = members.iter().copied().filter(|id| !self.nodes().contains_key(id)).collect();
         let mut all = self.nodes().clone();
         all.extend(nodes);
-        let next = Self::sound(self.voters().clone(), BTreeSet::new(), all, Some(Goal { voters, members, added }));
+        let next = Self::sound(self.voters().clone(), NodeSet::new(), all, Some(Goal { voters, members, added }));
         Ok(next.after(self))
     }
 
     /// Two members at one address are none that can be told apart by who dials them. What is so already is no fault of this change.
-    fn refuse_taken(&self, nodes: &BTreeMap<NodeId, Node>) -> Result<(), Refusal> {
+    fn refuse_taken(&self, nodes: &NodeMap<Node>) -> Result<(), Refusal> {
         let comes = |(id, node): &(&NodeId, &Node)| !node.address.is_empty() && self.nodes().get(id) != Some(*node);
         for (id, node) in nodes.iter().filter(comes) {
             if let Some((by, _)) = nodes.iter().find(|(by, other)| *by != id && other.address == node.address) {
@@ -247,7 +248,7 @@ impl Membership {
         let goal = self.goal().filter(|_| self.is_joint()).expect("a joint membership");
         let stays = |(id, node): (&NodeId, &Node)| goal.members.contains(id).then(|| (*id, node.clone()));
         let nodes = self.nodes().iter().filter_map(stays).collect();
-        Self::sound(goal.voters.clone(), BTreeSet::new(), nodes, None).after(self)
+        Self::sound(goal.voters.clone(), NodeSet::new(), nodes, None).after(self)
     }
 
     /// The way back, as long as nobody votes who did not before: who was added leaves.
@@ -259,7 +260,7 @@ impl Membership {
         let goal = self.goal().filter(|_| !self.is_joint()).expect("a membership under way that is not joint");
         let stays = |(id, node): (&NodeId, &Node)| (!goal.added.contains(id)).then(|| (*id, node.clone()));
         let nodes = self.nodes().iter().filter_map(stays).collect();
-        Self::sound(self.voters().clone(), BTreeSet::new(), nodes, None).after(self)
+        Self::sound(self.voters().clone(), NodeSet::new(), nodes, None).after(self)
     }
 
     /// These members in the cluster of those: it keeps its version, and who stays is bound as before.
@@ -271,12 +272,7 @@ impl Membership {
         next.with_version(before.version())
     }
 
-    fn sound(
-        voters: BTreeSet<NodeId>,
-        outgoing: BTreeSet<NodeId>,
-        nodes: BTreeMap<NodeId, Node>,
-        goal: Option<Goal>,
-    ) -> Self {
+    fn sound(voters: NodeSet, outgoing: NodeSet, nodes: NodeMap<Node>, goal: Option<Goal>) -> Self {
         Self::from_parts(voters, outgoing, nodes, goal).expect("the steps of a change are sound memberships")
     }
 }

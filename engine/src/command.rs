@@ -22,6 +22,7 @@ use crate::by_hand::NotElected;
 use crate::entry::Batch;
 use crate::membership::{Membership, Node};
 use crate::message::{Heartbeat, Message, VoteRequest};
+use crate::node_map::NodeMap;
 use crate::refusal::{Fault, PeerRefusal, Refusal};
 use crate::snapshot::Snapshot;
 use crate::transfer::{NotTransferred, Transferred};
@@ -163,7 +164,7 @@ pub enum Command {
     /// From now on these are the other nodes, and there they are reached. Connections to others end.
     SetPeers {
         /// Everybody who is a member by any entry that may come to count, but this node.
-        peers: BTreeMap<NodeId, Node>,
+        peers: NodeMap<Node>,
         /// What this node signs with from now on: [`Peer::bound`]. Whom it tells it first decides nothing.
         bound: Option<LogId>,
     },

@@ -90,7 +90,8 @@ impl Engine {
     /// version is older the leader sends its own.
     pub(crate) fn delegate_for(&self, target: NodeId) -> Option<NodeId> {
         let Role::Leader(leader) = &self.role else { return None };
-        let progress = leader.progress.at(&target).filter(|it| self.config.snapshots.delegated && it.may_delegate())?;
+        let progress =
+            leader.progress.get(&target).filter(|it| self.config.snapshots.delegated && it.may_delegate())?;
         let knows = |node: NodeId| self.may_send(node, Version::DELEGATION);
         let (purged, is_there) =
             (self.log.purged().index, |node: &NodeId| leader.progress.contains_key(node) && knows(*node));
@@ -107,7 +108,7 @@ impl Engine {
     pub(crate) fn delegate_piece(&mut self, delegate: NodeId, target: NodeId) {
         let (term, covers) = (self.vote.term, self.log.purged().index);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.at_mut(&target) else { return };
+        let Some(progress) = leader.progress.get_mut(&target) else { return };
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let wanted = match progress.issue_piece(Some(delegate), None, request) {

@@ -183,7 +183,7 @@ impl Engine {
 
     fn count_votes(&mut self, now: Instant) {
         let (Role::PreCandidate(campaign) | Role::Candidate(campaign)) = &self.role else { return };
-        let result = self.membership().quorum().vote_result(|id| campaign.votes.at(&id).copied());
+        let result = self.membership().quorum().vote_result(|id| campaign.votes.get(&id).copied());
         match result {
             VoteResult::Won if matches!(self.role, Role::Candidate(_)) => self.become_leader(now),
             VoteResult::Won => {
@@ -348,8 +348,8 @@ impl Engine {
 
     fn other_voters(&self) -> Vec<NodeId> {
         let membership = self.membership();
-        let voters = membership.voters().union(membership.outgoing());
-        voters.copied().filter(|node| *node != self.id()).collect()
+        let nodes = membership.nodes().keys().copied();
+        nodes.filter(|node| *node != self.id() && membership.is_voter(*node)).collect()
     }
 
     /// Up to where the log is known to be the same as the present leader's.

@@ -420,7 +420,7 @@ impl Engine {
     }
 
     /// Everybody else who is a member by any entry that may come to count.
-    pub(crate) fn others(&self) -> BTreeMap<NodeId, Node> {
+    pub(crate) fn others(&self) -> NodeMap<Node> {
         let mut all = self.memberships.everybody();
         all.remove(&self.id());
         all

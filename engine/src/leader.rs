@@ -25,7 +25,7 @@ impl Engine {
         let token = campaign.token.take();
         assert_eq!(self.vote.voted_for, Some(self.id()), "a leader has its own vote");
         let last = self.log.last().index;
-        let targets: Vec<_> = self.others().into_keys().map(|node| (node, self.next_epoch())).collect();
+        let targets: Vec<_> = self.others().keys().map(|node| (*node, self.next_epoch())).collect();
         let progress = targets.iter().map(|(node, epoch)| (*node, Progress::new(*epoch, last, now))).collect();
         self.role = Role::Leader(Box::new(Leader {
             term_start: last.next(),
@@ -125,7 +125,7 @@ impl Engine {
                 mutate!(counts_unflushed, return self.log.last().index);
                 self.writes.flushed_index()
             } else {
-                leader.progress.at(&node).map_or(LogIndex::ZERO, Progress::match_index)
+                leader.progress.get(&node).map_or(LogIndex::ZERO, Progress::match_index)
             }
         };
         let held = self.membership().quorum().committed_index(matched).min(self.log.last().index);
@@ -181,7 +181,7 @@ impl Engine {
         let heard = |node: NodeId| {
             let lately = |progress: &Progress| now.since(progress.heard_at()) < patience;
             mutate!(check_quorum_by_one, return Some(leader.progress.values().any(lately)));
-            Some(node == own || leader.progress.at(&node).is_some_and(lately))
+            Some(node == own || leader.progress.get(&node).is_some_and(lately))
         };
         let result = self.membership().quorum().vote_result(heard);
         mutate!(joint_office_by_new_voters, result = self.membership().quorum().incoming.vote_result(heard));

@@ -151,7 +151,7 @@ impl Engine {
     pub(crate) fn acknowledged(&self, leader: &Leader) -> Round {
         let own = self.id();
         let answered = |node: NodeId| {
-            let round = leader.progress.at(&node).map_or(Round(0), Progress::answered);
+            let round = leader.progress.get(&node).map_or(Round(0), Progress::answered);
             LogIndex(if node == own { leader.round.0 } else { round.0 })
         };
         mutate!(

@@ -76,6 +76,7 @@ mod meeting;
 mod membership;
 mod message;
 mod node_map;
+mod node_set;
 mod progress;
 mod propose;
 mod quorum;
@@ -111,6 +112,8 @@ pub use message::{
     AppendEntries, AppendEntriesReply, AppendOutcome, DelegateSnapshot, Heartbeat, HeartbeatReply, InstallSnapshot,
     InstallSnapshotReply, Message, VoteReply, VoteRequest, Wanted, Warrant,
 };
+pub use node_map::{NodeMap, NodeMapIter};
+pub use node_set::NodeSet;
 pub use quorum::{Joint, Majority, VoteResult};
 pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 pub use restored::Restored;

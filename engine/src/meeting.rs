@@ -125,7 +125,7 @@ impl Engine {
     /// Answers whether this one is heard only as the log must say what this node does not know yet.
     fn meet_life(&mut self, from: Peer, message: Option<&Message>) -> Result<bool, PeerRefusal> {
         let life = from.incarnation;
-        let remembered = self.peers.at(&from.node).map(|known| known.life);
+        let remembered = self.peers.get(&from.node).map(|known| known.life);
         if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
             mutate!(wiped_peer_heard, return Ok(false));
             if self.is_behind(from, message) {
@@ -145,7 +145,7 @@ impl Engine {
         match met {
             Some(met) if met == life => {
                 // A life that an earlier start of this node met speaks what it says now.
-                self.peers.at_mut(&from.node).expect("it was met").version = Some(from.version);
+                self.peers.get_mut(&from.node).expect("it was met").version = Some(from.version);
                 return Ok(false);
             }
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),

@@ -12,12 +12,13 @@
 //!
 //! All of it stands in the log, so that any leader can go on where another one stopped.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use crate::binding::Binding;
 use crate::fingerprint::Fingerprint;
+use crate::node_map::NodeMap;
+use crate::node_set::NodeSet;
 use crate::quorum::{Joint, Majority};
 use crate::snapshot::Snapshot;
 use crate::types::{LogId, LogIndex, NodeId};
@@ -34,17 +35,17 @@ pub struct Node {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Who votes. Every voter is in `nodes`.
-    voters: BTreeSet<NodeId>,
+    voters: NodeSet,
     /// Who voted before the change that is under way; empty when there is none. Every one is in `nodes`.
-    outgoing: BTreeSet<NodeId>,
+    outgoing: NodeSet,
     /// Every member. Who is neither in `voters` nor in `outgoing` is a learner.
-    nodes: BTreeMap<NodeId, Node>,
+    nodes: NodeMap<Node>,
     /// Where the change that is under way leads; `None` when there is none.
     goal: Option<Goal>,
     /// What may be said in the cluster: every member speaks it.
     version: Version,
     /// Whose data directory is known to all; every one is in `nodes`.
-    bindings: BTreeMap<NodeId, Binding>,
+    bindings: NodeMap<Binding>,
     /// The entry whose members these are, if this one only binds them or raises the version.
     of: Option<LogId>,
 }
@@ -53,11 +54,11 @@ pub struct Membership {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Goal {
     /// Who will vote; at least one, each in `members`.
-    pub voters: BTreeSet<NodeId>,
+    pub voters: NodeSet,
     /// Who will be a member. Other members leave when the change ends.
-    pub members: BTreeSet<NodeId>,
+    pub members: NodeSet,
     /// Those of `members` that this change has added: they leave again if it is given up.
-    pub added: BTreeSet<NodeId>,
+    pub added: NodeSet,
 }
 
 impl Membership {
@@ -77,8 +78,8 @@ impl Membership {
         voters: impl IntoIterator<Item = (NodeId, Node)>,
         learners: impl IntoIterator<Item = (NodeId, Node)>,
     ) -> Self {
-        let mut nodes: BTreeMap<NodeId, Node> = learners.into_iter().collect();
-        let voting: BTreeMap<NodeId, Node> = voters.into_iter().collect();
+        let mut nodes: NodeMap<Node> = learners.into_iter().collect();
+        let voting: NodeMap<Node> = voters.into_iter().collect();
         let voters = voting.keys().copied().collect();
         nodes.extend(voting);
         Self { voters, nodes, ..Self::default() }
@@ -87,15 +88,10 @@ impl Membership {
     /// A membership from its parts, as they stand in a log or a message; `None` if they contradict each other: somebody is not
     /// among the nodes, a joint membership has no goal or another one than its voters, or a goal has no voter.
     #[must_use]
-    pub fn from_parts(
-        voters: BTreeSet<NodeId>,
-        outgoing: BTreeSet<NodeId>,
-        nodes: BTreeMap<NodeId, Node>,
-        goal: Option<Goal>,
-    ) -> Option<Self> {
-        let known = |set: &BTreeSet<NodeId>| set.iter().all(|id| nodes.contains_key(id));
+    pub fn from_parts(voters: NodeSet, outgoing: NodeSet, nodes: NodeMap<Node>, goal: Option<Goal>) -> Option<Self> {
+        let known = |set: &NodeSet| set.iter().all(|id| nodes.contains_key(id));
         let leads_somewhere = goal.as_ref().is_none_or(|goal| {
-            let within = |set: &BTreeSet<NodeId>| set.is_subset(&goal.members);
+            let within = |set: &NodeSet| set.is_subset(&goal.members);
             known(&goal.members) && within(&goal.voters) && within(&goal.added) && !goal.voters.is_empty()
         });
         let is_joint_rightly = outgoing.is_empty() || goal.as_ref().is_some_and(|goal| goal.voters == voters);
@@ -112,7 +108,7 @@ impl Membership {
     /// The same members with these directories bound to their ids; `of` names the entry whose members they are, if nothing else
     /// than bindings and the version has changed since. `None` if somebody is not among the nodes.
     #[must_use]
-    pub fn with_bindings(self, bindings: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Option<Self> {
+    pub fn with_bindings(self, bindings: NodeMap<Binding>, of: Option<LogId>) -> Option<Self> {
         let is_sound =
             bindings.keys().all(|id| self.nodes.contains_key(id)) && (of.is_none() || !self.nodes.is_empty());
         is_sound.then_some(Self { bindings, of, ..self })
@@ -126,7 +122,7 @@ impl Membership {
     }
 
     /// The same members, of whom these are bound too.
-    pub(crate) fn bound(&self, more: BTreeMap<NodeId, Binding>, of: Option<LogId>) -> Self {
+    pub(crate) fn bound(&self, more: NodeMap<Binding>, of: Option<LogId>) -> Self {
         let mut bindings = self.bindings.clone();
         bindings.extend(more);
         self.clone().with_bindings(bindings, of).expect("only members are bound")
@@ -140,7 +136,7 @@ impl Membership {
 
     /// Which data directory each member runs from, as the log says; peers refuse any other. Who is not in it was not bound yet.
     #[must_use]
-    pub const fn bindings(&self) -> &BTreeMap<NodeId, Binding> {
+    pub const fn bindings(&self) -> &NodeMap<Binding> {
         &self.bindings
     }
 
@@ -152,19 +148,19 @@ impl Membership {
 
     /// Who votes; during a change, who will vote after it.
     #[must_use]
-    pub const fn voters(&self) -> &BTreeSet<NodeId> {
+    pub const fn voters(&self) -> &NodeSet {
         &self.voters
     }
 
     /// Who voted before the change that is under way; empty when there is none.
     #[must_use]
-    pub const fn outgoing(&self) -> &BTreeSet<NodeId> {
+    pub const fn outgoing(&self) -> &NodeSet {
         &self.outgoing
     }
 
     /// Every member and what is known of it.
     #[must_use]
-    pub const fn nodes(&self) -> &BTreeMap<NodeId, Node> {
+    pub const fn nodes(&self) -> &NodeMap<Node> {
         &self.nodes
     }
 
@@ -209,14 +205,14 @@ impl Membership {
 
 impl fmt::Display for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ids: &BTreeSet<NodeId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let list = |ids: &NodeSet| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         write!(f, "voters {{{}}}", list(&self.voters))?;
         match &self.goal {
             _ if self.is_joint() => write!(f, " outgoing {{{}}}", list(&self.outgoing))?,
             Some(goal) => write!(f, " soon {{{}}}", list(&goal.voters))?,
             None => {}
         }
-        let learners: BTreeSet<NodeId> = self.learners().collect();
+        let learners: NodeSet = self.learners().collect();
         if !learners.is_empty() {
             write!(f, " learners {{{}}}", list(&learners))?;
         }
@@ -261,7 +257,7 @@ impl Memberships {
     }
 
     /// Everybody who is a member by any entry that may come to count, at the last address.
-    pub(crate) fn everybody(&self) -> BTreeMap<NodeId, Node> {
+    pub(crate) fn everybody(&self) -> NodeMap<Node> {
         let nodes = self.known.iter().flat_map(|(_, membership)| membership.nodes());
         nodes.map(|(id, node)| (*id, node.clone())).collect()
     }
@@ -315,7 +311,7 @@ impl Memberships {
     /// Whether a node is a member by any entry that may come to count, or no member is known at all.
     pub(crate) fn may_hold(&self, node: NodeId) -> bool {
         let mut nodes = self.known.iter().map(|(_, membership)| membership.nodes());
-        nodes.clone().any(|nodes| nodes.contains_key(&node)) || nodes.all(BTreeMap::is_empty)
+        nodes.clone().any(|nodes| nodes.contains_key(&node)) || nodes.all(NodeMap::is_empty)
     }
 
     /// Whether a node votes by any entry that may come to count. One that is no voter by the last of them may have to campaign all
@@ -400,8 +396,8 @@ mod tests {
 
     #[test]
     fn learners_are_the_members_that_do_not_vote() {
-        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
-        let nodes: BTreeMap<_, _> = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
+        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<NodeSet>();
+        let nodes: NodeMap<Node> = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
         let goal = Goal { voters: set(&[1, 2, 4]), members: set(&[1, 2, 4, 5]), added: set(&[4]) };
         let joint = Membership::from_parts(set(&[1, 2, 4]), set(&[1, 2, 3]), nodes.clone(), Some(goal)).unwrap();
         assert!(joint.is_joint() && joint.is_voter(NodeId(3)) && joint.is_voter(NodeId(4)));
@@ -412,8 +408,8 @@ mod tests {
 
     #[test]
     fn parts_that_contradict_each_other_are_no_membership() {
-        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<BTreeSet<_>>();
-        let nodes: BTreeMap<_, _> = (1..=3).map(|id| (NodeId(id), Node::default())).collect();
+        let set = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<NodeSet>();
+        let nodes: NodeMap<Node> = (1..=3).map(|id| (NodeId(id), Node::default())).collect();
         let goal = |voters: &[u64], members: &[u64], added: &[u64]| {
             Some(Goal { voters: set(voters), members: set(members), added: set(added) })
         };

@@ -3,9 +3,9 @@
 //! A joint configuration decides only what both of its majorities decide (thesis, section 4.3). Everything here is
 //! computed by definition, not by a cunning scan: it is short, and a test compares it with brute force.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::node_set::NodeSet;
 use crate::types::{LogIndex, NodeId};
 
 /// How a vote stands.
@@ -22,7 +22,7 @@ pub enum VoteResult {
 /// A set of voters that decides by more than half. An empty set decides everything: it stands for the absent half of
 /// a joint configuration and must not hinder the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Majority<'a>(pub &'a BTreeSet<NodeId>);
+pub struct Majority<'a>(pub &'a NodeSet);
 
 impl Majority<'_> {
     /// How many voters are more than half of them; 0 of nobody.
@@ -151,7 +151,7 @@ impl Joint<'_> {
 mod tests {
     use super::*;
 
-    fn set(ids: &[u64]) -> BTreeSet<NodeId> {
+    fn set(ids: &[u64]) -> NodeSet {
         ids.iter().map(|id| NodeId(*id)).collect()
     }
 
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn committed_index_is_what_the_definition_says_for_every_small_majority() {
         for size in 1..=5_usize {
-            let voters: BTreeSet<NodeId> = (0..size as u64).map(NodeId).collect();
+            let voters: NodeSet = (0..size as u64).map(NodeId).collect();
             for case in 0..4_u64.pow(u32::try_from(size).unwrap()) {
                 let held: Vec<u64> = (0..size).map(|i| case / 4_u64.pow(u32::try_from(i).unwrap()) % 4).collect();
                 let matched = |node: NodeId| LogIndex(held[usize::try_from(node.0).unwrap()]);

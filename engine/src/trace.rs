@@ -6,7 +6,6 @@
 //!     apply ..2/5
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Display, Formatter, Result};
 
 use crate::change_members::ChangeMembers;
@@ -16,13 +15,15 @@ use crate::entry::Batch;
 use crate::event::Event;
 use crate::membership::Node;
 use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest, Wanted, Warrant};
+use crate::node_map::NodeMap;
+use crate::node_set::NodeSet;
 use crate::types::NodeId;
 
 fn list<T: Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn nodes(nodes: &BTreeMap<NodeId, Node>) -> String {
+fn nodes(nodes: &NodeMap<Node>) -> String {
     nodes.iter().map(|(id, node)| format!("{id}={}", node.address)).collect::<Vec<_>>().join(" ")
 }
 
@@ -156,7 +157,7 @@ impl Display for Event {
 
 impl Display for ChangeMembers {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        let ids = |set: &BTreeSet<NodeId>| list(&set.iter().copied().collect::<Vec<_>>());
+        let ids = |set: &NodeSet| list(&set.iter().copied().collect::<Vec<_>>());
         match self {
             Self::AddVoterIds(set) => write!(f, "promote {}", ids(set)),
             Self::AddVoters(map) => write!(f, "add voters {}", nodes(map)),

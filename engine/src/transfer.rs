@@ -174,7 +174,7 @@ impl Engine {
         // What is committed needs no doubt: whoever waits for it will be answered.
         let is_settled = self.commit_index >= last;
         mutate!(heir_asked_before_commit, is_settled = true);
-        let has_all = is_settled && leader.progress.at(&to).is_some_and(|progress| progress.match_index() >= last);
+        let has_all = is_settled && leader.progress.get(&to).is_some_and(|progress| progress.match_index() >= last);
         // Once the others know that it is removed they do not listen to it any more: nothing that it waits for would come.
         let is_member = self.memberships.may_hold(self.config.node.node);
         let has_all = has_all || !is_member;
@@ -219,7 +219,7 @@ impl Engine {
         let last = self.log.last().index;
         let why = match &self.role {
             Role::Leader(leader) => {
-                let matched = leader.progress.at(&node).map_or(LogIndex::ZERO, Progress::match_index);
+                let matched = leader.progress.get(&node).map_or(LogIndex::ZERO, Progress::match_index);
                 let lags = matched < last;
                 if lags { NotTransferred::Lagging { node, matched, last } } else { NotTransferred::NoAnswer { node } }
             }

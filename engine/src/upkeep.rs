@@ -5,15 +5,15 @@
 //! ([`Membership::of`]): the first change that is wanted while it is on its way waits for it, and a precondition that names the one
 //! holds for the other. It is an ordinary membership otherwise: it counts once appended, and goes with a truncation.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::binding::Binding;
 use crate::engine::Engine;
 use crate::entry::Payload;
 use crate::membership::Membership;
+use crate::node_map::NodeMap;
 use crate::role::Role;
-use crate::types::{Instant, LogId, NodeId};
+use crate::types::{Instant, LogId};
 
 impl Engine {
     /// Binds whom the leader knows and who is not bound, and raises the version, once nothing else is under way: one entry for
@@ -48,10 +48,10 @@ impl Engine {
     }
 
     /// Whom to bind now; `None` while more of them may be expected. Who is not there does not keep the others waiting for ever.
-    fn to_bind(&self, membership: &Membership, now: Instant) -> Option<BTreeMap<NodeId, Binding>> {
+    fn to_bind(&self, membership: &Membership, now: Instant) -> Option<NodeMap<Binding>> {
         let Role::Leader(leader) = &self.role else { return None };
         if !self.config.bind_directories {
-            return Some(BTreeMap::new());
+            return Some(NodeMap::new());
         }
         let known = self.known_directories(membership);
         let is_all = membership.bindings().len() + known.len() == membership.nodes().len();

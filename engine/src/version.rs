@@ -167,8 +167,8 @@ impl Engine {
         if node == own.node {
             return Some(own.version);
         }
-        let met = self.peers.at(&node)?;
-        let progress = leader.progress.at(&node)?;
+        let met = self.peers.get(&node)?;
+        let progress = leader.progress.get(&node)?;
         met.version.filter(|_| !self.config.bind_directories || progress.is_known_of(met.life.id))
     }
 
@@ -233,7 +233,7 @@ impl Engine {
         match &self.role {
             Role::Leader(leader) => {
                 mutate!(version_used_to_who_lacks_it, return self.is_in_use(since));
-                let matched = leader.progress.at(&target).map(Progress::match_index);
+                let matched = leader.progress.get(&target).map(Progress::match_index);
                 self.is_in_use(since) && matched.is_some_and(|matched| matched >= at)
             }
             // What its own disk has does not matter: it speaks to who was elected with that entry, or has asked it.

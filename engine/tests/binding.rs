@@ -7,11 +7,11 @@ use std::time::Duration;
 use cluster::{Cluster, peer};
 use outrigger_engine::*;
 
-fn ids(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
+fn ids(ids: &[u64]) -> NodeSet {
     ids.iter().map(|id| NodeId(*id)).collect()
 }
 
-fn nodes(ids: &[u64]) -> std::collections::BTreeMap<NodeId, Node> {
+fn nodes(ids: &[u64]) -> NodeMap<Node> {
     ids.iter().map(|id| (NodeId(*id), Node { address: format!("node{id}") })).collect()
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use outrigger::client::{Client, ClientError};
-use outrigger::engine::{ChangeMembers, ChangeRequest, LogIndex, Node, NodeId, Refusal, RoleKind};
+use outrigger::engine::{ChangeMembers, ChangeRequest, LogIndex, Node, NodeId, NodeMap, Refusal, RoleKind};
 use outrigger::network::InProcessNetwork;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, FrameBuffer, kind};
 use outrigger::network::handshake::Rejection;
@@ -604,7 +604,7 @@ async fn a_client_that_takes_nothing_in_harms_nobody() {
     cluster.stop().await;
 }
 
-fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+fn nodes(ids: &[u64]) -> NodeMap<Node> {
     ids.iter().map(|id| (NodeId(*id), Node { address: format!("127.0.0.1:{id}") })).collect()
 }
 

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, Peer, PeerRefusal, Term};
+use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Term};
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
 use outrigger::network::handshake::{Hello, Rejection};
 use outrigger::network::{InProcessNetwork, Local, Receive, TcpSettings, TcpTransport, Transport, codec, suite};
@@ -205,7 +205,7 @@ fn who_is_no_member_any_more_and_has_gone_is_forgotten() {
     let node = Node1::start(TcpSettings::default());
     let known = || node.transport.client_addresses().into_keys().map(|node| node.0).collect::<Vec<_>>();
     let member = Node { address: "127.0.0.1:9".into() };
-    let peers = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), member.clone())).collect::<BTreeMap<_, _>>();
+    let peers = |ids: &[u64]| ids.iter().map(|id| (NodeId(*id), member.clone())).collect::<NodeMap<Node>>();
     node.transport.set_peers(&peers(&[2, 3]));
     let connections = [2, 3, 4].map(|id| introduce(&node, local(id).peer, "somewhere:1"));
     // Of node 4 this node is perhaps yet to hear that it is a member.
@@ -356,7 +356,7 @@ fn a_refusal_is_believed_only_from_whom_this_node_has_called() {
     assert_eq!(friend.hear(), None, "the connection ends");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    node.transport.set_peers(&BTreeMap::from([(NodeId(2), Node { address })]));
+    node.transport.set_peers(&NodeMap::from([(NodeId(2), Node { address })]));
     for shakes_hands in [false, true] {
         let mut caller = Stranger { stream: listener.accept().unwrap().0, input: BytesMut::new() };
         assert_eq!(caller.hear().map(|frame| frame.kind), Some(kind::HELLO));
@@ -378,7 +378,7 @@ fn a_peer_that_refuses_is_not_called_again_at_once_even_if_it_calls() {
     let node = Node1::start(TcpSettings { backoff_max, ..TcpSettings::default() });
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    node.transport.set_peers(&BTreeMap::from([(NodeId(2), Node { address })]));
+    node.transport.set_peers(&NodeMap::from([(NodeId(2), Node { address })]));
     let mut refused_at: Option<Instant> = None;
     for _ in 0..4 {
         let (stream, _) = listener.accept().unwrap();
@@ -455,7 +455,7 @@ fn connections_beyond_the_limit_are_turned_away() {
 }
 
 /// A peer that takes connections and then does what the test wants.
-fn listen() -> (TcpListener, BTreeMap<NodeId, Node>) {
+fn listen() -> (TcpListener, NodeMap<Node>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, [(NodeId(2), Node { address })].into())
@@ -533,7 +533,7 @@ fn who_is_no_peer_any_more_still_gets_what_was_sent_before() {
     for number in 0..3000 {
         node.transport.send(NodeId(2), message(number));
     }
-    node.transport.set_peers(&BTreeMap::new());
+    node.transport.set_peers(&NodeMap::new());
     node.transport.send(NodeId(2), message(3000));
     let messages = std::iter::from_fn(|| peer.hear()).map(|frame| codec::decode(frame.kind, frame.body).unwrap());
     assert!(messages.eq((0..3000).map(message)), "all of it, and nothing more, and then the connection ends");
@@ -548,7 +548,7 @@ fn who_is_no_peer_any_more_and_takes_nothing_in_is_not_waited_for() {
     for _ in 0..60 {
         node.transport.send(NodeId(2), propose.clone());
     }
-    node.transport.set_peers(&BTreeMap::new());
+    node.transport.set_peers(&NodeMap::new());
     let mut pong = FrameBuffer::default();
     pong.frame(kind::PONG, 0, BODY_BYTES_MAX, |_| {}).unwrap();
     let (pong, end) = (pong.to_vec(), Instant::now() + PATIENCE);
@@ -688,7 +688,7 @@ fn whoever_calls_under_a_members_id_is_not_dialled_unasked() {
     let node = Node1::start(calls_often());
     let (members, elsewhere) = (Place::new(), Place::new());
     let _caller = befriend_from(&node, 2, &elsewhere);
-    node.transport.set_peers(&BTreeMap::from([(NodeId(2), members.node())]));
+    node.transport.set_peers(&NodeMap::from([(NodeId(2), members.node())]));
     members.is_called(8);
     assert_eq!(elsewhere.drain(), 0);
 }
@@ -729,7 +729,7 @@ fn who_was_to_be_answered_and_has_gone_is_dialled_no_more() {
     let node = Node1::start(calls_often());
     let [members, moved, stranger] = [Place::new(), Place::new(), Place::new()];
     let callers = [(2, &moved), (3, &stranger)].map(|(id, place)| befriend_from(&node, id, place));
-    let peers = BTreeMap::from([(NodeId(2), members.node())]);
+    let peers = NodeMap::from([(NodeId(2), members.node())]);
     node.transport.set_peers(&peers);
     [2, 3].iter().for_each(|id| node.transport.answer(local(*id).peer));
     // The members that are known are told again, and say nothing new.

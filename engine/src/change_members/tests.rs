@@ -6,11 +6,11 @@ fn node(id: u64) -> (NodeId, Node) {
     (NodeId(id), Node { address: format!("node{id}") })
 }
 
-fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+fn nodes(ids: &[u64]) -> NodeMap<Node> {
     ids.iter().map(|id| node(*id)).collect()
 }
 
-fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+fn ids(ids: &[u64]) -> NodeSet {
     ids.iter().map(|id| NodeId(*id)).collect()
 }
 
@@ -27,7 +27,7 @@ fn end(change: &ChangeMembers, retain: bool) -> String {
 
 #[test]
 fn each_form_leads_where_it_says() {
-    let elsewhere = BTreeMap::from([(NodeId(4), Node { address: "elsewhere".into() })]);
+    let elsewhere = NodeMap::from([(NodeId(4), Node { address: "elsewhere".into() })]);
     let cases = [
         (ChangeMembers::AddVoterIds(ids(&[4])), false, "voters {1 2 3 4}"),
         (ChangeMembers::AddVoters(nodes(&[3, 5])), false, "voters {1 2 3 5} learners {4}"),
@@ -56,7 +56,7 @@ fn each_form_leads_where_it_says() {
 
 #[test]
 fn what_cannot_be_is_refused() {
-    let elsewhere = BTreeMap::from([(NodeId(2), Node { address: "elsewhere".into() })]);
+    let elsewhere = NodeMap::from([(NodeId(2), Node { address: "elsewhere".into() })]);
     let cases = [
         (ChangeMembers::AddVoterIds(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
         (ChangeMembers::RemoveVoters(ids(&[9])), Refusal::UnknownNode { node: NodeId(9) }),
@@ -91,7 +91,7 @@ fn what_cannot_be_is_refused() {
 }
 
 /// These members at the addresses of those.
-fn at(places: &[(u64, u64)]) -> BTreeMap<NodeId, Node> {
+fn at(places: &[(u64, u64)]) -> NodeMap<Node> {
     places.iter().map(|(id, place)| (NodeId(*id), node(*place).1)).collect()
 }
 

@@ -1,7 +1,5 @@
 //! Logs and replication: traps 9 to 20, and 39.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::cluster::Cluster;
 
@@ -61,12 +59,12 @@ fn trap_10_what_was_shown_by_an_earlier_leader_does_not_count_for_the_next() {
 
 #[test]
 fn trap_11_quorums_are_what_their_definition_says_for_every_small_joint_configuration() {
-    let set = |bits: u64| (0..4).filter(|bit| bits >> bit & 1 == 1).map(NodeId).collect::<BTreeSet<_>>();
+    let set = |bits: u64| (0..4).filter(|bit| bits >> bit & 1 == 1).map(NodeId).collect::<NodeSet>();
     for (incoming, outgoing) in (1..16).flat_map(|a| (0..16).map(move |b| (set(a), set(b)))) {
         for case in 0..81_u64 {
             let held: Vec<u64> = (0..4).map(|node| case / 3_u64.pow(node) % 3).collect();
             let of = |node: NodeId| held[usize::try_from(node.0).unwrap()];
-            let holds = |half: &BTreeSet<NodeId>, index: u64| {
+            let holds = |half: &NodeSet, index: u64| {
                 half.is_empty() || 2 * half.iter().filter(|node| of(**node) >= index).count() > half.len()
             };
             let joint = Joint { incoming: Majority(&incoming), outgoing: Majority(&outgoing) };
@@ -75,9 +73,8 @@ fn trap_11_quorums_are_what_their_definition_says_for_every_small_joint_configur
             let won = holds(&incoming, 2) && holds(&outgoing, 2);
             assert_eq!(joint.vote_result(|node| Some(of(node) == 2)) == VoteResult::Won, won);
             // Who has not spoken may still say yes; with all those, it is lost only if no quorum is left.
-            let possible = |half: &BTreeSet<NodeId>| {
-                half.is_empty() || 2 * half.iter().filter(|node| of(**node) != 1).count() > half.len()
-            };
+            let possible =
+                |half: &NodeSet| half.is_empty() || 2 * half.iter().filter(|node| of(**node) != 1).count() > half.len();
             let lost = !(possible(&incoming) && possible(&outgoing));
             let result = joint.vote_result(|node| [None, Some(false), Some(true)][usize::try_from(of(node)).unwrap()]);
             assert_eq!((result == VoteResult::Lost, result == VoteResult::Won), (lost, won));

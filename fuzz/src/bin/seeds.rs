@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
     AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Goal, Heartbeat, HeartbeatReply, Incarnation,
-    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, Payload, Peer, Proof, Refusal, RequestId, Round,
-    SessionId, StateHash, Term, VoteReply, VoteRequest, Warrant,
+    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, NodeMap, Payload, Peer, Proof, Refusal, RequestId,
+    Round, SessionId, StateHash, Term, VoteReply, VoteRequest, Warrant,
 };
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
@@ -170,8 +170,7 @@ fn entries(
 
 fn payloads() -> Vec<(&'static str, Payload)> {
     let node = |address: &str| Node { address: address.to_owned() };
-    let nodes: BTreeMap<NodeId, Node> =
-        [(NodeId(1), node("a:1")), (NodeId(2), node("[::1]:2")), (NodeId(3), node("ü"))].into();
+    let nodes: NodeMap<Node> = [(NodeId(1), node("a:1")), (NodeId(2), node("[::1]:2")), (NodeId(3), node("ü"))].into();
     let goal = Goal {
         voters: [NodeId(1), NodeId(2)].into(),
         members: [NodeId(1), NodeId(2)].into(),

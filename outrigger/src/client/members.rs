@@ -7,11 +7,12 @@
 //!   answer        0u8 entry, membership to the end | refusal (see network::codec)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeMembers, ChangeRequest, LogId, Membership, Node, NodeId, Preconditions, Refusal, Term};
+use outrigger_engine::{
+    ChangeMembers, ChangeRequest, LogId, Membership, Node, NodeId, NodeMap, NodeSet, Preconditions, Refusal, Term,
+};
 
 use crate::network::DecodeError;
 use crate::network::codec;
@@ -111,13 +112,13 @@ fn put_change(out: &mut FrameBuffer, change: &ChangeMembers) {
     }
 }
 
-fn put_ids(out: &mut FrameBuffer, kind: u8, ids: &BTreeSet<NodeId>) {
+fn put_ids(out: &mut FrameBuffer, kind: u8, ids: &NodeSet) {
     out.put_u8(kind);
     out.put_length(ids.len());
     ids.iter().for_each(|id| out.put_u64(id.0));
 }
 
-fn put_nodes(out: &mut FrameBuffer, kind: u8, nodes: &BTreeMap<NodeId, Node>) {
+fn put_nodes(out: &mut FrameBuffer, kind: u8, nodes: &NodeMap<Node>) {
     out.put_u8(kind);
     out.put_length(nodes.len());
     for (id, node) in nodes {
@@ -145,12 +146,12 @@ fn change(fields: &mut Fields, depth: usize) -> Result<ChangeMembers, DecodeErro
     })
 }
 
-fn ids(fields: &mut Fields) -> Result<BTreeSet<NodeId>, DecodeError> {
+fn ids(fields: &mut Fields) -> Result<NodeSet, DecodeError> {
     let count = fields.count(8)?;
     (0..count).map(|_| fields.u64().map(NodeId)).collect()
 }
 
-fn nodes(fields: &mut Fields) -> Result<BTreeMap<NodeId, Node>, DecodeError> {
+fn nodes(fields: &mut Fields) -> Result<NodeMap<Node>, DecodeError> {
     let count = fields.count(8 + 4)?;
     (0..count).map(|_| Ok((NodeId(fields.u64()?), Node { address: fields.text()? }))).collect()
 }
@@ -161,11 +162,11 @@ mod tests {
 
     use super::*;
 
-    fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+    fn ids(ids: &[u64]) -> NodeSet {
         ids.iter().map(|id| NodeId(*id)).collect()
     }
 
-    fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+    fn nodes(ids: &[u64]) -> NodeMap<Node> {
         ids.iter().map(|id| (NodeId(*id), Node { address: format!("10.0.0.{id}:7101") })).collect()
     }
 

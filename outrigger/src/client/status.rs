@@ -154,12 +154,12 @@ impl NodeStatus {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_engine::{Goal, Node};
+    use outrigger_engine::{Goal, Node, NodeSet};
 
     use super::*;
 
     fn joint() -> Membership {
-        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<std::collections::BTreeSet<_>>();
+        let ids = |ids: &[u64]| ids.iter().map(|id| NodeId(*id)).collect::<NodeSet>();
         let nodes = [0, 2, 5].map(|id| (NodeId(id), Node { address: format!("n{id}:1") }));
         let goal = Goal { voters: ids(&[0, 2]), members: ids(&[0, 2, 5]), added: ids(&[0]) };
         Membership::from_parts(ids(&[0, 2]), ids(&[2, 5]), nodes.into(), Some(goal)).unwrap()

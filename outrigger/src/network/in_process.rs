@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal, Version};
+use outrigger_engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Version};
 
 use super::{Local, Receive, Transport};
 
@@ -197,7 +197,7 @@ impl Transport for InProcessTransport {
         Ok(())
     }
 
-    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
+    fn set_peers(&self, peers: &NodeMap<Node>) {
         self.change_own(|station| {
             // Whom it refused, it judged by what it knew of the members before.
             station.refused.clear();

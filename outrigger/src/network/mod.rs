@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Incarnation, LogId, Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 
 pub mod codec;
 #[cfg(feature = "tokio")]
@@ -71,7 +71,7 @@ pub trait Transport: Send + Sync + 'static {
 
     /// From now on these are the other nodes; connections to others end, changed addresses are followed. What was sent before to who
     /// is none of them any more should still arrive, if it can at once: the last of it tells that node that it was removed.
-    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>);
+    fn set_peers(&self, peers: &NodeMap<Node>);
 
     /// From now on this is the claim that this node's handshakes make: [`Peer::bound`]. Connections that exist stay; whoever
     /// refuses an older claim ends them, and hears the new one when this node connects again.

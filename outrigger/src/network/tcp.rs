@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outrigger_engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger_engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
@@ -184,7 +184,7 @@ impl Transport for TcpTransport {
         self.acceptor.set(acceptor).map_err(|_| io::Error::other("a transport starts once"))
     }
 
-    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
+    fn set_peers(&self, peers: &NodeMap<Node>) {
         let Some(shared) = self.shared.get() else { return };
         shared.set_peers(peers);
     }
@@ -262,13 +262,13 @@ impl Shared {
     }
 
     /// Dials whom it should and does not yet; ends what leads to others or elsewhere.
-    fn set_peers(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
+    fn set_peers(self: &Arc<Self>, peers: &NodeMap<Node>) {
         self.client_addresses().set_members(peers.keys().copied());
         self.set_links(peers);
         self.forget_strangers();
     }
 
-    fn set_links(self: &Arc<Self>, peers: &BTreeMap<NodeId, Node>) {
+    fn set_links(self: &Arc<Self>, peers: &NodeMap<Node>) {
         let mut links = self.links();
         let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
         leaving.retain(|task| !task.is_finished());

@@ -21,11 +21,12 @@
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
 //! therefore compare checksums of encoded memberships.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use outrigger_engine::{Binding, Body, Goal, LogId, Membership, Node, NodeId, Payload, SessionId, Version};
+use outrigger_engine::{
+    Binding, Body, Goal, LogId, Membership, Node, NodeId, NodeMap, NodeSet, Payload, SessionId, Version,
+};
 
 /// The kind of a blank entry: a leader's first one.
 const BLANK: u8 = 1;
@@ -266,12 +267,12 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not what [`encode_membership`] makes of some membership.
 pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> {
-    let (mut voters, mut outgoing, mut goal) = (BTreeSet::new(), BTreeSet::new(), Goal::default());
-    let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
-    let (mut bindings, mut of, mut version) = (BTreeMap::new(), None, Version::FIRST);
+    let (mut voters, mut outgoing, mut goal) = (NodeSet::new(), NodeSet::new(), Goal::default());
+    let mut nodes: NodeMap<Node> = NodeMap::new();
+    let (mut bindings, mut of, mut version) = (NodeMap::new(), None, Version::FIRST);
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
-        if let Some((&before, _)) = nodes.last_key_value().filter(|(before, _)| **before >= id) {
+        if let Some((&before, _)) = nodes.last().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
         }
         let sets = [

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
-use outrigger::engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger::engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport};
 
 /// Stands before the way to one node; shared by the transports of all others.
@@ -100,7 +100,7 @@ impl Transport for Gated {
         self.own.get_or_init(|| local.peer.node);
         self.inner.start(local, receive)
     }
-    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
+    fn set_peers(&self, peers: &NodeMap<Node>) {
         self.inner.set_peers(peers);
     }
     fn sign(&self, bound: Option<LogId>) {

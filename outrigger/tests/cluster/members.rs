@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Node, NodeId, Preconditions, Refusal, RoleKind};
+use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Node, NodeId, NodeMap, Preconditions, Refusal, RoleKind};
 use outrigger::{ChangeError, Config, Metrics, Raft};
 
 use crate::counter::{Change, Cluster, Ledger, caught_up, config};
 
-fn nodes(ids: &[u64]) -> BTreeMap<NodeId, Node> {
+fn nodes(ids: &[u64]) -> NodeMap<Node> {
     ids.iter().map(|id| (NodeId(*id), Node { address: format!("node-{id}:1") })).collect()
 }
 

@@ -6,13 +6,12 @@
 //!                                     └─► stderr: node 4 catches up: 1200 of 3400 entries
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use outrigger::engine::{ChangeMembers, ChangeRequest, Node, NodeId, Refusal};
+use outrigger::engine::{ChangeMembers, ChangeRequest, Node, NodeId, NodeMap, NodeSet, Refusal};
 use outrigger::{ClientError, Config, MembersChanged};
 
 use super::status::Output;
@@ -202,13 +201,13 @@ impl Member {
     }
 }
 
-fn set(ids: Vec<u64>) -> BTreeSet<NodeId> {
+fn set(ids: Vec<u64>) -> NodeSet {
     ids.into_iter().map(NodeId).collect()
 }
 
 /// Who is named, each once.
-fn distinct(nodes: Vec<(u64, String)>) -> Result<BTreeMap<NodeId, Node>, Failure> {
-    let mut distinct = BTreeMap::new();
+fn distinct(nodes: Vec<(u64, String)>) -> Result<NodeMap<Node>, Failure> {
+    let mut distinct = NodeMap::new();
     for (id, address) in nodes {
         if distinct.insert(NodeId(id), Node { address }).is_some() {
             return Err(Failure::usage(format_args!("node {id} is named twice")));
@@ -218,13 +217,13 @@ fn distinct(nodes: Vec<(u64, String)>) -> Result<BTreeMap<NodeId, Node>, Failure
 }
 
 /// Removes whoever is named, whether it votes: voters become learners first, and learners leave.
-fn removal(ids: BTreeSet<NodeId>) -> ChangeRequest {
+fn removal(ids: NodeSet) -> ChangeRequest {
     let steps = vec![ChangeMembers::RemoveVoters(ids.clone()), ChangeMembers::RemoveNodes(ids)];
     ChangeRequest { retain: true, ..ChangeMembers::Batch(steps).into() }
 }
 
 fn replacement(voters: Vec<(u64, Option<String>)>) -> Result<ChangeMembers, Failure> {
-    let ids: BTreeSet<NodeId> = voters.iter().map(|(id, _)| NodeId(*id)).collect();
+    let ids: NodeSet = voters.iter().map(|(id, _)| NodeId(*id)).collect();
     if ids.len() < voters.len() {
         return Err(Failure::usage("a node is named twice among the voters"));
     }
@@ -266,7 +265,7 @@ fn print_changed(changed: &MembersChanged, output: Output) -> Result<(), Failure
 }
 
 /// Where a change says that nodes are reached.
-fn addresses(change: &ChangeMembers) -> BTreeMap<NodeId, Node> {
+fn addresses(change: &ChangeMembers) -> NodeMap<Node> {
     match change {
         ChangeMembers::AddVoters(nodes)
         | ChangeMembers::AddNodes(nodes)
@@ -276,13 +275,13 @@ fn addresses(change: &ChangeMembers) -> BTreeMap<NodeId, Node> {
         ChangeMembers::AddVoterIds(_)
         | ChangeMembers::RemoveVoters(_)
         | ChangeMembers::ReplaceAllVoters(_)
-        | ChangeMembers::RemoveNodes(_) => BTreeMap::new(),
+        | ChangeMembers::RemoveNodes(_) => NodeMap::new(),
     }
 }
 
 /// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own. `addresses` are
 /// those of the change.
-fn failure(error: &ClientError, addresses: &BTreeMap<NodeId, Node>) -> Failure {
+fn failure(error: &ClientError, addresses: &NodeMap<Node>) -> Failure {
     let ClientError::MembersNotChanged { refusal } = error else {
         let hint = if matches!(error, ClientError::Unknown { .. }) { "; see `outrigger member list`" } else { "" };
         return Failure { message: format!("{error}{hint}"), ..Failure::of_client(error) };
@@ -369,7 +368,7 @@ mod tests {
 
     #[test]
     fn what_will_not_pass_by_itself_has_a_code_of_its_own() {
-        let nowhere = BTreeMap::new();
+        let nowhere = NodeMap::new();
         let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }, &nowhere).code;
         assert_eq!(code(Refusal::UnknownNode { node: NodeId(9) }), 1);
         assert_eq!(code(Refusal::NoVoters), 1);

@@ -9,11 +9,11 @@
 //! A majority of the voters, and of those that a change leads to, always runs: what is seen is how the cluster serves
 //! meanwhile, not that it cannot without one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use outrigger::engine::{ChangeMembers, Membership, Node, NodeId};
+use outrigger::engine::{ChangeMembers, Membership, Node, NodeId, NodeSet};
 use outrigger::{Client, ClientError};
 use outrigger_server::store::Store;
 use tokio::sync::{mpsc, watch};
@@ -222,7 +222,7 @@ impl<'a> Chaos<'a> {
     /// Whether a majority runs without this node.
     fn may_go(&self, id: u64, membership: &Membership) -> bool {
         let runs = |voter: &&NodeId| voter.0 != id && self.cluster.is_running(voter.0);
-        let is_enough = |voters: &BTreeSet<NodeId>| voters.iter().filter(runs).count() > voters.len() / 2;
+        let is_enough = |voters: &NodeSet| voters.iter().filter(runs).count() > voters.len() / 2;
         // While a change is under way, it is less certain who is needed.
         self.cluster.is_running(id)
             && (!self.changes || self.away.is_empty())

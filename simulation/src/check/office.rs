@@ -7,12 +7,12 @@
 //!
 //! Time is what the leader's own clock shows: it is judged by what it can know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use outrigger::engine::{
     AppendEntries, AppendOutcome, EngineConfig, Epoch, InstallSnapshot, Instant, Limits, LogId, LogIndex, Membership,
-    Message, NodeId, Round, Term,
+    Message, NodeId, NodeSet, Round, Term,
 };
 
 use super::{Violation, require};
@@ -215,7 +215,7 @@ impl Office {
 
     /// For how long the leader `node` has had no quorum: while two majorities decide, one of them is enough to be silent.
     fn silence(&self, node: NodeId, now: Instant) -> Duration {
-        let of = |voters: &BTreeSet<NodeId>| {
+        let of = |voters: &NodeSet| {
             let heard_at = |voter: &NodeId| self.others.at(*voter).map(|other| other.heard);
             let mut heard: Vec<Instant> = voters.iter().filter_map(heard_at).collect();
             heard.sort_unstable();
@@ -451,8 +451,8 @@ mod tests {
 
     /// The voters change from 1, 2 and 3 to 1, 4 and 5.
     fn joint() -> Membership {
-        let set = |ids: [u64; 3]| ids.map(NodeId).into_iter().collect::<BTreeSet<_>>();
-        let goal = Goal { voters: set([1, 4, 5]), members: set([1, 4, 5]), added: BTreeSet::new() };
+        let set = |ids: [u64; 3]| ids.map(NodeId).into_iter().collect::<NodeSet>();
+        let goal = Goal { voters: set([1, 4, 5]), members: set([1, 4, 5]), added: NodeSet::new() };
         let nodes = (1..=5).map(|id| (NodeId(id), Node::default())).collect();
         Membership::from_parts(set([1, 4, 5]), set([1, 2, 3]), nodes, Some(goal)).expect("a sound membership")
     }

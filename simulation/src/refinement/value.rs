@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use outrigger::engine::{Body, Event, Membership, NodeId, Payload};
+use outrigger::engine::{Body, Event, Membership, NodeSet, Payload};
 use outrigger_model::ServerSet;
 use outrigger_model::extended::{self, Configuration};
 
@@ -60,16 +60,15 @@ impl extended::Value for Value {
 }
 
 fn configuration(membership: &Membership) -> Configuration {
-    let set = |ids: &std::collections::BTreeSet<NodeId>| ids.iter().copied().map(server).collect::<ServerSet>();
+    let set = |ids: &NodeSet| ids.iter().copied().map(server).collect::<ServerSet>();
     Configuration { voters: set(membership.voters()), outgoing: set(membership.outgoing()) }
 }
 
 /// Whether a node counts by the configuration of its model. Before the first one nobody is a member.
 pub(super) fn same_configuration(own: Option<&Configuration>, membership: &Membership) -> bool {
     let Some(own) = own else { return membership.voters().is_empty() && !membership.is_joint() };
-    let same = |set: &ServerSet, ids: &std::collections::BTreeSet<NodeId>| {
-        set.len() == ids.len() && set.iter().eq(ids.iter().copied().map(server))
-    };
+    let same =
+        |set: &ServerSet, ids: &NodeSet| set.len() == ids.len() && set.iter().eq(ids.iter().copied().map(server));
     same(&own.voters, membership.voters()) && same(&own.outgoing, membership.outgoing())
 }
 

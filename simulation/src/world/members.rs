@@ -6,13 +6,13 @@
 //!                                        what it was told must be what the committed entry says
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger::engine::{
     ChangeMembers, ChangeRequest, Consistency, Event, Instant, LogId, LogIndex, Majority, Membership, Message, Node,
-    NodeId, Preconditions, Refusal, RoleKind, Term, Token, VoteResult,
+    NodeId, NodeMap, NodeSet, Preconditions, Refusal, RoleKind, Term, Token, VoteResult,
 };
 
 use super::World;
@@ -96,7 +96,7 @@ fn removal_and_return(node: NodeId, is_voter: bool) -> ChangeMembers {
 }
 
 /// What a change makes of the voters and of all members, as its documentation has it, where it is not refused.
-fn carry_out(change: &ChangeMembers, retain: bool, voters: &mut BTreeSet<NodeId>, nodes: &mut BTreeMap<NodeId, Node>) {
+fn carry_out(change: &ChangeMembers, retain: bool, voters: &mut NodeSet, nodes: &mut NodeMap<Node>) {
     match change {
         ChangeMembers::AddVoterIds(ids) => voters.extend(ids),
         ChangeMembers::AddVoters(added) => {
@@ -264,7 +264,7 @@ impl World {
         let any = *self.rng.pick(&alive);
         let asked = self.present_leader().filter(|leader| alive.contains(leader)).unwrap_or(any);
         let size = self.rng.count(1, all.len().min(5));
-        let mut voters: BTreeSet<NodeId> = BTreeSet::new();
+        let mut voters = NodeSet::new();
         while voters.len() < size {
             voters.insert(*self.rng.pick(&all));
         }

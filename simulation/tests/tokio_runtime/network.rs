@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use outrigger::engine::{LogId, Message, Node, NodeId, Peer, PeerRefusal};
+use outrigger::engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport, codec, frame};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -363,7 +363,7 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn set_peers(&self, peers: &BTreeMap<NodeId, Node>) {
+    fn set_peers(&self, peers: &NodeMap<Node>) {
         let Some(own) = self.own.get() else { return };
         let network = &self.network;
         let mut inside = network.lock();

@@ -1,9 +1,7 @@
 //! Every message there and back; cut, damaged and invented ones.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use bytes::BytesMut;
-use outrigger_engine::{Binding, Goal, LogId, Membership, Node, NodeId, SessionId};
+use outrigger_engine::{Binding, Goal, LogId, Membership, Node, NodeId, NodeMap, NodeSet, SessionId};
 
 use super::*;
 use crate::network::frame::{BODY_BYTES_MAX, split};
@@ -39,21 +37,20 @@ impl Cases {
 
     fn membership(&mut self) -> Membership {
         let text = ["", "a:1", "10.0.0.1:7101", "zürich:9"];
-        let nodes: BTreeMap<_, _> = (0..self.0.below(5))
+        let nodes: NodeMap<Node> = (0..self.0.below(5))
             .map(|_| (NodeId(self.number()), Node { address: text[self.count(4)].to_owned() }))
             .collect();
-        let mut some = |of: &BTreeSet<NodeId>| of.iter().copied().filter(|_| self.flag()).collect::<BTreeSet<_>>();
-        let ids: BTreeSet<NodeId> = nodes.keys().copied().collect();
+        let mut some = |of: &NodeSet| of.iter().copied().filter(|_| self.flag()).collect::<NodeSet>();
+        let ids: NodeSet = nodes.keys().copied().collect();
         let (voters, outgoing, members) = (some(&ids), some(&ids), some(&ids));
         let goal = Goal { voters: some(&members), added: some(&members), members };
         let whole = Membership::from_parts(voters.clone(), outgoing, nodes.clone(), Some(goal));
         // Not all of them are sound; a stable one with these voters always is.
-        let whole = whole
-            .or_else(|| Membership::from_parts(voters, BTreeSet::new(), nodes, None))
-            .expect("a stable membership");
+        let whole =
+            whole.or_else(|| Membership::from_parts(voters, NodeSet::new(), nodes, None)).expect("a stable membership");
         let bound = ids.into_iter().filter(|_| self.flag()).collect::<Vec<_>>();
         let binding = |(number, id)| (id, Binding { directory: number, at: LogId::new(number, 9) });
-        let bindings: BTreeMap<_, _> = (0..).zip(bound).map(binding).collect();
+        let bindings: NodeMap<Binding> = (0..).zip(bound).map(binding).collect();
         let of = (!bindings.is_empty() && self.flag()).then(|| LogId::new(1, 2));
         whole.with_bindings(bindings, of).expect("only members are bound")
     }

@@ -1,11 +1,10 @@
 //! The nodes of a case: each has a transport and writes down what arrives.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use outrigger_engine::{Incarnation, Message, Node, NodeId, Peer};
+use outrigger_engine::{Incarnation, Message, Node, NodeId, NodeMap, Peer};
 
 use super::Make;
 use super::message::urgent;
@@ -22,7 +21,7 @@ pub struct Network<'a> {
     /// Makes transports.
     make: &'a mut Make<'a>,
     /// Where each node that was started is found, the last start of each.
-    addresses: BTreeMap<NodeId, Node>,
+    addresses: NodeMap<Node>,
     /// Every node that was started.
     stations: Vec<Arc<Station>>,
 }
@@ -96,7 +95,7 @@ impl Recorder {
 
 impl<'a> Network<'a> {
     pub(super) fn new(make: &'a mut Make<'a>) -> Self {
-        Self { make, addresses: BTreeMap::new(), stations: Vec::new() }
+        Self { make, addresses: NodeMap::new(), stations: Vec::new() }
     }
 
     /// Starts a node, in one more life; everyone who was started is its peer, and it theirs.

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::task::Poll;
 
 use bytes::Bytes;
-use outrigger_engine::{LogTime, Membership, Node, Payload, Peer, PeerRefusal, SnapshotId};
+use outrigger_engine::{LogTime, Membership, Node, NodeMap, Payload, Peer, PeerRefusal, SnapshotId};
 
 use super::super::arrivals::Arrivals;
 use super::super::environment::Machine;
@@ -49,7 +49,7 @@ impl Transport for Wire {
     fn start(&self, _: Local, _: Arc<dyn Receive>) -> std::io::Result<()> {
         Ok(())
     }
-    fn set_peers(&self, _: &BTreeMap<NodeId, Node>) {}
+    fn set_peers(&self, _: &NodeMap<Node>) {}
     fn sign(&self, _: Option<LogId>) {}
     fn answer(&self, _: Peer) {}
     fn send(&self, _: NodeId, message: Message) {

@@ -9,7 +9,7 @@ fn encoded(payload: &Payload) -> Bytes {
     Bytes::from(out)
 }
 
-fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+fn ids(ids: &[u64]) -> NodeSet {
     ids.iter().map(|id| NodeId(*id)).collect()
 }
 

@@ -8,7 +8,7 @@
 //! ```
 
 use clap::Args;
-use outrigger::engine::{LogId, Membership, NodeId, RoleKind, Version};
+use outrigger::engine::{LogId, Membership, NodeId, NodeSet, RoleKind, Version};
 use outrigger::{MembersChanged, NodeStatus};
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ struct Goal {
 
 impl Members {
     pub(crate) fn new(membership: &Membership, at: LogId, version: Version) -> Self {
-        let list = |ids: &std::collections::BTreeSet<NodeId>| ids.iter().map(|id| id.0).collect();
+        let list = |ids: &NodeSet| ids.iter().map(|id| id.0).collect();
         Self {
             entry: at.into(),
             cluster_version: version.0,

@@ -39,9 +39,11 @@ fn describe(status: &NodeStatus) -> String {
         return format!("the voters change: {membership}");
     }
     let last = status.last.index.0;
-    let new = goal.voters.difference(membership.voters()).map(|node| match status.matched.get(node) {
-        Some(matched) => format!("node {node} catches up: {} of {last} entries", matched.0),
-        None => format!("node {node} catches up"),
+    let new = goal.voters.iter().filter(|node| !membership.voters().contains(node)).map(|node| {
+        match status.matched.get(node) {
+            Some(matched) => format!("node {node} catches up: {} of {last} entries", matched.0),
+            None => format!("node {node} catches up"),
+        }
     });
     new.collect::<Vec<_>>().join("; ")
 }

@@ -1,11 +1,10 @@
 //! Falsehoods about who votes: in histories in which members come and go, and of one election.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Consistency, Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, RoleKind, Term, Token, Vote,
-    VoteResult, WriteId,
+    Consistency, Event, Goal, LogId, LogIndex, LogTime, Majority, Membership, NodeId, NodeSet, RoleKind, Term, Token,
+    Vote, VoteResult, WriteId,
 };
 use outrigger_model::ServerId;
 use outrigger_model::extended::{Action, System};
@@ -33,20 +32,20 @@ fn step(falsify: fn(&mut After<'_>) -> bool, reason: &str) {
     is_refused_in(changing, 9..59, || Falsify::Step(falsify), reason);
 }
 
-fn set(ids: &[u64]) -> BTreeSet<NodeId> {
+fn set(ids: &[u64]) -> NodeSet {
     ids.iter().copied().map(NodeId).collect()
 }
 
 /// A membership in which two majorities decide.
 fn joint(voters: &[u64], outgoing: &[u64]) -> Membership {
-    let all: BTreeSet<NodeId> = set(voters).union(&set(outgoing)).copied().collect();
-    let goal = Goal { voters: set(voters), members: all.clone(), added: BTreeSet::new() };
+    let all: NodeSet = set(&[voters, outgoing].concat());
+    let goal = Goal { voters: set(voters), members: all.clone(), added: NodeSet::new() };
     let nodes = all.into_iter().map(node_at).collect();
     Membership::from_parts(set(voters), set(outgoing), nodes, Some(goal)).expect("a sound membership")
 }
 
 /// The last entry that a majority of these voters holds durably, as far as their leader knows.
-fn held_by(voters: &BTreeSet<NodeId>, after: &After<'_>) -> LogIndex {
+fn held_by(voters: &NodeSet, after: &After<'_>) -> LogIndex {
     let held = |node: NodeId| {
         let of_other = after.matched.iter().find(|(other, _)| *other == node).map(|(_, matched)| *matched);
         if node == after.look.node { after.look.flushed } else { of_other.unwrap_or(LogIndex(0)) }
@@ -55,7 +54,7 @@ fn held_by(voters: &BTreeSet<NodeId>, after: &After<'_>) -> LogIndex {
 }
 
 /// A leader commits its joint entry as soon as a majority of these voters holds it.
-fn commit_joint_entry(after: &mut After<'_>, by: fn(&Membership) -> &BTreeSet<NodeId>) -> bool {
+fn commit_joint_entry(after: &mut After<'_>, by: fn(&Membership) -> &NodeSet) -> bool {
     let is_open =
         after.membership.is_joint() && after.look.membership_at.index > after.look.commit && after.look.leads();
     let held =
