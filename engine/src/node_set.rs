@@ -33,6 +33,12 @@ impl NodeSet {
         Self(Vec::new())
     }
 
+    /// Nobody, with room for so many.
+    #[must_use]
+    pub fn with_capacity(nodes: usize) -> Self {
+        Self(Vec::with_capacity(nodes))
+    }
+
     /// How many nodes there are.
     #[must_use]
     pub const fn len(&self) -> usize {

@@ -379,7 +379,7 @@ impl Node {
         }
         let log_clock = LogClock(restored.log_time, own);
         let engine = Engine::new(plan.engine(me, self.rng.next()), restored, own);
-        let mut runtime = Runtime::new(plan, store, found, (self.trace.clone(), checks.model));
+        let mut runtime = Runtime::new(plan, store, found, self.trace.clone(), checks);
         runtime.me = me;
         let mut driver = Driver::new(engine);
         runtime.now = Instant(now);

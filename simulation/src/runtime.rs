@@ -22,7 +22,7 @@ use outrigger::store::{DurableStore, LogStore, StorageError};
 use outrigger_log::FaultyDisk;
 
 use crate::by_node::ByNode;
-use crate::check::{Lanes, Pieces, Violation, Waiting, require};
+use crate::check::{Checks, Lanes, Pieces, Violation, Waiting, require};
 use crate::durable::{Durable, Stamps};
 use crate::machine::{Answer, Callers, Came, Machine};
 use crate::plan::Plan;
@@ -131,7 +131,7 @@ pub(crate) struct Runtime {
     /// The pieces of snapshots that came.
     pub(crate) pieces: Pieces,
     /// What waits for the engine.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: Option<Waiting>,
     /// How many votes the last flush has made durable.
     pub(crate) votes_flushed: usize,
     /// Whom the engine refused last, and why.
@@ -145,7 +145,8 @@ impl Runtime {
         plan: &Plan,
         store: DurableStore<FaultyDisk>,
         (durable, batches): (Durable, Vec<Batch>),
-        (trace, takes_notes): (Trace, bool),
+        trace: Trace,
+        checks: Checks,
     ) -> Self {
         let mut machine = Machine::default();
         plan.sessions.iter().for_each(|sessions| machine.keep_sessions(sessions.limits));
@@ -155,7 +156,7 @@ impl Runtime {
             me: store.identity(),
             trace,
             effects: Vec::new(),
-            takes_notes,
+            takes_notes: checks.model,
             notes: Vec::new(),
             accepted: durable.log.clone(),
             purged: durable.purged(),
@@ -179,10 +180,18 @@ impl Runtime {
             sends: 0,
             lanes: Lanes::new(&plan.limits),
             pieces: Pieces::default(),
-            waiting: Waiting::default(),
+            waiting: checks.conduct.then(Waiting::default),
             votes_flushed: 0,
             hashed: None,
             refused_last: None,
+        }
+    }
+
+    /// The engine is about to be told something.
+    pub(crate) fn hear(&mut self, event: &Event) {
+        self.pieces.hear(event);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.begins(event);
         }
     }
 
@@ -538,7 +547,9 @@ impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
         self.take_notes(&command);
-        self.waiting.ends(&command);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.ends(&command);
+        }
         match command {
             Command::SaveVote { .. }
             | Command::SavePeer { .. }

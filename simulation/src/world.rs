@@ -17,7 +17,7 @@ use outrigger::engine::{
 };
 
 use crate::by_node::ByNode;
-use crate::check::{Check, Checks, Judge, Prompt, Terms, Violation, require};
+use crate::check::{Check, Checks, Judge, Terms, Violation, require};
 use crate::count::{Counts, add, note};
 use crate::diagram::Diagram;
 use crate::history::History;
@@ -35,6 +35,7 @@ use crate::user::Subject;
 use crate::workload::{ClientSessions, Workload};
 use crate::{Again, Failure};
 
+mod conduct;
 mod decay;
 mod faults;
 mod freshness;
@@ -55,15 +56,12 @@ mod tests;
 mod verdict;
 mod version;
 
-use freshness::Freshness;
 use happening::Happening;
-use leadership::{Wishes, judge_succession};
-use members::{Members, Standing, node_at};
-use office::Occasion;
+use leadership::Wishes;
+use members::{Members, node_at};
 use peace::{Outside, Patience, Peace};
-use pledge::{Allegiance, Matter};
+use pledge::Allegiance;
 use queue::Queue;
-use rot::Differs;
 use version::{Builds, first_version};
 
 /// Whoever asks to initialize is not a client.
@@ -499,8 +497,9 @@ impl World {
 
     /// Hands an event to a node, if it lives, and brings about what follows.
     fn step(&mut self, node: NodeId, event: Event) -> Result<(), Violation> {
-        let (now, own, heard) = (Instant(self.now), self.time_at(node), self.heard(node, &event));
+        let (now, own) = (Instant(self.now), self.time_at(node));
         let is_proven = self.is_proven(node, &event, own)?;
+        let told = self.take_down(node, &event);
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         self.steps += 1;
         self.acting = Some(node);
@@ -508,37 +507,18 @@ impl World {
         running.runtime.trace.note(now, node, '>', &event);
         let queued = running.runtime.queued().len();
         // The model is told of it afterwards; where there is none, nothing need be copied.
-        let (occasion, prompt) = (Occasion::of(&event), Prompt::of(&event));
-        let told = self.checks.model.then(|| event.clone());
-        let (freshness, matter) = match &self.plan.reads {
-            Some(_) => (Freshness::of(&event), Matter::of(&event)),
-            None => (Freshness::Nothing, Matter::Other),
-        };
-        let standing = if self.plan.spares > 0 { Standing::of(&event) } else { Standing::Nothing };
-        let voted = running.driver.engine().vote();
-        let (differs, meant) = (Differs::of(&event), serving::meant(&event));
-        running.runtime.waiting.begins(&event);
-        running.runtime.pieces.hear(&event);
+        let copy = self.checks.model.then(|| event.clone());
+        running.runtime.hear(&event);
         running.driver.step(event, own, &mut running.runtime);
         let look = Look::at(node, running.driver.engine());
         if let Some(diagram) = &self.diagram {
             picture::mark_writes(diagram, self.now, &running.runtime, queued);
         }
         running.runtime.order()?;
-        let has_ended = judge_succession(running, &look)?;
-        let may_vote = || self.members.may_need(node, &running.runtime.accepted, look.commit);
-        running.succession.judge(prompt, &look, has_ended, self.terms.election_timeouts(), own, may_vote)?;
-        self.judge_occasion(node, &look, occasion, own)?;
-        self.judge_rot(&look, differs.as_ref())?;
-        self.judge_meant(&look, meant)?;
-        self.judge_log_time(&look, own)?;
-        self.judge_version(&look, heard)?;
-        self.judge_standing(&look, standing, own)?;
-        if self.plan.reads.is_some() {
-            self.judge_freshness(&look, freshness)?;
-            self.judge_pledge(&look, matter, voted, own)?;
+        if let Some(told) = told {
+            self.judge_conduct(&look, told, own)?;
         }
-        if let Some(event) = told {
+        if let Some(event) = copy {
             self.refine(&look, &event, is_proven)?;
         }
         self.settle_as_seen(node, &look)
@@ -719,6 +699,9 @@ impl World {
         let is_itself = node.disguise().is_none();
         if is_itself {
             self.judge.said((from, term), target, message, node.durable())?;
+            self.count_delegated(from, message);
+        }
+        if is_itself && self.checks.conduct {
             self.judge_request(from, target, message)?;
             self.judge_saying(from, target, message)?;
         }

@@ -267,9 +267,11 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not what [`encode_membership`] makes of some membership.
 pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> {
-    let (mut voters, mut outgoing, mut goal) = (NodeSet::new(), NodeSet::new(), Goal::default());
-    let mut nodes: NodeMap<Node> = NodeMap::new();
-    let (mut bindings, mut of, mut version) = (NodeMap::new(), None, Version::FIRST);
+    // Room for about as many as there are: a node takes 13 bytes, its address, and 24 if it is bound.
+    let about = bytes.len() / 24;
+    let (mut voters, mut outgoing, mut goal) = (NodeSet::with_capacity(about), NodeSet::new(), Goal::default());
+    let mut nodes: NodeMap<Node> = NodeMap::with_capacity(about);
+    let (mut bindings, mut of, mut version) = (NodeMap::with_capacity(about), None, Version::FIRST);
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
         if let Some((&before, _)) = nodes.last().filter(|(before, _)| **before >= id) {

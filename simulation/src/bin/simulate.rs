@@ -82,7 +82,7 @@ struct Arguments {
     /// Draw the end of the history into this file, as a sequence diagram (SVG); `-` is standard output
     #[arg(long, value_name = "FILE")]
     diagram: Option<PathBuf>,
-    /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability [default: all]
+    /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability, conduct [default: all]
     #[arg(long, value_name = "WHICH")]
     checks: Option<Checks>,
     /// Write the figures to this file, as JSON; `-` is standard output

@@ -14,18 +14,22 @@ pub struct Checks {
     pub recovery: bool,
     /// The history of all clients is linearizable, found by searching for an order; without it, by the log's order only.
     pub linearizability: bool,
+    /// What a node does with what it is told: whom it hears, when it campaigns, for how long it leads and promises not to vote,
+    /// how fresh it reads, what it refuses, lets wait and tells its callers, and within which limits.
+    pub conduct: bool,
 }
 
 impl Checks {
     /// All of them.
-    pub const ALL: Self = Self { model: true, recovery: true, linearizability: true };
+    pub const ALL: Self = Self { model: true, recovery: true, linearizability: true, conduct: true };
     /// None of them.
-    pub const LIGHT: Self = Self { model: false, recovery: false, linearizability: false };
+    pub const LIGHT: Self = Self { model: false, recovery: false, linearizability: false, conduct: false };
     /// Each of them by itself, with its name.
-    pub const EACH: [(&'static str, Self); 3] = [
+    pub const EACH: [(&'static str, Self); 4] = [
         ("model", Self { model: true, ..Self::LIGHT }),
         ("recovery", Self { recovery: true, ..Self::LIGHT }),
         ("linearizability", Self { linearizability: true, ..Self::LIGHT }),
+        ("conduct", Self { conduct: true, ..Self::LIGHT }),
     ];
 
     const fn and(self, other: Self) -> Self {
@@ -33,6 +37,7 @@ impl Checks {
             model: self.model || other.model,
             recovery: self.recovery || other.recovery,
             linearizability: self.linearizability || other.linearizability,
+            conduct: self.conduct || other.conduct,
         }
     }
 }
@@ -89,11 +94,14 @@ mod tests {
     fn checks_are_chosen_by_their_names() {
         assert_eq!("all".parse(), Ok(Checks::ALL));
         assert_eq!("light".parse(), Ok(Checks::LIGHT));
-        assert_eq!("model, recovery".parse(), Ok(Checks { linearizability: false, ..Checks::ALL }));
-        for said in ["all", "light", "model", "model,recovery", "recovery,linearizability"] {
+        assert_eq!("model, recovery,conduct".parse(), Ok(Checks { linearizability: false, ..Checks::ALL }));
+        for said in ["all", "light", "model", "model,recovery", "recovery,linearizability", "linearizability,conduct"] {
             assert_eq!(said.parse::<Checks>().map(|checks| checks.to_string()).as_deref(), Ok(said));
         }
         let refused = "model,speed".parse::<Checks>().unwrap_err().to_string();
-        assert_eq!(refused, "no check is called \"speed\"; say all, light, or some of model,recovery,linearizability");
+        assert_eq!(
+            refused,
+            "no check is called \"speed\"; say all, light, or some of model,recovery,linearizability,conduct"
+        );
     }
 }

@@ -18,7 +18,7 @@ use outrigger::engine::{
 use super::World;
 use super::happening::Happening;
 use crate::by_node::ByNode;
-use crate::check::{Violation, require};
+use crate::check::{Violation, Waiting, require};
 use crate::count::note;
 use crate::durable::Stamps;
 use crate::look::Look;
@@ -395,7 +395,7 @@ impl World {
         require!(!(is_removed && waits), Answers, "node {id} was removed, and does not say so to who asks it");
         let says_so = refusal == Some(Refusal::NotMember);
         require!(is_removed || !says_so, Answers, "node {id} says that it was removed, and cannot know that");
-        let lets_wait = says_so && runtime.has_room() && runtime.waiting.has_reads();
+        let lets_wait = says_so && runtime.has_room() && runtime.waiting.as_ref().is_some_and(Waiting::has_reads);
         require!(!lets_wait, Answers, "node {id} says that it was removed, and lets those wait who asked before");
         if says_so {
             note(&mut self.faults, "removed node asked");

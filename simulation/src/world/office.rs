@@ -99,7 +99,9 @@ impl World {
         let (disturbed, has_decayed, now) = (node.disturbed_at, node.has_decayed(), self.now);
         let Some(running) = &mut node.running else { return Ok(()) };
         let runtime = &running.runtime;
-        runtime.waiting.check(id, &self.plan.limits, runtime.has_room())?;
+        if let Some(waiting) = &runtime.waiting {
+            waiting.check(id, &self.plan.limits, runtime.has_room())?;
+        }
         if matches!(occasion, Occasion::Flush) {
             office::answers_after_flush(id, &runtime.effects, runtime.votes_flushed)?;
         }
@@ -182,13 +184,17 @@ impl World {
         Ok(())
     }
 
+    /// Counts the pieces of snapshots that followers send.
+    pub(super) fn count_delegated(&mut self, from: NodeId, message: &Message) {
+        if matches!(message, Message::InstallSnapshot(piece) if piece.leader != from) {
+            note(&mut self.faults, "piece of a snapshot sent by a follower");
+        }
+    }
+
     /// Holds a request that leaves against the limits.
     pub(super) fn judge_request(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
         if let Message::InstallSnapshot(piece) = message {
             office::sends_piece(from, to, piece, &self.terms)?;
-            if piece.leader != from {
-                note(&mut self.faults, "piece of a snapshot sent by a follower");
-            }
         }
         let office = self.nodes.at_mut(from).and_then(|node| node.running.as_mut()?.office.as_mut());
         match (office, message) {
@@ -264,7 +270,9 @@ impl World {
             (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
         running.runtime.now = now;
         running.runtime.trace.note(now, id, '>', &event);
-        running.runtime.waiting.begins(&event);
+        if let Some(waiting) = &mut running.runtime.waiting {
+            waiting.begins(&event);
+        }
         running.driver.step(event, own, &mut running.runtime);
         let same = Look::at(id, running.driver.engine()) == before && running.driver.poll_timeout() == due;
         let answers: Vec<Effect> = running.runtime.effects.drain(effects..).collect();

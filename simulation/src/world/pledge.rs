@@ -64,11 +64,12 @@ impl World {
     /// Whether a node that is about to take a step has proof that it leads, as far as the read wants it that it is asked for. What
     /// it takes for proof must be one, by the members as they are now: the same step may change them.
     pub(super) fn is_proven(&self, id: NodeId, event: &Event, own: Instant) -> Result<bool, Violation> {
-        let Some(proof) = proof_wanted(event) else { return Ok(false) };
+        let is_asked = self.checks.conduct || self.checks.model;
+        let Some(proof) = proof_wanted(event).filter(|_| is_asked) else { return Ok(false) };
         let Some(node) = self.nodes.at(id) else { return Ok(false) };
         let engine = node.running.as_ref().map(|running| running.driver.engine());
         let Some(engine) = engine.filter(|engine| engine.proves(proof, own)) else { return Ok(false) };
-        if node.disguise().is_none() {
+        if self.checks.conduct && node.disguise().is_none() {
             self.judge_proof(id, engine, proof)?;
         }
         Ok(true)

@@ -3,6 +3,10 @@
 
 use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, Warrant};
 
+use super::freshness::Freshness;
+use super::office::Occasion;
+use super::pledge::Matter;
+use super::rot::Differs;
 use super::*;
 use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
@@ -10,7 +14,7 @@ use crate::plan::SECOND;
 /// A world at a moment at which one of its nodes is as wanted, and that node.
 pub(super) fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
     for seed in 1..300 {
-        let mut world = World::new(&History::new(seed).checks(Checks::LIGHT));
+        let mut world = World::new(&History::new(seed).checks(Checks { conduct: true, ..Checks::LIGHT }));
         while world.now < 10 * SECOND && !world.happen_next().expect("all is well") {
             let is_found = |node: &&Node| {
                 let is_itself = node.disguise().is_none();
@@ -362,4 +366,37 @@ fn a_leader_that_gives_up_for_no_reason_is_noticed_on_whatever_occasion() {
     running(&mut world, id).office = office;
     let later = Look { term: Term(now.term.0 + 1), ..gone };
     assert_eq!(refusing(world.judge_occasion(id, &later, Occasion::Other, own)), None, "of a later term it has heard");
+}
+
+/// Nothing that happens depends on what is judged, so that a failure is the same with any choice of checks. Only the check of
+/// recoveries has starts of its own, that fail, and are told beside the others.
+#[test]
+fn whatever_is_judged_the_same_happens() {
+    for seed in 1..=12 {
+        let live = |checks: Checks| {
+            let report = History::new(seed).checks(checks).digested().live();
+            let report = report.unwrap_or_else(|failure| panic!("{failure}"));
+            let digest = checks.recovery.then_some(report.digest);
+            (digest, report.steps, report.simulated, report.committed, report.services)
+        };
+        let (all, recovery) = (live(Checks::ALL), Checks { recovery: true, ..Checks::LIGHT });
+        assert_eq!(live(recovery), all, "seed {seed}, checks {recovery}");
+        let all = (None, all.1, all.2, all.3, all.4);
+        for (name, checks) in [("light", Checks::LIGHT)].into_iter().chain(Checks::EACH).filter(|it| !it.1.recovery) {
+            assert_eq!(live(checks), all, "seed {seed}, checks {name}");
+        }
+    }
+}
+
+/// How a node conducts itself is judged where that was asked for, and nowhere else.
+#[test]
+fn a_leader_whose_disk_hangs_is_noticed_by_whoever_judges_conduct() {
+    let (mut world, id) = world_with(|_, node, running| running.leads_since.is_some() && node.disturbed_at == 0);
+    let (look, now) = (look(&world, id), world.now);
+    world.now = now + 60 * SECOND;
+    running(&mut world, id).flush_began = Some(now);
+    for (conduct, expected) in [(false, None), (true, Some(Check::Health))] {
+        world.checks = Checks { conduct, ..Checks::LIGHT };
+        assert_eq!(refusing(world.judge_step(id, &look)), expected);
+    }
 }

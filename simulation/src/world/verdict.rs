@@ -27,7 +27,9 @@ impl World {
     pub(super) fn judge_step(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         let Some(node) = self.nodes.at(id).filter(|node| node.disguise().is_none()) else { return Ok(()) };
         let Some(running) = &node.running else { return Ok(()) };
-        self.judge_candidacy(look, running)?;
+        if self.checks.conduct {
+            self.judge_candidacy(look, running)?;
+        }
         let runtime = &running.runtime;
         if running.judged.as_ref() == Some(look) && !runtime.has_unchecked() {
             // Nothing is to be seen that was not seen before.
@@ -104,7 +106,8 @@ impl World {
     /// A leader whose disk has hung for several election timeouts leads no more: it can commit nothing, and should let
     /// others try.
     fn judge_disk(&self, node: &Node, running: &Running) -> Result<(), Violation> {
-        let (Some(began), Some(leads)) = (running.flush_began, running.leads_since) else { return Ok(()) };
+        let since = running.flush_began.zip(running.leads_since).filter(|_| self.checks.conduct);
+        let Some((began, leads)) = since else { return Ok(()) };
         let hangs = self.now.saturating_sub(began.max(leads).max(node.disturbed_at));
         let at_most = self.election_timeout() * HUNG_TIMEOUTS;
         require!(
