@@ -164,7 +164,7 @@ impl Engine {
         let binds = self.config.bind_directories;
         let Role::Leader(leader) = &mut self.role else { return };
         let is_another = |progress: &mut Progress| binds && !progress.is_of(directory);
-        if !leader.progress.get_mut(&from.node).is_some_and(is_another) {
+        if !leader.progress.at_mut(&from.node).is_some_and(is_another) {
             return;
         }
         let is_awaited = self.new_voters(self.membership()).any(|node| node == from.node);

@@ -337,7 +337,7 @@ impl Engine {
         // Who was here before under an id may have left answers on their way.
         let since = if self.config.bind_directories { leader.round } else { Round(0) };
         for node in others.keys() {
-            leader.progress.get_or_insert_with(*node, || {
+            leader.progress.insert_if_absent(*node, || {
                 next_id += 1;
                 Progress::anew(Epoch(next_id), last, since, None, now)
             });

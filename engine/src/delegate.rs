@@ -108,7 +108,7 @@ impl Engine {
     pub(crate) fn delegate_piece(&mut self, delegate: NodeId, target: NodeId) {
         let (term, covers) = (self.vote.term, self.log.purged().index);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.get_mut(&target) else { return };
+        let Some(progress) = leader.progress.at_mut(&target) else { return };
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let wanted = match progress.issue_piece(Some(delegate), None, request) {

@@ -131,7 +131,7 @@ impl Engine {
             (Lapse::Pledge, _) => self.pledge = None,
             (Lapse::Lease, Role::Leader(leader)) => leader.rounds.sent_before(long_ago),
             (Lapse::FollowerSilent(node), Role::Leader(leader)) => {
-                leader.progress.get_mut(&node).into_iter().for_each(|progress| progress.silent_since(long_ago));
+                leader.progress.at_mut(&node).into_iter().for_each(|progress| progress.silent_since(long_ago));
             }
             (Lapse::DiskHung, Role::Leader(_)) => self.writes.disk_seen(long_ago),
             _ => {}

@@ -145,7 +145,7 @@ impl Engine {
         match met {
             Some(met) if met == life => {
                 // A life that an earlier start of this node met speaks what it says now.
-                self.peers.get_mut(&from.node).expect("it was met").version = Some(from.version);
+                self.peers.at_mut(&from.node).expect("it was met").version = Some(from.version);
                 return Ok(false);
             }
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),

@@ -63,9 +63,7 @@ impl<T> NodeMap<T> {
         self.0.get(self.place(*node).ok()?).map(|(_, value)| value)
     }
 
-    /// What there is of a node, to be changed.
-    #[must_use]
-    pub fn get_mut(&mut self, node: &NodeId) -> Option<&mut T> {
+    pub(crate) fn at_mut(&mut self, node: &NodeId) -> Option<&mut T> {
         let place = self.place(*node).ok()?;
         self.0.get_mut(place).map(|(_, value)| value)
     }
@@ -98,13 +96,11 @@ impl<T> NodeMap<T> {
         }
     }
 
-    /// What there is of a node; of one that has nothing, what is made for it now.
-    pub fn get_or_insert_with(&mut self, node: NodeId, make: impl FnOnce() -> T) -> &mut T {
-        let place = self.place(node).unwrap_or_else(|place| {
+    /// Makes something for a node that has nothing.
+    pub(crate) fn insert_if_absent(&mut self, node: NodeId, make: impl FnOnce() -> T) {
+        if let Err(place) = self.place(node) {
             self.0.insert(place, (node, make()));
-            place
-        });
-        &mut self.0[place].1
+        }
     }
 
     /// Takes out what there is of a node.
@@ -268,8 +264,8 @@ mod tests {
         for id in 0..2 * FEW as u64 {
             let node = NodeId(id);
             assert_eq!((map.get(&node), map.contains_key(&node)), (tree.get(&node), tree.contains_key(&node)), "{id}");
-            assert_eq!(map.get_mut(&node), tree.get_mut(&node), "{id}");
-            map.get_or_insert_with(node, || 100);
+            assert_eq!(map.at_mut(&node), tree.get_mut(&node), "{id}");
+            map.insert_if_absent(node, || 100);
             tree.entry(node).or_insert(100);
         }
         map.retain(|node, _| node.0 != 3);

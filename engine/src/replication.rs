@@ -102,7 +102,7 @@ impl Engine {
         }
         let last = self.log.last().index;
         let Role::Leader(leader) = &mut self.role else { return Ok(()) };
-        let Some(progress) = leader.progress.get_mut(&from) else { return Ok(()) };
+        let Some(progress) = leader.progress.at_mut(&from) else { return Ok(()) };
         if reply.received > last || reply.matched > reply.received || reply.round > leader.round {
             return Err(Inconsistency::BeyondLog { matched: reply.received.max(reply.matched), last });
         }
@@ -128,5 +128,5 @@ impl Engine {
 /// The follower's progress, if the answer belongs to the stream that leads to it now.
 pub(crate) fn stream(leader: &mut Leader, target: NodeId, epoch: Epoch) -> Option<&mut Progress> {
     mutate!(stale_epoch_counts, return leader.progress.at_mut(&target));
-    leader.progress.get_mut(&target).filter(|progress| progress.epoch() == epoch)
+    leader.progress.at_mut(&target).filter(|progress| progress.epoch() == epoch)
 }

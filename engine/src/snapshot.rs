@@ -422,7 +422,7 @@ impl Engine {
         let Some(snapshot) = self.snapshots.whole().cloned() else { return };
         let (own, term, bytes_max) = (self.id(), self.vote.term, self.config.limits.snapshot_chunk_bytes_max);
         let Role::Leader(leader) = &mut self.role else { return };
-        let Some(progress) = leader.progress.get_mut(&target) else { return };
+        let Some(progress) = leader.progress.at_mut(&target) else { return };
         self.next_id += 1;
         let request = RequestId(self.next_id);
         let (offset, bytes_max) = match progress.issue_piece(None, Some(snapshot.id), request) {

@@ -547,9 +547,7 @@ impl RaftRuntime for Runtime {
     fn run_command(&mut self, command: Command) -> Result<Option<Command>, StorageError> {
         self.trace.note(self.now, self.me.node, '<', &command);
         self.take_notes(&command);
-        if let Some(waiting) = &mut self.waiting {
-            waiting.ends(&command);
-        }
+        self.waiting.iter_mut().for_each(|waiting| waiting.ends(&command));
         match command {
             Command::SaveVote { .. }
             | Command::SavePeer { .. }
