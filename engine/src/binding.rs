@@ -91,9 +91,9 @@ impl Engine {
         self.memberships.claim(node, incarnation.id)
     }
 
-    /// The directory that counts under a node's id; `None` if any does.
-    pub(crate) fn directory_of(&self, node: NodeId) -> Option<u64> {
-        let remembered = self.peers.get(&node).map(|met| met.life.id);
+    /// The directory that counts under the id of a node, of which this one was met; `None` if any does.
+    pub(crate) fn directory_of(&self, node: NodeId, met: Option<&Met>) -> Option<u64> {
+        let remembered = met.map(|met| met.life.id);
         mutate!(binding_not_checked, return remembered);
         let Some(membership) = self.memberships.holding(node) else { return remembered };
         let bound = membership.bindings().get(&node).map(|binding| binding.directory);

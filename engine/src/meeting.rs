@@ -125,8 +125,10 @@ impl Engine {
     /// Answers whether this one is heard only as the log must say what this node does not know yet.
     fn meet_life(&mut self, from: Peer, message: Option<&Message>) -> Result<bool, PeerRefusal> {
         let life = from.incarnation;
-        let remembered = self.peers.get(&from.node).map(|known| known.life);
-        if let Some(directory) = self.directory_of(from.node).filter(|directory| *directory != life.id) {
+        let known = self.peers.get(&from.node).copied();
+        let remembered = known.map(|known| known.life);
+        if let Some(directory) = self.directory_of(from.node, known.as_ref()).filter(|directory| *directory != life.id)
+        {
             mutate!(wiped_peer_heard, return Ok(false));
             if self.is_behind(from, message) {
                 // Not remembered: what this node knows of the members says otherwise, and will be put right by the log.
@@ -145,7 +147,9 @@ impl Engine {
         match met {
             Some(met) if met == life => {
                 // A life that an earlier start of this node met speaks what it says now.
-                self.peers.at_mut(&from.node).expect("it was met").version = Some(from.version);
+                if known.is_some_and(|known| known.version != Some(from.version)) {
+                    self.peers.insert(from.node, Met { life, version: Some(from.version) });
+                }
                 return Ok(false);
             }
             Some(met) if met.start > life.start => return Err(PeerRefusal::EarlierStart { met }),
@@ -163,7 +167,7 @@ impl Engine {
         let version = Some(from.version);
         mutate!(
             version_of_earlier_life_counts,
-            version = self.peers.at(&from.node).and_then(|known| known.version).or(version)
+            version = self.peers.get(&from.node).and_then(|known| known.version).or(version)
         );
         self.peers.insert(from.node, Met { life: from.incarnation, version });
         mutate!(peer_not_saved, return);
