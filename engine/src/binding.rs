@@ -198,7 +198,7 @@ impl Engine {
             return next;
         }
         let known = self.known_directories(&next);
-        mutate!(bound_after_the_vote, known = BTreeMap::new());
+        mutate!(bound_after_the_vote, known = NodeMap::new());
         let of = next.of();
         let next = next.bound(known, of);
         self.check_new_voters(&next);

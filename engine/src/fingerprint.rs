@@ -544,7 +544,7 @@ impl Fingerprint {
         self.flag(*lease_given_up);
         self.number(term_start.0);
         self.size(progress.len());
-        for (node, progress) in progress.iter() {
+        for (node, progress) in progress {
             self.number(node.0);
             progress.fingerprint(own, term, self);
         }

@@ -119,7 +119,7 @@ impl Engine {
         let own = self.id();
         let matched = |node: NodeId| {
             mutate!(removed_leader_counts_itself
-                if !self.membership().is_voter(own) && self.membership().voters().first() == Some(&node),
+                if !self.membership().is_voter(own) && self.membership().voters().iter().next() == Some(&node),
                 return self.writes.flushed_index());
             if node == own {
                 mutate!(counts_unflushed, return self.log.last().index);

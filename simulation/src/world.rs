@@ -516,7 +516,7 @@ impl World {
         }
         running.runtime.order()?;
         if let Some(told) = told {
-            self.judge_conduct(&look, told, own)?;
+            self.judge_conduct(&look, &told, own)?;
         }
         if let Some(event) = copy {
             self.refine(&look, &event, is_proven)?;

@@ -54,8 +54,8 @@ impl World {
     }
 
     /// Holds what a node has made of what it was told against what it should.
-    pub(super) fn judge_conduct(&mut self, look: &Look, told: Told, own: Instant) -> Result<(), Violation> {
-        let Told { occasion, prompt, freshness, matter, standing, voted, differs, meant, heard } = told;
+    pub(super) fn judge_conduct(&mut self, look: &Look, told: &Told, own: Instant) -> Result<(), Violation> {
+        let Told { occasion, prompt, freshness, matter, standing, voted, differs, meant, heard } = *told;
         let node = look.node;
         let Some(running) = self.nodes.at_mut(node).and_then(|node| node.running.as_mut()) else { return Ok(()) };
         let has_ended = judge_succession(running, look)?;
