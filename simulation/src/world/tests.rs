@@ -7,6 +7,8 @@ use super::*;
 use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
 
+pub(super) mod step;
+
 /// A world at a moment at which one of its nodes is as wanted, and that node.
 pub(super) fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
     for seed in 1..300 {
@@ -31,6 +33,12 @@ pub(super) fn look(world: &World, id: NodeId) -> Look {
 
 pub(super) fn running(world: &mut World, id: NodeId) -> &mut Running {
     world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs")
+}
+
+/// Another node that runs, as itself.
+pub(super) fn another(world: &World, id: NodeId) -> Peer {
+    let others = world.nodes.iter().filter(|node| node.id != id && node.disguise().is_none());
+    others.filter_map(|node| node.running.as_ref()).next().expect("somebody else runs").runtime.me
 }
 
 /// Which check refuses it, if one does.

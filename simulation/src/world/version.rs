@@ -294,3 +294,11 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl World {
+    /// Whether no entry that is committed has raised the version.
+    pub(super) fn builds_are_first(&self) -> bool {
+        self.builds.committed <= Version::FIRST
+    }
+}
