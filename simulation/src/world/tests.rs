@@ -7,6 +7,7 @@ use super::*;
 use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
 
+mod ending;
 pub(super) mod step;
 
 /// A world at a moment at which one of its nodes is as wanted, and that node.
@@ -44,6 +45,25 @@ pub(super) fn another(world: &World, id: NodeId) -> Peer {
 /// Which check refuses it, if one does.
 pub(super) fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
     judged.err().map(|violation| violation.check)
+}
+
+impl World {
+    /// Lives on until some node has something on its disk, and ends it; whatever else happens in this world is of no interest any more.
+    pub(crate) fn until_crashed(&mut self) -> Option<(Node, Plan)> {
+        while self.now < 10 * SECOND && self.happen_next() == Ok(false) {
+            let is_rich = |node: &&Node| {
+                let is_sound = node.running.is_some() && node.disguise().is_none() && !node.is_failing && !node.is_full;
+                is_sound && node.durable().log.last().index.0 > 20
+            };
+            let found = self.nodes.iter().find(is_rich).map(|node| node.id);
+            if let Some(node) = found.and_then(|id| self.nodes.at_mut(id)) {
+                node.crash(true);
+                let other = Node::new(node.id, node.rng.clone(), crate::trace::Telling::Nothing);
+                return Some((std::mem::replace(node, other), self.plan.clone()));
+            }
+        }
+        None
+    }
 }
 
 /// The node has just refused somebody.
