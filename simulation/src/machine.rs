@@ -403,3 +403,69 @@ impl Callers {
         Some((token, Answer::Read(machine.last(), machine.read(key))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that has applied entries of these terms.
+    fn machine(terms: &[u64]) -> Machine {
+        let mut machine = Machine::default();
+        for (index, term) in (1..).zip(terms) {
+            machine.apply(LogId::new(*term, index), LogTime(0), &Payload::blank());
+        }
+        machine
+    }
+
+    /// Somebody waits for so many entries, the first of which is this one.
+    fn waits(first: LogId, entries: u64, machine: &Machine) -> (Callers, Option<(Token, Answer)>) {
+        let mut callers = Callers::default();
+        callers.propose(Token(1), entries, false);
+        let answer = callers.accepted(Token(1), first, machine);
+        (callers, answer)
+    }
+
+    #[test]
+    fn who_is_told_late_that_it_was_accepted_is_told_what_was_applied() {
+        let applied = machine(&[1, 1, 2]);
+        let told = |first, entries| waits(first, entries, &applied).1;
+        assert_eq!(told(LogId::new(1, 1), 2), Some((Token(1), Answer::Written(LogId::new(1, 1)))));
+        assert_eq!(told(LogId::new(2, 2), 2), Some((Token(1), Answer::Unknown)), "another's stands at the first place");
+        assert_eq!(told(LogId::new(1, 2), 2), Some((Token(1), Answer::Unknown)), "and at the last");
+        assert_eq!(told(LogId::new(2, 3), 2), None, "not all is applied");
+    }
+
+    #[test]
+    fn whose_place_another_one_gets_or_a_later_term_overtakes_is_told_that_nobody_knows() {
+        let (mut callers, _) = waits(LogId::new(1, 5), 1, &machine(&[]));
+        callers.propose(Token(2), 1, false);
+        let displaced = callers.accepted(Token(2), LogId::new(2, 5), &machine(&[]));
+        assert_eq!(displaced, Some((Token(1), Answer::Unknown)));
+        assert_eq!(callers.overtaken(LogId::new(2, 4)), None, "it may follow yet");
+        assert_eq!(callers.overtaken(LogId::new(3, 4)), Some((Token(2), Answer::Unknown)));
+        let (mut callers, _) = waits(LogId::new(1, 5), 1, &machine(&[]));
+        assert_eq!(callers.applied(LogId::new(2, 5), None), Some((Token(1), Answer::Unknown)), "another term's");
+        assert_eq!(callers.waiting(), None);
+    }
+
+    #[test]
+    fn whoever_waits_for_whatever_is_known_to_wait() {
+        let (callers, _) = waits(LogId::new(1, 5), 1, &machine(&[]));
+        assert_eq!((callers.waiting(), callers.waiting_behind(LogIndex(4))), (Some(Token(1)), Some(Token(1))));
+        assert_eq!(callers.waiting_behind(LogIndex(5)), None);
+        let mut proposes = Callers::default();
+        proposes.propose(Token(2), 1, false);
+        let mut reads = Callers::default();
+        reads.ask(Token(3), 1);
+        assert_eq!((proposes.waiting(), reads.waiting()), (Some(Token(2)), Some(Token(3))));
+    }
+
+    #[test]
+    fn a_state_that_has_rotted_has_another_hash() {
+        let mut rotten = machine(&[1]);
+        let sound = rotten.hash();
+        assert_eq!(machine(&[1]).hash(), sound);
+        rotten.rot();
+        assert_ne!(rotten.hash(), sound);
+    }
+}

@@ -592,6 +592,11 @@ impl Node {
         self.newest_build
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_run_in(&mut self, build: Version) {
+        self.newest_build = self.newest_build.max(build);
+    }
+
     /// Whether it has run in a newer build than the one in place.
     pub(crate) fn has_gone_back(&self) -> bool {
         self.build < self.newest_build
@@ -627,12 +632,89 @@ mod tests {
         let mut node = Node::new(NodeId(1), Rng::new(1), Telling::Nothing);
         let (sync, full) =
             ("a sync failed, as ordered", "the disk is full, free some space (votes are saved): no space");
-        let believed = |node: &Node| [sync, full, "as somebody said"].map(|reason| node.may_fail_so(reason));
+        let other = "a sync failed, whatever the order was";
+        let believed = |node: &Node| [sync, full, other].map(|reason| node.may_fail_so(reason));
         assert_eq!(believed(&node), [false; 3]);
         node.is_failing = true;
         assert_eq!(believed(&node), [true, false, false]);
         (node.is_failing, node.is_full) = (false, true);
         assert_eq!(believed(&node), [false, true, false]);
+    }
+
+    /// A node of a world that has crashed once it had something on its disk, and how that world is.
+    fn crashed() -> (Node, Plan) {
+        use crate::history::History;
+        use crate::world::World;
+        for seed in 1..50 {
+            let mut world = World::new(&History::new(seed).checks(Checks::LIGHT));
+            if let Some(crashed) = world.until_crashed() {
+                return crashed;
+            }
+        }
+        panic!("nobody has written anything in any of these worlds");
+    }
+
+    #[test]
+    fn a_start_that_finds_something_else_than_was_left_is_noticed() {
+        for checks in [Checks::ALL, Checks::LIGHT] {
+            let starts = |bend: &dyn Fn(&mut Durable)| {
+                let (mut node, plan) = crashed();
+                bend(&mut node.home.left.certain);
+                node.start(&plan, checks, 0).err().map(|violation| violation.check)
+            };
+            let noticed = Some(Check::Recovery);
+            assert_eq!(starts(&|_| ()), None);
+            assert_eq!(starts(&|left| left.vote.term = left.vote.term.next()), noticed);
+            assert_eq!(starts(&|left| left.log.truncate(left.log.last().index.previous())), noticed);
+            let met = |left: &mut Durable| {
+                let peer = outrigger::engine::Peer::new(NodeId(77), Incarnation::default());
+                left.write(&outrigger::engine::Command::SavePeer { write: Default::default(), peer });
+            };
+            assert_eq!(starts(&met), noticed);
+            let committed = |left: &mut Durable| {
+                let commit = outrigger::engine::LogIndex(1 << 20);
+                left.write(&outrigger::engine::Command::SaveCommitted { commit });
+            };
+            assert_eq!(starts(&committed), noticed);
+            let later = |left: &mut Durable| {
+                let last = left.log.0.last_mut().expect("it has some");
+                last.log_time = LogTime(last.log_time.0 + 1);
+            };
+            assert_eq!(starts(&later), noticed);
+        }
+    }
+
+    #[test]
+    fn a_damaged_disk_is_refused_or_holds_all_and_a_mended_one_holds_all() {
+        let (mut node, plan) = crashed();
+        node.home.disk.kill();
+        let mut refused = Counts::new();
+        for draw in 0..60 {
+            node.rng = Rng::new(draw);
+            for start in [Node::start_unframed, Node::start_without_snapshot] {
+                assert_eq!(start(&mut node, &plan), Ok(()));
+            }
+            assert_eq!(node.start_damaged(&plan, 0), Ok(()));
+            refused = node.faults.clone();
+        }
+        for name in ["segment missing and refused", "frame rotten and refused"] {
+            assert!(refused.contains_key(name), "{name}: {refused:?}");
+        }
+        node.home.left.certain.vote.term = outrigger::engine::Term(99);
+        let mended = (0..60).filter(|draw| {
+            node.rng = Rng::new(*draw);
+            node.start_damaged(&plan, 0).is_err_and(|violation| violation.check == Check::Recovery)
+        });
+        let mended = mended.count();
+        assert!(mended > 0 || !refused.contains_key("bit rotten and refused"), "what is mended is looked at");
+    }
+
+    #[test]
+    fn a_disk_with_which_a_node_was_refused_and_that_starts_again_is_noticed() {
+        let (mut node, plan) = crashed();
+        assert_eq!(node.take_off(&plan, false), Ok(()));
+        let judged = node.take_off(&plan, true).map_err(|violation| violation.check);
+        assert_eq!(judged, Err(Check::Recovery));
     }
 
     #[test]

@@ -393,3 +393,65 @@ impl Workload {
         Ok(clients?.into_iter().flatten().collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use outrigger::engine::LogId;
+
+    use super::*;
+
+    /// Which check refuses it that somebody who wished for this, when so much was known, is answered so.
+    fn answered(wish: Wish, floor: u64, answer: Answer, prepare: impl FnOnce(&mut Workload)) -> Option<Check> {
+        let mut workload = Workload::new(Rng::new(1));
+        prepare(&mut workload);
+        let (client, node, token, floor) = (1, NodeId(1), Token(7), LogIndex(floor));
+        workload.history.called(client, token, &wish, 0);
+        workload.asked.push((token, Asked { client, node, wish, floor }));
+        workload.answer(token, answer, 1).err().map(|violation| violation.check)
+    }
+
+    const WRITE: Write = Write { key: 1, value: 9 };
+
+    fn committed(workload: &mut Workload) {
+        workload.judge.committed(WRITE, LogId::new(1, 5)).expect("it is new");
+    }
+
+    #[test]
+    fn what_a_client_is_told_of_its_wish_is_judged() {
+        let (writes, id) = (|| Wish::Write(vec![WRITE]), LogId::new(1, 5));
+        assert_eq!(answered(writes(), 0, Answer::Written(id), committed), None);
+        assert_eq!(answered(writes(), 0, Answer::Written(id), |_| ()), Some(Check::Acknowledged));
+        assert_eq!(answered(writes(), 5, Answer::Written(id), committed), Some(Check::Acknowledged), "it began later");
+        assert_eq!(answered(writes(), 0, Answer::Refused, |_| ()), None);
+        assert_eq!(answered(writes(), 0, Answer::Refused, committed), Some(Check::AtMostOnce));
+        let reads = || Wish::Read(1, Consistency::Linearizable);
+        let seen = |value| Answer::Read(LogIndex(6), value);
+        assert_eq!(answered(reads(), 6, seen(Some(9)), committed), None);
+        assert_eq!(answered(reads(), 7, seen(Some(9)), committed), Some(Check::LinearizableRead));
+        assert_eq!(answered(reads(), 0, seen(None), committed), Some(Check::LinearizableRead));
+    }
+
+    #[test]
+    fn a_cluster_is_content_once_every_client_is() {
+        let mut workload = Workload::new(Rng::new(1));
+        assert!(!workload.is_content(), "nobody has asked for anything yet");
+        workload.wanted = Some([(0, 0), (1, 0)].into());
+        assert!(workload.is_content());
+        workload.wanted = Some([(0, 0), (1, 1)].into());
+        assert!(!workload.is_content());
+    }
+
+    #[test]
+    fn a_wish_ends_at_what_was_known_when_it_began() {
+        let mut workload = Workload::new(Rng::new(1));
+        committed(&mut workload);
+        workload.judge.written(WRITE, LogId::new(1, 5), LogIndex(0), 100).expect("it is committed");
+        let floor = |workload: &Workload, consistency| workload.floor(&Wish::Read(1, consistency), 200).0;
+        assert_eq!(floor(&workload, Consistency::Linearizable), 5);
+        assert_eq!(floor(&workload, Consistency::Lease), 5);
+        assert_eq!(floor(&workload, Consistency::Stale { staleness_max: Duration::ZERO }), 0);
+        assert_eq!(workload.floor(&Wish::Write(vec![WRITE]), 200).0, 5);
+    }
+}

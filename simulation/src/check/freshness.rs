@@ -104,4 +104,33 @@ mod tests {
         heard.add(200, Term(3), LogIndex(7));
         assert!(heard.had_all(200, LogIndex(7), |_| Some(Term(3))));
     }
+
+    #[test]
+    fn only_the_word_of_ones_leader_counts_in_whatever_message() {
+        use outrigger::engine::{Incarnation, LogId, Peer, RoleKind, Vote};
+        let look = Look {
+            node: NodeId(1),
+            role: RoleKind::Follower,
+            term: Term(2),
+            vote: Vote::default(),
+            leader: Some(NodeId(2)),
+            last: LogId::new(2, 9),
+            flushed: LogIndex(9),
+            commit: LogIndex(7),
+            applied: LogIndex(7),
+            membership_at: LogId::ZERO,
+            heir: None,
+            awaits_heir: false,
+        };
+        let had_all = |from, term| {
+            let (from, commit) = (Peer::new(NodeId(from), Incarnation::default()), LogIndex(7));
+            let message = Some(Message::Committed { term: Term(term), commit });
+            let mut heard = Heard::default();
+            heard.note(Word::of(&Event::Received { from, message }).expect("it says so"), &look, 100);
+            heard.had_all(100, commit, |_| Some(Term(term)))
+        };
+        assert!(had_all(2, 2));
+        assert!(!had_all(3, 2), "nobody's leader");
+        assert!(!had_all(2, 1), "of an earlier term");
+    }
 }

@@ -174,4 +174,42 @@ mod tests {
         );
         assert!(is_plain(&said), "{said}");
     }
+
+    /// A write that was asked for twice, and then answered like this.
+    fn asked_again(answer: Answer) -> ClientHistory {
+        let mut history = ClientHistory::default();
+        history.called(1, Token(35), &Wish::Write(vec![Write { key: 4, value: 70 }]), 10);
+        history.called_again(Token(35), Token(36));
+        history.answered(Token(36), &answer, 20);
+        history
+    }
+
+    #[test]
+    fn the_answer_to_who_asked_again_is_that_of_the_write() {
+        assert_eq!(asked_again(Answer::Unknown).check(true), Ok(true));
+        let lost = asked_again(Answer::Written(LogId::new(2, 9))).check(false).expect_err("nobody has committed it");
+        assert_eq!(lost.check, Check::Linearizability);
+    }
+
+    #[test]
+    fn a_write_that_was_refused_and_is_committed_is_noticed_along_the_log() {
+        let mut refused = asked_again(Answer::Refused);
+        assert_eq!(refused.check(false), Ok(false));
+        refused.committed(Write { key: 4, value: 70 }, LogIndex(9));
+        assert_eq!(refused.check(false).expect_err("it has its effect").check, Check::Linearizability);
+    }
+
+    #[test]
+    fn a_read_by_a_lease_is_one_of_an_object_and_one_of_the_past_is_not() {
+        let read = |consistency| {
+            let mut history = of_a_read(Some(70));
+            history.called(3, Token(37), &Wish::Read(4, consistency), 50);
+            history.answered(Token(37), &Answer::Read(LogIndex(9), None), 60);
+            history.check(false).err().map(|violation| violation.check)
+        };
+        let long = std::time::Duration::from_secs(60);
+        assert_eq!(read(Consistency::Lease), Some(Check::Linearizability));
+        assert_eq!(read(Consistency::Acknowledged { age_max: long }), None);
+        assert_eq!(read(Consistency::Stale { staleness_max: long }), None);
+    }
 }

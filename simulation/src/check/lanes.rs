@@ -325,4 +325,63 @@ mod tests {
         assert!(!sent(&[replicate(TWO, 7, 1, 5), replicate(TWO, 7, 2, 6)]), "of another term");
         assert!(!sent(&[replicate(TWO, 7, 1, 5), committed(TWO, 4)]), "of another term");
     }
+
+    #[test]
+    fn what_is_purged_is_in_nobodys_hand_and_what_stands_behind_it_is() {
+        let mut lanes = limited(usize::MAX);
+        for write in 1..=4 {
+            assert!(lanes.writes(Some(WriteId(write)), &append(write, &[command()])));
+        }
+        let (bytes, through) = (command().bytes(), LogId::new(1, 3));
+        assert!(lanes.writes(Some(WriteId(5)), &Command::PurgeLog { write: WriteId(5), through }));
+        assert_eq!(lanes.in_hand(LogIndex(0), LogIndex(0)), (bytes, bytes));
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_in_for_more_than_was_applied() {
+        let installs = |last| {
+            let mut lanes = limited(0);
+            assert!(lanes.applies(LogIndex(1), LogIndex(3)));
+            let may = lanes.installs(LogIndex(last));
+            assert_eq!(refused(&mut lanes), (!may).then_some(Check::Lanes));
+            may && lanes.applies(LogIndex(last + 1), LogIndex(last + 1))
+        };
+        assert!(installs(4) && installs(9));
+        assert!(!installs(3) && !installs(2));
+    }
+
+    #[test]
+    fn a_stream_that_goes_on_keeps_its_place_and_a_new_one_begins() {
+        let mut lanes = limited(0);
+        lanes.rebuild(vec![(TWO, Epoch(7))]);
+        assert!(lanes.sends(&replicate(TWO, 7, 3, 5)));
+        lanes.rebuild(vec![(ONE, Epoch(1)), (TWO, Epoch(7))]);
+        assert!(!lanes.sends(&replicate(TWO, 7, 3, 5)), "that was sent");
+        assert!(lanes.sends(&replicate(ONE, 1, 1, 5)));
+        lanes.rebuild(vec![(TWO, Epoch(8))]);
+        assert!(lanes.sends(&replicate(TWO, 8, 1, 6)), "the next leader's");
+        assert!(!lanes.sends(&replicate(ONE, 1, 2, 5)), "that one has ended");
+    }
+
+    #[test]
+    fn the_pieces_of_a_snapshot_go_by_the_stream_too() {
+        use outrigger::engine::{Membership, Snapshot, SnapshotId};
+        let id = SnapshotId { last: LogId::new(1, 5), bytes: 9, checksum: 0 };
+        let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
+        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let piece = |epoch, request| Command::SendSnapshot {
+            target: TWO,
+            epoch: Epoch(epoch),
+            request: RequestId(request),
+            term: Term(5),
+            leader: ONE,
+            snapshot: Arc::clone(&snapshot),
+            offset: 0,
+            bytes_max: 1,
+        };
+        let mut lanes = limited(0);
+        lanes.rebuild(vec![(TWO, Epoch(7))]);
+        assert!(lanes.sends(&piece(7, 1)) && !lanes.sends(&piece(7, 1)) && !lanes.sends(&piece(6, 2)));
+        assert_eq!(refused(&mut lanes), Some(Check::Lanes));
+    }
 }

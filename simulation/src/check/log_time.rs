@@ -62,5 +62,8 @@ mod tests {
         assert_eq!(judge(650, 650, 6_900), None, "the clock was set back");
         assert_eq!(judge(650, 400, 6_900), Some(Check::LogTime), "log time goes back with it");
         assert_eq!(clock.judge(NodeId(1), LogTime(400), &[], Instant(0)), Ok(()), "nothing is appended");
+        let both = [650, 900].map(|time| Stamp { id: LogId::new(2, 9), log_time: LogTime(time), digest: 0 });
+        let judged = clock.judge(NodeId(1), LogTime(400), &both, Instant(7_250_000_000));
+        assert_eq!(judged.map_err(|violation| violation.check), Err(Check::LogTime), "the second of two");
     }
 }

@@ -680,4 +680,61 @@ mod tests {
         assert_eq!(answered(&Message::HeartbeatReply(beat)), Some((Term(2), None)), "the term of the one who asked");
         assert_eq!(answered(&Message::Committed { term: TERM, commit: none }), None);
     }
+
+    #[test]
+    fn who_campaigns_beside_a_disk_that_has_hung_for_long_is_noticed() {
+        let long = Duration::from_millis(SILENCE) * HUNG_TIMEOUTS;
+        assert_eq!(check(campaigns(ONE, &terms(), long)), None);
+        assert_eq!(check(campaigns(ONE, &terms(), long + Duration::from_nanos(1))), Some(Check::Candidacy));
+    }
+
+    #[test]
+    fn a_heartbeat_of_another_office_says_nothing_of_what_left_before() {
+        let answers = |office: &mut Office, round: u64| {
+            let look = leading(LogIndex(14), LogIndex(3));
+            check(office.serves(&look, NodeId(2), (Round(round), LogIndex(10)), LogIndex(10)))
+        };
+        let mut office = office();
+        office.beats(Term(2), Round(9));
+        office.turns_to(NodeId(2));
+        assert!((1..=3).all(|round| answers(&mut office, round).is_none()));
+        assert_eq!(answers(&mut office, 4), Some(Check::Replication));
+    }
+
+    #[test]
+    fn a_leader_may_wait_for_a_piece_of_a_snapshot_but_not_once_it_sends_entries_again() {
+        let answers = |office: &mut Office| {
+            let look = leading(LogIndex(14), LogIndex(3));
+            (1..=9).find_map(|round| check(office.serves(&look, NodeId(2), (Round(round), LogIndex(10)), LogIndex(10))))
+        };
+        let mut office = office();
+        office.brings(NodeId(2), TERM, Epoch(1));
+        assert_eq!(answers(&mut office), None);
+        assert_eq!(check(office.sends(ONE, NodeId(2), &request(TERM, 1), &terms())), None);
+        assert_eq!(answers(&mut office), Some(Check::Replication));
+    }
+
+    #[test]
+    fn a_piece_of_a_snapshot_ends_the_stream_before_it_and_its_answer_counts() {
+        let mut office = office();
+        let sends = |office: &mut Office| check(office.sends(ONE, NodeId(2), &request(TERM, 1), &terms()));
+        assert_eq!([(); 3].map(|()| sends(&mut office)), [None; 3]);
+        office.brings(NodeId(2), TERM, Epoch(2));
+        assert_eq!(sends(&mut office), None, "that was slow to be sent");
+        let snapshot = outrigger::engine::SnapshotId { last: LogId::new(1, 1), bytes: 9, checksum: 9 };
+        let (epoch, request) = (Epoch(2), RequestId(1));
+        let reply = outrigger::engine::InstallSnapshotReply { term: TERM, epoch, request, snapshot, held: Some(9) };
+        assert_eq!(answered(&Message::InstallSnapshotReply(reply)), Some((TERM, Some(Epoch(2)))));
+    }
+
+    #[test]
+    fn a_membership_that_came_in_this_step_is_not_turned_away_either() {
+        let mut office = office();
+        let grown =
+            Look { membership_at: LogId { term: TERM, index: LogIndex(16) }, ..leading(LogIndex(16), LogIndex(3)) };
+        assert_eq!(check(office.takes_in(&leading(LogIndex(14), LogIndex(3)), &terms(), |_| (0, 0))), None);
+        assert_eq!(check(office.takes_in(&grown, &terms(), |_| (0, 0))), None);
+        let more = Look { last: LogId { term: TERM, index: LogIndex(17) }, ..grown };
+        assert_eq!(check(office.takes_in(&more, &terms(), |_| (0, 0))), Some(Check::Limits));
+    }
 }

@@ -127,4 +127,35 @@ mod tests {
         assert!(after(Event::SnapshotReceived { id, held: id.bytes }));
         assert!(!after(Event::SnapshotReceived { id, held: id.bytes - 1 }), "there is more to come");
     }
+
+    /// A piece as a leader wants it.
+    fn wanted_by(leader: u64, snapshot: u64, request: u64) -> InstallSnapshot {
+        InstallSnapshot { leader: NodeId(leader), term: Term(leader), ..piece(snapshot, request) }
+    }
+
+    #[test]
+    fn the_order_of_a_new_leader_is_the_one_that_counts() {
+        let mut pieces = Pieces::default();
+        let mut take = |piece: InstallSnapshot| {
+            pieces.hear_piece(&piece);
+            pieces.take(piece.snapshot.id);
+            pieces.order(NodeId(3)).is_ok()
+        };
+        assert!(take(wanted_by(1, 5, 9)) && take(wanted_by(2, 5, 1)), "it counts from the beginning");
+        assert!(take(wanted_by(2, 8, 2)));
+        assert!(!take(wanted_by(2, 5, 1)), "which is late now");
+    }
+
+    #[test]
+    fn what_was_heard_before_another_snapshot_began_is_told_once_and_of_the_same_leader() {
+        let from = Peer::new(NodeId(1), outrigger::engine::Incarnation::default());
+        let mut pieces = Pieces::default();
+        let mut follow = |piece: InstallSnapshot| pieces.follow(from, &piece).map(|(_, former)| former.request.0);
+        assert_eq!(follow(wanted_by(1, 5, 2)), None);
+        assert_eq!(follow(wanted_by(1, 5, 3)), None, "it goes on");
+        assert_eq!(follow(wanted_by(1, 8, 4)), Some(3));
+        assert_eq!(follow(wanted_by(1, 5, 4)), None, "an order that is not later");
+        assert_eq!(follow(wanted_by(1, 5, 3)), None);
+        assert_eq!(follow(wanted_by(2, 5, 1)), None, "another leader's");
+    }
 }

@@ -185,4 +185,31 @@ mod tests {
         let violation = judge.table(NodeId(3), LogIndex(3), 8).unwrap_err();
         assert!(violation.reason.contains("node 3 are others than those of node 1"), "{violation}");
     }
+
+    /// Two sessions under these limits, in each of which something is written.
+    fn two_sessions(change: impl FnOnce(&mut SessionLimits)) -> SessionJudge {
+        let mut limits = SessionLimits::STANDARD;
+        change(&mut limits);
+        let mut judge = SessionJudge::new(limits);
+        for session in [1, 2] {
+            let _ = judge.committed(id(session), LogTime(0), &Payload::register_session(100));
+        }
+        judge
+    }
+
+    fn writes(judge: &mut SessionJudge, at: u64, session: u64, sequence: u64) -> Option<Came> {
+        let write = Payload::command(Bytes::new()).in_session(SessionId(session), sequence);
+        judge.committed(id(at), LogTime(5), &write)
+    }
+
+    #[test]
+    fn the_session_that_was_not_used_for_longest_makes_room() {
+        let expired = Some(Came::Denied(Denied::Expired));
+        let mut judge = two_sessions(|limits| limits.sessions_max = 1);
+        assert_eq!([writes(&mut judge, 3, 1, 1), writes(&mut judge, 4, 2, 1)], [expired, Some(Came::Applied)]);
+        let mut judge = two_sessions(|limits| limits.kept_bytes_max = RESPONSE_BYTES);
+        assert_eq!([writes(&mut judge, 3, 2, 1), writes(&mut judge, 4, 1, 1)], [Some(Came::Applied); 2]);
+        assert_eq!(writes(&mut judge, 5, 2, 2), expired, "its response is forgotten, and it with that");
+        assert_eq!(judge.counts.get("session displaced"), Some(&1));
+    }
 }

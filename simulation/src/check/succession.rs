@@ -305,4 +305,30 @@ mod tests {
             "those that know that it is no voter do not answer it any more"
         );
     }
+
+    #[test]
+    fn who_did_not_lead_or_has_heard_of_a_later_term_need_not_rest() {
+        let deposed = Look { role: RoleKind::Follower, leader: None, ..look(RoleKind::Leader) };
+        let told = |before, between: Option<Look>, campaign: Look| {
+            let steps = [(Prompt::Other, before, false, 0), (Prompt::StepDown, deposed, false, 1)];
+            let between = between.map(|look| (Prompt::Other, look, false, 2));
+            said(&steps.into_iter().chain(between).chain([(Prompt::Timeout, campaign, false, 9)]).collect::<Vec<_>>())
+        };
+        let campaign = candidate(&deposed);
+        assert_eq!(told(look(RoleKind::Leader), None, campaign), Some(Check::Succession));
+        assert_eq!(told(deposed, None, campaign), None, "it did not lead");
+        let later = Look { term: Term(3), ..deposed };
+        assert_eq!(told(look(RoleKind::Leader), Some(later), candidate(&later)), None, "others have gone on");
+        let asks = Look { role: RoleKind::PreCandidate, ..deposed };
+        assert_eq!(told(look(RoleKind::Leader), None, asks), Some(Check::Succession), "it asks whether it might");
+    }
+
+    #[test]
+    fn a_learner_that_may_come_to_vote_may_be_told_to_campaign() {
+        let learner = look(RoleKind::Learner);
+        let mut succession = Succession::default();
+        let told = Prompt::TimeoutNow(NodeId(2), Term(2));
+        assert_eq!(succession.judge(Prompt::Other, &learner, false, TIMEOUTS, at(0), || true), Ok(()));
+        assert_eq!(succession.judge(told, &candidate(&learner), false, TIMEOUTS, at(1), || true), Ok(()));
+    }
 }

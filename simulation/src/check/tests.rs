@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use outrigger::engine::{
     AppendEntriesReply, AppendOutcome, Epoch, HeartbeatReply, InstallSnapshotReply, LogTime, Node, RequestId, Round,
-    SnapshotId, Vote, VoteReply, VoteRequest, Warrant,
+    SnapshotId, Token, Vote, VoteReply, VoteRequest, Warrant,
 };
 
 use super::*;
 use crate::look::Look;
-use crate::machine::Write;
+use crate::machine::{Machine, Write};
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
@@ -33,6 +33,8 @@ const fn vote(term: u64, candidate: NodeId) -> Vote {
 
 /// A node of three as a step has left it.
 struct Seen3 {
+    life: u64,
+    callers: Callers,
     look: Look,
     log: Stamps,
     disks: BTreeMap<NodeId, Durable>,
@@ -55,7 +57,7 @@ fn seen(node: NodeId, role: RoleKind, term: u64, terms: &[u64], commit: u64) -> 
         awaits_heir: false,
     };
     let disks = [1, 2, 3].map(|id| (NodeId(id), disk(terms, Vote::default()))).into();
-    Seen3 { look, log, disks }
+    Seen3 { life: 1, callers: Callers::default(), look, log, disks }
 }
 
 impl Seen3 {
@@ -70,18 +72,17 @@ impl Seen3 {
         counted_by: Option<(LogId, &Membership)>,
         judge: &mut Judge,
     ) -> Result<Vec<LogIndex>, Violation> {
-        let callers = Callers::default();
         let disks = |id: NodeId| self.disks.get(&id);
         judge
             .observe(&Observed {
-                life: 1,
+                life: self.life,
                 may_halt: false,
                 look: &self.look,
                 membership,
                 counted_by,
                 log: &self.log,
                 checked: 0,
-                callers: &callers,
+                callers: &self.callers,
                 disks: &disks,
             })
             .map(|new| new.map(LogIndex).collect())
@@ -311,4 +312,105 @@ fn what_a_leader_counted_by_is_committed_by_that() {
     assert_eq!(judged([2, 6], (Leader, Follower), 2, None), Some(Check::CommittedOnQuorum));
     assert_eq!(judged([4, 6], (Leader, Follower), 2, None), None);
     assert_eq!(judged([2, 6], (Follower, Follower), 2, None), None, "it was told so");
+}
+
+#[test]
+fn a_third_log_is_held_against_every_entry_that_stood_at_an_index() {
+    let mut third = seen(NodeId(3), Follower, 2, &[1, 2], 0);
+    third.log.0[1].digest = 8;
+    let sights = [seen(ONE, Follower, 1, &[1, 1], 0), seen(TWO, Follower, 2, &[1, 2], 0), third];
+    assert_eq!(violated(&sights), Check::LogMatching);
+}
+
+#[test]
+fn each_office_of_a_node_is_held_against_those_of_others() {
+    let offices = [(TWO, 3), (ONE, 2), (ONE, 3)].map(|(node, term)| seen(node, Leader, term, &[1], 0));
+    assert_eq!(violated(&offices), Check::ElectionSafety);
+    // Who learns late that it was elected owes nothing to its own term.
+    let mut judge = Judge::default();
+    assert_eq!(seen(ONE, Follower, 2, &[1, 2], 2).shown_to(&mut judge).err(), None);
+    assert_eq!(seen(TWO, Leader, 2, &[1, 2, 2], 0).shown_to(&mut judge).err(), None);
+    assert_eq!(seen(NodeId(3), Follower, 2, &[1], 0).shown_to(&mut judge).err(), None);
+    let mut late = Judge::default();
+    assert_eq!(seen(ONE, Follower, 2, &[1, 2], 2).shown_to(&mut late).err(), None);
+    assert_eq!(seen(TWO, Leader, 2, &[1], 0).shown_to(&mut late).err(), None);
+}
+
+#[test]
+fn what_a_node_commits_in_a_later_life_is_held_against_the_chain_again() {
+    let again = Seen3 { life: 2, ..seen(ONE, Follower, 2, &[1, 2], 2) };
+    assert_eq!(violated(&[seen(ONE, Follower, 2, &[1, 1], 2), again]), Check::StateMachineSafety);
+    assert_eq!(violated(&[seen(ONE, Follower, 1, &[1, 1], 3)]), Check::Health, "it lacks what it commits");
+}
+
+/// Who led once is told what is committed as others are.
+#[test]
+fn who_leads_no_more_commits_what_it_was_told() {
+    let mut judge = Judge::default();
+    seen(ONE, Leader, 1, &[1], 0).shown_to(&mut judge).expect("all is well");
+    let mut follows = seen(ONE, Follower, 2, &[1, 1], 2);
+    follows.disks = BTreeMap::new();
+    assert_eq!(follows.shown_to(&mut judge).err(), None);
+    assert_eq!(judge.truncated(&seen(ONE, Leader, 3, &[1], 0).look), Ok(()), "it followed in between");
+}
+
+#[test]
+fn whoever_waits_for_entries_of_a_leader_that_has_changed_is_told() {
+    let waits = |role, term| {
+        let mut seen = seen(ONE, role, term, &[1, 1], 0);
+        seen.callers.propose(Token(7), 1, false);
+        assert_eq!(seen.callers.accepted(Token(7), LogId::new(1, 2), &Machine::default()), None);
+        seen
+    };
+    let then = |before, now: Seen3| {
+        let mut judge = Judge::default();
+        seen(ONE, before, 1, &[1, 1], 0).shown_to(&mut judge).expect("all is well");
+        now.shown_to(&mut judge).err().map(|violation| violation.check)
+    };
+    assert_eq!(then(Leader, waits(Follower, 1)), Some(Check::Answers), "it leads no more");
+    assert_eq!(then(Follower, waits(Follower, 2)), Some(Check::Answers), "another term");
+    assert_eq!((then(Leader, waits(Leader, 1)), then(Follower, waits(Follower, 1))), (None, None));
+    let mut awaits = waits(Follower, 2);
+    awaits.look.awaits_heir = true;
+    assert_eq!(then(Follower, awaits), None, "in an orderly succession nothing is lost");
+    let mut committed = waits(Follower, 2);
+    committed.look.commit = LogIndex(2);
+    assert_eq!(then(Follower, committed), None, "what is committed is not lost");
+}
+
+#[test]
+fn what_is_applied_does_not_go_back_while_a_node_lives() {
+    let applied = |life, applied| {
+        let mut seen = Seen3 { life, ..seen(ONE, Follower, 1, &[1, 1], 2) };
+        seen.look.applied = LogIndex(applied);
+        seen
+    };
+    assert_eq!(violated(&[applied(1, 2), applied(1, 1)]), Check::Monotonic);
+    let mut judge = Judge::default();
+    assert_eq!(applied(1, 2).shown_to(&mut judge).err(), None);
+    assert_eq!(applied(2, 0).shown_to(&mut judge).err(), None, "a restart begins anew");
+}
+
+#[test]
+fn a_vote_is_kept_for_whom_it_was_given_and_known_until_another_server_has_the_name() {
+    let mut judge = Judge::default();
+    assert_eq!(said(&mut judge, &granted(2), &disk(&[], vote(2, ONE))), Some(Check::Promise), "it is another one's");
+    let own = Message::RequestVote(VoteRequest { term: Term(2), last: LogId::ZERO, warrant: Warrant::None });
+    judge.forget_votes(TWO);
+    assert_eq!(said(&mut judge, &own, &disk(&[], vote(2, ONE))), Some(Check::OneVote));
+    judge.forget_votes(ONE);
+    assert_eq!(said(&mut judge, &own, &disk(&[], vote(2, ONE))), None);
+}
+
+#[test]
+fn what_clients_were_told_is_known_from_when_they_were_told() {
+    let mut judge = ClientJudge::default();
+    let (write, first, second) = (Write { key: 1, value: 1 }, LogId::new(1, 2), LogIndex(3));
+    judge.committed(write, first).unwrap();
+    judge.written(write, first, LogIndex(0), 10).unwrap();
+    assert_eq!([9, 10, 11].map(|time| judge.floor_at(time).0), [0, 2, 2]);
+    judge.read((1, Some(1)), second, first.index, 20).unwrap();
+    assert_eq!((judge.floor(), judge.floor_at(19), judge.floor_at(20)), (second, first.index, second));
+    judge.read((1, Some(1)), first.index, LogIndex(0), 30).unwrap();
+    assert_eq!((judge.floor(), judge.floor_at(30)), (second, second), "nothing is forgotten");
 }

@@ -165,4 +165,22 @@ mod tests {
         assert_eq!(check(&begun([read(1), read(2), read(3)]), true), Some(Check::Limits));
         assert_eq!(check(&waiting, true), None);
     }
+
+    #[test]
+    fn a_step_that_brings_nothing_exceeds_nothing_and_a_refusal_belongs_to_its_own_step() {
+        let mut waiting = begun([read(1), question(), read(2)]);
+        assert_eq!(check(&waiting, true), Some(Check::Limits));
+        waiting.begins(&Event::Timeout);
+        assert_eq!(check(&waiting, true), None);
+        let mut waiting = begun([question(), question(), read(1)]);
+        waiting.ends(&Command::RefusePeer { peer: OTHER, reason: PeerRefusal::NotMember });
+        assert_eq!(check(&waiting, true), Some(Check::Limits), "the read came last, and it is not of that");
+    }
+
+    #[test]
+    fn writes_are_counted_however_small_they_are() {
+        let limits = Limits { forwards_max: 2, uncommitted_bytes_max: 10_000, ..Limits::default() };
+        let judge = |count| begun((1..=count).map(|token| propose(token, 1))).check(ONE, &limits, true).is_ok();
+        assert!(judge(2) && !judge(3));
+    }
 }

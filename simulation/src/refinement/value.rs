@@ -81,3 +81,31 @@ impl After<'_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use outrigger::engine::{Goal, Node};
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_is_the_same_only_with_the_same_voters_before_and_after_a_change() {
+        let of = |ids: &[u64]| Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []);
+        let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let joint = |ids: &[u64], before: &[u64]| {
+            let goal = Goal { voters: set(ids), members: set(before), added: BTreeSet::new() };
+            let nodes = before.iter().map(|id| (NodeId(*id), Node::default())).collect();
+            Membership::from_parts(set(ids), set(before), nodes, Some(goal)).expect("a sound membership")
+        };
+        let (three, leads) = (of(&[1, 2, 3]), joint(&[1, 2], &[1, 2, 3]));
+        let same = |one: &Membership, other: &Membership| same_configuration(Some(&configuration(one)), other);
+        assert!(same(&three, &three) && same(&leads, &leads));
+        assert!(!same(&three, &of(&[1, 2])) && !same(&of(&[1, 2]), &three), "one has more");
+        assert!(!same(&three, &of(&[1, 2, 4])));
+        assert!(!same(&leads, &of(&[1, 2])) && !same(&of(&[1, 2]), &leads), "one is joint");
+        assert!(!same(&leads, &joint(&[1, 2], &[1, 2, 4])), "others voted before");
+        assert!(same_configuration(None, &Membership::default()) && !same_configuration(None, &three));
+    }
+}

@@ -418,7 +418,7 @@ mod tests {
     use outrigger::engine::LogTime;
 
     use super::super::peace::Outside;
-    use super::super::tests::world_with;
+    use super::super::tests::{refusing, world_with};
     use super::*;
     use crate::check::Check;
     use crate::durable::Stamp;
@@ -551,5 +551,109 @@ mod tests {
         let others: Vec<NodeId> = world.nodes.iter().map(|node| node.id).filter(|other| *other != id).collect();
         world.outsiders.extend(others.into_iter().map(|other| (other, Outside::Away)));
         assert!(!world.members_are_settled(), "a change is under way");
+    }
+
+    #[test]
+    fn what_shows_that_a_node_is_led_and_what_only_members_are_asked_for_is_known() {
+        use outrigger::engine::{Epoch, Incarnation, InstallSnapshot, LogTime, Peer, RequestId, Snapshot, SnapshotId};
+        let id = SnapshotId { last: LogId::new(0, 5), bytes: 9, checksum: 0 };
+        let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
+        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let (term, leader, epoch, request) = (Term(3), NodeId(2), Epoch(1), RequestId(1));
+        let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk: Default::default() };
+        let from = Peer::new(leader, Incarnation::default());
+        let heard = |message| Standing::of(&Event::Received { from, message: Some(message) });
+        for message in [Message::InstallSnapshot(piece), Message::Committed { term, commit: LogIndex(1) }] {
+            assert!(matches!(heard(message), Standing::Led(NodeId(2), Term(3))));
+        }
+        let propose = Event::Propose { token: TOKEN, entries: Arc::from([]), only_in: None };
+        assert!(matches!(Standing::of(&propose), Standing::Asked(TOKEN)));
+        let stale = Consistency::Stale { staleness_max: Duration::ZERO };
+        assert!(matches!(Standing::of(&Event::Read { token: TOKEN, consistency: stale }), Standing::Nothing));
+    }
+
+    #[test]
+    fn who_may_come_to_vote_is_not_replaceable_and_counts_for_a_quorum() {
+        let mut members = Members::new(voters(&[1, 2]));
+        assert!(members.is_replaceable(NodeId(3)) && !members.is_replaceable(NodeId(2)));
+        let quorum =
+            |members: &Members, ids: &[u64]| members.have_quorum(&ids.iter().copied().map(NodeId).collect::<Vec<_>>());
+        assert!(quorum(&members, &[1, 2]) && !quorum(&members, &[1]));
+        let goes =
+            voters(&[1, 2]).changed(&ChangeMembers::AddVoters([node_at(NodeId(3)), node_at(NodeId(4))].into()), true);
+        members.see(NodeId(1), LogId::new(2, 5), &goes.expect("it can be made"));
+        assert!(!members.is_replaceable(NodeId(3)), "it is about to be given a vote");
+        assert!(!quorum(&members, &[1, 2]), "three of four are needed once it is done");
+        assert!(quorum(&members, &[1, 2, 3]));
+    }
+
+    #[test]
+    fn what_stood_on_another_branch_is_not_what_a_change_began_with() {
+        let (mut world, id, last) = world();
+        let before = world.judge.chain().at(LogIndex(last.index.0 - 2)).expect("there are some").id;
+        world.members.seen.clear();
+        say(&mut world, before, &[1, 2], &[]);
+        let elsewhere = LogId { term: Term(99), index: LogIndex(last.index.0 - 1) };
+        say(&mut world, elsewhere, &[1, 2, 3], &[]);
+        say(&mut world, last, &[1, 2], &[]);
+        assert_eq!(told_done(&mut world, id, ChangeMembers::Batch(Vec::new()), true, last), None);
+        world.members.asked_again.insert(TOKEN, NodeId(2));
+        let judged = told_done(&mut world, id, ChangeMembers::Batch(Vec::new()), true, last);
+        assert_eq!(judged, Some(Check::Membership), "it was to be refused");
+    }
+
+    /// A spare that may vote by an entry of its log, in the eyes of the world, and waits for no time.
+    #[test]
+    fn who_may_be_needed_and_will_never_campaign_is_noticed() {
+        let (mut world, id) = world_with(|world, _, running| {
+            world.changes_members() && running.driver.poll_timeout().is_none() && running.runtime.accepted.0.is_empty()
+        });
+        let look = world.nodes.at(id).and_then(crate::node::Node::look).expect("it runs");
+        let at = LogId::new(0, 1);
+        say(&mut world, at, &[id.0], &[]);
+        let running = |world: &mut World| {
+            let running = world.nodes.at_mut(id).and_then(|node| node.running.take());
+            running.expect("it runs")
+        };
+        let mut own = running(&mut world);
+        let judge = |world: &World, own: &Running| refusing(world.judge_candidacy(&look, own));
+        assert_eq!(judge(&world, &own), None);
+        own.runtime.accepted.0.push(Stamp { id: at, log_time: LogTime(0), digest: 0 });
+        assert_eq!(judge(&world, &own), None, "it catches up in the place of another directory");
+        let write = outrigger::engine::WriteId(1);
+        let itself = outrigger::engine::Command::SavePeer { write, peer: own.runtime.me };
+        own.runtime.durable.write(&itself);
+        assert_eq!(judge(&world, &own), Some(Check::Candidacy));
+        assert_eq!(refusing(world.judge_candidacy(&Look { role: RoleKind::Halted, ..look }, &own)), None);
+        world.nodes.at_mut(id).expect("it is there").running = Some(own);
+        assert_eq!(refusing(world.judge_step(id, &look)), Some(Check::Candidacy));
+    }
+
+    #[test]
+    fn who_was_removed_and_does_not_say_so_is_noticed() {
+        let (mut world, id) = world_with(|world, node, running| {
+            let look = node.look().expect("it runs");
+            world.changes_members() && look.role == RoleKind::Follower && running.runtime.has_room()
+        });
+        let look = world.nodes.at(id).and_then(crate::node::Node::look).expect("it runs");
+        let own = world.time_at(id) + Duration::from_secs(3_600);
+        let judge = |world: &mut World, refusal: Option<Refusal>| {
+            let running = world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs");
+            running.runtime.refused_last = refusal.map(|refusal| (TOKEN, refusal));
+            refusing(world.judge_standing(&look, Standing::Asked(TOKEN), own))
+        };
+        let not_member = Some(Refusal::NotMember);
+        assert_eq!((judge(&mut world, None), judge(&mut world, not_member)), (None, Some(Check::Answers)));
+        world.members.seen.clear();
+        say(&mut world, look.last, &[77], &[]);
+        assert_eq!(judge(&mut world, None), Some(Check::Answers), "it lets who asks wait");
+        assert_eq!(judge(&mut world, Some(Refusal::NoLeader)), Some(Check::Answers));
+        assert_eq!(judge(&mut world, not_member), None);
+        let read = Event::Read { token: Token(1), consistency: Consistency::Linearizable };
+        let running = |world: &mut World| world.nodes.at_mut(id).and_then(|node| node.running.take()).expect("it runs");
+        let mut waits = running(&mut world);
+        waits.runtime.waiting.begins(&read);
+        world.nodes.at_mut(id).expect("it is there").running = Some(waits);
+        assert_eq!(judge(&mut world, not_member), Some(Check::Answers), "others wait who asked before");
     }
 }

@@ -262,7 +262,7 @@ impl World {
             return Ok(());
         }
         note(&mut self.faults, "stranger refused");
-        call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation)?;
+        call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation, is_let_in)?;
         let stranger = Peer::new(if is_namesake { id } else { NodeId(nodes + 1) }, incarnation);
         let from = impostor.unwrap_or(stranger);
         let event = Event::Received { from, message: message.cloned() };
@@ -383,8 +383,13 @@ fn impostor(engine: &Engine, said_by: NodeId, message: Option<&Message>, incarna
     may_be.then(|| Peer::new(said_by, incarnation).claiming(Some(claim)))
 }
 
-/// Somebody calls a node and says one thing that does not fit: the handshake must not let it in.
-fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<(), Violation> {
+/// Somebody calls a node and says one thing that does not fit: the handshake, which answers whether it lets one in, must not.
+fn call_strangely(
+    me: Peer,
+    caller: NodeId,
+    incarnation: Incarnation,
+    is_let_in: impl Fn(&Local, &Local, NodeId) -> bool,
+) -> Result<(), Violation> {
     let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None, peer_address: None };
     let (local, call) = (fits(me), fits(Peer::new(caller, incarnation)));
     let calls = [
@@ -401,4 +406,249 @@ fn call_strangely(me: Peer, caller: NodeId, incarnation: Incarnation) -> Result<
         require!(!lets_in, Acquaintance, "node {} lets {} in, which {what}", me.node, call.peer);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{Command, Heartbeat, HeartbeatReply, PeerRefusal, Warrant, WriteId};
+
+    use super::super::tests::{another, look, refusing, running, world_with};
+    use super::*;
+    use crate::check::Check;
+    use crate::plan::SECOND;
+
+    fn event(from: Peer, message: Message) -> Event {
+        Event::Received { from, message: Some(message) }
+    }
+
+    #[test]
+    fn the_handshake_lets_in_who_fits_and_nobody_else() {
+        let (me, other) = (Peer::new(NodeId(1), Incarnation::default()), Incarnation { id: 7, start: 1, nonce: 1 });
+        let judge = |lets_in: &dyn Fn(&Local, &Local, NodeId) -> bool| {
+            refusing(call_strangely(me, NodeId(2), other, |local, call, target| lets_in(local, call, target)))
+        };
+        assert_eq!(judge(&is_let_in), None);
+        assert_eq!(judge(&|_, _, _| false), Some(Check::Acquaintance));
+        assert_eq!(judge(&|_, _, _| true), Some(Check::Acquaintance));
+        assert_eq!(judge(&|local, call, _| call.peer.node != local.peer.node), Some(Check::Acquaintance), "in part");
+    }
+
+    /// A world in which a node that knows members follows one that leads, and that leader.
+    fn following() -> (World, NodeId, Peer) {
+        let (world, id) = world_with(|world, node, running| {
+            let look = node.look().expect("it runs");
+            let leader =
+                look.leader.and_then(|leader| world.nodes.at(leader)).and_then(|leader| leader.running.as_ref());
+            let bindings = running.driver.engine().membership().bindings();
+            let is_wanted = |leader: &Running| {
+                let is_bound =
+                    |peer: Peer| bindings.get(&peer.node).is_some_and(|it| it.directory == peer.incarnation.id);
+                let is_settled = |peer: Peer| bindings.get(&peer.node).is_some_and(|it| it.at.index <= look.commit);
+                let (own, peer) = (running.runtime.me, leader.runtime.me);
+                is_bound(own) && is_bound(peer) && is_settled(peer) && running.runtime.remembers(peer)
+            };
+            let judged = running.judged == Some(look);
+            look.role == RoleKind::Follower && judged && leader.is_some_and(is_wanted)
+        });
+        let leader = look(&world, id).leader.expect("it follows somebody");
+        let leader = world.nodes.at(leader).and_then(|node| node.running.as_ref()).expect("it runs").runtime.me;
+        (world, id, leader)
+    }
+
+    #[test]
+    fn who_is_heard_and_not_remembered_or_not_the_one_that_is_bound_is_noticed() {
+        let (mut world, id, leader) = following();
+        let look = look(&world, id);
+        let heard =
+            |world: &mut World, from: Peer, word| refusing(is_heard_rightly(running(world, id), &look, from, word));
+        let leader = Peer { bound: None, ..leader };
+        assert_eq!(heard(&mut world, leader, Word::NONE), None);
+        let later = Peer { incarnation: Incarnation { start: 1_000, ..leader.incarnation }, ..leader };
+        assert_eq!(heard(&mut world, later, Word::NONE), Some(Check::Acquaintance), "it is not written down");
+        let behind = LogId { index: look.membership_at.index.next(), ..look.membership_at };
+        assert_eq!(heard(&mut world, Peer { bound: Some(behind), ..later }, Word::NONE), None, "the node is behind");
+        let other = Peer { incarnation: Incarnation { id: 99, start: 1, nonce: 1 }, ..leader };
+        running(&mut world, id).runtime.durable.write(&Command::SavePeer { write: WriteId(1), peer: other });
+        assert_eq!(heard(&mut world, other, Word::NONE), Some(Check::Acquaintance), "another one is bound");
+        assert_eq!(heard(&mut world, Peer { bound: Some(behind), ..other }, Word::NONE), None, "the node is behind");
+        let refused = Effect::RefusePeer(other, PeerRefusal::NotMember);
+        running(&mut world, id).runtime.effects.push(refused);
+        assert_eq!(heard(&mut world, other, Word::NONE), None, "it is not heard");
+    }
+
+    #[test]
+    fn a_leader_is_not_behind_what_does_not_depose_it() {
+        let (mut world, id, leader) = following();
+        let mut leads = look(&world, id);
+        leads.role = RoleKind::Leader;
+        let before = running(&mut world, id).judged.replace(leads);
+        assert!(before.is_some());
+        let later = Some(LogId { index: leads.membership_at.index.next(), ..leads.membership_at });
+        let from = Peer { incarnation: Incarnation { id: 99, start: 1, nonce: 1 }, bound: later, ..leader };
+        let mut heard = |word| refusing(is_heard_rightly(running(&mut world, id), &leads, from, word));
+        let named = |term| Word { is_greeting: false, named: Some(term), ..Word::NONE };
+        assert_eq!(heard(Word::NONE), None, "a greeting");
+        assert_eq!(heard(named(Term(leads.term.0 + 1))), None);
+        assert_eq!(heard(named(leads.term)), Some(Check::Acquaintance), "it has what is committed");
+    }
+
+    #[test]
+    fn a_later_term_that_is_heard_and_not_adopted_is_noticed() {
+        let (mut world, id, leader) = following();
+        let look = look(&world, id);
+        let later = Term(look.term.0 + 1);
+        let mut judge = |message| {
+            let occasion = Occasion::of(&event(Peer { bound: None, ..leader }, message));
+            let own = world.time_at(id);
+            refusing(world.judge_occasion(id, &look, occasion, own))
+        };
+        assert_eq!(judge(Message::Committed { term: look.term, commit: look.commit }), None);
+        assert_eq!(judge(Message::Committed { term: later, commit: look.commit }), Some(Check::TermAdoption));
+        let request = outrigger::engine::VoteRequest { term: later, last: look.last, warrant: Warrant::None };
+        assert_eq!(judge(Message::RequestVote(request)), None, "who asks for a vote need not be heard");
+        assert_eq!(judge(Message::PreVote(request)), None, "nobody is in that term");
+    }
+
+    #[test]
+    fn a_node_that_campaigns_and_is_not_the_one_that_is_bound_or_has_a_disk_that_hangs_is_noticed() {
+        let (mut world, id, _) = following();
+        let (own, campaigns) = (world.time_at(id), Look { role: RoleKind::Candidate, ..look(&world, id) });
+        let judge = |world: &mut World, before: Look, occasion| {
+            running(world, id).judged = Some(before);
+            refusing(world.judge_occasion(id, &campaigns, occasion, own))
+        };
+        assert_eq!(judge(&mut world, Look { role: RoleKind::Follower, ..campaigns }, Occasion::Other), None);
+        running(&mut world, id).runtime.me.incarnation.id ^= 1;
+        let earlier = Look { term: Term(campaigns.term.0 - 1), ..campaigns };
+        assert_eq!(judge(&mut world, earlier, Occasion::Other), Some(Check::Acquaintance), "it campaigns again");
+        assert_eq!(judge(&mut world, campaigns, Occasion::Other), None, "it goes on");
+        running(&mut world, id).runtime.me.incarnation.id ^= 1;
+        world.now += 600 * SECOND;
+        running(&mut world, id).flush_began = Some(world.now - 500 * SECOND);
+        assert_eq!(judge(&mut world, earlier, Occasion::Look), Some(Check::Candidacy));
+        assert_eq!(judge(&mut world, earlier, Occasion::Other), None, "somebody wants it to");
+        world.nodes.at_mut(id).expect("it is there").disturbed_at = world.now;
+        assert_eq!(judge(&mut world, earlier, Occasion::Look), None, "it has slept");
+    }
+
+    #[test]
+    fn who_asks_for_a_vote_and_is_not_heard_needs_nobody_to_campaign() {
+        let (world, id, leader) = following();
+        let look = look(&world, id);
+        let request = outrigger::engine::VoteRequest { term: look.term, last: LogId::ZERO, warrant: Warrant::None };
+        let occasion = Occasion::of(&event(leader, Message::PreVote(request)));
+        assert_eq!(refusing(is_needed(&look, occasion, true)), None);
+        assert_eq!(refusing(is_needed(&look, occasion, false)), Some(Check::Candidacy));
+    }
+
+    #[test]
+    fn what_waits_for_a_node_and_what_a_flush_lets_go_is_held_against_the_limits() {
+        let (mut world, id, leader) = following();
+        let (own, now) = (world.time_at(id), look(&world, id));
+        let limit = world.plan.limits.forwards_max;
+        let reply = HeartbeatReply {
+            term: now.term,
+            asked: now.term,
+            round: Round(1),
+            received: LogIndex(0),
+            matched: LogIndex(0),
+        };
+        let answers = (0..9).map(|_| Effect::Send(leader.node, Message::HeartbeatReply(reply)));
+        running(&mut world, id).runtime.effects.extend(answers);
+        let judge = |world: &mut World, occasion| refusing(world.judge_occasion(id, &now, occasion, own));
+        assert_eq!(judge(&mut world, Occasion::Other), None);
+        assert_eq!(judge(&mut world, Occasion::Flush), Some(Check::Limits));
+        let questions = (0..=limit as u64).map(|number| {
+            let (request, proof) = (outrigger::engine::RequestId(number), outrigger::engine::Proof::Round);
+            event(leader, Message::ReadIndex { term: now.term, request, proof })
+        });
+        questions.for_each(|question| running(&mut world, id).runtime.waiting.begins(&question));
+        assert_eq!(judge(&mut world, Occasion::Other), Some(Check::Limits));
+    }
+
+    /// A world in which a node leads others that remember it, its office known, and one of those.
+    fn leading(is_wanted: impl Fn(&World, &Running) -> bool) -> (World, NodeId, Peer) {
+        let (world, id) = world_with(|world, node, running| {
+            let (look, engine) = (node.look().expect("it runs"), running.driver.engine());
+            let other = world.nodes.iter().find(|other| other.id != node.id && other.disguise().is_none());
+            let other = other.and_then(|other| other.running.as_ref()).map(|other| other.runtime.me);
+            let is_idle = |other: Peer| {
+                let is_member = engine.membership().nodes().contains_key(&other.node);
+                is_member && running.runtime.remembers(other) && !running.runtime.is_sending_to(other.node)
+            };
+            let votes = engine.membership().voters().len() > 1 && engine.membership().is_voter(node.id);
+            look.leads() && votes && running.office.is_some() && other.is_some_and(is_idle) && is_wanted(world, running)
+        });
+        let other = another(&world, id);
+        (world, id, Peer { bound: None, ..other })
+    }
+
+    #[test]
+    fn a_leader_that_nobody_has_answered_for_long_is_noticed_when_it_looks() {
+        let (mut world, id, _) = leading(|_, _| true);
+        let (own, now) = (world.time_at(id), look(&world, id));
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Look, own)), None);
+        let later = own + Duration::from_secs(3_600);
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Other, later)), None);
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Look, later)), Some(Check::Office));
+    }
+
+    #[test]
+    fn a_leader_that_takes_in_more_than_it_may_is_noticed() {
+        let (mut world, id, other) = leading(|_, running| running.driver.engine().commit_index().0 > 5);
+        let (own, now) = (world.time_at(id), look(&world, id));
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Other, own)), None);
+        let mut config = world.plan.engine(other, 1);
+        config.limits.uncommitted_entries_max = 0;
+        world.terms = office::Terms::new(config);
+        let (at, before) = (now.membership_at, LogIndex(0));
+        let engine = running(&mut world, id).driver.engine();
+        let office = Office::begin(now.term, before, engine.membership(), at, own);
+        running(&mut world, id).office = Some(office);
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Other, own)), None, "all came at once");
+        let last = LogId { index: now.last.index.next(), ..now.last };
+        let grown = Look { last, applied: LogIndex(0), ..now };
+        assert_eq!(refusing(world.judge_occasion(id, &grown, Occasion::Other, own)), Some(Check::Limits));
+    }
+
+    /// Which check refuses that a follower has answered so many heartbeats of a leader whose log goes on.
+    fn answered(world: &mut World, id: NodeId, from: Peer, rounds: std::ops::Range<u64>) -> Option<Check> {
+        let (own, now) = (world.time_at(id), look(world, id));
+        let last = LogId { index: LogIndex(now.last.index.0 + 9), ..now.last };
+        rounds.map(Round).find_map(|round| {
+            let (term, none) = (now.term, LogIndex(0));
+            let reply = HeartbeatReply { term, asked: term, round, received: none, matched: none };
+            let occasion = Occasion::of(&event(from, Message::HeartbeatReply(reply)));
+            running(world, id).office.as_mut().expect("it leads").turns_to(NodeId(0));
+            let judged = world.judge_occasion(id, &Look { last, membership_at: last, ..now }, occasion, own);
+            refusing(judged)
+        })
+    }
+
+    #[test]
+    fn a_follower_that_answers_and_is_sent_nothing_is_noticed_whatever_else_left_before() {
+        let (mut world, id, other) = leading(|_, running| running.driver.engine().purged() == LogId::ZERO);
+        let term = look(&world, id).term;
+        let heartbeat = |round| {
+            let (pledge, commit) = (Duration::ZERO, LogIndex(0));
+            Message::Heartbeat(Heartbeat { term, round: Round(round), commit, pledge })
+        };
+        assert_eq!(refusing(world.judge_request(id, other.node, &heartbeat(1_000))), None);
+        running(&mut world, id).office.as_mut().expect("it leads").turns_to(other.node);
+        assert_eq!(answered(&mut world, id, other, 900..1_001), None, "they left before it was sent something");
+        assert_eq!(answered(&mut world, id, other, 1_001..1_010), Some(Check::Replication));
+    }
+
+    #[test]
+    fn a_piece_of_a_snapshot_that_is_too_large_is_noticed() {
+        let (mut world, id, other) = leading(|_, _| true);
+        let term = look(&world, id).term;
+        let bytes = world.plan.limits.snapshot_chunk_bytes_max;
+        let mut judge = |bytes| {
+            let piece = super::super::tests::step::piece(id, 5, 1);
+            let piece = outrigger::engine::InstallSnapshot { term, chunk: vec![0; bytes].into(), ..piece };
+            refusing(world.judge_request(id, other.node, &Message::InstallSnapshot(piece)))
+        };
+        assert_eq!((judge(bytes), judge(bytes + 1)), (None, Some(Check::Limits)));
+    }
 }

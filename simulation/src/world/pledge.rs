@@ -135,3 +135,87 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{look, refusing, running, world_with};
+    use super::*;
+    use crate::check::Check;
+
+    fn heard(leader: NodeId, term: Term, heard_at: u64, until: Instant) -> Allegiance {
+        Allegiance { leader, term, heard_at, until }
+    }
+
+    #[test]
+    fn a_voter_vouches_for_the_leader_that_it_heard_lately_in_its_term() {
+        let (mut world, id) = world_with(|world, node, running| {
+            let look = node.look().expect("it runs");
+            world.plan.reads.is_some() && look.leads() && running.driver.engine().membership().voters().len() > 2
+        });
+        let (term, now) = (look(&world, id).term, world.now);
+        let judge = |world: &mut World, proof, of: &dyn Fn(Instant) -> Allegiance| {
+            for voter in world.plan.node_ids() {
+                let own = world.time_at(voter);
+                world.allegiances.insert(voter, of(own));
+            }
+            let engine = world.nodes.at(id).and_then(|node| node.running.as_ref()).expect("it runs").driver.engine();
+            refusing(world.judge_proof(id, engine, proof))
+        };
+        let (a_while, refused) = (Duration::from_millis(100), Some(Check::Pledge));
+        let lease = |world: &mut World, of: &dyn Fn(Instant) -> Allegiance| judge(world, Proof::Lease, of);
+        assert_eq!(lease(&mut world, &|own| heard(id, term, now, own + a_while)), None);
+        assert_eq!(lease(&mut world, &|own| heard(id, term, now, own)), refused, "it is over");
+        assert_eq!(lease(&mut world, &|own| heard(NodeId(77), term, now, own + a_while)), refused);
+        let before = Term(term.0 - 1);
+        assert_eq!(lease(&mut world, &|own| heard(id, before, now, own + a_while)), refused, "of its last office");
+        let aged = |world: &mut World, at, term| judge(world, Proof::Age(a_while), &|own| heard(id, term, at, own));
+        assert_eq!(aged(&mut world, now, term), None);
+        world.now += 3_600_000_000_000;
+        assert_eq!(aged(&mut world, now, term), refused, "long ago");
+        assert_eq!(aged(&mut world, now, Term(term.0 + 1)), None, "it may have heard of this one lately");
+    }
+
+    #[test]
+    fn what_a_node_pledged_is_what_it_has_not_forgotten_and_goes_on_until_the_last_of_it() {
+        let (mut world, id) = world_with(|world, node, _| {
+            world.plan.reads.is_some()
+                && node.look().is_some_and(|look| look.vote.term > Term(1) && look.leader.is_some())
+        });
+        let (own, now) = (world.time_at(id), look(&world, id));
+        let a_while = Duration::from_secs(9);
+        let votes = Look { vote: Vote { term: Term(99), voted_for: Some(id) }, ..now };
+        let judge = |world: &mut World, allegiance| {
+            world.allegiances.insert(id, allegiance);
+            refusing(world.judge_pledge(&votes, Matter::Other, now.vote, own))
+        };
+        let leader = NodeId(77);
+        assert_eq!(judge(&mut world, heard(leader, now.vote.term, 0, own + a_while)), Some(Check::Pledge));
+        let forgotten = Term(now.vote.term.0 + 1);
+        assert_eq!(judge(&mut world, heard(leader, forgotten, 0, own + a_while)), None, "a crash took that term");
+        assert!(!world.allegiances.at(id).expect("it is known").keeps_still(own), "it owes nobody else anything");
+        // A shorter pledge does not end a longer one.
+        world.allegiances.insert(id, heard(leader, now.vote.term, 0, own + a_while));
+        let leader = now.leader.expect("it knows one");
+        let matter = Matter::Heartbeat(leader, now.term, Duration::ZERO);
+        assert_eq!(refusing(world.judge_pledge(&now, matter, now.vote, own)), None);
+        assert!(world.allegiances.at(id).expect("it is known").keeps_still(own + a_while / 2));
+        let longer = Matter::Heartbeat(leader, now.term, a_while * 2);
+        let peer = running(&mut world, id).runtime.me;
+        let refuses = crate::runtime::Effect::RefusePeer(peer, outrigger::engine::PeerRefusal::NotMember);
+        running(&mut world, id).runtime.effects.push(refuses);
+        assert_eq!(refusing(world.judge_pledge(&now, longer, now.vote, own)), None);
+        assert!(!world.allegiances.at(id).expect("it is known").keeps_still(own + a_while), "it did not listen");
+    }
+
+    #[test]
+    fn only_a_leader_can_wish_that_another_one_leads() {
+        use outrigger::engine::{Incarnation, LogId, Peer, VoteRequest};
+        let from = Peer::new(NodeId(2), Incarnation::default());
+        let asks = |warrant| {
+            let request = VoteRequest { term: Term(3), last: LogId::ZERO, warrant };
+            Matter::of(&Event::Received { from, message: Some(Message::RequestVote(request)) })
+        };
+        assert!(matches!(asks(Warrant::Leader), Matter::LeadersWish));
+        assert!(matches!(asks(Warrant::None), Matter::Other));
+    }
+}

@@ -11,6 +11,9 @@ use super::*;
 use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
 
+mod ending;
+pub(super) mod step;
+
 /// A world at a moment at which one of its nodes is as wanted, and that node.
 pub(super) fn world_with(is_wanted: impl Fn(&World, &Node, &Running) -> bool) -> (World, NodeId) {
     for seed in 1..300 {
@@ -37,9 +40,34 @@ pub(super) fn running(world: &mut World, id: NodeId) -> &mut Running {
     world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs")
 }
 
+/// Another node that runs, as itself.
+pub(super) fn another(world: &World, id: NodeId) -> Peer {
+    let others = world.nodes.iter().filter(|node| node.id != id && node.disguise().is_none());
+    others.filter_map(|node| node.running.as_ref()).next().expect("somebody else runs").runtime.me
+}
+
 /// Which check refuses it, if one does.
 pub(super) fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
     judged.err().map(|violation| violation.check)
+}
+
+impl World {
+    /// Lives on until some node has something on its disk, and ends it; whatever else happens in this world is of no interest any more.
+    pub(crate) fn until_crashed(&mut self) -> Option<(Node, Plan)> {
+        while self.now < 10 * SECOND && self.happen_next() == Ok(false) {
+            let is_rich = |node: &&Node| {
+                let is_sound = node.running.is_some() && node.disguise().is_none() && !node.is_failing && !node.is_full;
+                is_sound && node.durable().log.last().index.0 > 20
+            };
+            let found = self.nodes.iter().find(is_rich).map(|node| node.id);
+            if let Some(node) = found.and_then(|id| self.nodes.at_mut(id)) {
+                node.crash(true);
+                let other = Node::new(node.id, node.rng.clone(), crate::trace::Telling::Nothing);
+                return Some((std::mem::replace(node, other), self.plan.clone()));
+            }
+        }
+        None
+    }
 }
 
 /// The node has just refused somebody.

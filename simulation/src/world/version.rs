@@ -294,3 +294,115 @@ impl World {
         Ok(())
     }
 }
+
+#[cfg(test)]
+impl World {
+    /// Whether no entry that is committed has raised the version.
+    pub(super) fn builds_are_first(&self) -> bool {
+        self.builds.committed <= Version::FIRST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{another, look, refusing, running, world_with};
+    use super::*;
+    use crate::check::Check;
+
+    fn world() -> (World, NodeId) {
+        world_with(|world, node, running| {
+            let others = world.nodes.iter().filter(|it| it.running.is_some() && it.disguise().is_none()).count();
+            let look = node.look().expect("it runs");
+            let members = running.driver.engine().membership();
+            world.has_builds() && look.leads() && others > 1 && members.nodes().len() > 1
+        })
+    }
+
+    #[test]
+    fn a_version_that_goes_back_or_was_never_committed_is_noticed() {
+        let (mut world, _) = world();
+        let members = Membership::default();
+        let commit = |world: &mut World, version, index| {
+            refusing(world.builds.commit(LogId::new(1, index), &members.clone().with_version(Version(version))))
+        };
+        assert_eq!([commit(&mut world, 7, 100), commit(&mut world, 7, 101)], [None, None]);
+        assert_eq!(commit(&mut world, 6, 102), Some(Check::Version));
+        let mut next = World::new(&crate::history::History::new(1));
+        next.builds.committed = Version(9);
+        assert_eq!(refusing(next.run()), Some(Check::Version), "with the first entry that is committed");
+    }
+
+    #[test]
+    fn a_node_that_takes_part_and_speaks_less_than_its_log_is_noticed() {
+        let (mut world, id) = world();
+        assert_eq!(world.takes_part(id), Ok(true));
+        running(&mut world, id).runtime.me.version = Version(0);
+        assert_eq!(refusing(world.takes_part(id)), Some(Check::Version));
+    }
+
+    #[test]
+    fn who_is_shut_out_by_what_is_not_committed_is_noticed_unless_a_leader_does_it() {
+        let (mut world, id) = world();
+        let follower = world.nodes.iter().filter_map(Node::look).find(|look| !look.leads()).expect("one follows").node;
+        let peer = another(&world, id);
+        // Whoever was in that build has gone back.
+        let node = world.nodes.at_mut(peer.node).expect("it is there");
+        node.has_run_in(Version(9));
+        world.builds.committed = Version(7);
+        let mut refuse = |by, cluster| {
+            let reason = PeerRefusal::TooOld { cluster: Version(cluster), spoken: peer.version };
+            refusing(world.refused_as_too_old(by, peer, &reason))
+        };
+        assert_eq!([refuse(follower, 7), refuse(follower, 8), refuse(id, 8)], [None, Some(Check::Version), None]);
+    }
+
+    #[test]
+    fn a_leader_that_raises_the_version_unheard_is_noticed() {
+        let (mut world, id) = world();
+        let mut leads = look(&world, id);
+        leads.membership_at.term = leads.term;
+        let membership = running(&mut world, id).driver.engine().membership().clone();
+        let (others, me) =
+            (membership.nodes().keys().copied().filter(|node| *node != id), running(&mut world, id).runtime.me);
+        let others: Vec<NodeId> = others.collect();
+        let directory = |node| membership.bindings().get(&node).map_or(1, |binding| binding.directory);
+        let judge = |world: &mut World, heard: &dyn Fn(NodeId) -> Peer| {
+            world.builds.begin(id);
+            others.iter().for_each(|node| world.builds.hear(id, heard(*node)));
+            world.builds.effective.insert(id, Version(0));
+            refusing(world.judge_version(&leads, None))
+        };
+        let version = membership.version().max(me.version);
+        let speaks = |node, directory, start, version| {
+            let peer = Peer::new(node, Incarnation { id: directory, start, nonce: 1 });
+            Peer { version, ..peer }
+        };
+        assert_eq!(judge(&mut world, &|node| speaks(node, directory(node), 1, version)), None);
+        assert_eq!(judge(&mut world, &|node| speaks(node, directory(node), 1, Version(0))), Some(Check::Version));
+        let is_bound = others.iter().any(|node| membership.bindings().contains_key(node));
+        let other = judge(&mut world, &|node| speaks(node, 99, 1, version));
+        assert_eq!(other, is_bound.then_some(Check::Version), "another directory's word");
+        // What a later life speaks counts, and not what an earlier one did.
+        world.builds.begin(id);
+        let first = others[0];
+        for (start, version) in [(2, Version(1)), (1, Version(9))] {
+            world.builds.hear(id, speaks(first, directory(first), start, version));
+        }
+        assert_eq!(world.builds.spoken(id, first, &membership), Version(1));
+    }
+
+    #[test]
+    fn what_is_new_is_said_by_a_leader_and_to_others_only_once_it_is_on_their_disks() {
+        let (mut world, id) = world();
+        let (target, now) = (another(&world, id).node, look(&world, id));
+        let newer = Message::HashState { term: now.term, at: now.commit };
+        let mut judge = |raised| {
+            world.builds.raised_by = [(newer.since(), raised)].into();
+            refusing(world.judge_saying(id, target, &newer))
+        };
+        let nowhere = LogId::new(99, 99);
+        assert_eq!(judge(nowhere), Some(Check::Version));
+        let held = LogId::ZERO;
+        assert_eq!(judge(held), None);
+    }
+}
