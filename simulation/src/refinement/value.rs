@@ -84,18 +84,16 @@ impl After<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
-    use outrigger::engine::{Goal, Node};
+    use outrigger::engine::{Goal, Node, NodeId};
 
     use super::*;
 
     #[test]
     fn a_configuration_is_the_same_only_with_the_same_voters_before_and_after_a_change() {
         let of = |ids: &[u64]| Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []);
-        let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<BTreeSet<_>>();
+        let set = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<NodeSet>();
         let joint = |ids: &[u64], before: &[u64]| {
-            let goal = Goal { voters: set(ids), members: set(before), added: BTreeSet::new() };
+            let goal = Goal { voters: set(ids), members: set(before), added: NodeSet::new() };
             let nodes = before.iter().map(|id| (NodeId(*id), Node::default())).collect();
             Membership::from_parts(set(ids), set(before), nodes, Some(goal)).expect("a sound membership")
         };

@@ -652,7 +652,7 @@ mod tests {
         let read = Event::Read { token: Token(1), consistency: Consistency::Linearizable };
         let running = |world: &mut World| world.nodes.at_mut(id).and_then(|node| node.running.take()).expect("it runs");
         let mut waits = running(&mut world);
-        waits.runtime.waiting.begins(&read);
+        waits.runtime.hear(&read);
         world.nodes.at_mut(id).expect("it is there").running = Some(waits);
         assert_eq!(judge(&mut world, not_member), Some(Check::Answers), "others wait who asked before");
     }

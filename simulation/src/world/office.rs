@@ -562,7 +562,7 @@ mod tests {
             let (request, proof) = (outrigger::engine::RequestId(number), outrigger::engine::Proof::Round);
             event(leader, Message::ReadIndex { term: now.term, request, proof })
         });
-        questions.for_each(|question| running(&mut world, id).runtime.waiting.begins(&question));
+        questions.for_each(|question| running(&mut world, id).runtime.hear(&question));
         assert_eq!(judge(&mut world, Occasion::Other), Some(Check::Limits));
     }
 

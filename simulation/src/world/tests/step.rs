@@ -9,8 +9,9 @@ use outrigger::engine::{
 use outrigger::runtime::RaftRuntime;
 
 use super::*;
+use crate::check::Prompt;
 use crate::machine::Came;
-use crate::world::leadership::Fulfilment;
+use crate::world::leadership::{Fulfilment, judge_succession};
 
 /// A world in which a node leads whose log is committed, and others run.
 fn led(is_wanted: impl Fn(&World, &Look) -> bool) -> (World, NodeId) {
