@@ -405,3 +405,103 @@ async fn send(mut write: WriteHalf<'_>, shared: &Shared, heard: &Heard) -> Ended
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Hears nothing.
+    struct Deaf;
+
+    impl Hear for Deaf {
+        fn cluster(&self, _: u64) -> Result<(), Rejection> {
+            Ok(())
+        }
+        fn leader(&self, _: Leader) {}
+    }
+
+    /// A link that does not come up: a kernel takes its connection, and nobody says hello. What is asked stays queued until a test
+    /// sends it.
+    async fn link() -> (Link, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        (Link::dial(listener.local_addr().unwrap().to_string(), 1, Arc::new(Deaf)), listener)
+    }
+
+    fn put(link: &Link) -> (u64, Answer) {
+        link.put(Operation::Write, Bytes::from_static(b"write"), Instant::now() + CONNECT_TIMEOUT * 60).unwrap()
+    }
+
+    /// Sends what is queued; the ids of what was sent.
+    fn send(link: &Link) -> Vec<u64> {
+        let mut output = FrameBuffer::default();
+        link.shared.lock().take_queued(&mut output);
+        let mut bytes = BytesMut::from(&output.to_vec()[..]);
+        std::iter::from_fn(|| frame::split(&mut bytes, BODY_BYTES_MAX).unwrap())
+            .map(|frame| Request::decode(frame.body).unwrap().id)
+            .collect()
+    }
+
+    /// Whoever is told that nothing was sent tries again: a write that was sent would be done twice.
+    #[tokio::test]
+    async fn at_its_end_everyone_hears_whether_the_request_had_left() {
+        let (link, _listener) = link().await;
+        let (id, sent) = put(&link);
+        assert_eq!(send(&link), [id]);
+        let (_, queued) = put(&link);
+        link.shared.end("it ends");
+        let ended = |sent| Ok(Err(LinkError { sent, reason: "it ends".to_owned() }));
+        assert_eq!((sent.await, queued.await), (ended(true), ended(false)));
+        let late = link.put(Operation::Write, Bytes::new(), Instant::now()).map(|_| ());
+        assert_eq!(late, Err(LinkError { sent: false, reason: "it ends".to_owned() }));
+    }
+
+    /// It was told that nothing is done: that must stay so.
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_sent() {
+        let (link, _listener) = link().await;
+        let ask = |deadline| link.ask(Operation::Write, Bytes::new(), deadline);
+        let late = ask(Instant::now()).await.unwrap_err();
+        assert!(!late.sent, "{late:?}");
+        let later = Instant::now() + CONNECT_TIMEOUT * 60;
+        assert!(timeout(Duration::ZERO, ask(later)).await.is_err(), "it was given up, with whoever asked");
+        let (id, _answer) = put(&link);
+        assert_eq!(send(&link), [id]);
+    }
+
+    /// Nobody knows what becomes of it.
+    #[tokio::test]
+    async fn what_has_left_and_is_given_up_counts_as_sent() {
+        let (link, _listener) = link().await;
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let ask = link.ask(Operation::Write, Bytes::new(), deadline);
+        let (late, sent) = tokio::join!(ask, async { send(&link) });
+        assert_eq!((late.map_err(|error| error.sent), sent), (Err(true), vec![0]));
+        assert!(link.shared.lock().pending.is_empty(), "its answer would be kept for nobody");
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_sent_is_bounded_and_room_comes_back() {
+        let (link, _listener) = link().await;
+        let _answer = put(&link);
+        link.shared.lock().queued_bytes += QUEUED_BYTES_MAX;
+        let refused = link.put(Operation::Write, Bytes::new(), Instant::now()).map(|_| ());
+        assert!(refused.as_ref().is_err_and(|error| !error.sent), "{refused:?}");
+        send(&link);
+        let _answer = put(&link);
+        assert_eq!(link.shared.lock().queued_bytes, b"write".len());
+    }
+
+    #[tokio::test]
+    async fn a_node_has_less_time_than_whoever_asks_so_that_its_own_word_comes_first() {
+        let (link, _listener) = link().await;
+        let second = Duration::from_secs(1);
+        let (_, _answer) = link.put(Operation::Write, Bytes::new(), Instant::now() + second * 100).unwrap();
+        let mut output = FrameBuffer::default();
+        link.shared.lock().take_queued(&mut output);
+        let frame = frame::split(&mut BytesMut::from(&output.to_vec()[..]), BODY_BYTES_MAX).unwrap().unwrap();
+        let patience = Request::decode(frame.body).unwrap().patience;
+        assert!(second * 50 < patience && patience <= second * 90, "{patience:?}");
+    }
+}

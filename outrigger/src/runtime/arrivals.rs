@@ -298,11 +298,18 @@ fn entry_bytes(message: &Message) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::task::Waker;
 
-    use outrigger_engine::{LogIndex, NodeId, RequestId};
+    use bytes::Bytes;
+    use outrigger_engine::{
+        AppendEntries, Batch, Epoch, InstallSnapshot, LogId, LogIndex, LogTime, Membership, NodeId, RequestId,
+        Snapshot, SnapshotId,
+    };
+    use tokio::sync::oneshot;
 
     use super::super::nothing::Nothing;
+    use super::super::respond::{ReadAnswer, ReadClosure, Reply};
     use super::*;
 
     const FROM: Peer = Peer::new(NodeId(2), Incarnation { id: 2, start: 1, nonce: 3 });
@@ -339,5 +346,124 @@ mod tests {
         let (large, _) = carrying(10_000);
         assert_eq!([(); 2].map(|()| receive(&large)), [true, false], "it passes alone, or never");
         assert!(receive(&small()));
+    }
+
+    /// What is larger than all that may wait is not taken beside anything, whatever carries it.
+    #[test]
+    fn a_message_counts_as_large_as_the_entries_or_the_piece_of_a_snapshot_that_it_carries() {
+        let (term, epoch, request) = (Term(1), Epoch(1), RequestId(1));
+        let entry = |bytes| Payload::command(vec![0; bytes].into());
+        let batches = [(1, 100), (2, 200)]
+            .map(|(index, bytes)| Batch::new(LogId::new(1, index), LogTime(0), [entry(bytes)].into()))
+            .to_vec();
+        let (prev, commit) = (LogId::ZERO, LogIndex::ZERO);
+        let append = Message::AppendEntries(AppendEntries { term, epoch, request, prev, batches, commit });
+        assert_eq!(entry_bytes(&append), entry(100).bytes() + entry(200).bytes());
+
+        let id = SnapshotId { last: LogId::new(1, 1), bytes: 300, checksum: 0 };
+        let membership = Arc::new(Membership::default());
+        let snapshot =
+            Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at: LogId::ZERO, genesis: 0 });
+        let (leader, chunk) = (NodeId(1), vec![0; 300].into());
+        let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk };
+        assert_eq!(entry_bytes(&Message::InstallSnapshot(piece)), 300);
+        assert_eq!(entry_bytes(&small()), 0);
+    }
+
+    type Answer = oneshot::Receiver<ReadAnswer<fn(&Nothing), ()>>;
+
+    /// What callers ask of a node, in each of the ways there are.
+    struct Asking {
+        inbox: Inbox<Nothing>,
+        /// What was taken last, emptied: it is filled again, as in `RaftCore`.
+        taken: RefCell<Arrivals<Nothing>>,
+    }
+
+    impl Asking {
+        fn new(limits: Limits) -> Self {
+            Self { inbox: Inbox::new(limits), taken: RefCell::default() }
+        }
+
+        fn one(&self, payload: Payload) -> (Result<(), Failure>, Reply<()>) {
+            let (slot, reply) = Slot::one();
+            (self.inbox.write(payload, slot), reply)
+        }
+
+        fn conditional(&self, payload: Payload) -> (Result<(), Failure>, Reply<()>) {
+            let (slot, reply) = Slot::one();
+            (self.inbox.write_conditional(Conditional { term: Term(1), payload, slot }), reply)
+        }
+
+        fn each(&self, payload: Payload) -> Result<(), Failure> {
+            self.inbox.write_each(vec![payload], vec![Slot::one().0])
+        }
+
+        fn group(&self, payload: Payload) -> Result<(), Failure> {
+            self.inbox.write_group(vec![payload], Slot::group(1).0)
+        }
+
+        fn read(&self) -> (Result<(), Failure>, Answer) {
+            let (sender, receiver) = oneshot::channel();
+            let read: fn(&Nothing) = |_| ();
+            (self.inbox.read(Consistency::Linearizable, Box::new(ReadClosure { read, sender })), receiver)
+        }
+
+        fn empty(&self) {
+            let mut taken = self.taken.borrow_mut();
+            assert!(self.inbox.poll_take(&mut taken, &mut Context::from_waker(Waker::noop())).is_ready());
+            taken.payloads.clear();
+            taken.slots.clear();
+            taken.conditional.clear();
+            taken.reads.clear();
+            taken.emptied();
+        }
+    }
+
+    fn overloaded(amount: usize) -> Result<(), Failure> {
+        Err(Failure::Refused(Refusal::Overloaded { current: amount, limit: amount }))
+    }
+
+    #[test]
+    fn callers_of_every_kind_are_taken_up_to_a_number() {
+        let asking = Asking::new(Limits { requests_max: 5, ..Limits::default() });
+        let payload = || Payload::command(Bytes::new());
+        for _ in 0..2 {
+            let taken = [asking.one(payload()).0, asking.conditional(payload()).0, asking.read().0];
+            assert_eq!((taken, asking.each(payload()), asking.group(payload())), ([Ok(()); 3], Ok(()), Ok(())));
+            let refused = [asking.one(payload()).0, asking.conditional(payload()).0, asking.read().0];
+            assert_eq!((refused, asking.each(payload())), ([overloaded(5); 3], overloaded(5)));
+            assert_eq!(asking.group(payload()), overloaded(5));
+            asking.empty();
+        }
+    }
+
+    #[test]
+    fn commands_of_every_kind_are_taken_up_to_a_size_and_what_is_larger_alone() {
+        let payload = || Payload::command(vec![0; 1_000].into());
+        let limit = 4 * payload().bytes();
+        let asking = Asking::new(Limits { requests_bytes_max: limit, ..Limits::default() });
+        for _ in 0..3 {
+            let taken = [asking.one(payload()).0, asking.conditional(payload()).0];
+            assert_eq!((taken, asking.each(payload()), asking.group(payload())), ([Ok(()); 2], Ok(()), Ok(())));
+            assert!(asking.one(Payload::command(Bytes::new())).0.is_err(), "every entry has a size");
+            assert_eq!(asking.read().0, Ok(()), "a read has none");
+            asking.empty();
+        }
+        let large = || Payload::command(vec![0; 10_000].into());
+        assert_eq!(asking.conditional(large()).0, Ok(()), "it passes alone, or never");
+        assert!(asking.one(payload()).0.is_err());
+    }
+
+    /// What a node never looked at was certainly not done.
+    #[test]
+    fn who_is_not_taken_in_before_the_end_hears_that_the_node_has_stopped() {
+        let asking = Asking::new(Limits::default());
+        let payload = || Payload::command(Bytes::new());
+        let ((_, mut one), (_, mut conditional), (_, mut read)) =
+            (asking.one(payload()), asking.conditional(payload()), asking.read());
+        asking.inbox.close();
+        assert_eq!([one.look(), conditional.look()], [const { Some(Err(Failure::Stopped)) }; 2]);
+        assert!(matches!(read.try_recv(), Ok(ReadAnswer::NotRun(_, Failure::Stopped))));
+        assert_eq!(asking.one(payload()).0, Err(Failure::Stopped));
     }
 }

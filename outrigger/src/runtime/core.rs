@@ -305,3 +305,29 @@ fn first_piece<R>(slots: &[Slot<R>], payloads: &[Payload], bytes_max: usize) -> 
     }
     taken
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn payloads(sizes: &[usize]) -> Vec<Payload> {
+        sizes.iter().map(|size| Payload::command(Bytes::from(vec![0; *size]))).collect()
+    }
+
+    /// What is cut apart is proposed and answered as what it is: whole groups, in their order, and none that is left for ever.
+    #[test]
+    fn a_piece_of_what_came_together_ends_with_a_group_and_within_its_size_unless_one_alone_is_larger() {
+        let payloads = payloads(&[10, 20, 30, 40, 1_000]);
+        let size = |range: std::ops::Range<usize>| payloads[range].iter().map(Payload::bytes).sum::<usize>();
+        let slots = [Slot::<()>::one().0, Slot::group(2).0, Slot::one().0, Slot::one().0];
+        let piece = |slots: &[Slot<()>], from: usize, bytes_max| first_piece(slots, &payloads[from..], bytes_max);
+        assert_eq!(piece(&slots, 0, size(0..3)), (2, 3), "it fits exactly");
+        assert_eq!(piece(&slots, 0, size(0..3) - 1), (1, 1), "a group stays together");
+        assert_eq!(piece(&slots, 0, size(0..4)), (3, 4));
+        assert_eq!(piece(&slots[1..], 1, size(1..2)), (1, 2), "one that is larger goes alone");
+        assert_eq!(piece(&slots[3..], 4, 1), (1, 1));
+        assert_eq!(piece(&slots, 0, size(0..5)), (4, 5));
+    }
+}

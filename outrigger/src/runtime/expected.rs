@@ -235,8 +235,21 @@ mod tests {
         expected.abandon(LogIndex(10));
         assert_eq!(answer(second), Some(Err(Failure::Unknown(Doubt::LeadershipLost))));
         assert_eq!(answer(pair), Some(Err(Failure::Unknown(Doubt::LeadershipLost))), "a half of it is abandoned");
+        expected.abandon(LogIndex(9));
+        assert_eq!(expected.runs.len(), 1, "nobody waits for 3/9, and 3/8 is before it");
         expected.applied(LogId::new(3, 8), Ok('x'));
         assert_eq!(answer(first), Some(Ok('x')));
+    }
+
+    /// A snapshot has taken the place of what was waited for: it may well hold it.
+    #[test]
+    fn a_caller_whose_place_is_passed_unseen_is_in_doubt() {
+        let mut expected = Expected::new();
+        let ((a, first), (b, second)) = (Slot::one(), Slot::one());
+        expected.expect(run(3, 8, vec![a, b]), LogIndex(7));
+        expected.applied(LogId::new(4, 10), Ok('x'));
+        assert_eq!(answer(first), Some(Err(Failure::Unknown(Doubt::LateAnswer))));
+        assert_eq!(answer(second), Some(Err(Failure::Unknown(Doubt::LateAnswer))));
     }
 
     #[test]

@@ -143,3 +143,38 @@ fn held_back_by(node: NodeId, spoken: Option<Version>) -> String {
         None => format!("node {node}, which was not heard yet"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_engine::{Engine, EngineConfig, Incarnation, Peer, Restored};
+
+    use super::*;
+
+    fn metrics() -> Metrics {
+        let peer = Peer::new(NodeId(1), Incarnation::default());
+        let engine = Engine::new(EngineConfig::new(peer, 1), Restored::default(), Instant(0));
+        Metrics::new(engine.status(), None, BTreeMap::new())
+    }
+
+    /// By it a node that was removed is told from one that was not added yet.
+    #[test]
+    fn who_was_a_member_once_has_been_one_for_good() {
+        let was = Metrics { was_member: true, ..metrics() };
+        let (sender, receiver) = watch::channel(Arc::new(was));
+        let publisher = Publisher::new(Arc::new(sender), None);
+        let leader = Some(NodeId(2));
+        publisher.send(Metrics { leader, was_member: false, ..metrics() });
+        assert_eq!((receiver.latest().leader, receiver.latest().was_member), (leader, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_woken_for_what_is_no_news() {
+        let (sender, mut receiver) = watch::channel(Arc::new(metrics()));
+        let publisher = Publisher::new(Arc::new(sender), None);
+        publisher.send(metrics());
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, receiver.changed()).await.is_err());
+        publisher.send(Metrics { leader: Some(NodeId(2)), ..metrics() });
+        assert!(tokio::time::timeout(second, receiver.changed()).await.is_ok());
+    }
+}

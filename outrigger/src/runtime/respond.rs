@@ -344,6 +344,34 @@ mod tests {
         assert_eq!(now(reply), None);
     }
 
+    type Nobody = Callers<super::super::nothing::Nothing>;
+
+    /// It may have been handed to the leader, which took it: nobody knows.
+    #[test]
+    fn callers_who_have_waited_for_too_long_are_in_doubt_and_the_others_wait_on() {
+        let mut callers = Nobody::new(Token(1));
+        let ((a, first), (b, second)) = (Slot::one(), Slot::one());
+        callers.wait(Asked::Writes(vec![a]), Instant(100));
+        callers.wait(Asked::Writes(vec![b]), Instant(200));
+        callers.expire(Instant(99));
+        assert_eq!(callers.waiting.len(), 2);
+        callers.expire(Instant(100));
+        assert_eq!(now(first), Some(Err(Failure::Unknown(Doubt::TimedOut))));
+        assert_eq!(now(second), None);
+        assert_eq!(callers.waiting.len(), 1);
+    }
+
+    #[test]
+    fn all_are_answered_at_the_end_whatever_they_wait_for() {
+        let mut callers = Nobody::new(Token(1));
+        let ((slot, write), (order, mut done)) = (Slot::one(), oneshot::channel());
+        callers.wait(Asked::Writes(vec![slot]), Instant(100));
+        callers.wait_for_order(OrderSlot::Deed(order));
+        let failure = Failure::Unknown(Doubt::Stopped);
+        callers.fail_all(failure);
+        assert_eq!((now(write), done.try_recv()), (Some(Err(failure)), Ok(Err(failure))));
+    }
+
     #[test]
     fn a_group_answers_once_it_is_complete() {
         let (slot, reply) = Slot::group(2);

@@ -107,6 +107,57 @@ mod tests {
         assert_eq!(began.elapsed().as_millis() / 100, 35, "and is not waited for");
     }
 
+    fn with_leader(
+        (sender, retry): (crate::watch::Sender<Arc<Metrics>>, Retry),
+    ) -> (crate::watch::Sender<Arc<Metrics>>, Retry) {
+        sender.send_if_modified(|metrics| {
+            Arc::make_mut(metrics).leader = Some(NodeId(2));
+            true
+        });
+        (sender, retry)
+    }
+
+    /// What may pass with another leader, and nothing else: neither is given up too early, nor tried for nothing.
+    #[test]
+    fn what_another_leader_may_take_is_worth_waiting_for() {
+        let to = NodeId(2);
+        for refusal in [Refusal::NoLeader, Refusal::NotLeader, Refusal::LeadershipLost, Refusal::Transferring { to }] {
+            assert!(is_worth_waiting(refusal), "{refusal}");
+        }
+        for refusal in
+            [Refusal::Undecodable, Refusal::Halted, Refusal::Unknown, Refusal::Overloaded { current: 1, limit: 1 }]
+        {
+            assert!(!is_worth_waiting(refusal), "{refusal}");
+        }
+    }
+
+    /// The known leader may have stepped down and not said so here.
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_refused_is_asked_again_after_a_pause_and_not_beyond_the_time() {
+        let pause = Duration::from_millis(100);
+        // The patience is longer than the time for all of it.
+        let (_sender, mut retry) = with_leader(retry(pause * 9, pause * 3, pause));
+        // It is news that somebody leads.
+        assert!(retry.wait().await);
+        let began = Instant::now();
+        for pauses in 1..=3 {
+            assert!(retry.wait().await);
+            assert_eq!(began.elapsed().as_millis() / 100, pauses);
+        }
+        assert!(!retry.wait().await);
+        assert!(!retry.relieve().await, "nor is a node relieved any longer");
+        assert_eq!(began.elapsed().as_millis() / 100, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_node_that_has_ended() {
+        let pause = Duration::from_millis(100);
+        let (sender, mut retry) = with_leader(retry(pause * 9, pause * 9, pause));
+        assert!(retry.wait().await, "it is news that somebody leads");
+        let ended = tokio::join!(retry.wait(), async { drop(sender) }).0;
+        assert!(!ended);
+    }
+
     /// Found by tests on a busy machine: a write that waited for the first election was given up, in doubt, as soon as
     /// somebody led, because the patience for that was over.
     #[tokio::test(start_paused = true)]
@@ -121,10 +172,12 @@ mod tests {
         };
         assert_eq!(tokio::join!(retry.answer(reply), answered).0, Ok(7));
         let (_slot, reply) = Slot::<u32>::one();
+        let began = Instant::now();
         assert_eq!(
             retry.answer(reply).await,
             Err(Failure::Unknown(Doubt::TimedOut)),
             "and no longer than the request timeout"
         );
+        assert!(began.elapsed() <= second * 3, "{:?}", began.elapsed());
     }
 }

@@ -105,3 +105,43 @@ async fn an_election_by_hand_that_could_break_a_lease_is_refused() {
     }
     cluster.shut_down().await;
 }
+
+/// On one thread they are taken in together.
+#[tokio::test]
+async fn reads_that_come_together_are_each_judged_by_their_own_consistency() {
+    let cluster = Cluster::start_with(|config| config.request_timeout = Duration::from_secs(1)).await;
+    let id = cluster.follower().await;
+    let follower = cluster.node(id);
+    follower.write(Change::Add(7)).await.unwrap();
+    caught_up(follower, cluster.node(cluster.leader().await)).await;
+    cluster.network.isolate(outrigger::engine::NodeId(id));
+    let lax = stale(Duration::from_secs(60));
+    let (first, strict, second) = tokio::join!(
+        follower.read_with(lax, |ledger| ledger.added.len()),
+        follower.read(|ledger| ledger.added.len()),
+        follower.read_with(lax, |ledger| ledger.added.len()),
+    );
+    assert_eq!((first, second), (Ok(1), Ok(1)));
+    assert!(strict.is_err(), "it may have missed something: {strict:?}");
+    cluster.shut_down().await;
+}
+
+#[tokio::test]
+async fn local_reads_wait_up_to_a_number_and_those_beyond_are_refused() {
+    let cluster = Cluster::start_with(|config| config.limits.requests_max = 4).await;
+    let node = cluster.node(cluster.leader().await);
+    // On one thread all of them ask before the first one is read.
+    let reads: Vec<_> = (0..10)
+        .map(|_| {
+            let node = node.clone();
+            tokio::spawn(async move { node.read_local(|_| ()).await })
+        })
+        .collect();
+    let mut done = Vec::new();
+    for read in reads {
+        done.push(read.await.unwrap());
+    }
+    let refused = Err(ReadError::Refused { refusal: Refusal::Overloaded { current: 4, limit: 4 } });
+    assert_eq!(done, [vec![Ok(()); 4], vec![refused; 6]].concat());
+    cluster.shut_down().await;
+}

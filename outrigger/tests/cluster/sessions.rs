@@ -109,3 +109,21 @@ async fn a_write_that_nobody_answers_ends_when_its_time_is_over() {
     assert!(numbers == [2] || numbers == [1, 2], "{numbers:?}");
     cluster.shut_down().await;
 }
+
+/// The first try was in a log when leadership was lost; that the node has stopped since says nothing of it.
+#[tokio::test]
+async fn a_write_of_unknown_outcome_stays_so_when_its_node_stops() {
+    let cluster = Cluster::start().await;
+    let leader = cluster.node(cluster.leader().await).clone();
+    let session = leader.session().await.unwrap();
+    cluster.network.isolate(leader.config().node());
+    let mut metrics = leader.metrics();
+    let (write, ()) = tokio::join!(session.write(Change::Add(1)), async {
+        metrics.wait_for(|metrics| metrics.role != RoleKind::Leader).await.unwrap();
+        leader.shutdown().await.unwrap();
+    });
+    let error = write.unwrap_err();
+    assert_eq!(error.outcome(), Outcome::Unknown, "{error}");
+    cluster.network.heal();
+    cluster.shut_down().await;
+}

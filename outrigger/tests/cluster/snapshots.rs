@@ -10,7 +10,7 @@ use outrigger::engine::{ChangeMembers, LogId, Node, NodeId, Refusal};
 use outrigger::network::InProcessNetwork;
 use outrigger::{Config, Error, Metrics, Outcome, Raft, SaveError, SnapshotError};
 
-use crate::counter::{Change, Ledger, caught_up, config};
+use crate::counter::{Change, Cluster, Ledger, caught_up, config};
 use crate::gate::Gate;
 
 /// How nodes reach each other.
@@ -497,4 +497,20 @@ async fn a_directory_whose_snapshots_were_removed_refuses_to_start_and_says_why(
     let expected =
         format!("begins behind {last}, but its snapshots cover no more than 0/0: were files removed? put them back");
     assert!(error.contains(&expected), "{error}");
+}
+
+/// Whoever saves it takes it for all that was written until then.
+#[tokio::test]
+async fn a_node_that_is_cut_off_saves_no_snapshot_as_the_newest() {
+    let cluster = Cluster::start_with(|config| config.request_timeout = Duration::from_secs(1)).await;
+    let id = cluster.follower().await;
+    let follower = cluster.node(id);
+    follower.write(Change::Add(7)).await.unwrap();
+    cluster.network.isolate(NodeId(id));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("saved");
+    let refused = follower.save_snapshot(&path).await;
+    assert!(matches!(refused, Err(SaveError::NotLatest { .. })), "{refused:?}");
+    assert!(!path.exists());
+    cluster.shut_down().await;
 }

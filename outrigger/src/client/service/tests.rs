@@ -1,17 +1,20 @@
 //! What clients can make a node hold: over real connections, by the node's own account.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 
-use outrigger_engine::{ChangeRequest, NodeId, Refusal, SessionId};
+use bytes::Bytes;
+use outrigger_engine::{ChangeMembers, ChangeRequest, LogIndex, NodeId, Refusal, SessionId};
 use serde::{Deserialize, Serialize};
 use tokio::io::AsyncReadExt;
 
+use super::batch::failed_write;
 use super::holdings::EXPORTS_MAX;
 use super::*;
 use crate::client::protocol::{Operation, Outcome, Request};
 use crate::client::snapshots::{Opened, Wanted};
 use crate::client::{Client, ClientError};
-use crate::{Limits, StateMachine};
+use crate::{Limits, StateMachine, WriteError};
 
 /// What one query answers, about.
 const ANSWER_BYTES: usize = 100_000;
@@ -295,7 +298,7 @@ async fn a_change_of_the_members_takes_as_long_as_the_client_grants_it() {
     let client = node.client().await;
     assert_eq!(client.write(1).await, Ok(1));
     let silent = outrigger_engine::Node { address: "127.0.0.1:9".to_owned() };
-    let change = outrigger_engine::ChangeMembers::AddVoters([(NodeId(2), silent)].into());
+    let change = ChangeMembers::AddVoters([(NodeId(2), silent)].into());
     let request = |patience| ChangeRequest { patience, ..change.clone().into() };
     // Far beyond what a write may take; the leader's own word comes all the same.
     let outcome = client.change_members(request(Duration::from_secs(1))).await;
@@ -332,11 +335,11 @@ async fn session_0_is_refused_and_the_node_serves_on() {
 /// Found by reading: a node whose disk fails refuses what waits for it, and clients took that for the cluster's last word.
 #[test]
 fn what_a_node_that_halts_refuses_is_for_another() {
-    let halted = crate::WriteError::NotApplied { refusal: Refusal::Halted };
+    let halted = WriteError::NotApplied { refusal: Refusal::Halted };
     assert!(!halted.is_retryable(), "not on this node");
-    assert!(matches!(batch::failed_write(&halted), Outcome::NotNow { .. }));
-    let limit = crate::WriteError::NotApplied { refusal: Refusal::EntryTooLarge { bytes: 2, limit: 1 } };
-    assert!(matches!(batch::failed_write(&limit), Outcome::Never { .. }));
+    assert!(matches!(failed_write(&halted), Outcome::NotNow { .. }));
+    let limit = WriteError::NotApplied { refusal: Refusal::EntryTooLarge { bytes: 2, limit: 1 } };
+    assert!(matches!(failed_write(&limit), Outcome::Never { .. }));
 }
 
 /// Keeps the length of what was written last.
@@ -410,7 +413,7 @@ async fn writes_that_are_too_large_together_are_written_one_by_one() {
 async fn a_small_write_holds_nothing_of_what_it_arrived_with() {
     let node = Node::start(Limits::default(), Duration::from_secs(5)).await;
     let desk = Arc::new(Desk::new(node.service.raft.clone(), Arc::clone(&node.service.holdings)));
-    let arrived = bytes::Bytes::from([postcard::to_stdvec(&7_u64).unwrap(), vec![0; 60_000]].concat());
+    let arrived = Bytes::from([postcard::to_stdvec(&7_u64).unwrap(), vec![0; 60_000]].concat());
     let mut batch = Batch::default();
     for id in 0..3 {
         let body = arrived.slice(..1);
@@ -428,13 +431,41 @@ const TEXT_BYTES: usize = 5 << 19;
 
 /// A text, whose snapshot has several pieces.
 #[derive(Clone, Default, Serialize, Deserialize)]
-struct Text(String);
+struct Text(String, #[serde(skip)] Arc<Gate>);
+
+/// While it is closed, nothing is applied.
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    opens: Condvar,
+}
+
+impl Gate {
+    fn close(&self) -> Closed<'_> {
+        *self.is_closed.lock().unwrap() = true;
+        Closed(self)
+    }
+
+    fn pass(&self) {
+        drop(self.opens.wait_while(self.is_closed.lock().unwrap(), |is_closed| *is_closed).unwrap());
+    }
+}
+
+struct Closed<'a>(&'a Gate);
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        *self.0.is_closed.lock().unwrap() = false;
+        self.0.opens.notify_all();
+    }
+}
 
 impl StateMachine for Text {
     type Command = String;
     type Response = ();
 
     fn apply(&mut self, text: String) {
+        self.1.pass();
         self.0 = text;
     }
 }
@@ -448,13 +479,17 @@ impl Query for Text {
 
 /// What one connection to a node has in hand, whose snapshot has three pieces.
 async fn desk_of_text() -> Arc<Desk<Text>> {
+    desk_of(Text::default()).await
+}
+
+async fn desk_of(text: Text) -> Arc<Desk<Text>> {
     let config = Config {
         listen_peer: "127.0.0.1:0".to_owned(),
         initial_cluster: [(1, "127.0.0.1:7101".to_owned())].into(),
         ..Config::default()
     };
     let holdings = Arc::new(Holdings::new(&config.limits));
-    let raft = Raft::start(config, Text::default()).await.unwrap();
+    let raft = Raft::start(config, text).await.unwrap();
     raft.write("x".repeat(TEXT_BYTES)).await.unwrap();
     Arc::new(Desk::new(raft, holdings))
 }
@@ -525,4 +560,156 @@ async fn few_connections_at_once_have_a_snapshot_open() {
     drop((desk, others));
     length(&piece(&another, 0).await, true);
     drop(another);
+}
+
+/// What a batch of requests is answered, in the order of the answers.
+async fn answers_to(desk: &Arc<Desk<Text>>, requests: impl IntoIterator<Item = Request>) -> Vec<(u64, Outcome)> {
+    let (mut batch, mut tasks) = (Batch::default(), JoinSet::new());
+    requests.into_iter().for_each(|request| batch.add(request, desk));
+    batch.start(desk, &mut tasks);
+    tasks.join_all().await;
+    answers(desk).await
+}
+
+async fn answers(desk: &Desk<Text>) -> Vec<(u64, Outcome)> {
+    let mut output = FrameBuffer::default();
+    desk.collect(&mut output).await;
+    let mut bytes = BytesMut::from(&output.to_vec()[..]);
+    let frames = std::iter::from_fn(|| frame::split(&mut bytes, BODY_BYTES_MAX).unwrap());
+    frames.filter(|frame| frame.kind == protocol::REPLY).map(|frame| Outcome::decode(frame.body).unwrap()).collect()
+}
+
+/// It was handed to the node, and may be applied: a client that hears "not now" sends it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_answered_in_time_is_in_doubt() {
+    let gate = Arc::new(Gate::default());
+    let desk = desk_of(Text(String::new(), Arc::clone(&gate))).await;
+    let _closed = gate.close();
+    let patience = Duration::from_millis(50);
+    let at_once = |id, operation, body: Bytes| Request { id, patience, operation, body };
+    let text = Bytes::from(postcard::to_stdvec("text").unwrap());
+    let requests = [
+        at_once(1, Operation::Write, text.clone()),
+        at_once(2, Operation::WriteOnce { session: SessionId(9), sequence: 1 }, text),
+        at_once(3, Operation::RegisterSession, protocol::encode_number(1_000)),
+    ];
+    for request in requests {
+        let id = request.id;
+        let answers = answers_to(&desk, [request]).await;
+        assert!(matches!(&answers[..], [(it, Outcome::Unknown { .. })] if *it == id), "{answers:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_that_was_stopped_does_not_know_of_a_change_is_in_doubt() {
+    let desk = desk_of_text().await;
+    desk.raft.shutdown().await.unwrap();
+    desk.take_in(0);
+    let change = ChangeMembers::RemoveNodes([NodeId(9)].into());
+    members::change(Arc::clone(&desk), (1, 0), Duration::from_secs(60), ChangeRequest::from(change)).await;
+    let answers = answers(&desk).await;
+    assert!(matches!(&answers[..], [(1, Outcome::Unknown { .. })]), "{answers:?}");
+}
+
+#[test]
+fn a_write_in_doubt_is_told_as_such_and_what_another_node_may_do_as_not_now() {
+    let doubtful = WriteError::Unknown { reason: "silence".to_owned() };
+    assert_eq!(failed_write(&doubtful), Outcome::Unknown { reason: "silence".to_owned() });
+    for refusal in [Refusal::NoLeader, Refusal::Halted, Refusal::Overloaded { current: 1, limit: 1 }] {
+        let outcome = failed_write(&WriteError::NotApplied { refusal });
+        assert!(matches!(outcome, Outcome::NotNow { .. }), "{outcome:?}");
+    }
+    assert!(matches!(failed_write(&WriteError::Stopped), Outcome::NotNow { .. }));
+    let refusal = Refusal::EntryTooLarge { bytes: 2, limit: 1 };
+    let outcome = failed_write(&WriteError::NotApplied { refusal });
+    assert!(matches!(outcome, Outcome::Never { .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_there_is_denied() {
+    let desk = desk_of_text().await;
+    let alive = Request {
+        id: 1,
+        patience: Duration::from_secs(60),
+        operation: Operation::KeepAlive { session: SessionId(1 << 40) },
+        body: Bytes::new(),
+    };
+    let answers = answers_to(&desk, [alive]).await;
+    assert!(matches!(&answers[..], [(1, Outcome::Denied(crate::client::Denied::Expired))]), "{answers:?}");
+}
+
+/// As over a connection, where the two may arrive one by one.
+#[tokio::test]
+async fn two_writes_of_one_batch_that_are_too_large_together_are_both_done() {
+    let desk = desk_of_text().await;
+    let length = desk.raft.config().limits.entry_bytes_max - 100;
+    let count = u64::try_from(BODY_BYTES_MAX / 2 / length + 1).unwrap();
+    let writes = (0..count).map(|id| request(id, Operation::Write, &"x".repeat(length)));
+    let mut answers = answers_to(&desk, writes).await;
+    answers.sort_by_key(|(id, _)| *id);
+    assert!(answers.iter().map(|(id, _)| *id).eq(0..count), "{} answers", answers.len());
+    assert!(answers.iter().all(|(_, outcome)| matches!(outcome, Outcome::Done { .. })));
+}
+
+/// One batch is one proposal: it must fit into what the node takes, beside those of others.
+#[tokio::test]
+async fn a_batch_ends_where_a_quarter_of_what_the_node_takes_would_be_in_it() {
+    let desk = desk_of_text().await;
+    let texts = |length: usize| request(1, Operation::Write, &"x".repeat(length));
+    let fills = |limits: Limits, request: &dyn Fn() -> Request| {
+        let (mut batch, config) = (Batch::default(), Config { limits, ..Config::default() });
+        // Twice: what has begun counts no more.
+        let mut counts = [0, 0];
+        for count in &mut counts {
+            while !batch.is_full(&config) && *count < 100 {
+                batch.add(request(), &desk);
+                *count += 1;
+            }
+            batch.start(&desk, &mut JoinSet::new());
+        }
+        assert_eq!(counts[0], counts[1]);
+        counts[0]
+    };
+    let (of, limits) = (|length| move || texts(length), Limits::default());
+    assert_eq!(fills(Limits { requests_max: 40, ..limits }, &of(1)), 10);
+    assert_eq!(fills(Limits { uncommitted_entries_max: 20, ..limits }, &of(1)), 5);
+    assert_eq!(fills(Limits { requests_bytes_max: 40_000, ..limits }, &of(999)), 10);
+    assert_eq!(fills(Limits { uncommitted_bytes_max: 20_000, ..limits }, &of(999)), 5);
+    for operation in [Operation::QueryLocal, Operation::Query { consistency: crate::Consistency::Linearizable }] {
+        assert_eq!(fills(Limits { requests_max: 40, ..limits }, &|| request(1, operation, &())), 10);
+    }
+}
+
+/// Who is read on from fills the node's memory.
+#[tokio::test]
+async fn a_connection_is_read_on_only_while_there_is_room_for_what_it_asks_and_is_answered() {
+    let desk = desk_of_text().await;
+    let limits = &desk.raft.config().limits;
+    let has_room = || async { timeout(Duration::ZERO, desk.room()).await.is_ok() };
+    let done = Outcome::Done { applied: LogIndex(0), body: Bytes::new() };
+    for (count, bytes) in [(8192, 0), (1, 64 << 20)] {
+        assert!(has_room().await);
+        (0..count).for_each(|_| desk.take_in(bytes));
+        assert!(!has_room().await, "{count} requests of {bytes} bytes");
+        // Whoever waits is told when one of them is answered.
+        let answer = async { desk.answer(|answers| answers.put((1, bytes), &done)) };
+        let (waited, ()) = tokio::join!(timeout(Duration::from_secs(20), desk.room()), answer);
+        waited.expect("there is room again");
+        (1..count).for_each(|_| desk.answer(|answers| answers.put((1, bytes), &done)));
+        answers(&desk).await;
+    }
+    // Nor if it does not take in what it is answered.
+    desk.gauge.change(0, limits.connection_answers_bytes_max);
+    assert!(!has_room().await);
+    let take_in = async { desk.gauge.change(limits.connection_answers_bytes_max, 0) };
+    let (waited, ()) = tokio::join!(timeout(Duration::from_secs(20), desk.room()), take_in);
+    waited.expect("there is room again");
+    // When all connections together hold too much, those go on that hold little.
+    desk.holdings.requests.change(0, limits.received_bytes_max);
+    desk.take_in(FREE_BYTES - 1);
+    assert!(has_room().await);
+    desk.take_in(1);
+    assert!(!has_room().await);
+    desk.holdings.requests.change(limits.received_bytes_max, 0);
+    assert!(has_room().await);
 }

@@ -209,3 +209,28 @@ async fn a_write_in_doubt_is_tried_elsewhere_and_stays_so_when_it_is_refused_the
     let error = tokio::join!(played, client.write(5)).1.unwrap_err();
     assert_eq!((&error, error.outcome()), (&ClientError::Unknown { reason: reason() }, crate::Outcome::Unknown));
 }
+
+/// It may have been applied: whoever is told that it was not writes it again, in another session.
+#[tokio::test]
+async fn a_write_whose_connection_breaks_for_good_is_in_doubt() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await.with_timeout(Duration::from_secs(1));
+    let played = async {
+        let mut conversation = node.accept().await;
+        register(&mut conversation, 17).await;
+        write(&mut conversation, 17, 1).await;
+        drop((conversation, node));
+    };
+    let error = tokio::join!(played, client.write(5)).1.unwrap_err();
+    assert_eq!(error.outcome(), crate::Outcome::Unknown, "{error}");
+}
+
+/// Nothing was sent: there is no doubt, whatever the client asked for on the way.
+#[tokio::test]
+async fn a_write_for_which_no_session_could_be_registered_is_not_applied() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await.with_timeout(Duration::from_millis(300));
+    drop(node);
+    let error = client.write(5).await.unwrap_err();
+    assert!(matches!(error, ClientError::NotApplied { .. }), "{error}");
+}

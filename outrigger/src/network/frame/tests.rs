@@ -204,3 +204,24 @@ fn the_memory_of_a_large_frame_goes_with_its_body() {
         assert!(held.is_ok_and(|bytes| bytes <= 4 * READ_BYTES), "a small body holds more than its frame");
     }
 }
+
+#[test]
+fn a_body_of_just_the_limit_is_sent_and_taken() {
+    let mut output = FrameBuffer::default();
+    assert_eq!(
+        output.frame(1, 0, 10, |out| out.put_slice(&[7; 11])),
+        Err(FrameError::TooLong { bytes: 11, limit: 10 })
+    );
+    assert_eq!(output.frame(1, 0, 10, |out| out.put_slice(&[7; 10])), Ok(()));
+    let mut input = BytesMut::from(&output.to_vec()[..]);
+    assert_eq!(split(&mut input, 10).unwrap().unwrap().body, [7; 10][..]);
+}
+
+/// Each connection has a buffer, for as long as it lasts.
+#[test]
+fn a_buffer_that_once_held_much_gives_it_back() {
+    let mut output = FrameBuffer::default();
+    output.frame(1, 0, 8 * KEPT_BYTES_MAX, |out| out.put_slice(&vec![7; 4 * KEPT_BYTES_MAX])).unwrap();
+    output.clear();
+    assert!(output.text.capacity() <= KEPT_BYTES_MAX, "{} bytes are kept", output.text.capacity());
+}

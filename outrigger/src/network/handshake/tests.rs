@@ -68,6 +68,8 @@ fn each_misfit_is_refused_by_name() {
 fn who_does_not_know_the_initial_membership_yet_is_taken() {
     let hello = Hello { genesis: 0, ..Hello::new(&local(1), NodeId(2)) };
     assert_eq!(hello.check(&local(2), None), Ok(()));
+    let joining = Local { genesis: 0, ..local(2) };
+    assert_eq!(Hello::new(&local(1), NodeId(2)).check(&joining, None), Ok(()));
 }
 
 #[test]
@@ -122,4 +124,17 @@ fn a_long_reason_is_cut_between_characters() {
     Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX), met: None }.encode(&mut output).unwrap();
     let expected = Rejection::Peer { reason: "ü".repeat(TEXT_BYTES_MAX / 2), met: None };
     assert_eq!(Rejection::decode(frame(&output).body), Ok(expected));
+}
+
+/// A hello that does not fit is never sent: the node would reach nobody.
+#[test]
+fn an_address_that_is_too_long_to_be_said_is_not_said() {
+    let long = || Some("a".repeat(TEXT_BYTES_MAX + 1));
+    let longest = "a".repeat(TEXT_BYTES_MAX);
+    let local = Local { client_address: long(), peer_address: Some(longest.clone()), ..local(1) };
+    let hello = Hello::new(&local, NodeId(2));
+    assert_eq!((&hello.client_address, &hello.peer_address), (&None, &Some(longest)));
+    assert_eq!(Hello::decode(framed(&hello)), Ok(hello));
+    let local = Local { peer_address: long(), ..local };
+    assert_eq!(Hello::new(&local, NodeId(2)).peer_address, None);
 }

@@ -209,6 +209,16 @@ mod tests {
         assert!(lanes.poll_ready(&context).is_ready());
     }
 
+    /// A peer that takes nothing in is asked about for as long as it is there.
+    #[test]
+    fn whoever_asks_again_whether_there_is_room_is_noted_once() {
+        let lanes = lanes(1);
+        lanes.push_bulk(message(1));
+        let context = Context::from_waker(Waker::noop());
+        assert!([(); 3].iter().all(|()| lanes.poll_ready(&context).is_pending()));
+        assert_eq!(lanes.lock().waiting.len(), 1);
+    }
+
     #[test]
     fn bytes_fill_a_lane_as_counts_do() {
         let limits = LaneLimits { messages_max: 100, bytes_max: codec::bytes(&message(1)) + 1 };

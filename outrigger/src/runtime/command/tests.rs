@@ -1,23 +1,29 @@
 //! What the apply lane takes, for a state on disk.
 
-use outrigger_engine::{Batch, LogTime, Payload};
+use std::sync::Mutex;
+
+use outrigger_engine::{Batch, Incarnation, LogTime, Node, Payload, Peer, RequestId, Term};
 
 use super::super::environment::Machine;
 use super::super::nothing::Nothing;
 use super::*;
 use crate::config::Limits;
-use crate::network::InProcessNetwork;
+use crate::network::{InProcessNetwork, InProcessTransport, Local, Receive, Transport};
 use crate::store::{LogStore, MemoryStore};
 
-/// Of a node with a state on disk, whose log writer is told what to write and never gets to it.
+/// Of a node with a state on disk.
 fn runtime() -> TokioRuntime<Nothing> {
+    runtime_of(InProcessNetwork::default().transport(), (1_000, Some(LogIndex::ZERO)))
+}
+
+/// Of a node whose log writer is told what to write and never gets to it.
+fn runtime_of(transport: InProcessTransport, limits: (u64, Option<LogIndex>)) -> TokioRuntime<Nothing> {
     let store = MemoryStore::new();
     let log = LogAccess { reader: store.reader(), environment: None };
     let (snapshots, _) = SnapshotAccess::new(store.snapshots(), Arc::new(Machine), 0);
     let parts = (Tail::new(LogId::ZERO, 1 << 20), LogWriter::Queue(Arc::default()), log, snapshots);
-    let transport = Arc::new(InProcessNetwork::default().transport());
     let inbox = Arc::new(Inbox::new(Limits::default()));
-    TokioRuntime::new(parts, transport, Arc::new(Jobs::new()), inbox, (1_000, Some(LogIndex::ZERO)))
+    TokioRuntime::new(parts, Arc::new(transport), Arc::new(Jobs::new()), inbox, limits)
 }
 
 /// Entries of one term.
@@ -61,4 +67,69 @@ async fn what_takes_the_place_of_durable_entries_is_not_durable_itself() {
     assert!(!takes(&mut runtime, &apply(4, last)), "the log on disk ends at {after}");
     assert!(runtime.is_durable(LogIndex(5)), "it is told when it may");
     assert!(takes(&mut runtime, &apply(4, last)));
+}
+
+/// What the state machine has yet to apply is in memory.
+#[tokio::test]
+async fn entries_are_given_to_the_state_machine_up_to_a_number_and_a_longer_run_alone() {
+    let mut runtime = runtime_of(InProcessNetwork::default().transport(), (5, None));
+    assert!(takes(&mut runtime, &append(1, 2, 1, 12)));
+    assert!(takes(&mut runtime, &apply(1, LogId::new(2, 4))));
+    assert!(takes(&mut runtime, &apply(5, LogId::new(2, 5))), "just as many");
+    assert!(!takes(&mut runtime, &apply(6, LogId::new(2, 6))));
+    assert!(runtime.applied(LogIndex(4)), "it is told when there is room");
+    assert!(takes(&mut runtime, &apply(6, LogId::new(2, 6))));
+    assert!(!takes(&mut runtime, &apply(7, LogId::new(2, 12))));
+    assert!(runtime.applied(LogIndex(6)));
+    assert!(takes(&mut runtime, &apply(7, LogId::new(2, 12))), "it is applied alone, or never");
+    assert!(!runtime.applied(LogIndex(12)), "nobody waits");
+}
+
+/// Else the engine waits for an answer to what was never sent.
+#[tokio::test]
+async fn that_entries_to_send_have_given_way_to_others_is_reported() {
+    let mut runtime = runtime();
+    assert!(takes(&mut runtime, &append(1, 2, 1, 5)));
+    let (target, epoch) = (NodeId(2), Epoch(1));
+    assert!(takes(&mut runtime, &Command::RebuildReplicationStreams { targets: [(target, epoch)].into() }));
+    let (request, term, prev, last) = (RequestId(3), Term(2), LogId::new(1, 2), LogId::new(2, 5));
+    let replicate =
+        Command::Replicate { target, epoch, request, term, prev, last, commit: LogIndex::ZERO, bytes_max: 1_000 };
+    assert!(takes(&mut runtime, &replicate));
+    assert_eq!(runtime.completions, [Event::ReplicateGone { target, epoch, request }]);
+}
+
+/// Whom it hears.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Peer>>);
+
+impl Receive for Heard {
+    fn receive(&self, from: Peer, message: Option<Message>) -> bool {
+        if message.is_some() {
+            self.0.lock().unwrap().push(from);
+        }
+        true
+    }
+    fn refused(&self, _: Peer, _: Option<Incarnation>, _: String) {}
+}
+
+/// By it the others tell this directory from another one under its id.
+#[tokio::test]
+async fn what_is_sent_is_signed_with_the_entry_that_binds_this_node() {
+    let network = InProcessNetwork::default();
+    let (own, other, heard) = (network.transport(), network.transport(), Arc::new(Heard::default()));
+    let local = |node| {
+        let peer = Peer::new(NodeId(node), Incarnation { id: node, start: 1, nonce: 1 });
+        Local { cluster: 1, peer, genesis: 0, client_address: None, peer_address: None }
+    };
+    own.start(local(1), Arc::new(Heard::default())).unwrap();
+    other.start(local(2), Arc::clone(&heard) as Arc<dyn Receive>).unwrap();
+    let mut runtime = runtime_of(own, (1_000, None));
+    for bound in [None, Some(LogId::new(1, 3)), Some(LogId::new(2, 9))] {
+        let peers = [1, 2].map(|node| (NodeId(node), Node::default())).into();
+        assert!(takes(&mut runtime, &Command::SetPeers { peers, bound }));
+        let message = Message::Committed { term: Term(1), commit: LogIndex(1) };
+        assert!(takes(&mut runtime, &Command::SendMessage { target: NodeId(2), message }));
+        assert_eq!(heard.0.lock().unwrap().pop().map(|from| from.bound), Some(bound));
+    }
 }

@@ -306,3 +306,70 @@ async fn entries_that_are_purged_while_they_are_read_are_gone_and_no_damage() {
         assert_eq!(setup.event().await, gone, "purged through {purged}");
     }
 }
+
+/// Lets the stream's task run as far as it comes.
+async fn let_it_run() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn what_could_be_sent_at_once_does_not_overtake_what_is_being_read() {
+    let setup = setup();
+    setup.stream.send(Outgoing::FromLog(replicate(7, LogId::new(2, 2), 5), LogIndex(5)));
+    assert_eq!(setup.stream.send(Outgoing::Entries(replicate(8, LogId::new(2, 5), 6), vec![batch(6, 1)])), None);
+    let_it_run().await;
+    assert_eq!(setup.wire.sent(), "5 6");
+}
+
+/// Another directory may have taken the peer's place, or this node leads no more.
+#[tokio::test]
+async fn a_stream_that_has_ended_sends_nothing_any_more() {
+    let Setup { wire, inbox: _inbox, stream, _tasks } = setup();
+    wire.fill();
+    stream.send(commit(3));
+    let_it_run().await;
+    drop(stream);
+    wire.drain();
+    let_it_run().await;
+    assert_eq!(wire.sent(), "");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_before_the_transport_has_room() {
+    let setup = setup();
+    setup.wire.fill();
+    setup.stream.send(commit(3));
+    let_it_run().await;
+    assert_eq!(setup.wire.sent(), "");
+    setup.wire.drain();
+    let_it_run().await;
+    assert_eq!(setup.wire.sent(), "c3");
+}
+
+#[tokio::test]
+async fn entries_that_are_purged_already_or_that_follow_another_one_than_is_purged_are_gone() {
+    let mut store = MemoryStore::new();
+    store.append(&[batch(1, 3), batch(4, 2)]).unwrap();
+    store.purge(LogId::new(2, 3)).unwrap();
+    store.flush().unwrap();
+    let setup = setup_over(store.reader(), &store);
+    let gone = |request| Event::ReplicateGone { target: NodeId(2), epoch: Epoch(1), request: RequestId(request) };
+    for (request, prev) in [(7, LogId::new(2, 2)), (8, LogId::new(1, 3))] {
+        setup.stream.send(Outgoing::FromLog(replicate(request, prev, 5), LogIndex(5)));
+        assert_eq!(setup.event().await, gone(request), "behind {prev}");
+    }
+    setup.stream.send(Outgoing::FromLog(replicate(9, LogId::new(2, 3), 5), LogIndex(5)));
+    assert_eq!(setup.event().await, sent(9, 5, 2));
+}
+
+/// Cut short by a limit, the end of what was read says nothing of the last one but that it is no earlier.
+#[tokio::test]
+async fn entries_of_a_later_term_than_the_last_that_is_wanted_are_gone() {
+    let setup = setup();
+    let last = LogId::new(1, 9);
+    setup.stream.send(Outgoing::FromLog(Replicate { last, ..replicate(7, LogId::new(2, 2), 9) }, LogIndex(5)));
+    let gone = Event::ReplicateGone { target: NodeId(2), epoch: Epoch(1), request: RequestId(7) };
+    assert_eq!(setup.event().await, gone);
+}

@@ -118,3 +118,25 @@ async fn a_build_that_waits_for_its_pace_is_given_up_at_once_when_the_node_ends(
     let most = written.unwrap().try_iter().count();
     assert!(most < 60, "{most} MiB more at 1 MiB/s");
 }
+
+/// Whoever is told that a node has ended may remove its directory, or start another one on it.
+#[tokio::test]
+async fn the_end_is_reached_once_nobody_has_a_snapshot_in_hand() {
+    let (access, end) = access(Machine, 0);
+    let other = access.clone();
+    let mut reached = std::pin::pin!(end.reached());
+    drop(access);
+    assert!(tokio::time::timeout(Duration::ZERO, reached.as_mut()).await.is_err(), "there is another");
+    drop(other);
+    tokio::time::timeout(Duration::from_secs(60), reached).await.expect("there is nobody");
+}
+
+/// At its pace it would take a day, on a thread that the runtime waits for.
+#[tokio::test]
+async fn a_build_is_given_up_also_when_nobody_sees_to_the_end() {
+    let (access, end) = access(Machine, 1);
+    let (told, _written) = build(&access, 86_400);
+    drop(end);
+    let told = tokio::time::timeout(Duration::from_secs(60), told).await.expect("it is given up").unwrap();
+    assert!(matches!(told, Event::SnapshotFailed { .. }), "{told:?}");
+}
