@@ -706,7 +706,7 @@ mod tests {
             node.start_damaged(&plan, 0).is_err_and(|violation| violation.check == Check::Recovery)
         });
         let mended = mended.count();
-        assert!(mended > 0 || !refused.contains_key("bit rotten and refused"), "what is mended is looked at");
+        assert!(mended > 0, "what is mended is looked at: {refused:?}");
     }
 
     #[test]
