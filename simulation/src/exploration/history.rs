@@ -335,4 +335,44 @@ mod tests {
         assert_eq!([sees(3, false), sees(2, false)], [None, Some(Check::LinearizableRead)]);
         assert_eq!(sees(3, true), Some(Check::Answers), "nobody waits for it");
     }
+
+    /// Which checks refuse a step from this state, once its history is bent.
+    fn steps_refused(bounds: Bounds, state: &State, bend: impl Fn(&mut History)) -> Vec<Check> {
+        use outrigger_model::explore::TransitionSystem;
+        let cluster = super::super::Cluster::new(bounds, false);
+        let (mut from, mut actions) = (state.clone(), Vec::new());
+        bend(Arc::make_mut(&mut from.history));
+        cluster.append_actions(&from, &mut actions);
+        let mut next = from.clone();
+        let judged = actions.iter().filter_map(|action| {
+            cluster.step(&from, action, &mut next);
+            cluster.check_step(&from, &next).err().map(|violation| violation.check)
+        });
+        judged.collect()
+    }
+
+    #[test]
+    fn each_explored_step_is_shown_to_the_judges_of_history() {
+        let bounds = Bounds { crashes: 0, copies: 0, heartbeats: 1, ..Bounds::PAIR };
+        let is_about_to_answer = |state: &State| {
+            let refused = |history: &mut History| history.refused.push(Token(1));
+            steps_refused(bounds, state, refused).contains(&Check::AtMostOnce)
+        };
+        let holds = |node: &Arc<Node>| node.log.len() == 3;
+        let state = state_with(bounds, |state| state.nodes.iter().all(holds) && is_about_to_answer(state));
+        assert_eq!(steps_refused(bounds, &state, |_| ()), [], "all is well");
+        let other = |history: &mut History| {
+            let entry = Entry { id: LogId::new(0, 1), payload: Payload::blank() };
+            history.committed = vec![Committed { entry, during: Term(0) }];
+        };
+        assert!(steps_refused(bounds, &state, other).contains(&Check::StateMachineSafety));
+        let reads = Bounds { reads: 1, heartbeats: 0, copies: 0, crashes: 0, ..Bounds::PAIR };
+        let too_much = |history: &mut History| history.reads.iter_mut().for_each(|read| read.must_see = LogIndex(99));
+        let is_served = |state: &State| {
+            let waits = !state.history.reads.is_empty();
+            waits && steps_refused(reads, state, too_much).contains(&Check::LinearizableRead)
+        };
+        let state = state_with(reads, is_served);
+        assert_eq!(steps_refused(reads, &state, |_| ()), [], "all is well");
+    }
 }
