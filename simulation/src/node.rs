@@ -713,6 +713,11 @@ mod tests {
             }
         }
         assert!(mended > 0 && found > 0, "what is found at once, and once it is mended: {found}, {mended}");
+        let (disk, mut rng) = node.copied();
+        let opened = open(disk, node.id, &plan, &mut rng).ok();
+        assert!(opened.is_some(), "nothing has struck it");
+        let judged = node.expect_noticed(opened, "nothing").map_err(|violation| violation.check);
+        assert_eq!(judged, Err(Check::Recovery));
     }
 
     #[test]
