@@ -382,4 +382,42 @@ mod tests {
         left.maybe = vec![append(4..=6), Command::TruncateLog { write: WriteId(3), after: LogId::new(1, 2) }, purge(2)];
         assert!(!left.may_be(&after(&[append(1..=4), purge(2)])), "the end of the log is to be cut first");
     }
+
+    #[test]
+    fn the_newest_snapshot_stays_and_what_is_purged_was_committed() {
+        let log = |length| after(&[append(1..=length)]).log;
+        let mut durable = after(&[append(1..=4)]);
+        durable.keep(log(3));
+        durable.keep(log(2));
+        assert_eq!(durable.covered(), LogId::new(1, 3), "an older one may be complete later");
+        assert_eq!(durable.commit, LogIndex(0));
+        durable.write(&Command::PurgeLog { write: WriteId(2), through: LogId::new(1, 3) });
+        assert_eq!((durable.commit, durable.purged()), (LogIndex(3), LogId::new(1, 3)));
+    }
+
+    #[test]
+    fn what_a_start_found_ends_as_what_was_left_in_all_that_it_tells() {
+        let mut left = Left { certain: after(&[append(1..=4)]), ..Left::default() };
+        left.certain.keep(after(&[append(1..=3)]).log);
+        let snapshot = left.certain.snapshot.clone();
+        let found = |bend: &dyn Fn(&mut Restored), snapshot: Option<&Arc<Stamps>>| {
+            let mut restored = Restored { last: LogId::new(1, 4), log_time: LogTime(4), ..Restored::default() };
+            bend(&mut restored);
+            left.ends_as(&restored, snapshot).is_some()
+        };
+        let right = snapshot.as_ref();
+        assert!(found(&|_| (), right));
+        assert!(!found(&|it| it.last = LogId::new(2, 4), right));
+        assert!(!found(&|it| it.log_time = LogTime(5), right));
+        assert!(!found(&|it| it.purged = LogId::new(1, 1), right));
+        assert!(!found(&|it| it.commit = LogIndex(1), right));
+        assert!(!found(&|it| it.vote.term = Term(1), right));
+        assert!(!found(&|it| it.peers = [(NodeId(2), Incarnation::default())].into(), right));
+        assert!(!found(&|_| (), None), "its snapshot is gone");
+        let other = Arc::new(after(&[append(1..=4)]).log);
+        assert!(!found(&|_| (), Some(&other)), "that was never there");
+        let maybe = Left { maybe_covers: vec![LogId::new(1, 4)], ..left.clone() };
+        let restored = Restored { last: LogId::new(1, 4), log_time: LogTime(4), ..Restored::default() };
+        assert!(maybe.ends_as(&restored, Some(&other)).is_some(), "it may have been complete");
+    }
 }

@@ -658,7 +658,9 @@ mod tests {
     fn a_start_that_finds_something_else_than_was_left_is_noticed() {
         for checks in [Checks::ALL, Checks::LIGHT] {
             let starts = |bend: &dyn Fn(&mut Durable)| {
-                let (mut node, plan) = crashed();
+                let (mut node, mut plan) = crashed();
+                // What a damaged start must find is another matter.
+                plan.spare(Trouble::Damage);
                 bend(&mut node.home.left.certain);
                 node.start(&plan, checks, 0).err().map(|violation| violation.check)
             };
@@ -701,12 +703,35 @@ mod tests {
             assert!(refused.contains_key(name), "{name}: {refused:?}");
         }
         node.home.left.certain.vote.term = outrigger::engine::Term(99);
-        let mended = (0..60).filter(|draw| {
-            node.rng = Rng::new(*draw);
-            node.start_damaged(&plan, 0).is_err_and(|violation| violation.check == Check::Recovery)
-        });
-        let mended = mended.count();
-        assert!(mended > 0 || !refused.contains_key("bit rotten and refused"), "what is mended is looked at");
+        let refusals = |node: &Node| node.faults.values().sum::<u64>();
+        let (mut mended, mut found) = (0, 0);
+        for draw in 0..60 {
+            node.rng = Rng::new(draw);
+            let before = refusals(&node);
+            if node.start_damaged(&plan, 0).is_err_and(|violation| violation.check == Check::Recovery) {
+                *(if refusals(&node) > before { &mut mended } else { &mut found }) += 1;
+            }
+        }
+        assert!(mended > 0 && found > 0, "what is found at once, and once it is mended: {found}, {mended}");
+        let (disk, mut rng) = node.copied();
+        let opened = open(disk, node.id, &plan, &mut rng).ok();
+        assert!(opened.is_some(), "nothing has struck it");
+        let judged = node.expect_noticed(opened, "nothing").map_err(|violation| violation.check);
+        assert_eq!(judged, Err(Check::Recovery));
+    }
+
+    #[test]
+    fn a_start_that_finds_no_room_on_a_disk_that_has_some_is_noticed() {
+        let (mut node, mut plan) = crashed();
+        plan.spare(Trouble::Damage);
+        node.rng = Rng::new(1);
+        node.home.disk.limit_bytes(Some(0));
+        node.is_full = true;
+        assert_eq!(node.start(&plan, Checks::LIGHT, 0), Ok(()));
+        assert!(node.running.is_none(), "it does not happen");
+        node.is_full = false;
+        let judged = node.start(&plan, Checks::LIGHT, 0).map_err(|violation| violation.check);
+        assert_eq!(judged, Err(Check::Recovery));
     }
 
     #[test]

@@ -351,7 +351,9 @@ fn who_leads_no_more_commits_what_it_was_told() {
     let mut follows = seen(ONE, Follower, 2, &[1, 1], 2);
     follows.disks = BTreeMap::new();
     assert_eq!(follows.shown_to(&mut judge).err(), None);
-    assert_eq!(judge.truncated(&seen(ONE, Leader, 3, &[1], 0).look), Ok(()), "it followed in between");
+    seen(ONE, Leader, 3, &[1, 1], 2).shown_to(&mut judge).expect("all is well");
+    let again = seen(ONE, Leader, 4, &[1], 0).look;
+    assert_eq!(judge.truncated(&again), Ok(()), "it followed in between, in a term that nobody looked at");
 }
 
 #[test]

@@ -216,3 +216,163 @@ fn proposal(entry: &Entry) -> Option<Token> {
         Body::Blank | Body::Membership(_) | Body::RegisterSession { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{LogId, Payload, Refusal};
+
+    use super::super::tests::state_with;
+    use super::super::{Bounds, State};
+    use super::*;
+    use crate::check::Check;
+
+    /// Two nodes that hold three entries, the last of them a proposal; one leads, and has committed all. Its place, and the other's.
+    fn committed() -> (State, usize, usize) {
+        let bounds = Bounds { crashes: 0, copies: 0, heartbeats: 0, ..Bounds::PAIR };
+        let has_all = |node: &Arc<Node>| node.log.len() == 3;
+        let leads =
+            |node: &Arc<Node>| node.engine.role_kind() == RoleKind::Leader && place(node.engine.commit_index()) == 3;
+        let state = state_with(bounds, |state| state.nodes.iter().all(has_all) && state.nodes.iter().any(leads));
+        let leader = state.nodes.iter().position(leads).expect("one leads");
+        (state, leader, 1 - leader)
+    }
+
+    fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
+        judged.err().map(|violation| violation.check)
+    }
+
+    fn log(state: &mut State, node: usize) -> &mut Vec<Entry> {
+        Arc::make_mut(&mut Arc::make_mut(&mut state.nodes[node]).log)
+    }
+
+    fn history(state: &State) -> History {
+        History::clone(&state.history)
+    }
+
+    #[test]
+    fn logs_that_part_before_an_entry_of_both_and_what_is_committed_otherwise_are_noticed() {
+        let (mut state, leader, other) = committed();
+        let judge = |state: &State, history: &History| refusing(history.check(&state.nodes, leader));
+        let known = history(&state);
+        assert_eq!(judge(&state, &known), None);
+        let mut differs = known.clone();
+        differs.committed[2].entry.payload = Payload::blank();
+        assert_eq!(judge(&state, &differs), Some(Check::StateMachineSafety));
+        log(&mut state, other)[1].payload = Payload::membership(Arc::default());
+        assert_eq!(judge(&state, &known), Some(Check::LogMatching));
+    }
+
+    #[test]
+    fn a_leader_that_lacks_what_was_committed_in_an_earlier_term_is_noticed() {
+        let (state, leader, _) = committed();
+        let term = state.nodes[leader].engine.vote().term;
+        let judge = |during, extends: bool| {
+            let mut history = history(&state);
+            let entry = Entry { id: LogId::new(0, 4), payload: Payload::blank() };
+            history.committed.push(Committed { entry, during });
+            if extends {
+                // Who commits is another node than the one that leads and lacks it.
+                history.committed.truncate(2);
+                history.committed[1].entry.id = LogId::new(0, 2);
+                history.committed[1].during = during;
+                return refusing(history.extend(&state.nodes, leader));
+            }
+            refusing(history.check(&state.nodes, leader))
+        };
+        let before = Term(term.0 - 1);
+        assert_eq!([judge(before, false), judge(term, false)], [Some(Check::LeaderCompleteness), None]);
+        assert_eq!([judge(before, true), judge(term, true)], [Some(Check::LeaderCompleteness), None]);
+    }
+
+    #[test]
+    fn a_second_leader_is_noticed_as_long_as_its_term_may_have_one() {
+        let (state, leader, other) = committed();
+        let (id, term) = (state.nodes[leader].id(), state.nodes[leader].engine.vote().term);
+        let mut known = history(&state);
+        assert!(!known.has_news(&state.nodes, leader));
+        known.leaders = vec![(term, state.nodes[other].id())];
+        assert!(known.has_news(&state.nodes, leader));
+        assert_eq!(refusing(known.extend(&state.nodes, leader)), Some(Check::ElectionSafety));
+        known.leaders.clear();
+        assert!(known.has_news(&state.nodes, leader));
+        known.leaders = vec![(Term(0), NodeId(9))];
+        assert_eq!(refusing(known.extend(&state.nodes, leader)), None);
+        assert_eq!(known.leaders, [(term, id)], "nobody will lead any more in the term that all disks have left");
+    }
+
+    #[test]
+    fn what_is_committed_is_on_the_disks_of_a_quorum_once_and_was_not_refused() {
+        let (mut state, leader, other) = committed();
+        let commit = |state: &State, bend: &dyn Fn(&mut History)| {
+            let mut history = history(state);
+            history.committed.truncate(2);
+            bend(&mut history);
+            refusing(history.extend(&state.nodes, leader))
+        };
+        assert_eq!(commit(&state, &|_| ()), None);
+        let proposal = state.nodes[leader].log[2].clone();
+        let twice = |history: &mut History| history.committed[1].entry.payload = proposal.payload.clone();
+        assert_eq!(commit(&state, &twice), Some(Check::AtMostOnce));
+        assert_eq!(commit(&state, &|history| history.refused.push(Token(1))), Some(Check::AtMostOnce));
+        assert_eq!(commit(&state, &|history| history.refused.push(Token(2))), None, "that is another one");
+        Arc::make_mut(&mut Arc::make_mut(&mut state.nodes[other]).disk).log.pop();
+        assert_eq!(commit(&state, &|_| ()), Some(Check::CommittedOnQuorum), "one of two is no quorum");
+    }
+
+    #[test]
+    fn what_callers_are_told_is_held_against_what_is_committed() {
+        let (state, ..) = committed();
+        let told = |answer| refusing(history(&state).answer(&[answer]));
+        assert_eq!(told(Answer::Refused(Token(1), Refusal::NotLeader)), Some(Check::AtMostOnce));
+        assert_eq!(told(Answer::Refused(Token(2), Refusal::NotLeader)), None);
+        let (read, node) = (Token(READS_FROM), NodeId(1));
+        let sees = |seen, is_gone: bool| {
+            let mut history = history(&state);
+            history.ask(read, node);
+            history.forget_callers(if is_gone { node } else { NodeId(2) });
+            refusing(history.answer(&[Answer::Read(read, LogIndex(seen))]))
+        };
+        assert_eq!([sees(3, false), sees(2, false)], [None, Some(Check::LinearizableRead)]);
+        assert_eq!(sees(3, true), Some(Check::Answers), "nobody waits for it");
+    }
+
+    /// Which checks refuse a step from this state, once its history is bent.
+    fn steps_refused(bounds: Bounds, state: &State, bend: impl Fn(&mut History)) -> Vec<Check> {
+        use outrigger_model::explore::TransitionSystem;
+        let cluster = super::super::Cluster::new(bounds, false);
+        let (mut from, mut actions) = (state.clone(), Vec::new());
+        bend(Arc::make_mut(&mut from.history));
+        cluster.append_actions(&from, &mut actions);
+        let mut next = from.clone();
+        let judged = actions.iter().filter_map(|action| {
+            cluster.step(&from, action, &mut next);
+            cluster.check_step(&from, &next).err().map(|violation| violation.check)
+        });
+        judged.collect()
+    }
+
+    #[test]
+    fn each_explored_step_is_shown_to_the_judges_of_history() {
+        let bounds = Bounds { crashes: 0, copies: 0, heartbeats: 1, ..Bounds::PAIR };
+        let is_about_to_answer = |state: &State| {
+            let refused = |history: &mut History| history.refused.push(Token(1));
+            steps_refused(bounds, state, refused).contains(&Check::AtMostOnce)
+        };
+        let holds = |node: &Arc<Node>| node.log.len() == 3;
+        let state = state_with(bounds, |state| state.nodes.iter().all(holds) && is_about_to_answer(state));
+        assert_eq!(steps_refused(bounds, &state, |_| ()), [], "all is well");
+        let other = |history: &mut History| {
+            let entry = Entry { id: LogId::new(0, 1), payload: Payload::blank() };
+            history.committed = vec![Committed { entry, during: Term(0) }];
+        };
+        assert!(steps_refused(bounds, &state, other).contains(&Check::StateMachineSafety));
+        let reads = Bounds { reads: 1, heartbeats: 0, copies: 0, crashes: 0, ..Bounds::PAIR };
+        let too_much = |history: &mut History| history.reads.iter_mut().for_each(|read| read.must_see = LogIndex(99));
+        let is_served = |state: &State| {
+            let waits = !state.history.reads.is_empty();
+            waits && steps_refused(reads, state, too_much).contains(&Check::LinearizableRead)
+        };
+        let state = state_with(reads, is_served);
+        assert_eq!(steps_refused(reads, &state, |_| ()), [], "all is well");
+    }
+}

@@ -423,3 +423,47 @@ fn batches(entries: &[Entry]) -> Vec<Batch> {
     let runs = entries.chunk_by(|one, next| one.id.term == next.id.term);
     runs.map(|run| Batch::new(run[0].id, LogTime(0), run.iter().map(|entry| entry.payload.clone()).collect())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger::engine::{Fault, Term, VoteReply};
+
+    use super::super::tests::state_with;
+    use super::*;
+    use crate::check::Check;
+
+    fn node() -> Node {
+        let state = state_with(Bounds::PAIR, |state| state.nodes[0].id() == NodeId(1));
+        Node::clone(&state.nodes[0])
+    }
+
+    fn refusing<T>(judged: Result<T, Violation>) -> Option<Check> {
+        judged.err().map(|violation| violation.check)
+    }
+
+    #[test]
+    fn a_vote_that_is_written_over_another_one_or_goes_back_is_noticed() {
+        let writes = |term, candidate: Option<u64>| {
+            let mut disk = Disk::clone(&node().disk);
+            disk.vote = Vote { term: Term(5), voted_for: Some(NodeId(1)) };
+            let vote = Vote { term: Term(term), voted_for: candidate.map(NodeId) };
+            refusing(disk.write(NodeId(1), Write::Vote(vote)))
+        };
+        assert_eq!([writes(5, Some(1)), writes(6, Some(2)), writes(6, None)], [None; 3]);
+        assert_eq!([writes(5, Some(2)), writes(5, None)], [Some(Check::OneVote); 2]);
+        assert_eq!(writes(4, Some(1)), Some(Check::Monotonic));
+    }
+
+    #[test]
+    fn what_a_node_says_is_held_against_its_disk_and_that_it_stops_or_refuses_a_peer_is_noticed() {
+        let (mut node, mut effects) = (node(), Effects::default());
+        let reply = VoteReply { term: Term(1), asked: Term(1), granted: true };
+        let says = node.send(NodeId(2), Message::RequestVoteReply(reply), &mut effects);
+        assert_eq!(refusing(says), Some(Check::Promise));
+        let fault = Fault::Storage { reason: "as somebody said".to_owned() };
+        assert_eq!(refusing(node.execute(Command::Halt { fault }, &mut effects)), Some(Check::Health));
+        let peer = Peer::new(NodeId(2), Incarnation { id: 2, start: 99, nonce: 1 });
+        let refuses = Command::RefusePeer { peer, reason: PeerRefusal::NotMember };
+        assert_eq!(refusing(node.execute(refuses, &mut effects)), Some(Check::Health));
+    }
+}

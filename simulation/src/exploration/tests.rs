@@ -1,12 +1,27 @@
 //! What a search stands on: equal keys are systems that behave the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use outrigger_model::explore::TransitionSystem;
 
 use super::{Bounds, Cluster, State};
 
 mod raw;
+
+/// The first state that is as wanted, of all that these bounds allow.
+pub(super) fn state_with(bounds: Bounds, is_wanted: impl Fn(&State) -> bool) -> State {
+    let cluster = Cluster::new(bounds, false);
+    let mut queue = VecDeque::from([cluster.initial()]);
+    let mut known = BTreeSet::new();
+    while let Some(state) = queue.pop_front() {
+        if is_wanted(&state) {
+            return state;
+        }
+        let new = successors(&cluster, &state).into_iter().filter(|next| known.insert(key(&cluster, next)));
+        queue.extend(new);
+    }
+    panic!("no state is as wanted");
+}
 
 fn key(cluster: &Cluster, state: &State) -> Vec<u8> {
     let mut key = Vec::new();

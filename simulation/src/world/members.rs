@@ -656,4 +656,28 @@ mod tests {
         world.nodes.at_mut(id).expect("it is there").running = Some(waits);
         assert_eq!(judge(&mut world, not_member), Some(Check::Answers), "others wait who asked before");
     }
+
+    #[test]
+    fn a_node_is_led_from_when_it_listens_to_its_leader() {
+        let (mut world, id) = world_with(|world, node, _| {
+            let look = node.look().expect("it runs");
+            world.changes_members() && look.role == RoleKind::Follower && look.leader.is_some()
+        });
+        let look = world.nodes.at(id).and_then(crate::node::Node::look).expect("it runs");
+        let (own, leader) = (world.time_at(id), look.leader.expect("it follows somebody"));
+        let mut led_at = |standing, refuses: bool| {
+            let running = world.nodes.at_mut(id).and_then(|node| node.running.as_mut()).expect("it runs");
+            running.led_at = None;
+            running.runtime.effects.clear();
+            let peer = running.runtime.me;
+            let refuse = crate::runtime::Effect::RefusePeer(peer, outrigger::engine::PeerRefusal::NotMember);
+            running.runtime.effects.extend(refuses.then_some(refuse));
+            world.judge_standing(&look, standing, own).expect("nobody is asked for anything");
+            world.nodes.at(id).and_then(|node| node.running.as_ref()).and_then(|running| running.led_at)
+        };
+        assert_eq!(led_at(Standing::Led(leader, look.term), false), Some(own));
+        assert_eq!(led_at(Standing::Led(leader, look.term), true), None, "it does not listen");
+        assert_eq!(led_at(Standing::Led(NodeId(77), look.term), false), None);
+        assert_eq!(led_at(Standing::Led(leader, Term(look.term.0 + 1)), false), None);
+    }
 }

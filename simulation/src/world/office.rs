@@ -651,4 +651,15 @@ mod tests {
         };
         assert_eq!((judge(bytes), judge(bytes + 1)), (None, Some(Check::Limits)));
     }
+
+    #[test]
+    fn an_office_follows_the_members_and_gives_new_ones_time() {
+        let (mut world, id, _) = leading(|world, _| world.plan.spares > 0);
+        let (own, now) = (world.time_at(id), look(&world, id));
+        let others = outrigger::engine::Membership::new([7, 8, 9].map(|id| (NodeId(id), Default::default())), []);
+        let office = Office::begin(now.term, LogIndex(0), &others, LogId::new(0, 1 << 20), own);
+        running(&mut world, id).office = Some(office);
+        let later = own + Duration::from_secs(3_600);
+        assert_eq!(refusing(world.judge_occasion(id, &now, Occasion::Look, later)), None, "others vote since");
+    }
 }

@@ -153,6 +153,26 @@ fn a_stale_read_of_who_has_heard_nothing_for_long_is_noticed() {
 }
 
 #[test]
+fn a_stale_read_of_a_leader_that_has_committed_less_than_clients_knew_is_noticed() {
+    let (mut world, id) = world_with(|world, node, running| {
+        let look = node.look().expect("it runs");
+        let knows = world.workload.judge.floor() > LogIndex(0) && look.commit >= world.workload.judge.floor();
+        world.plan.reads.is_some() && look.leads() && knows && running.driver.engine().commit_index().0 > 5
+    });
+    let now = look(&world, id);
+    running(&mut world, id).heard = Default::default();
+    let bound = Duration::from_secs(1);
+    let consistency = Consistency::Stale { staleness_max: bound };
+    let read = Freshness::of(&Event::Read { token: Token(0), consistency });
+    let behind = Look { commit: LogIndex(0), ..now };
+    assert_eq!(refusing(world.judge_freshness(&now, read)), None);
+    assert_eq!(refusing(world.judge_freshness(&behind, read)), None, "so long ago nobody knew more");
+    // Some more than the bound later, by the slowest clock that there may be.
+    world.now += world.plan.reads.as_ref().expect("it has some").at_most(bound) + SECOND;
+    assert_eq!(refusing(world.judge_freshness(&behind, read)), Some(Check::BoundedStaleness));
+}
+
+#[test]
 fn a_node_that_is_told_what_its_build_does_not_know_is_noticed() {
     let (mut world, id) =
         world_with(|world, _, running| world.plan.upgrade_every > 0 && running.runtime.me.version == Version::FIRST);
@@ -360,6 +380,8 @@ fn a_state_that_has_rotted_and_is_not_found_in_peace_is_noticed() {
     world.peace = Peace::Idle;
     assert_eq!(refusing(world.require_rot_found()), None, "the log does not grow any more");
     world.peace = Peace::Calm;
+    world.patience = Some(Patience { until: u64::MAX, at_most: u64::MAX });
+    assert_eq!(refusing(world.review()), Some(Check::Divergence));
     let others: Vec<NodeId> = world.core().map(|other| other.id).filter(|other| *other != id).collect();
     world.outsiders.extend(others.iter().map(|other| (*other, Outside::CutOff)));
     assert_eq!(world.rotten(), None, "nobody is there to find it");
