@@ -162,6 +162,16 @@ mod tests {
         assert_eq!(poll(pin!(other.wait_for(|value| *value == 3))), Poll::Ready(Ok(3)));
     }
 
+    #[tokio::test]
+    async fn whoever_waits_hears_that_the_sender_has_gone() {
+        let (sender, mut receiver) = channel(1);
+        let waits = tokio::spawn(async move { receiver.changed().await });
+        tokio::task::yield_now().await;
+        drop(sender);
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(20), waits).await;
+        assert_eq!(heard.expect("it is woken").unwrap(), Err(Closed));
+    }
+
     /// Found by the simulation of the runtime: with tokio's own channel, callers who waited for a leader tried again in
     /// any order.
     #[tokio::test]

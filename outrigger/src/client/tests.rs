@@ -515,3 +515,12 @@ async fn a_status_is_that_of_the_endpoint() {
     };
     assert_eq!(tokio::join!(client.status(), play).0, Ok(status.clone()));
 }
+
+/// It would be tried again and again, and never fit into a frame.
+#[tokio::test]
+async fn a_request_that_is_too_large_is_refused_before_anybody_is_asked() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await.with_timeout(Duration::from_secs(1));
+    let refused = client.query("x".repeat(REQUEST_BYTES_MAX)).await.unwrap_err();
+    assert!(matches!(refused, ClientError::Refused { .. }), "{refused}");
+}

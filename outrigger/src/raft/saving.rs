@@ -196,3 +196,35 @@ impl SaveError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_engine::{LogId, LogTime, Membership, SnapshotId};
+
+    use super::*;
+
+    /// Else whoever saves it would read on for ever.
+    #[test]
+    fn a_snapshot_that_ends_before_its_last_byte_is_no_snapshot() {
+        let id = SnapshotId { last: LogId::new(1, 9), bytes: 6, checksum: 0 };
+        let membership = Arc::new(Membership::default());
+        let snapshot = Snapshot { id, log_time: LogTime(0), membership, membership_at: LogId::new(1, 1), genesis: 0 };
+        let mut export = Export::new(Arc::new(snapshot), Box::new(&b"short"[..]));
+        assert_eq!(export.read(), Ok(Bytes::from_static(b"short")));
+        assert_eq!(export.next(), 5);
+        let error = export.read().unwrap_err();
+        assert!(error.reason.ends_with("ends after 5 bytes"), "{error}");
+    }
+
+    /// Before a cluster is asked for anything.
+    #[test]
+    fn where_no_file_can_be_is_said_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let said = |path: &Path| SaveFile::check(path).map_err(|StorageError { reason }| reason);
+        assert_eq!(said(&directory.path().join("snapshot")), Ok(()));
+        assert_eq!(said(Path::new("snapshot")), Ok(()));
+        assert!(said(directory.path()).is_err_and(|reason| reason.ends_with("is a directory; name a file in it")));
+        let reason = said(&directory.path().join("missing").join("snapshot")).unwrap_err();
+        assert!(reason.ends_with("is no directory, or not there; make it first"), "{reason}");
+    }
+}

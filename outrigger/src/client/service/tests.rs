@@ -713,3 +713,19 @@ async fn a_connection_is_read_on_only_while_there_is_room_for_what_it_asks_and_i
     desk.holdings.requests.change(limits.received_bytes_max, 0);
     assert!(has_room().await);
 }
+
+/// A connection on which nothing else comes is known by it to be alive.
+#[tokio::test]
+async fn a_client_that_asks_whether_a_node_is_there_is_answered() {
+    let node = Node::start(Limits::default(), Duration::from_secs(5)).await;
+    let mut stream = node.stranger().await;
+    let mut output = FrameBuffer::default();
+    output.frame(kind::PING, 0, BODY_BYTES_MAX, |_| {}).unwrap();
+    stream.write_all_buf(&mut output).await.unwrap();
+    let mut input = BytesMut::new();
+    let pong = async {
+        // A word of who leads may come first.
+        while connection::read_frame(&mut stream, &mut input, 1000).await.unwrap().kind != kind::PONG {}
+    };
+    timeout(Duration::from_secs(20), pong).await.expect("a pong");
+}

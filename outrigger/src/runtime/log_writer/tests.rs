@@ -196,3 +196,33 @@ async fn a_log_that_cannot_be_read_for_want_of_open_files_is_read_once_there_are
     disk.run_out_of_files(false);
     assert_eq!(timeout(Duration::from_secs(20), read).await.expect("it goes on"), Ok(vec![batch]));
 }
+
+#[test]
+fn a_log_that_answers_with_nothing_or_with_terms_that_go_back_is_not_believed() {
+    let batch = |term, first| Batch::new(LogId::new(term, first), LogTime(0), [Payload::blank()].into());
+    let said = |batches: &[Batch]| check(LogIndex(4), LogIndex(5), batches).map_err(|error| error.reason);
+    assert_eq!(said(&[batch(2, 4), batch(3, 5)]), Ok(()));
+    assert!(said(&[batch(3, 4), batch(2, 5)]).is_err());
+    assert!(said(&[batch(2, 4), batch(2, 5), batch(2, 6)]).is_err(), "more than was asked for");
+    assert!(said(&[]).is_err());
+}
+
+/// By it the next file is prepared before it is needed.
+#[test]
+fn who_makes_files_ahead_of_need_is_told_of_each_group_that_is_written() {
+    let (store, told) = (Notes::default(), Arc::new(AtomicUsize::new(0)));
+    let (sender, events) = mpsc::channel();
+    let count = Arc::clone(&told);
+    let written = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    };
+    let (queue, thread) =
+        spawn("log".into(), Box::new(store), written, move |event| sender.send(event).unwrap()).unwrap();
+    for id in 1..=2 {
+        queue.push(vote(id));
+        assert_eq!(events.recv().unwrap(), Event::LogFlushed { write: WriteId(id) });
+    }
+    queue.close();
+    thread.join().unwrap();
+    assert_eq!(told.load(Ordering::SeqCst), 2);
+}

@@ -9,11 +9,13 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use outrigger::engine::{Incarnation, LogId, LogIndex, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Term};
+use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Term};
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
 use outrigger::network::handshake::{Hello, Rejection};
 use outrigger::network::{InProcessNetwork, Local, Receive, TcpSettings, TcpTransport, Transport, codec, suite};
 use tokio::runtime::Runtime;
+
+mod lives;
 
 /// A test that waits for longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -750,72 +752,4 @@ fn who_was_to_be_answered_and_has_gone_is_dialled_no_more() {
         members.is_called(10);
         calls = moved.drain() + stranger.drain();
     }
-}
-
-/// By it the others tell a member's directory from another one under its id.
-#[test]
-fn a_node_says_by_which_entry_it_is_bound_to_whom_it_calls_and_to_whoever_calls() {
-    let node = Node1::start(TcpSettings::default());
-    let bound = Some(LogId::new(2, 3));
-    node.transport.sign(bound);
-    let mut friend = node.dial();
-    friend.say(|output| Hello::new(&local(3), NodeId(1)).encode(output).unwrap());
-    let said = |stranger: &mut Stranger| Hello::decode(stranger.hear().unwrap()).unwrap().peer.bound;
-    assert_eq!(said(&mut friend), bound);
-    let (listener, peers) = listen();
-    node.transport.set_peers(&peers);
-    assert_eq!(said(&mut accept(&listener)), bound);
-}
-
-/// No connection ends by itself.
-fn patient() -> TcpSettings {
-    TcpSettings { idle_timeout: 4 * PATIENCE, ..TcpSettings::default() }
-}
-
-/// Whether a connection ends within a few pings.
-fn ends(stranger: &mut Stranger) -> bool {
-    (0..10).any(|_| stranger.hear().is_none())
-}
-
-/// Whoever waits for a node's end may start another one in its place.
-#[test]
-fn a_stopped_transport_ends_its_connections_both_ways() {
-    let node = Node1::start(patient());
-    let (mut caller, mut called) = (node.befriend(3), connected(&node));
-    node.transport.stop();
-    assert!(ends(&mut called), "it was called");
-    assert!(ends(&mut caller), "it has called");
-}
-
-#[test]
-fn a_peer_that_calls_again_has_left_its_last_connection() {
-    let node = Node1::start(patient());
-    let mut first = node.befriend(3);
-    let _second = node.befriend(3);
-    assert!(ends(&mut first));
-}
-
-/// Only with a new connection it is judged anew.
-#[test]
-fn who_is_not_taken_in_when_it_calls_is_to_call_again() {
-    // It has room for nothing.
-    let (sender, arrivals) = mpsc::sync_channel(0);
-    let node = Node1::start_with(patient(), Arc::new(Arrivals(sender)), arrivals);
-    let mut friend = node.dial();
-    friend.say(|output| Hello::new(&local(3), NodeId(1)).encode(output).unwrap());
-    assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    assert!(ends(&mut friend));
-}
-
-#[test]
-fn a_life_that_the_engine_refuses_is_left_and_another_one_is_not() {
-    let node = Node1::start(patient());
-    let mut peer = connected(&node);
-    let other = Peer::new(NodeId(2), Incarnation { id: 2, start: 9, nonce: 9 });
-    node.transport.refuse(other, PeerRefusal::NotMember);
-    node.transport.send(NodeId(2), message(7));
-    let heard = (0..10).find_map(|_| peer.hear().filter(|frame| frame.kind != kind::PING)).unwrap();
-    assert_eq!(codec::decode(heard.kind, heard.body), Ok(message(7)));
-    node.transport.refuse(local(2).peer, PeerRefusal::NotMember);
-    assert!(ends(&mut peer));
 }
