@@ -585,7 +585,7 @@ async fn what_is_not_answered_in_time_is_in_doubt() {
     let gate = Arc::new(Gate::default());
     let desk = desk_of(Text(String::new(), Arc::clone(&gate))).await;
     let _closed = gate.close();
-    let patience = Duration::from_millis(50);
+    let patience = Duration::from_millis(250);
     let at_once = |id, operation, body: Bytes| Request { id, patience, operation, body };
     let text = Bytes::from(postcard::to_stdvec("text").unwrap());
     let requests = [
