@@ -26,6 +26,14 @@ fn clusters_survive_the_second_hundred_seeds() {
     survive(101..201);
 }
 
+/// Whoever was told of a seed lives through the same history with another build, on another machine, and years later. Where what is
+/// drawn, or what the engine does, is changed on purpose, these change with it.
+#[test]
+fn a_seed_is_the_same_history_for_everybody() {
+    let digests = [1, 2, 3].map(|seed| History::new(seed).digested().live().unwrap().digest);
+    assert_eq!(digests, [12_241_229_489_435_169_385, 11_267_000_324_685_615_052, 13_665_705_693_167_857_645]);
+}
+
 #[test]
 fn the_same_seed_is_the_same_history() {
     let histories: Vec<Report> = (1..11).map(|seed| History::new(seed).digested().live().unwrap()).collect();

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use output::{answer, say};
 use outrigger_model::explore::{Script, Verdict};
 use outrigger_simulation::exploration::{Bounds, Plan, Report, explore_while};
 
+#[path = "console/finds.rs"]
+mod finds;
 #[path = "console/interrupt.rs"]
 mod interrupt;
 #[path = "explore/meter.rs"]
@@ -160,25 +162,15 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     if arguments.mutants {
         return mutation::try_all();
     }
-    // An engine's assertion that fails is a find, and is told as one; any other is a fault of the explorer.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !is_engines(panic) {
-            hook(panic);
-        }
-    }));
+    finds::tell_once();
+    let began = Instant::now();
     match search(arguments) {
-        Ok(report) => tell(&report),
+        Ok(report) => tell(&report, began.elapsed()),
         Err(error) => {
             say(format_args!("explore: {error}"));
             Ok(ExitCode::from(2))
         }
     }
-}
-
-/// Whether code of the engine panics.
-fn is_engines(panic: &PanicHookInfo<'_>) -> bool {
-    panic.location().is_some_and(|at| at.file().starts_with("engine/"))
 }
 
 fn search(arguments: &Arguments) -> Result<Report, String> {
@@ -190,7 +182,7 @@ fn search(arguments: &Arguments) -> Result<Report, String> {
     .map_err(|error| error.to_string())
 }
 
-fn tell(report: &Report) -> io::Result<ExitCode> {
+fn tell(report: &Report, took: Duration) -> io::Result<ExitCode> {
     say(meter::table(report).trim_end());
     let missing = report.missing();
     let code = match &report.verdict {
@@ -207,6 +199,7 @@ fn tell(report: &Report) -> io::Result<ExitCode> {
             3
         }
         Verdict::Exhausted => {
+            say(format_args!("explore: nothing is left to visit, after {:.1} s", took.as_secs_f64()));
             if !missing.is_empty() {
                 answer(format_args!("within these bounds these never came: {}", missing.join(", ")))?;
             }

@@ -14,6 +14,8 @@ mod campaign;
 mod costs;
 #[path = "simulate/file.rs"]
 mod file;
+#[path = "console/finds.rs"]
+mod finds;
 #[path = "console/interrupt.rs"]
 mod interrupt;
 #[path = "simulate/mutation.rs"]
@@ -184,6 +186,7 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
 
 /// Lives through many histories.
 fn many(arguments: &Arguments, changes: &Changes) -> io::Result<ExitCode> {
+    finds::tell_once();
     let mut progress = progress::Progress::new("simulate");
     let history = |seed| arguments.history(seed, changes);
     let mut outcome = campaign::run(

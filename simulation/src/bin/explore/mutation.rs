@@ -99,7 +99,7 @@ mod trial {
         // An assertion that fails is no news here.
         panic::set_hook(Box::new(|_| {}));
         let [steps, states, transitions] = ["steps", "states", "transitions"];
-        answer(format_args!("{:<34}{:<22}{steps:>6}{states:>10}{transitions:>12}  bounds", "mutant", "found by"))?;
+        answer(format_args!("{:<38}{:<22}{steps:>6}{states:>10}{transitions:>12}  bounds", "mutant", "found by"))?;
         let all = TRIALS.iter().map(|(.., mutants)| mutants.len()).sum();
         let (mut tried, mut found) = (0_usize, 0);
         let mut progress = Progress::new("explore");
@@ -123,7 +123,7 @@ mod trial {
             tried += 1;
             match report {
                 Ok(report) => found += usize::from(tell(mutant, &report, name)?),
-                Err(error) => answer(format_args!("{mutant:<34}{error}"))?,
+                Err(error) => answer(format_args!("{mutant:<38}{error}"))?,
             }
         }
         answer(format_args!("found {found} of {tried}"))?;
@@ -137,7 +137,7 @@ mod trial {
         let found = report.counter_example();
         let check = found.map_or_else(|| "nothing".to_owned(), |it| it.violation.check.to_string());
         let steps = found.map_or(0, |it| it.actions.len());
-        answer(format_args!("{mutant:<34}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}"))?;
+        answer(format_args!("{mutant:<38}{check:<22}{steps:>6}{states:>10}{transitions:>12}  {name}"))?;
         Ok(found.is_some_and(|it| it.violation.check != Check::Assertion))
     }
 }

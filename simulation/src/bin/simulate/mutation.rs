@@ -17,7 +17,7 @@ pub(crate) fn list(is_verbose: bool) -> io::Result<ExitCode> {
     let is_for_people = is_verbose || io::stdout().is_terminal();
     for mutant in MUTANTS {
         let Mutant { name, breaks, source, .. } = mutant;
-        if is_for_people { answer(format_args!("{name:<34}{breaks} ({source})"))? } else { answer(name)? }
+        if is_for_people { answer(format_args!("{name:<38}{breaks} ({source})"))? } else { answer(name)? }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -157,7 +157,7 @@ mod trial {
     }
 
     fn row([mutant, check, seeds, steps, faults, assertions]: [&str; 6]) -> String {
-        format!("{mutant:<34}{check:<22}{seeds:>6}{steps:>10}{faults:>8}{assertions:>12}")
+        format!("{mutant:<38}{check:<22}{seeds:>6}{steps:>10}{faults:>8}{assertions:>12}")
     }
 
     /// Lives through the seeds in their order, until one is found to be wrong, and tells `told` after each how many it

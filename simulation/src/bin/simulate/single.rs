@@ -8,7 +8,7 @@ use outrigger_simulation::{Changes, Diagram, Failure, History, Report, shrink};
 
 use crate::campaign::Outcome;
 use crate::output::{answer, say};
-use crate::{Arguments, file, interrupt, table};
+use crate::{Arguments, file, finds, interrupt, table};
 
 /// Lives through one history, and shows what it was asked to show.
 pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCode> {
@@ -69,6 +69,7 @@ fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure
 
 /// The smallest history in which the same check fails that is found before somebody interrupts.
 pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
+    finds::tell_once();
     let is_watched = io::stderr().is_terminal();
     let mut tries = 0;
     let shrunk = shrink(
