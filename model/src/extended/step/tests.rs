@@ -32,9 +32,9 @@ fn contested() -> System<Command> {
     after(&rivals, election())
 }
 
-/// [`committed`], and s2 leads in term 2 by the vote of s3. Nobody has told s1.
-fn succeeded() -> System<Command> {
-    let steps = [
+/// What makes s2 the leader of term 2 by the vote of s3.
+fn succession() -> [Action<Command>; 8] {
+    [
         Action::Timeout(S2),
         Action::Flush(S2, 1),
         Action::CountVote(S2, S2),
@@ -43,8 +43,12 @@ fn succeeded() -> System<Command> {
         Action::Flush(S3, 3),
         Action::CountVote(S2, S3),
         Action::BecomeLeader(S2),
-    ];
-    after(&committed(), steps)
+    ]
+}
+
+/// [`committed`], and s2 leads in term 2. Nobody has told s1.
+fn succeeded() -> System<Command> {
+    after(&committed(), succession())
 }
 
 /// [`committed`], and a client's read 1 has begun at s1.
@@ -445,4 +449,82 @@ fn a_read_is_served_once_where_all_that_it_must_see_is_committed() {
     takes(&after(&confirmed, [Action::HandleCommit(S2, S1, LogIndex(1))]), Action::ServeRead(S2, 1));
     let served = after(&confirmed, [Action::ServeRead(S1, 1)]);
     refuses(&served, Action::ServeRead(S1, 1), "it was not served yet");
+}
+
+// ---- what the actions do ---------------------------------------------------------------------------------------
+
+#[test]
+fn a_follower_gives_up_what_its_leader_has_not() {
+    let other = after(&committed(), [Action::Initialize(S3, Y), append(S3, 0, 1)]);
+    let log = |i| &other.servers.at(i).expect("it is one of the servers").log;
+    assert_eq!(log(S3), log(S1));
+}
+
+#[test]
+fn what_is_known_is_not_forgotten_because_less_is_heard() {
+    let mut longer = after(&replicated(), [Action::ClientRequest(S1, vec![Y]), append(S2, 1, 2), Action::Flush(S2, 1)]);
+    take(&mut longer, [append(S2, 0, 1)]);
+    assert_eq!(server(&mut longer, S2).verified, LogIndex(2));
+    let acknowledgements = [2, 1].map(|index| Action::HandleAcknowledgement(S1, S2, LogIndex(index)));
+    take(&mut longer, acknowledgements);
+    assert_eq!(server(&mut longer, S1).match_index.at(S2), Some(&LogIndex(2)));
+    take(&mut longer, [crash(S2), append(S2, 0, 1)]);
+    assert_eq!(longer.said.acknowledged.get(&(Term(1), S2)), Some(&LogIndex(2)), "it was said before the crash");
+    let rounds = [Action::BeginRound(S1), Action::BeginRound(S1), Action::AnswerRound(S2, S1, 2)];
+    let answered = after(&after(&elected(), rounds), [Action::AnswerRound(S2, S1, 1)]);
+    assert_eq!(answered.said.answered.get(&(Term(1), S1, S2)), Some(&2));
+    let told = after(&committed(), [crash(S1), install(S1, 1, 0)]);
+    assert_eq!(told.said.told_in(Term(1)), Some(LogIndex(1)), "the leader was told of less than it had committed");
+}
+
+#[test]
+fn only_a_follower_knows_by_a_snapshot_what_is_its_leaders() {
+    let mut system = after(&committed(), [install(S1, 1, 1), install(S3, 1, 1)]);
+    assert_eq!([S1, S3].map(|i| server(&mut system, i).verified), [LogIndex(0), LogIndex(1)]);
+}
+
+/// Thesis, section 6.4: a leader knows what is committed once an entry of its own term is.
+#[test]
+fn a_read_at_a_new_leader_must_see_the_first_entry_of_its_term() {
+    let must_see = |system: &System<Command>| {
+        let begun = after(system, [Action::AskRead(7), Action::BeginRead(S1, 7)]);
+        begun.said.reads.get(&7).and_then(|read| read.begun)
+    };
+    assert_eq!(must_see(&elected()), Some((S1, Term(1), LogIndex(1), 1)));
+    let further =
+        [Action::ClientRequest(S1, vec![X, Y]), Action::Flush(S1, 2), Action::AdvanceCommitIndex(S1, LogIndex(2))];
+    let further = after(&alone(), further);
+    assert_eq!(must_see(&further), Some((S1, Term(1), LogIndex(2), 1)));
+    assert_eq!(must_see(&after(&further, [Action::BeginRound(S1)])), Some((S1, Term(1), LogIndex(2), 2)));
+}
+
+#[test]
+fn a_new_leader_knows_of_nobody_what_it_holds() {
+    let mut wins = after(&campaign(), election().into_iter().take(3));
+    server(&mut wins, S1).match_index.fill(LogIndex(1));
+    take(&mut wins, [Action::BecomeLeader(S1)]);
+    assert!(server(&mut wins, S1).match_index.iter().all(|(_, held)| *held == LogIndex::ZERO));
+}
+
+#[test]
+fn the_first_term_in_which_an_entry_was_committed_counts() {
+    let mut system = after(&replicated(), succession());
+    let entries = Action::HandleAppendEntries { server: S3, leader: S2, prev: LogIndex(0), last: LogIndex(2) };
+    let later = [
+        Action::ClientRequest(S2, vec![Y]),
+        Action::Flush(S2, 1),
+        entries,
+        Action::Flush(S3, 2),
+        Action::HandleAcknowledgement(S2, S3, LogIndex(2)),
+        Action::AdvanceCommitIndex(S2, LogIndex(2)),
+    ];
+    take(&mut system, later);
+    let terms = |system: &System<Command>| system.said.committed.values().map(|(term, _)| term.0).collect::<Vec<_>>();
+    assert_eq!(terms(&system), [2, 2]);
+    // The old leader hears only now what s2 had said to it.
+    take(
+        &mut system,
+        [Action::HandleAcknowledgement(S1, S2, LogIndex(1)), Action::AdvanceCommitIndex(S1, LogIndex(1))],
+    );
+    assert_eq!(terms(&system), [1, 2]);
 }
