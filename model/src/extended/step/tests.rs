@@ -61,6 +61,15 @@ fn answered() -> System<Command> {
     after(&reading(), [Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1)])
 }
 
+/// s1 leads in term 1 by the vote of s2 and begins with the entry of term 0; the logs of the others are empty.
+fn initialized_leader() -> System<Command> {
+    let initialized = after(&fresh(3), [Action::Initialize(S1, X)]);
+    let steps = [Action::Timeout(S1), Action::Flush(S1, 2), Action::CountVote(S1, S1)];
+    let campaigns = after(&initialized, steps);
+    let joined = after(&campaigns, [Action::UpdateTerm(S2, Term(1)), Action::Flush(S2, 1)]);
+    after(&joined, election())
+}
+
 fn restart(server: ServerId, kept: usize, votes: usize, commit: usize) -> Action<Command> {
     Action::Restart { server, kept, votes, commit: LogIndex(commit) }
 }
@@ -267,11 +276,7 @@ fn entries_are_there_and_fit_to_what_the_follower_has() {
     let other = after(&system, [Action::Initialize(S3, X)]);
     refuses(&other, append(S3, 1, 1), "it has the entry before them");
     // The leader's first entry is of term 0, as is the place behind an empty log.
-    let initialized = after(&fresh(3), [Action::Initialize(S1, X)]);
-    let steps = [Action::Timeout(S1), Action::Flush(S1, 2), Action::CountVote(S1, S1), Action::UpdateTerm(S2, Term(1))];
-    let mut led = after(&initialized, steps);
-    take(&mut led, [Action::Flush(S2, 1)]);
-    take(&mut led, election());
+    let led = initialized_leader();
     refuses(&led, append(S2, 1, 1), "it has the entry before them");
     takes(&led, append(S2, 0, 1));
 }
@@ -527,4 +532,50 @@ fn the_first_term_in_which_an_entry_was_committed_counts() {
         [Action::HandleAcknowledgement(S1, S2, LogIndex(1)), Action::AdvanceCommitIndex(S1, LogIndex(1))],
     );
     assert_eq!(terms(&system), [1, 2]);
+}
+
+#[test]
+fn a_candidate_asks_with_the_log_that_it_has_once_its_vote_is_durable() {
+    let asked = |system: &System<Command>| system.said.asked.iter().map(|(who, log)| (*who, *log)).collect::<Vec<_>>();
+    let twice = after(&fresh(3), [Action::Timeout(S1), Action::Timeout(S1), Action::Flush(S1, 1)]);
+    assert_eq!(asked(&twice), [], "it is not in term 1 any more");
+    let durable = after(&twice, [Action::Flush(S1, 1)]);
+    assert_eq!(asked(&durable), [((Term(2), S1), (Term(0), LogIndex(0)))]);
+    let as_leader = [((Term(1), S1), (Term(0), LogIndex(0)))];
+    assert_eq!(asked(&replicated()), as_leader, "a leader asks for no votes");
+}
+
+#[test]
+fn a_vote_that_is_given_again_is_not_written_again() {
+    let system = elected();
+    assert_eq!(after(&system, [Action::GrantVote(S2, S1)]), system);
+}
+
+#[test]
+fn a_read_must_see_what_was_committed_before_it_unless_it_may_be_old() {
+    let floor = |system: &System<Command>| system.said.reads.get(&1).map(|read| read.floor);
+    assert_eq!(floor(&answered()), Some(LogIndex(1)));
+    assert_eq!(floor(&after(&answered(), [Action::ConfirmRead(S1, 1)])), Some(LogIndex(1)));
+    assert_eq!(floor(&after(&answered(), [Action::ConfirmReadByLease(S1, 1)])), Some(LogIndex(1)));
+    assert_eq!(floor(&after(&answered(), [Action::ConfirmOldRead(S1, 1)])), Some(LogIndex(0)));
+}
+
+#[test]
+fn a_snapshot_of_the_entry_of_term_0_is_no_place_behind_an_empty_log() {
+    let steps = [
+        append(S2, 0, 1),
+        Action::ClientRequest(S1, vec![Y]),
+        Action::Flush(S1, 1),
+        append(S2, 1, 2),
+        Action::Flush(S2, 2),
+        Action::HandleAcknowledgement(S1, S2, LogIndex(2)),
+        Action::AdvanceCommitIndex(S1, LogIndex(2)),
+        Action::UpdateTerm(S3, Term(1)),
+        install(S3, 1, 1),
+    ];
+    let system = after(&initialized_leader(), steps);
+    assert_eq!(
+        system.servers.at(S3).map(|server| (server.log.len(), server.commit_index)),
+        Some((LogIndex(1), LogIndex(1)))
+    );
 }
