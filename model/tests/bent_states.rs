@@ -2,7 +2,9 @@
 
 use outrigger_model::explore::{Bounds, Raft, TransitionSystem};
 use outrigger_model::invariant::{self, Violation};
-use outrigger_model::{Election, Entry, History, Log, LogIndex, Model, Server, ServerId, ServerSet, ServerState, Term};
+use outrigger_model::{
+    Body, Election, Entry, History, Log, LogIndex, Message, Model, Server, ServerId, ServerSet, ServerState, Term,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -139,6 +141,22 @@ fn a_second_vote_in_a_term_is_noticed() {
 }
 
 #[test]
+fn a_second_vote_that_is_on_its_way_is_noticed() {
+    let votes_for = |candidate| {
+        let model = bent(|model| {
+            server(model, S3).voted_for = Some(S1);
+            let body = Body::RequestVoteResponse { vote_granted: true };
+            model.system.messages.send(Message::new(Term(1), S3, candidate, body));
+            let refusal = Body::RequestVoteResponse { vote_granted: false };
+            model.system.messages.send(Message::new(Term(1), S3, S2, refusal));
+        });
+        said_to(&model)
+    };
+    let twice = Violation::OneVote { voter: S3, term: Term(1), first: S1, second: S2 };
+    assert_eq!((votes_for(S1), votes_for(S2)), (None, Some(twice)));
+}
+
+#[test]
 fn a_leader_that_drops_an_entry_of_its_log_is_noticed() {
     let leads = |term, entries: &Log<u8>| {
         bent(|model| {
@@ -156,4 +174,8 @@ fn a_leader_that_drops_an_entry_of_its_log_is_noticed() {
     assert_eq!(over(&leads(1, &before), &leads(1, &after)), noticed);
     assert_eq!(over(&leads(1, &after), &leads(1, &before)), None, "it grows");
     assert_eq!(over(&leads(1, &before), &leads(2, &after)), None, "it was deposed in between");
+    let mut follows = leads(1, &after);
+    server(&mut follows, S1).state = ServerState::Follower;
+    assert_eq!(over(&leads(1, &before), &follows), None, "it leads no more");
+    assert_eq!(over(&follows, &leads(1, &log([]))), None, "it did not lead before");
 }
