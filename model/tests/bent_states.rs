@@ -92,16 +92,19 @@ fn logs_with_the_same_last_entry_that_differ_before_it_are_noticed() {
 #[test]
 fn a_leader_without_what_was_committed_before_its_term_is_noticed() {
     let entry = Entry { term: Term(1), value: 1 };
-    let led_in = |term| {
+    let led_with = |term, log: Log<u8>| {
         let model = bent(|model| {
             history(model).committed.insert((LogIndex(1), entry), Term(1));
-            history(model).elections.insert(election(term, S2));
+            history(model).elections.insert(Election { log, ..election(term, S2) });
         });
         said_to(&model)
     };
+    let led_in = |term| led_with(term, Log::new());
     let (index, committed_in) = (LogIndex(1), Term(1));
     let lacks = Violation::LeaderCompleteness { leader: S2, term: Term(2), index, entry, committed_in };
-    assert_eq!((led_in(1), led_in(2)), (None, Some(lacks)));
+    assert_eq!((led_in(1), led_in(2)), (None, Some(lacks.clone())));
+    assert_eq!(led_with(2, log([(1, 1)])), None);
+    assert_eq!(led_with(2, log([(1, 2)])), Some(lacks), "another entry stands there");
 }
 
 #[test]
