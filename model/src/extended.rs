@@ -62,6 +62,8 @@ mod configuration;
 mod enabled;
 mod invariant;
 mod said;
+#[cfg(test)]
+mod sample;
 mod search;
 mod server;
 mod step;

@@ -126,3 +126,96 @@ impl<V: Ord + Clone> History<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Body, Message};
+    use crate::server::Server;
+
+    const S1: ServerId = ServerId(1);
+    const S2: ServerId = ServerId(2);
+
+    fn server(system: &mut System<u8>, id: ServerId) -> &mut Server<u8> {
+        system.servers.at_mut(id).expect("one of the two")
+    }
+
+    fn log(values: &[u8]) -> Log<u8> {
+        values.iter().map(|value| Entry { term: Term(1), value: *value }).collect()
+    }
+
+    /// Two servers, of which s1 asks for votes in term 2.
+    fn campaign() -> System<u8> {
+        let mut system = System::new(&ServerSet::first(2));
+        system.apply(&Action::Timeout(S1)).expect("it follows");
+        system
+    }
+
+    /// s1 receives an answer of s2.
+    fn receives(term: usize, body: Body<u8>) -> Action<u8> {
+        Action::Receive(Message { log: log(&[7]), ..Message::new(Term(term), S2, S1, body) })
+    }
+
+    #[test]
+    fn only_a_vote_that_is_given_and_that_counts_is_counted() {
+        let counted = |action: &Action<u8>| History::vote_in(&campaign(), action);
+        let answers = |term, vote_granted| receives(term, Body::RequestVoteResponse { vote_granted });
+        assert_eq!(counted(&answers(2, true)), Some((S1, S2, log(&[7]))));
+        assert_eq!(counted(&answers(2, false)), None, "refused");
+        assert_eq!((counted(&answers(1, true)), counted(&answers(3, true))), (None, None), "of another term");
+        let matched = Body::AppendEntriesResponse { success: true, match_index: LogIndex(0) };
+        assert_eq!((counted(&receives(2, matched)), counted(&Action::Timeout(S1))), (None, None));
+    }
+
+    #[test]
+    fn the_logs_of_voters_are_those_of_the_first_vote_in_the_present_election() {
+        let system = campaign();
+        let mut history = History::new(&system);
+        let action = receives(2, Body::RequestVoteResponse { vote_granted: true });
+        history.record(&system, &action, Some((S1, S2, log(&[7]))));
+        history.record(&system, &action, Some((S1, S2, log(&[8]))));
+        let of_first = BTreeMap::from([(S2, log(&[7]))]);
+        assert_eq!(history.voter_log.at(S1), Some(&of_first));
+        history.record(&system, &Action::Timeout(S2), None);
+        assert_eq!(history.voter_log.at(S1), Some(&of_first), "another's election");
+        for action in [Action::Restart(S1), Action::Timeout(S1)] {
+            let mut later = history.clone();
+            later.record(&system, &action, None);
+            assert_eq!(later.voter_log.at(S1), Some(&BTreeMap::new()), "{action}");
+        }
+        history.record(&system, &Action::BecomeLeader(S1), None);
+        let elected: Vec<_> = history.elections.iter().map(|it| (it.term, it.leader, &it.voter_log)).collect();
+        assert_eq!(elected, [(Term(2), S1, &of_first)]);
+    }
+
+    #[test]
+    fn logs_commits_and_elections_are_news() {
+        let before = campaign();
+        let is_news = |action: &Action<u8>, bend: fn(&mut Server<u8>)| {
+            let mut after = before.clone();
+            bend(server(&mut after, S2));
+            History::is_news(&before, action, &after)
+        };
+        assert!(!is_news(&Action::Timeout(S2), |server| server.current_term = Term(2)));
+        assert!(is_news(&Action::BecomeLeader(S1), |_| ()));
+        assert!(is_news(&Action::Restart(S2), |server| server.commit_index = LogIndex(1)));
+        assert!(is_news(&Action::Restart(S2), |server| server.log.push(Entry { term: Term(1), value: 1 })));
+    }
+
+    #[test]
+    fn an_entry_counts_as_committed_from_the_first_term_in_which_it_was() {
+        let mut system = campaign();
+        let mut history = History::new(&system);
+        let mut committed_in = |term| {
+            let server = server(&mut system, S2);
+            (server.current_term, server.log, server.commit_index) = (Term(term), log(&[1, 2]), LogIndex(1));
+            history.observe(&system);
+            history.committed.clone()
+        };
+        let only = |term| BTreeMap::from([((LogIndex(1), Entry { term: Term(1), value: 1 }), Term(term))]);
+        assert_eq!(committed_in(3), only(3));
+        assert_eq!(committed_in(2), only(2), "somebody in an earlier term had it committed too");
+        assert_eq!(committed_in(4), only(2));
+        assert!(history.all_logs.contains(&log(&[1, 2])) && history.all_logs.contains(&log(&[])));
+    }
+}

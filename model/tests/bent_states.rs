@@ -2,7 +2,9 @@
 
 use outrigger_model::explore::{Bounds, Raft, TransitionSystem};
 use outrigger_model::invariant::{self, Violation};
-use outrigger_model::{Election, Entry, History, Log, LogIndex, Model, Server, ServerId, ServerSet, ServerState, Term};
+use outrigger_model::{
+    Body, Election, Entry, History, Log, LogIndex, Message, Model, Server, ServerId, ServerSet, ServerState, Term,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,16 +92,19 @@ fn logs_with_the_same_last_entry_that_differ_before_it_are_noticed() {
 #[test]
 fn a_leader_without_what_was_committed_before_its_term_is_noticed() {
     let entry = Entry { term: Term(1), value: 1 };
-    let led_in = |term| {
+    let led_with = |term, log: Log<u8>| {
         let model = bent(|model| {
             history(model).committed.insert((LogIndex(1), entry), Term(1));
-            history(model).elections.insert(election(term, S2));
+            history(model).elections.insert(Election { log, ..election(term, S2) });
         });
         said_to(&model)
     };
+    let led_in = |term| led_with(term, Log::new());
     let (index, committed_in) = (LogIndex(1), Term(1));
     let lacks = Violation::LeaderCompleteness { leader: S2, term: Term(2), index, entry, committed_in };
-    assert_eq!((led_in(1), led_in(2)), (None, Some(lacks)));
+    assert_eq!((led_in(1), led_in(2)), (None, Some(lacks.clone())));
+    assert_eq!(led_with(2, log([(1, 1)])), None);
+    assert_eq!(led_with(2, log([(1, 2)])), Some(lacks), "another entry stands there");
 }
 
 #[test]
@@ -139,6 +144,22 @@ fn a_second_vote_in_a_term_is_noticed() {
 }
 
 #[test]
+fn a_second_vote_that_is_on_its_way_is_noticed() {
+    let votes_for = |candidate| {
+        let model = bent(|model| {
+            server(model, S3).voted_for = Some(S1);
+            let body = Body::RequestVoteResponse { vote_granted: true };
+            model.system.messages.send(Message::new(Term(1), S3, candidate, body));
+            let refusal = Body::RequestVoteResponse { vote_granted: false };
+            model.system.messages.send(Message::new(Term(1), S3, S2, refusal));
+        });
+        said_to(&model)
+    };
+    let twice = Violation::OneVote { voter: S3, term: Term(1), first: S1, second: S2 };
+    assert_eq!((votes_for(S1), votes_for(S2)), (None, Some(twice)));
+}
+
+#[test]
 fn a_leader_that_drops_an_entry_of_its_log_is_noticed() {
     let leads = |term, entries: &Log<u8>| {
         bent(|model| {
@@ -156,4 +177,8 @@ fn a_leader_that_drops_an_entry_of_its_log_is_noticed() {
     assert_eq!(over(&leads(1, &before), &leads(1, &after)), noticed);
     assert_eq!(over(&leads(1, &after), &leads(1, &before)), None, "it grows");
     assert_eq!(over(&leads(1, &before), &leads(2, &after)), None, "it was deposed in between");
+    let mut follows = leads(1, &after);
+    server(&mut follows, S1).state = ServerState::Follower;
+    assert_eq!(over(&leads(1, &before), &follows), None, "it leads no more");
+    assert_eq!(over(&follows, &leads(1, &log([]))), None, "it did not lead before");
 }

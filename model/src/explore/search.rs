@@ -370,3 +370,146 @@ impl<'s, T: TransitionSystem> Run<'s, T> {
         actions.swap_remove(place.unwrap_or(0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{CounterExample, Report};
+    use super::*;
+
+    /// A tree in which each place has three below it, down to where the bounds end. Beside its place a state remembers the sum
+    /// of the steps that led there.
+    #[derive(Clone, Copy)]
+    struct Tree {
+        /// Places from here on are outside the bounds.
+        end: u64,
+        /// A sum that is so large is bad.
+        bad_sum: u64,
+        /// This step is bad.
+        bad_step: u64,
+    }
+
+    const TREE: Tree = Tree { end: 64, bad_sum: u64::MAX, bad_step: 0 };
+
+    impl TransitionSystem for Tree {
+        type State = (u64, u64);
+        type Packed = (u64, u64);
+        type Action = u64;
+        type Violation = &'static str;
+
+        fn initial(&self) -> (u64, u64) {
+            (0, 0)
+        }
+
+        fn append_actions(&self, _: &(u64, u64), actions: &mut Vec<u64>) {
+            actions.extend([1, 2, 3]);
+        }
+
+        fn step(&self, (place, _): &(u64, u64), action: &u64, next: &mut (u64, u64)) {
+            *next = (place * 4 + action, 0);
+        }
+
+        fn is_within(&self, (place, _): &(u64, u64)) -> bool {
+            *place < self.end
+        }
+
+        fn key(&self, (place, _): &(u64, u64), key: &mut Vec<u8>) -> u64 {
+            key.extend(place.to_le_bytes());
+            5
+        }
+
+        fn remember(&self, (_, sum): &(u64, u64), action: &u64, next: &mut (u64, u64)) {
+            next.1 = sum + action;
+        }
+
+        fn check_state(&self, (_, sum): &(u64, u64)) -> Result<(), &'static str> {
+            if *sum < self.bad_sum { Ok(()) } else { Err("the sum is bad") }
+        }
+
+        fn check_step(&self, (from, _): &(u64, u64), (next, _): &(u64, u64)) -> Result<(), &'static str> {
+            if next - 4 * from == self.bad_step { Err("the step is bad") } else { Ok(()) }
+        }
+
+        fn pack(&self, state: &(u64, u64)) -> (u64, u64) {
+            *state
+        }
+
+        fn unpack(&self, packed: &(u64, u64), state: &mut (u64, u64)) {
+            *state = *packed;
+        }
+
+        fn describe(&self, (_, sum): &(u64, u64), action: &u64) -> String {
+            format!("{action} # behind {sum}")
+        }
+
+        fn show(&self, (_, sum): &(u64, u64)) -> String {
+            sum.to_string()
+        }
+    }
+
+    /// What is found at the end of these steps, the first of which are a script's, and what the sums before each are.
+    fn found(violation: &'static str, steps: &[u64], scripted: usize) -> Verdict<u64, &'static str> {
+        let sums = steps.iter().scan(0, |sum, step| Some(std::mem::replace(sum, *sum + step)));
+        let lines = steps.iter().zip(sums).map(|(step, sum)| format!("{step} # behind {sum}")).collect();
+        let last = steps.iter().sum::<u64>().to_string();
+        Verdict::Violated(CounterExample { violation, actions: steps.to_vec(), scripted, lines, last })
+    }
+
+    fn run(tree: Tree, script: &str) -> Report<u64, &'static str> {
+        Search::new(tree).after(Script::parse(script)).run().expect("it begins within the bounds")
+    }
+
+    #[test]
+    fn every_state_is_counted_with_what_it_stands_for() {
+        let all = Report { generated: 121, distinct: 40, depth: 4, covered: 200, verdict: Verdict::Exhausted };
+        assert_eq!(run(TREE, ""), all);
+    }
+
+    #[test]
+    fn what_is_remembered_is_checked_and_shown() {
+        assert_eq!(run(Tree { bad_sum: 9, ..TREE }, "").verdict, found("the sum is bad", &[3, 3, 3], 0));
+        assert_eq!(run(Tree { bad_sum: 9, ..TREE }, "2; 3").verdict, Verdict::Exhausted);
+        assert_eq!(run(Tree { bad_sum: 8, ..TREE }, "2; 3").verdict, found("the sum is bad", &[2, 3, 3], 2));
+        let Verdict::Violated(at_once) = run(Tree { bad_step: 2, ..TREE }, "").verdict else {
+            panic!("two is not far")
+        };
+        assert_eq!((at_once.violation, at_once.actions), ("the step is bad", vec![2]));
+    }
+
+    #[test]
+    fn a_script_ends_at_what_is_wrong() {
+        let sum = run(Tree { bad_sum: 6, ..TREE }, "3; 3; 3");
+        let verdict = found("the sum is bad", &[3, 3], 2);
+        assert_eq!(sum, Report { generated: 1, distinct: 1, depth: 1, covered: 1, verdict });
+        assert_eq!(run(Tree { bad_step: 2, ..TREE }, "1; 2; 3").verdict, found("the step is bad", &[1, 2], 2));
+        assert_eq!(run(Tree { bad_sum: 0, ..TREE }, "1").verdict, found("the sum is bad", &[], 0));
+    }
+
+    #[test]
+    fn a_search_begins_within_the_bounds() {
+        let begins = |end, script| Search::new(Tree { end, ..TREE }).after(Script::parse(script)).run().err();
+        assert_eq!(begins(0, ""), Some(StartError::OutsideBounds { steps: 0 }));
+        assert_eq!((begins(15, "3; 3"), begins(16, "3; 3")), (Some(StartError::OutsideBounds { steps: 2 }), None));
+    }
+
+    #[test]
+    fn a_search_meets_no_more_states_than_it_may() {
+        let limited = |states_max| Search::new(TREE).states_max(states_max).run().expect("it begins within the bounds");
+        let after = |generated, distinct, depth, waiting| {
+            let verdict = Verdict::NotExhausted { waiting };
+            Report { generated, distinct, depth, covered: 5 * distinct, verdict }
+        };
+        assert_eq!(limited(1), after(1, 1, 1, 1));
+        assert_eq!(limited(2), after(4, 2, 2, 1));
+        assert_eq!(limited(4), after(4, 4, 2, 3));
+        assert_eq!(limited(5), after(7, 5, 3, 3));
+        assert_eq!(limited(41).verdict, Verdict::Exhausted);
+    }
+
+    #[test]
+    fn a_limit_is_only_ever_lowered() {
+        let most = Search::new(TREE).states_max;
+        assert!(most < Seen::LEN_MAX);
+        assert_eq!(Search::new(TREE).states_max(u64::MAX).states_max, most);
+        assert_eq!(Search::new(TREE).states_max(3).states_max(5).states_max, 3);
+    }
+}

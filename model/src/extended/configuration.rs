@@ -165,3 +165,46 @@ impl<V: Value> System<V> {
         server.configuration().is_some() || self.said.first.as_ref().is_none_or(|first| first.configuration().is_none())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{S1, S2, S3};
+    use super::*;
+
+    fn stable(voters: &[ServerId]) -> Configuration {
+        Configuration::stable(voters.iter().copied().collect())
+    }
+
+    #[test]
+    fn a_change_goes_through_one_joint_configuration_and_to_where_it_leads() {
+        let (first, second) = (stable(&[S1, S2]), stable(&[S3]));
+        let joint = first.joint(second.voters.clone());
+        assert!(first.leads_to(&joint) && joint.leads_to(&second) && first.leads_to(&first));
+        assert!(!first.leads_to(&second), "not at once");
+        assert!(!joint.leads_to(&first), "not back");
+        assert!(!second.leads_to(&joint), "not from elsewhere");
+        let further = second.joint(first.voters.clone());
+        assert!(second.leads_to(&further) && !joint.leads_to(&further), "one change at a time");
+        assert!(!first.leads_to(&first.joint(ServerSet::new())), "somebody votes");
+    }
+
+    #[test]
+    fn two_majorities_decide_while_a_change_is_under_way() {
+        let joint = stable(&[S1]).joint(ServerSet::first(3));
+        assert!(joint.is_quorum(|server| server != S2));
+        assert!(!joint.is_quorum(|server| server == S1), "one of the next three");
+        assert!(!joint.is_quorum(|server| server != S1), "none of those before");
+        assert!(!stable(&[S1, S2]).is_quorum(|server| server == S1), "half is no majority");
+        assert!(!stable(&[]).is_quorum(|_| true), "nobody is no majority of nobody");
+        let leaves = stable(&[S1, S2]).joint([S3].into_iter().collect());
+        assert!(leaves.is_voter(S1) && leaves.is_voter(S3) && !stable(&[S3]).is_voter(S1));
+    }
+
+    #[test]
+    fn before_the_first_configuration_more_than_half_of_all_decide() {
+        let system: System<u8> = System::new(&ServerSet::first(4));
+        let server = system.servers.at(S1).expect("one of the four");
+        assert!(system.is_quorum(server, |i| i != S1));
+        assert!(!system.is_quorum(server, |i| i <= S2));
+    }
+}

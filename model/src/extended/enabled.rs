@@ -154,3 +154,125 @@ impl<V: Value> System<V> {
         steps.extend(acknowledged.map(|index| Action::HandleAcknowledgement(i, j, *index)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Command;
+    use super::super::sample::{S1, S2, S3, X, after, alone, append, committed, elected, joint};
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        term_max: 2,
+        log_max: 2,
+        batch_max: 2,
+        reads: 1,
+        leases: true,
+        restarts: true,
+        snapshots: true,
+        is_instant: false,
+    };
+
+    /// The steps of this name that are possible, as they print.
+    fn steps(system: &System<Command>, bounds: &Bounds, name: &str) -> Vec<String> {
+        let steps = system.enabled(&X, &[joint(&[1, 2])], bounds);
+        steps.iter().filter(|step| step.name() == name).map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_leader_does_all_that_it_may() {
+        let appends = Action::ClientRequest(S1, vec![X, X]);
+        let flushed = after(&alone(), [appends, Action::Flush(S1, 2)]);
+        let commits = ["AdvanceCommitIndex(s1, index 1)", "AdvanceCommitIndex(s1, index 2)"];
+        assert_eq!(steps(&flushed, &BOUNDS, "AdvanceCommitIndex"), commits);
+        let batches = ["ClientRequest(s1, [1])", "ClientRequest(s1, [1, 1])"];
+        assert_eq!(steps(&alone(), &BOUNDS, "ClientRequest"), batches);
+        let changes = ["ChangeConfiguration(s1, {s1, s2} and {s1, s2, s3})"];
+        assert_eq!(steps(&committed(), &BOUNDS, "ChangeConfiguration"), changes);
+        assert_eq!(steps(&elected(), &BOUNDS, "ChangeConfiguration"), [""; 0], "nothing of its own is committed");
+    }
+
+    #[test]
+    fn a_follower_takes_any_part_of_what_its_leader_has_said() {
+        let system = after(&committed(), [append(S3, 0, 1)]);
+        let commits = ["HandleCommit(s2, s1, index 1)", "HandleCommit(s3, s1, index 1)"];
+        assert_eq!(steps(&system, &BOUNDS, "HandleCommit"), commits);
+        let taken = ["HandleAppendEntries(s3, from s1, behind 0 up to 1)"];
+        assert_eq!(steps(&committed(), &BOUNDS, "HandleAppendEntries"), taken, "for s2 nothing would change");
+        let rounds = after(&system, [Action::BeginRound(S1), Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1)]);
+        let answers = ["AnswerRound(s2, s1, round 2)", "AnswerRound(s3, s1, round 1)", "AnswerRound(s3, s1, round 2)"];
+        assert_eq!(steps(&rounds, &Bounds { reads: 2, ..BOUNDS }, "AnswerRound"), answers);
+        let snapshots =
+            ["InstallSnapshot(s2, committed in term 1 up to 1)", "InstallSnapshot(s3, committed in term 1 up to 1)"];
+        assert_eq!(steps(&committed(), &BOUNDS, "InstallSnapshot"), snapshots);
+        assert_eq!(steps(&committed(), &Bounds { snapshots: false, ..BOUNDS }, "InstallSnapshot"), [""; 0]);
+    }
+
+    #[test]
+    fn a_crash_keeps_any_beginning_and_votes_behind_it_that_overtake_something() {
+        // Behind the vote of term 1 an entry, and behind that the vote of term 2.
+        let waits = [append(S3, 0, 1), Action::HandleCommit(S3, S1, LogIndex(1)), Action::Timeout(S3)];
+        let system = after(&committed(), waits);
+        let all = steps(&system, &BOUNDS, "Restart");
+        let of_s3: Vec<&str> = all.iter().filter_map(|step| step.strip_prefix("Restart(s3, ")).collect();
+        let expected = [
+            "0 writes survive, commit 0)",
+            "0 writes and 2 later votes survive, commit 0)",
+            "1 writes survive, commit 0)",
+            "1 writes and 1 later votes survive, commit 0)",
+            "2 writes survive, commit 0)",
+            "2 writes survive, commit 1)",
+            "3 writes survive, commit 0)",
+            "3 writes survive, commit 1)",
+        ];
+        assert_eq!(of_s3, expected);
+        assert_eq!(steps(&system, &Bounds { restarts: false, ..BOUNDS }, "Restart"), [""; 0]);
+    }
+
+    #[test]
+    fn no_step_leads_out_of_the_bounds() {
+        let campaigns = ["Timeout(s2)", "Timeout(s3)"];
+        assert_eq!(steps(&elected(), &BOUNDS, "Timeout"), campaigns);
+        let one_term = Bounds { term_max: 1, ..BOUNDS };
+        assert_eq!(steps(&elected(), &one_term, "Timeout"), [""; 0]);
+        let short = Bounds { log_max: 1, ..BOUNDS };
+        assert_eq!(steps(&elected(), &short, "ClientRequest"), ["ClientRequest(s1, [1])"]);
+        let begun = after(&elected(), [Action::BeginRound(S1)]);
+        assert_eq!(steps(&elected(), &BOUNDS, "BeginRound"), ["BeginRound(s1)"]);
+        assert_eq!(steps(&begun, &BOUNDS, "BeginRound"), [""; 0], "one for each read is enough");
+        assert!(begun.is_within(&BOUNDS) && !begun.is_within(&Bounds { reads: 0, ..BOUNDS }));
+    }
+
+    #[test]
+    fn a_read_goes_its_way_step_by_step() {
+        assert_eq!(steps(&committed(), &BOUNDS, "AskRead"), ["AskRead(read 1)"]);
+        let asked = after(&committed(), [Action::AskRead(1)]);
+        assert_eq!(steps(&asked, &BOUNDS, "AskRead"), [""; 0]);
+        assert_eq!(steps(&asked, &BOUNDS, "BeginRead"), ["BeginRead(s1, read 1)"]);
+        let answers = [Action::BeginRead(S1, 1), Action::BeginRound(S1), Action::AnswerRound(S2, S1, 1)];
+        let answered = after(&asked, answers);
+        assert_eq!(steps(&answered, &BOUNDS, "ConfirmRead"), ["ConfirmRead(s1, read 1)"]);
+        assert_eq!(steps(&answered, &BOUNDS, "ConfirmReadByLease"), ["ConfirmReadByLease(s1, read 1)"]);
+        assert_eq!(steps(&answered, &Bounds { leases: false, ..BOUNDS }, "ConfirmReadByLease"), [""; 0]);
+        let confirmed = after(&answered, [Action::ConfirmRead(S1, 1)]);
+        assert_eq!(steps(&confirmed, &BOUNDS, "ServeRead"), ["ServeRead(s1, read 1)"]);
+    }
+
+    #[test]
+    fn what_only_adds_happens_at_once_if_it_is_to() {
+        let instant = Bounds { is_instant: true, ..BOUNDS };
+        let mut system = System::new(&[S1, S2].into_iter().collect());
+        let steps = [
+            Action::Timeout(S1),
+            Action::UpdateTerm(S2, Term(1)),
+            Action::GrantVote(S2, S1),
+            Action::BecomeLeader(S1),
+            Action::ClientRequest(S1, vec![X]),
+            append(S2, 0, 1),
+            Action::AdvanceCommitIndex(S1, LogIndex(1)),
+        ];
+        for step in steps {
+            assert_eq!(system.take(&step, &instant), Ok(()));
+        }
+        assert!(system.servers.iter().all(|(_, server)| server.pending.is_empty()));
+    }
+}

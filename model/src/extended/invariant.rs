@@ -270,6 +270,79 @@ mod tests {
     }
 
     #[test]
+    fn every_log_there_is_matches_the_others() {
+        let on_disk = |value| {
+            move |system: &mut System<u8>| {
+                holds(server(system, S1), 1, &[(1, 1)]);
+                (server(system, S2).current_term, server(system, S2).disk.log) = (Term(1), log(&[(1, value)]));
+            }
+        };
+        assert_eq!((noticed(on_disk(1)), noticed(on_disk(2))), (None, Some("LogMatching")));
+        let led = |value| {
+            move |system: &mut System<u8>| {
+                holds(server(system, S1), 1, &[(1, 1)]);
+                system.said.led.insert((Term(1), S3), log(&[(1, value)]));
+            }
+        };
+        assert_eq!((noticed(led(1)), noticed(led(2))), (None, Some("LogMatching")));
+    }
+
+    /// s1 and s2 hold what is committed in term 1, and s3 led in a term without it.
+    #[test]
+    fn a_leader_of_a_later_term_has_what_is_committed() {
+        let led = |term, entries: &'static [(usize, u8)]| {
+            move |system: &mut System<u8>| {
+                [S1, S2].into_iter().for_each(|id| holds(server(system, id), 1, &[(1, 1)]));
+                let committed = (LogIndex(1), Entry { term: Term(1), value: 1 });
+                system.said.committed.insert(committed, (Term(1), LogIndex::ZERO));
+                system.said.led.insert((Term(term), S3), log(entries));
+            }
+        };
+        assert_eq!((noticed(led(2, &[(1, 1)])), noticed(led(2, &[]))), (None, Some("LeaderCompleteness")));
+        assert_eq!(noticed(led(2, &[(0, 1)])), Some("LeaderCompleteness"), "another entry there");
+        assert_eq!(noticed(led(1, &[])), None, "in its own term it may come to it yet");
+    }
+
+    #[test]
+    fn a_vote_that_was_said_is_on_the_disk_until_a_later_term() {
+        let disk = |term, vote| {
+            move |system: &mut System<u8>| {
+                let disk = &mut server(system, S3).disk;
+                (disk.current_term, disk.voted_for) = (Term(term), vote);
+                system.said.granted.insert((Term(1), S3, S1));
+            }
+        };
+        assert_eq!((noticed(disk(1, Some(S1))), noticed(disk(2, None))), (None, None));
+        for (term, vote) in [(1, None), (1, Some(S2)), (0, Some(S1))] {
+            assert_eq!(noticed(disk(term, vote)), Some("PromiseKept"), "{vote:?} in term {term}");
+        }
+    }
+
+    #[test]
+    fn what_is_committed_is_on_the_disks_of_who_decided_it() {
+        let commits = |holders: &'static [ServerId]| {
+            move |system: &mut System<u8>| {
+                holders.iter().for_each(|id| holds(server(system, *id), 1, &[(1, 1)]));
+                let committed = (LogIndex(1), Entry { term: Term(1), value: 1 });
+                system.said.committed.insert(committed, (Term(1), LogIndex::ZERO));
+            }
+        };
+        assert_eq!((noticed(commits(&[S1, S2])), noticed(commits(&[S1]))), (None, Some("CommittedOnQuorum")));
+        // By a configuration in which one decides alone.
+        let decided_by = |voter: usize| {
+            let first = super::super::sample::stable(&[voter]);
+            let mut system = System::configured(&ServerSet::first(3), &first);
+            let entry = Entry { term: Term::ZERO, value: first };
+            let led: Log<_> = [entry.clone()].into_iter().collect();
+            system.said.led.insert((Term(1), S1), led);
+            system.said.committed.insert((LogIndex(1), entry), (Term(1), LogIndex(1)));
+            system.servers.at_mut(S1).expect("one of the three").disk.log.pop();
+            check_state(&system).err().map(|violation| violation.invariant)
+        };
+        assert_eq!((decided_by(2), decided_by(1)), (None, Some("CommittedOnQuorum")));
+    }
+
+    #[test]
     fn who_holds_other_entries_than_it_acknowledged_has_not_kept_its_promise() {
         let acknowledged = |term, entries: &'static [(usize, u8)]| {
             move |system: &mut System<u8>| {

@@ -88,3 +88,20 @@ impl<V: Ord> Said<V> {
         self.led.contains_key(&(term, leader))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{S1, S2, committed};
+    use super::*;
+
+    #[test]
+    fn a_term_has_its_own_leader_or_none() {
+        let said = committed().said;
+        assert_eq!(said.led_in(Term(1)).map(Log::len), Some(LogIndex(1)));
+        assert_eq!(said.told_in(Term(1)), Some(LogIndex(1)));
+        for term in [Term(0), Term(2)] {
+            assert_eq!((said.led_in(term), said.told_in(term)), (None, None), "nobody led in term {term}");
+        }
+        assert!(said.has_led(S1, Term(1)) && !said.has_led(S2, Term(1)) && !said.has_led(S1, Term(2)));
+    }
+}

@@ -228,3 +228,120 @@ fn truncate<V>(log: &mut Log<V>, after: LogIndex) {
         log.pop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{S1, S2, X, Y, stable};
+    use super::super::{Command, Configuration};
+    use super::*;
+
+    /// A server of three, in term 1.
+    fn fresh() -> Server<Command> {
+        let mut server = Server::new(&ServerSet::first(3));
+        server.enter(Term(1), None);
+        server.flush();
+        server
+    }
+
+    fn entry(value: Command) -> Entry<Command> {
+        Entry { term: Term(1), value }
+    }
+
+    /// How much of the log is on the disk, and how much of that stays, after each flush.
+    fn flushes(server: &mut Server<Command>) -> Vec<(usize, usize)> {
+        let mut counted = Vec::new();
+        while !server.pending.is_empty() {
+            server.flush();
+            assert!(server.on_disk <= server.log.common_prefix(&server.disk.log), "it counts what is there");
+            counted.push((server.on_disk.0, server.durable_index().0));
+        }
+        counted
+    }
+
+    /// Raft paper, section 5.4.1.
+    #[test]
+    fn a_log_lacks_nothing_if_it_ends_in_a_later_term_or_as_late_and_is_as_long() {
+        let mut server = fresh();
+        (0..2).for_each(|_| server.append(entry(X)));
+        let accepts = |term, index| server.accepts_log((Term(term), LogIndex(index)));
+        assert!(accepts(1, 2) && accepts(1, 3) && accepts(2, 1));
+        assert!(!accepts(1, 1) && !accepts(0, 3));
+    }
+
+    #[test]
+    fn a_configuration_that_is_cut_off_counts_no_more() {
+        let mut server = fresh();
+        [stable(&[1, 2, 3]), X, stable(&[1])].into_iter().for_each(|value| server.append(entry(value)));
+        let only = |id| Configuration::stable([id].into_iter().collect());
+        assert_eq!((server.configured_at(), server.configuration()), (LogIndex(3), Some(&only(S1))));
+        server.truncate(LogIndex(2));
+        let first = Configuration::stable(ServerSet::first(3));
+        assert_eq!((server.configured_at(), server.configuration()), (LogIndex(1), Some(&first)));
+        server.install(LogIndex(0), vec![entry(X), entry(stable(&[2]))]);
+        assert_eq!((server.configured_at(), server.configuration()), (LogIndex(2), Some(&only(S2))));
+        server.restart(LogIndex(0));
+        assert_eq!((server.configured_at(), server.configuration()), (LogIndex(0), None), "nothing was durable");
+    }
+
+    #[test]
+    fn an_entry_that_was_replaced_before_it_reached_the_disk_does_not_count() {
+        let mut server = fresh();
+        server.append(entry(X));
+        server.truncate(LogIndex(0));
+        server.append(entry(Y));
+        assert_eq!(flushes(&mut server), [(0, 0), (0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn what_a_pending_write_will_cut_off_is_not_durable_though_it_is_there() {
+        let mut server = fresh();
+        server.append(entry(X));
+        server.truncate(LogIndex(0));
+        server.append(entry(X));
+        assert_eq!(flushes(&mut server), [(1, 0), (0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_snapshot_replaces_what_was_counted_behind_its_beginning() {
+        let mut server = fresh();
+        server.append(entry(X));
+        server.install(LogIndex(0), vec![entry(Y), entry(Y)]);
+        server.truncate(LogIndex(0));
+        server.append(entry(X));
+        assert_eq!(flushes(&mut server), [(1, 0), (0, 0), (0, 0), (1, 1)]);
+        let mut server = fresh();
+        server.append(entry(X));
+        server.install(LogIndex(1), vec![entry(Y), entry(Y)]);
+        assert_eq!(flushes(&mut server), [(1, 1), (3, 3)]);
+    }
+
+    #[test]
+    fn what_was_verified_in_a_term_is_remembered_until_a_later_one_is_durable() {
+        let mut server = fresh();
+        server.verified = LogIndex(2);
+        server.enter(Term(2), None);
+        assert_eq!((server.verified, &*server.verified_before), (LogIndex(0), &[(Term(1), LogIndex(2))][..]));
+        server.enter(Term(3), None);
+        assert_eq!(server.verified_before, [(Term(1), LogIndex(2))], "in term 2 there was nothing");
+        server.flush();
+        assert_eq!(server.verified_before, [], "what is on the disk is in term 2");
+        server.verified = LogIndex(4);
+        server.enter(Term(4), None);
+        server.flush();
+        assert_eq!(server.verified_before, [(Term(3), LogIndex(4))], "term 3 is on the disk");
+        server.restart(LogIndex(0));
+        assert_eq!(server.verified_before, [], "nobody reads the log against its leader's at a start");
+    }
+
+    #[test]
+    fn a_follower_has_nothing_of_its_office() {
+        let mut server = fresh();
+        let follower = server.clone();
+        server.role = Role::Leader;
+        server.votes_granted.insert(S1);
+        server.match_index.fill(LogIndex(1));
+        (server.term_start, server.verified) = (LogIndex(1), LogIndex(1));
+        server.become_follower();
+        assert_eq!(server, follower);
+    }
+}

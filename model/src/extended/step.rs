@@ -7,6 +7,9 @@ use crate::log::{Entry, LogIndex, Term};
 use crate::server_set::ServerId;
 use std::fmt;
 
+#[cfg(test)]
+mod tests;
+
 /// Why [`System::apply`] did not take a step: what the action needs does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotEnabled {
