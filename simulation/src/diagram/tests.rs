@@ -1,13 +1,17 @@
 //! What a diagram shows, and that nothing in it covers anything else.
 
+use std::time::Duration;
+
 use outrigger::engine::{
-    Body, Command, Event, Incarnation, LogIndex, Message, Payload, Peer, Proof, Refusal, RequestId, WriteId,
+    Body, Command, Consistency, Event, Incarnation, LogIndex, Message, Payload, Peer, Proof, Refusal, RequestId,
+    WriteId,
 };
 
 use super::*;
 use crate::History;
 use crate::check::Check;
 use crate::refinement::Falsify;
+use crate::workload::Wish;
 use crate::world::World;
 
 const MS: u64 = 1_000_000;
@@ -212,6 +216,18 @@ fn a_history_shows_its_reads_and_writes_and_disks() {
         let is_cut_off = marks.is_cut_short && !ticks().any(|tick| tick.text == asked);
         assert!(is_cut_off || ticks().any(|tick| tick.node == answer.node && tick.text == asked), "{answer:?}");
     }
+}
+
+#[test]
+fn a_read_that_need_not_see_all_says_so() {
+    let wished = |consistency| match Mark::asked(node(1), 3, &Wish::Read(7, consistency), &[]) {
+        Mark::Tick(tick) => tick.text,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wished(Consistency::Linearizable), "read 3 begins");
+    assert_eq!(wished(Consistency::Lease), "read 3 (lease) begins");
+    let age_max = Duration::from_millis(50);
+    assert_eq!(wished(Consistency::Acknowledged { age_max }), "read 3 (acknowledged within 50ms) begins");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What marks are made of: a few words on each message, each thing that a disk does, each question and its answer.
 
-use outrigger::engine::{AppendOutcome, Batch, Command, Event, LogIndex, Message, NodeId, Payload, Vote};
+use outrigger::engine::{AppendOutcome, Batch, Command, Consistency, Event, LogIndex, Message, NodeId, Payload, Vote};
 
 use super::{Kept, Kind, Mark, Sent, Tick};
 use crate::machine::Answer;
@@ -124,7 +124,9 @@ fn label(message: &Message, command: impl Fn(&Payload) -> String) -> String {
 /// What is asked for. Writes are named by their values, as what is violated names them; reads by their tokens.
 fn wished(number: u64, wish: &Wish) -> String {
     match wish {
-        Wish::Read(..) => format!("read {number}"),
+        // What a read must see is what is asked of it: most of them everything.
+        Wish::Read(_, Consistency::Linearizable) => format!("read {number}"),
+        Wish::Read(_, consistency) => format!("read {number} ({consistency})"),
         Wish::Write(writes) => match &writes[..] {
             [first, .., last] => format!("write {}\u{2013}{}", first.value, last.value),
             [first] => format!("write {}", first.value),
