@@ -83,6 +83,8 @@ pub(crate) enum Kind {
     Client,
     /// Its state machine.
     Machine,
+    /// Its engine.
+    Engine,
 }
 
 /// Something small on a node.

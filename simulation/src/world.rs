@@ -506,6 +506,7 @@ impl World {
         running.runtime.now = now;
         running.runtime.trace.note(now, node, '>', &event);
         let queued = running.runtime.queued().len();
+        let is_timeout = matches!(event, Event::Timeout);
         // The model is told of it afterwards; where there is none, nothing need be copied.
         let copy = self.checks.model.then(|| event.clone());
         running.runtime.hear(&event);
@@ -513,6 +514,7 @@ impl World {
         let look = Look::at(node, running.driver.engine());
         if let Some(diagram) = &self.diagram {
             picture::mark_writes(diagram, self.now, &running.runtime, queued);
+            picture::mark_step(diagram, self.now, running, &look, is_timeout);
         }
         running.runtime.order()?;
         if let Some(told) = told {

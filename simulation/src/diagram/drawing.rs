@@ -380,7 +380,7 @@ impl Drawing {
             }
             let end = (x + SAMPLE - 10.0, y - 4.0);
             let drawn = if matches!(class, "dead" | "cut") { "lost" } else { class };
-            if !matches!(class, "crash" | "disk" | "client" | "machine") {
+            if !matches!(class, "crash" | "disk" | "client" | "machine" | "engine") {
                 line(&mut self.arrows, drawn, (x, y - 4.0), end);
             }
             match class {
@@ -395,6 +395,7 @@ impl Drawing {
                 "disk" => symbol(&mut self.arrows, Kind::Disk, (x + 20.0, end.1)),
                 "client" => symbol(&mut self.arrows, Kind::Client, (x + 20.0, end.1)),
                 "machine" => symbol(&mut self.arrows, Kind::Machine, (x + 20.0, end.1)),
+                "engine" => symbol(&mut self.arrows, Kind::Engine, (x + 20.0, end.1)),
                 _ => {}
             }
             self.text(&Text(x + SAMPLE, y, "note", SMALL), words);
@@ -528,6 +529,9 @@ fn symbol(into: &mut String, kind: Kind, (x, y): (f64, f64)) {
             push(into, format_args!("<path class='mark-client' d='M{x:.1},{:.1} l5,5 l-5,5 l-5,-5 z'/>", y - 5.0));
         }
         Kind::Machine => push(into, format_args!("<circle class='mark-machine' cx='{x:.1}' cy='{y:.1}' r='4.5'/>")),
+        Kind::Engine => {
+            push(into, format_args!("<path class='mark-engine' d='M{x:.1},{:.1} l5,9 l-10,0 z'/>", y - 5.0));
+        }
     }
 }
 
@@ -536,6 +540,7 @@ const fn kind_class(kind: Kind) -> &'static str {
         Kind::Disk => "disk",
         Kind::Client => "client",
         Kind::Machine => "machine",
+        Kind::Engine => "engine",
     }
 }
 

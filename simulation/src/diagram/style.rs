@@ -1,6 +1,6 @@
 //! What the kinds of lines and of texts look like, and how they are told apart.
 
-pub(super) const LEGEND: [(&str, &str); 14] = [
+pub(super) const LEGEND: [(&str, &str); 15] = [
     ("leader", "leads"),
     ("candidate", "asks for votes"),
     ("follower", "follows"),
@@ -15,18 +15,19 @@ pub(super) const LEGEND: [(&str, &str); 14] = [
     ("disk", "its disk"),
     ("client", "a client of it"),
     ("machine", "its state machine"),
+    ("engine", "its engine"),
 ];
 
 pub(super) const STYLE: &str = "text{font-family:'DejaVu Sans Mono',Menlo,Consolas,monospace;fill:#333} \
     .name{font-weight:bold;fill:#111} .time{fill:#888} .note{fill:#555} .role{fill:#143} .fault{fill:#900;font-weight:bold} \
-    .violated{fill:#900;font-weight:bold} .said,.client{fill:#225} .disk,.machine{fill:#555} \
+    .violated{fill:#900;font-weight:bold} .said,.client{fill:#225} .disk,.machine,.engine{fill:#555} \
     .world{fill:#640;font-weight:bold} .repeated{fill:#555} \
     .sent,.way,.lost{fill:none} .leader{stroke:#197a4b;stroke-width:9} .candidate{stroke:#d9730d;stroke-width:8;stroke-dasharray:4 3} \
     .follower{stroke:#999;stroke-width:2} .down{stroke:#c33;stroke-width:1.5;stroke-dasharray:1 7} \
     .paused{stroke:#57a;stroke-width:3;stroke-dasharray:8 6} .born{stroke:#333;stroke-width:3} \
     .sent{stroke:#225;stroke-width:1.2;marker-end:url(#head)} .way{stroke:#225;stroke-width:1;stroke-dasharray:10 4} \
     .lost{stroke:#a00;stroke-width:1.2;stroke-dasharray:5 3} .wall{stroke:#a00;stroke-width:3} .cross{stroke:#a00;stroke-width:2.5} \
-    .end,.mark-client,.mark-machine{fill:white;stroke:#225} .mark-disk{fill:#555;stroke:white} \
+    .end,.mark-client,.mark-machine,.mark-engine{fill:white;stroke:#225} .mark-disk{fill:#555;stroke:white} \
     .fatal{fill:none;stroke:#c00;stroke-width:3} .halo{stroke-width:3;stroke-linejoin:round} \
     .alarm{fill:#fff0f0;stroke:#c00;stroke-width:2} \
     .head{fill:#eef;stroke:#88a} .role-ground{fill:#effaf3;stroke:#9cb} \

@@ -207,7 +207,8 @@ fn a_history_shows_its_reads_and_writes_and_disks() {
         || marks.marks.iter().filter_map(|(_, mark)| if let Mark::Tick(tick) = mark { Some(tick) } else { None });
     let kinds = [(Kind::Client, "begins"), (Kind::Client, "sees"), (Kind::Client, "asked"), (Kind::Client, "done at")];
     let disks = [(Kind::Disk, "writes entr"), (Kind::Disk, "flushed: "), (Kind::Disk, "saves that it met")];
-    for (kind, words) in kinds.into_iter().chain(disks) {
+    let engines = [(Kind::Engine, "election timeout"), (Kind::Engine, "commits up to ")];
+    for (kind, words) in kinds.into_iter().chain(disks).chain(engines) {
         assert!(ticks().any(|tick| tick.kind == kind && tick.text.contains(words)), "nobody tells what {words}");
     }
     // Whatever a client is told it has asked for before, at the same node.

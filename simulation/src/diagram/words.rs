@@ -1,6 +1,8 @@
 //! What marks are made of: a few words on each message, each thing that a disk does, each question and its answer.
 
-use outrigger::engine::{AppendOutcome, Batch, Command, Consistency, Event, LogIndex, Message, NodeId, Payload, Vote};
+use outrigger::engine::{
+    AppendOutcome, Batch, Command, Consistency, Event, LogId, LogIndex, Message, NodeId, Payload, Vote,
+};
 
 use super::{Kept, Kind, Mark, Sent, Tick};
 use crate::machine::Answer;
@@ -78,11 +80,23 @@ impl Mark {
         Self::tick(node, Kind::Machine, format!("restored from snapshot at {at}"))
     }
 
+    /// A node has heard no leader for too long, and wants to be one.
+    pub(crate) fn timed_out(node: NodeId) -> Self {
+        Self::tick(node, Kind::Engine, "election timeout".to_owned())
+    }
+
+    /// A node takes its log up to this entry for committed.
+    pub(crate) fn commits(node: NodeId, last: LogId) -> Self {
+        Self::tick(node, Kind::Engine, format!("commits up to {last}"))
+    }
+
     pub(super) fn tick(node: NodeId, kind: Kind, text: String) -> Self {
         // Of votes and peers each counts.
         let is_told_each = ["saves", "vote", "met", "fails"].iter().any(|word| text.contains(word));
         let shape = match kind {
             Kind::Machine => None,
+            // Each node of a cluster commits the same: they are one story.
+            Kind::Engine => Some(without_numbers(&text)),
             Kind::Disk if is_told_each => None,
             // The disks of a quorum do the same by nature: only one that does it again and again is repeated.
             Kind::Disk => Some(format!("node {node} {}", without_numbers(&text))),

@@ -1,14 +1,15 @@
 //! What of the world is drawn, if it is drawn at all.
 
-use outrigger::engine::{Event, Message, NodeId, Payload, Token};
+use outrigger::engine::{Event, Message, NodeId, Payload, RoleKind, Token};
 
 use super::World;
 use super::peace::Peace;
 use crate::check::{Check, Violation};
 use crate::diagram::{self, Diagram, Flushed, Mark, named};
+use crate::look::Look;
 use crate::machine::{Answer, Write};
 use crate::network::Delays;
-use crate::node::Node;
+use crate::node::{Node, Running};
 use crate::runtime::Runtime;
 use crate::workload::Request;
 
@@ -17,6 +18,18 @@ use crate::workload::Request;
 pub(super) fn mark_writes(diagram: &Diagram, now: u64, runtime: &Runtime, since: usize) {
     let new = runtime.queued().iter().skip(since);
     new.filter_map(|write| Mark::write(runtime.me.node, write)).for_each(|mark| diagram.mark(now, mark));
+}
+
+/// What an engine has made of an event beside what it says and writes, as it has not been judged yet: what is wrong is seen, too.
+#[cold]
+pub(super) fn mark_step(diagram: &Diagram, now: u64, running: &Running, look: &Look, is_timeout: bool) {
+    let Some(before) = running.judged else { return };
+    let is_campaign = |look: &Look| matches!(look.role, RoleKind::PreCandidate | RoleKind::Candidate);
+    if is_timeout && is_campaign(look) && (!is_campaign(&before) || before.term < look.term) {
+        diagram.mark(now, Mark::timed_out(look.node));
+    }
+    let committed = running.runtime.accepted.at(look.commit).filter(|_| look.commit > before.commit);
+    committed.into_iter().for_each(|stamp| diagram.mark(now, Mark::commits(look.node, stamp.id)));
 }
 
 impl World {
