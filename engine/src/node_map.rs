@@ -7,7 +7,7 @@ use std::slice;
 use crate::types::NodeId;
 
 /// So many are looked through one by one.
-const FEW: usize = 16;
+pub(crate) const FEW: usize = 16;
 
 /// Something for each of some nodes, sorted by id.
 ///

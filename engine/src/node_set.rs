@@ -3,10 +3,8 @@
 use std::slice;
 use std::vec;
 
+use crate::node_map::FEW;
 use crate::types::NodeId;
-
-/// So many are looked through one by one.
-const FEW: usize = 16;
 
 /// A set of nodes, sorted by id.
 ///

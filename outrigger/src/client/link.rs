@@ -407,13 +407,13 @@ async fn send(mut write: WriteHalf<'_>, shared: &Shared, heard: &Heard) -> Ended
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
 
     /// Hears nothing.
-    struct Deaf;
+    pub(in crate::client) struct Deaf;
 
     impl Hear for Deaf {
         fn cluster(&self, _: u64) -> Result<(), Rejection> {

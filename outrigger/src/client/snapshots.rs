@@ -224,21 +224,10 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::client::link::Hear;
-    use crate::client::protocol::{self, Leader, Request};
+    use crate::client::link::tests::Deaf;
+    use crate::client::protocol::{self, Request};
     use crate::network::connection;
     use crate::network::frame::{FrameBuffer, kind};
-    use crate::network::handshake::Rejection;
-
-    struct Deaf;
-
-    impl Hear for Deaf {
-        fn cluster(&self, _: u64) -> Result<(), Rejection> {
-            Ok(())
-        }
-
-        fn leader(&self, _: Leader) {}
-    }
 
     /// A node that is played by hand, and gives these outcomes, whatever it is asked. Answers what it was asked for.
     async fn played(listener: TcpListener, outcomes: Vec<Outcome>) -> Vec<Wanted> {

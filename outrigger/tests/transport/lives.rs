@@ -79,13 +79,8 @@ fn a_life_that_the_engine_refuses_is_left_and_another_one_is_not() {
 }
 
 /// A friend that says where it is reached, in some life.
-fn befriend_as(node: &Node1, peer: Peer, address: &str) -> Stranger {
-    let mut friend = node.dial();
-    let local = Local { peer, peer_address: Some(address.to_owned()), ..local(peer.node.0) };
-    friend.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
-    assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((peer, None)));
-    friend
+fn caller_from(node: &Node1, peer: Peer, address: &str) -> Stranger {
+    node.befriend_as(&Local { peer, peer_address: Some(address.to_owned()), ..local(peer.node.0) })
 }
 
 /// Another directory under the same id as node 2's.
@@ -98,7 +93,7 @@ fn a_life_is_answered_where_it_has_called_from_whoever_else_calls_under_its_id()
     let node = Node1::start(calls_often());
     let [place, elsewhere] = [Place::new(), Place::new()];
     let _callers =
-        [befriend_as(&node, local(2).peer, &place.address), befriend_as(&node, other_life(), &elsewhere.address)];
+        [caller_from(&node, local(2).peer, &place.address), caller_from(&node, other_life(), &elsewhere.address)];
     node.transport.answer(local(2).peer);
     place.is_called(3);
     assert_eq!(elsewhere.drain(), 0);
@@ -108,7 +103,7 @@ fn a_life_is_answered_where_it_has_called_from_whoever_else_calls_under_its_id()
 fn whoever_is_met_where_another_life_was_to_be_answered_is_told_nothing() {
     let node = Node1::start(patient());
     let (listener, _) = listen();
-    let _caller = befriend_as(&node, local(2).peer, &listener.local_addr().unwrap().to_string());
+    let _caller = caller_from(&node, local(2).peer, &listener.local_addr().unwrap().to_string());
     node.transport.answer(local(2).peer);
     let mut peer = accept(&listener);
     assert_eq!(peer.hear().map(|frame| frame.kind), Some(kind::HELLO));
@@ -123,7 +118,7 @@ fn a_life_that_is_connected_is_not_called_where_it_has_called_from() {
     let node = Node1::start(patient());
     let mut peer = connected(&node);
     let elsewhere = Place::new();
-    let _caller = befriend_as(&node, local(2).peer, &elsewhere.address);
+    let _caller = caller_from(&node, local(2).peer, &elsewhere.address);
     node.transport.answer(local(2).peer);
     node.transport.send(NodeId(2), message(7));
     let heard = (0..10).find_map(|_| peer.hear().filter(|frame| frame.kind != kind::PING)).unwrap();
@@ -151,7 +146,7 @@ fn whoever_has_gone_and_calls_again_is_answered_again() {
     let node = Node1::start(calls_often());
     let [members, before, after] = [Place::new(), Place::new(), Place::new()];
     node.transport.set_peers(&NodeMap::from([(NodeId(2), members.node())]));
-    let caller = befriend_as(&node, local(3).peer, &before.address);
+    let caller = caller_from(&node, local(3).peer, &before.address);
     node.transport.answer(local(3).peer);
     before.is_called(2);
     drop(caller);
@@ -164,7 +159,7 @@ fn whoever_has_gone_and_calls_again_is_answered_again() {
         members.is_called(10);
         calls = before.drain();
     }
-    let _caller = befriend_as(&node, local(3).peer, &after.address);
+    let _caller = caller_from(&node, local(3).peer, &after.address);
     node.transport.answer(local(3).peer);
     after.is_called(2);
 }

@@ -125,10 +125,15 @@ impl Node1 {
 
     /// A friend that has shaken hands.
     fn befriend(&self, node: u64) -> Stranger {
+        self.befriend_as(&local(node))
+    }
+
+    /// A friend that has said this of itself when it shook hands.
+    fn befriend_as(&self, local: &Local) -> Stranger {
         let mut friend = self.dial();
-        friend.say(|output| Hello::new(&local(node), NodeId(1)).encode(output).unwrap());
+        friend.say(|output| Hello::new(local, NodeId(1)).encode(output).unwrap());
         assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
-        assert_eq!(self.arrivals.recv_timeout(PATIENCE), Ok((local(node).peer, None)));
+        assert_eq!(self.arrivals.recv_timeout(PATIENCE), Ok((local.peer, None)));
         friend
     }
 
@@ -181,12 +186,7 @@ impl Stranger {
 
 /// A stranger that shakes hands as this node, and says where its clients go.
 fn introduce(node: &Node1, peer: Peer, client_address: &str) -> Stranger {
-    let mut stranger = node.dial();
-    let local = Local { peer, client_address: Some(client_address.into()), ..local(peer.node.0) };
-    stranger.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
-    assert_eq!(stranger.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((peer, None)));
-    stranger
+    node.befriend_as(&Local { peer, client_address: Some(client_address.into()), ..local(peer.node.0) })
 }
 
 /// Clients would be sent to whoever was wiped, or pretends to be a member.
@@ -673,12 +673,7 @@ impl Place {
 
 /// A friend that says where it is reached.
 fn befriend_from(node: &Node1, id: u64, place: &Place) -> Stranger {
-    let mut friend = node.dial();
-    let local = Local { peer_address: Some(place.address.clone()), ..local(id) };
-    friend.say(|output| Hello::new(&local, NodeId(1)).encode(output).unwrap());
-    assert_eq!(friend.hear().map(|frame| frame.kind), Some(kind::HELLO));
-    assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local.peer, None)));
-    friend
+    node.befriend_as(&Local { peer_address: Some(place.address.clone()), ..local(id) })
 }
 
 fn calls_often() -> TcpSettings {

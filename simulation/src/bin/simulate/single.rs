@@ -18,6 +18,9 @@ pub(crate) fn run(arguments: &Arguments, history: &History) -> io::Result<ExitCo
     let lived = if arguments.trace { history.clone().printed().live() } else { history.live() };
     let took = began.elapsed();
     let mut outcome = Outcome::of_one(&lived, took);
+    if !is_meant {
+        finds::tell_once();
+    }
     let lived = lived.map_err(|failure| if is_meant { failure } else { shrunk(history, failure) });
     // What is told of a failure is how to see it; what is counted is what was lived through.
     outcome.failures = lived.as_ref().err().cloned().into_iter().collect();
@@ -69,7 +72,6 @@ fn draw(arguments: &Arguments, history: &History, lived: &Result<Report, Failure
 
 /// The smallest history in which the same check fails that is found before somebody interrupts.
 pub(crate) fn shrunk(history: &History, failure: Failure) -> Failure {
-    finds::tell_once();
     let is_watched = io::stderr().is_terminal();
     let mut tries = 0;
     let shrunk = shrink(
