@@ -46,6 +46,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   explore --max-term 2 --max-log 4                          # two nodes, generously: 5.7 million states, three minutes
   explore --nodes 3 --max-term 2 --max-messages 2 --copies 0 --proposals 0 --heartbeats 0 --without-model
                                                             # 42 million: 6 minutes, 3.5 GiB
+  explore --nodes 3 --max-term 2 --crashes 0 --heartbeats 0 --without-model
+                                                            # reordering, a copy, a proposal and loss: 17.6 million
   explore --mutant vote_before_flush                        # a fault on purpose, and the shortest story of its harm
   explore --mutants                                         # many of them, each in bounds that find it")]
 struct Arguments {

@@ -26,6 +26,11 @@ const LINE: f64 = 15.0;
 const STEM: f64 = 40.0;
 /// The least width, for the legend.
 const WIDTH_MIN: f64 = 980.0;
+/// How to read it.
+const HOW: &str = "Time runs downwards, in seconds; rows are as far apart however long it is from one to the next. Each column is \
+                   a node, each arrow a message from where it leaves to where it arrives.\nTwo numbers as in 4/16 name an entry \
+                   of the log: its term and its index. A disk that has met a node remembers which life of it was heard. What is \
+                   in doubt may have been done, or may still be.";
 /// Where a text stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Space {
@@ -78,7 +83,10 @@ impl Drawing {
         let mut drawing = Self { nodes, width, conditions, ..Self::default() };
         let mut y = drawing.head(title, violated);
         if left_out > 0 || marks.is_cut_short {
-            drawing.text(&Text(8.0, y, "note", SMALL), "earlier events are left out");
+            let more = if marks.is_cut_short { "more than " } else { "" };
+            let note =
+                format!("{more}{left_out} earlier rows are left out; the trace of the same history has all (--trace)");
+            drawing.text(&Text(8.0, y, "note", SMALL), &note);
             y += ROW;
         }
         let from = y + ROW;
@@ -345,10 +353,11 @@ impl Drawing {
         if let Some(violated) = violated {
             y = self.alarm(y, violated);
         }
-        let how = "Time runs downwards, in seconds. Each column is a node, each arrow a message from where it leaves to where it \
-                   arrives.";
-        self.text(&Text(12.0, y + 8.0, "note", 12.0), how);
-        self.legend(y + 32.0) + 12.0
+        for part in wrapped(HOW, letters((self.width - 24.0) * SMALL / 12.0)) {
+            self.text(&Text(12.0, y + 8.0, "note", 12.0), &part);
+            y += 18.0;
+        }
+        self.legend(y + 14.0) + 12.0
     }
 
     /// What was violated, in a frame. Answers where the rest begins.
