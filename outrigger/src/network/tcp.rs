@@ -407,3 +407,133 @@ fn poll_accept(listener: &Mutex<Option<TcpListener>>, context: &mut Context<'_>)
         None => Poll::Ready(None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use outrigger_engine::{Incarnation, Payload, RequestId, Term};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::network::connection::read_frame;
+    use crate::network::frame::FrameBuffer;
+
+    /// Takes everything in.
+    struct Deaf;
+
+    impl Receive for Deaf {
+        fn receive(&self, _: Peer, _: Option<Message>) -> bool {
+            true
+        }
+        fn refused(&self, _: Peer, _: Option<Incarnation>, _: String) {}
+    }
+
+    fn transport() -> TcpTransport {
+        let transport = TcpTransport::bind("127.0.0.1:0").unwrap();
+        transport.start(local(1), Arc::new(Deaf)).unwrap();
+        transport
+    }
+
+    fn shared(transport: &TcpTransport) -> &Arc<Shared> {
+        transport.shared.get().unwrap()
+    }
+
+    fn local(id: u64) -> Local {
+        let peer = Peer::new(NodeId(id), Incarnation::default());
+        Local { cluster: 5, peer, genesis: 6, client_address: None, peer_address: None }
+    }
+
+    fn peers(address: &str) -> NodeMap<Node> {
+        NodeMap::from([(NodeId(2), Node { address: address.to_owned() })])
+    }
+
+    /// A peer that has shaken hands and takes nothing in, though more waits for it than sockets hold; and the task that sends to it.
+    async fn overwhelmed(transport: &TcpTransport) -> (TcpStream, AbortHandle) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        transport.set_peers(&peers(&listener.local_addr().unwrap().to_string()));
+        let (mut peer, _) = listener.accept().await.unwrap();
+        read_frame(&mut peer, &mut BytesMut::new(), BODY_BYTES_MAX).await.unwrap();
+        let mut hello = FrameBuffer::default();
+        Hello::new(&local(2), NodeId(1)).encode(&mut hello).unwrap();
+        peer.write_all_buf(&mut hello).await.unwrap();
+        while transport.link(NodeId(2), Link::is_connected) != Some(true) {
+            tokio::task::yield_now().await;
+        }
+        let entries: Arc<[Payload]> = [Payload::command(vec![0; 1 << 20].into())].into();
+        for request in (0..60).map(RequestId) {
+            transport.send(NodeId(2), Message::Propose { term: Term(1), request, entries: Arc::clone(&entries) });
+        }
+        let task = shared(transport).links()[&NodeId(2)].1.clone();
+        // From now on no time passes while anybody has something to do.
+        tokio::time::pause();
+        (peer, task)
+    }
+
+    /// Whether it ends while no time passes.
+    async fn ends_at_once(task: &AbortHandle) -> bool {
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        task.is_finished()
+    }
+
+    /// What is sent to where it is now may overtake the rest.
+    #[tokio::test]
+    async fn a_member_that_has_moved_is_sent_nothing_more_where_it_was() {
+        let transport = transport();
+        let (_peer, task) = overwhelmed(&transport).await;
+        transport.set_peers(&peers("127.0.0.1:1"));
+        assert!(ends_at_once(&task).await);
+    }
+
+    /// Else it has a moment to take in the last that it was sent.
+    #[tokio::test]
+    async fn a_transport_that_is_stopped_sends_nothing_more_to_who_is_no_peer_any_more() {
+        let transport = transport();
+        let (_peer, task) = overwhelmed(&transport).await;
+        transport.set_peers(&NodeMap::new());
+        assert!(!ends_at_once(&task).await);
+        transport.stop();
+        assert!(ends_at_once(&task).await);
+    }
+
+    fn known(address: &str) -> Route {
+        Route { members: Some(address.to_owned()), answer: None }
+    }
+
+    /// A link's task finds that it has nowhere to go, and somebody has told of a place, or begun another link, just then.
+    #[tokio::test]
+    async fn a_link_is_gone_only_while_it_has_nowhere_to_go_and_takes_no_other_one_with_it() {
+        let transport = transport();
+        let shared = shared(&transport);
+        let [(gone, task), (link, other)] =
+            [shared.dial(NodeId(2), known("a:1")), shared.dial(NodeId(2), known("b:1"))];
+        task.abort();
+        other.abort();
+        shared.links().insert(NodeId(2), (Arc::clone(&link), other));
+        assert!(!gone.follow_members(None));
+        assert!(shared.end(&gone));
+        assert!(shared.links().contains_key(&NodeId(2)), "it is another one");
+        assert!(!shared.end(&link));
+        assert!(shared.links().contains_key(&NodeId(2)), "it has been told of a place");
+        assert!(!link.follow_members(None));
+        assert!(shared.end(&link));
+        assert!(shared.links().is_empty());
+    }
+
+    /// Members come and go for as long as a node lives.
+    #[tokio::test]
+    async fn whoever_has_left_is_not_kept_in_mind() {
+        let transport = transport();
+        let shared = shared(&transport);
+        let left = || shared.leaving.lock().unwrap().clone();
+        transport.set_peers(&peers("127.0.0.1:1"));
+        transport.set_peers(&NodeMap::new());
+        assert_eq!(left().len(), 1);
+        while !left()[0].is_finished() {
+            tokio::task::yield_now().await;
+        }
+        transport.set_peers(&NodeMap::new());
+        assert!(left().is_empty());
+    }
+}

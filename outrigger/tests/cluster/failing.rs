@@ -1,18 +1,19 @@
 //! What callers hear while nodes fail.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger::engine::{
-    Batch, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Refusal, Restored, RoleKind,
-    Vote,
+    Batch, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Refusal, RoleKind,
 };
 use outrigger::network::InProcessNetwork;
-use outrigger::store::{LogReader, LogStore, MemoryStore, SnapshotStore, StorageError};
+use outrigger::store::{LogStore, MemoryStore, StorageError};
 use outrigger::{Config, Error, Outcome, Raft, ReadError, WriteError};
 
 use crate::counter::{Change, Cluster, Ledger, caught_up, config};
+use crate::frail::Frail;
+use crate::gate::Gate;
 
 #[tokio::test]
 async fn when_the_leader_stops_the_others_go_on() {
@@ -172,7 +173,7 @@ async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
     let peer = Peer::new(NodeId(1), Incarnation { id: 7, start: 1, nonce: 1 });
     for (blocks, panics) in [(true, false), (false, false), (true, true)] {
         // More flushes than it takes to lead.
-        let store = Frail { inner: MemoryStore::new(), flushes: 12, blocks, panics };
+        let store = Frail::new(blocks, goes_away_after(12, panics));
         let transport = Arc::new(InProcessNetwork::default().transport());
         let builder = Raft::builder(alone.clone(), Ledger::default()).transport(transport);
         let node = builder.log_store(Box::new(store), peer).start().await.unwrap();
@@ -192,51 +193,80 @@ async fn a_log_that_fails_stops_the_node_and_tells_its_callers() {
     }
 }
 
-/// A log whose disk goes away after some flushes.
-struct Frail {
-    inner: MemoryStore,
-    flushes: u32,
-    blocks: bool,
-    panics: bool,
+/// A disk that goes away after so many flushes.
+fn goes_away_after(mut flushes: u32, panics: bool) -> impl FnMut() -> Result<(), StorageError> + Send {
+    move || {
+        assert!(flushes > 0 || !panics, "it does not know what to do");
+        flushes = flushes.checked_sub(1).ok_or_else(|| StorageError::new("the disk is gone"))?;
+        Ok(())
+    }
 }
 
-impl LogStore for Frail {
-    fn restore(&mut self) -> Result<Restored, StorageError> {
-        self.inner.restore()
+/// Whether a disk hangs. No longer than the test: a runtime waits for the threads of its nodes.
+#[derive(Default)]
+struct Hanging(Arc<(Mutex<bool>, Condvar)>);
+
+impl Hanging {
+    fn set(&self, hangs: bool) {
+        *self.0.0.lock().unwrap() = hangs;
+        self.0.1.notify_all();
     }
-    fn save_vote(&mut self, vote: Vote) -> Result<(), StorageError> {
-        self.inner.save_vote(vote)
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.set(false);
     }
-    fn save_peer(&mut self, peer: Peer) -> Result<(), StorageError> {
-        self.inner.save_peer(peer)
+}
+
+/// Five nodes, of which the first leads, as no other would for long; its disk hangs while `hanging` says so.
+async fn led_by_a_disk_that_hangs(hanging: &Hanging, gate: &Gate) -> Cluster {
+    let network = InProcessNetwork::default();
+    let mut nodes = Vec::new();
+    for id in 1..=5 {
+        let mut config = config(id);
+        config.initial_cluster = (1..=5).map(|id| (id, format!("node-{id}:1"))).collect();
+        (config.election_timeout_min, config.election_timeout_max) = (Duration::from_secs(5), Duration::from_secs(6));
+        // Nothing stays in memory that need not.
+        config.limits.tail_bytes_max = 1;
+        let hangs = Arc::clone(&hanging.0);
+        let waits = move || {
+            let hung = hangs.1.wait_while(hangs.0.lock().unwrap(), |hangs| *hangs && id == 1);
+            hung.map(drop).map_err(|error| StorageError::new(error.to_string()))
+        };
+        let peer = Peer::new(NodeId(id), Incarnation { id: 70 + id, start: 1, nonce: 1 });
+        let builder = Raft::builder(config, Ledger::default()).transport(gate.on(network.transport()));
+        let store = Box::new(Frail::new(true, waits));
+        nodes.push(builder.log_store(store, peer).start().await.expect("the node starts"));
     }
-    fn append(&mut self, batches: &[Batch]) -> Result<(), StorageError> {
-        self.inner.append(batches)
+    nodes[0].elect(false).await.expect("nobody else campaigns");
+    for node in &nodes {
+        node.metrics().wait_for(|metrics| metrics.membership.bindings().len() == 5).await.expect("the node runs");
     }
-    fn truncate(&mut self, after: LogId) -> Result<(), StorageError> {
-        self.inner.truncate(after)
+    Cluster { network, nodes }
+}
+
+/// The others commit without its disk, and it applies what is committed. It could not read it back for who was away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_keeps_what_its_disk_does_not_hold_yet_for_who_lacks_it() {
+    let gate = Gate::before(5);
+    let hanging = Hanging::default();
+    let cluster = led_by_a_disk_that_hangs(&hanging, &gate).await;
+    let leader = cluster.node(1);
+    caught_up(cluster.node(5), leader).await;
+    gate.entries(false);
+    hanging.set(true);
+    for number in 1..=20 {
+        assert_eq!(leader.write(Change::Add(number)).await, Ok(number));
     }
-    fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        self.inner.purge(through)
-    }
-    fn save_committed(&mut self, commit: LogIndex) -> Result<(), StorageError> {
-        self.inner.save_committed(commit)
-    }
-    fn save_refusal(&mut self, by: Peer, met: Incarnation) -> Result<(), StorageError> {
-        self.inner.save_refusal(by, met)
-    }
-    fn flush(&mut self) -> Result<(), StorageError> {
-        assert!(self.flushes > 0 || !self.panics, "it does not know what to do");
-        self.flushes = self.flushes.checked_sub(1).ok_or_else(|| StorageError::new("the disk is gone"))?;
-        self.inner.flush()
-    }
-    fn reader(&self) -> Arc<dyn LogReader> {
-        self.inner.reader()
-    }
-    fn snapshots(&self) -> Arc<dyn SnapshotStore> {
-        self.inner.snapshots()
-    }
-    fn blocks(&self) -> bool {
-        self.blocks
-    }
+    // Once its metrics say so, it has let go of what it need not keep.
+    caught_up(leader, leader).await;
+    gate.entries(true);
+    let sent = tokio::time::timeout(Duration::from_secs(10), caught_up(cluster.node(5), leader));
+    sent.await.expect("it is sent what the leader has applied");
+    let metrics = leader.metrics().latest();
+    assert!(metrics.flushed < metrics.applied, "its disk hangs: {metrics:?}");
+    assert_eq!(metrics.role, RoleKind::Leader);
+    hanging.set(false);
+    cluster.shut_down().await;
 }

@@ -7,6 +7,7 @@ mod divergence;
 mod durable;
 mod failing;
 mod forms;
+mod frail;
 mod gate;
 mod leadership;
 mod members;

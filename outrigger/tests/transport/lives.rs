@@ -172,3 +172,24 @@ fn whoever_is_no_member_for_a_peer_that_it_has_called_is_told_so() {
     peer.say(|output| Rejection::NotMember { node: NodeId(1) }.encode(output).unwrap());
     assert_eq!(node.arrivals.recv_timeout(PATIENCE), Ok((local(2).peer, Some(message(1000)))));
 }
+
+/// It is called again only much later: until then nothing shows that it has gone but its own connection.
+#[test]
+fn a_stranger_that_was_answered_and_has_gone_is_forgotten_though_it_is_called_in_vain() {
+    let pause = 4 * PATIENCE;
+    let node = Node1::start(TcpSettings { backoff_min: pause, backoff_max: pause, ..TcpSettings::default() });
+    let place = Place::new();
+    let introduced =
+        Local { peer_address: Some(place.address.clone()), client_address: Some("somewhere:1".into()), ..local(4) };
+    let caller = node.befriend_as(&introduced);
+    node.transport.answer(local(4).peer);
+    place.is_called(1);
+    node.transport.set_peers(&NodeMap::new());
+    assert!(node.transport.client_addresses().contains_key(&NodeId(4)), "it is connected");
+    drop(caller);
+    let end = Instant::now() + PATIENCE;
+    while !node.transport.client_addresses().is_empty() {
+        assert!(Instant::now() < end, "clients are sent to it for ever");
+        node.transport.set_peers(&NodeMap::new());
+    }
+}

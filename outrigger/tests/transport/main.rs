@@ -15,6 +15,7 @@ use outrigger::network::handshake::{Hello, Rejection};
 use outrigger::network::{InProcessNetwork, Local, Receive, TcpSettings, TcpTransport, Transport, codec, suite};
 use tokio::runtime::Runtime;
 
+mod in_process;
 mod lives;
 
 /// A test that waits for longer has failed.
@@ -454,6 +455,22 @@ fn connections_beyond_the_limit_are_turned_away() {
         again.say(|output| Hello::new(&local(4), NodeId(1)).encode(output).unwrap());
         again.hear().is_none_or(|frame| frame.kind != kind::HELLO)
     } {}
+}
+
+/// Each that is told why costs a task and a descriptor, for as long as it likes to listen.
+#[test]
+fn only_so_many_of_those_who_are_turned_away_are_told_why() {
+    let node = Node1::start(TcpSettings { connections_max: 1, ..TcpSettings::default() });
+    let _friend = node.befriend(2);
+    let mut told = Vec::new();
+    let is_just_closed = (0..200).any(|_| {
+        let mut stranger = node.dial();
+        let farewell = stranger.hear();
+        told.push(stranger);
+        farewell.is_none()
+    });
+    assert!(is_just_closed, "all of {} were told", told.len());
+    assert!(told.len() > 64, "only {} were told", told.len());
 }
 
 /// A peer that takes connections and then does what the test wants.
