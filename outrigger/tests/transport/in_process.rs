@@ -23,6 +23,13 @@ impl Station {
         Self { transport, local, arrivals }
     }
 
+    /// The next life of a node.
+    fn restart(network: &InProcessNetwork, id: u64) -> Self {
+        let mut local = local(id);
+        local.peer.incarnation.start += 1;
+        Self::start(network, local)
+    }
+
     fn peer(&self) -> Peer {
         self.local.peer
     }
@@ -78,9 +85,7 @@ fn each_way_that_opens_is_one_handshake_for_both_and_nothing_else_is() {
 fn a_life_that_takes_the_place_of_another_is_met_anew() {
     let network = InProcessNetwork::default();
     let nodes = friends(&network, 2);
-    let mut again = local(2);
-    again.peer.incarnation.start += 1;
-    let again = Station::start(&network, again);
+    let again = Station::restart(&network, 2);
     assert_eq!(nodes[0].heard(), [(again.peer(), None)]);
     assert_eq!(again.heard(), [(nodes[0].peer(), None)]);
     assert!(nodes[0].reaches(&again));
@@ -203,9 +208,7 @@ fn another_claim_is_another_handshake_and_the_same_one_is_none() {
 fn the_transport_of_an_earlier_life_changes_nothing_for_a_later_one_and_carries_nothing_once_it_has_stopped() {
     let network = InProcessNetwork::default();
     let nodes = friends(&network, 2);
-    let mut again = local(2);
-    again.peer.incarnation.start += 1;
-    let again = Station::start(&network, again);
+    let again = Station::restart(&network, 2);
     again.knows(&[1]);
     nodes[1].knows(&[]);
     nodes[1].transport.sign(Some(LogId::new(2, 3)));

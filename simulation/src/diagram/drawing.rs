@@ -31,6 +31,7 @@ const HOW: &str = "Time runs downwards, in seconds; rows are as far apart howeve
                    a node, each arrow a message from where it leaves to where it arrives.\nTwo numbers as in 4/16 name an entry \
                    of the log: its term and its index. A disk that has met a node remembers which life of it was heard. What is \
                    in doubt may have been done, or may still be.";
+
 /// Where a text stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Space {
@@ -83,9 +84,13 @@ impl Drawing {
         let mut drawing = Self { nodes, width, conditions, ..Self::default() };
         let mut y = drawing.head(title, violated);
         if left_out > 0 || marks.is_cut_short {
-            let more = if marks.is_cut_short { "more than " } else { "" };
-            let note =
-                format!("{more}{left_out} earlier rows are left out; the trace of the same history has all (--trace)");
+            // How many rows those marks would be that were dropped before is not known.
+            let count = match (left_out, marks.is_cut_short) {
+                (0, _) => String::new(),
+                (rows, false) => format!("{rows} "),
+                (rows, true) => format!("more than {rows} "),
+            };
+            let note = format!("{count}earlier rows are left out; the trace of this history has them");
             drawing.text(&Text(8.0, y, "note", SMALL), &note);
             y += ROW;
         }

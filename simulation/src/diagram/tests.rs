@@ -156,6 +156,23 @@ fn only_the_end_of_a_long_history_is_drawn() {
     assert!(!svg.contains("event 1<") && svg.contains(&format!("event {last}<")));
 }
 
+#[test]
+fn it_is_said_how_many_rows_are_left_out_as_far_as_that_is_known() {
+    let left_out = |marks: usize, is_cut_short: bool| {
+        let diagram = Diagram::default();
+        diagram.set_nodes(2);
+        (1..=marks as u64).for_each(|now| diagram.mark(now, Mark::World { text: format!("event {now}") }));
+        diagram.0.borrow_mut().is_cut_short = is_cut_short;
+        let svg = diagram.svg("", None);
+        let end = svg.find("earlier rows are left out;")?;
+        svg[..end].rsplit('>').next().map(|count| count.trim().to_owned())
+    };
+    assert_eq!(left_out(ROWS_MAX, false), None, "all are drawn");
+    assert_eq!(left_out(ROWS_MAX + 1, false).as_deref(), Some("1"));
+    assert_eq!(left_out(ROWS_MAX + 1, true).as_deref(), Some("more than 1"));
+    assert_eq!(left_out(ROWS_MAX, true).as_deref(), Some(""), "all that is kept is drawn");
+}
+
 /// A mark and a client's or a disk's own words.
 fn tick(id: u64, kind: Kind, text: &str) -> Mark {
     Mark::tick(node(id), kind, text.to_owned())
