@@ -82,7 +82,7 @@ impl Engine {
     /// What this node's messages are to be signed with now.
     #[must_use]
     pub fn signature(&self) -> Peer {
-        Peer { bound: self.claim(), ..self.config.node }
+        Peer { bound: self.claim(), genesis: self.genesis, ..self.config.node }
     }
 
     /// By which entry this very directory is a member, as far as it knows.

@@ -315,9 +315,10 @@ impl Engine {
         }
         // Who knows no members at all is not to forget whom it was told to call.
         if !others.is_empty() || !self.membership().nodes().is_empty() {
-            let bound = self.claim();
+            let signature = self.signature();
             self.answered = None;
-            self.push(Command::SetPeers { peers: others, bound });
+            self.push(Command::Sign { signature });
+            self.push(Command::SetPeers { peers: others });
         }
     }
 

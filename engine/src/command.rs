@@ -165,8 +165,12 @@ pub enum Command {
     SetPeers {
         /// Everybody who is a member by any entry that may come to count, but this node.
         peers: NodeMap<Node>,
-        /// What this node signs with from now on: [`Peer::bound`]. Whom it tells it first decides nothing.
-        bound: Option<LogId>,
+    },
+    /// From now on this node's messages say this of it: it has learnt of which cluster it is, or by which entry its directory is a
+    /// member. It comes before what is sent knowing that.
+    Sign {
+        /// This node, in this life: [`Engine::signature`](crate::Engine::signature).
+        signature: Peer,
     },
     /// Send a heartbeat to each of these.
     BroadcastHeartbeat {
@@ -359,6 +363,7 @@ impl Command {
             | Self::Abandoned { .. } => Some(Lane::Client),
             Self::RebuildReplicationStreams { .. }
             | Self::SetPeers { .. }
+            | Self::Sign { .. }
             | Self::ReceiveSnapshot { .. }
             | Self::BroadcastHeartbeat { .. }
             | Self::SendVote { .. }

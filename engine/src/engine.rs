@@ -23,7 +23,7 @@ use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
 use crate::transfer::Transfer;
-use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
+use crate::types::{Epoch, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
 use crate::writes::{Promise, Writes};
 
 /// Each start of a node has so many bits of request ids for itself: enough for a million a second for half a year.
@@ -51,6 +51,8 @@ pub struct Engine {
     pub(crate) memberships: Memberships,
     /// What of the log is in a snapshot, here and elsewhere.
     pub(crate) snapshots: Snapshots,
+    /// Of which cluster this node is, as far as it knows; once known, it stays.
+    pub(crate) genesis: Genesis,
     /// The highest life of each peer that was met.
     pub(crate) peers: NodeMap<Met>,
     /// Who refuses whom, lately.
@@ -145,6 +147,7 @@ impl Engine {
             applied: LogIndex::ZERO,
             memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
+            genesis: if restored.genesis.is_known() { restored.genesis } else { config.node.genesis },
             peers,
             refusals: Refusals::default(),
             answered: None,
@@ -604,6 +607,7 @@ impl Engine {
         if self.is_unheard(&message, now) {
             return;
         }
+        self.learn_genesis(from, &message);
         let term = message.term().filter(|term| *term > self.vote.term);
         mutate!(pre_vote_reply_hides_term, term = term.filter(|_| !matches!(message, Message::PreVoteReply(_))));
         if let Some(term) = term {

@@ -332,6 +332,7 @@ impl Fingerprint {
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
+        self.number(from.genesis.0);
         self.flag(from.bound.is_some());
         from.bound.iter().for_each(|at| self.log_id(*at));
         match message {
@@ -406,9 +407,10 @@ impl Fingerprint {
         self.size(chunk.len());
     }
 
-    /// Log time and what the runtime knows the cluster by decide nothing; what a snapshot holds is known by its id.
+    /// Log time decides nothing; what a snapshot holds is known by its id.
     pub(crate) fn snapshot(&mut self, it: &Snapshot) {
-        let Snapshot { id, log_time: _, membership, membership_at, genesis: _ } = it;
+        let Snapshot { id, log_time: _, membership, membership_at, genesis } = it;
+        self.number(genesis.0);
         self.snapshot_id(*id);
         self.membership(membership);
         self.log_id(*membership_at);
@@ -596,6 +598,7 @@ impl Engine {
             applied,
             memberships,
             snapshots,
+            genesis,
             peers,
             refusals: _,
             answered: _,
@@ -638,6 +641,7 @@ impl Engine {
         [commit_index.0, applied.0].into_iter().for_each(|number| out.number(number));
         memberships.fingerprint(&mut out);
         snapshots.fingerprint(&mut out);
+        out.number(genesis.0);
         out.size(peers.len());
         // What they speak decides nothing once the cluster's version is as high as this node can raise it.
         let may_raise = memberships.last().1.version() < config.node.version;

@@ -79,6 +79,7 @@ impl Engine {
         if from.node == self.id() {
             return Err(PeerRefusal::OwnId);
         }
+        self.check_cluster(from, message)?;
         self.check_version(from)?;
         let is_known = self.memberships.may_hold(from.node);
         mutate!(stranger_heard, is_known = true);
@@ -91,6 +92,30 @@ impl Engine {
             }
         }
         self.meet_life(from, message)
+    }
+
+    /// Nothing of another cluster counts, whatever the two have in common: its terms and entries are no later ones of this one's. Who
+    /// was started to join does not know its own before somebody who does has led it, or asked it for a vote; until then it has
+    /// nothing to say but answers. So whoever leads or asks must know.
+    fn check_cluster(&self, from: Peer, message: Option<&Message>) -> Result<(), PeerRefusal> {
+        let (ours, theirs) = (self.genesis, from.genesis);
+        mutate!(other_cluster_leads, return Ok(()));
+        let must_know = message.is_some_and(|message| message.part() != Part::Follower);
+        let is_lost = must_know && ours.is_known() && !theirs.is_known();
+        mutate!(leader_of_unknown_cluster_heard, is_lost = false);
+        if is_lost || ours.contradicts(theirs) { Err(PeerRefusal::OtherCluster { ours, theirs }) } else { Ok(()) }
+    }
+
+    /// The first that leads a node, or asks it for a vote, tells it of which cluster it is: before it takes over anything of what that
+    /// one says. A node's next life knows by its log, if that has anything.
+    pub(crate) fn learn_genesis(&mut self, from: Peer, message: &Message) {
+        mutate!(genesis_not_learnt, return);
+        if self.genesis.is_known() || !from.genesis.is_known() || message.part() == Part::Follower {
+            return;
+        }
+        self.genesis = from.genesis;
+        let signature = self.signature();
+        self.push(Command::Sign { signature });
     }
 
     /// Whoever leads, or asks for a vote that it may get, is answered there where it says that it is reached: the members that are

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::change_members::Precondition;
 use crate::snapshot::SnapshotId;
-use crate::types::{Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
+use crate::types::{Genesis, Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
 use crate::version::Version;
 
 /// Why a caller is told no.
@@ -246,6 +246,13 @@ pub enum PeerRefusal {
     },
     /// It claims to be this very node.
     OwnId,
+    /// It is of another cluster, or leads or asks for votes and does not know of which it is.
+    OtherCluster {
+        /// This node's.
+        ours: Genesis,
+        /// What it says; [`Genesis::UNKNOWN`] if it does not know.
+        theirs: Genesis,
+    },
     /// It is no member of the cluster.
     NotMember,
     /// More nodes than this have been met already, and it is not a member.
@@ -270,7 +277,12 @@ impl PeerRefusal {
     pub const fn met(&self) -> Option<Incarnation> {
         match self {
             Self::OtherIncarnation { met } | Self::EarlierStart { met } | Self::SecondCopy { met } => Some(*met),
-            Self::OwnId | Self::NotMember | Self::TooMany { .. } | Self::TooOld { .. } | Self::Inconsistent(_) => None,
+            Self::OwnId
+            | Self::OtherCluster { .. }
+            | Self::NotMember
+            | Self::TooMany { .. }
+            | Self::TooOld { .. }
+            | Self::Inconsistent(_) => None,
         }
     }
 }
@@ -288,6 +300,14 @@ impl fmt::Display for PeerRefusal {
             }
             Self::SecondCopy { .. } => f.write_str("another copy of its data directory is running; stop one"),
             Self::OwnId => f.write_str("it uses this node's own id; every node needs an id of its own"),
+            Self::OtherCluster { ours, theirs } if theirs.is_known() => write!(
+                f,
+                "it is of the cluster that began as {theirs}, and this node of one that began as {ours}; do its address or its id \
+                 belong to a node of another cluster?"
+            ),
+            Self::OtherCluster { ours, .. } => {
+                write!(f, "it does not know of which cluster it is, and this node is of one that began as {ours}")
+            }
             Self::NotMember => f.write_str("it is no member of this cluster"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),
             Self::TooOld { cluster, spoken } => write!(
@@ -343,7 +363,8 @@ pub enum Inconsistency {
         /// The number.
         number: u64,
     },
-    /// A snapshot that cannot be: of entries or members beyond its last entry, without voters, with a piece beyond its end.
+    /// A snapshot that cannot be: of entries or members beyond its last entry, without voters, with a piece beyond its end, of another
+    /// cluster.
     Snapshot {
         /// What it says that it is.
         id: SnapshotId,

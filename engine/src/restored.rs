@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::membership::Membership;
 use crate::snapshot::Snapshot;
-use crate::types::{Incarnation, LogId, LogIndex, LogTime, NodeId, Vote};
+use crate::types::{Genesis, Incarnation, LogId, LogIndex, LogTime, NodeId, Vote};
 
 /// What the log lane had made durable before this start; all empty for a new node.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ pub struct Restored {
     pub snapshot: Option<Arc<Snapshot>>,
     /// About how many bytes of entries the log holds behind what the snapshot covers: the policy counts on from there.
     pub log_bytes: u64,
+    /// Of which cluster the log is, if it says so: by its snapshot, or its first entry.
+    pub genesis: Genesis,
     /// The highest life of each peer that was met.
     pub peers: BTreeMap<NodeId, Incarnation>,
 }

@@ -41,7 +41,7 @@ use crate::message::{AppendEntriesReply, AppendOutcome, InstallSnapshot, Install
 use crate::refusal::{Inconsistency, Refusal};
 use crate::replication::stream;
 use crate::role::Role;
-use crate::types::{Epoch, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
+use crate::types::{Epoch, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
 use crate::writes::Promise;
 
 /// After a failure, and after one that soon could not be read any more, no snapshot is taken for so many election timeouts: a disk
@@ -85,8 +85,8 @@ pub struct Snapshot {
     pub membership: Arc<Membership>,
     /// The entry that says so; at or before the last.
     pub membership_at: LogId,
-    /// What the runtime knows the cluster by; the engine hands it on.
-    pub genesis: u64,
+    /// Of which cluster it is.
+    pub genesis: Genesis,
 }
 
 impl Snapshot {
@@ -96,12 +96,13 @@ impl Snapshot {
         self.id.last
     }
 
-    /// Whether what it says can be: else it is garbage.
-    fn check(&self, term: Term) -> Handled {
+    /// Whether what it says can be: else it is garbage, or of another cluster than its receiver.
+    fn check(&self, term: Term, genesis: Genesis) -> Handled {
         let (last, at) = (self.id.last, self.membership_at);
         let has_voters = !self.membership.voters().is_empty();
         let is_sound = LogIndex::ZERO < at.index && at.index <= last.index && at.term <= last.term && last.term <= term;
-        if has_voters && is_sound { Ok(()) } else { Err(Inconsistency::Snapshot { id: self.id }) }
+        let is_ours = !self.genesis.contradicts(genesis);
+        if has_voters && is_sound && is_ours { Ok(()) } else { Err(Inconsistency::Snapshot { id: self.id }) }
     }
 }
 
@@ -473,7 +474,7 @@ impl Engine {
             self.answer_after_vote(leader, Message::AppendEntriesReply(stale), now);
             return Ok(());
         }
-        snapshot.check(term)?;
+        snapshot.check(term, self.genesis)?;
         let end = offset.saturating_add(chunk.len() as u64);
         if end > snapshot.id.bytes {
             return Err(Inconsistency::Snapshot { id: snapshot.id });

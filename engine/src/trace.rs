@@ -17,7 +17,7 @@ use crate::membership::Node;
 use crate::message::{AppendOutcome, Message, VoteReply, VoteRequest, Wanted, Warrant};
 use crate::node_map::NodeMap;
 use crate::node_set::NodeSet;
-use crate::types::NodeId;
+use crate::types::{LogId, NodeId, Peer};
 
 fn list<T: Display>(items: &[T]) -> String {
     items.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
@@ -215,7 +215,10 @@ impl Display for Command {
                 let targets: Vec<_> = targets.iter().map(|(node, _)| *node).collect();
                 write!(f, "rebuild_replication_streams to [{}]", list(&targets))
             }
-            Self::SetPeers { peers, .. } => write!(f, "set_peers {}", nodes(peers)),
+            Self::SetPeers { peers } => write!(f, "set_peers {}", nodes(peers)),
+            Self::Sign { signature: Peer { bound, genesis, .. } } => {
+                write!(f, "sign bound by {}, genesis {genesis}", bound.unwrap_or(LogId::ZERO))
+            }
             Self::BroadcastHeartbeat { targets, heartbeat } => {
                 write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
             }

@@ -188,6 +188,35 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
+/// What a cluster is known by: a checksum of how it began. Nodes of two clusters must never mix, whatever name, ids and addresses
+/// they have in common.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Genesis(pub u64);
+
+impl Genesis {
+    /// Of a node that was started to join, and has not heard yet from whom.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Whether it is known at all.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::UNKNOWN
+    }
+
+    /// Whether both are known, and of two clusters.
+    #[must_use]
+    pub fn contradicts(self, other: Self) -> bool {
+        self.is_known() && other.is_known() && self != other
+    }
+}
+
+/// `00000001a2b3c4d5`
+impl fmt::Display for Genesis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A node in one of its lives: what every message is signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
@@ -200,13 +229,15 @@ pub struct Peer {
     /// Its claim: the entry by which this data directory is a member, as far as it knows; `None` if it knows of none. Who knows
     /// the members by an older entry, and another directory under this id, is behind.
     pub bound: Option<LogId>,
+    /// Of which cluster it is, as far as it knows.
+    pub genesis: Genesis,
 }
 
 impl Peer {
-    /// A node in a life in which it speaks all that this build knows, and claims nothing.
+    /// A node in a life in which it speaks all that this build knows, claims nothing, and does not know of which cluster it is.
     #[must_use]
     pub const fn new(node: NodeId, incarnation: Incarnation) -> Self {
-        Self { node, incarnation, version: Version::LATEST, bound: None }
+        Self { node, incarnation, version: Version::LATEST, bound: None, genesis: Genesis::UNKNOWN }
     }
 
     /// The same, but it speaks this version.
@@ -219,6 +250,12 @@ impl Peer {
     #[must_use]
     pub const fn claiming(self, bound: Option<LogId>) -> Self {
         Self { bound, ..self }
+    }
+
+    /// The same, but it is of this cluster.
+    #[must_use]
+    pub const fn of(self, genesis: Genesis) -> Self {
+        Self { genesis, ..self }
     }
 
     /// Whether both are the same life of the same node, whatever it claims.

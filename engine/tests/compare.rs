@@ -337,7 +337,7 @@ fn what_a_snapshot_has_overtaken_is_not_hashed() {
         log_time: LogTime(0),
         membership: std::sync::Arc::new(engine.membership().clone()),
         membership_at: engine.membership_at(),
-        genesis: 0,
+        genesis: Genesis::UNKNOWN,
     });
     let piece = InstallSnapshot {
         term: last.term,

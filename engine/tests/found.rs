@@ -157,7 +157,8 @@ fn a_snapshot_is_not_kept_before_the_term_that_it_came_in_is_durable() {
     cluster.elect(1);
     let membership = Arc::new(cluster.engine(1).membership().clone());
     let id = SnapshotId { last: LogId::new(1, 9), bytes: 2, checksum: 7 };
-    let snapshot = Snapshot { id, log_time: LogTime(1), membership, membership_at: LogId::new(0, 1), genesis: 0 };
+    let snapshot =
+        Snapshot { id, log_time: LogTime(1), membership, membership_at: LogId::new(0, 1), genesis: Genesis::UNKNOWN };
     let chunk = bytes::Bytes::from_static(b"s");
     let piece = InstallSnapshot {
         term: Term(5),

@@ -448,7 +448,8 @@ fn nor_is_one_that_is_brought_a_snapshot_of_more() {
     pass(&mut cluster, Duration::from_millis(60));
     let id = SnapshotId { last: LogId { term, index: commit.next() }, bytes: 4, checksum: 7 };
     let (membership, membership_at) = (Arc::new(cluster.engine(1).membership().clone()), LogId::new(0, 1));
-    let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+    let snapshot =
+        Arc::new(Snapshot { id, genesis: Genesis::UNKNOWN, log_time: LogTime(0), membership, membership_at });
     let (leader, epoch, request, chunk) = (NodeId(1), Epoch(1), RequestId(1), Bytes::from_static(b"abc"));
     let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk };
     cluster.receive(2, 1, Message::InstallSnapshot(piece));

@@ -101,7 +101,7 @@ fn whole_snapshot(last: LogId) -> InstallSnapshot {
     let members = [1, 2].map(|id| (NodeId(id), Node::default()));
     let snapshot = Snapshot {
         id: SnapshotId { last, bytes: 4, checksum: 7 },
-        genesis: 0,
+        genesis: Genesis::UNKNOWN,
         log_time: LogTime(50),
         membership: Arc::new(Membership::new(members, [])),
         membership_at: if last.term < Term(3) { LogId::new(0, 1) } else { LogId::new(3, 6) },

@@ -8,6 +8,8 @@
 #[path = "traps/answers.rs"]
 mod answers;
 mod cluster;
+#[path = "traps/clusters.rs"]
+mod clusters;
 #[path = "traps/elections.rs"]
 mod elections;
 #[path = "traps/hostile.rs"]

@@ -116,6 +116,7 @@ impl RaftRuntime for Doer {
             // Nobody here keeps connections, or waits for an answer.
             Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
+            | Command::Sign { .. }
             | Command::RefusePeer { .. }
             | Command::AnswerPeer { .. }
             | Command::StateMachine(_)

@@ -9,9 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger_engine::{
-    Engine, Fault, Incarnation, LogId, LogIndex, Membership, Node, NodeId, Peer, Restored, Version,
-};
+use outrigger_engine::{Engine, Fault, Incarnation, LogId, Membership, Node, NodeId, Peer, Restored, Version};
 use outrigger_log::{OpenError, OpenOptions, PeerIdentity, Preparer, RealDisk, Refused};
 
 use crate::LargeStateMachine;
@@ -35,7 +33,7 @@ use crate::runtime::snapshot::SnapshotAccess;
 use crate::runtime::supervise::{Hosted, Supervisor, Threads};
 use crate::runtime::tail::Tail;
 use crate::runtime::{Driver, Environment};
-use crate::store::{self, DurableStore, LogStore, MemoryStore, StorageError};
+use crate::store::{self, DurableStore, LogStore, MemoryStore};
 use crate::watch;
 
 /// Starts a node with parts of one's own; see [`Raft::builder`].
@@ -261,16 +259,6 @@ fn refused_before(directory: &Path, refused: &Refused) -> StartError {
     StartError::Refused { directory: directory.display().to_string(), fault }
 }
 
-/// The checksum of the membership that the cluster began with; 0 if the log does not say.
-fn genesis(initial: Option<&Membership>, log: &LogAccess, restored: &Restored) -> Result<u64, StorageError> {
-    match (initial, &restored.snapshot) {
-        (Some(membership), _) => Ok(store::genesis_of(membership)),
-        (None, Some(snapshot)) => Ok(snapshot.genesis),
-        (None, None) if restored.last == LogId::ZERO => Ok(0),
-        (None, None) => Ok(log.reader.batches(LogIndex(1), LogIndex(1), 0)?.first().map_or(0, store::genesis)),
-    }
-}
-
 /// What an operator wants to see of every start.
 fn tell_of_start(config: &Config, restored: &Restored) {
     let (node, cluster) = (config.id, config.cluster.as_str());
@@ -308,7 +296,8 @@ fn assemble<S: LargeStateMachine>(
     let log = LogAccess { reader: store.reader(), environment: store.blocks().then(|| Arc::clone(environment)) };
     let pace = config.snapshot_bytes_per_second_max;
     let (snapshots, snapshots_end) = SnapshotAccess::new(store.snapshots(), Arc::clone(environment), pace);
-    let genesis = genesis(initial.as_deref(), &log, &restored)?;
+    // A node that is started to join hears it from whoever leads it first.
+    let peer = peer.of(initial.as_deref().map_or(restored.genesis, store::genesis_of));
     let tail = Tail::new(restored.last, config.limits.tail_bytes_max);
     tell_of_start(&config, &restored);
     let engine = Engine::new(config.engine(peer, environment.random()), restored, clock.now());
@@ -316,7 +305,7 @@ fn assemble<S: LargeStateMachine>(
     let (writer, threads) = host(&config, store, preparer, &inbox, environment)?;
     let client_address = config.client_address().map(ToOwned::to_owned);
     let (cluster, peer_address) = (config.cluster_id(), config.peer_address().map(ToOwned::to_owned));
-    let local = Local { cluster, peer, genesis, client_address: client_address.clone(), peer_address };
+    let local = Local { cluster, peer, client_address: client_address.clone(), peer_address };
     let begun = transport.start(local, Arc::new(Inlet(Arc::clone(&inbox))));
     begun.map_err(|reason| transport_error(&config, reason))?;
     if engine.membership().nodes().is_empty() {

@@ -10,9 +10,9 @@ use std::mem;
 use std::path::Path;
 use std::sync::Arc;
 
-use outrigger::engine::{Engine, Incarnation, Instant, Lane, LogTime, NodeId, Restored, Version};
+use outrigger::engine::{Engine, Incarnation, Instant, Lane, LogId, LogTime, NodeId, Restored, Version};
 use outrigger::runtime::Driver;
-use outrigger::store::{DurableStore, LogStore, StorageError};
+use outrigger::store::{DurableStore, LogStore, StorageError, genesis_of};
 use outrigger_log::{FaultyDisk, OpenError, OpenOptions};
 
 use crate::by_node::place;
@@ -27,6 +27,7 @@ use crate::runtime::Runtime;
 use crate::runtime::snapshot::read_content;
 use crate::trace::{Telling, Trace};
 use crate::words;
+use crate::world::initial_members;
 
 mod damage;
 mod decay;
@@ -368,7 +369,8 @@ impl Node {
         } else {
             (self.expect_end(&restored, snapshot.as_ref())?, Vec::new())
         };
-        let (me, own) = (store.identity().speaking(self.build), self.clock.at(now));
+        let genesis = if self.begins(plan, &restored) { genesis_of(&initial_members(plan)) } else { restored.genesis };
+        let (me, own) = (store.identity().speaking(self.build).of(genesis), self.clock.at(now));
         self.newest_build = self.newest_build.max(self.build);
         self.home.incarnation = me.incarnation;
         if self.copy.is_none() && self.aside.is_none() && self.rng.chance(plan.odds(Trouble::Disguises)) {
@@ -462,6 +464,11 @@ impl Node {
     /// Whether it once had another disk: it waits to be added.
     pub(crate) const fn is_replaced(&self) -> bool {
         self.attic.is_some()
+    }
+
+    /// Whether it begins the cluster, with the others that do: it is not started to join one, and has nothing of one yet.
+    pub(crate) fn begins(&self, plan: &Plan, restored: &Restored) -> bool {
+        restored.last == LogId::ZERO && !self.is_replaced() && plan.founders().any(|founder| founder == self.id)
     }
 
     /// The data directory that it runs from, or did last.

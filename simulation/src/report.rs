@@ -108,7 +108,7 @@ const FAULTS_OF_RECOVERY: [&str; 6] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 82] = [
+const FAULTS: [&str; 83] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -181,6 +181,7 @@ const FAULTS: [&str; 82] = [
     "start without room",
     "state rotted",
     "stranger refused",
+    "node of another cluster refused",
     "sync failed",
     "sync failed in a recovery",
     "sync slow",

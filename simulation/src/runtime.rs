@@ -594,7 +594,8 @@ impl RaftRuntime for Runtime {
             // Every node reaches every other here.
             Command::AnswerPeer { .. } => {}
             // Whom to reach is known; how to sign is told as a transport is told it.
-            Command::SetPeers { bound, .. } => self.me.bound = bound,
+            Command::SetPeers { .. } => {}
+            Command::Sign { signature } => self.me = signature,
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
             Command::Transferred { .. }
             | Command::Elected { .. }

@@ -50,6 +50,7 @@ mod pledge;
 mod queue;
 mod rot;
 mod serving;
+mod strangers;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -382,7 +383,7 @@ impl World {
         if let Some(Message::InstallSnapshot(piece)) = &message {
             self.repeat_former_piece(target, from, piece);
         }
-        self.speak_strangely(target, from.node, message.as_ref())?;
+        self.speak_strangely(target, from, message.as_ref())?;
         if !self.is_heard_of(target, from, message.as_ref())? {
             return Ok(());
         }
@@ -746,6 +747,6 @@ fn may_know_another(own: &Running, peer: Peer) -> bool {
 }
 
 /// The members that every cluster begins with.
-fn initial_members(plan: &Plan) -> Membership {
+pub(crate) fn initial_members(plan: &Plan) -> Membership {
     Membership::new(plan.founders().map(node_at), []).with_version(first_version(plan))
 }

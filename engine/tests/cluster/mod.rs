@@ -494,7 +494,8 @@ impl Cluster {
             }
             Command::SendMessage { target, message } => self.send(from, target, message),
             Command::SaveRefusal { by, .. } => panic!("no message on this table is a refusal, but {by} sent one"),
-            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } | Command::SetPeers { .. } => {}
+            Command::SaveCommitted { .. } | Command::RebuildReplicationStreams { .. } => {}
+            Command::SetPeers { .. } | Command::Sign { .. } => {}
             Command::AnswerPeer { peer } => node.answered.push(peer),
             Command::RefusePeer { peer, reason } => node.refused.push((peer, reason)),
         }
@@ -612,7 +613,8 @@ impl Disk {
         let content: String = applied.iter().map(line).collect();
         let last = applied.last().map_or(LogId::ZERO, |(id, _)| *id);
         let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(content.as_bytes()) };
-        let snapshot = Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at, genesis: 0 });
+        let snapshot =
+            Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at, genesis: Genesis::UNKNOWN });
         self.snapshot = Some((Arc::clone(&snapshot), content));
         self.rots = false;
         snapshot

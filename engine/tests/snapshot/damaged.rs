@@ -112,7 +112,7 @@ fn another_one_that_cannot_be_kept_is_tried_again_later() {
     let id = SnapshotId { last, bytes: 40, checksum: 1 };
     let at = LogId::new(0, 1);
     let (log_time, membership) = (LogTime(0), Arc::new(alone));
-    let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at: at, genesis: 0 });
+    let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at: at, genesis: Genesis::UNKNOWN });
     engine.handle_event(Event::SnapshotBuilt { snapshot }, Instant(0));
     let (target, epoch, request, reason) = (NodeId(2), Epoch(1), RequestId(1), "it rots".to_owned());
     let unreadable = |id| Event::SnapshotUnreadable { target, epoch, request, id, reason: reason.clone() };

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Goal, Heartbeat, HeartbeatReply, Incarnation,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Genesis, Goal, Heartbeat, HeartbeatReply, Incarnation,
     LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, NodeMap, Payload, Peer, Proof, Refusal, RequestId,
     Round, SessionId, StateHash, Term, VoteReply, VoteRequest, Warrant,
 };
@@ -309,9 +309,9 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Seeds::new();
     let incarnation = Incarnation { id: 1, start: 2, nonce: 3 };
     for (name, address) in [("hello", None), ("hello-address", Some("127.0.0.1:7201".to_owned()))] {
-        let peer = Peer::new(NodeId(1), incarnation);
+        let peer = Peer::new(NodeId(1), incarnation).of(Genesis(5));
         let (target, client_address, peer_address) = (NodeId(2), address.clone(), address);
-        let hello = Hello { cluster: 7, peer, target, genesis: 5, client_address, peer_address };
+        let hello = Hello { cluster: 7, peer, target, client_address, peer_address };
         let mut output = FrameBuffer::default();
         hello.encode(&mut output)?;
         seeds.insert(format!("valid-{name}"), [&[0][..], &kind_and_body(&output)?[1..]].concat());

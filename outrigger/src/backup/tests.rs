@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use outrigger_engine::{LogTime, Node, NodeId, Restored};
+use outrigger_engine::{Genesis, LogTime, Node, NodeId, Restored};
 use outrigger_log::{SnapshotFileWriter, SnapshotId};
 use tempfile::TempDir;
 
@@ -37,8 +37,8 @@ fn saved_at(scratch: &TempDir, version: Version, last: LogId) -> (PathBuf, Snaps
         membership_at: LogId::new(2, 40),
         membership: Arc::new(members([7, 8]).with_version(version)),
     };
-    let head = encode_head(&moment, 77);
-    let checksum = store::snapshots::checksum(&moment, 77, CONTENT);
+    let head = encode_head(&moment, Genesis(77));
+    let checksum = store::snapshots::checksum(&moment, Genesis(77), CONTENT);
     let id = SnapshotId { position: position(last), bytes: CONTENT.len() as u64, checksum };
     let path = scratch.path().join("monday");
     let snapshot = outrigger_log::Snapshot { id, head };
@@ -109,7 +109,8 @@ fn all_nodes_begin_with_the_same_snapshot_far_behind_which_terms_and_indexes_go_
     assert!(known.iter().all(|snapshot| *snapshot == known[0]));
     let genesis = known[0].genesis;
     assert_eq!(genesis, store::genesis_from(&members(1..=3), &id));
-    let others = [77, store::genesis_of(&members(1..=3)), store::genesis_from(&members(1..=2), &id), 0];
+    let others =
+        [Genesis(77), store::genesis_of(&members(1..=3)), store::genesis_from(&members(1..=2), &id), Genesis::UNKNOWN];
     assert!(!others.contains(&genesis), "members of another cluster would be let in");
     let other = SnapshotId { checksum: id.checksum ^ 1, ..id };
     assert_ne!(genesis, store::genesis_from(&members(1..=3), &other), "so would those that began from another file");

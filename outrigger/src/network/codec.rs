@@ -32,9 +32,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, DelegateSnapshot, Epoch, Heartbeat, HeartbeatReply,
-    InstallSnapshot, InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload, Precondition, Proof,
-    Refusal, RequestId, Round, Snapshot, SnapshotId, StateHash, Term, VoteReply, VoteRequest, Wanted, Warrant,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, DelegateSnapshot, Epoch, Genesis, Heartbeat,
+    HeartbeatReply, InstallSnapshot, InstallSnapshotReply, LogId, LogIndex, LogTime, Message, NodeId, Payload,
+    Precondition, Proof, Refusal, RequestId, Round, Snapshot, SnapshotId, StateHash, Term, VoteReply, VoteRequest,
+    Wanted, Warrant,
 };
 
 use super::fields::{DecodeError, Fields};
@@ -237,7 +238,7 @@ fn put_install(piece: &InstallSnapshot, out: &mut FrameBuffer) {
     put_snapshot_id(out, *id);
     out.put_u64(log_time.0);
     put_id(out, *membership_at);
-    out.put_u64(*genesis);
+    out.put_u64(genesis.0);
     let mut members = Vec::with_capacity(membership.bytes());
     envelope::encode_membership(membership, &mut members);
     out.put_length(members.len());
@@ -479,7 +480,7 @@ fn delegate_snapshot(fields: &mut Fields) -> Result<DelegateSnapshot, DecodeErro
 fn install_snapshot(fields: &mut Fields) -> Result<InstallSnapshot, DecodeError> {
     let (term, leader) = (Term(fields.u64()?), NodeId(fields.u64()?));
     let (epoch, request, id) = (Epoch(fields.u64()?), RequestId(fields.u64()?), snapshot_id(fields)?);
-    let (log_time, membership_at, genesis) = (LogTime(fields.u64()?), log_id(fields)?, fields.u64()?);
+    let (log_time, membership_at, genesis) = (LogTime(fields.u64()?), log_id(fields)?, Genesis(fields.u64()?));
     let membership = Arc::new(envelope::decode_membership(&fields.bytes()?)?);
     let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
     Ok(InstallSnapshot { term, leader, epoch, request, snapshot, offset: fields.u64()?, chunk: fields.bytes()? })

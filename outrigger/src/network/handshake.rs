@@ -8,10 +8,11 @@
 //! ```
 //!
 //! Every node dials every other and sends only on what it dialled itself. Both sides judge the other's hello; who is
-//! not content says why in a reject.
+//! not content says why in a reject. Who learns later of which cluster it is, or by which entry it is a member, says hello once
+//! more on the same connection, before its next messages, and is judged again.
 
 use bytes::Bytes;
-use outrigger_engine::{Incarnation, LogId, NodeId, Peer, PeerRefusal, Version};
+use outrigger_engine::{Genesis, Incarnation, LogId, NodeId, Peer, PeerRefusal, Version};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -38,8 +39,6 @@ pub struct Hello {
     pub peer: Peer,
     /// To whom.
     pub target: NodeId,
-    /// Checksum of the initial membership; 0 when the speaker does not know it yet.
-    pub genesis: u64,
     /// Where clients reach the speaker.
     pub client_address: Option<String>,
     /// Where peers reach the speaker, as far as it knows itself.
@@ -84,12 +83,12 @@ pub enum Rejection {
         node: NodeId,
     },
     /// The clusters began with different members.
-    #[error("the initial membership {theirs:016x} is not {ours:016x}; every node must start with the same")]
+    #[error("the initial membership {theirs} is not {ours}; every node must start with the same")]
     Genesis {
         /// Of the node that refuses.
-        ours: u64,
+        ours: Genesis,
         /// Of the node that is refused.
-        theirs: u64,
+        theirs: Genesis,
     },
     /// Too many connections.
     #[error("{limit} connections are open, which is the limit; try again later")]
@@ -120,6 +119,7 @@ impl Rejection {
     pub fn of_peer(node: NodeId, reason: PeerRefusal) -> Self {
         match reason {
             PeerRefusal::NotMember => Self::NotMember { node },
+            PeerRefusal::OtherCluster { ours, theirs } => Self::Genesis { ours, theirs },
             reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
         }
     }
@@ -147,7 +147,7 @@ impl Rejection {
             Self::Cluster { ours, theirs } => (3, *ours, *theirs),
             Self::WrongNode { asked, found } => (4, asked.0, found.0),
             Self::OwnId { node } => (5, node.0, 0),
-            Self::Genesis { ours, theirs } => (6, *ours, *theirs),
+            Self::Genesis { ours, theirs } => (6, ours.0, theirs.0),
             Self::Full { limit } => (7, *limit as u64, 0),
             Self::Peer { met: None, .. } => (8, 0, 0),
             Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
@@ -189,7 +189,7 @@ impl Rejection {
             3 => Self::Cluster { ours: first, theirs: second },
             4 => Self::WrongNode { asked: NodeId(first), found: NodeId(second) },
             5 => Self::OwnId { node: NodeId(first) },
-            6 => Self::Genesis { ours: first, theirs: second },
+            6 => Self::Genesis { ours: Genesis(first), theirs: Genesis(second) },
             7 => Self::Full { limit: usize::try_from(first).unwrap_or(usize::MAX) },
             8 => Self::Peer { reason: cut(&text).to_owned(), met: None },
             9 => {
@@ -215,10 +215,10 @@ impl Hello {
     /// What this node says to `target`.
     #[must_use]
     pub fn new(local: &Local, target: NodeId) -> Self {
-        let Local { cluster, peer, genesis, client_address, peer_address } = local.clone();
+        let Local { cluster, peer, client_address, peer_address } = local.clone();
         let fits = |address: &String| address.len() <= TEXT_BYTES_MAX;
         let (client_address, peer_address) = (client_address.filter(fits), peer_address.filter(fits));
-        Self { cluster, peer, target, genesis, client_address, peer_address }
+        Self { cluster, peer, target, client_address, peer_address }
     }
 
     /// Adds this as a frame.
@@ -238,7 +238,7 @@ impl Hello {
                 incarnation.start,
                 incarnation.nonce,
                 self.target.0,
-                self.genesis,
+                self.peer.genesis.0,
                 bound.term.0,
                 bound.index.0,
             ] {
@@ -274,7 +274,7 @@ impl Hello {
     fn decode_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
-        let (target, genesis) = (NodeId(fields.u64()?), fields.u64()?);
+        let (target, genesis) = (NodeId(fields.u64()?), Genesis(fields.u64()?));
         let bound = Some(LogId::new(fields.u64()?, fields.u64()?)).filter(|bound| *bound != LogId::ZERO);
         let spoken = fields.u32()?;
         let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
@@ -283,8 +283,8 @@ impl Hello {
         fields.finish()?;
         let said = |text: String| (!text.is_empty()).then_some(text);
         let (client_address, peer_address) = (said(client), said(peer));
-        let peer = Peer { node, incarnation, version: Version(version), bound };
-        Ok(Self { cluster, peer, target, genesis, client_address, peer_address })
+        let peer = Peer { node, incarnation, version: Version(version), bound, genesis };
+        Ok(Self { cluster, peer, target, client_address, peer_address })
     }
 
     /// Whether `local` talks to who says this. `dialled` names whom this node called; `None` when it was called.
@@ -308,9 +308,9 @@ impl Hello {
         if self.peer.node == local.peer.node {
             return Err(Rejection::OwnId { node: local.peer.node });
         }
-        let (ours, theirs) = (local.genesis, self.genesis);
+        let (ours, theirs) = (local.peer.genesis, self.peer.genesis);
         mutate!(other_genesis_heard, theirs = ours);
-        if ours != theirs && ours != 0 && theirs != 0 {
+        if ours.contradicts(theirs) {
             return Err(Rejection::Genesis { ours, theirs });
         }
         Ok(())

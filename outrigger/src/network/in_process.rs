@@ -11,7 +11,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Version};
+use outrigger_engine::{Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Version};
 
 use super::{Local, Receive, Transport};
 
@@ -43,8 +43,8 @@ pub struct InProcessTransport {
     network: InProcessNetwork,
     /// Who this is, and whom it reaches; set by `start`.
     own: OnceLock<(Local, Arc<Links>)>,
-    /// What it claims: [`Peer::bound`].
-    bound: Mutex<Option<LogId>>,
+    /// As whom it speaks, once it has learnt more of that than it started with.
+    signature: Mutex<Option<Peer>>,
 }
 
 /// Whom a node reaches. Only the hub changes it, and a node's own tasks read it: nobody waits for anybody.
@@ -80,7 +80,7 @@ impl InProcessNetwork {
     /// A node's end; the node says who it is when it starts.
     #[must_use]
     pub fn transport(&self) -> InProcessTransport {
-        InProcessTransport { network: self.clone(), own: OnceLock::new(), bound: Mutex::default() }
+        InProcessTransport { network: self.clone(), own: OnceLock::new(), signature: Mutex::default() }
     }
 
     /// Cuts the link between two nodes, in both directions.
@@ -157,7 +157,7 @@ impl Hub {
     /// What the handshake of another transport would judge.
     fn talk(&self, one: &Station, peer: NodeId, other: &Station) -> bool {
         let (a, b) = (&one.local, &other.local);
-        let same_members = a.genesis == b.genesis || a.genesis == 0 || b.genesis == 0;
+        let same_members = !a.peer.genesis.contradicts(b.peer.genesis);
         let refused = one.refused.contains(&b.peer) || other.refused.contains(&a.peer);
         a.peer.node != peer
             && a.cluster == b.cluster
@@ -168,8 +168,8 @@ impl Hub {
 }
 
 impl InProcessTransport {
-    fn claim(&self) -> Option<LogId> {
-        *self.bound.lock().unwrap_or_else(PoisonError::into_inner)
+    fn signature(&self) -> Option<Peer> {
+        *self.signature.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change_own(&self, change: impl FnOnce(&mut Station)) {
@@ -205,11 +205,11 @@ impl Transport for InProcessTransport {
         });
     }
 
-    fn sign(&self, bound: Option<LogId>) {
-        let before = std::mem::replace(&mut *self.bound.lock().unwrap_or_else(PoisonError::into_inner), bound);
-        if before != bound {
+    fn sign(&self, signature: Peer) {
+        let before = self.signature.lock().unwrap_or_else(PoisonError::into_inner).replace(signature);
+        if before != Some(signature) {
             // Another claim may be heard where the last one was refused: that is another handshake.
-            self.change_own(|station| station.local.peer.bound = bound);
+            self.change_own(|station| station.local.peer = signature);
         }
     }
 
@@ -235,7 +235,7 @@ impl Transport for InProcessTransport {
         let link = links.read().unwrap_or_else(PoisonError::into_inner).get(&target).cloned();
         // Who is there may be another than the engine has heard, in an older build.
         if let Some((receive, _)) = link.filter(|(_, spoken)| message.since() <= *spoken) {
-            receive.receive(Peer { bound: self.claim(), ..local.peer }, Some(message));
+            receive.receive(self.signature().unwrap_or(local.peer), Some(message));
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use outrigger_engine::{Incarnation, LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
+use outrigger_engine::{Incarnation, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 
 pub mod codec;
 #[cfg(feature = "tokio")]
@@ -37,8 +37,6 @@ pub struct Local {
     pub cluster: u64,
     /// This node, in this life.
     pub peer: Peer,
-    /// Checksum of the initial membership; 0 when unknown. Nodes with different ones do not talk.
-    pub genesis: u64,
     /// Where clients reach this node, if they do.
     pub client_address: Option<String>,
     /// Where peers reach this node, as far as it knows itself.
@@ -73,9 +71,10 @@ pub trait Transport: Send + Sync + 'static {
     /// is none of them any more should still arrive, if it can at once: the last of it tells that node that it was removed.
     fn set_peers(&self, peers: &NodeMap<Node>);
 
-    /// From now on this is the claim that this node's handshakes make: [`Peer::bound`]. Connections that exist stay; whoever
-    /// refuses an older claim ends them, and hears the new one when this node connects again.
-    fn sign(&self, bound: Option<LogId>);
+    /// From now on whatever this node sends is from this [`Peer`], also on connections that exist: it is the same life, and knows more
+    /// of [which cluster it is](Peer::genesis) or of [how it is a member](Peer::bound). Handshakes with whom that cluster shuts out
+    /// fail from now on; existing connections with them end once the engine [refuses](Transport::refuse) what comes.
+    fn sign(&self, signature: Peer);
 
     /// What is sent to this node is for this life of it, there where its handshake said that it is reached
     /// ([`Local::peer_address`]): the members that are known here may be older than what it says. Nothing is to be done if it is

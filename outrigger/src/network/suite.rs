@@ -17,7 +17,7 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Incarnation, Node, PeerRefusal, Version};
+use outrigger_engine::{Genesis, Incarnation, LogId, Node, PeerRefusal, Version};
 
 use super::Transport;
 
@@ -139,7 +139,7 @@ pub const CASES: &[Case] = &[
     ("a stranger of another cluster is not listened to, and a friend is", |network| {
         let a = network.start(1);
         let stranger = network.start_as(2, |local| local.cluster += 1);
-        let founder = network.start_as(3, |local| local.genesis += 1);
+        let founder = network.start_as(3, |local| local.peer.genesis.0 += 1);
         let friend = network.start(4);
         network.introduce();
         for number in 0..100 {
@@ -149,6 +149,20 @@ pub const CASES: &[Case] = &[
         network.link(&friend, &a);
         assert!(!a.saw(|from, _| from == stranger.peer() || from == founder.peer()));
         assert!(!stranger.saw(|_, _| true) && !founder.saw(|_, _| true));
+    }),
+    ("what a node learns of itself is said with all that it sends from then on", |network| {
+        let a = network.start_as(1, |local| local.peer.genesis = Genesis::UNKNOWN);
+        let b = network.start(2);
+        network.link(&a, &b);
+        let knowing = a.peer().of(Genesis(6));
+        let bound = knowing.claiming(Some(LogId::new(2, 3)));
+        for (number, signature) in [(1, knowing), (2, bound)] {
+            a.transport.sign(signature);
+            a.transport.send(b.node(), urgent(number));
+            b.wait_for(|from, message| from == signature && message == Some(&urgent(number)));
+        }
+        b.transport.send(a.node(), urgent(3));
+        a.wait_for(|from, message| from == b.peer() && message == Some(&urgent(3)));
     }),
     ("a refusal ends the connection, is told to the other side, and the others stay", |network| {
         let (a, b) = network.linked_pair();

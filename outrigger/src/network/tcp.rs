@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use outrigger_engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
+use outrigger_engine::{Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinSet};
@@ -108,8 +108,8 @@ struct Shared {
     settings: TcpSettings,
     /// Who this node is.
     local: Local,
-    /// The claim of its next handshakes.
-    bound: Mutex<Option<LogId>>,
+    /// The same, and what it has learnt of that since it started.
+    signature: Mutex<Peer>,
     /// Takes in what arrives.
     receive: Arc<dyn Receive>,
     /// Where to spawn.
@@ -167,8 +167,8 @@ impl Transport for TcpTransport {
         let handle = Handle::try_current().map_err(io::Error::other)?;
         let shared = Arc::new(Shared {
             settings: self.settings,
+            signature: Mutex::new(local.peer),
             local,
-            bound: Mutex::default(),
             receive,
             handle: handle.clone(),
             links: Mutex::default(),
@@ -189,9 +189,9 @@ impl Transport for TcpTransport {
         shared.set_peers(peers);
     }
 
-    fn sign(&self, bound: Option<LogId>) {
+    fn sign(&self, signature: Peer) {
         if let Some(shared) = self.shared.get() {
-            *shared.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound;
+            *shared.signature.lock().unwrap_or_else(PoisonError::into_inner) = signature;
         }
     }
 
@@ -336,11 +336,18 @@ impl Shared {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner).place_of(is_meant)
     }
 
+    fn signature(&self) -> Peer {
+        *self.signature.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who this node is now.
+    fn local(&self) -> Local {
+        Local { peer: self.signature(), ..self.local.clone() }
+    }
+
     /// What this node says to another one now.
     fn hello(&self, target: NodeId) -> Hello {
-        let mut hello = Hello::new(&self.local, target);
-        hello.peer.bound = *self.bound.lock().unwrap_or_else(PoisonError::into_inner);
-        hello
+        Hello::new(&self.local(), target)
     }
 
     /// A handshake has succeeded. Answers whether that was taken in.
@@ -411,7 +418,7 @@ fn poll_accept(listener: &Mutex<Option<TcpListener>>, context: &mut Context<'_>)
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
-    use outrigger_engine::{Incarnation, Payload, RequestId, Term};
+    use outrigger_engine::{Genesis, Incarnation, Payload, RequestId, Term};
     use tokio::io::AsyncWriteExt;
 
     use super::*;
@@ -439,8 +446,8 @@ mod tests {
     }
 
     fn local(id: u64) -> Local {
-        let peer = Peer::new(NodeId(id), Incarnation::default());
-        Local { cluster: 5, peer, genesis: 6, client_address: None, peer_address: None }
+        let peer = Peer::new(NodeId(id), Incarnation::default()).of(Genesis(6));
+        Local { cluster: 5, peer, client_address: None, peer_address: None }
     }
 
     fn peers(address: &str) -> NodeMap<Node> {

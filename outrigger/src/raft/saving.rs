@@ -199,7 +199,7 @@ impl SaveError {
 
 #[cfg(test)]
 mod tests {
-    use outrigger_engine::{LogId, LogTime, Membership, SnapshotId};
+    use outrigger_engine::{Genesis, LogId, LogTime, Membership, SnapshotId};
 
     use super::*;
 
@@ -208,7 +208,13 @@ mod tests {
     fn a_snapshot_that_ends_before_its_last_byte_is_no_snapshot() {
         let id = SnapshotId { last: LogId::new(1, 9), bytes: 6, checksum: 0 };
         let membership = Arc::new(Membership::default());
-        let snapshot = Snapshot { id, log_time: LogTime(0), membership, membership_at: LogId::new(1, 1), genesis: 0 };
+        let snapshot = Snapshot {
+            id,
+            log_time: LogTime(0),
+            membership,
+            membership_at: LogId::new(1, 1),
+            genesis: Genesis::UNKNOWN,
+        };
         let mut export = Export::new(Arc::new(snapshot), Box::new(&b"short"[..]));
         assert_eq!(export.read(), Ok(Bytes::from_static(b"short")));
         assert_eq!(export.next(), 5);

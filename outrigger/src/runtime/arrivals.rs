@@ -303,7 +303,7 @@ mod tests {
 
     use bytes::Bytes;
     use outrigger_engine::{
-        AppendEntries, Batch, Epoch, InstallSnapshot, LogId, LogIndex, LogTime, Membership, NodeId, RequestId,
+        AppendEntries, Batch, Epoch, Genesis, InstallSnapshot, LogId, LogIndex, LogTime, Membership, NodeId, RequestId,
         Snapshot, SnapshotId,
     };
     use tokio::sync::oneshot;
@@ -362,8 +362,13 @@ mod tests {
 
         let id = SnapshotId { last: LogId::new(1, 1), bytes: 300, checksum: 0 };
         let membership = Arc::new(Membership::default());
-        let snapshot =
-            Arc::new(Snapshot { id, log_time: LogTime(0), membership, membership_at: LogId::ZERO, genesis: 0 });
+        let snapshot = Arc::new(Snapshot {
+            id,
+            log_time: LogTime(0),
+            membership,
+            membership_at: LogId::ZERO,
+            genesis: Genesis::UNKNOWN,
+        });
         let (leader, chunk) = (NodeId(1), vec![0; 300].into());
         let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk };
         assert_eq!(entry_bytes(&Message::InstallSnapshot(piece)), 300);

@@ -356,10 +356,8 @@ impl<S: LargeStateMachine> RaftRuntime for TokioRuntime<S> {
             }
             Command::ReceiveSnapshot { snapshot, offset, chunk } => self.receive_snapshot(snapshot, offset, chunk),
             Command::RebuildReplicationStreams { targets } => self.rebuild_streams(&targets),
-            Command::SetPeers { peers, bound } => {
-                self.transport.sign(bound);
-                self.transport.set_peers(&peers);
-            }
+            Command::SetPeers { peers } => self.transport.set_peers(&peers),
+            Command::Sign { signature } => self.transport.sign(signature),
             Command::BroadcastHeartbeat { targets, heartbeat } => self.broadcast(&targets, heartbeat),
             Command::SendVote { targets, request, pre_vote } => self.send_vote(&targets, request, pre_vote),
             Command::SendMessage { target, message } => self.transport.send(target, message),

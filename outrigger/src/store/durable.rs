@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use outrigger_engine::{
-    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Snapshot,
+    Batch, Body, Genesis, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Payload, Peer, Restored, Snapshot,
     SnapshotId, Term, Vote,
 };
 use outrigger_log::{
@@ -222,6 +222,10 @@ impl<D: Disk> LogStore for DurableStore<D> {
             Some(snapshot) => snapshot.log_time,
             None => LogTime(0),
         };
+        let genesis = match self.snapshots.genesis()? {
+            Err(reason) if last != LogId::ZERO => return Err(StorageError::new(reason)),
+            genesis => genesis.unwrap_or_default(),
+        };
         let mut memberships = Vec::new();
         // What is behind the commit index may yet be truncated, however many there are: the one before them counts then.
         let committed = state.marked.partition_point(|index| *index <= state.committed);
@@ -240,6 +244,7 @@ impl<D: Disk> LogStore for DurableStore<D> {
             log_time,
             commit: LogIndex(state.committed),
             memberships,
+            genesis,
             peers: state.peers.iter().map(|(node, life)| (NodeId(*node), incarnation(*life))).collect(),
         })
     }
@@ -390,7 +395,7 @@ impl<D: Disk> Files<D> {
 
     /// What the cluster is known by: the checksum of the first entry, which the log holds until it is in a snapshot; or why that
     /// cannot be told yet.
-    fn genesis(&self) -> Result<Result<u64, String>, StorageError> {
+    fn genesis(&self) -> Result<Result<Genesis, String>, StorageError> {
         if let Some(newest) = self.newest_decoded()? {
             return Ok(Ok(newest.genesis));
         }
@@ -401,7 +406,7 @@ impl<D: Disk> Files<D> {
             Err(ReadError::Disk(error)) if error.is_scarce() => Ok(Err(error.to_string())),
             runs => {
                 let first = runs.map_err(StorageError::new)?.into_iter().next().map(decoded).transpose()?;
-                Ok(Ok(first.as_ref().map_or(0, super::genesis)))
+                Ok(Ok(first.as_ref().map_or(Genesis::UNKNOWN, super::genesis)))
             }
         }
     }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use outrigger_engine::{
-    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Peer, Restored, Snapshot, SnapshotId, Vote,
+    Batch, Body, Genesis, Incarnation, LogId, LogIndex, LogTime, Membership, NodeId, Peer, Restored, Snapshot,
+    SnapshotId, Vote,
 };
 
 use super::snapshots::checksum;
@@ -253,11 +254,11 @@ impl Held {
         id == self.purged || self.batches.iter().any(|batch| holds(batch) && batch.term() == id.term)
     }
 
-    fn genesis(&self) -> u64 {
+    fn genesis(&self) -> Genesis {
         match (&self.snapshot, self.batches.front()) {
             (Some((snapshot, _)), _) => snapshot.genesis,
             (None, Some(first)) => super::genesis(first),
-            (None, None) => 0,
+            (None, None) => Genesis::UNKNOWN,
         }
     }
 
@@ -337,6 +338,7 @@ impl Held {
             log_time: self.batches.back().map_or(before, Batch::log_time),
             commit: self.commit,
             memberships: self.memberships(),
+            genesis: self.genesis(),
             peers: self.peers.clone(),
         }
     }

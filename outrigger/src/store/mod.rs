@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_engine::{Batch, Body, Incarnation, LogId, LogIndex, Membership, Peer, Restored, Vote};
+use outrigger_engine::{Batch, Body, Genesis, Incarnation, LogId, LogIndex, Membership, Peer, Restored, Vote};
 
 pub mod durable;
 pub mod envelope;
@@ -26,6 +26,9 @@ pub use snapshots::{Built, Moment, Received, SnapshotStore};
 pub trait LogStore: Send + 'static {
     /// What was durable when the store was opened. Called once, before any write. Where the log does not hold the last entry
     /// of the newest snapshot, a crash came between the two: then the log is made to begin behind the snapshot first.
+    ///
+    /// [`Restored::genesis`] is that of the newest snapshot; without one, it is [that](genesis_of) of the members in the first entry. By
+    /// it this node and those of other clusters refuse each other.
     ///
     /// # Errors
     /// When an entry that must be decoded (a membership) cannot be read, when no snapshot covers what the log has dropped, or
@@ -134,32 +137,36 @@ pub enum Fetched {
     NotNow(String),
 }
 
-/// What a cluster is known by: the checksum of the first entry of its log, the members that it began with. 0 stands for
-/// unknown.
-pub(crate) fn genesis(first: &Batch) -> u64 {
+/// What a cluster is known by: the checksum of the first entry of its log, the members that it began with.
+pub(crate) fn genesis(first: &Batch) -> Genesis {
     match first.entries().first().map(|entry| &entry.body) {
         Some(Body::Membership(membership)) => genesis_of(membership),
-        _ => 0,
+        _ => Genesis::UNKNOWN,
     }
 }
 
 /// What a cluster that begins with these members is known by.
-pub(crate) fn genesis_of(membership: &Membership) -> u64 {
+#[must_use]
+pub fn genesis_of(membership: &Membership) -> Genesis {
     let mut encoded = Vec::new();
     envelope::encode_membership(membership, &mut encoded);
-    // Never 0.
-    u64::from(crc32c::crc32c(&encoded)) | 1 << 32
+    genesis_by(&encoded)
 }
 
 /// What a cluster is known by that begins with these members from a snapshot of another one: another number than that of every
 /// cluster that began with the same members, or from another snapshot.
-pub(crate) fn genesis_from(membership: &Membership, begun_from: &outrigger_log::SnapshotId) -> u64 {
+pub(crate) fn genesis_from(membership: &Membership, begun_from: &outrigger_log::SnapshotId) -> Genesis {
     let mut encoded = Vec::new();
     envelope::encode_membership(membership, &mut encoded);
     for number in [begun_from.position.term, begun_from.position.index, begun_from.bytes, begun_from.checksum.into()] {
         encoded.extend_from_slice(&number.to_le_bytes());
     }
-    u64::from(crc32c::crc32c(&encoded)) | 1 << 32
+    genesis_by(&encoded)
+}
+
+fn genesis_by(beginning: &[u8]) -> Genesis {
+    // Never that of an unknown one.
+    Genesis(u64::from(crc32c::crc32c(beginning)) | 1 << 32)
 }
 
 /// The log cannot go on: the reason, for people. The node stops; nothing is tried again, because after a failed sync

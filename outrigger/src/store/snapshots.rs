@@ -10,7 +10,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes};
-use outrigger_engine::{LogId, LogIndex, LogTime, Membership, Snapshot, SnapshotId, Term};
+use outrigger_engine::{Genesis, LogId, LogIndex, LogTime, Membership, Snapshot, SnapshotId, Term};
 
 use super::StorageError;
 use super::envelope::{decode_membership, encode_membership};
@@ -96,7 +96,7 @@ impl Moment {
 /// What [`SnapshotId::checksum`] must be: the CRC-32C of what is kept of the moment, and then of the content. The same in every
 /// store, as nodes with different ones send each other their snapshots. `genesis` is [`Snapshot::genesis`].
 #[must_use]
-pub fn checksum(of: &Moment, genesis: u64, content: &[u8]) -> u32 {
+pub fn checksum(of: &Moment, genesis: Genesis, content: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&encode_head(of, genesis)), content)
 }
 
@@ -115,10 +115,10 @@ const HEAD_VERSION: u8 = 1;
 /// # Panics
 /// If the members take 4 GiB or more: the limit on an entry's size lies far below.
 #[must_use]
-pub fn encode_head(of: &Moment, genesis: u64) -> Bytes {
+pub fn encode_head(of: &Moment, genesis: Genesis) -> Bytes {
     let mut out = Vec::with_capacity(64 + of.membership.bytes());
     out.put_u8(HEAD_VERSION);
-    for number in [of.log_time.0, of.membership_at.term.0, of.membership_at.index.0, genesis] {
+    for number in [of.log_time.0, of.membership_at.term.0, of.membership_at.index.0, genesis.0] {
         out.put_u64_le(number);
     }
     let mut members = Vec::with_capacity(of.membership.bytes());
@@ -144,7 +144,7 @@ pub fn decode_head(id: SnapshotId, mut head: Bytes) -> Result<Snapshot, StorageE
     let mut number = || head.get_u64_le();
     let log_time = LogTime(number());
     let membership_at = LogId { term: Term(number()), index: LogIndex(number()) };
-    let genesis = number();
+    let genesis = Genesis(number());
     let length = head.get_u32_le();
     if head.len() as u64 != u64::from(length) {
         return Err(failed(&format!("{} bytes of members are there, {length} were written", head.len())));
@@ -174,14 +174,14 @@ mod tests {
     #[test]
     fn a_head_is_read_as_it_was_written() {
         let (of, id) = (moment(), SnapshotId { last: LogId::new(3, 9), bytes: 8, checksum: 5 });
-        let read = decode_head(id, encode_head(&of, 1234)).unwrap();
+        let read = decode_head(id, encode_head(&of, Genesis(1234))).unwrap();
         let Moment { log_time, membership_at, membership, .. } = of;
-        assert_eq!(read, Snapshot { id, log_time, membership, membership_at, genesis: 1234 });
+        assert_eq!(read, Snapshot { id, log_time, membership, membership_at, genesis: Genesis(1234) });
     }
 
     #[test]
     fn a_head_that_is_cut_or_newer_is_refused() {
-        let (whole, id) = (encode_head(&moment(), 0), SnapshotId::default());
+        let (whole, id) = (encode_head(&moment(), Genesis::UNKNOWN), SnapshotId::default());
         for length in 0..whole.len() {
             assert!(decode_head(id, whole.slice(..length)).is_err(), "{length} bytes");
         }
@@ -195,11 +195,11 @@ mod tests {
     fn a_head_with_a_member_too_many_or_without_voters_is_refused() {
         let (of, id) = (moment(), SnapshotId::default());
         let one = Membership::new([], [(NodeId(9), Node { address: "host-9:7101".to_owned() })]);
-        let mut longer = encode_head(&of, 0).to_vec();
+        let mut longer = encode_head(&of, Genesis::UNKNOWN).to_vec();
         encode_membership(&one, &mut longer);
         let error = decode_head(id, longer.into()).unwrap_err();
         assert!(error.reason.contains("bytes of members are there"), "{error}");
-        let head = encode_head(&Moment { membership: Arc::new(one), ..of }, 0);
+        let head = encode_head(&Moment { membership: Arc::new(one), ..of }, Genesis::UNKNOWN);
         let error = decode_head(id, head).unwrap_err();
         assert!(error.reason.ends_with("it names no voters"), "{error}");
     }

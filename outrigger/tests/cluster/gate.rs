@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 
-use outrigger::engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
+use outrigger::engine::{Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport};
 
 /// Stands before the way to one node; shared by the transports of all others.
@@ -103,8 +103,8 @@ impl Transport for Gated {
     fn set_peers(&self, peers: &NodeMap<Node>) {
         self.inner.set_peers(peers);
     }
-    fn sign(&self, bound: Option<LogId>) {
-        self.inner.sign(bound);
+    fn sign(&self, signature: Peer) {
+        self.inner.sign(signature);
     }
     fn answer(&self, peer: Peer) {
         self.inner.answer(peer);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
-use outrigger::engine::{Incarnation, LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Version};
+use outrigger::engine::{Genesis, Incarnation, LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Version};
 use outrigger::network::{InProcessNetwork, InProcessTransport, Local, Transport};
 
 use crate::{Arrivals, MET, local, message};
@@ -111,16 +111,32 @@ fn a_cut_is_one_of_both_ways_whoever_is_named_first_and_of_no_other() {
 #[test]
 fn who_does_not_know_the_first_members_is_talked_to_in_both_ways() {
     let network = InProcessNetwork::default();
-    let joins = Station::start(&network, Local { genesis: 0, ..local(1) });
+    let joins = Station::start(&network, Local { peer: local(1).peer.of(Genesis::UNKNOWN), ..local(1) });
     let member = Station::start(&network, local(2));
     joins.knows(&[2]);
     member.knows(&[1]);
     assert!(joins.reaches(&member) && member.reaches(&joins));
 }
 
+/// Whoever leads it first tells it of which cluster it is.
+#[test]
+fn whoever_knows_of_which_cluster_it_is_talks_to_no_other_any_more() {
+    let network = InProcessNetwork::default();
+    let joins = Station::start(&network, Local { peer: local(1).peer.of(Genesis::UNKNOWN), ..local(1) });
+    let [member, foreigner] =
+        [local(2), Local { peer: local(3).peer.of(Genesis(9)), ..local(3) }].map(|it| Station::start(&network, it));
+    joins.knows(&[2, 3]);
+    member.knows(&[1]);
+    foreigner.knows(&[1]);
+    assert!(foreigner.reaches(&joins) && joins.reaches(&foreigner));
+    joins.transport.sign(local(1).peer);
+    assert!(member.reaches(&joins) && joins.reaches(&member));
+    assert!(!foreigner.reaches(&joins) && !joins.reaches(&foreigner));
+}
+
 #[test]
 fn nodes_of_another_cluster_or_begun_with_other_members_are_not_talked_to() {
-    for other in [Local { cluster: 9, ..local(2) }, Local { genesis: 9, ..local(2) }] {
+    for other in [Local { cluster: 9, ..local(2) }, Local { peer: local(2).peer.of(Genesis(9)), ..local(2) }] {
         let network = InProcessNetwork::default();
         let nodes = [Station::start(&network, local(1)), Station::start(&network, other)];
         nodes.iter().for_each(|node| node.knows(&[1, 2]));
@@ -193,12 +209,11 @@ fn another_claim_is_another_handshake_and_the_same_one_is_none() {
     let nodes = friends(&network, 2);
     nodes[1].transport.refuse(nodes[0].peer(), PeerRefusal::NotMember);
     assert!(!nodes[0].reaches(&nodes[1]));
-    let bound = Some(LogId::new(2, 3));
-    let signed = Peer { bound, ..nodes[0].peer() };
+    let signed = nodes[0].peer().claiming(Some(LogId::new(2, 3)));
     nodes[1].heard();
-    nodes[0].transport.sign(bound);
+    nodes[0].transport.sign(signed);
     assert_eq!(nodes[1].heard(), [(signed, None), (signed, None)], "one for each way");
-    nodes[0].transport.sign(bound);
+    nodes[0].transport.sign(signed);
     nodes[0].transport.send(NodeId(2), message(5));
     assert_eq!(nodes[1].heard(), [(signed, Some(message(5)))]);
 }
@@ -211,7 +226,7 @@ fn the_transport_of_an_earlier_life_changes_nothing_for_a_later_one_and_carries_
     let again = Station::restart(&network, 2);
     again.knows(&[1]);
     nodes[1].knows(&[]);
-    nodes[1].transport.sign(Some(LogId::new(2, 3)));
+    nodes[1].transport.sign(nodes[1].peer().claiming(Some(LogId::new(2, 3))));
     nodes[1].transport.stop();
     assert!(again.reaches(&nodes[0]) && nodes[0].reaches(&again));
     assert!(!nodes[1].reaches(&nodes[0]));

@@ -15,7 +15,7 @@ use crate::{Arrivals, Node1, PATIENCE, Place, Stranger, accept, calls_often, con
 fn a_node_says_by_which_entry_it_is_bound_to_whom_it_calls_and_to_whoever_calls() {
     let node = Node1::start(TcpSettings::default());
     let bound = Some(LogId::new(2, 3));
-    node.transport.sign(bound);
+    node.transport.sign(local(1).peer.claiming(bound));
     let mut friend = node.dial();
     friend.say(|output| Hello::new(&local(3), NodeId(1)).encode(output).unwrap());
     let said = |stranger: &mut Stranger| Hello::decode(stranger.hear().unwrap()).unwrap().peer.bound;

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use outrigger::engine::{Incarnation, LogIndex, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Term};
+use outrigger::engine::{Genesis, Incarnation, LogIndex, Message, Node, NodeId, NodeMap, Peer, PeerRefusal, Term};
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer, kind};
 use outrigger::network::handshake::{Hello, Rejection};
 use outrigger::network::{InProcessNetwork, Local, Receive, TcpSettings, TcpTransport, Transport, codec, suite};
@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 
 mod in_process;
 mod lives;
+mod signature;
 
 /// A test that waits for longer has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -84,8 +85,8 @@ impl Receive for Arrivals {
 
 fn local(node: u64) -> Local {
     let incarnation = Incarnation { id: node, start: 1, nonce: 3 };
-    let peer = Peer::new(NodeId(node), incarnation);
-    Local { cluster: 5, peer, genesis: 6, client_address: None, peer_address: None }
+    let peer = Peer::new(NodeId(node), incarnation).of(Genesis(6));
+    Local { cluster: 5, peer, client_address: None, peer_address: None }
 }
 
 fn message(number: u64) -> Message {
@@ -322,7 +323,8 @@ fn every_misfit_hears_why_it_is_refused() {
         stranger.hear_rejection()
     };
     assert_eq!(refused(&|hello| hello.cluster = 4), Rejection::Cluster { ours: 5, theirs: 4 });
-    assert_eq!(refused(&|hello| hello.genesis = 4), Rejection::Genesis { ours: 6, theirs: 4 });
+    let other = Rejection::Genesis { ours: Genesis(6), theirs: Genesis(4) };
+    assert_eq!(refused(&|hello| hello.peer.genesis = Genesis(4)), other);
     let wrong = Rejection::WrongNode { asked: NodeId(3), found: NodeId(1) };
     assert_eq!(refused(&|hello| hello.target = NodeId(3)), wrong);
     assert_eq!(refused(&|hello| hello.peer.node = NodeId(1)), Rejection::OwnId { node: NodeId(1) });

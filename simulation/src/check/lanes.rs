@@ -179,7 +179,7 @@ fn largest(batch: &Batch) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use outrigger::engine::{LogId, LogTime};
+    use outrigger::engine::{Genesis, LogId, LogTime};
 
     use super::*;
 
@@ -368,7 +368,8 @@ mod tests {
         use outrigger::engine::{Membership, Snapshot, SnapshotId};
         let id = SnapshotId { last: LogId::new(1, 5), bytes: 9, checksum: 0 };
         let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
-        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let snapshot =
+            Arc::new(Snapshot { id, genesis: Genesis::UNKNOWN, log_time: LogTime(0), membership, membership_at });
         let piece = |epoch, request| Command::SendSnapshot {
             target: TWO,
             epoch: Epoch(epoch),

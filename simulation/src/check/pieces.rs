@@ -85,14 +85,15 @@ impl Pieces {
 mod tests {
     use std::sync::Arc;
 
-    use outrigger::engine::{Epoch, LogId, LogTime, Membership, Snapshot};
+    use outrigger::engine::{Epoch, Genesis, LogId, LogTime, Membership, Snapshot};
 
     use super::*;
 
     fn piece(snapshot: u64, request: u64) -> InstallSnapshot {
         let id = SnapshotId { last: LogId::new(1, snapshot), bytes: 9, checksum: 0 };
         let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
-        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let snapshot =
+            Arc::new(Snapshot { id, genesis: Genesis::UNKNOWN, log_time: LogTime(0), membership, membership_at });
         let (term, leader, request) = (Term(1), NodeId(1), RequestId(request));
         InstallSnapshot { term, leader, epoch: Epoch(1), request, snapshot, offset: 0, chunk: Default::default() }
     }

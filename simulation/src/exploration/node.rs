@@ -279,6 +279,7 @@ impl Node {
             | Command::SaveRefusal { .. }
             | Command::RebuildReplicationStreams { .. }
             | Command::SetPeers { .. }
+            | Command::Sign { .. }
             | Command::AnswerPeer { .. }
             | Command::Changed { .. }
             | Command::Transferred { .. }

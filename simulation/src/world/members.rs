@@ -555,10 +555,13 @@ mod tests {
 
     #[test]
     fn what_shows_that_a_node_is_led_and_what_only_members_are_asked_for_is_known() {
-        use outrigger::engine::{Epoch, Incarnation, InstallSnapshot, LogTime, Peer, RequestId, Snapshot, SnapshotId};
+        use outrigger::engine::{
+            Epoch, Genesis, Incarnation, InstallSnapshot, LogTime, Peer, RequestId, Snapshot, SnapshotId,
+        };
         let id = SnapshotId { last: LogId::new(0, 5), bytes: 9, checksum: 0 };
         let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
-        let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+        let snapshot =
+            Arc::new(Snapshot { id, genesis: Genesis::UNKNOWN, log_time: LogTime(0), membership, membership_at });
         let (term, leader, epoch, request) = (Term(3), NodeId(2), Epoch(1), RequestId(1));
         let piece = InstallSnapshot { term, leader, epoch, request, snapshot, offset: 0, chunk: Default::default() };
         let from = Peer::new(leader, Incarnation::default());

@@ -4,19 +4,16 @@
 use std::time::Duration;
 
 use outrigger::engine::{
-    Engine, Epoch, Event, Incarnation, Instant, LogId, LogIndex, LogTime, Message, NodeId, Peer, RoleKind, Round, Term,
+    Epoch, Event, Instant, LogId, LogIndex, LogTime, Message, NodeId, Peer, RoleKind, Round, Term,
 };
-use outrigger::network::Local;
 
 use super::World;
 use super::happening::Happening;
 use crate::check::{LogClock, Office, Violation, office, require};
 use crate::count::note;
 use crate::look::Look;
-use crate::network::is_let_in;
-use crate::node::{CLUSTER, Running};
+use crate::node::Running;
 use crate::plan::{MILLISECOND, Trouble};
-use crate::runtime::Effect;
 
 /// What a step was taken for, as far as it is judged.
 #[derive(Clone, Copy, Debug)]
@@ -215,75 +212,6 @@ impl World {
         }
     }
 
-    /// At times somebody who is no member says what was just said, or the node's own name speaks to it, or to a leader another directory
-    /// than the one that is bound: it must change nothing.
-    pub(super) fn speak_strangely(
-        &mut self,
-        id: NodeId,
-        said_by: NodeId,
-        message: Option<&Message>,
-    ) -> Result<(), Violation> {
-        let odds = self.plan.odds(Trouble::Strangers);
-        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
-        if !node.rng.chance(odds) {
-            return Ok(());
-        }
-        let (own, now, nodes) = (node.clock.at(self.now), Instant(self.now), self.plan.nodes + self.plan.spares);
-        let (is_namesake, incarnation) =
-            (node.rng.chance(200_000), Incarnation { id: node.rng.next(), ..Incarnation::default() });
-        let Some(running) = &mut node.running else { return Ok(()) };
-        // Who does not know the members yet listens to anybody.
-        if running.runtime.accepted.0.is_empty() {
-            return Ok(());
-        }
-        let impostor = impostor(running.driver.engine(), said_by, message, incarnation).filter(|_| !is_namesake);
-        // A node that missed how the members changed cannot know who leads, or who needs its vote.
-        let may_be_unknown = matches!(
-            message,
-            None | Some(
-                Message::AppendEntries(_)
-                    | Message::InstallSnapshot(_)
-                    | Message::DelegateSnapshot(_)
-                    | Message::Heartbeat(_)
-                    | Message::Committed { .. }
-                    | Message::TimeoutNow { .. }
-                    | Message::HashState { .. }
-                    | Message::StateDiffers { .. }
-                    | Message::PreVote(_)
-                    | Message::RequestVote(_)
-            )
-        );
-        if may_be_unknown && !is_namesake && impostor.is_none() {
-            return Ok(());
-        }
-        // A leader may be about to take a step of a change, or to bind whom it knows, because time has passed, whoever speaks.
-        let membership = running.driver.engine().membership();
-        if membership.goal().is_some() || membership.bindings().len() < membership.nodes().len() {
-            return Ok(());
-        }
-        note(&mut self.faults, "stranger refused");
-        call_strangely(running.runtime.me, NodeId(1 + id.0 % nodes), incarnation, is_let_in)?;
-        let stranger = Peer::new(if is_namesake { id } else { NodeId(nodes + 1) }, incarnation);
-        let from = impostor.unwrap_or(stranger);
-        let event = Event::Received { from, message: message.cloned() };
-        let (before, due, effects) =
-            (Look::at(id, running.driver.engine()), running.driver.poll_timeout(), running.runtime.effects.len());
-        running.runtime.now = now;
-        running.runtime.trace.note(now, id, '>', &event);
-        if let Some(waiting) = &mut running.runtime.waiting {
-            waiting.begins(&event);
-        }
-        running.driver.step(event, own, &mut running.runtime);
-        let same = Look::at(id, running.driver.engine()) == before && running.driver.poll_timeout() == due;
-        let answers: Vec<Effect> = running.runtime.effects.drain(effects..).collect();
-        running.runtime.notes.clear();
-        let is_refused =
-            before.role == RoleKind::Halted || matches!(&answers[..], [Effect::RefusePeer(peer, _)] if *peer == from);
-        let does = if is_refused { "refuses it, and is not as it was before" } else { "does not refuse it" };
-        require!(same && is_refused, Acquaintance, "node {id} listens to {from}, who is no member: it {does}");
-        Ok(())
-    }
-
     /// At times what has ended is told once more, when other things have ended since.
     pub(super) fn echo(&mut self, id: NodeId, life: u64, event: &Event) {
         let odds = self.plan.odds(Trouble::Echoes);
@@ -373,64 +301,18 @@ fn ends_once(look: &Look, lasts: Duration, terms: &office::Terms) -> Result<(), 
     Ok(())
 }
 
-/// Another directory than the one that is bound to the speaker's id, half of the times that it might say this to a leader. Whatever entry
-/// it claims to be bound by, no leader lacks it, but for one that a later term has deposed.
-fn impostor(engine: &Engine, said_by: NodeId, message: Option<&Message>, incarnation: Incarnation) -> Option<Peer> {
-    let is_bound = engine.membership().bindings().contains_key(&said_by);
-    let deposes = message.is_none_or(|message| message.term().is_some_and(|term| term > engine.vote().term));
-    let may_be = engine.role_kind() == RoleKind::Leader && is_bound && !deposes && incarnation.id.is_multiple_of(2);
-    let claim = LogId { term: engine.vote().term, index: engine.last_log_id().index.next() };
-    may_be.then(|| Peer::new(said_by, incarnation).claiming(Some(claim)))
-}
-
-/// Somebody calls a node and says one thing that does not fit: the handshake, which answers whether it lets one in, must not.
-fn call_strangely(
-    me: Peer,
-    caller: NodeId,
-    incarnation: Incarnation,
-    is_let_in: impl Fn(&Local, &Local, NodeId) -> bool,
-) -> Result<(), Violation> {
-    let fits = |peer| Local { cluster: CLUSTER, peer, genesis: 1, client_address: None, peer_address: None };
-    let (local, call) = (fits(me), fits(Peer::new(caller, incarnation)));
-    let calls = [
-        ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),
-        ("began with other members", Local { genesis: 2, ..call.clone() }, me.node),
-        ("calls another node", call.clone(), NodeId(me.node.0 + 1)),
-        ("has the same id", Local { peer: Peer::new(me.node, incarnation), ..call.clone() }, me.node),
-    ];
-    // A cluster of one node has nobody who could call it.
-    let lets_in = caller == me.node || is_let_in(&local, &call, me.node);
-    require!(lets_in, Acquaintance, "node {} does not let {caller} in, which says all that it must", me.node);
-    for (what, call, target) in calls {
-        let lets_in = is_let_in(&local, &call, target);
-        require!(!lets_in, Acquaintance, "node {} lets {} in, which {what}", me.node, call.peer);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use outrigger::engine::{Command, Heartbeat, HeartbeatReply, PeerRefusal, Warrant, WriteId};
+    use outrigger::engine::{Command, Heartbeat, HeartbeatReply, Incarnation, PeerRefusal, Warrant, WriteId};
 
     use super::super::tests::{another, look, refusing, running, world_with};
     use super::*;
     use crate::check::Check;
     use crate::plan::SECOND;
+    use crate::runtime::Effect;
 
     fn event(from: Peer, message: Message) -> Event {
         Event::Received { from, message: Some(message) }
-    }
-
-    #[test]
-    fn the_handshake_lets_in_who_fits_and_nobody_else() {
-        let (me, other) = (Peer::new(NodeId(1), Incarnation::default()), Incarnation { id: 7, start: 1, nonce: 1 });
-        let judge = |lets_in: &dyn Fn(&Local, &Local, NodeId) -> bool| {
-            refusing(call_strangely(me, NodeId(2), other, |local, call, target| lets_in(local, call, target)))
-        };
-        assert_eq!(judge(&is_let_in), None);
-        assert_eq!(judge(&|_, _, _| false), Some(Check::Acquaintance));
-        assert_eq!(judge(&|_, _, _| true), Some(Check::Acquaintance));
-        assert_eq!(judge(&|local, call, _| call.peer.node != local.peer.node), Some(Check::Acquaintance), "in part");
     }
 
     /// A world in which a node that knows members follows one that leads, and that leader.

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use outrigger::engine::{LogId, Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
+use outrigger::engine::{Message, Node, NodeId, NodeMap, Peer, PeerRefusal};
 use outrigger::network::{Local, Receive, Transport, codec, frame};
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
@@ -379,8 +379,8 @@ impl Transport for Wire {
         network.bell.notify_one();
     }
 
-    /// No member comes back from another directory: nobody needs to hear a claim.
-    fn sign(&self, _: Option<LogId>) {}
+    /// No member comes back from another directory, and there is one cluster: nobody needs to hear more than who starts says.
+    fn sign(&self, _: Peer) {}
 
     /// Every node reaches every other here.
     fn answer(&self, _: Peer) {}

@@ -181,7 +181,7 @@ impl Cases {
             INSTALL_SNAPSHOT => {
                 let id = self.snapshot_id();
                 let (membership, membership_at) = (Arc::new(self.membership()), self.id());
-                let (log_time, genesis) = (LogTime(self.number()), self.number());
+                let (log_time, genesis) = (LogTime(self.number()), Genesis(self.number()));
                 let snapshot = Arc::new(Snapshot { id, log_time, membership, membership_at, genesis });
                 let (epoch, offset, chunk) = (Epoch(self.number()), self.number(), vec![7; self.count(5_000)].into());
                 let leader = NodeId(self.number());

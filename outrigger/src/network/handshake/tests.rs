@@ -6,9 +6,9 @@ use super::*;
 use crate::network::frame::split;
 
 fn local(node: u64) -> Local {
-    let peer = Peer::new(NodeId(node), Incarnation { id: 10 + node, start: 2, nonce: 5 });
+    let peer = Peer::new(NodeId(node), Incarnation { id: 10 + node, start: 2, nonce: 5 }).of(Genesis(9));
     let (client_address, peer_address) = (Some(format!("[::1]:720{node}")), Some(format!("[::1]:710{node}")));
-    Local { cluster: 77, peer, genesis: 9, client_address, peer_address }
+    Local { cluster: 77, peer, client_address, peer_address }
 }
 
 fn frame(output: &FrameBuffer) -> Frame {
@@ -61,15 +61,15 @@ fn each_misfit_is_refused_by_name() {
     let wrong = Rejection::WrongNode { asked: NodeId(3), found: NodeId(1) };
     assert_eq!(refused(|_| (), Some(NodeId(3))), wrong);
     assert_eq!(refused(|hello| hello.peer.node = NodeId(2), None), Rejection::OwnId { node: NodeId(2) });
-    assert_eq!(refused(|hello| hello.genesis = 8, None), Rejection::Genesis { ours: 9, theirs: 8 });
+    let other = Rejection::Genesis { ours: Genesis(9), theirs: Genesis(8) };
+    assert_eq!(refused(|hello| hello.peer.genesis = Genesis(8), None), other);
 }
 
 #[test]
 fn who_does_not_know_the_initial_membership_yet_is_taken() {
-    let hello = Hello { genesis: 0, ..Hello::new(&local(1), NodeId(2)) };
-    assert_eq!(hello.check(&local(2), None), Ok(()));
-    let joining = Local { genesis: 0, ..local(2) };
-    assert_eq!(Hello::new(&local(1), NodeId(2)).check(&joining, None), Ok(()));
+    let joining = |node| Local { peer: local(node).peer.of(Genesis::UNKNOWN), ..local(node) };
+    assert_eq!(Hello::new(&joining(1), NodeId(2)).check(&local(2), None), Ok(()));
+    assert_eq!(Hello::new(&local(1), NodeId(2)).check(&joining(2), None), Ok(()));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn every_rejection_comes_back() {
         Rejection::Cluster { ours: 3, theirs: 4 },
         Rejection::WrongNode { asked: NodeId(5), found: NodeId(6) },
         Rejection::OwnId { node: NodeId(7) },
-        Rejection::Genesis { ours: 8, theirs: 9 },
+        Rejection::Genesis { ours: Genesis(8), theirs: Genesis(9) },
         Rejection::Full { limit: 10 },
         Rejection::NotMember { node: NodeId(4) },
         Rejection::Peer { reason: "wiped".to_owned(), met: None },

@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use outrigger_engine::{Incarnation, Message, Node, NodeId, NodeMap, Peer};
+use outrigger_engine::{Genesis, Incarnation, Message, Node, NodeId, NodeMap, Peer};
 
 use super::Make;
 use super::message::urgent;
@@ -110,9 +110,9 @@ impl<'a> Network<'a> {
         let (transport, address) = (self.make)();
         let start = self.stations.len() as u64 + 1;
         let incarnation = Incarnation { id: 100 + node, start, nonce: start * 7 };
-        let peer = Peer::new(NodeId(node), incarnation);
+        let peer = Peer::new(NodeId(node), incarnation).of(Genesis(6));
         let (client_address, peer_address) = (Some(format!("client of {node}")), Some(address.address.clone()));
-        let mut local = Local { cluster: 5, peer, genesis: 6, client_address, peer_address };
+        let mut local = Local { cluster: 5, peer, client_address, peer_address };
         change(&mut local);
         let recorder = Arc::new(Recorder::default());
         transport.start(local.clone(), Arc::clone(&recorder) as Arc<dyn Receive>).expect("the transport starts");

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Shared;
 use crate::network::connection::{self, Ended};
-use crate::network::frame::{self, FrameBuffer, kind};
+use crate::network::frame::{self, Frame, FrameBuffer, kind};
 use crate::network::handshake::{self, Hello, Rejection};
 use crate::network::{DecodeError, codec};
 
@@ -80,8 +80,9 @@ async fn converse(stream: &mut TcpStream, shared: &Shared) -> Ended {
         return Ended::Busy;
     }
     shared.nudge(hello.peer.node);
+    let mut peer = hello.peer;
     let ended = loop {
-        let step = async { take_in(stream, &mut input, hello.peer, shared).await };
+        let step = async { take_in(stream, &mut input, &mut peer, shared).await };
         tokio::select! {
             biased;
             Ok(ended) = &mut end => break ended,
@@ -104,7 +105,7 @@ async fn greet(stream: &mut TcpStream, input: &mut BytesMut, shared: &Shared) ->
         return Err(Ended::Rejected(Rejection::decode(frame.body)?));
     }
     let hello = Hello::decode(frame).map_err(Ended::Refused)?;
-    hello.check(&shared.local, None).map_err(Ended::Refused)?;
+    hello.check(&shared.local(), None).map_err(Ended::Refused)?;
     let mut output = FrameBuffer::default();
     shared.hello(hello.peer.node).encode(&mut output)?;
     stream.write_all_buf(&mut output).await?;
@@ -112,10 +113,11 @@ async fn greet(stream: &mut TcpStream, input: &mut BytesMut, shared: &Shared) ->
 }
 
 /// Takes in the frames that have arrived, then reads on.
-async fn take_in(stream: &mut TcpStream, input: &mut BytesMut, peer: Peer, shared: &Shared) -> Result<(), Ended> {
+async fn take_in(stream: &mut TcpStream, input: &mut BytesMut, peer: &mut Peer, shared: &Shared) -> Result<(), Ended> {
     while let Some(frame) = frame::split(input, shared.settings.frame_bytes_max)? {
         match frame.kind {
             kind::PING => pong(stream).await?,
+            kind::HELLO => *peer = hear_again(frame, peer, shared)?,
             kind::REJECT => return Err(Ended::Rejected(Rejection::decode(frame.body)?)),
             _ if frame.group != 0 => {
                 return Err(DecodeError::Invalid { what: "group of this node", value: frame.group }.into());
@@ -123,11 +125,21 @@ async fn take_in(stream: &mut TcpStream, input: &mut BytesMut, peer: Peer, share
             _ => {
                 let message = codec::decode(frame.kind, frame.body)?;
                 // What is not taken counts as lost, as it may be on any network.
-                let _taken = shared.receive.receive(peer, Some(message));
+                let _taken = shared.receive.receive(*peer, Some(message));
             }
         }
     }
     connection::read_some(stream, input).await
+}
+
+/// The other side knows more of itself than when it called.
+fn hear_again(frame: Frame, before: &Peer, shared: &Shared) -> Result<Peer, Ended> {
+    let hello = Hello::decode(frame).map_err(Ended::Refused)?;
+    hello.check(&shared.local(), Some(before.node)).map_err(Ended::Refused)?;
+    if !hello.peer.is_same_life(before) {
+        return Err(DecodeError::Invalid { what: "life of who called", value: hello.peer.incarnation.start }.into());
+    }
+    Ok(hello.peer)
 }
 
 async fn pong(stream: &mut TcpStream) -> Result<(), Ended> {

@@ -270,7 +270,7 @@ async fn keep(link: &Arc<Link>, shared: &Arc<Shared>) {
 async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, has_met: &mut bool) -> Ended {
     let settings = shared.settings;
     let dialled = timeout(settings.connect_timeout, dial(link, place, shared)).await;
-    let (mut stream, input, hello) = match dialled {
+    let (mut stream, input, said, hello) = match dialled {
         Ok(Ok(dialled)) => dialled,
         Ok(Err(ended)) => return ended,
         Err(_) => return Ended::Lost(io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt")),
@@ -296,7 +296,7 @@ async fn converse(link: &Link, place: &str, shared: &Shared, is_stranger: bool, 
         biased;
         reason = link.refused() => Ended::Refused(Rejection::of_peer(link.node, reason)),
         ended = listen(read, input, shared, &progress) => ended,
-        ended = send(link, place, hello.peer.version, write, shared, &progress) => ended,
+        ended = send(link, place, (said, hello.peer.version), write, shared, &progress) => ended,
     };
     drop(closing);
     if link.is_leaving() {
@@ -324,21 +324,22 @@ impl Drop for Closing<'_> {
     }
 }
 
-/// Shakes hands. What came behind the other side's hello is not lost: it may be a farewell already.
-async fn dial(link: &Link, place: &str, shared: &Shared) -> Result<(TcpStream, BytesMut, Hello), Ended> {
+/// Shakes hands, and tells as whom. What came behind the other side's hello is not lost: it may be a farewell already.
+async fn dial(link: &Link, place: &str, shared: &Shared) -> Result<(TcpStream, BytesMut, Peer, Hello), Ended> {
     let mut stream = connect(place, shared.settings.connect_timeout).await?;
     stream.set_nodelay(true)?;
     let mut output = FrameBuffer::default();
-    shared.hello(link.node).encode(&mut output)?;
+    let own = shared.hello(link.node);
+    own.encode(&mut output)?;
     stream.write_all_buf(&mut output).await?;
     let mut input = BytesMut::new();
     let frame = connection::read_frame(&mut stream, &mut input, handshake::BODY_BYTES_MAX).await?;
     if frame.kind == kind::REJECT {
         return Err(Ended::Rejected(Rejection::decode(frame.body)?));
     }
-    let checked = Hello::decode(frame).and_then(|hello| hello.check(&shared.local, Some(link.node)).map(|()| hello));
+    let checked = Hello::decode(frame).and_then(|hello| hello.check(&shared.local(), Some(link.node)).map(|()| hello));
     match checked {
-        Ok(hello) => Ok((stream, input, hello)),
+        Ok(hello) => Ok((stream, input, own.peer, hello)),
         Err(rejection) => {
             connection::reject(&mut stream, &rejection).await;
             Err(Ended::Refused(rejection))
@@ -398,11 +399,11 @@ async fn silence(progress: &Progress, idle_timeout: Duration) {
     }
 }
 
-/// Sends what the lanes hold, and pings.
+/// Sends what the lanes hold, and pings. The other side knows this node as `said`, and speaks `spoken`.
 async fn send(
     link: &Link,
     place: &str,
-    spoken: Version,
+    (mut said, spoken): (Peer, Version),
     mut write: WriteHalf<'_>,
     shared: &Shared,
     progress: &Progress,
@@ -429,6 +430,14 @@ async fn send(
                 () = sleep_until(next_ping) => {}
             }
             continue;
+        }
+        // Asked after what is sent was taken: none of it knows more of this node than its signature says.
+        let signature = shared.signature();
+        if said != signature {
+            said = signature;
+            if let Err(error) = shared.hello(link.node).encode(&mut output) {
+                return error.into();
+            }
         }
         // The engine says nothing that the peer does not know. But who is there may be another than the engine has heard: it is
         // about to be refused.

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use outrigger_engine::{Batch, Incarnation, LogTime, Node, Payload, Peer, RequestId, Term};
+use outrigger_engine::{Batch, Genesis, Incarnation, LogTime, Node, Payload, Peer, RequestId, Term};
 
 use super::super::environment::Machine;
 use super::super::nothing::Nothing;
@@ -115,21 +115,23 @@ impl Receive for Heard {
 
 /// By it the others tell this directory from another one under its id.
 #[tokio::test]
-async fn what_is_sent_is_signed_with_the_entry_that_binds_this_node() {
+async fn what_is_sent_is_signed_with_what_this_node_knows_of_itself() {
     let network = InProcessNetwork::default();
     let (own, other, heard) = (network.transport(), network.transport(), Arc::new(Heard::default()));
     let local = |node| {
         let peer = Peer::new(NodeId(node), Incarnation { id: node, start: 1, nonce: 1 });
-        Local { cluster: 1, peer, genesis: 0, client_address: None, peer_address: None }
+        Local { cluster: 1, peer, client_address: None, peer_address: None }
     };
     own.start(local(1), Arc::new(Heard::default())).unwrap();
     other.start(local(2), Arc::clone(&heard) as Arc<dyn Receive>).unwrap();
     let mut runtime = runtime_of(own, (1_000, None));
-    for bound in [None, Some(LogId::new(1, 3)), Some(LogId::new(2, 9))] {
-        let peers = [1, 2].map(|node| (NodeId(node), Node::default())).into();
-        assert!(takes(&mut runtime, &Command::SetPeers { peers, bound }));
+    let peers = [1, 2].map(|node| (NodeId(node), Node::default())).into();
+    assert!(takes(&mut runtime, &Command::SetPeers { peers }));
+    let own = local(1).peer;
+    for signature in [own, own.of(Genesis(7)), own.of(Genesis(7)).claiming(Some(LogId::new(2, 9)))] {
+        assert!(takes(&mut runtime, &Command::Sign { signature }));
         let message = Message::Committed { term: Term(1), commit: LogIndex(1) };
         assert!(takes(&mut runtime, &Command::SendMessage { target: NodeId(2), message }));
-        assert_eq!(heard.0.lock().unwrap().pop().map(|from| from.bound), Some(bound));
+        assert_eq!(heard.0.lock().unwrap().pop(), Some(signature));
     }
 }

@@ -50,7 +50,7 @@ impl Transport for Wire {
         Ok(())
     }
     fn set_peers(&self, _: &NodeMap<Node>) {}
-    fn sign(&self, _: Option<LogId>) {}
+    fn sign(&self, _: Peer) {}
     fn answer(&self, _: Peer) {}
     fn send(&self, _: NodeId, message: Message) {
         panic!("entries travel in the bulk lane: {message:?}")

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use outrigger_engine::{LogTime, Node};
+use outrigger_engine::{Genesis, LogTime, Node};
 use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, Record, Snapshots};
 use tempfile::TempDir;
 
@@ -144,7 +144,7 @@ fn start_with_snapshot_of(directory: &TempDir, last: LogId) -> String {
     fs::remove_dir_all(directory.path().join("snapshots")).unwrap();
     let snapshots = Snapshots::open(RealDisk, directory.path(), 7).unwrap();
     let moment = Moment { last, log_time: LogTime(5), membership_at: LogId::new(0, 1), membership: members() };
-    let head = encode_head(&moment, 5);
+    let head = encode_head(&moment, Genesis(5));
     snapshots.build(position(last), head).unwrap().finish().unwrap();
     drop(snapshots);
     let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();

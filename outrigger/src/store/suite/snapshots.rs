@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use outrigger_engine::{Body, LogId, LogIndex, LogTime, Payload, Snapshot, SnapshotId};
+use outrigger_engine::{Body, Genesis, LogId, LogIndex, LogTime, Payload, Snapshot, SnapshotId};
 
 use super::Case;
 use super::subject::{Subject, in_session, membership};
@@ -94,7 +94,10 @@ pub(super) const CASES: &[Case] = &[
         subject.reopen();
         let second = subject.build(6, b"six");
         assert_eq!((second.membership_at, &second.membership), (LogId::new(1, 3), &first.membership));
-        assert!(first.genesis > 0 && second.genesis == first.genesis, "what the cluster is known by is handed on");
+        assert!(
+            first.genesis.is_known() && second.genesis == first.genesis,
+            "what the cluster is known by is handed on"
+        );
     }),
     ("a new store has no snapshot", |subject| {
         let (snapshots, unknown) = (subject.snapshots(), announced(LogId::new(1, 1), b"one").id);
@@ -240,9 +243,9 @@ fn long_content() -> Vec<u8> {
 fn announced(last: LogId, content: &[u8]) -> Arc<Snapshot> {
     let Body::Membership(membership) = membership(&[1, 2, 3]).body else { panic!("a membership has one") };
     let of = Moment { last, log_time: LogTime(5_000), membership_at: LogId::new(0, 1), membership };
-    let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(&of, 77, content) };
+    let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(&of, Genesis(77), content) };
     let Moment { log_time, membership_at, membership, .. } = of;
-    Arc::new(Snapshot { id, log_time, membership, membership_at, genesis: 77 })
+    Arc::new(Snapshot { id, log_time, membership, membership_at, genesis: Genesis(77) })
 }
 
 /// Receives all of a snapshot at once.

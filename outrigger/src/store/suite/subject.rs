@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_engine::{
-    Batch, Body, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Restored, SessionId,
-    Snapshot, Term, Vote,
+    Batch, Body, Genesis, Incarnation, LogId, LogIndex, LogTime, Membership, Node, NodeId, Payload, Peer, Restored,
+    SessionId, Snapshot, Term, Vote,
 };
 
 use super::Open;
-use crate::store::{Built, LogReader, LogStore, Moment, SnapshotStore};
+use crate::store::{Built, LogReader, LogStore, Moment, SnapshotStore, genesis_of};
 
 /// One entry as both sides must hold it; how entries are cut into batches is the store's own business.
 pub(super) type Entry = (LogId, LogTime, Payload);
@@ -71,7 +71,17 @@ impl<'a> Subject<'a> {
             last: self.last(),
             log_time: self.log_time(),
             memberships: memberships.collect(),
+            genesis: self.genesis(),
             ..self.beside.clone()
+        }
+    }
+
+    /// Of which cluster the log is, as far as it tells.
+    fn genesis(&self) -> Genesis {
+        match (&self.beside.snapshot, self.entries.first()) {
+            (Some(snapshot), _) => snapshot.genesis,
+            (None, Some((_, _, Payload { body: Body::Membership(first), .. }))) => genesis_of(first),
+            (None, _) => Genesis::UNKNOWN,
         }
     }
 

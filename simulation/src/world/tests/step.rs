@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use outrigger::engine::{
-    Command, Epoch, InstallSnapshot, LogTime, Payload, Precondition, Refusal, RequestId, Snapshot, SnapshotId,
+    Command, Epoch, Genesis, InstallSnapshot, LogTime, Payload, Precondition, Refusal, RequestId, Snapshot, SnapshotId,
     Transferred, VoteReply, WriteId,
 };
 use outrigger::runtime::RaftRuntime;
@@ -162,7 +162,8 @@ fn what_a_node_makes_of_a_session_is_held_against_what_must_come_of_it() {
 pub(crate) fn piece(leader: NodeId, snapshot: u64, request: u64) -> InstallSnapshot {
     let id = SnapshotId { last: LogId::new(0, snapshot), bytes: 9, checksum: 0 };
     let (membership, membership_at) = (Arc::new(Membership::default()), LogId::new(0, 1));
-    let snapshot = Arc::new(Snapshot { id, genesis: 0, log_time: LogTime(0), membership, membership_at });
+    let snapshot =
+        Arc::new(Snapshot { id, genesis: Genesis::UNKNOWN, log_time: LogTime(0), membership, membership_at });
     let (epoch, request) = (Epoch(1), RequestId(request));
     InstallSnapshot { term: Term(0), leader, epoch, request, snapshot, offset: 0, chunk: Bytes::from_static(b"1") }
 }

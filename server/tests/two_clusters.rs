@@ -1,0 +1,106 @@
+//! Two clusters of the same name, whose operator mixes up their nodes, with real processes: a node that was started with `--join`,
+//! and not restarted since, is of the cluster that added it, and of no other.
+
+use serde_json::Value;
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod harness;
+
+use harness::{Cluster, Ran, run, wait_until};
+
+/// Nodes 1 to 3; the last two were started to join, and then added.
+fn grown() -> Cluster {
+    let mut cluster = Cluster::started(1);
+    for _ in 0..2 {
+        let (id, address) = {
+            let node = cluster.join();
+            (node.id, node.peer_address())
+        };
+        cluster.done(&["member", "add", &format!("{id}={address}")]);
+    }
+    cluster.done(&["put", "precious", "gold"]);
+    cluster
+}
+
+/// One node that has seen more terms and entries than the other cluster.
+fn older(arguments: &[&str]) -> Cluster {
+    let mut cluster = Cluster::started_with(1, arguments);
+    for number in 0..60 {
+        cluster.done(&["put", "number", &number.to_string()]);
+    }
+    for _ in 0..5 {
+        cluster.nodes[0].kill();
+        cluster.nodes[0].start();
+        cluster.leader();
+    }
+    cluster.done(&["put", "precious", "lead"]);
+    cluster
+}
+
+fn number(row: &Value, name: &str) -> u64 {
+    row[name].as_u64().unwrap_or_else(|| panic!("no {name} in {row}"))
+}
+
+fn add(to: &Cluster, of: &Cluster) -> Ran {
+    let places: Vec<String> = of.nodes[1..].iter().map(|node| format!("{}={}", node.id, node.peer_address())).collect();
+    let places: Vec<&str> = places.iter().map(String::as_str).collect();
+    to.run(&[&["--timeout", "3s", "member", "add"], &places[..]].concat())
+}
+
+/// The other cluster adds two voters of this one to itself, so that it would have to be believed by a majority of this one.
+fn tries_to_take_over(other: &Cluster, own: &mut Cluster) {
+    let term = |cluster: &Cluster, place: usize| number(&cluster.status()[place], "term");
+    let before = term(own, 1);
+    assert!(term(other, 0) > before, "else its leader would not be heard for its term");
+    let ran = add(other, own);
+    assert!(ran.code == Some(3) && ran.stderr.contains("did not catch up"), "{ran:?}");
+    wait_until("it is told why", || other.nodes[0].logged().contains("initial membership"));
+    for place in [1, 2] {
+        assert_eq!(term(own, place), before, "{}", own.nodes[place].logged());
+    }
+    for node in &own.nodes {
+        let asked = ["--endpoints", &node.endpoint(), "get", "precious"];
+        assert_eq!(run(asked).stdout, "gold\n", "asked of node {}", node.id);
+    }
+    own.done(&["put", "more", "silver"]);
+    // The lives after the first one know it by their logs.
+    for place in [1, 2] {
+        own.nodes[place].kill();
+        own.nodes[place].start();
+    }
+    assert_eq!(own.done(&["get", "precious"]), "gold\n");
+    assert_eq!(own.done(&["get", "more"]), "silver\n");
+}
+
+#[test]
+fn who_joined_one_cluster_is_not_taken_over_by_another_one_that_brings_it_a_snapshot() {
+    let other = older(&["--snapshot-entries", "20", "--snapshot-keep-entries", "0"]);
+    wait_until("its log has no beginning", || number(&other.status()[0], "purged") > 20);
+    tries_to_take_over(&other, &mut grown());
+}
+
+#[test]
+fn who_joined_one_cluster_is_not_taken_over_by_another_one_that_brings_it_its_log() {
+    tries_to_take_over(&older(&[]), &mut grown());
+}
+
+#[test]
+fn who_joined_one_cluster_is_not_taken_over_by_one_that_began_from_its_snapshot() {
+    let mut own = grown();
+    let file = own.dir.path().join("saved");
+    own.done(&["snapshot", "save", file.to_str().unwrap()]);
+    let mut other = Cluster::new(1);
+    let flags = ["--id", "--data-dir", "--initial-cluster"];
+    let pairs = other.nodes[0].arguments.chunks(2).filter(|pair| flags.contains(&pair[0].as_str()));
+    let arguments: Vec<&str> = pairs.flatten().map(String::as_str).collect();
+    let restored = run(["snapshot", "restore", file.to_str().unwrap()].iter().chain(&arguments));
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    for _ in 0..5 {
+        other.nodes[0].start();
+        other.leader();
+        other.nodes[0].kill();
+    }
+    other.nodes[0].start();
+    other.leader();
+    tries_to_take_over(&other, &mut own);
+}
