@@ -592,9 +592,8 @@ impl RaftRuntime for Runtime {
                 self.keep(Keeping::Piece(snapshot, offset, chunk));
             }
             // Every node reaches every other here.
-            Command::AnswerPeer { .. } => {}
+            Command::AnswerPeer { .. } | Command::SetPeers { .. } => {}
             // Whom to reach is known; how to sign is told as a transport is told it.
-            Command::SetPeers { .. } => {}
             Command::Sign { signature } => self.me = signature,
             Command::Changed { token, at } => self.effects.push(Effect::Changed(token, Ok(at))),
             Command::Transferred { .. }
