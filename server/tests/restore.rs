@@ -269,7 +269,9 @@ fn what_cannot_be_restored_is_refused_and_each_error_has_its_code() {
     rotten[whole.len() - 60] ^= 1;
     refused(&rotten, "at offset ");
     let cut = whole.len() - 1;
-    refused(&whole[..cut], &format!("at offset {cut}, its length is not what its header says"));
+    let lengths = format!("{cut} bytes are there, {} were written", whole.len());
+    let advice = "copy it again from where it is whole, or save another one";
+    refused(&whole[..cut], &format!("at offset {cut}, its length is not what its header says: {lengths}; {advice}"));
     refused(b"%PDF-1.7 and so on", "at offset 0, this is no snapshot");
 
     let ran = restore(&file, &old.nodes[0]);
