@@ -139,7 +139,9 @@ fn members_of_the_old_cluster_are_not_let_into_the_new_one() {
     }
     old.done(&["put", "city", "Oslo"]);
     wait_until("they refuse each other by what their clusters are known by", || {
-        old.nodes[2].logged().contains("every node must start with the same")
+        old.nodes[2]
+            .logged()
+            .contains("from the same snapshot file; if this is a node of another cluster of the same name")
     });
     let rows = old.status();
     assert!(
