@@ -118,7 +118,8 @@ impl fmt::Display for Corruption {
 impl Error for Corruption {}
 
 /// How a node comes back whose data is lost: under its id the others refuse another directory for as long as it is a member.
-const WAY_BACK: &str = "to have the node back, remove it from the members, empty its directory, and add it again";
+pub(crate) const WAY_BACK: &str =
+    "to have the node back, remove it from the members, empty its directory, and add it again";
 
 /// Why a log was not opened. Unless it is [`OpenError::Disk`] or [`OpenError::DiskFull`], nothing in the directory was
 /// changed.
@@ -181,7 +182,7 @@ pub enum OpenError {
         expected: u64,
     },
     /// A peer has refused this directory in an earlier start: it is a copy, or came after a wipe. There is nothing to
-    /// repair; start the original, or remove the directory.
+    /// repair; start the original, or remove the node from the members, and add it again with an empty directory.
     Refused(Refused),
     /// A segment that must be there is not.
     SegmentMissing {
@@ -469,6 +470,7 @@ impl From<Corruption> for ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::PeerIdentity;
 
     fn failed(source: io::Error) -> DiskError {
         DiskError { operation: "create", path: "/data/new".into(), source }
@@ -478,15 +480,17 @@ mod tests {
     #[test]
     fn who_cannot_start_from_its_directory_is_told_the_way_back() {
         let path = || PathBuf::from("/data/lost");
+        let life = |incarnation| PeerIdentity { incarnation, start: 1, nonce: 1 };
         let corruption = Corruption { file: path(), offset: 9, group: None, index: None, what: "rotten".into() };
         for error in [
             OpenError::IdentityMissing { path: path() },
             OpenError::SegmentMissing { path: path(), group: None },
             OpenError::SegmentMissing { path: path(), group: Some(GroupId(1)) },
             OpenError::Corrupt(corruption),
+            OpenError::Refused(Refused { by: 2, met: life(7), own: life(9) }),
         ] {
             let said = error.to_string();
-            let steps = ["/data/lost", "remove it from the members", "empty its directory", "add it again"];
+            let steps = ["remove it from the members", "empty its directory", "add it again"];
             let places = steps.map(|step| said.find(step));
             assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{said}");
         }

@@ -16,7 +16,7 @@ use std::path::Path;
 use bytes::{Buf, BufMut};
 
 use crate::disk::{Access, Disk, DiskFile};
-use crate::error::{Corruption, DiskError, During, OpenError};
+use crate::error::{Corruption, DiskError, During, OpenError, WAY_BACK};
 use crate::segment::FORMAT_VERSION;
 use crate::state::PeerIdentity;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Refused {
         let Self { by, met, own } = self;
         write!(f, "node {by} has met start {} of directory {:016x}", met.start, met.incarnation)?;
         write!(f, " and refused this one, start {} of directory {:016x}", own.start, own.incarnation)?;
-        f.write_str(": what was acknowledged may be missing here; remove it, or start the original")
+        write!(f, ": what was acknowledged may be missing here; start the original; if that is lost, {WAY_BACK}")
     }
 }
 
