@@ -205,7 +205,7 @@ impl fmt::Display for Refusal {
                 write!(
                     f,
                     "node {node} did not catch up: it holds entries up to {matched} of {last}; \
-                     is it running, and reachable? the voters have not changed"
+                     is it running, reachable, and no node of another cluster? the voters have not changed"
                 )
             }
             Self::NoMajority { silent } => {

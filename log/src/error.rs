@@ -1,5 +1,6 @@
 //! What can go wrong, one type for each operation.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -93,8 +94,8 @@ pub struct Corruption {
     pub group: Option<GroupId>,
     /// The first index that may be lost, where that can be told.
     pub index: Option<u64>,
-    /// What is wrong there.
-    pub what: &'static str,
+    /// What is wrong there, with the numbers that do not fit.
+    pub what: Cow<'static, str>,
 }
 
 impl fmt::Display for Corruption {
@@ -115,6 +116,10 @@ impl fmt::Display for Corruption {
 }
 
 impl Error for Corruption {}
+
+/// How a node comes back whose data is lost: under its id the others refuse another directory for as long as it is a member.
+pub(crate) const WAY_BACK: &str =
+    "to have the node back, remove it from the members, empty its directory, and add it again";
 
 /// Why a log was not opened. Unless it is [`OpenError::Disk`] or [`OpenError::DiskFull`], nothing in the directory was
 /// changed.
@@ -177,7 +182,7 @@ pub enum OpenError {
         expected: u64,
     },
     /// A peer has refused this directory in an earlier start: it is a copy, or came after a wipe. There is nothing to
-    /// repair; start the original, or remove the directory.
+    /// repair; start the original, or remove the node from the members, and add it again with an empty directory.
     Refused(Refused),
     /// A segment that must be there is not.
     SegmentMissing {
@@ -220,7 +225,7 @@ impl fmt::Display for OpenError {
                 write!(f, "{} holds no log: name the data directory of a node", directory.display())
             }
             Self::IdentityMissing { path } => {
-                write!(f, "there are segments, but {} is missing: restore it, or wipe the node", path.display())
+                write!(f, "there are segments, but {} is missing: put it back; {WAY_BACK}", path.display())
             }
             Self::NewerFormat { found, supported } => {
                 write!(f, "the log has format version {found}, this version reads up to {supported}: upgrade")
@@ -233,10 +238,12 @@ impl fmt::Display for OpenError {
             }
             Self::Refused(refused) => refused.fmt(f),
             Self::SegmentMissing { path, group: Some(group) } => {
-                write!(f, "a segment with entries of {group} is missing in {}", path.display())
+                write!(f, "a segment with entries of {group} is missing in {}: put it back; {WAY_BACK}", path.display())
             }
-            Self::SegmentMissing { path, group: None } => write!(f, "{} is missing", path.display()),
-            Self::Corrupt(corruption) => corruption.fmt(f),
+            Self::SegmentMissing { path, group: None } => {
+                write!(f, "{} is missing: put it back; {WAY_BACK}", path.display())
+            }
+            Self::Corrupt(corruption) => write!(f, "{corruption}; {WAY_BACK}"),
             Self::Snapshots(error) => error.fmt(f),
             Self::DiskFull(error) => write!(f, "the disk is full, free some space: {error}"),
             Self::Disk(error) => error.fmt(f),
@@ -463,9 +470,30 @@ impl From<Corruption> for ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::PeerIdentity;
 
     fn failed(source: io::Error) -> DiskError {
         DiskError { operation: "create", path: "/data/new".into(), source }
+    }
+
+    /// Found by a user: whoever wipes the directory of a member and starts it again is refused by the others for good.
+    #[test]
+    fn who_cannot_start_from_its_directory_is_told_the_way_back() {
+        let path = || PathBuf::from("/data/lost");
+        let life = |incarnation| PeerIdentity { incarnation, start: 1, nonce: 1 };
+        let corruption = Corruption { file: path(), offset: 9, group: None, index: None, what: "rotten".into() };
+        for error in [
+            OpenError::IdentityMissing { path: path() },
+            OpenError::SegmentMissing { path: path(), group: None },
+            OpenError::SegmentMissing { path: path(), group: Some(GroupId(1)) },
+            OpenError::Corrupt(corruption),
+            OpenError::Refused(Refused { by: 2, met: life(7), own: life(9) }),
+        ] {
+            let said = error.to_string();
+            let steps = ["remove it from the members", "empty its directory", "add it again"];
+            let places = steps.map(|step| said.find(step));
+            assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{said}");
+        }
     }
 
     #[test]

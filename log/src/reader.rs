@@ -237,12 +237,12 @@ impl<D: Disk> LogReader<D> {
         bytes: &Bytes,
         cut: &mut Cut,
     ) -> Result<bool, ReadError> {
-        let corrupt = |what| Corruption {
+        let corrupt = |what: &'static str| Corruption {
             file: self.shared.segment_path(run.segment),
             offset: u64::from(run.offset),
             group: Some(group),
             index: Some(run.first),
-            what,
+            what: what.into(),
         };
         let at = size(u64::from(run.offset) - span.start);
         let place = span.header.place(u64::from(run.offset));

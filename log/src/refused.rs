@@ -16,7 +16,7 @@ use std::path::Path;
 use bytes::{Buf, BufMut};
 
 use crate::disk::{Access, Disk, DiskFile};
-use crate::error::{Corruption, DiskError, During, OpenError};
+use crate::error::{Corruption, DiskError, During, OpenError, WAY_BACK};
 use crate::segment::FORMAT_VERSION;
 use crate::state::PeerIdentity;
 
@@ -42,7 +42,7 @@ impl fmt::Display for Refused {
         let Self { by, met, own } = self;
         write!(f, "node {by} has met start {} of directory {:016x}", met.start, met.incarnation)?;
         write!(f, " and refused this one, start {} of directory {:016x}", own.start, own.incarnation)?;
-        f.write_str(": what was acknowledged may be missing here; remove it, or start the original")
+        write!(f, ": what was acknowledged may be missing here; start the original; if that is lost, {WAY_BACK}")
     }
 }
 
@@ -64,7 +64,13 @@ impl Refused {
     }
 
     fn decode(bytes: &[u8], file: &Path) -> Result<Self, Corruption> {
-        let corrupt = |what| Corruption { file: file.to_owned(), offset: 0, group: None, index: None, what };
+        let corrupt = |what: &'static str| Corruption {
+            file: file.to_owned(),
+            offset: 0,
+            group: None,
+            index: None,
+            what: what.into(),
+        };
         let (checked, mut checksum) =
             bytes.split_at_checked(LENGTH - 4).ok_or_else(|| corrupt("the mark of a refusal is cut short"))?;
         let mut fields = checked;
@@ -129,7 +135,7 @@ mod tests {
         later[8] += 1;
         let checksum = crc32c::crc32c(&later[..LENGTH - 4]);
         later[LENGTH - 4..].copy_from_slice(&checksum.to_le_bytes());
-        let refused = Refused::decode(&later, path).map_err(|corruption| corruption.what);
-        assert_eq!(refused, Err("the mark of a refusal is of a version that this one does not know"));
+        let refused = Refused::decode(&later, path).unwrap_err();
+        assert_eq!(refused.what, "the mark of a refusal is of a version that this one does not know");
     }
 }

@@ -235,7 +235,7 @@ fn a_segment_of_another_directory_is_refused() {
     });
     assert!(ours.overwrite(&segment(2), 0, &theirs.files()[&segment(2)]));
     let found = corruption(ours);
-    assert_eq!((found.file, found.what), (segment(2), "the segment belongs to another directory"));
+    assert_eq!((found.file, &*found.what), (segment(2), "the segment belongs to another directory"));
 }
 
 #[test]

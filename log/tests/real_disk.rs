@@ -198,7 +198,10 @@ fn a_snapshot_that_is_cut_under_its_reader_is_damage_and_no_failure_of_the_disk(
     let name = directory.path().join(format!("snapshots/snapshot-{:020}-{:020}", 4, 1));
     std::fs::OpenOptions::new().write(true).open(name).unwrap().set_len(70).unwrap();
     let error = reader.read_at(0, 9).unwrap_err();
-    assert!(matches!(&error, SnapshotError::Corrupt(found) if found.what.contains("cut short")), "{error}");
+    assert!(
+        matches!(&error, SnapshotError::Corrupt(found) if found.what.contains("cut short: 70 bytes are there, ")),
+        "{error}"
+    );
 }
 
 /// The lengths of the files without a name that this process holds and that had this one.

@@ -60,7 +60,11 @@ pub enum RestoreError {
         setting: &'static str,
     },
     /// The file is no snapshot, or not all of one, or not as it was saved.
-    #[error("{path} is not restored: {}{reason}", offset.map(|offset| format!("at offset {offset}, ")).unwrap_or_default())]
+    #[error(
+        "{path} is not restored: {}{reason}{}",
+        offset.map(|offset| format!("at offset {offset}, ")).unwrap_or_default(),
+        if offset.is_some() { "; copy it again from where it is whole, or save another one" } else { "" }
+    )]
     File {
         /// The file.
         path: String,
@@ -187,7 +191,7 @@ fn unusable(file: &Path, error: outrigger_log::SnapshotError) -> RestoreError {
     let path = file.display().to_string();
     match error {
         outrigger_log::SnapshotError::Corrupt(found) => {
-            RestoreError::File { path, offset: Some(found.offset), reason: found.what.to_owned() }
+            RestoreError::File { path, offset: Some(found.offset), reason: found.what.into_owned() }
         }
         other => RestoreError::File { path, offset: None, reason: other.to_string() },
     }

@@ -35,8 +35,8 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// The log is empty and no cluster is named to begin with.
     #[error(
-        "node {id} has an empty log and no initial cluster; name one, such as {id}=127.0.0.1:7101 for a cluster of one node, or \
-         name members of a running cluster to join"
+        "node {id} has an empty log and no initial cluster; name one, {id}=HOST:PORT with its own address for a cluster of one \
+         node, or name members of a running cluster to join"
     )]
     NoInitialCluster {
         /// This node.
@@ -96,7 +96,10 @@ pub enum StartError {
         found: LogId,
     },
     /// The transport cannot begin.
-    #[error("node {id} cannot listen for its peers on {address}: {reason}")]
+    #[error(
+        "node {id} cannot listen for its peers on {address}: {reason}{}",
+        if reason.kind() == std::io::ErrorKind::AddrInUse { "; stop the process that listens there, or choose another address" } else { "" }
+    )]
     Transport {
         /// This node.
         id: u64,

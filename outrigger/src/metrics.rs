@@ -118,8 +118,9 @@ impl Metrics {
     pub fn trouble(&self) -> Option<String> {
         if self.fault.is_none() && self.is_removed() {
             return Some(format!(
-                "this node was removed from the members (entry {}): stop it, or add it again; under its id it can come back with \
-                 this data directory only",
+                "this node was removed from the members (entry {}): stop it. To have it back under its id, add it again: with this \
+                 data directory as it is; or with an empty one, which is added as a learner, started to join (not with the initial \
+                 members), and promoted once it has caught up",
                 self.membership_at
             ));
         }
@@ -210,7 +211,7 @@ mod tests {
     #[test]
     fn who_is_removed_is_told_from_who_is_not_there_yet() {
         let removed = outsider(true, 7, Some(1), &[]);
-        assert!(removed.is_removed() && removed.trouble().is_some_and(|trouble| trouble.contains("entry 2/7")));
+        assert!(removed.is_removed());
         assert!(!outsider(true, 6, Some(1), &[]).is_removed(), "it may still be rolled back");
         assert!(!outsider(false, 7, Some(1), &[2, 4]).is_removed(), "the leader sends it the log");
         assert!(!outsider(false, 7, None, &[2]).is_removed(), "one may lag");
@@ -220,5 +221,17 @@ mod tests {
         let waits = Metrics { membership: Arc::default(), ..outsider(false, 0, None, &[1, 2, 4]) };
         assert!(waits.waits_to_be_added() && !waits.is_removed());
         assert_eq!(outsider(false, 7, Some(1), &[]).trouble(), None);
+    }
+
+    /// Found by a user: it was told that no other directory could ever come back under its id, which is what the way back is for.
+    #[test]
+    fn who_is_removed_is_told_both_ways_back() {
+        let told = outsider(true, 7, Some(1), &[]).trouble().unwrap();
+        for part in
+            ["(entry 2/7)", "stop it", "add it again: with this data directory", "or with an empty one", "promoted"]
+        {
+            assert!(told.contains(part), "no `{part}` in {told}");
+        }
+        assert!(!told.contains("only"), "{told}");
     }
 }

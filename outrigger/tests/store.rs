@@ -124,6 +124,11 @@ fn a_log_whose_snapshots_are_gone_is_refused() {
     let error = DurableStore::open(disk, Path::new("/data"), options()).unwrap().restore().unwrap_err();
     let expected = "the log of node 1 begins behind 1/2, but its snapshots cover no more than 0/0: were files removed?";
     assert!(error.reason.starts_with(expected), "{error}");
+    // An empty directory under the id of a member is refused by the others for good: whoever empties it first is told too late.
+    let way_back =
+        ["put them back", "remove node 1 from the members", "empty this directory", "as a learner", "promote it"];
+    let said = way_back.map(|step| error.reason.find(step));
+    assert!(said.iter().all(Option::is_some) && said.is_sorted(), "{error}");
 }
 
 /// Flips a bit in the first file that holds these bytes.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use outrigger::{Client, Outcome, Query, StateMachine};
@@ -89,6 +89,35 @@ fn a_cluster_that_cannot_be_is_refused_before_anything_is_touched() {
         assert_refused(&cluster.nodes[0], &[], 2, parts);
         assert!(!cluster.nodes[0].data_dir.exists(), "{flag} {value} left a directory behind");
     }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named_with_what_to_do() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, parts) in [
+        (
+            "--listen-client",
+            ["listen for clients on", "stop the process that listens there, or say another --listen-client"],
+        ),
+        (
+            "--listen-peer",
+            ["listen for its peers on", "stop the process that listens there, or choose another address"],
+        ),
+    ] {
+        let cluster = with(flag, &address);
+        assert_refused(&cluster.nodes[0], &[], 1, &[&parts[..], &["node 1 ", &address]].concat());
+    }
+}
+
+#[test]
+fn who_has_nothing_to_begin_with_is_told_what_to_say() {
+    let mut cluster = Cluster::new(1);
+    let node = &mut cluster.nodes[0];
+    let place = node.arguments.iter().position(|argument| argument == "--initial-cluster").unwrap();
+    node.arguments.drain(place..=place + 1);
+    let own = format!("such as 1={} for a cluster of one node", node.peer_address());
+    assert_refused(&cluster.nodes[0], &[], 1, &["node 1 has an empty log", &own, "--initial-cluster", "--join"]);
 }
 
 #[test]

@@ -153,6 +153,31 @@ fn a_read_that_nobody_answers_is_not_answered_and_a_write_not_applied() {
     }
 }
 
+/// Found by a user: one of the endpoints was named, and a status "not answered within 0ns".
+#[test]
+fn all_endpoints_that_cannot_be_reached_are_named_and_nobody_waits_for_a_moment_that_is_none() {
+    let gone: [TcpListener; 2] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let gone = gone.map(|listener| listener.local_addr().unwrap().to_string());
+    for arguments in [
+        &["get", "k"][..],
+        &["put", "k", "v"],
+        &["status"],
+        &["member", "list"],
+        &["member", "remove", "4"],
+        &["snapshot"],
+        &["snapshot", "save", "never.snapshot"],
+    ] {
+        let ran = run([&["--timeout", "300ms", "--endpoints", &gone.join(",")], arguments].concat());
+        assert_eq!(ran.code, Some(3), "{ran:?}");
+        // The table of a status tells each endpoint's reason.
+        let said = if arguments == ["status"] { &ran.stdout } else { &ran.stderr };
+        for endpoint in &gone {
+            assert!(said.contains(&format!("{endpoint}: ")), "{arguments:?}: no {endpoint} in {said}");
+        }
+        assert!(!said.contains("within 0"), "{arguments:?}: {said}");
+    }
+}
+
 #[test]
 fn every_node_of_three_serves_and_the_states_are_equal() {
     let cluster = Cluster::started(3);

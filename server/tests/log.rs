@@ -137,6 +137,8 @@ fn damage_is_told_with_file_offset_and_index_and_a_torn_end_is_none() {
     let ran = log("verify", &directory, &["--output", "json"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("is damaged in 1 place:"), "{ran:?}");
+    // Who empties the directory without that is refused for good.
+    assert!(ran.stderr.contains("to have the node back, `outrigger member remove 1`, start it with --join"), "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     let damage = &report["damage"][0];
     assert_eq!((&damage["file"], &damage["index"]), (&json!(segment), &index), "{report}");

@@ -264,10 +264,19 @@ fn learners_are_added_promoted_demoted_moved_and_removed() {
 fn each_error_has_its_code_and_says_what_to_do() {
     let mut cluster = Cluster::started(3);
     cluster.done(&["put", "city", "Oslo"]);
-    assert_refused(&member(&cluster, &["promote", "9"]), 1, "node 9 is no member");
-    assert_refused(&member(&cluster, &["remove", "9"]), 1, "node 9 is no member");
-    assert_refused(&member(&cluster, &["remove", "1", "2", "3"]), 1, "no voter would be left");
-    assert_refused(&member(&cluster, &["add", "1=127.0.0.1:9"]), 1, "see `outrigger member update`");
+    let stranger = "node 9 is no member; add it first by `outrigger member add-learner 9=PEER_ADDR`";
+    assert_refused(&member(&cluster, &["promote", "9"]), 1, stranger);
+    let stranger = "node 9 is no member; see by `outrigger member list` who is one";
+    assert_refused(&member(&cluster, &["remove", "9"]), 1, stranger);
+    assert_refused(&member(&cluster, &["demote", "9"]), 1, stranger);
+    let stranger = "node 9 is no member; if it is a new one, say where its peers reach it: --voters 9=PEER_ADDR";
+    assert_refused(&member(&cluster, &["change", "--voters", "1,9"]), 1, stranger);
+    assert_refused(&member(&cluster, &["remove", "1", "2", "3"]), 1, "no voter would be left, ");
+    assert_refused(
+        &member(&cluster, &["add", "1=127.0.0.1:9"]),
+        1,
+        "`outrigger member update 1=127.0.0.1:9` changes it",
+    );
     let third = cluster.nodes[2].peer_address();
     let taken =
         |node, by| format!("nodes {node} and {by} would both be reached at {third}; give each an address of its own");

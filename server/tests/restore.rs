@@ -139,7 +139,9 @@ fn members_of_the_old_cluster_are_not_let_into_the_new_one() {
     }
     old.done(&["put", "city", "Oslo"]);
     wait_until("they refuse each other by what their clusters are known by", || {
-        old.nodes[2].logged().contains("every node must start with the same")
+        old.nodes[2]
+            .logged()
+            .contains("from the same snapshot file; if this is a node of another cluster of the same name")
     });
     let rows = old.status();
     assert!(
@@ -269,7 +271,9 @@ fn what_cannot_be_restored_is_refused_and_each_error_has_its_code() {
     rotten[whole.len() - 60] ^= 1;
     refused(&rotten, "at offset ");
     let cut = whole.len() - 1;
-    refused(&whole[..cut], &format!("at offset {cut}, its length is not what its header says"));
+    let lengths = format!("{cut} bytes are there, {} were written", whole.len());
+    let advice = "copy it again from where it is whole, or save another one";
+    refused(&whole[..cut], &format!("at offset {cut}, its length is not what its header says: {lengths}; {advice}"));
     refused(b"%PDF-1.7 and so on", "at offset 0, this is no snapshot");
 
     let ran = restore(&file, &old.nodes[0]);

@@ -149,6 +149,29 @@ fn a_wiped_member_comes_back_at_another_address() {
     a_wiped_member_comes_back(true);
 }
 
+/// Found by a user: it was told that all is done, and its node was refused all the same.
+#[test]
+fn who_adds_a_wiped_voter_is_told_that_nothing_was_done_and_what_comes_first() {
+    let mut cluster = Cluster::started(3);
+    write(&cluster, 0..1);
+    let lost = (cluster.leader() + 1) % 3;
+    let id = cluster.nodes[lost].id;
+    directory(&cluster, id);
+    wipe(&mut cluster.nodes[lost]);
+    let place = place(&cluster.nodes[lost]);
+    let said = cluster.done(&["member", "add", &place]);
+    let parts =
+        [format!("nothing to do, members already: {id};"), format!("`outrigger member remove {id}` comes first")];
+    parts.iter().for_each(|part| assert!(said.contains(part), "no `{part}` in {said}"));
+    let json = |arguments: &[&str]| -> Value {
+        serde_json::from_str(&cluster.done(&[&["member"], arguments, &["--output", "json"]].concat())).unwrap()
+    };
+    assert_eq!(json(&["add", &place])["is_new"], json!(false));
+    assert_eq!(json(&["remove", &id.to_string()])["is_new"], json!(true));
+    let added = cluster.done(&["member", "add-learner", &place]);
+    assert!(!added.contains("nothing to do"), "{added}");
+}
+
 #[test]
 fn who_is_added_again_and_began_with_the_initial_members_learns_from_the_others() {
     let mut cluster = Cluster::started(3);

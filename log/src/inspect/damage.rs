@@ -44,7 +44,7 @@ impl Damage {
 impl From<Corruption> for Damage {
     fn from(corruption: Corruption) -> Self {
         let Corruption { file, offset, group, index, what } = corruption;
-        Self { path: file, offset: Some(offset), group, index, what: what.to_owned() }
+        Self { path: file, offset: Some(offset), group, index, what: what.into_owned() }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bytes of a snapshot's file, as the picture in `snapshot.rs` has them: where each part stands, and what verifies it.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut};
@@ -77,8 +78,16 @@ impl Header {
     /// Reads the header of a file of this cluster. Nothing in it is believed before its checksum is right, but for the
     /// version: a later one may have another length.
     pub(super) fn decode(bytes: &[u8], cluster: u64, path: &Path) -> Result<Self, SnapshotError> {
-        let corrupt = |what| corruption(path, 0, None, what);
-        let cut_short = |_| corrupt("the header is cut short");
+        let corrupt = |what: &'static str| corruption(path, 0, None, what);
+        let is_cut_short = || {
+            corruption(
+                path,
+                0,
+                None,
+                format!("the header is cut short: it has {HEADER_BYTES} bytes, and {} are there", bytes.len()),
+            )
+        };
+        let cut_short = |_| is_cut_short();
         let mut fields = bytes;
         if fields.try_get_u64_le().map_err(cut_short)? != MAGIC {
             return Err(corrupt("this is no snapshot").into());
@@ -90,7 +99,7 @@ impl Header {
         let (checked, mut checksum) = bytes
             .get(..HEADER_BYTES)
             .and_then(|header| header.split_at_checked(HEADER_BYTES - CHECKSUM_BYTES))
-            .ok_or_else(|| corrupt("the header is cut short"))?;
+            .ok_or_else(is_cut_short)?;
         if checksum.try_get_u32_le() != Ok(crc32c::crc32c(checked)) {
             return Err(corrupt("the header's checksum does not match").into());
         }
@@ -99,11 +108,16 @@ impl Header {
         if found != cluster {
             return Err(SnapshotError::OtherCluster { path: path.to_owned(), found, expected: cluster });
         }
-        let id = take_id(&mut fields).ok_or_else(|| corrupt("the header is cut short"))?;
+        let id = take_id(&mut fields).ok_or_else(is_cut_short)?;
         let head_bytes = fields.try_get_u32_le().map_err(cut_short)?;
         let head_checksum = fields.try_get_u32_le().map_err(cut_short)?;
         if head_bytes as usize > SNAPSHOT_HEAD_BYTES_MAX || id.bytes > BODY_BYTES_MAX {
-            return Err(corrupt("the header states lengths that cannot be").into());
+            let what = format!(
+                "the header states lengths that cannot be: a head of {head_bytes} bytes (the most is {SNAPSHOT_HEAD_BYTES_MAX}), and a \
+                 body of {} (the most is {BODY_BYTES_MAX})",
+                id.bytes
+            );
+            return Err(corruption(path, 0, None, what).into());
         }
         Ok(Self { cluster, id, head_bytes, head_checksum })
     }
@@ -205,8 +219,14 @@ pub(super) fn checked_head(head: &[u8]) -> Result<u32, SnapshotError> {
 }
 
 /// What is wrong with a file, and where.
-pub(super) fn corruption(path: &Path, offset: u64, position: Option<LogPosition>, what: &'static str) -> Corruption {
-    Corruption { file: PathBuf::from(path), offset, group: None, index: position.map(|position| position.index), what }
+pub(super) fn corruption(
+    path: &Path,
+    offset: u64,
+    position: Option<LogPosition>,
+    what: impl Into<Cow<'static, str>>,
+) -> Corruption {
+    let (file, index, what) = (PathBuf::from(path), position.map(|position| position.index), what.into());
+    Corruption { file, offset, group: None, index, what }
 }
 
 fn put_id(out: &mut Vec<u8>, id: SnapshotId) {
@@ -261,7 +281,11 @@ mod tests {
             Header { id: SnapshotId { bytes: u64::MAX, ..HEADER.id }, ..HEADER },
         ];
         for header in huge {
-            assert!(matches!(decode(&header.encode()), Err(SnapshotError::Corrupt(_))), "{header:?}");
+            let error = decode(&header.encode()).unwrap_err();
+            assert!(matches!(error, SnapshotError::Corrupt(_)), "{header:?}");
+            let said = error.to_string();
+            let numbers = [format!("head of {} bytes", header.head_bytes), format!("body of {} (", header.id.bytes)];
+            assert!(numbers.iter().all(|number| said.contains(number)), "{said}");
         }
         let most = Header { id: SnapshotId { bytes: BODY_BYTES_MAX, ..HEADER.id }, ..HEADER };
         assert!(decode(&most.encode()).unwrap().file_bytes() > BODY_BYTES_MAX);

@@ -1,6 +1,7 @@
 //! Reading a complete snapshot. Whoever reads holds the file open, so that it stays readable when a newer one has taken
 //! its place and its name is gone.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -46,13 +47,19 @@ impl<F: DiskFile> Complete<F> {
     ) -> Result<Self, SnapshotError> {
         let file = disk.open(&path, Access::Read).during("open", &path)?;
         let (header, length) = read_header(&file, &path, cluster)?;
-        let corrupt = |offset, what| corruption(&path, offset, Some(position), what);
-        if header.id.position != position {
-            return Err(corrupt(0, "its name says another position than its header").into());
+        let corrupt = |offset, what: &'static str| corruption(&path, offset, Some(position), what);
+        let found = header.id.position;
+        if found != position {
+            let what = format!("its name says another position than its header: {position}, and {found}");
+            return Err(corruption(&path, 0, Some(position), what).into());
         }
         // Before anything is allocated for what the header promises.
         if length != header.file_bytes() {
-            return Err(corrupt(length, "its length is not what its header says").into());
+            let what = format!(
+                "its length is not what its header says: {length} bytes are there, {} were written",
+                header.file_bytes()
+            );
+            return Err(corruption(&path, length, Some(position), what).into());
         }
         let head = file.read_exact_at(header.head_bytes as usize, HEADER_BYTES as u64).during("read", &path)?;
         let head_checksum = crc32c::crc32c(&head);
@@ -80,7 +87,7 @@ impl<F: DiskFile> Complete<F> {
         Self::open(disk, path, cluster, header.id.position)
     }
 
-    fn corrupt(&self, offset: u64, what: &'static str) -> Corruption {
+    fn corrupt(&self, offset: u64, what: impl Into<Cow<'static, str>>) -> Corruption {
         corruption(&self.path, offset, Some(self.header.id.position), what)
     }
 
@@ -90,7 +97,12 @@ impl<F: DiskFile> Complete<F> {
         let offset = blocks.offset(block);
         let stored = match self.file.read_exact_at(length, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.corrupt(offset, "the file is cut short").into());
+                let found = self.file.length().during("measure", &self.path)?;
+                let what = format!(
+                    "the file is cut short: {found} bytes are there, {} were written",
+                    self.header.file_bytes()
+                );
+                return Err(self.corrupt(offset, what).into());
             }
             stored => stored.during("read", &self.path)?,
         };

@@ -115,9 +115,18 @@ fn a_file_that_was_cut_or_has_grown_is_refused() {
         plant(&cut, path_of(at(9)).file_name().unwrap().to_str().unwrap(), &file[..length]);
         let error = try_open(&cut).unwrap_err();
         assert!(matches!(error, SnapshotError::Corrupt(_)), "{length} bytes: {error}");
+        // What is there and what should be, for whoever wonders whether a copy is still on its way.
+        let wanted = if length < 64 { 64 } else { file.len() };
+        let said = error.to_string();
+        let has =
+            |number: usize| said.split(|letter: char| !letter.is_ascii_digit()).any(|word| word == number.to_string());
+        assert!(has(length) && has(wanted), "{length} of {wanted} bytes: {said}");
     }
     plant(&disk, path_of(at(9)).file_name().unwrap().to_str().unwrap(), &[&file[..], &[0]].concat());
-    assert!(matches!(try_open(&disk).unwrap_err(), SnapshotError::Corrupt(_)));
+    let error = try_open(&disk).unwrap_err();
+    assert!(matches!(error, SnapshotError::Corrupt(_)), "{error}");
+    let lengths = format!("{} bytes are there, {} were written", file.len() + 1, file.len());
+    assert!(error.to_string().contains(&lengths), "{error}");
 }
 
 #[test]
@@ -169,7 +178,9 @@ fn a_file_under_another_ones_name_is_refused() {
     use outrigger_log::Disk;
     let (disk, _, _) = closed(&body(100));
     disk.rename(&path_of(at(9)), &path_of(at(10))).unwrap();
-    assert!(matches!(try_open(&disk).unwrap_err(), SnapshotError::Corrupt(_)));
+    let error = try_open(&disk).unwrap_err();
+    assert!(matches!(error, SnapshotError::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains(&format!("{}, and {}", at(10), at(9))), "{error}");
 }
 
 #[test]

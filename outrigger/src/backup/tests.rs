@@ -134,7 +134,9 @@ fn a_file_that_is_not_whole_is_refused_with_the_offset_before_anything_is_made()
     let (offset, reason) = refused(&rotten);
     assert!(offset.unwrap() < at as u64 && reason.contains("a block's checksum"), "{offset:?} {reason}");
     let (offset, reason) = refused(&whole[..whole.len() - 9]);
-    assert_eq!((offset, reason.as_str()), (Some(whole.len() as u64 - 9), "its length is not what its header says"));
+    let (cut, bytes) = (whole.len() - 9, whole.len());
+    let expected = format!("its length is not what its header says: {cut} bytes are there, {bytes} were written");
+    assert_eq!((offset, reason), (Some(cut as u64), expected));
     assert_eq!(refused(b"#!/bin/sh\necho this is something else").0, Some(0));
     assert_eq!(refused(b"").0, Some(0));
     assert!(!scratch.path().join("node-1").exists());

@@ -24,10 +24,10 @@ pub enum ClientError {
         /// What the last attempt came to.
         reason: String,
     },
-    /// The time was over before any endpoint answered the query. It changes nothing.
-    #[error("not answered within {waited:?}: {reason}")]
+    /// The time was over before any endpoint answered the query, or none can be reached of which only one may answer. It changes nothing.
+    #[error("not answered{}: {reason}", if waited.is_zero() { String::new() } else { format!(" within {waited:?}") })]
     NotAnswered {
-        /// How long it was tried.
+        /// How long it was tried; zero if it failed before the time was over and was not tried again, as the status of a node is not.
         waited: Duration,
         /// What the last attempt came to.
         reason: String,

@@ -412,8 +412,12 @@ impl Shared {
             let next = Instant::now() + self.pause(attempts);
             // What is asked for is how it is now: a node that is not there is an answer too.
             if operation == Operation::Status || next + margin >= deadline {
-                // Whole milliseconds: more is of no use to anybody.
-                let waited = Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
+                // Whole milliseconds: more is of no use to anybody. Who gave up at once did not wait for so long.
+                let waited = if operation == Operation::Status && Instant::now() < deadline {
+                    Duration::ZERO
+                } else {
+                    Duration::from_millis(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX))
+                };
                 return Err(if in_doubt {
                     ClientError::Unknown { reason }
                 } else if operation.changes() {
@@ -488,11 +492,13 @@ impl Shared {
     async fn race(&self, endpoints: Vec<String>, deadline: Instant) -> Result<(String, Arc<Link>), String> {
         let mut endpoints = endpoints.into_iter().peekable();
         let mut running = JoinSet::new();
-        let mut reason = "no endpoint said hello in time".to_owned();
+        // Each that was dialled, and why it is of no use: all of them, so that nobody looks at one alone.
+        let mut failed: BTreeMap<String, String> = BTreeMap::new();
         while !running.is_empty() || endpoints.peek().is_some() {
             let mut until = deadline;
             if let Some(endpoint) = endpoints.next() {
                 let link = self.dialled(&endpoint);
+                failed.insert(endpoint.clone(), format!("{endpoint}: it did not say hello in time"));
                 if endpoints.peek().is_some() {
                     until = deadline.min(link.since() + HEAD_START);
                 }
@@ -502,14 +508,15 @@ impl Shared {
                 Ok(Some(Ok((Ok(()), endpoint, link)))) => return Ok((endpoint, link)),
                 Ok(Some(Ok((Err(why), endpoint, _)))) => {
                     self.told.endpoints().failed(&endpoint, Instant::now());
-                    reason = why;
+                    failed.insert(endpoint, why);
                 }
                 Ok(_) => {}
                 Err(_) if Instant::now() >= deadline => break,
                 Err(_) => {}
             }
         }
-        Err(reason)
+        let reasons: Vec<String> = failed.into_values().collect();
+        Err(if reasons.is_empty() { "no endpoint said hello in time".to_owned() } else { reasons.join("; ") })
     }
 
     /// The connection to an endpoint, made anew if there is none.

@@ -83,7 +83,10 @@ pub enum Rejection {
         node: NodeId,
     },
     /// The clusters began with different members.
-    #[error("the initial membership {theirs} is not {ours}; every node must start with the same")]
+    #[error(
+        "the cluster began otherwise ({theirs}) than here ({ours}): all nodes must begin with the same initial members and, if \
+         they were restored, from the same snapshot file; if this is a node of another cluster of the same name, correct its addresses"
+    )]
     Genesis {
         /// Of the node that refuses.
         ours: Genesis,

@@ -187,6 +187,16 @@ fn tell_of_rot<S: LargeStateMachine>(inbox: &Inbox<S>, export: &Export, StorageE
 }
 
 impl SaveError {
+    /// Why, for a client, which says itself what is not saved.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::NotLatest { reason } => format!("it is not certain to be the latest: {reason}"),
+            Self::NotTaken { reason } => reason.to_string(),
+            Self::File { reason } => reason.clone(),
+            Self::Stopped => "this node has stopped".to_owned(),
+        }
+    }
+
     /// Whether trying again may help.
     pub(crate) const fn may_pass(&self) -> bool {
         match self {

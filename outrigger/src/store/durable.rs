@@ -209,10 +209,11 @@ impl<D: Disk> LogStore for DurableStore<D> {
         let Some(state) = self.state() else { return Ok(Restored::default()) };
         let (purged, covered) = (log_id(state.purged), snapshot.as_ref().map_or(LogId::ZERO, Snapshot::last));
         if purged.index > covered.index {
-            let name = self.log_name();
+            let (name, node) = (self.log_name(), self.log.identity().node);
             return Err(StorageError::new(format!(
-                "{name} begins behind {purged}, but its snapshots cover no more than {covered}: were files removed? put them \
-                 back, or remove the whole directory and let the node join anew"
+                "{name} begins behind {purged}, but its snapshots cover no more than {covered}: were files removed? put them back. \
+                 If they are lost: remove node {node} from the members, empty this directory, add the node again as a learner, start it \
+                 to join and not with the initial members, and promote it once it has caught up"
             )));
         }
         let reader = Reader(self.log.reader());

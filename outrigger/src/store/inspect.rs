@@ -24,7 +24,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use outrigger_engine::{Batch, Body, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote};
+use outrigger_engine::{
+    Batch, Body, Genesis, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote,
+};
 use outrigger_log::{GroupState, RealDisk, SnapshotFile};
 
 use super::durable::{GROUP, Reader, contradicts, incarnation, log_id, snapshot_id};
@@ -240,6 +242,13 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
         if contradicts(last, &state) {
             let what = format!("the snapshot of {last} contradicts the log, which is committed up to {committed}");
             add(path, Some(last.index.0), what);
+        } else if let Some(began) = began(inspection).filter(|began| *began != newest.genesis) {
+            let what = format!(
+                "the snapshot of {last} is of a cluster that began otherwise ({}) than that of the log ({began}): are the files \
+                 of two nodes in one directory?",
+                newest.genesis
+            );
+            add(path, Some(last.index.0), what);
         }
     }
     if covered < purged {
@@ -247,6 +256,17 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
         add(directory.join("snapshots"), Some(covered + 1), what);
     }
     damage
+}
+
+/// What the log's cluster is known by, if the log reaches back to where that stands: behind a purge or a restored snapshot only
+/// the snapshots say it.
+fn began(inspection: &Inspection) -> Option<Genesis> {
+    let state = inspection.state();
+    if state.purged.index > 0 || state.last.index == 0 {
+        return None;
+    }
+    let first = inspection.reader().batches(LogIndex(1), LogIndex(1), 0).ok()?;
+    first.first().map(super::genesis).filter(|genesis| genesis.is_known())
 }
 
 #[cfg(test)]

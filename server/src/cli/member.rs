@@ -11,15 +11,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use outrigger::engine::{ChangeMembers, ChangeRequest, Node, NodeId, NodeMap, NodeSet, Refusal};
-use outrigger::{ClientError, Config, MembersChanged};
+use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Membership, Node, NodeId, NodeMap, NodeSet};
+use outrigger::{Config, MembersChanged};
 
 use super::status::Output;
 use super::{Failure, Reach, print};
+use advice::{failure, nothing_done};
 use listing::Changed;
 
 pub(super) use listing::Members;
 
+mod advice;
 mod listing;
 mod progress;
 mod view;
@@ -32,6 +34,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A learner that is promoted is expected to lack next to nothing: an election timeout.
 const PROMOTION_SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a node may take to say who the members are before a change; without it, nobody is told whether there was anything to do.
+const BEFORE_PATIENCE: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -240,13 +245,18 @@ async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(
     request.patience = request.patience.min(silence_max).min(timeout * 3 / 4);
     let client = reach.client().await?.with_timeout(timeout);
     let endpoints = reach.endpoints()?;
-    let addresses = addresses(&request.change);
+    let asked = request.change.clone();
+    let before = client.clone().with_timeout(BEFORE_PATIENCE).status().await.ok();
+    let before = before.map(|status| stem(status.membership_at, &status.membership));
     let told: Infallible = tokio::select! {
         biased;
         changed = client.change_members(request) => {
             return match changed {
-                Ok(changed) => print_changed(&changed, how.output),
-                Err(error) => Err(failure(&error, &addresses)),
+                Ok(changed) => {
+                    let is_new = before.map(|before| before != stem(changed.at, &changed.membership));
+                    print_changed(&changed, is_new, &asked, how.output)
+                }
+                Err(error) => Err(failure(&error, &asked)),
             };
         }
         told = progress::tell(&endpoints) => told,
@@ -254,56 +264,29 @@ async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(
     match told {}
 }
 
-fn print_changed(changed: &MembersChanged, output: Output) -> Result<(), Failure> {
+/// The entry since which the members are what they are: later ones may say them once more.
+fn stem(at: LogId, membership: &Membership) -> LogId {
+    membership.of().unwrap_or(at)
+}
+
+/// `is_new` says whether anything has changed, if that is known: what holds already is no error, as a change whose answer was lost is
+/// asked for again.
+fn print_changed(
+    changed: &MembersChanged,
+    is_new: Option<bool>,
+    asked: &ChangeMembers,
+    output: Output,
+) -> Result<(), Failure> {
     match output {
-        Output::Table => print(|out| writeln!(out, "{}, by entry {}", changed.membership, changed.at)),
+        Output::Table => {
+            let note = if is_new == Some(false) { nothing_done(asked) } else { String::new() };
+            print(|out| writeln!(out, "{}, by entry {}{note}", changed.membership, changed.at))
+        }
         Output::Json => {
-            let json = serde_json::to_string(&Changed::new(changed)).map_err(Failure::plain)?;
+            let json = serde_json::to_string(&Changed::new(changed, is_new)).map_err(Failure::plain)?;
             print(|out| writeln!(out, "{json}"))
         }
     }
-}
-
-/// Where a change says that nodes are reached.
-fn addresses(change: &ChangeMembers) -> NodeMap<Node> {
-    match change {
-        ChangeMembers::AddVoters(nodes)
-        | ChangeMembers::AddNodes(nodes)
-        | ChangeMembers::SetNodes(nodes)
-        | ChangeMembers::ReplaceAllNodes(nodes) => nodes.clone(),
-        ChangeMembers::Batch(changes) => changes.iter().flat_map(addresses).collect(),
-        ChangeMembers::AddVoterIds(_)
-        | ChangeMembers::RemoveVoters(_)
-        | ChangeMembers::ReplaceAllVoters(_)
-        | ChangeMembers::RemoveNodes(_) => NodeMap::new(),
-    }
-}
-
-/// What an error means for whoever changes the members: those that do not pass by themselves have a code of their own. `addresses` are
-/// those of the change.
-fn failure(error: &ClientError, addresses: &NodeMap<Node>) -> Failure {
-    let ClientError::MembersNotChanged { refusal } = error else {
-        let hint = if matches!(error, ClientError::Unknown { .. }) { "; see `outrigger member list`" } else { "" };
-        return Failure { message: format!("{error}{hint}"), ..Failure::of_client(error) };
-    };
-    let message = match refusal {
-        Refusal::UnknownNode { node } => format!("the members are not changed: node {node} is no member"),
-        Refusal::NoVoters => "the members are not changed: no voter would be left".to_owned(),
-        Refusal::AddressDiffers { node } => {
-            format!(
-                "the members are not changed: node {node} is a member at another address; see `outrigger member update`"
-            )
-        }
-        Refusal::AddressTaken { node, by } => {
-            let address = addresses.get(node).map_or("the same address", |node| &node.address);
-            format!(
-                "the members are not changed: nodes {node} and {by} would both be reached at {address}; give each an address of its \
-                 own, or let two change places by one `outrigger member update`"
-            )
-        }
-        _ => error.to_string(),
-    };
-    if error.is_retryable() { Failure::not_applied(message) } else { Failure::plain(message) }
 }
 
 /// A node and where its peers reach it.
@@ -333,7 +316,7 @@ fn voter(text: &str) -> Result<(u64, Option<String>), String> {
 
 #[cfg(test)]
 mod tests {
-    use outrigger::engine::{LogIndex, Membership};
+    use outrigger::engine::Refusal;
 
     use super::*;
 
@@ -364,19 +347,6 @@ mod tests {
         assert_eq!((goal.voters, goal.members), ([1, 2].map(NodeId).into(), [1, 2, 5].map(NodeId).into()));
         let ChangeRequest { change, retain, .. } = removal([9].map(NodeId).into());
         assert_eq!(members.changed(&change, retain), Err(Refusal::UnknownNode { node: NodeId(9) }));
-    }
-
-    #[test]
-    fn what_will_not_pass_by_itself_has_a_code_of_its_own() {
-        let nowhere = NodeMap::new();
-        let code = |refusal| failure(&ClientError::MembersNotChanged { refusal }, &nowhere).code;
-        assert_eq!(code(Refusal::UnknownNode { node: NodeId(9) }), 1);
-        assert_eq!(code(Refusal::NoVoters), 1);
-        assert_eq!(code(Refusal::ChangeInProgress { at: LogIndex(3) }), 3);
-        assert_eq!(code(Refusal::Lagging { node: NodeId(4), matched: LogIndex(3), last: LogIndex(9) }), 3);
-        assert_eq!(code(Refusal::NoMajority { silent: NodeId(4) }), 3);
-        let unknown = failure(&ClientError::Unknown { reason: "it died".to_owned() }, &nowhere);
-        assert!(unknown.code == 4 && unknown.message.contains("member list"), "{unknown:?}");
     }
 
     #[test]

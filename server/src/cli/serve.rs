@@ -10,7 +10,7 @@
 //! Logs go to standard error, so that standard output holds one line that programs can wait for.
 
 use std::io::{IsTerminal, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 use outrigger::engine::RoleKind;
@@ -105,8 +105,9 @@ async fn start(mut config: Config) -> Result<Serving, Failure> {
     let raft = Raft::start(config, Store::default()).await;
     let raft = raft.map_err(|error| match error {
         StartError::Config(error) => Failure::usage(error),
-        // These name the node themselves.
-        error @ (StartError::Transport { .. } | StartError::NoInitialCluster { .. }) => Failure::plain(error),
+        StartError::NoInitialCluster { id } => no_cluster(id, &peer),
+        // It names the node itself.
+        error @ StartError::Transport { .. } => Failure::plain(error),
         error => Failure::plain(format_args!("node {id} did not start: {error}")),
     })?;
     raft.serve_clients(listener).await;
@@ -155,7 +156,21 @@ fn announce(line: &str) {
 }
 
 fn cannot_listen(config: &Config, address: &str, error: &std::io::Error) -> Failure {
-    Failure::plain(format_args!("node {} cannot listen for clients on {address}: {error}", config.id))
+    let advice = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "; stop the process that listens there, or say another --listen-client",
+        _ => "",
+    };
+    Failure::plain(format_args!("node {} cannot listen for clients on {address}: {error}{advice}", config.id))
+}
+
+/// Nothing says what an empty directory is to begin with. `peer` is where this node's peers would reach it.
+fn no_cluster(id: u64, peer: &str) -> Failure {
+    let is_everywhere = peer.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_unspecified());
+    let own = if is_everywhere { "HOST:PORT" } else { peer };
+    Failure::plain(format_args!(
+        "node {id} has an empty log and nothing to begin with: say --initial-cluster with all its first members, such as {id}={own} \
+         for a cluster of one node, or --join with members of a running cluster, to be added to it"
+    ))
 }
 
 /// The settings, checked as a whole before anything is touched.
@@ -305,6 +320,19 @@ mod tests {
             let message = format!("{:?}", settled(exposed.clone(), false).unwrap_err());
             assert!(message.contains(flag) && message.contains("--plaintext"), "{message}");
             assert!(settled(exposed, true).is_ok(), "{flag}");
+        }
+    }
+
+    /// Found by a user: the example named a port that was not its own.
+    #[test]
+    fn who_has_nothing_to_begin_with_is_told_with_its_own_address() {
+        for (peer, example) in [
+            ("127.0.0.1:7311", " 4=127.0.0.1:7311 "),
+            ("0.0.0.0:7311", " 4=HOST:PORT "),
+            ("[::]:7311", " 4=HOST:PORT "),
+        ] {
+            let message = format!("{:?}", no_cluster(4, peer));
+            assert!(message.contains(example) && message.contains("--join"), "{message}");
         }
     }
 

@@ -3,7 +3,7 @@
 //! ```text
 //!   node  endpoint        snapshot
 //!   1     127.0.0.1:7201  4/1207
-//!   -     127.0.0.1:7203  -         not answered within 5s: ...
+//!   -     127.0.0.1:7203  -         not answered: ...
 //! ```
 
 use std::time::Duration;
@@ -194,12 +194,18 @@ impl Deed {
     }
 }
 
-/// What could not be done counts for more than what was not answered: trying again does not mend it.
+/// Every endpoint that has not done it, and why. What could not be done counts for more than what was not answered: trying again does
+/// not mend it.
 fn verdict(rows: &[Row]) -> Result<(), Failure> {
-    let failed = rows.iter().filter(|row| row.code > 0).min_by_key(|row| row.code);
-    let Some(Row { endpoint, error, code, .. }) = failed else { return Ok(()) };
-    let reason = error.as_deref().unwrap_or_default();
-    Err(Failure { code: *code, message: format!("{endpoint}: {reason}") })
+    let failed = || rows.iter().filter(|row| row.code > 0);
+    let Some(code) = failed().map(|row| row.code).min() else { return Ok(()) };
+    let reasons = failed().map(|Row { endpoint, error, .. }| {
+        let reason = error.as_deref().unwrap_or_default();
+        let place = format!("{endpoint}: ");
+        // Who could not be reached is named by the error itself.
+        if reason.contains(&place) { reason.to_owned() } else { place + reason }
+    });
+    Err(Failure { code, message: reasons.collect::<Vec<_>>().join("; ") })
 }
 
 #[cfg(test)]
@@ -214,7 +220,7 @@ mod tests {
         };
         assert!(verdict(&[row("a", 0), row("b", 0)]).is_ok());
         let failure = verdict(&[row("a", 3), row("b", 0), row("c", 1), row("d", 3)]).unwrap_err();
-        assert_eq!((failure.code, failure.message.as_str()), (1, "c: code 1"));
+        assert_eq!((failure.code, failure.message.as_str()), (1, "a: code 3; c: code 1; d: code 3"), "each is named");
         assert_eq!(verdict(&[row("a", 0), row("b", 3)]).unwrap_err().code, 3);
     }
 }

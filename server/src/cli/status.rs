@@ -4,7 +4,7 @@
 //!   node  endpoint        role      term  leader  last  committed  applied  snapshot  purged  state hash
 //!   1     127.0.0.1:7201  follower  4     2       1207  1207       1207     1000      0       5d1c06fb1b1dd12e
 //!   2     127.0.0.1:7202  leader    4     2       1207  1207       1207     1000      900     5d1c06fb1b1dd12e
-//!   -     127.0.0.1:7203  -         -     -       -     -          -        -         -       -                 cannot be reached: ...
+//!   -     127.0.0.1:7203  -         -     -       -     -          -        -         -       -                 not answered: ...
 //! ```
 
 use std::collections::BTreeMap;

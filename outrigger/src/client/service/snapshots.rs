@@ -67,8 +67,8 @@ pub(super) async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
             };
             match desk.raft.export(wanted.local).await {
                 Ok(export) => (export, leave),
-                Err(error) if error.may_pass() => return Outcome::NotNow { reason: error.to_string() },
-                Err(error) => return Outcome::Never { reason: error.to_string() },
+                Err(error) if error.may_pass() => return Outcome::NotNow { reason: error.why() },
+                Err(error) => return Outcome::Never { reason: error.why() },
             }
         }
         (Some((export, leave)), offset) if export.next() == offset => (export, leave),
@@ -85,7 +85,7 @@ pub(super) async fn piece<S: Query>(desk: &Desk<S>, wanted: Wanted) -> Outcome {
             *open = (export.next() < export.snapshot.id.bytes).then_some((export, leave));
             done(body)
         }
-        Err(error) => Outcome::Never { reason: error.to_string() },
+        Err(error) => Outcome::Never { reason: error.why() },
     }
 }
 

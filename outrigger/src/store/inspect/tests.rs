@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::super::durable::position;
 use super::super::snapshots::encode_head;
 use super::*;
-use crate::store::{Built, DurableStore, LogStore, Moment};
+use crate::store::{Built, DurableStore, LogStore, Moment, genesis_of};
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new(7, 1, 11, 12);
@@ -180,6 +180,27 @@ fn a_snapshot_of_what_the_log_holds_or_ends_before_contradicts_nothing() {
         let directory = directory();
         assert_eq!(start_with_snapshot_of(&directory, last), end, "{last}");
         assert_eq!(verify_damage(&directory), [], "{last}");
+    }
+}
+
+/// Found by a user: a directory was called whole whose snapshot was put there from another cluster's.
+#[test]
+fn a_snapshot_of_a_cluster_that_began_otherwise_is_told_where_the_log_reaches_back_to_its_beginning() {
+    for (genesis, expected) in [(genesis_of(&members()), 0), (Genesis(genesis_of(&members()).0 + 1), 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+        for (at, entry) in [(LogId::new(0, 1), Payload::membership(members())), (LogId::new(1, 2), Payload::blank())] {
+            store.append(&[Batch::new(at, LogTime(5), vec![entry].into())]).unwrap();
+        }
+        store.save_committed(LogIndex(2)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        let (last, membership_at) = (LogId::new(1, 2), LogId::new(0, 1));
+        let head = encode_head(&Moment { last, log_time: LogTime(5), membership_at, membership: members() }, genesis);
+        Snapshots::open(RealDisk, directory.path(), 7).unwrap().build(position(last), head).unwrap().finish().unwrap();
+        let found = verify_damage(&directory);
+        assert_eq!(found.len(), expected, "{found:?}");
+        assert!(found.iter().all(|damage| damage.what.contains("of a cluster that began otherwise")), "{found:?}");
     }
 }
 

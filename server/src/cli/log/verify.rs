@@ -69,9 +69,11 @@ impl Verify {
         match report.damage.len() {
             0 => Ok(()),
             places => Err(Failure::plain(format_args!(
-                "{} is damaged in {places} place{}: keep it to look into, and let the other nodes serve",
+                "{} is damaged in {places} place{}: keep it to look into, and let the other nodes serve; to have the node back, \
+                 `outrigger member remove {}`, start it with --join and an empty directory, and add it again",
                 self.place.data_dir.display(),
-                if places == 1 { "" } else { "s" }
+                if places == 1 { "" } else { "s" },
+                report.node.map_or_else(|| "ID".to_owned(), |node| node.to_string())
             ))),
         }
     }

@@ -99,11 +99,13 @@ impl Members {
 pub(super) struct Changed {
     #[serde(flatten)]
     members: Members,
+    /// Whether anything is otherwise than before; null if that is not known.
+    is_new: Option<bool>,
 }
 
 impl Changed {
-    pub(super) fn new(changed: &MembersChanged) -> Self {
-        Self { members: Members::new(&changed.membership, changed.at, changed.membership.version()) }
+    pub(super) fn new(changed: &MembersChanged, is_new: Option<bool>) -> Self {
+        Self { members: Members::new(&changed.membership, changed.at, changed.membership.version()), is_new }
     }
 }
 

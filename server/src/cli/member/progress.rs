@@ -31,6 +31,16 @@ pub(super) async fn tell(endpoints: &[String]) -> Infallible {
     }
 }
 
+/// How far a log is that has so many entries of all. What its leader's log has dropped comes as a snapshot, of which nothing counts
+/// before all of it is there: a zero that stays is no node that does nothing.
+fn so_far(matched: u64, last: u64, purged: u64) -> String {
+    if matched < purged {
+        format!("{matched} of {last} entries, of which the first {purged} come as a snapshot")
+    } else {
+        format!("{matched} of {last} entries")
+    }
+}
+
 /// What is under way, in a line; empty if nothing is.
 fn describe(status: &NodeStatus) -> String {
     let membership = &status.membership;
@@ -41,9 +51,22 @@ fn describe(status: &NodeStatus) -> String {
     let last = status.last.index.0;
     let new = goal.voters.iter().filter(|node| !membership.voters().contains(node)).map(|node| {
         match status.matched.get(node) {
-            Some(matched) => format!("node {node} catches up: {} of {last} entries", matched.0),
+            Some(matched) => format!("node {node} catches up: {}", so_far(matched.0, last, status.purged.index.0)),
             None => format!("node {node} catches up"),
         }
     });
     new.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a user: "0 of 804 entries" for as long as a snapshot was on its way.
+    #[test]
+    fn who_is_sent_a_snapshot_first_is_told_from_who_does_nothing() {
+        assert_eq!(so_far(0, 804, 800), "0 of 804 entries, of which the first 800 come as a snapshot");
+        assert_eq!(so_far(800, 804, 800), "800 of 804 entries");
+        assert_eq!(so_far(0, 804, 0), "0 of 804 entries");
+    }
 }

@@ -16,15 +16,15 @@ async fn ask(endpoint: String, timeout: Duration) -> Result<NodeStatus, String> 
 /// The status of the leader, wherever it is; without one, that of the node that knows the newest members.
 pub(super) async fn view(endpoints: &[String], timeout: Duration) -> Result<NodeStatus, String> {
     let asked: JoinSet<_> = endpoints.iter().map(|endpoint| ask(endpoint.clone(), timeout)).collect();
-    let (mut found, mut reason) = (Vec::new(), String::new());
+    let (mut found, mut reasons) = (Vec::new(), Vec::new());
     for answer in asked.join_all().await {
         match answer {
             Ok(status) => found.push(status),
-            Err(error) => reason = error,
+            Err(error) => reasons.push(error),
         }
     }
     let Some(newest) = found.iter().max_by_key(|status| rank(status)) else {
-        return Err(format!("none of {} endpoints answered: {reason}", endpoints.len()));
+        return Err(format!("none of {} endpoints answered: {}", endpoints.len(), reasons.join("; ")));
     };
     if newest.role != RoleKind::Leader
         && let Some(leader) = newest.leader.and_then(|leader| newest.client_addresses.get(&leader))
@@ -52,8 +52,9 @@ mod tests {
     #[tokio::test]
     async fn nobody_there_is_said_with_a_reason() {
         let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let error = view(std::slice::from_ref(&gone), Duration::from_millis(300)).await.unwrap_err();
-        assert!(error.contains("none of 1 endpoints") && error.contains(&gone), "{error}");
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let error = view(&[gone.clone(), other.clone()], Duration::from_millis(300)).await.unwrap_err();
+        assert!(error.contains("none of 2 endpoints") && error.contains(&gone) && error.contains(&other), "{error}");
     }
 
     /// A mutant that nothing noticed: of two that say that they lead, the one whose log says more was believed. It may have been

@@ -92,17 +92,19 @@ impl Save {
             given_up(&self.file).await;
             return Err(Failure::interrupted(format_args!("{} is not saved: interrupted", self.file.display())));
         };
-        let saved = saved.map_err(|error| {
-            let message = format!("{} is not saved: {error}", self.file.display());
-            match error {
-                ClientError::Refused { .. } | ClientError::File { .. } | ClientError::Decode { .. } => {
-                    Failure::plain(message)
-                }
-                _ => Failure { code: 3, message },
-            }
-        })?;
+        let saved = saved.map_err(|error| not_saved(&self.file, &error))?;
         Saved::from(saved).print("saved", self.output)
     }
+}
+
+/// What an error means for whoever saves to this file; that it is not saved is said once.
+fn not_saved(file: &Path, error: &ClientError) -> Failure {
+    let (code, reason) = match error {
+        ClientError::Refused { reason } | ClientError::File { reason } => (1, reason.clone()),
+        ClientError::Decode { .. } => (1, error.to_string()),
+        _ => (3, error.to_string()),
+    };
+    Failure { code, message: format!("{} is not saved: {reason}", file.display()) }
 }
 
 /// Waits until what was being written is gone: it is removed by whoever writes it, which may be in the middle of that.
@@ -116,4 +118,24 @@ async fn given_up(file: &Path) {
     };
     // Neither a disk that hangs nor another process that saves there keeps anybody here.
     let _ = tokio::time::timeout(GONE_PATIENCE, is_gone).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by a user: "x is not saved: not saved: ...".
+    #[test]
+    fn that_it_is_not_saved_is_said_once() {
+        let reason = || "why".to_owned();
+        let late = ClientError::NotAnswered { waited: Duration::from_secs(1), reason: reason() };
+        for (error, code, expected) in [
+            (ClientError::File { reason: reason() }, 1, "x is not saved: why"),
+            (ClientError::Refused { reason: reason() }, 1, "x is not saved: why"),
+            (late, 3, "x is not saved: not answered within 1s: why"),
+        ] {
+            let failure = not_saved(Path::new("x"), &error);
+            assert_eq!((failure.code, failure.message.as_str()), (code, expected));
+        }
+    }
 }
