@@ -292,7 +292,8 @@ impl fmt::Display for PeerRefusal {
         match self {
             Self::OtherIncarnation { met } => write!(
                 f,
-                "another data directory (incarnation {:016x}) was met under its id; was it wiped? it cannot come back under this id",
+                "another data directory (incarnation {:016x}) was met under its id; was it wiped? to have it back, \
+                 remove it from the members, and add it again",
                 met.id
             ),
             Self::EarlierStart { met } => {
