@@ -78,6 +78,33 @@ impl From<ChangeMembers> for ChangeRequest {
     }
 }
 
+impl ChangeRequest {
+    /// Whether the members are as this wants them, and no change is under way: then it has been done, by this request or another.
+    #[must_use]
+    pub fn holds_in(&self, membership: &Membership) -> bool {
+        membership.goal().is_none() && self.change.holds_in(membership, self.retain)
+    }
+}
+
+impl ChangeMembers {
+    fn holds_in(&self, members: &Membership, retain: bool) -> bool {
+        let is_there = |(id, node): (&NodeId, &Node)| members.nodes().get(id) == Some(node);
+        match self {
+            Self::AddVoterIds(ids) => ids.iter().all(|id| members.is_voter(*id)),
+            Self::AddVoters(nodes) => nodes.iter().all(is_there) && nodes.keys().all(|id| members.is_voter(*id)),
+            Self::RemoveVoters(ids) => {
+                let has_left = |id: &NodeId| retain || !members.nodes().contains_key(id);
+                ids.iter().all(|id| !members.is_voter(*id) && has_left(id))
+            }
+            Self::ReplaceAllVoters(ids) => members.voters() == ids,
+            Self::AddNodes(nodes) | Self::SetNodes(nodes) => nodes.iter().all(is_there),
+            Self::RemoveNodes(ids) => ids.iter().all(|id| !members.nodes().contains_key(id)),
+            Self::ReplaceAllNodes(nodes) => members.nodes() == nodes,
+            Self::Batch(changes) => changes.iter().all(|change| change.holds_in(members, retain)),
+        }
+    }
+}
+
 /// What must hold on the leader for a change to begin; nothing by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Preconditions {

@@ -20,15 +20,15 @@ fn members() -> Membership {
 }
 
 /// What the members are once a change is through.
-fn end(change: &ChangeMembers, retain: bool) -> String {
+fn end(change: &ChangeMembers, retain: bool) -> Membership {
     let first = members().changed(change, retain).unwrap();
-    if first.goal().is_some() { first.joint().settled().to_string() } else { first.to_string() }
+    if first.goal().is_some() { first.joint().settled() } else { first }
 }
 
-#[test]
-fn each_form_leads_where_it_says() {
+/// Changes of those members, whether voters that are removed stay, and what the members are then.
+fn cases() -> Vec<(ChangeMembers, bool, &'static str)> {
     let elsewhere = NodeMap::from([(NodeId(4), Node { address: "elsewhere".into() })]);
-    let cases = [
+    vec![
         (ChangeMembers::AddVoterIds(ids(&[4])), false, "voters {1 2 3 4}"),
         (ChangeMembers::AddVoters(nodes(&[3, 5])), false, "voters {1 2 3 5} learners {4}"),
         (ChangeMembers::RemoveVoters(ids(&[3])), false, "voters {1 2} learners {4}"),
@@ -48,10 +48,39 @@ fn each_form_leads_where_it_says() {
             false,
             "voters {5 6}",
         ),
-    ];
-    for (change, retain, expected) in cases {
-        assert_eq!(end(&change, retain), expected, "{change}");
+    ]
+}
+
+#[test]
+fn each_form_leads_where_it_says() {
+    for (change, retain, expected) in cases() {
+        assert_eq!(end(&change, retain).to_string(), expected, "{change}");
     }
+}
+
+/// Whoever lost the answer sees by the members whether it is done.
+#[test]
+fn each_form_holds_when_it_is_through_and_not_before() {
+    for (change, retain, _) in cases() {
+        let request = ChangeRequest { retain, ..change.clone().into() };
+        assert!(!request.holds_in(&members()), "{change}");
+        let first = members().changed(&change, retain).unwrap();
+        if first.goal().is_some() {
+            assert!(!request.holds_in(&first) && !request.holds_in(&first.joint()), "{change} is under way");
+        }
+        assert!(request.holds_in(&end(&change, retain)), "{change}");
+    }
+    // In part, or in another way.
+    let wants = |change: ChangeMembers, members: &Membership| ChangeRequest::from(change).holds_in(members);
+    let fourth_votes = Membership::new(nodes(&[1, 2, 3, 4]), []);
+    assert!(!wants(ChangeMembers::AddVoters(nodes(&[4, 5])), &fourth_votes), "one of two");
+    assert!(
+        !wants(ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()), &fourth_votes),
+        "at another address"
+    );
+    assert!(!wants(ChangeMembers::RemoveVoters(ids(&[4])), &members()), "it votes no more, and should have left");
+    assert!(!wants(ChangeMembers::ReplaceAllVoters(ids(&[1, 2, 3])), &fourth_votes), "one too many");
+    assert!(!wants(ChangeMembers::RemoveNodes(ids(&[4, 5])), &members()), "one of two");
 }
 
 #[test]
@@ -123,7 +152,7 @@ fn addresses_are_exchanged_handed_on_and_left_empty() {
         (ChangeMembers::AddNodes(nowhere), "voters {1 2 3} learners {4 5 6}"),
     ];
     for (change, expected) in cases {
-        assert_eq!(end(&change, false), expected, "{change}");
+        assert_eq!(end(&change, false).to_string(), expected, "{change}");
     }
     // Whatever a cluster of an older build has come to, it can be changed.
     let both = Membership::new(at(&[(1, 1), (2, 1)]), []);

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use outrigger_engine::{ChangeRequest, Consistency, LogId, LogIndex, NodeId, Term, Transferred};
+use outrigger_engine::{ChangeRequest, Consistency, LogId, LogIndex, NodeId, Preconditions, Term, Transferred};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
@@ -41,6 +41,7 @@ use session::Pool;
 mod again;
 mod endpoints;
 mod error;
+mod follow;
 mod leadership;
 mod link;
 mod members;
@@ -297,14 +298,24 @@ impl<S: Query> Client<S> {
     /// that is committed. New voters receive the log first: grant it [time](Client::with_timeout).
     ///
     /// What has certainly not begun, as nobody leads, is tried again until the time is over. A change that has begun goes on
-    /// when this future is dropped, when its time is over, and when the leader dies: the next one ends it.
+    /// when this future is dropped, when its time is over, and when the leader dies: the next one ends it. If the answer is lost, the
+    /// members are asked until they are as wanted; one with [preconditions](ChangeRequest::preconditions) is not followed so, as the
+    /// members may be as wanted by another's change.
     ///
     /// # Errors
-    /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost: then
+    /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost, and the members
+    /// were not seen to be as wanted before the time was over, or for three seconds in which no change was under way: then
     /// [`NodeStatus::membership`] of the leader tells. The others as for a write.
     pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<MembersChanged, ClientError> {
-        let (_, answer) = self.ask(Operation::ChangeMembers, members::encode_request(&request.into())).await?;
-        let answer = members::decode_answer(answer);
+        let (request, deadline) = (request.into(), Instant::now() + self.patience);
+        let answer = match self.ask(Operation::ChangeMembers, members::encode_request(&request)).await {
+            Ok((_, answer)) => members::decode_answer(answer),
+            Err(ClientError::Unknown { reason }) if request.preconditions == Preconditions::default() => {
+                let followed = self.shared.follow(&request, deadline).await;
+                return followed.ok_or(ClientError::Unknown { reason });
+            }
+            Err(error) => return Err(error),
+        };
         let answer = answer.map_err(|error| ClientError::Decode { reason: error.to_string() })?;
         answer.map_err(|refusal| ClientError::MembersNotChanged { refusal })
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
-use outrigger_engine::{NodeId, RoleKind, Term};
+use outrigger_engine::{ChangeMembers, Membership, NodeId, RoleKind, Term};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -483,11 +483,9 @@ async fn what_is_no_endpoint_is_refused() {
     assert!(Client::<Sum>::connect(["localhost:1", "[::1]:2", "10.0.0.1:3"]).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_status_is_that_of_the_endpoint() {
-    let node = Played::listen().await;
-    let client = client(&[&node]).await;
-    let status = NodeStatus {
+/// What a node says of itself.
+fn status() -> NodeStatus {
+    NodeStatus {
         node: NodeId(4),
         role: RoleKind::Learner,
         term: Term(2),
@@ -498,14 +496,21 @@ async fn a_status_is_that_of_the_endpoint() {
         purged: LogId::ZERO,
         committed: LogIndex(8),
         applied: LogIndex(7),
-        membership: outrigger_engine::Membership::default(),
+        membership: Membership::default(),
         membership_at: LogId::ZERO,
         version: Default::default(),
         versions: BTreeMap::new(),
         matched: BTreeMap::new(),
         client_addresses: BTreeMap::new(),
         fault: None,
-    };
+    }
+}
+
+#[tokio::test]
+async fn a_status_is_that_of_the_endpoint() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let status = status();
     let play = async {
         let mut conversation = node.accept().await;
         let request = conversation.request().await;
@@ -514,6 +519,74 @@ async fn a_status_is_that_of_the_endpoint() {
         conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body }).await;
     };
     assert_eq!(tokio::join!(client.status(), play).0, Ok(status.clone()));
+}
+
+/// Plays a node that does not know what became of a change, and says in turn that the members are these, by an entry that is committed
+/// or not.
+async fn play_lost_change(node: &Played, told: &[(&Membership, bool)]) -> Conversation {
+    let mut conversation = node.accept().await;
+    let request = conversation.request().await;
+    assert_eq!(request.operation, Operation::ChangeMembers);
+    conversation.reply(request.id, Outcome::Unknown { reason: reason() }).await;
+    for (membership, is_committed) in told {
+        let request = conversation.request().await;
+        assert_eq!(request.operation, Operation::Status);
+        let at = LogId::new(2, if *is_committed { 8 } else { 9 });
+        let status = NodeStatus { membership: (*membership).clone(), membership_at: at, ..status() };
+        conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body: status.encode() }).await;
+    }
+    conversation
+}
+
+/// Members 1 and 2, a change that adds the third, and what the members are on the way there and in the end.
+fn addition() -> (Membership, ChangeMembers, [Membership; 3]) {
+    let node = |id: u64| (NodeId(id), outrigger_engine::Node { address: format!("node{id}:1") });
+    let (before, change) = (Membership::new([node(1), node(2)], []), ChangeMembers::AddVoters([node(3)].into()));
+    let first = before.changed(&change, false).unwrap();
+    let (joint, end) = (first.joint(), first.joint().settled());
+    (before, change, [first, joint, end])
+}
+
+/// Its leader has died, or handed over: the next one ends it.
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_followed_until_the_members_are_committed_as_wanted() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let (before, change, [first, joint, end]) = addition();
+    let told = [(&before, true), (&first, true), (&joint, true), (&end, false), (&end, true)];
+    let (changed, _conversation) = tokio::join!(client.change_members(change), play_lost_change(&node, &told));
+    assert_eq!(changed, Ok(MembersChanged { at: LogId::new(2, 8), membership: end }));
+}
+
+#[tokio::test]
+async fn a_change_of_which_nothing_is_to_be_seen_is_not_followed_for_ever() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await.with_timeout(Duration::from_secs(600));
+    let (before, change, _) = addition();
+    let play = async {
+        let mut conversation = play_lost_change(&node, &[]).await;
+        loop {
+            let request = conversation.request().await;
+            let status = NodeStatus { membership: before.clone(), membership_at: LogId::new(2, 8), ..status() };
+            conversation.reply(request.id, Outcome::Done { applied: LogIndex(0), body: status.encode() }).await;
+        }
+    };
+    tokio::select! {
+        changed = client.change_members(change) => assert_eq!(changed, Err(ClientError::Unknown { reason: reason() })),
+        () = play => {}
+    }
+}
+
+/// The members may be as wanted by somebody else's change, which the caller did not want to mistake for its own.
+#[tokio::test]
+async fn a_change_with_preconditions_is_not_followed() {
+    let node = Played::listen().await;
+    let client = client(&[&node]).await;
+    let (_, change, _) = addition();
+    let preconditions = Preconditions { term: Some(Term(2)), ..Preconditions::default() };
+    let request = ChangeRequest { preconditions, ..change.into() };
+    let (changed, _conversation) = tokio::join!(client.change_members(request), play_lost_change(&node, &[]));
+    assert_eq!(changed, Err(ClientError::Unknown { reason: reason() }));
 }
 
 /// It would be tried again and again, and never fit into a frame.
