@@ -1,7 +1,13 @@
 //! The mutants: what each of them breaks. The sites are in the engine, the driver and the log, where `mutate!` names them.
 //!
-//! A mutant is found when a check of the protocol finds it: an assertion of the code under test that fails does not count,
-//! for it may stand there by luck. `simulate --mutants` tries all.
+//! A mutant is found when a check of the protocol finds it that is meant to ([`Mutant::found_by`]): an assertion of the code under
+//! test that fails does not count, for it may stand there by luck, and no more does another check, for it says nothing of whether
+//! the one that is meant can see. `simulate --mutants` tries all.
+
+mod found_by;
+mod table;
+
+pub use table::{Find, SOON, table};
 
 /// One named fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -137,9 +137,17 @@ fn what_does_not_go_together_is_refused_with_what_to_do_instead() {
         ("--seed 3 --only some", "\"some\" is neither a number nor a range"),
         ("--costs --json q.json", "leave --json out"),
         ("--costs --checks light", "leave --checks out"),
-        ("--mutant vote_twice --json q.json", "leave it out where mutants are tried"),
-        ("--mutant vote_twice --seed 3 --json q.json", "leave it out where mutants are tried"),
-        ("--mutants --json q.json", "leave it out where mutants are tried"),
+        ("--mutant vote_twice --seed 3 --json q.json", "use --mutant NAME --seeds N, or leave --json out"),
+        ("--mutant vote_twice --json -", "takes a line for each mutant: name a file for --json"),
+        ("--mutants --json -", "takes a line for each mutant: name a file for --json"),
+        ("--mutants --table -", "takes a line for each mutant: name a file for --table"),
+        ("--mutants --table q --json q", "--table and --json name the same file"),
+        ("--table q.md", "--table holds all mutants: use --mutants --table FILE"),
+        ("--mutant vote_twice --table q.md", "--table holds all mutants"),
+        ("--mutants --start-seed 2 --table q.md", "--table says what everybody finds: leave --start-seed"),
+        ("--mutants --without crashes --table q.md", "--table says what everybody finds"),
+        ("--mutants --checks light --table q.md", "--table says what everybody finds"),
+        ("--mutants --clients 2 --table q.md", "--table says what everybody finds"),
         ("--mutants --seed 3", "one seed shows nothing: use --mutants --seeds N"),
         ("--costs --seed 3", "cannot be used with"),
         ("--mutants --mutant vote_twice", "cannot be used with"),
@@ -169,11 +177,13 @@ fn what_does_not_go_together_is_refused_with_what_to_do_instead() {
 
 #[test]
 fn files_that_cannot_be_written_are_told_before_any_work() {
-    for flag in ["--diagram", "--json"] {
-        let output = simulate(&["--seed", "9", flag, "/nowhere/at/all"]);
+    let of_one: fn(&str) -> Vec<&str> = |flag| vec!["--seed", "9", flag];
+    for arguments in [of_one("--diagram"), of_one("--json"), vec!["--mutants", "--json"], vec!["--mutants", "--table"]]
+    {
+        let output = simulate(&[&arguments[..], &["/nowhere/at/all"]].concat());
         let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{flag}: {said}");
-        assert!(said.starts_with("simulate: /nowhere/at/all cannot be written: "), "{flag}: {said}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.starts_with("simulate: /nowhere/at/all cannot be written: "), "{arguments:?}: {said}");
     }
 }
 

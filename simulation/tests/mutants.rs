@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use outrigger_simulation::mutants::{MUTANTS, are_built_in};
+use outrigger_simulation::mutants::{Find, MUTANTS, are_built_in, find, table};
 
 /// Where mutants are sown.
 const SOWN: [&str; 3] = ["engine/src", "log/src", "outrigger/src"];
@@ -64,6 +64,34 @@ fn every_mutant_has_a_site_and_every_site_a_mutant() {
     assert_eq!(sown.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "the table lacks these names");
 }
 
+/// What stands in the documentation.
+const PUBLISHED: &str = include_str!("../MUTANTS.md");
+
+#[test]
+fn what_is_published_of_the_mutants_is_what_there_is() {
+    let anew = "simulate --mutants --table simulation/MUTANTS.md writes it anew";
+    let finds: Vec<Find> = PUBLISHED
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .map(|row| {
+            let (name, cells) = row.split_once('`').expect("a name");
+            let mutant = *find(name).unwrap_or_else(|| panic!("{name} is gone: {anew}"));
+            let cells: Vec<&str> = cells.trim_end_matches(" |").split(" | ").collect();
+            let [.., by, seed] = cells[..] else { panic!("{row}") };
+            let check = mutant.found_by().expect("a check is meant to find each");
+            assert_eq!(by, check.to_string(), "{name} is meant to be found by another check: {anew}");
+            Find { mutant, check, seed: seed.parse().expect("a seed") }
+        })
+        .collect();
+    let published: BTreeSet<&str> = finds.iter().map(|find| find.mutant.name).collect();
+    let missing: Vec<&str> =
+        MUTANTS.iter().map(|mutant| mutant.name).filter(|name| !published.contains(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "they are not published: {anew}");
+    assert!(finds.iter().all(|find| (1..=1000).contains(&find.seed)), "who tries all gives up after a thousand seeds");
+    assert!(finds.iter().map(|find| find.mutant).eq(MUTANTS.iter().copied()), "in their order: {anew}");
+    assert_eq!(table(&finds), PUBLISHED, "{anew}");
+}
+
 #[test]
 fn mutants_are_sown_in_the_engine_the_driver_and_the_log() {
     let files: BTreeSet<PathBuf> = sites().into_values().flatten().collect();
@@ -108,7 +136,7 @@ fn the_names_are_printed_one_a_line_and_an_unknown_one_is_refused() {
 #[cfg(outrigger_mutants)]
 mod found {
     use outrigger_simulation::mutants::{choose, find};
-    use outrigger_simulation::{Changes, Failure, History, shrink};
+    use outrigger_simulation::{Changes, Check, Failure, History, shrink};
 
     use super::{BTreeMap, BTreeSet, simulate};
 
@@ -168,6 +196,61 @@ mod found {
         kinds.chain(clients).chain(singles).collect()
     }
 
+    /// The columns of a mutant's line.
+    fn columns(printed: &str, name: &str) -> Vec<String> {
+        let line = printed.lines().find(|line| line.starts_with(name)).expect("its line");
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_trial_says_which_check_found_the_mutant_and_in_which_seed() {
+        let file = std::env::temp_dir().join(format!("outrigger-mutant-{}.json", std::process::id()));
+        let json = file.to_str().expect("text");
+        let (succeeds, printed) =
+            simulate(&["--mutant", "vote_twice", "--start-seed", "19", "--seeds", "200", "--json", json]);
+        let figures = std::fs::read_to_string(&file).expect("the figures");
+        std::fs::remove_file(&file).expect("it is there");
+        let columns = columns(&printed, "vote_twice");
+        let [name, check, seed, seeds, ..] = &columns[..] else { panic!("{printed}") };
+        assert!(succeeds && name == "vote_twice" && check == "OneVote", "{printed}");
+        let counted = 18 + seeds.parse::<u64>().expect("a number");
+        assert_eq!(seed.parse(), Ok(counted), "{printed}");
+        assert!(printed.contains(&format!("seed {seed} after ")) && printed.ends_with("found 1 of 1\n"), "{printed}");
+        let told = format!(r#""meant":"OneVote","found_by":"OneVote","seed":{seed},"seeds":{seeds},"#);
+        assert!(figures.starts_with(r#"{"mutants":[{"mutant":"vote_twice","breaks":"#), "{figures}");
+        assert!(figures.contains(&told) && figures.contains(r#""interrupted":false,"found":1,"#), "{figures}");
+    }
+
+    /// A seed in whose history a check ends it that is not meant to find this mutant.
+    fn seed_of_another_check(name: &str) -> (u64, Check) {
+        let mutant = find(name).expect("a mutant");
+        choose(mutant);
+        let failures = (1..200).filter_map(|seed| History::new(seed).live().err());
+        let mut checks = failures.map(|failure| (failure.seed, failure.violation.check));
+        let is_another = |check| check != Check::Assertion && Some(check) != mutant.found_by();
+        checks.find(|(_, check)| is_another(*check)).expect("another check finds it at times")
+    }
+
+    #[test]
+    fn who_is_found_by_another_check_than_the_one_that_is_meant_is_not_found() {
+        let (seed, other) = {
+            let _choice = super::CHOICE.lock().unwrap();
+            seed_of_another_check("vote_twice")
+        };
+        let arguments = ["--mutant", "vote_twice", "--seeds", "1", "--start-seed", &seed.to_string()];
+        let (succeeds, printed) = simulate(&arguments);
+        let columns = columns(&printed, "vote_twice");
+        let [_, check, first, .., assertions, others] = &columns[..] else { panic!("{printed}") };
+        assert_eq!([check, first, assertions, others], ["nothing", "-", "0", "1"], "{printed}");
+        let told = format!(
+            "    OneVote is meant to find it (simulation/src/mutants/found_by.rs); in seed {seed} {other} is violated"
+        );
+        assert!(!succeeds && printed.contains(&told) && printed.ends_with("found 0 of 1\n"), "{printed}");
+        // Who leaves checks out may have left out the one that is meant.
+        let (succeeds, printed) = simulate(&["--mutant", "quorum_of_half", "--seeds", "200", "--checks", "light"]);
+        assert!(succeeds && printed.ends_with("found 1 of 1\n"), "{printed}");
+    }
+
     #[test]
     fn a_mutant_that_is_found_is_replayed_and_takes_all_that_is_left() {
         let _choice = super::CHOICE.lock().unwrap();
@@ -213,7 +296,7 @@ fn an_explored_step_that_the_model_forbids_is_found_by_it_alone() {
 
     let _choice = CHOICE.lock().unwrap();
     for name in ["commits_older_term", "short_request_truncates", "acknowledges_unverified"] {
-        mutants::choose(mutants::find(name).expect("a mutant"));
+        mutants::choose(find(name).expect("a mutant"));
         let found_by = |without_model| {
             let plan = Plan { without_model, states_max: Some(40_000), ..Plan::default() };
             let report = explore(Bounds::PAIR, &plan, |_| {}).expect("it begins within its bounds");

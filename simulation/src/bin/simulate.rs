@@ -51,7 +51,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
   simulate --seeds 500 --without drift,leaps --checks light
   simulate --costs --seeds 200 --jobs 1   # steps a second with each of the dearer checks
   simulate --mutant vote_twice --seed 4 --diagram 4.svg
-  simulate --mutants                      # how soon each named fault is found; builds the mutants first")]
+  simulate --mutants                      # how soon each named fault is found; builds the mutants first
+  simulate --mutants --table simulation/MUTANTS.md      # the same, and publishes it")]
 struct Arguments {
     /// How many seeds to try, 1 or more [default: 1000; as many for each mutant]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -87,7 +88,7 @@ struct Arguments {
     /// Which of the dearer checks are made: all, light, or some of model, recovery, linearizability, conduct [default: all]
     #[arg(long, value_name = "WHICH")]
     checks: Option<Checks>,
-    /// Write the figures to this file, as JSON; `-` is standard output
+    /// Write the figures to this file, as JSON; `-` is standard output, but where mutants are tried
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// How many histories to live through at the same time, 1 to 1024 [default: one for each processor]
@@ -96,16 +97,19 @@ struct Arguments {
     /// Break the code as this mutant does, and see how soon a check finds it; with --seed, show that history
     #[arg(long, value_name = "NAME")]
     mutant: Option<String>,
-    /// The same with every mutant, one by one; exit code 1 unless all are found
+    /// The same with every mutant, one by one; exit code 1 unless each is found by the check that is meant to
     #[arg(long, conflicts_with = "mutant")]
     mutants: bool,
+    /// With --mutants: write to this file, as a table in Markdown, which check found each, and in which seed
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
     /// Measure what each of the dearer checks costs, and print a table
     #[arg(long, conflicts_with_all = ["mutant", "mutants", "seed"])]
     costs: bool,
     /// Print the names of all mutants, one a line; on a terminal, with what each of them breaks
     #[arg(long, conflicts_with_all = [
         "seeds", "start_seed", "seed", "without", "clients", "spare", "only", "no_shrink", "trace", "diagram", "checks",
-        "json", "jobs", "mutant", "mutants", "costs",
+        "json", "jobs", "mutant", "mutants", "costs", "table",
     ])]
     list_mutants: bool,
     /// With --list-mutants: print what each of them breaks, wherever the list goes
@@ -166,7 +170,7 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
         Ok(mutants) => mutants,
         Err(unknown) => return refused(unknown),
     };
-    for file in arguments.json.iter().chain(&arguments.diagram) {
+    for file in arguments.json.iter().chain(&arguments.diagram).chain(&arguments.table) {
         if let Err(error) = file::open(file) {
             return refused(file::unwritten(file, &error));
         }
@@ -175,7 +179,7 @@ fn work(arguments: &Arguments) -> io::Result<ExitCode> {
     // One history of a mutant is shown as any other is.
     let is_one = arguments.mutant.is_some() && arguments.seed.is_some() && mutation::become_one(&mutants);
     if (arguments.mutants || arguments.mutant.is_some()) && !is_one {
-        return mutation::run(&mutants, arguments.seeds(), arguments.jobs(), |seed| arguments.history(seed, &changes));
+        return mutation::run(arguments, &mutants, |seed| arguments.history(seed, &changes));
     }
     match arguments.seed {
         _ if arguments.costs => costs::run(arguments, &changes),

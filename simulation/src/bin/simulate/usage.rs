@@ -3,6 +3,8 @@
 //! clap takes a flag that `requires` another for satisfied where a third conflicts with that other one (`--seeds 2
 //! --diagram FILE` with `--seed` missing), so this is decided here.
 
+use std::path::PathBuf;
+
 use outrigger_simulation::Changes;
 
 use crate::{Arguments, file};
@@ -21,7 +23,8 @@ pub(crate) fn check(arguments: &Arguments) -> Result<Changes, String> {
     if arguments.verbose {
         return Err("--verbose goes with --list-mutants".to_owned());
     }
-    let refusals = [of_costs(arguments), of_many(arguments), of_mutants(arguments), of_output(arguments)];
+    let refusals =
+        [of_costs(arguments), of_many(arguments), of_mutants(arguments), of_table(arguments), of_output(arguments)];
     refusals.into_iter().flatten().next().map_or(Ok(changes), |why| Err(why.to_owned()))
 }
 
@@ -60,15 +63,35 @@ fn of_many(arguments: &Arguments) -> Option<&'static str> {
 /// What has no meaning while mutants are tried.
 fn of_mutants(arguments: &Arguments) -> Option<&'static str> {
     let is_trial = arguments.mutants || arguments.mutant.is_some();
+    let is_rows = |file: &Option<PathBuf>| file.as_deref().is_some_and(file::is_stdout);
     [
         (
-            is_trial && arguments.json.is_some(),
-            "--json holds the figures of sound code: leave it out where mutants are tried",
+            is_trial && arguments.seed.is_some() && arguments.json.is_some(),
+            "--json holds the figures of many histories where mutants are tried: use --mutant NAME --seeds N, or leave --json out",
         ),
         (
             arguments.mutants && arguments.seed.is_some(),
             "--mutants tries each mutant on many histories, and one seed shows nothing: use --mutants --seeds N",
         ),
+        (
+            is_trial && is_rows(&arguments.json),
+            "standard output takes a line for each mutant: name a file for --json",
+        ),
+    ]
+    .into_iter()
+    .find_map(|(is_said, why)| is_said.then_some(why))
+}
+
+/// What has no meaning for the table of mutants: it says what everybody finds from the first seed on.
+fn of_table(arguments: &Arguments) -> Option<&'static str> {
+    let Arguments { mutants, table, json, start_seed, checks, without, clients, .. } = arguments;
+    let file = table.as_deref()?;
+    let is_changed = *start_seed != 1 || checks.is_some() || !without.is_empty() || clients.is_some();
+    [
+        (!mutants, "--table holds all mutants: use --mutants --table FILE"),
+        (file::is_stdout(file), "standard output takes a line for each mutant: name a file for --table"),
+        (is_changed, "--table says what everybody finds: leave --start-seed, --checks, --without and --clients out"),
+        (table == json, "--table and --json name the same file: name another for one of them"),
     ]
     .into_iter()
     .find_map(|(is_said, why)| is_said.then_some(why))
