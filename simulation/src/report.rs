@@ -108,7 +108,7 @@ const FAULTS_OF_RECOVERY: [&str; 6] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 82] = [
+const FAULTS: [&str; 84] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -153,7 +153,9 @@ const FAULTS: [&str; 82] = [
     "node heard or hearing one way",
     "node upgraded",
     "old copy refused",
+    "old voters cut off",
     "older build halts",
+    "older build heard once",
     "older build refused",
     "partition in two",
     "partition with a bridge",

@@ -303,6 +303,7 @@ impl World {
             }
             Happening::Slip => self.slip(),
             Happening::Hunt { node } => self.hunt(node)?,
+            Happening::Split { node } => self.split(node),
             Happening::Start { node } => self.start(node)?,
             Happening::LosePower { node } => self.lose_power(node)?,
             Happening::ComeApart => self.come_apart(),
@@ -386,7 +387,8 @@ impl World {
         if !self.is_heard_of(target, from, message.as_ref())? {
             return Ok(());
         }
-        self.step(target, Event::Received { from, message })
+        self.step(target, Event::Received { from, message })?;
+        self.cut_relapse_short(target, from)
     }
 
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
@@ -539,7 +541,11 @@ impl World {
         let Some(running) = &mut node.running else { return Ok(()) };
         running.runtime.order()?;
         if running.runtime.begin_flush() {
-            let slow = if rng.chance(self.plan.odds(Trouble::SlowFlushes)) { 50 } else { 1 };
+            let odds = self.plan.odds(Trouble::SlowFlushes);
+            let has_raise = odds > 0 && self.plan.upgrade_every > 0;
+            let is_slow =
+                rng.chance(odds) || (has_raise && Self::is_slow_to_raise(running.driver.engine(), rng.clone().fork()));
+            let slow = if is_slow { 50 } else { 1 };
             if slow > 1 {
                 note(&mut node.faults, "sync slow");
             }

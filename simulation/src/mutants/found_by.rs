@@ -82,7 +82,7 @@ const FOUND_BY: &[(Check, &[&str])] = &[
         "change_before_own_entry", "learners_count_as_voters", "removed_leader_counts_itself",
         "own_removal_commits_alone", "disrupting_vote_without_log_check", "disrupting_vote_not_saved",
         "settles_before_commit", "purges_beyond_snapshot", "snapshot_counts_unflushed", "snapshot_of_present_term",
-        "snapshot_keeps_members", "restart_forgets_snapshot_members", "old_delegation_heard", "stale_epoch_counts",
+        "snapshot_keeps_members", "restart_forgets_snapshot_members", "stale_epoch_counts",
         "late_acknowledgement_rewinds", "stale_conflict_rewinds", "hint_counts_as_match", "commit_restored_too_far",
         "read_before_own_entry", "earlier_round_confirms", "read_without_round", "lease_before_own_entry",
         "transfer_keeps_lease", "store_forgets_membership",
@@ -125,8 +125,9 @@ const FOUND_BY: &[(Check, &[&str])] = &[
     ]),
     (Check::Health, &[
         "hung_disk_keeps_leading", "states_agree_by_first_word", "old_leader_heard",
-        "late_request_before_purged_refused", "purged_entries_skipped", "old_heartbeat_reply_counts",
-        "binding_not_checked", "claim_ignored", "wiped_learner_shut_out", "tail_skips_an_entry",
+        "late_request_before_purged_refused", "old_delegation_heard", "purged_entries_skipped",
+        "old_heartbeat_reply_counts", "binding_not_checked", "claim_ignored", "wiped_learner_shut_out",
+        "tail_skips_an_entry",
     ]),
     (Check::Convergence, &[
         "learner_never_votes", "pre_vote_beside_leader", "election_timer_not_reset", "election_timeout_too_short",

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use outrigger::engine::{Event, Incarnation, InstallSnapshot, Instant, Message, NodeId, Peer};
+use outrigger::engine::{
+    Event, Incarnation, InstallSnapshot, Instant, Majority, Message, NodeId, Peer, RoleKind, VoteResult,
+};
 
 use super::happening::Happening;
 use super::peace::Outside;
@@ -311,9 +313,53 @@ impl World {
         Ok(())
     }
 
+    /// A leader counts by two majorities from now on.
+    pub(super) fn schedule_split(&mut self, leader: NodeId) {
+        // Drawn beside: what else is drawn stays what it is.
+        let mut rng = self.rng.clone().fork();
+        if rng.chance(self.plan.odds(Trouble::Partitions) / 8) {
+            let delay = rng.below(self.plan.delay.1 * 2);
+            self.after(delay, Happening::Split { node: leader });
+        }
+    }
+
+    /// It is cut off from as many old voters as the new majority can do without, if the old one cannot: its office is over.
+    pub(super) fn split(&mut self, leader: NodeId) {
+        let running = self.nodes.at(leader).and_then(|node| node.running.as_ref());
+        let engine = running.map(|running| running.driver.engine()).filter(|it| it.role_kind() == RoleKind::Leader);
+        let Some(engine) = engine.filter(|engine| engine.membership().is_joint()) else { return };
+        let quorum = engine.membership().quorum();
+        let (new, old) = (quorum.incoming, quorum.outgoing);
+        let is_lost = |majority: Majority<'_>, cut: &[NodeId]| {
+            majority.vote_result(|node| Some(!cut.contains(&node))) != VoteResult::Won
+        };
+        // Those first who vote no longer.
+        let (both, leaving): (Vec<NodeId>, Vec<NodeId>) =
+            old.0.iter().filter(|node| **node != leader).partition(|node| new.0.contains(node));
+        let mut cut = Vec::new();
+        for node in leaving.into_iter().chain(both) {
+            cut.push(node);
+            if is_lost(new, &cut) {
+                cut.pop();
+            }
+        }
+        if !is_lost(old, &cut) || self.is_calm() || !self.strikes() {
+            return;
+        }
+        note(&mut self.faults, "old voters cut off");
+        self.network.cut_links(cut.into_iter().flat_map(|node| [(leader, node), (node, leader)]));
+        self.announce_network();
+        let lasts = u64::try_from(self.election_timeout().as_nanos()).unwrap_or(u64::MAX);
+        self.after(lasts.saturating_mul(4), Happening::Join);
+    }
+
     /// A process is stopped for a while: its clock runs on, and when it wakes it knows nothing of what it missed.
     fn pause(&mut self, id: NodeId) {
         let lasts = self.rng.between(1, self.plan.outage);
+        self.pause_for(id, lasts);
+    }
+
+    pub(super) fn pause_for(&mut self, id: NodeId, lasts: u64) {
         let Some(node) = self.nodes.at_mut(id) else { return };
         note(&mut self.faults, "pause");
         node.paused_until = self.now + lasts;

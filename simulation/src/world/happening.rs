@@ -34,6 +34,8 @@ pub(crate) enum Happening {
     Slip,
     /// A node that was elected a moment ago is struck.
     Hunt { node: NodeId },
+    /// A leader that counts by two majorities loses the old one.
+    Split { node: NodeId },
     /// A process starts.
     Start { node: NodeId },
     /// A process that has just started loses its power.
@@ -75,6 +77,7 @@ impl Happening {
             | Self::Wish
             | Self::Upgrade
             | Self::Hunt { .. }
+            | Self::Split { .. }
             | Self::Start { .. }
             | Self::LosePower { .. }
             | Self::ComeApart

@@ -41,6 +41,7 @@ impl World {
         }
         let (at, membership) = (look.membership_at, running.driver.engine().membership());
         let before = (self.plan.spares > 0).then(|| self.members.see(id, at, membership)).flatten();
+        let becomes_joint = before.is_some() && look.leads() && membership.is_joint();
         let disks = |id: NodeId| self.nodes.at(id).map(Node::durable);
         let observed = Observed {
             life: node.life,
@@ -77,6 +78,9 @@ impl World {
         running.leads_since = if look.leads() { running.leads_since.or(Some(self.now)) } else { None };
         if is_elected {
             self.schedule_hunt(id);
+        }
+        if becomes_joint {
+            self.schedule_split(id);
         }
         match self.nodes.at(id) {
             Some(node @ Node { running: Some(running), .. }) => self.judge_disk(node, running),

@@ -6,12 +6,17 @@
 //!                                                                └─► after that: it is refused or halts, and is upgraded
 //! ```
 //!
+//! Once, when one node alone is left to be upgraded, another goes back just before, says one word to the leader in the older build,
+//! and is not heard for a while, in which that last one is upgraded. By the word of an earlier life all would speak the newer version.
+//!
 //! What must hold is judged by what the world knows and no node does: who was handed which message of which life, and in which
 //! build every node ever was.
 
 use std::collections::BTreeMap;
 
-use outrigger::engine::{Event, Incarnation, LogId, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version};
+use outrigger::engine::{
+    Engine, Event, Incarnation, LogId, Membership, Message, NodeId, Peer, PeerRefusal, RoleKind, Version,
+};
 
 use super::World;
 use super::happening::Happening;
@@ -20,7 +25,8 @@ use crate::check::{Violation, require};
 use crate::count::note;
 use crate::look::Look;
 use crate::node::Node;
-use crate::plan::Plan;
+use crate::plan::{MILLISECOND, Plan, SECOND};
+use crate::rng::Rng;
 use crate::runtime::Effect;
 
 /// A directory that was heard, the highest of its lives, and what that speaks.
@@ -30,6 +36,17 @@ struct Spoken {
     directory: u64,
     start: u64,
     version: Version,
+}
+
+/// Somebody goes back just before the last node is upgraded.
+#[derive(Clone, Copy, Debug)]
+struct Relapse {
+    /// Who goes back.
+    node: NodeId,
+    /// Who is upgraded next.
+    last: NodeId,
+    /// Whether the one has told the leader, and the other was upgraded, or is not to be any more.
+    is_over: bool,
 }
 
 /// What is known of the nodes' builds, and of what the cluster says that may be said.
@@ -43,6 +60,8 @@ pub(super) struct Builds {
     committed: Version,
     /// The first entry that was committed of each.
     raised_by: BTreeMap<Version, LogId>,
+    /// Who has gone back when one was left to be upgraded.
+    relapse: Option<Relapse>,
 }
 
 impl Builds {
@@ -112,8 +131,58 @@ impl World {
         if !self.strikes() {
             return Ok(());
         }
+        let is_last = !goes_back && candidates.len() == 1 && self.builds.relapse.is_none();
+        if is_last && self.builds.committed == Version::FIRST && self.rng.chance(700_000) {
+            return self.relapse(id);
+        }
         note(&mut self.faults, if goes_back { "node downgraded" } else { "node upgraded" });
         self.change_build(id, if goes_back { Version::FIRST } else { Version::LATEST })
+    }
+
+    /// A follower goes back before the last one is upgraded, where there is one. Otherwise everything waits for another occasion.
+    fn relapse(&mut self, last: NodeId) -> Result<(), Violation> {
+        let Some(leader) = self.present_leader().filter(|leader| *leader != last) else { return Ok(()) };
+        let follows = |node: &&Node| ![last, leader].contains(&node.id) && !node.is_lost && self.members.hold(node.id);
+        let followers: Vec<NodeId> = self.nodes.iter().filter(follows).map(|node| node.id).collect();
+        if followers.is_empty() {
+            return Ok(());
+        }
+        let node = *self.rng.pick(&followers);
+        self.builds.relapse = Some(Relapse { node, last, is_over: false });
+        note(&mut self.faults, "node downgraded");
+        self.change_build(node, Version::FIRST)
+    }
+
+    /// A node was handed a message. If it is the leader, and this the first word of who has just gone back, that one is paused, and the
+    /// last node upgraded.
+    pub(super) fn cut_relapse_short(&mut self, target: NodeId, from: Peer) -> Result<(), Violation> {
+        let is_word = |relapse: &&mut Relapse| {
+            !relapse.is_over && relapse.node == from.node && from.version == Version::FIRST && relapse.last != target
+        };
+        let Some(Relapse { node, last, .. }) = self.builds.relapse.as_mut().filter(is_word).copied() else {
+            return Ok(());
+        };
+        if self.is_calm() || self.present_leader() != Some(target) {
+            return Ok(());
+        }
+        self.builds.relapse.iter_mut().for_each(|relapse| relapse.is_over = true);
+        if !self.strikes() {
+            return Ok(());
+        }
+        note(&mut self.faults, "older build heard once");
+        self.trace.tell(self.now, Some(node), || format!("has been heard once by node {target}"));
+        self.pause_for(node, SECOND / u64::from(self.plan.hurry));
+        note(&mut self.faults, "node upgraded");
+        self.change_build(last, Version::LATEST)?;
+        // Soon, so that the leader still is one.
+        self.after(MILLISECOND, Happening::Start { node: last });
+        Ok(())
+    }
+
+    /// Whether a leader's disk is slow just as that is written which raises the version, so that the others commit it before.
+    pub(super) fn is_slow_to_raise(engine: &Engine, mut rng: Rng) -> bool {
+        let raises = engine.role_kind() == RoleKind::Leader && engine.membership().version() > engine.version();
+        raises && rng.chance(500_000)
     }
 
     /// Whoever runs the node puts another build in place, and ends the process.
@@ -318,6 +387,33 @@ mod tests {
             let is_wanted = world.has_builds() && !world.changes_members() && look.leads() && is_bound;
             is_wanted && others > 1 && members.nodes().len() > 1
         })
+    }
+
+    #[test]
+    fn who_goes_back_just_before_the_last_upgrade_is_heard_once_by_the_leader_and_paused() {
+        let (mut world, id) = world_with(|world, node, _| {
+            let leads = world.present_leader() == Some(node.id) && !world.is_calm();
+            leads && world.has_builds() && world.nodes.iter().filter(|it| it.running.is_some()).count() > 2
+        });
+        let from = another(&world, id);
+        let is_last = |node: &&Node| ![id, from.node].contains(&node.id) && node.running.is_some();
+        let last = world.nodes.iter().find(is_last).expect("a third one").id;
+        world.nodes.at_mut(last).expect("it is there").change_build(Version::FIRST);
+        world.builds.relapse = Some(Relapse { node: from.node, last, is_over: false });
+        let (older, newer) = (Peer { version: Version::FIRST, ..from }, Peer { version: Version::LATEST, ..from });
+        let mut upgraded_by = |target, peer| {
+            world.cut_relapse_short(target, peer).expect("nothing is wrong");
+            let is_paused = world.wakes_at(from.node).is_some();
+            let build = world.nodes.at(last).expect("it is there").build;
+            assert_eq!(is_paused, build == Version::LATEST);
+            is_paused
+        };
+        assert!(!upgraded_by(id, newer), "of a life before");
+        assert!(!upgraded_by(from.node, older), "to another one than the leader");
+        assert!(upgraded_by(id, older));
+        assert_eq!(world.faults.get("older build heard once"), Some(&1));
+        world.cut_relapse_short(id, older).expect("nothing is wrong");
+        assert_eq!(world.faults.get("older build heard once"), Some(&1), "once");
     }
 
     #[test]
