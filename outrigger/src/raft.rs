@@ -200,6 +200,8 @@ impl<S: LargeStateMachine> Raft<S> {
     /// Begins a session of its own for whoever writes through it: see [`Session`]. It takes one entry, and costs as much as
     /// one write.
     ///
+    /// Dropping the future may leave a session behind that nobody uses; it expires.
+    ///
     /// # Errors
     /// As [`Raft::write`]; beginning another is always safe.
     ///
@@ -316,6 +318,8 @@ impl<S: LargeStateMachine> Raft<S> {
     ///
     /// Without a leader it waits for one, up to [`Config::request_timeout`].
     ///
+    /// Dropping the future gives up waiting; `read` may run all the same.
+    ///
     /// # Errors
     /// [`ReadError`]; trying again is always safe. When `read` panics, it answers that, and the node goes on.
     pub async fn read<R: Send + 'static>(&self, read: impl FnOnce(&S) -> R + Send + 'static) -> Result<R, ReadError> {
@@ -381,6 +385,8 @@ impl<S: LargeStateMachine> Raft<S> {
 
     /// Reads the state as this node has it now, which may be old: a node that is cut off does not know what it misses.
     /// Asks no other node.
+    ///
+    /// Dropping the future gives up waiting; `read` may run all the same.
     ///
     /// # Errors
     /// [`ReadError::Stopped`]; [`ReadError::Panicked`] when `read` panics; [`ReadError::TimedOut`] when the node waits
@@ -523,6 +529,8 @@ impl<S: LargeStateMachine> Raft<S> {
     /// Stops the node and waits until all of it has ended: its log is written, its port is free, none of its tasks and
     /// threads is left. Callers who wait are told. Calling it again does no harm.
     ///
+    /// Dropping the future does not keep the node from stopping.
+    ///
     /// # Errors
     /// [`Error::Fault`] if a fault had stopped the node before.
     pub async fn shutdown(&self) -> Result<(), Error> {
@@ -531,6 +539,8 @@ impl<S: LargeStateMachine> Raft<S> {
     }
 
     /// Waits until the node has stopped: by [`Raft::shutdown`], or by a fault.
+    ///
+    /// Dropping the future does nothing to the node.
     ///
     /// # Errors
     /// [`Error::Fault`]: the log failed, or the state machine could not apply an entry.

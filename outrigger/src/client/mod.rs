@@ -220,6 +220,8 @@ impl<S: Query> Client<S> {
     /// Begins a session of the caller's own, kept for an hour while nothing is written in it. [`Client::write`] has sessions by
     /// itself; this is for who wants to know when one ends, and what an earlier try may have done then.
     ///
+    /// Dropping the future may leave a session behind that nobody uses; it expires.
+    ///
     /// # Errors
     /// See [`ClientError`]; beginning another is always safe.
     pub async fn session(&self) -> Result<ClientSession<S>, ClientError> {
@@ -236,6 +238,8 @@ impl<S: Query> Client<S> {
 
     /// Asks the state: the answer has in it all that was acknowledged before the call (linearizable).
     ///
+    /// Dropping the future gives up waiting; a query changes nothing.
+    ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn query(&self, query: S::Query) -> Result<S::Answer, ClientError> {
@@ -244,6 +248,8 @@ impl<S: Query> Client<S> {
 
     /// As [`Client::query`], with a say in how new the state must be: what may be older costs less. A node whose state is too old
     /// for [`Consistency::Stale`] says so, and another is asked.
+    ///
+    /// Dropping the future gives up waiting.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -255,6 +261,8 @@ impl<S: Query> Client<S> {
     /// Asks the state of one of the endpoints that [`connect`](Client::connect) was given, as that node has it: fast,
     /// possible without a leader, and possibly old.
     ///
+    /// Dropping the future gives up waiting.
+    ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn query_local(&self, query: S::Query) -> Result<Answered<S::Answer>, ClientError> {
@@ -263,6 +271,8 @@ impl<S: Query> Client<S> {
     }
 
     /// How one of the endpoints that [`connect`](Client::connect) was given is.
+    ///
+    /// Dropping the future gives up waiting; nothing is changed by asking.
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -275,6 +285,8 @@ impl<S: Query> Client<S> {
     /// says, and drop what it covers from its log; see [`Raft::snapshot`](crate::Raft::snapshot). Answers the last entry that it
     /// covers, once it is durable. Doing it again does no harm.
     ///
+    /// Dropping the future does not stop it.
+    ///
     /// # Errors
     /// [`ClientError::Refused`] when there is nothing to take one of, or it could not be kept or not in time; else as for a
     /// query.
@@ -286,6 +298,8 @@ impl<S: Query> Client<S> {
     /// Has one of the endpoints that [`connect`](Client::connect) was given drop from its log what its newest snapshot covers, but for
     /// the last `keep_entries` of it; see [`Raft::purge`](crate::Raft::purge). Answers behind which entry its log goes on. Doing it
     /// again does no harm.
+    ///
+    /// Dropping the future does not stop it.
     ///
     /// # Errors
     /// As for a [snapshot](Client::snapshot).
@@ -324,6 +338,8 @@ impl<S: Query> Client<S> {
     /// [`Raft::transfer_leadership`](crate::Raft::transfer_leadership). Answers who leads when that one is heard from. It is asked
     /// again when an answer is lost, which does no harm if a node is named; else leadership may move on once more.
     ///
+    /// Dropping the future does not stop it.
+    ///
     /// # Errors
     /// [`ClientError::NotTransferred`] when it is not handed over; else as for a query.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<Transferred, ClientError> {
@@ -336,6 +352,8 @@ impl<S: Query> Client<S> {
     /// Has one of the endpoints that [`connect`](Client::connect) was given campaign now, with pre-vote or without; see
     /// [`Raft::elect`](crate::Raft::elect). Answers the term in which it leads.
     ///
+    /// Dropping the future does not stop the campaign.
+    ///
     /// # Errors
     /// [`ClientError::NotElected`] when it is not elected; else as for a query.
     pub async fn elect(&self, pre_vote: bool) -> Result<Term, ClientError> {
@@ -347,6 +365,8 @@ impl<S: Query> Client<S> {
 
     /// Tells one of the endpoints that [`connect`](Client::connect) was given how much it shall want to lead, from 0 to 255, the most;
     /// see [`Raft::set_priority`](crate::Raft::set_priority).
+    ///
+    /// Dropping the future does not undo it.
     ///
     /// # Errors
     /// As for a query.

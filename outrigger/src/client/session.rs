@@ -176,6 +176,8 @@ impl<S: Query> ClientSession<S> {
 
     /// Keeps the session for another time to live, as a write does.
     ///
+    /// Dropping the future leaves open whether it was kept.
+    ///
     /// # Errors
     /// [`ClientError::SessionExpired`] when it is gone already; the others as for a query.
     pub async fn keep_alive(&self) -> Result<(), ClientError> {

@@ -105,6 +105,8 @@ impl<S: Query> Client<S> {
     /// error, it is as it was. `progress` is told how many bytes of how many have come. There is no limit to how long all of it
     /// takes, but for each piece.
     ///
+    /// Dropping the future gives it up, and what has come is removed; if all had come, the file may be there.
+    ///
     /// # Errors
     /// [`ClientError::Refused`] when no snapshot could be taken, [`ClientError::File`] when the file cannot be written or what has
     /// come is not what was announced; else as for a query, also when the connection breaks on the way: begin again.

@@ -94,6 +94,8 @@ impl<S: LargeStateMachine> Raft<S> {
     /// each start. One that does not still votes, and leads when it is [elected](Raft::elect) by hand or leadership is
     /// [handed over](Raft::transfer_leadership) to it. If no voter campaigns by itself, nobody replaces a leader that dies.
     ///
+    /// Dropping the future does not undo it.
+    ///
     /// # Errors
     /// [`RoleError::Stopped`].
     pub async fn set_elections(&self, on: bool) -> Result<(), RoleError> {
@@ -104,6 +106,8 @@ impl<S: LargeStateMachine> Raft<S> {
     /// which a restart returns. A node of less than 255 campaigns later than its election timeouts say, by up to the difference of the
     /// two: when the leader dies, of two nodes that have the same log one of 255 always comes before one of 0. It counts from the next
     /// heartbeat or campaign on, and nobody is deposed by it: [hand leadership over](Raft::transfer_leadership) for that.
+    ///
+    /// Dropping the future does not undo it.
     ///
     /// # Errors
     /// [`RoleError::Stopped`].

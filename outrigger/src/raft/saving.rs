@@ -114,6 +114,8 @@ impl<S: LargeStateMachine> Raft<S> {
     /// [`restore_snapshot`](crate::restore_snapshot) begins a new cluster. The cluster serves on. A file of this name is replaced
     /// when all of it is durable; until then, and after an error, it is as it was.
     ///
+    /// Dropping the future leaves the file as it was, or has it written to its end.
+    ///
     /// # Errors
     /// [`SaveError`].
     ///
