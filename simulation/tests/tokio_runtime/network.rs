@@ -181,7 +181,7 @@ impl Network {
         let wakers = {
             let mut inside = self.lock();
             let node = life.node;
-            if inside.stations.get(&node).is_none_or(|station| station.local.peer != life) {
+            if inside.stations.get(&node).is_none_or(|station| !station.local.peer.is_same_life(&life)) {
                 return;
             }
             inside.stations.remove(&node);
@@ -303,7 +303,7 @@ impl Inside {
 
     /// The connection of a node that runs to another one.
     fn link(&self, from: Peer, target: NodeId) -> Option<u64> {
-        self.stations.get(&from.node).filter(|station| station.local.peer == from)?;
+        self.stations.get(&from.node).filter(|station| station.local.peer.is_same_life(&from))?;
         self.links.get(&pair(from.node, target)).copied()
     }
 
@@ -367,7 +367,8 @@ impl Transport for Wire {
         let Some(own) = self.own.get() else { return };
         let network = &self.network;
         let mut inside = network.lock();
-        let Some(station) = inside.stations.get_mut(&own.node).filter(|station| station.local.peer == *own) else {
+        let Some(station) = inside.stations.get_mut(&own.node).filter(|station| station.local.peer.is_same_life(own))
+        else {
             return;
         };
         station.peers = peers.keys().copied().collect();
@@ -403,7 +404,8 @@ impl Transport for Wire {
 
     /// No disk is ever wiped or copied, so that only what strays from an earlier life may be refused.
     fn refuse(&self, peer: Peer, reason: PeerRefusal) {
-        let is_alive = self.network.lock().stations.get(&peer.node).is_some_and(|other| other.local.peer == peer);
+        let is_alive =
+            self.network.lock().stations.get(&peer.node).is_some_and(|other| other.local.peer.is_same_life(&peer));
         if is_alive {
             self.network.trace.violate(format!("node {} is refused: {reason}", peer.node));
         } else {
