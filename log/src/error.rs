@@ -98,6 +98,13 @@ pub struct Corruption {
     pub what: Cow<'static, str>,
 }
 
+impl Corruption {
+    /// Of a file, where no group is concerned.
+    pub(crate) fn at(file: &Path, offset: u64, what: impl Into<Cow<'static, str>>) -> Self {
+        Self { file: file.to_owned(), offset, group: None, index: None, what: what.into() }
+    }
+}
+
 impl fmt::Display for Corruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is corrupt at offset {}", self.file.display(), self.offset)?;

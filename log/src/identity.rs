@@ -51,13 +51,7 @@ impl Identity {
     }
 
     fn decode(bytes: &[u8], file: &Path) -> Result<Self, OpenError> {
-        let corrupt = |what: &'static str| Corruption {
-            file: file.to_owned(),
-            offset: 0,
-            group: None,
-            index: None,
-            what: what.into(),
-        };
+        let corrupt = |what: &'static str| Corruption::at(file, 0, what);
         let mut fields = bytes;
         let magic = fields.try_get_u64_le().map_err(|_| corrupt("the identity is cut short"))?;
         let found = fields.try_get_u32_le().map_err(|_| corrupt("the identity is cut short"))?;

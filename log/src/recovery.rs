@@ -144,7 +144,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
     let (walk, bad) = walk(&image, &active, used, &file, &mut index)?;
     if walk.end + segment::footer_bytes(index.states_bytes, walk.runs) > active.groups_end() {
         let what = "the groups leave no room for the footer of their segment";
-        return Err(Corruption { file, offset: walk.end, group: None, index: None, what: what.into() }.into());
+        return Err(Corruption::at(&file, walk.end, what).into());
     }
     let residue = used.saturating_sub(walk.end);
     let cut = (residue > 0).then(|| cut(&image, file, residue, &walk, &bad, &index));
@@ -168,13 +168,7 @@ pub(crate) fn scan<D: Disk>(disk: &D, directory: &Path, incarnation: u64) -> Res
 /// Reads what a segment says of itself at both ends.
 fn inspect<D: Disk>(disk: &D, directory: &Path, sequence: u64, incarnation: u64) -> Result<Inspected, OpenError> {
     let path = segment::path(directory, sequence);
-    let corrupt = |offset, what: &'static str| Corruption {
-        file: path.clone(),
-        offset,
-        group: None,
-        index: None,
-        what: what.into(),
-    };
+    let corrupt = |offset, what: &'static str| Corruption::at(&path, offset, what);
     let file = disk.open(&path, Access::Read).during("open", &path)?;
     let length = file.length().during("measure", &path)?;
     if length < 2 * SECTOR {
@@ -222,7 +216,7 @@ fn find_active(directory: &Path, segments: &[Inspected]) -> Result<usize, OpenEr
         let offset = unsealed.trailer.map_or(unsealed.header.groups_end(), |trailer| trailer.footer_offset);
         let what = "the footer of a sealed segment does not verify";
         let file = segment::path(directory, unsealed.header.sequence);
-        return Err(Corruption { file, offset, group: None, index: None, what: what.into() }.into());
+        return Err(Corruption::at(&file, offset, what).into());
     }
     // Older ones may have been purged; from the newest sealed one on nothing may be missing.
     let expected = sealed.last().map_or(1, |newest| newest.header.sequence + 1);

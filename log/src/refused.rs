@@ -64,13 +64,7 @@ impl Refused {
     }
 
     fn decode(bytes: &[u8], file: &Path) -> Result<Self, Corruption> {
-        let corrupt = |what: &'static str| Corruption {
-            file: file.to_owned(),
-            offset: 0,
-            group: None,
-            index: None,
-            what: what.into(),
-        };
+        let corrupt = |what: &'static str| Corruption::at(file, 0, what);
         let (checked, mut checksum) =
             bytes.split_at_checked(LENGTH - 4).ok_or_else(|| corrupt("the mark of a refusal is cut short"))?;
         let mut fields = checked;

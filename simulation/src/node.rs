@@ -467,7 +467,7 @@ impl Node {
     }
 
     /// Whether it begins the cluster, with the others that do: it is not started to join one, and has nothing of one yet.
-    pub(crate) fn begins(&self, plan: &Plan, restored: &Restored) -> bool {
+    fn begins(&self, plan: &Plan, restored: &Restored) -> bool {
         restored.last == LogId::ZERO && !self.is_replaced() && plan.founders().any(|founder| founder == self.id)
     }
 

@@ -1,7 +1,7 @@
 //! The bytes of a snapshot's file, as the picture in `snapshot.rs` has them: where each part stands, and what verifies it.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bytes::{Buf, BufMut};
 
@@ -225,8 +225,7 @@ pub(super) fn corruption(
     position: Option<LogPosition>,
     what: impl Into<Cow<'static, str>>,
 ) -> Corruption {
-    let (file, index, what) = (PathBuf::from(path), position.map(|position| position.index), what.into());
-    Corruption { file, offset, group: None, index, what }
+    Corruption { index: position.map(|position| position.index), ..Corruption::at(path, offset, what) }
 }
 
 fn put_id(out: &mut Vec<u8>, id: SnapshotId) {

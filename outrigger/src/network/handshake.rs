@@ -84,8 +84,9 @@ pub enum Rejection {
     },
     /// The clusters began with different members.
     #[error(
-        "the cluster began otherwise ({theirs}) than here ({ours}): all nodes must begin with the same initial members and, if \
-         they were restored, from the same snapshot file; if this is a node of another cluster of the same name, correct its addresses"
+        "the cluster began otherwise on the node that is refused ({theirs}) than on the one that refuses it ({ours}): all nodes must \
+         begin with the same initial members and, if they were restored, from the same snapshot file; if this is a node of another \
+         cluster of the same name, correct its addresses"
     )]
     Genesis {
         /// Of the node that refuses.

@@ -43,7 +43,7 @@ fn advice(refusal: Refusal, asked: &ChangeMembers) -> Option<String> {
         Refusal::UnknownNode { node } => format!("node {node} is no member; {}", instead_of_stranger(node, asked)),
         Refusal::NoVoters => {
             "no voter would be left, and nobody could decide anything any more; leave at least one, or add another one \
-                              first by `outrigger member add ID=PEER_ADDR` (to end the cluster, stop its nodes)"
+             first by `outrigger member add ID=PEER_ADDR` (to end the cluster, stop its nodes)"
                 .to_owned()
         }
         Refusal::AddressDiffers { node } => {
