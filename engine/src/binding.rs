@@ -32,7 +32,8 @@
 //! not met, is believed, may vote a second time in a term, and lacks what the other one acknowledged. And a
 //! directory that was made with the first members believes itself to be one of them until a leader brings it the log. Nobody who
 //! knows its id to be another's gives it a vote; but where all of a quorum of the first members are made anew so, or the first
-//! member was alone, they are a cluster of their own: who is added again is started to join.
+//! member was alone, they are a cluster of their own: who is added again is started to join. The two are told apart by what their
+//! first leaders have founded them as ([`upkeep`](crate::upkeep)).
 //!
 //! **Who is started to join never campaigns before its log binds it**: while it is brought the log from its beginning, the members
 //! that it knows are those of long ago, and a voter among them may have had its id. A directory that began its log itself remembers
@@ -82,7 +83,7 @@ impl Engine {
     /// What this node's messages are to be signed with now.
     #[must_use]
     pub fn signature(&self) -> Peer {
-        Peer { bound: self.claim(), genesis: self.genesis, ..self.config.node }
+        Peer { bound: self.claim(), genesis: self.genesis, founding: self.founding, ..self.config.node }
     }
 
     /// By which entry this very directory is a member, as far as it knows.

@@ -306,6 +306,7 @@ impl Engine {
     /// are heard and spoken to, so that who is removed still learns of it.
     pub(crate) fn follow_memberships(&mut self, now: Instant) {
         let others = self.others();
+        self.follow_founding();
         if matches!(self.role, Role::Leader(_)) {
             self.follow_with_streams(&others, now);
         } else if matches!(self.role, Role::Follower(_))

@@ -290,11 +290,13 @@ impl Membership {
         Self::sound(self.voters().clone(), NodeSet::new(), nodes, None).after(self)
     }
 
-    /// These members in the cluster of those: it keeps its version, and who stays is bound as before.
+    /// These members in the cluster of those: it keeps its version and what it was founded as, and who stays is bound as before.
     fn after(self, before: &Self) -> Self {
         let stays = |(node, binding): (&NodeId, &Binding)| self.nodes().contains_key(node).then_some((*node, *binding));
         let bindings = before.bindings().iter().filter_map(stays).collect();
         let next = self.with_bindings(bindings, None).expect("only members are bound");
+        mutate!(founding_forgotten_by_change, return next.with_version(before.version()));
+        let next = next.founded(before.founding());
         mutate!(version_forgotten_by_change, return next);
         next.with_version(before.version())
     }

@@ -23,7 +23,9 @@ use crate::snapshot::{Snapshot, Snapshots};
 use crate::status::{RoleKind, Status};
 use crate::timer::{Timer, Timers};
 use crate::transfer::Transfer;
-use crate::types::{Epoch, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote};
+use crate::types::{
+    Epoch, Founding, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Term, Token, Vote,
+};
 use crate::writes::{Promise, Writes};
 
 /// Each start of a node has so many bits of request ids for itself: enough for a million a second for half a year.
@@ -51,8 +53,10 @@ pub struct Engine {
     pub(crate) memberships: Memberships,
     /// What of the log is in a snapshot, here and elsewhere.
     pub(crate) snapshots: Snapshots,
-    /// Of which cluster this node is, as far as it knows; once known, it stays.
+    /// How this node's cluster began, as far as it knows; once known, it stays.
     pub(crate) genesis: Genesis,
+    /// As what it was founded, as far as this node knows that to be committed; once known, it stays.
+    pub(crate) founding: Founding,
     /// The highest life of each peer that was met.
     pub(crate) peers: NodeMap<Met>,
     /// Who refuses whom, lately.
@@ -148,6 +152,7 @@ impl Engine {
             memberships: Memberships::restore(members_of.as_deref(), restored.memberships),
             snapshots: Snapshots::restore(restored.snapshot.clone(), restored.log_bytes, now),
             genesis: if restored.genesis.is_known() { restored.genesis } else { config.node.genesis },
+            founding: Founding::UNKNOWN,
             peers,
             refusals: Refusals::default(),
             answered: None,

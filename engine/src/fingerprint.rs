@@ -226,6 +226,7 @@ impl Fingerprint {
         if membership.version() > Version::FIRST {
             self.number(u64::from(membership.version().0));
         }
+        self.number(membership.founding().0);
         self.size(membership.bindings().len());
         for (node, Binding { directory, at }) in membership.bindings() {
             [node.0, *directory].into_iter().for_each(|number| self.number(number));
@@ -332,7 +333,7 @@ impl Fingerprint {
         };
         [kind, from.node.0, to.0].into_iter().for_each(|number| self.number(number));
         self.incarnation(from.incarnation);
-        self.number(from.genesis.0);
+        [from.genesis.0, from.founding.0].into_iter().for_each(|number| self.number(number));
         self.flag(from.bound.is_some());
         from.bound.iter().for_each(|at| self.log_id(*at));
         match message {
@@ -599,6 +600,7 @@ impl Engine {
             memberships,
             snapshots,
             genesis,
+            founding,
             peers,
             refusals: _,
             answered: _,
@@ -641,7 +643,7 @@ impl Engine {
         [commit_index.0, applied.0].into_iter().for_each(|number| out.number(number));
         memberships.fingerprint(&mut out);
         snapshots.fingerprint(&mut out);
-        out.number(genesis.0);
+        [genesis.0, founding.0].into_iter().for_each(|number| out.number(number));
         out.size(peers.len());
         // What they speak decides nothing once the cluster's version is as high as this node can raise it.
         let may_raise = memberships.last().1.version() < config.node.version;

@@ -121,8 +121,8 @@ pub use snapshot::{Snapshot, SnapshotId};
 pub use status::{RoleKind, Status};
 pub use transfer::{NotTransferred, Transferred};
 pub use types::{
-    Epoch, Genesis, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round, SessionId,
-    StateHash, Term, Token, Vote, WriteId,
+    Epoch, Founding, Genesis, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round,
+    SessionId, StateHash, Term, Token, Vote, WriteId,
 };
 pub use version::Version;
 

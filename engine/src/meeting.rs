@@ -98,8 +98,13 @@ impl Engine {
     /// was started to join does not know its own before somebody who does has led it, or asked it for a vote; until then it has
     /// nothing to say but answers. So whoever leads or asks must know.
     fn check_cluster(&self, from: Peer, message: Option<&Message>) -> Result<(), PeerRefusal> {
-        let (ours, theirs) = (self.genesis, from.genesis);
         mutate!(other_cluster_leads, return Ok(()));
+        let (ours, theirs) = (self.founding, from.founding);
+        mutate!(other_founding_heard, theirs = ours);
+        if ours.contradicts(theirs) {
+            return Err(PeerRefusal::OtherFounding { ours, theirs });
+        }
+        let (ours, theirs) = (self.genesis, from.genesis);
         let must_know = message.is_some_and(|message| message.part() != Part::Follower);
         let is_lost = must_know && ours.is_known() && !theirs.is_known();
         mutate!(leader_of_unknown_cluster_heard, is_lost = false);
@@ -113,9 +118,17 @@ impl Engine {
         if self.genesis.is_known() || !from.genesis.is_known() || message.part() == Part::Follower {
             return;
         }
-        self.genesis = from.genesis;
+        (self.genesis, self.founding) = (from.genesis, from.founding);
         let signature = self.signature();
         self.push(Command::Sign { signature });
+    }
+
+    /// What the log says for certain of this node's cluster is what it is.
+    pub(crate) fn follow_founding(&mut self) {
+        let founding = self.memberships.founding();
+        if founding.is_known() {
+            self.founding = founding;
+        }
     }
 
     /// Whoever leads, or asks for a vote that it may get, is answered there where it says that it is reached: the members that are

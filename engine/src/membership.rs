@@ -21,7 +21,7 @@ use crate::node_map::NodeMap;
 use crate::node_set::NodeSet;
 use crate::quorum::{Joint, Majority};
 use crate::snapshot::Snapshot;
-use crate::types::{LogId, LogIndex, NodeId};
+use crate::types::{Founding, LogId, LogIndex, NodeId};
 use crate::version::Version;
 
 /// What a cluster knows of one of its nodes.
@@ -44,6 +44,8 @@ pub struct Membership {
     goal: Option<Goal>,
     /// What may be said in the cluster: every member speaks it.
     version: Version,
+    /// As what the cluster was founded.
+    founding: Founding,
     /// Whose data directory is known to all; every one is in `nodes`.
     bindings: NodeMap<Binding>,
     /// The entry whose members these are, if this one only binds them or raises the version.
@@ -105,6 +107,12 @@ impl Membership {
         Self { version, ..self }
     }
 
+    /// The same members in the cluster that was founded as this one.
+    #[must_use]
+    pub fn founded(self, founding: Founding) -> Self {
+        Self { founding, ..self }
+    }
+
     /// The same members with these directories bound to their ids; `of` names the entry whose members they are, if nothing else
     /// than bindings and the version has changed since. `None` if somebody is not among the nodes.
     #[must_use]
@@ -116,9 +124,20 @@ impl Membership {
 
     /// Whether both have the same members, roles, bindings and version; whose entry they stem from is nothing that anybody asks for.
     pub(crate) fn is_same_as(&self, other: &Self) -> bool {
-        let Self { voters, outgoing, nodes, version, bindings, of: _, goal } = self;
+        let Self { voters, outgoing, nodes, version, founding, bindings, of: _, goal } = self;
         (voters, outgoing, nodes) == (&other.voters, &other.outgoing, &other.nodes)
-            && (version, bindings, goal) == (&other.version, &other.bindings, &other.goal)
+            && (version, founding, bindings, goal) == (&other.version, &other.founding, &other.bindings, &other.goal)
+    }
+
+    /// Whether a membership may follow this one in a log: the cluster's version never goes back, and what it was founded as stays.
+    #[must_use]
+    pub fn may_be_followed_by(&self, next: &Self) -> bool {
+        self.version <= next.version && self.may_have_founding(next.founding)
+    }
+
+    /// Whether a membership that follows this one may say that the cluster was founded as that.
+    pub(crate) fn may_have_founding(&self, next: Founding) -> bool {
+        !self.founding.is_known() || self.founding == next
     }
 
     /// The same members, of whom these are bound too.
@@ -132,6 +151,13 @@ impl Membership {
     #[must_use]
     pub const fn version(&self) -> Version {
         self.version
+    }
+
+    /// As what the cluster was founded: its first leader has said so, and every membership since. [`Founding::UNKNOWN`] before that, and
+    /// where no directories are bound.
+    #[must_use]
+    pub const fn founding(&self) -> Founding {
+        self.founding
     }
 
     /// Which data directory each member runs from, as the log says; peers refuse any other. Who is not in it was not bound yet.
@@ -245,8 +271,8 @@ impl Memberships {
         known.append(&mut found);
         let in_order = |pair: &[(LogId, Arc<Membership>)]| pair[0].0.index < pair[1].0.index;
         assert!(known.windows(2).all(in_order), "memberships in the order of the log");
-        let rises = |pair: &[(LogId, Arc<Membership>)]| pair[0].1.version <= pair[1].1.version;
-        assert!(known.windows(2).all(rises), "the cluster's version goes back within a log");
+        let follows = |pair: &[(LogId, Arc<Membership>)]| pair[0].1.may_be_followed_by(&pair[1].1);
+        assert!(known.windows(2).all(follows), "a log is of one cluster, whose version does not go back");
         let spoken_since = known[0].0.index;
         Self { known, spoken_since, changed: false }
     }
@@ -279,15 +305,23 @@ impl Memberships {
         }
     }
 
-    /// The cluster's version by what the log says up to this entry, which is at or behind the last committed membership.
-    pub(crate) fn version_at(&self, index: LogIndex) -> Version {
+    /// The membership by what the log says up to this entry, which is at or behind the last committed one.
+    pub(crate) fn at(&self, index: LogIndex) -> &Arc<Membership> {
         let last = self.known.iter().rev().find(|(at, _)| at.index <= index);
-        last.map_or(Version::FIRST, |(_, membership)| membership.version)
+        &last.unwrap_or_else(|| self.committed()).1
     }
 
     /// The membership that counts, and the entry that it stands in.
     pub(crate) fn last(&self) -> &(LogId, Arc<Membership>) {
         self.known.last().expect("the first one is never dropped")
+    }
+
+    /// As what the cluster was founded, if that is committed for certain: the first membership is, and so is each that another one
+    /// follows, since a leader waits for that.
+    pub(crate) fn founding(&self) -> Founding {
+        mutate!(founding_told_uncommitted, return self.last().1.founding);
+        let settled = self.known.len().saturating_sub(2);
+        self.known[settled].1.founding
     }
 
     /// The membership of the state at the commit index, and the entry that it stands in.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::types::Founding;
+
 /// `SplitMix64` (Steele, Lea, Flood 2014): one word of state, good enough to spread timeouts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Random(u64);
@@ -17,6 +19,11 @@ impl Random {
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         word ^ (word >> 31)
+    }
+
+    /// A number that no other cluster has, but by an accident that nobody lives to see. Never 0.
+    pub(crate) fn founding(&mut self) -> Founding {
+        Founding(self.next().max(1))
     }
 
     /// A duration of at least `min` and below `max`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::change_members::Precondition;
 use crate::snapshot::SnapshotId;
-use crate::types::{Genesis, Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
+use crate::types::{Founding, Genesis, Incarnation, LogId, LogIndex, NodeId, StateHash, Term};
 use crate::version::Version;
 
 /// Why a caller is told no.
@@ -246,12 +246,19 @@ pub enum PeerRefusal {
     },
     /// It claims to be this very node.
     OwnId,
-    /// It is of another cluster, or leads or asks for votes and does not know of which it is.
+    /// It is of a cluster that began otherwise, or leads or asks for votes and does not know of which it is.
     OtherCluster {
         /// This node's.
         ours: Genesis,
         /// What it says; [`Genesis::UNKNOWN`] if it does not know.
         theirs: Genesis,
+    },
+    /// It is of another cluster, which began with the same first members.
+    OtherFounding {
+        /// As what this node's was founded.
+        ours: Founding,
+        /// As what its one was.
+        theirs: Founding,
     },
     /// It is no member of the cluster.
     NotMember,
@@ -279,6 +286,7 @@ impl PeerRefusal {
             Self::OtherIncarnation { met } | Self::EarlierStart { met } | Self::SecondCopy { met } => Some(*met),
             Self::OwnId
             | Self::OtherCluster { .. }
+            | Self::OtherFounding { .. }
             | Self::NotMember
             | Self::TooMany { .. }
             | Self::TooOld { .. }
@@ -309,6 +317,10 @@ impl fmt::Display for PeerRefusal {
             Self::OtherCluster { ours, .. } => {
                 write!(f, "it does not know of which cluster it is, and this node is of one that began as {ours}")
             }
+            Self::OtherFounding { ours, theirs } => write!(
+                f,
+                "it is of the cluster that was founded as {theirs}, and this node of the one that was founded as {ours}, although both                  began with the same members: the first members of one of them were begun anew"
+            ),
             Self::NotMember => f.write_str("it is no member of this cluster"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),
             Self::TooOld { cluster, spoken } => write!(
@@ -377,6 +389,13 @@ pub enum Inconsistency {
         /// What it would be then.
         to: Version,
     },
+    /// A membership or a snapshot is of a cluster that was founded as another one.
+    FoundedAgain {
+        /// As what the cluster was founded.
+        from: Founding,
+        /// As what it would be then.
+        to: Founding,
+    },
     /// An acknowledgement goes beyond what was sent.
     BeyondLog {
         /// What was acknowledged.
@@ -407,6 +426,9 @@ impl fmt::Display for Inconsistency {
             Self::OutOfRange { number } => write!(f, "no cluster reaches a term or an index of {number}"),
             Self::VersionLowered { from, to } => {
                 write!(f, "it would take the cluster's version back from {from} to {to}")
+            }
+            Self::FoundedAgain { from, to } => {
+                write!(f, "its members are of the cluster that was founded as {to}, and this one was as {from}")
             }
             Self::Snapshot { id } => write!(f, "what it says of a snapshot {id} cannot be"),
             Self::BeyondLog { matched, last } => {

@@ -41,7 +41,7 @@ use crate::message::{AppendEntriesReply, AppendOutcome, InstallSnapshot, Install
 use crate::refusal::{Inconsistency, Refusal};
 use crate::replication::stream;
 use crate::role::Role;
-use crate::types::{Epoch, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
+use crate::types::{Epoch, Founding, Genesis, Instant, LogId, LogIndex, LogTime, NodeId, RequestId, Term, Token};
 use crate::writes::Promise;
 
 /// After a failure, and after one that soon could not be read any more, no snapshot is taken for so many election timeouts: a disk
@@ -85,7 +85,7 @@ pub struct Snapshot {
     pub membership: Arc<Membership>,
     /// The entry that says so; at or before the last.
     pub membership_at: LogId,
-    /// Of which cluster it is.
+    /// How its cluster began.
     pub genesis: Genesis,
 }
 
@@ -97,11 +97,11 @@ impl Snapshot {
     }
 
     /// Whether what it says can be: else it is garbage, or of another cluster than its receiver.
-    fn check(&self, term: Term, genesis: Genesis) -> Handled {
+    fn check(&self, term: Term, genesis: Genesis, founding: Founding) -> Handled {
         let (last, at) = (self.id.last, self.membership_at);
         let has_voters = !self.membership.voters().is_empty();
         let is_sound = LogIndex::ZERO < at.index && at.index <= last.index && at.term <= last.term && last.term <= term;
-        let is_ours = !self.genesis.contradicts(genesis);
+        let is_ours = !self.genesis.contradicts(genesis) && !self.membership.founding().contradicts(founding);
         if has_voters && is_sound && is_ours { Ok(()) } else { Err(Inconsistency::Snapshot { id: self.id }) }
     }
 }
@@ -474,7 +474,7 @@ impl Engine {
             self.answer_after_vote(leader, Message::AppendEntriesReply(stale), now);
             return Ok(());
         }
-        snapshot.check(term, self.genesis)?;
+        snapshot.check(term, self.genesis, self.founding)?;
         let end = offset.saturating_add(chunk.len() as u64);
         if end > snapshot.id.bytes {
             return Err(Inconsistency::Snapshot { id: snapshot.id });
@@ -503,7 +503,8 @@ impl Engine {
             self.push_after(write, Promise::Command(Command::SendMessage { target: leader, message }), now);
             return Ok(());
         }
-        if !self.understands_members(self.version(), &snapshot.membership, true)? {
+        let before = Arc::clone(&self.memberships.committed().1);
+        if !self.understands_members(&before, &snapshot.membership, true)? {
             return Ok(());
         }
         self.receive_piece(Piece { leader, term, epoch, request }, &snapshot, offset, chunk, now);

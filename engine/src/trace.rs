@@ -27,6 +27,11 @@ fn nodes(nodes: &NodeMap<Node>) -> String {
     nodes.iter().map(|(id, node)| format!("{id}={}", node.address)).collect::<Vec<_>>().join(" ")
 }
 
+fn claims(Peer { bound, genesis, founding, .. }: &Peer) -> String {
+    let bound = bound.unwrap_or(LogId::ZERO);
+    format!("bound by {bound}, genesis {genesis}, founding {founding}")
+}
+
 fn entries(batches: &[Batch]) -> String {
     if batches.is_empty() { "none".into() } else { list(batches) }
 }
@@ -216,9 +221,7 @@ impl Display for Command {
                 write!(f, "rebuild_replication_streams to [{}]", list(&targets))
             }
             Self::SetPeers { peers } => write!(f, "set_peers {}", nodes(peers)),
-            Self::Sign { signature: Peer { bound, genesis, .. } } => {
-                write!(f, "sign bound by {}, genesis {genesis}", bound.unwrap_or(LogId::ZERO))
-            }
+            Self::Sign { signature } => write!(f, "sign {}", claims(signature)),
             Self::BroadcastHeartbeat { targets, heartbeat } => {
                 write!(f, "broadcast_heartbeat to [{}]: {}", list(targets), Message::Heartbeat(*heartbeat))
             }

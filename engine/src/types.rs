@@ -188,8 +188,8 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
-/// What a cluster is known by: a checksum of how it began. Nodes of two clusters must never mix, whatever name, ids and addresses
-/// they have in common.
+/// How a cluster began: a checksum of its first members, and of the snapshot that they were restored from. Nodes of two clusters must
+/// never mix, whatever name, ids and addresses they have in common.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Genesis(pub u64);
 
@@ -217,6 +217,36 @@ impl fmt::Display for Genesis {
     }
 }
 
+/// Which of the clusters that began alike it is: drawn at random by the first leader, which says it in an entry of the log before
+/// anybody is added. Where all of a quorum of the first members are made anew, they are another cluster than the one whose log the
+/// members have who were added to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Founding(pub u64);
+
+impl Founding {
+    /// Of a cluster that had no leader yet, or of a node that does not know whether it had: what is not committed is not known.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Whether it is known at all.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self != Self::UNKNOWN
+    }
+
+    /// Whether both are known, and of two clusters.
+    #[must_use]
+    pub fn contradicts(self, other: Self) -> bool {
+        self.is_known() && other.is_known() && self != other
+    }
+}
+
+/// `a1b2c3d4e5f60718`
+impl fmt::Display for Founding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
 /// A node in one of its lives: what every message is signed with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Peer {
@@ -229,15 +259,18 @@ pub struct Peer {
     /// Its claim: the entry by which this data directory is a member, as far as it knows; `None` if it knows of none. Who knows
     /// the members by an older entry, and another directory under this id, is behind.
     pub bound: Option<LogId>,
-    /// Of which cluster it is, as far as it knows.
+    /// How its cluster began, as far as it knows.
     pub genesis: Genesis,
+    /// As what its cluster was founded, as far as it knows that to be committed.
+    pub founding: Founding,
 }
 
 impl Peer {
     /// A node in a life in which it speaks all that this build knows, claims nothing, and does not know of which cluster it is.
     #[must_use]
     pub const fn new(node: NodeId, incarnation: Incarnation) -> Self {
-        Self { node, incarnation, version: Version::LATEST, bound: None, genesis: Genesis::UNKNOWN }
+        let (genesis, founding) = (Genesis::UNKNOWN, Founding::UNKNOWN);
+        Self { node, incarnation, version: Version::LATEST, bound: None, genesis, founding }
     }
 
     /// The same, but it speaks this version.
@@ -252,10 +285,16 @@ impl Peer {
         Self { bound, ..self }
     }
 
-    /// The same, but it is of this cluster.
+    /// The same, but it is of a cluster that began so.
     #[must_use]
     pub const fn of(self, genesis: Genesis) -> Self {
         Self { genesis, ..self }
+    }
+
+    /// The same, but it is of the cluster that was founded as this one.
+    #[must_use]
+    pub const fn founded(self, founding: Founding) -> Self {
+        Self { founding, ..self }
     }
 
     /// Whether both are the same life of the same node, whatever it claims.

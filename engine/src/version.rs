@@ -53,6 +53,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::entry::{Batch, Body};
@@ -270,30 +271,33 @@ impl Engine {
         batches: &[Batch],
         commit: LogIndex,
     ) -> Result<bool, Inconsistency> {
-        let mut version = None;
+        let mut last = None;
         for batch in batches.iter().filter(|batch| batch.has_membership()) {
             for (place, entry) in (0..).zip(batch.entries()) {
                 let Body::Membership(membership) = &entry.body else { continue };
-                let before = version.unwrap_or_else(|| self.memberships.version_at(keep));
+                let before = last.unwrap_or_else(|| Arc::clone(self.memberships.at(keep)));
                 let is_settled = LogIndex(batch.first().index.0 + place) <= commit;
-                if !self.understands_members(before, membership, is_settled)? {
+                if !self.understands_members(&before, membership, is_settled)? {
                     return Ok(false);
                 }
-                version = Some(membership.version());
+                last = Some(Arc::clone(membership));
             }
         }
         Ok(true)
     }
 
-    /// Whether this build knows what may be said among these members, in a cluster that had that version; if not, it halts.
-    /// `is_settled`: whether that may be rolled back no more.
+    /// Whether this build knows what may be said among these members, which follow those; if not, it halts. `is_settled`: whether that
+    /// may be rolled back no more.
     pub(crate) fn understands_members(
         &mut self,
-        from: Version,
+        before: &Membership,
         members: &Membership,
         is_settled: bool,
     ) -> Result<bool, Inconsistency> {
-        let to = members.version();
+        let (from, to) = (before.version(), members.version());
+        if !before.may_have_founding(members.founding()) {
+            return Err(Inconsistency::FoundedAgain { from: before.founding(), to: members.founding() });
+        }
         mutate!(version_forgotten_by_change, return Ok(true));
         if to < from {
             return Err(Inconsistency::VersionLowered { from, to });

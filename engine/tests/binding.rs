@@ -88,7 +88,7 @@ fn heartbeat(term: u64) -> Message {
 }
 
 #[test]
-fn a_leader_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
+fn a_leader_founds_its_cluster_and_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
     let cluster = bound(&[1, 2, 3], &[]);
     let mut at_once = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
     at_once.elect(1);
@@ -97,13 +97,13 @@ fn a_leader_binds_all_members_by_one_entry_as_soon_as_it_has_heard_them() {
     assert_eq!((bindings(&at_once, 1).as_str(), at_once.now), ("1:101 2:102 3:103", now), "nobody waits for a timeout");
     for id in 1..=3 {
         assert_eq!(bindings(&cluster, id), "1:101 2:102 3:103");
-        assert_eq!(cluster.engine(id).membership_at(), LogId::new(1, 3));
-        assert_eq!(cluster.engine(id).signature().bound, Some(LogId::new(1, 3)));
+        assert_eq!(cluster.engine(id).membership_at(), LogId::new(1, 4));
+        assert_eq!(cluster.engine(id).signature().bound, Some(LogId::new(1, 4)));
     }
     assert_eq!(
         cluster.engine(1).last_log_id(),
-        LogId::new(1, 3),
-        "the first entry, the leader's own, the bindings: no more"
+        LogId::new(1, 4),
+        "the first entry, the leader's own, the founding, the bindings: no more"
     );
 }
 
@@ -120,7 +120,7 @@ fn who_is_dead_is_not_bound_and_keeps_nobody_else_waiting_for_longer_than_an_ele
     cluster.cut.clear();
     settle(&mut cluster);
     assert_eq!(bindings(&cluster, 3), "1:101 2:102 3:103");
-    assert_eq!(cluster.engine(1).last_log_id(), LogId::new(1, 4));
+    assert_eq!(cluster.engine(1).last_log_id(), LogId::new(1, 5));
 }
 
 #[test]
@@ -271,8 +271,8 @@ fn what_a_learners_old_directory_acknowledged_counts_for_nothing_once_another_on
 #[test]
 fn who_is_behind_hears_a_directory_that_was_bound_by_an_entry_it_lacks() {
     let mut cluster = bound(&[1, 2, 3], &[]);
-    assert_eq!(cluster.engine(2).membership_at(), LogId::new(1, 3));
-    for claim in [None, Some((1, 3)), Some((0, 9))] {
+    assert_eq!(cluster.engine(2).membership_at(), LogId::new(1, 4));
+    for claim in [None, Some((1, 4)), Some((0, 9))] {
         let reason = hear(&mut cluster, 2, life(3, 1103, claim), Some(heartbeat(9)));
         assert!(matches!(reason, Some(PeerRefusal::OtherIncarnation { .. })), "{claim:?}: {reason:?}");
     }
@@ -340,7 +340,7 @@ fn members_are_known_by_their_entry_however_often_directories_were_bound_since()
     let mut cluster = Cluster::with(&[1, 2, 3], |config| config.bind_directories = true);
     cluster.cut = vec![3];
     cluster.elect(1);
-    let at = cluster.engine(1).membership_at();
+    let at = LogId::new(0, 1);
     settle(&mut cluster);
     assert_eq!(cluster.engine(1).membership().of(), Some(at));
     cluster.cut.clear();

@@ -12,6 +12,8 @@ mod cluster;
 mod clusters;
 #[path = "traps/elections.rs"]
 mod elections;
+#[path = "traps/foundings.rs"]
+mod foundings;
 #[path = "traps/hostile.rs"]
 mod hostile;
 #[path = "traps/limits.rs"]

@@ -1,5 +1,5 @@
-//! Two clusters of the same name, whose operator mixes up their nodes, with real processes: a node that was started with `--join`,
-//! and not restarted since, is of the cluster that added it, and of no other.
+//! Two clusters of the same name, whose operator mixes up their nodes, with real processes: a node that was started with `--join`
+//! is of the cluster that added it, and of no other.
 
 use serde_json::Value;
 
@@ -103,4 +103,77 @@ fn who_joined_one_cluster_is_not_taken_over_by_one_that_began_from_its_snapshot(
     other.nodes[0].start();
     other.leader();
     tries_to_take_over(&other, &mut own);
+}
+
+/// The first node of `own` loses its data directory and begins anew, with the very same settings: that is another cluster, whatever it
+/// has in common with the old one. It grows by a node that the old one never met, which leads it alone in the end.
+fn begun_anew(own: &mut Cluster, arguments: &[&str]) -> Cluster {
+    own.nodes[0].kill();
+    let mut other = Cluster::new(1);
+    let data_dir = other.nodes[0].data_dir.display().to_string();
+    other.nodes[0] = {
+        let mut first = own.nodes.remove(0);
+        let place = first.arguments.iter().position(|argument| argument == "--data-dir").expect("it has one");
+        first.arguments[place + 1] = data_dir;
+        first.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        first
+    };
+    other.nodes[0].start();
+    let (id, address) = {
+        let node = other.join_as(7, arguments);
+        (node.id, node.peer_address())
+    };
+    other.done(&["member", "add", &format!("{id}={address}")]);
+    for number in 0..60 {
+        other.done(&["put", "number", &number.to_string()]);
+    }
+    other.done(&["transfer", "7"]);
+    other.done(&["member", "remove", "1"]);
+    other.nodes[0].kill();
+    other.nodes.remove(0);
+    for _ in 0..5 {
+        other.nodes[0].kill();
+        other.nodes[0].start();
+        other.leader();
+    }
+    other.done(&["put", "precious", "lead"]);
+    other
+}
+
+/// All that the two clusters began with is the same; neither has met a node of the other.
+fn is_not_taken_over_by_one_that_was_begun_anew(arguments: &[&str]) {
+    let mut own = grown();
+    let first = own.nodes[0].endpoint();
+    let other = begun_anew(&mut own, arguments);
+    own.leader();
+    assert!(!other.endpoints().contains(&first));
+    let terms = |cluster: &Cluster| cluster.status().iter().map(|row| number(row, "term")).collect::<Vec<_>>();
+    let is_earlier = |own: &Cluster| terms(own).iter().max() < terms(&other).iter().min();
+    assert!(is_earlier(&own), "else its leader would not be heard for its term");
+    let places: Vec<String> = own.nodes.iter().map(|node| format!("{}={}", node.id, node.peer_address())).collect();
+    for (is_restarted, place) in [false, true].into_iter().zip(&places) {
+        if is_restarted {
+            // The lives after the first one know it by their logs.
+            own.nodes[1].kill();
+            own.nodes[1].start();
+        }
+        own.leader();
+        let ran = other.run(&["--timeout", "3s", "member", "add", place]);
+        assert!(ran.code == Some(3) && ran.stderr.contains("did not catch up"), "{ran:?}");
+        assert!(is_earlier(&own), "{:?}: {}", terms(&own), own.nodes[0].logged());
+    }
+    wait_until("it is told why", || other.nodes[0].logged().contains("that was founded as"));
+    assert_eq!(own.done(&["get", "precious"]), "gold\n");
+    own.done(&["put", "more", "silver"]);
+    assert_eq!(own.done(&["get", "more"]), "silver\n");
+}
+
+#[test]
+fn who_joined_one_cluster_is_not_taken_over_by_a_snapshot_of_one_whose_first_member_was_begun_anew() {
+    is_not_taken_over_by_one_that_was_begun_anew(&["--snapshot-entries", "20", "--snapshot-keep-entries", "0"]);
+}
+
+#[test]
+fn who_joined_one_cluster_is_not_taken_over_by_the_log_of_one_whose_first_member_was_begun_anew() {
+    is_not_taken_over_by_one_that_was_begun_anew(&[]);
 }

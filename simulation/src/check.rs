@@ -120,7 +120,7 @@ pub enum Check {
     Candidacy,
     /// Whose state is another than a majority's, after the same entries, stops.
     Divergence,
-    /// Who is heard is remembered, and who is no member changes nothing.
+    /// Who is heard is remembered, who is no member changes nothing, and nobody mistakes its cluster.
     Acquaintance,
     /// Nodes that follow the protocol refuse nobody and do not stop.
     Health,

@@ -423,6 +423,21 @@ impl Node {
         self.home.disk.fail_sync_after(self.rng.below(3));
     }
 
+    /// Whether its disk is in trouble.
+    pub(crate) const fn has_disk_trouble(&self) -> bool {
+        self.is_failing || self.is_full
+    }
+
+    /// The process is to die after so many operations of its disk.
+    pub(crate) fn end_after(&self, operations: u64) {
+        self.home.disk.power_off_after(operations);
+    }
+
+    /// It is to live on.
+    pub(crate) fn end_not(&self) {
+        self.home.disk.power_off_after(u64::MAX);
+    }
+
     /// Whether its disk is in the trouble that this reason for a failure tells of.
     pub(crate) fn may_fail_so(&self, reason: &str) -> bool {
         (self.is_failing && reason.contains("sync") && reason.contains("as ordered"))

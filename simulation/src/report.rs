@@ -108,7 +108,7 @@ const FAULTS_OF_RECOVERY: [&str; 6] = [
 ];
 
 /// Every kind of fault that a history may hold.
-const FAULTS: [&str; 85] = [
+const FAULTS: [&str; 86] = [
     "bit rotten and refused",
     "change given up",
     "change refused",
@@ -118,6 +118,7 @@ const FAULTS: [&str; 85] = [
     "completion told twice",
     "crash before a word",
     "crash in the middle of a flush",
+    "crash while a segment is sealed",
     "crash while a snapshot is kept",
     "disk full",
     "disk lost for good",

@@ -38,6 +38,7 @@ use crate::{Again, Failure};
 mod conduct;
 mod decay;
 mod faults;
+mod founding;
 mod freshness;
 mod happening;
 mod hosting;
@@ -57,6 +58,7 @@ mod tests;
 mod verdict;
 mod version;
 
+use founding::Founded;
 use happening::Happening;
 use leadership::Wishes;
 use members::{Members, node_at};
@@ -141,6 +143,8 @@ pub(crate) struct World {
     members: Members,
     /// Which builds the nodes are of.
     builds: Builds,
+    /// As what the cluster was founded.
+    founded: Founded,
     /// Who wants another leader.
     wishes: Wishes,
     /// Whether somebody is being told that it is refused.
@@ -199,6 +203,7 @@ impl World {
             hosted: None,
             members: Members::new(initial_members(&plan)),
             builds: Builds::default(),
+            founded: Founded::default(),
             wishes: Wishes::default(),
             is_refusing: false,
             decay: rng.clone().fork(),
@@ -395,11 +400,16 @@ impl World {
     fn end_flush(&mut self, node: NodeId, life: u64) -> Result<(), Violation> {
         let (now, patience) = (self.now, self.rest_after());
         let writes = if self.diagram.is_some() { self.writes_under_way(node) } else { None };
+        let may_die = self.alive(node, life).is_some() && self.may_die_sealing(node);
         let Some(running) = self.alive(node, life) else { return Ok(()) };
         running.flush_began = None;
         running.wrote_at = now;
         let rested = std::mem::take(&mut running.rests);
-        let event = match running.runtime.end_flush() {
+        let ended = running.runtime.end_flush();
+        if may_die && self.has_died_sealing(node, ended.is_err()) {
+            return self.crash(node, false);
+        }
+        let event = match ended {
             Ok(write) => Event::LogFlushed { write },
             Err(error) => Event::StorageFailed { reason: error.reason },
         };

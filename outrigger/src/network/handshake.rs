@@ -12,7 +12,7 @@
 //! more on the same connection, before its next messages, and is judged again.
 
 use bytes::Bytes;
-use outrigger_engine::{Genesis, Incarnation, LogId, NodeId, Peer, PeerRefusal, Version};
+use outrigger_engine::{Founding, Genesis, Incarnation, LogId, NodeId, Peer, PeerRefusal, Version};
 
 use super::Local;
 use super::fields::{DecodeError, Fields};
@@ -94,6 +94,18 @@ pub enum Rejection {
         /// Of the node that is refused.
         theirs: Genesis,
     },
+    /// The clusters began with the same members, and are two all the same.
+    #[error(
+        "the node that is refused is of the cluster that was founded as {theirs}, and the one that refuses it of that which was founded \
+         as {ours}: both began with the same initial members, of which those of one cluster were begun anew; if its data directory is \
+         the wrong one, put the right one back, and if it is a node of another cluster, correct its addresses"
+    )]
+    Founding {
+        /// Of the node that refuses.
+        ours: Founding,
+        /// Of the node that is refused.
+        theirs: Founding,
+    },
     /// Too many connections.
     #[error("{limit} connections are open, which is the limit; try again later")]
     Full {
@@ -124,6 +136,7 @@ impl Rejection {
         match reason {
             PeerRefusal::NotMember => Self::NotMember { node },
             PeerRefusal::OtherCluster { ours, theirs } => Self::Genesis { ours, theirs },
+            PeerRefusal::OtherFounding { ours, theirs } => Self::Founding { ours, theirs },
             reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
         }
     }
@@ -138,6 +151,7 @@ impl Rejection {
             Self::WrongNode { .. } => "wrong node",
             Self::OwnId { .. } => "own id",
             Self::Genesis { .. } => "genesis",
+            Self::Founding { .. } => "founding",
             Self::Full { .. } => "full",
             Self::NotMember { .. } => "no member",
             Self::Peer { .. } => "peer",
@@ -156,6 +170,7 @@ impl Rejection {
             Self::Peer { met: None, .. } => (8, 0, 0),
             Self::Peer { met: Some(met), .. } => (9, met.id, met.start),
             Self::NotMember { node } => (10, node.0, 0),
+            Self::Founding { ours, theirs } => (11, ours.0, theirs.0),
         }
     }
 
@@ -201,6 +216,7 @@ impl Rejection {
                 Self::Peer { reason: cut(&text).to_owned(), met }
             }
             10 => Self::NotMember { node: NodeId(first) },
+            11 => Self::Founding { ours: Founding(first), theirs: Founding(second) },
             _ => return Err(DecodeError::Invalid { what: "rejection", value: code.into() }),
         })
     }
@@ -243,6 +259,7 @@ impl Hello {
                 incarnation.nonce,
                 self.target.0,
                 self.peer.genesis.0,
+                self.peer.founding.0,
                 bound.term.0,
                 bound.index.0,
             ] {
@@ -278,7 +295,8 @@ impl Hello {
     fn decode_fields(mut fields: Fields) -> Result<Self, DecodeError> {
         let (cluster, node) = (fields.u64()?, NodeId(fields.u64()?));
         let incarnation = Incarnation { id: fields.u64()?, start: fields.u64()?, nonce: fields.u64()? };
-        let (target, genesis) = (NodeId(fields.u64()?), Genesis(fields.u64()?));
+        let target = NodeId(fields.u64()?);
+        let (genesis, founding) = (Genesis(fields.u64()?), Founding(fields.u64()?));
         let bound = Some(LogId::new(fields.u64()?, fields.u64()?)).filter(|bound| *bound != LogId::ZERO);
         let spoken = fields.u32()?;
         let invalid = |value: u32| DecodeError::Invalid { what: "version", value: value.into() };
@@ -287,7 +305,7 @@ impl Hello {
         fields.finish()?;
         let said = |text: String| (!text.is_empty()).then_some(text);
         let (client_address, peer_address) = (said(client), said(peer));
-        let peer = Peer { node, incarnation, version: Version(version), bound, genesis };
+        let peer = Peer { node, incarnation, version: Version(version), bound, genesis, founding };
         Ok(Self { cluster, peer, target, client_address, peer_address })
     }
 
@@ -316,6 +334,11 @@ impl Hello {
         mutate!(other_genesis_heard, theirs = ours);
         if ours.contradicts(theirs) {
             return Err(Rejection::Genesis { ours, theirs });
+        }
+        let (ours, theirs) = (local.peer.founding, self.peer.founding);
+        mutate!(other_founding_let_in, theirs = ours);
+        if ours.contradicts(theirs) {
+            return Err(Rejection::Founding { ours, theirs });
         }
         Ok(())
     }

@@ -157,11 +157,11 @@ impl Hub {
     /// What the handshake of another transport would judge.
     fn talk(&self, one: &Station, peer: NodeId, other: &Station) -> bool {
         let (a, b) = (&one.local, &other.local);
-        let same_members = !a.peer.genesis.contradicts(b.peer.genesis);
+        let same_cluster = !a.peer.genesis.contradicts(b.peer.genesis) && !a.peer.founding.contradicts(b.peer.founding);
         let refused = one.refused.contains(&b.peer) || other.refused.contains(&a.peer);
         a.peer.node != peer
             && a.cluster == b.cluster
-            && same_members
+            && same_cluster
             && !refused
             && !self.cut.contains(&pair(a.peer.node, peer))
     }

@@ -234,6 +234,13 @@ impl<D: Disk> LogStore for DurableStore<D> {
             let term = state.term_at(*index).unwrap_or(0);
             memberships.push((LogId::new(term, *index), reader.membership(LogIndex(*index))?));
         }
+        if let Some((at, snapshot)) = snapshot.as_ref().and_then(|it| Some((misfit(it, &memberships)?, it))) {
+            let (name, last) = (self.log_name(), snapshot.last());
+            return Err(StorageError::new(format!(
+                "{name} has members of another cluster at {at} than the snapshot of {last} has: are the files of two nodes in one \
+                 directory? put back what belongs here"
+            )));
+        }
         mutate!(store_forgets_membership, memberships = Vec::new());
         Ok(Restored {
             vote: Vote { term: Term(state.vote.term), voted_for: state.vote.voted_for.map(NodeId) },
@@ -310,6 +317,12 @@ impl<D: Disk> fmt::Debug for DurableStore<D> {
         let mut shown = f.debug_struct("DurableStore");
         shown.field("identity", &self.identity()).field("failure", &self.failure).finish_non_exhaustive()
     }
+}
+
+/// The first entry whose members cannot follow those of the snapshot.
+fn misfit(snapshot: &Snapshot, memberships: &[(LogId, Arc<Membership>)]) -> Option<LogId> {
+    let mut behind = memberships.iter().filter(|(at, _)| at.index > snapshot.membership_at.index);
+    behind.find(|(_, membership)| !snapshot.membership.may_be_followed_by(membership)).map(|(at, _)| *at)
 }
 
 /// Reads what was flushed, on any thread.

@@ -5,7 +5,9 @@
 //!
 //!   kind 1  blank        no body
 //!   kind 2  command      the command's bytes, to the end
-//!   kind 3  membership   nodes, to the end, by increasing id:  id u64 | role u8 | address length u32 | address (UTF-8)
+//!   kind 3  membership   head, then nodes, to the end, by increasing id
+//!             head       parts u8 | [term u64 | index u64] | [version u16] | [founding u64]
+//!             node       id u64 | role u8 | address length u32 | address (UTF-8) | [directory u64 | term u64 | index u64]
 //!   kind 4  a new session: for how long it is kept while nothing is written in it, u64 milliseconds of log time
 //!   kind + 0x80          session and sequence follow; without it both are 0
 //! ```
@@ -13,10 +15,10 @@
 //! Numbers are little endian. A role's bit 0 stands for a voter, bit 1 for a voter before the change that is under way,
 //! neither for a learner; while a change is under way, bit 2 for who will vote after it, bit 3 for who will be a member, bit 4
 //! for who was added by it. Bit 5 stands for whose data directory is bound: it, and term and index of the entry that bound it,
-//! follow the address, u64 each. Bits 6 and 7 stand only at the first node. Bit 6: this entry only binds, or raises the version, and
-//! term and index of that whose members it has follow, u64 each. Bit 7: the cluster has another version than the first, which
-//! follows last, u16. An envelope does not know its length: records and frames do, once for each entry, so that
-//! nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
+//! follow the address. The head's parts are what is said of all members, each if its bit is set; nothing is where nobody is a
+//! member. Bit 0: this entry only binds, or raises the version, and has the members of the entry that is named. Bit 1: the cluster has
+//! another version than the first. Bit 2: it was founded. An envelope does not know its length: records and frames do, once for each
+//! entry, so that nothing is said twice. No entry begins with a zero byte, so that zeroed memory is none.
 //!
 //! The layout is canonical: one payload has one encoding, and what decodes encodes to the same bytes again. Nodes may
 //! therefore compare checksums of encoded memberships.
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use outrigger_engine::{
-    Binding, Body, Goal, LogId, Membership, Node, NodeId, NodeMap, NodeSet, Payload, SessionId, Version,
+    Binding, Body, Founding, Goal, LogId, Membership, Node, NodeId, NodeMap, NodeSet, Payload, SessionId, Version,
 };
 
 /// The kind of a blank entry: a leader's first one.
@@ -52,10 +54,15 @@ const ADDED: u8 = 16;
 
 /// A role's bit for whose data directory is bound: that and the entry that bound it follow the address.
 const BOUND: u8 = 32;
-/// A role's bit, of the first node: the entry whose members these are follows, as this one only binds them or raises the version.
-const OF: u8 = 64;
-/// A role's bit, of the first node: the cluster's version follows.
-const VERSION: u8 = 128;
+/// All bits that a role may have.
+const ROLES: u8 = VOTER | OUTGOING | WILL_VOTE | STAYS | ADDED | BOUND;
+
+/// A bit of a head: the entry whose members these are follows, as this one only binds them or raises the version.
+const OF: u8 = 1;
+/// A bit of a head: the cluster's version follows.
+const VERSION: u8 = 2;
+/// A bit of a head: what the cluster was founded as follows.
+const FOUNDING: u8 = 4;
 
 /// What a binding takes: directory, term, index.
 const BINDING_BYTES: usize = 24;
@@ -63,6 +70,8 @@ const BINDING_BYTES: usize = 24;
 const ID_BYTES: usize = 16;
 /// The cluster's version.
 const VERSION_BYTES: usize = 2;
+/// What it was founded as.
+const FOUNDING_BYTES: usize = 8;
 /// What stands before the address of a node: id, role, length of the address.
 const NODE_HEAD_BYTES: usize = 8 + 1 + 4;
 
@@ -108,9 +117,15 @@ pub enum EnvelopeError {
         /// The node that came.
         found: NodeId,
     },
-    /// A node's role has bits that only the first node's may have, or says a version that need not be said.
-    #[error("node {node} has the role {role}, which it cannot have where it stands")]
-    MisplacedRole {
+    /// A membership's head says what it need not say, or has parts that this version does not know.
+    #[error("a membership's head has the parts {parts}, and cannot be so; was it written by a newer version?")]
+    UnknownParts {
+        /// The bits.
+        parts: u8,
+    },
+    /// A node's role has bits that this version does not know.
+    #[error("node {node} has the role {role}, which is unknown; was it written by a newer version?")]
+    UnknownRole {
         /// The node.
         node: NodeId,
         /// The role.
@@ -220,45 +235,101 @@ fn decode_registration(mut bytes: &[u8]) -> Result<Body, EnvelopeError> {
 }
 
 fn membership_len(membership: &Membership) -> usize {
-    membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
+    1 + membership.nodes().values().map(|node| NODE_HEAD_BYTES + node.address.len()).sum::<usize>()
         + BINDING_BYTES * membership.bindings().len()
-        + membership.of().map_or(0, |_| ID_BYTES)
-        + version_to_say(membership).map_or(0, |_| VERSION_BYTES)
+        + Head::of(membership).len()
 }
 
-/// The version, if it is to be said; nobody speaks where nobody is a member.
-fn version_to_say(membership: &Membership) -> Option<Version> {
-    Some(membership.version()).filter(|version| *version > Version::FIRST && !membership.nodes().is_empty())
+/// What a membership says of all its members.
+#[derive(Default)]
+struct Head {
+    of: Option<LogId>,
+    version: Option<Version>,
+    founding: Option<Founding>,
 }
 
-/// Appends a membership's nodes as the body of its entry holds them; equal memberships give equal bytes.
+impl Head {
+    /// What is to be said; nobody speaks where nobody is a member.
+    fn of(membership: &Membership) -> Self {
+        if membership.nodes().is_empty() {
+            return Self::default();
+        }
+        let version = Some(membership.version()).filter(|version| *version > Version::FIRST);
+        let founding = Some(membership.founding()).filter(|founding| founding.is_known());
+        Self { of: membership.of(), version, founding }
+    }
+
+    fn parts(&self) -> u8 {
+        let parts = [(OF, self.of.is_some()), (VERSION, self.version.is_some()), (FOUNDING, self.founding.is_some())];
+        bits(&parts)
+    }
+
+    /// How many bytes follow its parts.
+    fn len(&self) -> usize {
+        self.of.map_or(0, |_| ID_BYTES)
+            + self.version.map_or(0, |_| VERSION_BYTES)
+            + self.founding.map_or(0, |_| FOUNDING_BYTES)
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.parts());
+        if let Some(of) = self.of {
+            out.extend_from_slice(&of.term.0.to_le_bytes());
+            out.extend_from_slice(&of.index.0.to_le_bytes());
+        }
+        self.version.iter().for_each(|version| out.extend_from_slice(&version.0.to_le_bytes()));
+        self.founding.iter().for_each(|founding| out.extend_from_slice(&founding.0.to_le_bytes()));
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, EnvelopeError> {
+        let [parts] = take(bytes)?;
+        let mut head = Self::default();
+        if parts & OF != 0 {
+            head.of = Some(decode_id(bytes)?);
+        }
+        if parts & VERSION != 0 {
+            head.version = Some(Version(u16::from_le_bytes(take(bytes)?))).filter(|version| *version > Version::FIRST);
+        }
+        if parts & FOUNDING != 0 {
+            head.founding = Some(Founding(u64::from_le_bytes(take(bytes)?))).filter(|founding| founding.is_known());
+        }
+        // What need not be said is not: one membership has one encoding.
+        if parts == head.parts() && (parts == 0 || !bytes.is_empty()) {
+            return Ok(head);
+        }
+        Err(EnvelopeError::UnknownParts { parts })
+    }
+}
+
+/// The bits that hold.
+fn bits(parts: &[(u8, bool)]) -> u8 {
+    parts.iter().filter(|(_, holds)| *holds).fold(0, |bits, (part, _)| bits | part)
+}
+
+/// Appends a membership as the body of its entry holds it; equal memberships give equal bytes.
 ///
 /// # Panics
 /// If an address is 4 GiB long or longer: the limit on an entry's size lies far below.
 pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
-    let (mut of, mut version) = (membership.of(), version_to_say(membership));
+    Head::of(membership).encode(out);
     for (id, node) in membership.nodes() {
         let binding = membership.bindings().get(id);
         let length = u32::try_from(node.address.len()).expect("an address of 4 GiB");
         let goal = membership.goal();
-        let parts = [
+        let role = bits(&[
             (VOTER, membership.voters().contains(id)),
             (OUTGOING, membership.outgoing().contains(id)),
             (WILL_VOTE, goal.is_some_and(|goal| goal.voters.contains(id))),
             (STAYS, goal.is_some_and(|goal| goal.members.contains(id))),
             (ADDED, goal.is_some_and(|goal| goal.added.contains(id))),
             (BOUND, binding.is_some()),
-            (OF, of.is_some()),
-            (VERSION, version.is_some()),
-        ];
+        ]);
         out.extend_from_slice(&id.0.to_le_bytes());
-        out.push(parts.into_iter().filter(|(_, holds)| *holds).fold(0, |role, (part, _)| role | part));
+        out.push(role);
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(node.address.as_bytes());
-        let directory = binding.map(|binding| binding.directory);
-        let ids = binding.map(|binding| binding.at).into_iter().chain(of.take()).flat_map(|id| [id.term.0, id.index.0]);
-        directory.into_iter().chain(ids).for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
-        version.take().iter().for_each(|version| out.extend_from_slice(&version.0.to_le_bytes()));
+        let numbers = binding.map(|it| [it.directory, it.at.term.0, it.at.index.0]);
+        numbers.into_iter().flatten().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
     }
 }
 
@@ -267,15 +338,19 @@ pub fn encode_membership(membership: &Membership, out: &mut Vec<u8>) {
 /// # Errors
 /// When the bytes are not what [`encode_membership`] makes of some membership.
 pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> {
+    let head = Head::decode(&mut bytes)?;
     // Room for about as many as there are: a node takes 13 bytes, its address, and 24 if it is bound.
     let about = bytes.len() / 24;
     let (mut voters, mut outgoing, mut goal) = (NodeSet::with_capacity(about), NodeSet::new(), Goal::default());
     let mut nodes: NodeMap<Node> = NodeMap::with_capacity(about);
-    let (mut bindings, mut of, mut version) = (NodeMap::with_capacity(about), None, Version::FIRST);
+    let mut bindings = NodeMap::with_capacity(about);
     while !bytes.is_empty() {
         let (id, role, node) = decode_node(&mut bytes)?;
         if let Some((&before, _)) = nodes.last().filter(|(before, _)| **before >= id) {
             return Err(EnvelopeError::Unsorted { before, found: id });
+        }
+        if role & !ROLES != 0 {
+            return Err(EnvelopeError::UnknownRole { node: id, role });
         }
         let sets = [
             (VOTER, &mut voters),
@@ -293,24 +368,13 @@ pub fn decode_membership(mut bytes: &[u8]) -> Result<Membership, EnvelopeError> 
             let directory = u64::from_le_bytes(take(&mut bytes)?);
             bindings.insert(id, Binding { directory, at: decode_id(&mut bytes)? });
         }
-        if role & (OF | VERSION) != 0 && !nodes.is_empty() {
-            return Err(EnvelopeError::MisplacedRole { node: id, role });
-        }
-        if role & OF != 0 {
-            of = Some(decode_id(&mut bytes)?);
-        }
-        if role & VERSION != 0 {
-            version = Version(u16::from_le_bytes(take(&mut bytes)?));
-            if version <= Version::FIRST {
-                return Err(EnvelopeError::MisplacedRole { node: id, role });
-            }
-        }
         nodes.insert(id, node);
     }
     let goal = (goal != Goal::default()).then_some(goal);
     let membership = Membership::from_parts(voters, outgoing, nodes, goal);
-    let membership = membership.and_then(|it| it.with_bindings(bindings, of));
-    Ok(membership.ok_or(EnvelopeError::ContradictoryMembership)?.with_version(version))
+    let membership = membership.and_then(|it| it.with_bindings(bindings, head.of));
+    let membership = membership.ok_or(EnvelopeError::ContradictoryMembership)?;
+    Ok(membership.with_version(head.version.unwrap_or_default()).founded(head.founding.unwrap_or_default()))
 }
 
 fn decode_node(bytes: &mut &[u8]) -> Result<(NodeId, u8, Node), EnvelopeError> {

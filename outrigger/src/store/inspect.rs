@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outrigger_engine::{
-    Batch, Body, Genesis, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote,
+    Batch, Body, Founding, Genesis, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote,
 };
 use outrigger_log::{GroupState, RealDisk, SnapshotFile};
 
@@ -249,6 +249,13 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
                 newest.genesis
             );
             add(path, Some(last.index.0), what);
+        } else if let Some(ours) = founded(inspection).filter(|it| it.contradicts(newest.membership.founding())) {
+            let what = format!(
+                "the snapshot of {last} is of the cluster that was founded as {}, and the log of the one that was founded as {ours}: are \
+                 the files of two nodes in one directory?",
+                newest.membership.founding()
+            );
+            add(path, Some(last.index.0), what);
         }
     }
     if covered < purged {
@@ -267,6 +274,13 @@ fn began(inspection: &Inspection) -> Option<Genesis> {
     }
     let first = inspection.reader().batches(LogIndex(1), LogIndex(1), 0).ok()?;
     first.first().map(super::genesis).filter(|genesis| genesis.is_known())
+}
+
+/// As what the log's cluster was founded, if an entry that is committed says so.
+fn founded(inspection: &Inspection) -> Option<Founding> {
+    let (state, reader) = (inspection.state(), inspection.reader());
+    let last = state.marked.iter().rev().find(|index| **index <= state.committed)?;
+    reader.membership(LogIndex(*last)).ok().map(|membership| membership.founding())
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use outrigger::engine::Membership;
 use outrigger::{Client, ClientError, Config, Outcome};
 use outrigger_server::store::Store;
 
@@ -230,6 +231,11 @@ pub(crate) fn print(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -
         .and_then(|()| std::io::stdout().lock().write_all(&text))
         .and_then(|()| std::io::stdout().flush())
         .map_err(|error| Failure::unprinted(&error))
+}
+
+/// What the cluster was founded as, as it is printed; nothing before that.
+fn founding(membership: &Membership) -> Option<String> {
+    Some(membership.founding()).filter(|founding| founding.is_known()).map(|founding| founding.to_string())
 }
 
 async fn run_verb(verb: Verb, reach: &Reach) -> Result<(), Failure> {

@@ -223,11 +223,17 @@ impl Cluster {
 
     /// Starts the next node, which waits to be added.
     pub(crate) fn join(&mut self) -> &mut Node {
+        let id = self.nodes.last().map_or(1, |node| node.id + 1);
+        self.join_as(id, &[])
+    }
+
+    /// Starts a node that waits to be added, with these settings more.
+    pub(crate) fn join_as(&mut self, id: u64, arguments: &[&str]) -> &mut Node {
         let place = |node: &Node| format!("{}={}", node.id, node.peer_address());
         let members = self.nodes.iter().map(place).collect::<Vec<_>>().join(",");
-        let id = self.nodes.last().map_or(1, |node| node.id + 1);
         self.nodes.push(node(self.dir.path(), id, free_port(), free_port(), ("--join", &members)));
         let node = self.nodes.last_mut().unwrap();
+        node.arguments.extend(arguments.iter().map(|&argument| argument.to_owned()));
         assert!(!node.start().is_empty());
         node
     }

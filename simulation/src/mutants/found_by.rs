@@ -122,7 +122,8 @@ const FOUND_BY: &[(Check, &[&str])] = &[
         "claim_always_believed", "leader_hears_any_claim", "leader_hears_who_does_not_depose_it",
         "wiped_node_campaigns", "wiped_peer_heard", "old_copy_heard", "second_copy_heard", "other_cluster_heard",
         "call_for_another_answered", "other_cluster_leads", "leader_of_unknown_cluster_heard", "genesis_not_learnt",
-        "other_genesis_heard", "stranger_heard", "peer_not_saved",
+        "other_genesis_heard", "other_founding_heard", "other_founding_let_in", "founding_told_uncommitted",
+        "founded_by_each_leader", "founding_forgotten_by_change", "stranger_heard", "peer_not_saved",
     ]),
     (Check::Health, &[
         "hung_disk_keeps_leading", "states_agree_by_first_word", "old_leader_heard",

@@ -15,6 +15,10 @@ use crate::diagram::{self, Mark};
 use crate::node::Disguise;
 use crate::plan::{MILLISECOND, SECOND, STRIKES, Trouble};
 
+/// A flush that goes on in another segment makes that one first, and names it. Then come the footer of the one that is full, in two
+/// writes and a sync, and what is flushed; a group that still fits comes before all that.
+const SEALING_OPERATIONS: u64 = 7;
+
 impl World {
     /// Where messages come twice, the last piece of a snapshot comes again when its leader wants another one: whoever sent it in the
     /// leader's stead was slow. Hardly any other copy would be so late.
@@ -144,6 +148,28 @@ impl World {
         let odds = self.plan.odds(Trouble::LastWords) * weight;
         let dies = !self.is_calm() && self.nodes.at_mut(id).is_some_and(|node| node.rng.chance(odds));
         dies && self.strikes()
+    }
+
+    /// Whether a process is to die in this flush if it seals a segment: any other does not ask so much of the disk.
+    pub(super) fn may_die_sealing(&mut self, id: NodeId) -> bool {
+        let (odds, is_calm) = (self.plan.odds(Trouble::Crashes) / 32, self.is_calm());
+        let Some(node) = self.running(id).filter(|node| !is_calm && !node.has_disk_trouble()) else { return false };
+        // Drawn beside: what else is drawn stays what it is.
+        let mut beside = node.rng.clone().fork();
+        let dies = beside.chance(odds) && self.strikes();
+        if let (true, Some(node)) = (dies, self.nodes.at_mut(id)) {
+            node.end_after(SEALING_OPERATIONS + beside.below(5));
+        }
+        dies
+    }
+
+    /// Whether it has, or the flush has come to its end.
+    pub(super) fn has_died_sealing(&mut self, id: NodeId, has_died: bool) -> bool {
+        self.nodes.at(id).into_iter().for_each(Node::end_not);
+        if has_died {
+            note(&mut self.faults, "crash while a segment is sealed");
+        }
+        has_died
     }
 
     // ---- clocks ------------------------------------------------------------------------------------------------

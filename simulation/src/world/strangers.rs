@@ -1,6 +1,8 @@
 //! Who is not to be listened to, and says what another has just said: it must change nothing.
 
-use outrigger::engine::{Engine, Event, Genesis, Incarnation, Instant, LogId, Message, NodeId, Peer, RoleKind};
+use outrigger::engine::{
+    Engine, Event, Founding, Genesis, Incarnation, Instant, LogId, Message, NodeId, Peer, RoleKind,
+};
 use outrigger::network::Local;
 
 use super::World;
@@ -82,7 +84,7 @@ impl Stranger<'_> {
         let own = self.engine.signature();
         match chance {
             0..2 => Some(("stranger refused", Peer::new(own.node, incarnation).of(own.genesis))),
-            2..5 => self.foreigner(own.genesis, incarnation).map(|from| ("node of another cluster refused", from)),
+            2..5 => self.foreigner(own, incarnation).map(|from| ("node of another cluster refused", from)),
             _ => {
                 let nobody = Peer::new(NodeId(self.nodes + 1), incarnation).of(own.genesis);
                 // A node that missed how the members changed cannot know who leads, or who needs its vote.
@@ -111,11 +113,14 @@ impl Stranger<'_> {
         )
     }
 
-    /// The very one who has just spoken, but of another cluster; or one that leads, or asks for votes, and knows of none.
-    fn foreigner(&self, ours: Genesis, incarnation: Incarnation) -> Option<Peer> {
-        let knows = incarnation.id.is_multiple_of(2);
-        let theirs = if knows { Genesis(ours.0 + 1) } else { Genesis::UNKNOWN };
-        (knows || self.leads_or_asks()).then_some(self.said_by.of(theirs))
+    /// The very one who has just spoken, but of another cluster, which may have begun alike; or one that leads, or asks for votes, and
+    /// knows of none.
+    fn foreigner(&self, own: Peer, incarnation: Incarnation) -> Option<Peer> {
+        match incarnation.id % 3 {
+            0 => Some(self.said_by.of(Genesis(own.genesis.0 + 1))),
+            1 => self.leads_or_asks().then_some(self.said_by.of(Genesis::UNKNOWN)),
+            _ => own.founding.is_known().then_some(self.said_by.founded(Founding(own.founding.0 ^ 1))),
+        }
     }
 
     /// Another directory than the one that is bound to the speaker's id, half of the times that it might say this to a leader. Whatever
@@ -137,12 +142,15 @@ fn call_strangely(
     incarnation: Incarnation,
     is_let_in: impl Fn(&Local, &Local, NodeId) -> bool,
 ) -> Result<(), Violation> {
-    let fits =
-        |peer: Peer| Local { cluster: CLUSTER, peer: peer.of(Genesis(1)), client_address: None, peer_address: None };
+    let fits = |peer: Peer| {
+        let peer = peer.of(Genesis(1)).founded(Founding(1));
+        Local { cluster: CLUSTER, peer, client_address: None, peer_address: None }
+    };
     let (local, call) = (fits(me), fits(Peer::new(caller, incarnation)));
     let calls = [
         ("is of another cluster", Local { cluster: CLUSTER + 1, ..call.clone() }, me.node),
         ("began with other members", Local { peer: call.peer.of(Genesis(2)), ..call.clone() }, me.node),
+        ("was founded as another one", Local { peer: call.peer.founded(Founding(2)), ..call.clone() }, me.node),
         ("calls another node", call.clone(), NodeId(me.node.0 + 1)),
         ("has the same id", Local { peer: Peer { node: me.node, ..call.peer }, ..call.clone() }, me.node),
     ];

@@ -8,6 +8,7 @@ use super::office::Occasion;
 use super::pledge::Matter;
 use super::rot::Differs;
 use super::*;
+use crate::check::Office;
 use crate::machine::{Answer, Write};
 use crate::plan::SECOND;
 
@@ -392,11 +393,12 @@ fn a_leader_that_gives_up_for_no_reason_is_noticed_on_whatever_occasion() {
     let (mut world, id) = world_with(|world, node, running| {
         let engine = running.driver.engine();
         let votes = engine.membership().voters().len() > 2 && engine.membership().is_voter(node.id);
+        let (own, never) = (world.time_at(node.id), Duration::ZERO);
+        let is_answered = |office: &Office| office.gives_up(node.id, &world.terms, own, never).is_err();
         votes
-            && running.office.is_some()
-            && node.disturbed_at == 0
+            && running.office.as_ref().is_some_and(is_answered)
+            && node.disturbed_at + world.terms.pardon() <= world.now
             && running.flush_began.is_none()
-            && world.now > SECOND
     });
     let (own, now) = (world.time_at(id), look(&world, id));
     let gone = Look { role: RoleKind::Follower, ..now };

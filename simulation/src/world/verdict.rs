@@ -67,6 +67,7 @@ impl World {
             if let Body::Membership(membership) = &payload.body {
                 self.members.commit(index, membership);
                 self.builds.commit(stamp.id, membership)?;
+                self.founded.commit(membership)?;
             }
             self.hosted.iter().try_for_each(|subject| subject.committed(index, &payload))?;
         }
@@ -75,6 +76,7 @@ impl World {
         running.runtime.checked = running.runtime.accepted.0.len();
         running.runtime.truncated = false;
         running.judged = Some(*look);
+        self.founded.says(id, running.runtime.me.founding)?;
         running.leads_since = if look.leads() { running.leads_since.or(Some(self.now)) } else { None };
         if is_elected {
             self.schedule_hunt(id);

@@ -6,7 +6,8 @@ use super::*;
 use crate::network::frame::split;
 
 fn local(node: u64) -> Local {
-    let peer = Peer::new(NodeId(node), Incarnation { id: 10 + node, start: 2, nonce: 5 }).of(Genesis(9));
+    let peer = Peer::new(NodeId(node), Incarnation { id: 10 + node, start: 2, nonce: 5 });
+    let peer = peer.of(Genesis(9)).founded(Founding(12));
     let (client_address, peer_address) = (Some(format!("[::1]:720{node}")), Some(format!("[::1]:710{node}")));
     Local { cluster: 77, peer, client_address, peer_address }
 }
@@ -29,7 +30,7 @@ fn a_hello_comes_back_and_is_taken() {
     assert_eq!(Hello::new(&local(2), NodeId(1)).check(&local(1), Some(NodeId(2))), Ok(()));
     let silent = Hello { client_address: None, peer_address: None, ..hello.clone() };
     assert_eq!(Hello::decode(framed(&silent)), Ok(silent));
-    let peer = hello.peer.speaking(Version(3)).claiming(Some(LogId::new(4, 5)));
+    let peer = hello.peer.speaking(Version(3)).claiming(Some(LogId::new(4, 5))).founded(Founding(6));
     let other = Hello { peer, ..hello };
     assert_eq!(Hello::decode(framed(&other)), Ok(other));
 }
@@ -37,8 +38,8 @@ fn a_hello_comes_back_and_is_taken() {
 #[test]
 fn a_hello_says_a_version_that_there_can_be() {
     let hello = framed(&Hello::new(&local(1), NodeId(2)));
-    // Behind what names the protocol, and nine numbers.
-    let at = 8 + 4 + 9 * 8;
+    // Behind what names the protocol, and ten numbers.
+    let at = 8 + 4 + 10 * 8;
     let said = |version: u32| {
         let mut body = hello.body.to_vec();
         body[at..at + 4].copy_from_slice(&version.to_le_bytes());
@@ -63,11 +64,14 @@ fn each_misfit_is_refused_by_name() {
     assert_eq!(refused(|hello| hello.peer.node = NodeId(2), None), Rejection::OwnId { node: NodeId(2) });
     let other = Rejection::Genesis { ours: Genesis(9), theirs: Genesis(8) };
     assert_eq!(refused(|hello| hello.peer.genesis = Genesis(8), None), other);
+    let other = Rejection::Founding { ours: Founding(12), theirs: Founding(13) };
+    assert_eq!(refused(|hello| hello.peer.founding = Founding(13), None), other);
 }
 
 #[test]
 fn who_does_not_know_the_initial_membership_yet_is_taken() {
-    let joining = |node| Local { peer: local(node).peer.of(Genesis::UNKNOWN), ..local(node) };
+    let unknown = |peer: Peer| peer.of(Genesis::UNKNOWN).founded(Founding::UNKNOWN);
+    let joining = |node| Local { peer: unknown(local(node).peer), ..local(node) };
     assert_eq!(Hello::new(&joining(1), NodeId(2)).check(&local(2), None), Ok(()));
     assert_eq!(Hello::new(&local(1), NodeId(2)).check(&joining(2), None), Ok(()));
 }
@@ -108,6 +112,7 @@ fn every_rejection_comes_back() {
         Rejection::Genesis { ours: Genesis(8), theirs: Genesis(9) },
         Rejection::Full { limit: 10 },
         Rejection::NotMember { node: NodeId(4) },
+        Rejection::Founding { ours: Founding(11), theirs: Founding(12) },
         Rejection::Peer { reason: "wiped".to_owned(), met: None },
         Rejection::Peer { reason: "old".to_owned(), met: Some(Incarnation { id: 1, start: 2, nonce: 3 }) },
     ];

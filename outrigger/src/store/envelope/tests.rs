@@ -20,11 +20,11 @@ fn joint() -> Membership {
     Membership::from_parts(ids(&[1, 2]), ids(&[1, 3]), nodes.into(), Some(goal)).unwrap()
 }
 
-/// Node 300 alone is bound, by an entry that has the members of 2/7, in a cluster of version 2.
+/// Node 300 alone is bound, by an entry that has the members of 2/7, in a cluster of version 2 that was founded.
 fn kept() -> Membership {
     let binding = Binding { directory: 0x0102, at: LogId::new(3, 9) };
     let bound = joint().with_bindings([(NodeId(300), binding)].into(), Some(LogId::new(2, 7)));
-    bound.unwrap().with_version(Version(2))
+    bound.unwrap().with_version(Version(2)).founded(Founding(0x0304))
 }
 
 fn some_payloads() -> Vec<Payload> {
@@ -36,6 +36,7 @@ fn some_payloads() -> Vec<Payload> {
         Body::Membership(Arc::new(joint())),
         Body::Membership(Arc::new(kept())),
         Body::Membership(Arc::new(joint().with_version(Version(0x0102)))),
+        Body::Membership(Arc::new(joint().founded(Founding(u64::MAX)))),
         Body::RegisterSession { time_to_live_ms: 3_600_000 },
     ];
     let sessions = [(0, 0), (7, 0), (0, 7), (u64::MAX, u64::MAX)];
@@ -54,7 +55,7 @@ fn the_layout_is_fixed_byte_by_byte() {
     let membership = encoded(&Payload::membership(Arc::new(joint())));
     #[rustfmt::skip]
     assert_eq!(&membership[..], [
-        &[3][..],
+        &[3, 0][..],
         &[1, 0, 0, 0, 0, 0, 0, 0,   15, 3, 0, 0, 0], b"a:1",
         &[2, 0, 0, 0, 0, 0, 0, 0,   13, 3, 0, 0, 0], b"b:2",
         &[3, 0, 0, 0, 0, 0, 0, 0,   2,  0, 0, 0, 0], b"",
@@ -63,9 +64,9 @@ fn the_layout_is_fixed_byte_by_byte() {
     let kept = encoded(&Payload::membership(Arc::new(kept())));
     #[rustfmt::skip]
     assert_eq!(&kept[..], [
-        &[3][..],
-        &[1, 0, 0, 0, 0, 0, 0, 0,   0xcf, 3, 0, 0, 0], b"a:1",
-            &[2, 0, 0, 0, 0, 0, 0, 0,   7, 0, 0, 0, 0, 0, 0, 0,   2, 0],
+        &[3, 7][..],
+        &[2, 0, 0, 0, 0, 0, 0, 0,   7, 0, 0, 0, 0, 0, 0, 0,   2, 0,   4, 3, 0, 0, 0, 0, 0, 0],
+        &[1, 0, 0, 0, 0, 0, 0, 0,   15, 3, 0, 0, 0], b"a:1",
         &[2, 0, 0, 0, 0, 0, 0, 0,   13, 3, 0, 0, 0], b"b:2",
         &[3, 0, 0, 0, 0, 0, 0, 0,   2,  0, 0, 0, 0], b"",
         &[44, 1, 0, 0, 0, 0, 0, 0,  56, 9, 0, 0, 0], "zürich:9".as_bytes(),
@@ -95,7 +96,8 @@ fn each_kind_of_nonsense_has_its_error() {
     let node = |id: u8, role: u8, address: &[u8]| {
         [&[id, 0, 0, 0, 0, 0, 0, 0, role, u8::try_from(address.len()).unwrap(), 0, 0, 0], address].concat()
     };
-    let members = |nodes: &[Vec<u8>]| [&[3][..], &nodes.concat()].concat();
+    let headed = |head: &[u8]| [&[3], head, &node(1, 1, b"a")].concat();
+    let members = |nodes: &[Vec<u8>]| [&[3, 0][..], &nodes.concat()].concat();
     assert_eq!(refused(&[]), EnvelopeError::Short { needed: 1, found: 0 });
     assert_eq!(refused(&[0]), EnvelopeError::UnknownKind { kind: 0 });
     assert_eq!(refused(&[5, 1]), EnvelopeError::UnknownKind { kind: 5 });
@@ -104,16 +106,18 @@ fn each_kind_of_nonsense_has_its_error() {
     assert_eq!(refused(&[4, 0, 0, 0, 0, 0, 0, 0, 0, 1]), EnvelopeError::SessionWithBody { bytes: 1 });
     assert_eq!(refused(&[0x81, 1, 0]), EnvelopeError::Short { needed: 8, found: 2 });
     assert_eq!(refused(&[&[0x82][..], &[0; 16]].concat()), EnvelopeError::EmptySession);
-    let first = [node(1, 128, b""), vec![1, 0]].concat();
+    assert_eq!(refused(&[3]), EnvelopeError::Short { needed: 1, found: 0 });
+    assert_eq!(refused(&headed(&[8])), EnvelopeError::UnknownParts { parts: 8 });
+    assert_eq!(refused(&headed(&[2, 1, 0])), EnvelopeError::UnknownParts { parts: 2 }, "the first version is not said");
     assert_eq!(
-        refused(&members(&[first])),
-        EnvelopeError::MisplacedRole { node: NodeId(1), role: 128 },
-        "need not be said"
+        refused(&headed(&[&[4][..], &[0; 8]].concat())),
+        EnvelopeError::UnknownParts { parts: 4 },
+        "nothing is said"
     );
-    let second = |role| [node(2, role, b""), vec![2; 16]].concat();
+    assert_eq!(refused(&[3, 2, 2, 0]), EnvelopeError::UnknownParts { parts: 2 }, "of nobody");
     for role in [64, 128] {
-        let astray = EnvelopeError::MisplacedRole { node: NodeId(2), role };
-        assert_eq!(refused(&members(&[node(1, 1, b"a"), second(role)])), astray, "it stands at the first node");
+        let unknown = EnvelopeError::UnknownRole { node: NodeId(2), role };
+        assert_eq!(refused(&members(&[node(1, 1, b"a"), node(2, role, b"")])), unknown);
     }
     assert_eq!(refused(&members(&[node(1, 2, b"")])), EnvelopeError::ContradictoryMembership, "joint without a goal");
     assert_eq!(refused(&members(&[node(1, 1, b"\xff")])), EnvelopeError::BadAddress { node: NodeId(1) });
@@ -125,7 +129,7 @@ fn each_kind_of_nonsense_has_its_error() {
 
 #[test]
 fn a_hostile_length_is_refused_before_anything_is_allocated() {
-    let node = [&[3, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &u32::MAX.to_le_bytes()].concat();
+    let node = [&[3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1][..], &u32::MAX.to_le_bytes()].concat();
     assert_eq!(decode(Bytes::from(node)), Err(EnvelopeError::Short { needed: u32::MAX as usize, found: 0 }));
 }
 
@@ -134,7 +138,7 @@ fn what_decodes_encodes_to_the_same_bytes() {
     let mut random = Random::new(11);
     let mut decoded = 0;
     for round in 0..60_000 {
-        let mut bytes = match some_payloads().get(round % 40) {
+        let mut bytes = match some_payloads().get(round % 45) {
             Some(payload) => encoded(payload).to_vec(),
             None => (0..random.below(40)).map(|_| random.next().to_le_bytes()[0]).collect(),
         };
@@ -163,7 +167,9 @@ fn equal_memberships_are_equal_bytes() {
 }
 
 #[test]
-fn where_nobody_is_a_member_nobody_says_the_version() {
-    let nobody = Payload::membership(Arc::new(Membership::new([], []).with_version(Version(2))));
-    assert_eq!(encoded(&nobody).len(), encoded_len(&nobody));
+fn where_nobody_is_a_member_nothing_is_said_of_all() {
+    let nobody = Membership::new([], []).with_version(Version(2)).founded(Founding(3));
+    let nobody = Payload::membership(Arc::new(nobody));
+    assert_eq!(encoded(&nobody)[..], [3, 0]);
+    assert_eq!(encoded_len(&nobody), 2);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use outrigger_engine::{Genesis, LogTime, Node};
+use outrigger_engine::{Founding, Genesis, LogTime, Node};
 use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, Record, Snapshots};
 use tempfile::TempDir;
 
@@ -75,7 +75,7 @@ fn entries_that_no_node_can_read_are_told_with_file_and_index() {
     for (payload, marked, part) in [
         (&b"\x7fwhat"[..], false, "entry kind 127 is unknown"),
         (b"\x02command", true, "names none"),
-        (b"\x03", false, "is not marked"),
+        (b"\x03\x00", false, "is not marked"),
     ] {
         let directory = directory();
         let mut log = Log::open(RealDisk, directory.path(), options()).unwrap();
@@ -201,6 +201,32 @@ fn a_snapshot_of_a_cluster_that_began_otherwise_is_told_where_the_log_reaches_ba
         let found = verify_damage(&directory);
         assert_eq!(found.len(), expected, "{found:?}");
         assert!(found.iter().all(|damage| damage.what.contains("of a cluster that began otherwise")), "{found:?}");
+    }
+}
+
+#[test]
+fn a_snapshot_of_a_cluster_that_was_founded_as_another_one_is_told_and_no_node_starts_from_it() {
+    let of = |founding| Arc::new((*members()).clone().founded(Founding(founding)));
+    for (founding, expected) in [(7, 0), (8, 1)] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+        let entries = [Payload::membership(members()), Payload::membership(of(7)), Payload::membership(of(7))];
+        for (index, entry) in (1..).zip(entries) {
+            store.append(&[Batch::new(LogId::new(1, index), LogTime(5), vec![entry].into())]).unwrap();
+        }
+        store.save_committed(LogIndex(3)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        let (last, membership_at) = (LogId::new(1, 2), LogId::new(1, 2));
+        let moment = Moment { last, log_time: LogTime(5), membership_at, membership: of(founding) };
+        let head = encode_head(&moment, genesis_of(&members()));
+        Snapshots::open(RealDisk, directory.path(), 7).unwrap().build(position(last), head).unwrap().finish().unwrap();
+        let found = verify_damage(&directory);
+        assert_eq!(found.len(), expected, "{found:?}");
+        assert!(found.iter().all(|damage| damage.what.contains("that was founded as")), "{found:?}");
+        let started = DurableStore::open(RealDisk, directory.path(), options()).unwrap().restore();
+        let reason = started.err().map(|error| error.reason).unwrap_or_default();
+        assert_eq!(reason.contains("members of another cluster at 1/3"), expected == 1, "{reason}");
     }
 }
 

@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use outrigger::engine::{Batch, Body, LogIndex, Payload};
 use outrigger::store::inspect::{Inspection, Summary};
 
+use super::super::founding;
 use super::line::{Entry, Line, Snapshot, members};
 use super::{Closed, Lines, Place};
 use crate::cli::Failure;
@@ -174,12 +175,16 @@ fn head(summary: &Summary) -> Vec<Line> {
             log_time_ms: snapshot.log_time.0,
             members_at: snapshot.membership_at.into(),
             version: snapshot.membership.version().0,
+            founding: founding(&snapshot.membership),
             members: members(&snapshot.membership),
         }),
     }));
     lines.extend(memberships.iter().map(|(at, them)| match them {
         Err(error) => Line::UnreadableMembers { at: (*at).into(), error: error.reason.clone() },
-        Ok(them) => Line::Members { at: (*at).into(), version: them.version().0, members: members(them) },
+        Ok(them) => {
+            let (version, founding, members) = (them.version().0, founding(them), members(them));
+            Line::Members { at: (*at).into(), version, founding, members }
+        }
     }));
     lines.extend(peers.iter().map(|peer| Line::Peer {
         node: peer.node.0,

@@ -5,7 +5,7 @@
 //!   vote        for 2 in term 4
 //!   log         200 entries behind 1/100, committed up to 290, last 4/300
 //!   snapshot    up to 4/200, 1234 bytes, checksum 0a1b2c3d, members of 0/1, version 1: 1=127.0.0.1:7101, ...
-//!   members     0/1, version 1: 1=127.0.0.1:7101, 2=127.0.0.1:7102, 3=127.0.0.1:7103 (learner)
+//!   members     1/9, version 2, founded as 7d21...: 1=127.0.0.1:7101, 2=127.0.0.1:7102, 3=127.0.0.1:7103 (learner)
 //!   peer        node 2, directory 77ab..., start 5
 //!   entry       4/201 command at 1234 ms, 48 bytes, session 17 number 3: put city Oslo
 //! ```
@@ -26,7 +26,7 @@ pub(super) enum Line {
     Torn { file: String, offset: u64, bytes: u64, index: Option<u64>, reason: String },
     Snapshot(Snapshot),
     Unreadable { file: String, error: String },
-    Members { at: Id, version: u16, members: Vec<Member> },
+    Members { at: Id, version: u16, founding: Option<String>, members: Vec<Member> },
     UnreadableMembers { at: Id, error: String },
     Peer { node: u64, incarnation: String, start: u64 },
     Entry(Entry),
@@ -48,6 +48,8 @@ pub(super) struct Snapshot {
     pub(super) members_at: Id,
     /// The cluster's.
     pub(super) version: u16,
+    /// What it was founded as; null before that.
+    pub(super) founding: Option<String>,
     pub(super) members: Vec<Member>,
 }
 
@@ -134,13 +136,17 @@ impl fmt::Display for Line {
                 index.map_or(Ok(()), |index| write!(f, " behind index {}", index.saturating_sub(1)))?;
                 write!(f, ": {reason}")
             }
-            Self::Snapshot(Snapshot { last, bytes, checksum, members_at, version, members, .. }) => {
+            Self::Snapshot(Snapshot { last, bytes, checksum, members_at, version, founding, members, .. }) => {
                 write!(f, "snapshot    up to {last}, {bytes} bytes, checksum {checksum}")?;
-                write!(f, ", members of {members_at}, version {version}: {}", joined(members))
+                write!(f, ", members of {members_at}, version {version}")?;
+                founding.iter().try_for_each(|founding| write!(f, ", founded as {founding}"))?;
+                write!(f, ": {}", joined(members))
             }
             Self::Unreadable { file, error } => write!(f, "snapshot    {file} cannot be read: {error}"),
-            Self::Members { at, version, members } => {
-                write!(f, "members     {at}, version {version}: {}", joined(members))
+            Self::Members { at, version, founding, members } => {
+                write!(f, "members     {at}, version {version}")?;
+                founding.iter().try_for_each(|founding| write!(f, ", founded as {founding}"))?;
+                write!(f, ": {}", joined(members))
             }
             Self::UnreadableMembers { at, error } => write!(f, "members     {at} cannot be read: {error}"),
             Self::Peer { node, incarnation, start } => {

@@ -13,7 +13,7 @@ use outrigger::{MembersChanged, NodeStatus};
 use serde::Serialize;
 
 use super::super::status::Output;
-use super::super::{Failure, Reach, print};
+use super::super::{Failure, Reach, founding, print};
 use super::view::view;
 use crate::table::Table;
 
@@ -66,6 +66,8 @@ pub(crate) struct Members {
     entry: Entry,
     /// The cluster's version, as it is committed: what all members speak, or less.
     cluster_version: u16,
+    /// What its first leader has founded the cluster as; null before that.
+    founding: Option<String>,
     voters: Vec<u64>,
     /// Who voted before the change that is under way; empty when there is none.
     outgoing: Vec<u64>,
@@ -86,6 +88,7 @@ impl Members {
         Self {
             entry: at.into(),
             cluster_version: version.0,
+            founding: founding(membership),
             voters: list(membership.voters()),
             outgoing: list(membership.outgoing()),
             learners: membership.learners().map(|id| id.0).collect(),

@@ -42,7 +42,7 @@ fn with_log(after: &mut After<'_>, change: impl FnOnce(&mut Stamps)) {
 
 #[test]
 fn a_leader_brings_what_was_never_committed() {
-    brought(|snapshot| snapshot.id.last.index = LogIndex(snapshot.id.last.index.0 + 1_000), "tells that");
+    brought(|snapshot| snapshot.id.last.index = LogIndex(snapshot.id.last.index.0 + 1_000), "committed");
 }
 
 #[test]
