@@ -319,7 +319,8 @@ impl fmt::Display for PeerRefusal {
             }
             Self::OtherFounding { ours, theirs } => write!(
                 f,
-                "it is of the cluster that was founded as {theirs}, and this node of the one that was founded as {ours}, although both                  began with the same members: the first members of one of them were begun anew"
+                "it is of the cluster that was founded as {theirs}, and this node of the one that was founded as {ours}: both began with \
+                 the same members, and those of one were begun anew; do its address or its id belong to a node of another cluster?"
             ),
             Self::NotMember => f.write_str("it is no member of this cluster"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),
