@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use outrigger::engine::{
-    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Body, Epoch, Genesis, Goal, Heartbeat, HeartbeatReply, Incarnation,
-    LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, NodeMap, Payload, Peer, Proof, Refusal, RequestId,
-    Round, SessionId, StateHash, Term, VoteReply, VoteRequest, Warrant,
+    AppendEntries, AppendEntriesReply, AppendOutcome, Batch, Binding, Body, Epoch, Founding, Genesis, Goal, Heartbeat,
+    HeartbeatReply, Incarnation, LogId, LogIndex, LogTime, Membership, Message, Node, NodeId, NodeMap, Payload, Peer,
+    Proof, Refusal, RequestId, Round, SessionId, StateHash, Term, Version, VoteReply, VoteRequest, Warrant,
 };
 use outrigger::network::codec;
 use outrigger::network::frame::{self, BODY_BYTES_MAX, Frame, FrameBuffer};
@@ -177,7 +177,11 @@ fn payloads() -> Vec<(&'static str, Payload)> {
         added: [NodeId(2)].into(),
     };
     let joint = Membership::from_parts([NodeId(1), NodeId(2)].into(), [NodeId(1)].into(), nodes, Some(goal));
-    let membership = Body::Membership(Arc::new(joint.expect("voters are nodes")));
+    let joint = joint.expect("voters are nodes");
+    let founded = joint.clone().with_version(Version(2)).founded(Founding(6));
+    let binding = Binding { directory: 7, at: LogId::new(1, 3) };
+    let bound = founded.with_bindings([(NodeId(2), binding)].into(), Some(LogId::new(0, 1)));
+    let (membership, bound) = (Body::Membership(Arc::new(joint)), Body::Membership(Arc::new(bound.expect("a node"))));
     let plain = |body| Payload { session: SessionId(0), sequence: 0, body };
     let in_session = |body| Payload { session: SessionId(5), sequence: 6, body };
     let command = || Body::Command(Bytes::from_static(b"set x"));
@@ -186,6 +190,7 @@ fn payloads() -> Vec<(&'static str, Payload)> {
         ("command", plain(command())),
         ("empty", plain(Body::Command(Bytes::new()))),
         ("membership", plain(membership.clone())),
+        ("membership-bound", plain(bound)),
         ("register-session", plain(Body::RegisterSession { time_to_live_ms: 3_600_000 })),
         ("session-blank", in_session(Body::Blank)),
         ("session-command", in_session(command())),
@@ -208,7 +213,7 @@ fn snapshot_beginnings() -> Result<Seeds, Box<dyn Error>> {
     for (name, payload) in payloads() {
         let Body::Membership(membership) = payload.body else { continue };
         let (last, log_time, membership_at) = (LogId::new(3, 900), LogTime(12_345), LogId::new(2, 7));
-        let head = encode_head(&Moment { last, log_time, membership_at, membership }, 0xfeed);
+        let head = encode_head(&Moment { last, log_time, membership_at, membership }, Genesis(0xfeed));
         all.insert(format!("valid-head-{name}"), [&[0][..], &head].concat());
     }
     let mut sessions = Sessions::new(SessionLimits::STANDARD);
@@ -309,7 +314,7 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
     let mut seeds = Seeds::new();
     let incarnation = Incarnation { id: 1, start: 2, nonce: 3 };
     for (name, address) in [("hello", None), ("hello-address", Some("127.0.0.1:7201".to_owned()))] {
-        let peer = Peer::new(NodeId(1), incarnation).of(Genesis(5));
+        let peer = Peer::new(NodeId(1), incarnation).of(Genesis(5)).founded(Founding(6));
         let (target, client_address, peer_address) = (NodeId(2), address.clone(), address);
         let hello = Hello { cluster: 7, peer, target, client_address, peer_address };
         let mut output = FrameBuffer::default();
@@ -322,7 +327,8 @@ fn handshakes() -> Result<Seeds, Box<dyn Error>> {
         Rejection::Cluster { ours: 1, theirs: 2 },
         Rejection::WrongNode { asked: NodeId(1), found: NodeId(2) },
         Rejection::OwnId { node: NodeId(1) },
-        Rejection::Genesis { ours: 1, theirs: 2 },
+        Rejection::Genesis { ours: Genesis(1), theirs: Genesis(2) },
+        Rejection::Founding { ours: Founding(1), theirs: Founding(2) },
         Rejection::Full { limit: 9 },
         Rejection::Peer { reason: "wiped".to_owned(), met: None },
         Rejection::Peer { reason: "copied".to_owned(), met: Some(incarnation) },
@@ -358,15 +364,17 @@ fn client_frames() -> Seeds {
         seeds.extend([seed(&format!("request-{operation}"), 66, &[&numbers(&[5, 1_000]), &[operation], b"body"])]);
     }
     // Two voters, by the envelope of an entry without its kind.
-    let member = [1, 2].map(|id| [&numbers(&[id])[..], &[1], &text("a:1")].concat()).concat();
+    let member = |id: u64| [&numbers(&[id])[..], &[1], &text("a:1")].concat();
+    let members = [&[0][..], &member(1), &member(2)].concat();
+    let members_len = u32::try_from(members.len()).unwrap_or(0).to_le_bytes();
     let status = [
         &numbers(&[2])[..],
         &[1],
         &numbers(&[3]),
         &[1],
         &numbers(&[1, 3, 9, 8, 7, 6, 2, 5, 2, 4, 3, 7]),
-        &32_u32.to_le_bytes(),
-        &member,
+        &members_len,
+        &members,
         &1_u32.to_le_bytes(),
         &numbers(&[5, 4]),
         &2_u32.to_le_bytes(),
@@ -386,7 +394,7 @@ fn client_frames() -> Seeds {
     seeds.extend([
         seed("status", 0, &[&status]),
         seed("change", 1, &[&head, &change]),
-        seed("changed", 2, &[&[0], &numbers(&[3, 9]), &member]),
+        seed("changed", 2, &[&[0], &numbers(&[3, 9]), &members]),
         seed("wanted", 3, &[&numbers(&[1 << 20]), &[1]]),
         seed("opened", 4, &[&numbers(&[3, 9, 8]), &[7, 0, 0, 0], &4_u32.to_le_bytes(), b"headpiece of it"]),
         seed("lagging", 2, &[&[16], &numbers(&[4, 3, 10])]),
