@@ -3,11 +3,10 @@
 //!
 //! ```text
 //!   cargo fuzz run log_records            one fuzzer; RUSTC_BOOTSTRAP=1 where the toolchain is stable
-//!   cargo run --bin seeds                 writes what our own encoders make into the corpora
 //!   cargo test                            every corpus once more, with its allocations counted
 //! ```
 //!
-//! A finding becomes a file in `corpus/` and a test named for what went wrong.
+//! What our own encoders make is in the corpora too (`outrigger/tests/corpus/seeds.rs`). A finding becomes a file in `corpus/` and a test named for what went wrong.
 
 /// What is read from a log's directory.
 #[path = "../../log/tests/corpus/hostile.rs"]

@@ -8,6 +8,8 @@
 mod client;
 #[allow(unreachable_pub, reason = "a module of the fuzzers too")]
 mod hostile;
+#[cfg(feature = "tokio")]
+mod seeds;
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,8 @@
-//! Writes what our own encoders make into the corpora, as `valid-*`, and the first half of each, as `cut-*`: so that a
-//! fuzzer need not guess the layouts. Run it when a layout gets something new; what it wrote before stays.
+//! What our own encoders make is in the corpora, as `valid-*`, and the first half of each, as `cut-*`: so that a fuzzer need not guess
+//! the layouts.
+//!
+//! When a layout gets something new, `UPDATE_CORPORA=1 cargo test --package outrigger --test corpus` writes it anew; what is not made
+//! any more stays.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -25,10 +28,11 @@ use outrigger_log::{FaultyDisk, GroupId, Log, LogPosition, OpenOptions, PeerIden
 
 type Seeds = BTreeMap<String, Vec<u8>>;
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Everything that is made, by corpus.
+fn all() -> Result<[(&'static str, Seeds); 10], Box<dyn Error>> {
     let [segments, records, identities] = log_files()?;
     let (messages, frames) = messages()?;
-    let corpora = [
+    Ok([
         ("log_segment", segments),
         ("log_records", records),
         ("log_identity", identities),
@@ -39,17 +43,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("wire_client", client_frames()),
         ("envelope", envelopes()),
         ("snapshot", snapshot_beginnings()?),
-    ];
-    for (corpus, seeds) in corpora {
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(corpus);
-        fs::create_dir_all(&directory)?;
-        for (name, bytes) in &seeds {
-            fs::write(directory.join(name), bytes)?;
-            if let Some(name) = name.strip_prefix("valid-") {
-                fs::write(directory.join(format!("cut-{name}")), &bytes[..bytes.len() / 2])?;
+    ])
+}
+
+#[test]
+fn the_corpora_have_what_our_own_encoders_make_today() -> Result<(), Box<dyn Error>> {
+    let writes = std::env::var_os("UPDATE_CORPORA").is_some();
+    for (corpus, seeds) in all()? {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(corpus);
+        let halves = seeds.iter().filter_map(|(name, bytes)| {
+            Some((format!("cut-{}", name.strip_prefix("valid-")?), bytes[..bytes.len() / 2].to_vec()))
+        });
+        for (name, bytes) in seeds.clone().into_iter().chain(halves) {
+            let path = directory.join(name);
+            if writes {
+                fs::write(&path, bytes)?;
+                continue;
             }
+            let is_same = fs::read(&path).is_ok_and(|held| held == bytes);
+            assert!(is_same, "{} is not what is made today: UPDATE_CORPORA=1 writes it anew", path.display());
         }
-        println!("{corpus}: {} inputs", seeds.len());
     }
     Ok(())
 }
