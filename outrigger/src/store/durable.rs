@@ -204,6 +204,12 @@ impl<D: Disk> LogStore for DurableStore<D> {
         self.whole()?;
         let snapshot = self.snapshots.newest_decoded()?;
         if let Some(snapshot) = &snapshot {
+            if let Some(reason) =
+                other_cluster(snapshot, self.state().unwrap_or(&GroupState::default()), &Reader(self.log.reader()))?
+            {
+                let name = self.log_name();
+                return Err(StorageError::new(format!("{name}: {reason} put back what belongs here")));
+            }
             self.begin_behind(snapshot)?;
         }
         let Some(state) = self.state() else { return Ok(Restored::default()) };
@@ -228,18 +234,9 @@ impl<D: Disk> LogStore for DurableStore<D> {
             genesis => genesis.unwrap_or_default(),
         };
         let mut memberships = Vec::new();
-        // What is behind the commit index may yet be truncated, however many there are: the one before them counts then.
-        let committed = state.marked.partition_point(|index| *index <= state.committed);
-        for index in &state.marked[committed.saturating_sub(1)..] {
+        for index in undecided(state) {
             let term = state.term_at(*index).unwrap_or(0);
             memberships.push((LogId::new(term, *index), reader.membership(LogIndex(*index))?));
-        }
-        if let Some((at, snapshot)) = snapshot.as_ref().and_then(|it| Some((misfit(it, &memberships)?, it))) {
-            let (name, last) = (self.log_name(), snapshot.last());
-            return Err(StorageError::new(format!(
-                "{name} has members of another cluster at {at} than the snapshot of {last} has: are the files of two nodes in one \
-                 directory? put back what belongs here"
-            )));
         }
         mutate!(store_forgets_membership, memberships = Vec::new());
         Ok(Restored {
@@ -319,10 +316,45 @@ impl<D: Disk> fmt::Debug for DurableStore<D> {
     }
 }
 
-/// The first entry whose members cannot follow those of the snapshot.
-fn misfit(snapshot: &Snapshot, memberships: &[(LogId, Arc<Membership>)]) -> Option<LogId> {
-    let mut behind = memberships.iter().filter(|(at, _)| at.index > snapshot.membership_at.index);
-    behind.find(|(_, membership)| !snapshot.membership.may_be_followed_by(membership)).map(|(at, _)| *at)
+/// What a snapshot and a log say of their clusters that no two files of one node say; nothing where the log says nothing of it.
+pub(super) fn other_cluster<D: Disk>(
+    snapshot: &Snapshot,
+    state: &GroupState,
+    log: &Reader<D>,
+) -> Result<Option<String>, StorageError> {
+    let last = snapshot.last();
+    // Behind a purge or a restored snapshot only the snapshots say how it began.
+    if state.purged.index == 0 && state.last.index > 0 {
+        let began = super::genesis(&log.one(LogIndex(1))?);
+        if began.contradicts(snapshot.genesis) {
+            let theirs = snapshot.genesis;
+            return Ok(Some(format!(
+                "the snapshot of {last} is of a cluster that began otherwise ({theirs}) than that of the log ({began}): are the files of \
+                 two nodes in one directory?"
+            )));
+        }
+    }
+    let (ours, at) = (&snapshot.membership, snapshot.membership_at.index.0);
+    for index in undecided(state) {
+        let theirs = log.membership(LogIndex(*index))?;
+        let may_be =
+            !theirs.founding().contradicts(ours.founding()) && (*index <= at || ours.may_be_followed_by(&theirs));
+        if !may_be {
+            return Ok(Some(format!(
+                "the snapshot of {last} is of the cluster that was founded as {}, and entry {index} of the log of the one that was founded \
+                 as {}: are the files of two nodes in one directory?",
+                ours.founding(),
+                theirs.founding()
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// The entries with members that are behind the commit index, and may yet be truncated, and the last before them, which counts then.
+fn undecided(state: &GroupState) -> &[u64] {
+    let committed = state.marked.partition_point(|index| *index <= state.committed);
+    &state.marked[committed.saturating_sub(1)..]
 }
 
 /// Reads what was flushed, on any thread.

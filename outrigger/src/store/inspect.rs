@@ -24,12 +24,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use outrigger_engine::{
-    Batch, Body, Founding, Genesis, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote,
-};
+use outrigger_engine::{Batch, Body, LogId, LogIndex, Membership, NodeId, Payload, Peer, Snapshot, Term, Vote};
 use outrigger_log::{GroupState, RealDisk, SnapshotFile};
 
-use super::durable::{GROUP, Reader, contradicts, incarnation, log_id, snapshot_id};
+use super::durable::{GROUP, Reader, contradicts, incarnation, log_id, other_cluster, snapshot_id};
 use super::snapshots::decode_head;
 use super::{LogReader, StorageError};
 
@@ -242,19 +240,7 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
         if contradicts(last, &state) {
             let what = format!("the snapshot of {last} contradicts the log, which is committed up to {committed}");
             add(path, Some(last.index.0), what);
-        } else if let Some(began) = began(inspection).filter(|began| *began != newest.genesis) {
-            let what = format!(
-                "the snapshot of {last} is of a cluster that began otherwise ({}) than that of the log ({began}): are the files \
-                 of two nodes in one directory?",
-                newest.genesis
-            );
-            add(path, Some(last.index.0), what);
-        } else if let Some(ours) = founded(inspection).filter(|it| it.contradicts(newest.membership.founding())) {
-            let what = format!(
-                "the snapshot of {last} is of the cluster that was founded as {}, and the log of the one that was founded as {ours}: are \
-                 the files of two nodes in one directory?",
-                newest.membership.founding()
-            );
+        } else if let Ok(Some(what)) = other_cluster(&newest, &state, &inspection.reader()) {
             add(path, Some(last.index.0), what);
         }
     }
@@ -263,24 +249,6 @@ fn uncovered(inspection: &Inspection, directory: &Path) -> Vec<Damage> {
         add(directory.join("snapshots"), Some(covered + 1), what);
     }
     damage
-}
-
-/// What the log's cluster is known by, if the log reaches back to where that stands: behind a purge or a restored snapshot only
-/// the snapshots say it.
-fn began(inspection: &Inspection) -> Option<Genesis> {
-    let state = inspection.state();
-    if state.purged.index > 0 || state.last.index == 0 {
-        return None;
-    }
-    let first = inspection.reader().batches(LogIndex(1), LogIndex(1), 0).ok()?;
-    first.first().map(super::genesis).filter(|genesis| genesis.is_known())
-}
-
-/// As what the log's cluster was founded, if an entry that is committed says so.
-fn founded(inspection: &Inspection) -> Option<Founding> {
-    let (state, reader) = (inspection.state(), inspection.reader());
-    let last = state.marked.iter().rev().find(|index| **index <= state.committed)?;
-    reader.membership(LogIndex(*last)).ok().map(|membership| membership.founding())
 }
 
 #[cfg(test)]

@@ -201,13 +201,16 @@ fn a_snapshot_of_a_cluster_that_began_otherwise_is_told_where_the_log_reaches_ba
         let found = verify_damage(&directory);
         assert_eq!(found.len(), expected, "{found:?}");
         assert!(found.iter().all(|damage| damage.what.contains("of a cluster that began otherwise")), "{found:?}");
+        let started = DurableStore::open(RealDisk, directory.path(), options()).unwrap().restore();
+        assert_eq!(started.is_err(), expected == 1, "{started:?}");
     }
 }
 
 #[test]
 fn a_snapshot_of_a_cluster_that_was_founded_as_another_one_is_told_and_no_node_starts_from_it() {
     let of = |founding| Arc::new((*members()).clone().founded(Founding(founding)));
-    for (founding, expected) in [(7, 0), (8, 1)] {
+    // Also one that covers more than the log holds: a start would drop all of that.
+    for (founding, end, expected) in [(7, 2, 0), (8, 2, 1), (7, 9, 0), (8, 9, 1)] {
         let directory = tempfile::tempdir().unwrap();
         let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
         let entries = [Payload::membership(members()), Payload::membership(of(7)), Payload::membership(of(7))];
@@ -217,7 +220,7 @@ fn a_snapshot_of_a_cluster_that_was_founded_as_another_one_is_told_and_no_node_s
         store.save_committed(LogIndex(3)).unwrap();
         store.flush().unwrap();
         drop(store);
-        let (last, membership_at) = (LogId::new(1, 2), LogId::new(1, 2));
+        let (last, membership_at) = (LogId::new(1, end), LogId::new(1, end));
         let moment = Moment { last, log_time: LogTime(5), membership_at, membership: of(founding) };
         let head = encode_head(&moment, genesis_of(&members()));
         Snapshots::open(RealDisk, directory.path(), 7).unwrap().build(position(last), head).unwrap().finish().unwrap();
@@ -226,7 +229,7 @@ fn a_snapshot_of_a_cluster_that_was_founded_as_another_one_is_told_and_no_node_s
         assert!(found.iter().all(|damage| damage.what.contains("that was founded as")), "{found:?}");
         let started = DurableStore::open(RealDisk, directory.path(), options()).unwrap().restore();
         let reason = started.err().map(|error| error.reason).unwrap_or_default();
-        assert_eq!(reason.contains("members of another cluster at 1/3"), expected == 1, "{reason}");
+        assert_eq!(reason.contains("that was founded as"), expected == 1, "{reason}");
     }
 }
 
