@@ -234,6 +234,7 @@ impl Engine {
             Event::SetPriority { token, priority } => self.handle_set_priority(token, priority),
             Event::Received { from, message } => self.handle_received(from, message, now),
             Event::Refused { by, met, reason } => self.handle_refused(by, met, reason, now),
+            Event::Misfit { node, reason } => self.handle_misfit(node, reason, now),
             Event::LogFlushed { write } => self.handle_log_flushed(write, now),
             Event::StorageFailed { reason } => self.halt(Fault::Storage { reason }),
             Event::Sent { target, epoch, request, last, bytes } => {

@@ -8,7 +8,7 @@ use crate::entry::Payload;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::snapshot::{Snapshot, SnapshotId};
-use crate::types::{Epoch, Incarnation, LogIndex, Peer, RequestId, StateHash, Term, Token, WriteId};
+use crate::types::{Epoch, Incarnation, LogIndex, NodeId, Peer, RequestId, StateHash, Term, Token, WriteId};
 
 /// One thing that happened, handed to [`Engine::handle_event`](crate::Engine::handle_event).
 ///
@@ -59,7 +59,7 @@ pub enum Event {
         /// Who is asking.
         token: Token,
         /// Who shall lead; `None` for the voter that lacks the least, and of those the one that was heard from last.
-        to: Option<crate::NodeId>,
+        to: Option<NodeId>,
     },
     /// Somebody wants this node to campaign now. Answered with [`Command::Elected`](crate::Command::Elected).
     Elect {
@@ -118,6 +118,14 @@ pub enum Event {
         /// Why, for people.
         reason: String,
     },
+    /// A handshake with whoever is where a peer is said to be came to nothing, here or there: it is another node, or of another cluster,
+    /// or speaks another protocol. It is told in the [status](crate::Status::refuses), for a while.
+    Misfit {
+        /// The peer.
+        node: NodeId,
+        /// What does not fit, for people.
+        reason: String,
+    },
     /// Everything on the log lane up to this write is durable.
     LogFlushed {
         /// The last durable write.
@@ -131,7 +139,7 @@ pub enum Event {
     /// A [`Command::Replicate`](crate::Command::Replicate) has been handed to the network. Whether it arrives is not known.
     Sent {
         /// The command's.
-        target: crate::NodeId,
+        target: NodeId,
         /// The command's.
         epoch: Epoch,
         /// The command's.
@@ -144,7 +152,7 @@ pub enum Event {
     /// A [`Command::Replicate`](crate::Command::Replicate) could not be executed: the log no longer holds those entries under those ids.
     ReplicateGone {
         /// The command's.
-        target: crate::NodeId,
+        target: NodeId,
         /// The command's.
         epoch: Epoch,
         /// The command's.
@@ -193,7 +201,7 @@ pub enum Event {
     /// executed, because the snapshot is not there any more, is a [`Event::ReplicateGone`].
     SnapshotSent {
         /// The command's.
-        target: crate::NodeId,
+        target: NodeId,
         /// The command's.
         epoch: Epoch,
         /// The command's.
@@ -204,7 +212,7 @@ pub enum Event {
     /// another one.
     SnapshotUnreadable {
         /// The command's.
-        target: crate::NodeId,
+        target: NodeId,
         /// The command's.
         epoch: Epoch,
         /// The command's.

@@ -50,8 +50,8 @@ impl Met {
 pub(crate) struct Refusals {
     /// Who refuses this node, why and when; members only, so that there is a bound.
     by: BTreeMap<NodeId, (String, Instant)>,
-    /// Whom this node refuses as it contradicts Raft, how and when; at most `PEERS_MAX` and the members.
-    of: BTreeMap<NodeId, (Inconsistency, Instant)>,
+    /// Whom this node refuses as it contradicts Raft, or fits in no handshake, how and when; at most `PEERS_MAX` and the members.
+    of: BTreeMap<NodeId, (String, Instant)>,
 }
 
 impl Refusals {
@@ -69,7 +69,7 @@ impl Refusals {
     }
 
     pub(crate) fn of(&self) -> BTreeMap<NodeId, String> {
-        self.of.iter().map(|(node, (inconsistency, _))| (*node, inconsistency.to_string())).collect()
+        self.of.iter().map(|(node, (reason, _))| (*node, reason.clone())).collect()
     }
 }
 
@@ -227,8 +227,15 @@ impl Engine {
 
     /// A peer that was listened to contradicts what Raft guarantees.
     pub(crate) fn refuse_inconsistent(&mut self, peer: Peer, inconsistency: Inconsistency, now: Instant) {
-        self.refusals.of.insert(peer.node, (inconsistency, now));
+        self.refusals.of.insert(peer.node, (inconsistency.to_string(), now));
         self.push(Command::RefusePeer { peer, reason: PeerRefusal::Inconsistent(inconsistency) });
+    }
+
+    /// Who is where a member is said to be is not that member.
+    pub(crate) fn handle_misfit(&mut self, node: NodeId, reason: String, now: Instant) {
+        if self.memberships.everybody().contains_key(&node) {
+            self.refusals.of.insert(node, (reason, now));
+        }
     }
 
     /// A peer does not listen to this node. It is believed only if this node would listen to it, and knows it as a member.

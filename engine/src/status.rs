@@ -78,6 +78,7 @@ pub struct Status {
     pub version_held_back_by: BTreeMap<NodeId, Option<Version>>,
     /// Which peers have lately refused to listen to this node, and why.
     pub refused_by: BTreeMap<NodeId, String>,
-    /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how.
+    /// Which peers have lately contradicted what Raft guarantees, so that this node refused to listen to them, and how; and where somebody
+    /// else is than the peer that is said to be there.
     pub refuses: BTreeMap<NodeId, String>,
 }

@@ -137,6 +137,7 @@ impl Display for Event {
             Self::Received { from, message: Some(message) } => write!(f, "received from {}: {message}", from.node),
             Self::Received { from, message: None } => write!(f, "met {from}"),
             Self::Refused { by, reason, .. } => write!(f, "refused by {by}: {reason}"),
+            Self::Misfit { node, reason } => write!(f, "misfit of {node}: {reason}"),
             Self::LogFlushed { write } => write!(f, "log_flushed w{write}"),
             Self::StorageFailed { reason } => write!(f, "storage_failed: {reason}"),
             Self::Sent { target, last, .. } => write!(f, "sent to {target} up to {last}"),

@@ -160,6 +160,7 @@ fn is_not_taken_over_by_one_that_was_begun_anew(arguments: &[&str]) {
         own.leader();
         let ran = other.run(&["--timeout", "3s", "member", "add", place]);
         assert!(ran.code == Some(3) && ran.stderr.contains("did not catch up"), "{ran:?}");
+        assert!(ran.stderr.contains("node 7 says: ") && ran.stderr.contains("that was founded as"), "{ran:?}");
         assert!(is_earlier(&own), "{:?}: {}", terms(&own), own.nodes[0].logged());
     }
     wait_until("it is told why", || other.nodes[0].logged().contains("that was founded as"));

@@ -205,3 +205,16 @@ fn after_a_restart_a_snapshot_says_it() {
     let restored = Restored { vote, last: id.last, purged: id.last, snapshot, ..Restored::default() };
     assert_eq!(told(&Desk::restored(EngineConfig::new(peer(1, 2), 7), restored)), OURS);
 }
+
+#[test]
+fn where_somebody_else_is_than_a_member_the_status_says_so_for_a_while() {
+    let mut desk = first();
+    for node in [2, 9] {
+        desk.feed(Event::Misfit { node: NodeId(node), reason: "another cluster".to_owned() });
+    }
+    let told = [(NodeId(2), "another cluster".to_owned())].into();
+    assert_eq!(desk.engine.status().refuses, told, "node 9 is no member");
+    desk.now = desk.now + Duration::from_secs(6);
+    hear(&mut desk, peer(2, 1), heartbeat(1, 1, 1));
+    assert_eq!(desk.engine.status().refuses, [].into());
+}

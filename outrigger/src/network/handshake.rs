@@ -97,8 +97,8 @@ pub enum Rejection {
     /// The clusters began with the same members, and are two all the same.
     #[error(
         "the node that is refused is of the cluster that was founded as {theirs}, and the one that refuses it of that which was founded \
-         as {ours}: both began with the same initial members, of which those of one cluster were begun anew; if its data directory is \
-         the wrong one, put the right one back, and if it is a node of another cluster, correct its addresses"
+         as {ours}, though both began alike: if one of them is to go over to the other's cluster, start it with an empty data \
+         directory and --join; if its data directory is the wrong one, put the right one back; else correct its addresses"
     )]
     Founding {
         /// Of the node that refuses.
@@ -138,6 +138,20 @@ impl Rejection {
             PeerRefusal::OtherCluster { ours, theirs } => Self::Genesis { ours, theirs },
             PeerRefusal::OtherFounding { ours, theirs } => Self::Founding { ours, theirs },
             reason => Self::Peer { reason: reason.to_string(), met: reason.met() },
+        }
+    }
+
+    /// Whether the two nodes do not fit each other, whatever else they may come to know.
+    #[cfg(feature = "tokio")]
+    pub(crate) const fn is_misfit(&self) -> bool {
+        match self {
+            Self::Protocol { .. }
+            | Self::Cluster { .. }
+            | Self::WrongNode { .. }
+            | Self::OwnId { .. }
+            | Self::Genesis { .. }
+            | Self::Founding { .. } => true,
+            Self::NoHello | Self::Full { .. } | Self::NotMember { .. } | Self::Peer { .. } => false,
         }
     }
 

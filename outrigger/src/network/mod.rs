@@ -54,6 +54,12 @@ pub trait Receive: Send + Sync + 'static {
     /// Called only for a connection that this node made itself, and after the handshake: whoever comes in may claim
     /// anything.
     fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String);
+
+    /// The handshake with whoever is where `peer` is said to be came to nothing, here or there. It is tried again; until then this is
+    /// for people, and a transport without handshakes has nothing to tell.
+    fn misfit(&self, peer: NodeId, reason: String) {
+        let _ = (peer, reason);
+    }
 }
 
 /// Carries messages between nodes. It may lose, delay, double and reorder them: Raft does not mind, only its speed does.

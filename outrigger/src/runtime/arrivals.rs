@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
-use outrigger_engine::{ChangeRequest, Consistency, Event, Incarnation, Lane, Message, Payload, Peer, Refusal, Term};
+use outrigger_engine::{
+    ChangeRequest, Consistency, Event, Incarnation, Lane, Message, NodeId, Payload, Peer, Refusal, Term,
+};
 
 use super::mailbox::{Mailbox, Queue};
 use super::order::{Order, OrderSlot};
@@ -267,6 +269,10 @@ impl<S: LargeStateMachine> Receive for Inlet<S> {
 
     fn refused(&self, by: Peer, met: Option<Incarnation>, reason: String) {
         self.0.notify(Event::Refused { by, met, reason });
+    }
+
+    fn misfit(&self, node: NodeId, reason: String) {
+        self.0.notify(Event::Misfit { node, reason });
     }
 }
 

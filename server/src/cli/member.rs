@@ -11,13 +11,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Membership, Node, NodeId, NodeMap, NodeSet};
-use outrigger::{Config, MembersChanged};
+use outrigger::engine::{ChangeMembers, ChangeRequest, LogId, Membership, Node, NodeId, NodeMap, NodeSet, Refusal};
+use outrigger::{ClientError, Config, MembersChanged};
 
 use super::status::Output;
 use super::{Failure, Reach, print};
 use advice::{failure, nothing_done};
 use listing::Changed;
+use view::view;
 
 pub(super) use listing::Members;
 
@@ -236,6 +237,14 @@ fn replacement(voters: Vec<(u64, Option<String>)>) -> Result<ChangeMembers, Fail
     Ok(ChangeMembers::Batch(vec![ChangeMembers::AddVoters(distinct(new)?), ChangeMembers::ReplaceAllVoters(ids)]))
 }
 
+/// Why nobody got on: who leads knows, if it is not only slow.
+async fn with_trouble(failure: Failure, error: &ClientError, endpoints: &[String]) -> Failure {
+    let ClientError::MembersNotChanged { refusal: Refusal::Lagging { .. } } = error else { return failure };
+    let Ok(status) = view(endpoints, BEFORE_PATIENCE).await else { return failure };
+    let Some(trouble) = status.fault else { return failure };
+    Failure { message: format!("{}; node {} says: {trouble}", failure.message, status.node), ..failure }
+}
+
 /// Asks for a change, tells how far it is, and prints what came of it.
 async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(), Failure> {
     let reach = how.reach.within(outer);
@@ -256,7 +265,7 @@ async fn change(mut request: ChangeRequest, how: How, outer: &Reach) -> Result<(
                     let is_new = before.map(|before| before != stem(changed.at, &changed.membership));
                     print_changed(&changed, is_new, &asked, how.output)
                 }
-                Err(error) => Err(failure(&error, &asked)),
+                Err(error) => Err(with_trouble(failure(&error, &asked), &error, &endpoints).await),
             };
         }
         told = progress::tell(&endpoints) => told,

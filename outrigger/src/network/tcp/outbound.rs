@@ -240,6 +240,12 @@ async fn keep(link: &Arc<Link>, shared: &Arc<Shared>) {
         shared.report(&place, &format!("node {} at {place}", link.node), &ended);
         is_stranger = matches!(ended, Ended::Rejected(Rejection::NotMember { .. }));
         let is_refusal = matches!(ended, Ended::Refused(_) | Ended::Rejected(_));
+        if let Ended::Refused(rejection) | Ended::Rejected(rejection) = &ended
+            && !has_met
+            && rejection.is_misfit()
+        {
+            shared.receive.misfit(link.node, rejection.to_string());
+        }
         if is_refusal || !has_met {
             failures += 1;
         }
