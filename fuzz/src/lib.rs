@@ -6,7 +6,9 @@
 //!   cargo test                            every corpus once more, with its allocations counted
 //! ```
 //!
-//! What our own encoders make is in the corpora too (`outrigger/tests/corpus/seeds.rs`). A finding becomes a file in `corpus/` and a test named for what went wrong.
+//! What our own encoders make is in the corpora too (`outrigger/tests/corpus/seeds.rs`).
+//!
+//! A finding becomes a file in `corpus/` and a test named for what went wrong.
 
 /// What is read from a log's directory.
 #[path = "../../log/tests/corpus/hostile.rs"]
