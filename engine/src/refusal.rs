@@ -253,7 +253,7 @@ pub enum PeerRefusal {
         /// What it says; [`Genesis::UNKNOWN`] if it does not know.
         theirs: Genesis,
     },
-    /// It is of another cluster, which began with the same first members.
+    /// It is of another cluster, which began alike.
     OtherFounding {
         /// As what this node's was founded.
         ours: Founding,
@@ -319,8 +319,8 @@ impl fmt::Display for PeerRefusal {
             }
             Self::OtherFounding { ours, theirs } => write!(
                 f,
-                "it is of the cluster that was founded as {theirs}, and this node of the one that was founded as {ours}: both began with \
-                 the same members, and those of one were begun anew; do its address or its id belong to a node of another cluster?"
+                "it is of the cluster that was founded as {theirs}, and this node of the one that was founded as {ours}, though both \
+                 began alike; do its address or its id belong to a node of another cluster?"
             ),
             Self::NotMember => f.write_str("it is no member of this cluster"),
             Self::TooMany { limit } => write!(f, "{limit} nodes were met already, and no members are known yet"),

@@ -94,7 +94,7 @@ pub enum Rejection {
         /// Of the node that is refused.
         theirs: Genesis,
     },
-    /// The clusters began with the same members, and are two all the same.
+    /// The clusters began alike, and are two all the same.
     #[error(
         "the node that is refused is of the cluster that was founded as {theirs}, and the one that refuses it of that which was founded \
          as {ours}, though both began alike: if one of them is to go over to the other's cluster, start it with an empty data \

@@ -204,9 +204,8 @@ impl<D: Disk> LogStore for DurableStore<D> {
         self.whole()?;
         let snapshot = self.snapshots.newest_decoded()?;
         if let Some(snapshot) = &snapshot {
-            if let Some(reason) =
-                other_cluster(snapshot, self.state().unwrap_or(&GroupState::default()), &Reader(self.log.reader()))?
-            {
+            let (state, log) = (self.state().cloned().unwrap_or_default(), Reader(self.log.reader()));
+            if let Some(reason) = other_cluster(snapshot, &state, &log)? {
                 let name = self.log_name();
                 return Err(StorageError::new(format!("{name}: {reason} put back what belongs here")));
             }
@@ -334,12 +333,14 @@ pub(super) fn other_cluster<D: Disk>(
             )));
         }
     }
+    // What is not committed may be of a founding that came to nothing. It goes, unless the log holds what the snapshot covers.
     let (ours, at) = (&snapshot.membership, snapshot.membership_at.index.0);
+    let goes_on = state.term_at(last.index.0) == Some(last.term.0);
     for index in undecided(state) {
         let theirs = log.membership(LogIndex(*index))?;
-        let may_be =
-            !theirs.founding().contradicts(ours.founding()) && (*index <= at || ours.may_be_followed_by(&theirs));
-        if !may_be {
+        let is_other = (goes_on || *index <= state.committed) && theirs.founding().contradicts(ours.founding());
+        let cannot_follow = goes_on && *index > at && !ours.may_be_followed_by(&theirs);
+        if is_other || cannot_follow {
             return Ok(Some(format!(
                 "the snapshot of {last} is of the cluster that was founded as {}, and entry {index} of the log of the one that was founded \
                  as {}: are the files of two nodes in one directory?",
