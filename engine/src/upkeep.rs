@@ -5,6 +5,22 @@
 //! Nobody has asked for such an entry, so nobody need know of it. It has the members of another entry, which it names
 //! ([`Membership::of`]): the first change that is wanted while it is on its way waits for it, and a precondition that names the one
 //! holds for the other. It is an ordinary membership otherwise: it counts once appended, and goes with a truncation.
+//!
+//! # Which cluster it is
+//! ```text
+//!   first members {1}    directory a1 ── first leader ── founded as 7d21.. ──► 2 and 3 are added
+//!          │ the directory is lost, and begun anew with the same settings
+//!          └───────────► directory b1 ── first leader ── founded as 09c4.. ──► 7 is added, and leads ──► asks 2 and 3: refused
+//! ```
+//!
+//! Clusters that began alike have all in common but what their first leaders drew. So the first leader says it before anything else that
+//! concerns the members: as soon as an entry of its term is committed, and no change begins before that. A node says it with every
+//! message, and judges who speaks by it ([`meeting`](crate::meeting)), once it knows it to be committed: by its commit index, by a
+//! snapshot, or as another membership follows it in the log. One that is not may be truncated for another leader's.
+//!
+//! Until a node knows, it takes for its own any cluster that began alike. So do the first members before they have heard that this
+//! entry is committed, which a crash right then makes them forget; and who joins, if it is started again before its log has come so
+//! far, while nothing is counted on it yet.
 
 use std::sync::Arc;
 

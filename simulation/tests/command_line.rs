@@ -43,6 +43,16 @@ fn what_is_left_out_does_not_happen() {
     assert!(worse > 10, "only {worse} deaths with everything");
 }
 
+#[test]
+fn who_leaves_something_out_is_told_that_what_never_came_is_no_failure() {
+    let told = |arguments: &[&str]| {
+        let ran = simulate(&[&["--seeds", "2", "--jobs", "1"], arguments].concat());
+        assert!(ran.status.success(), "{}", text(&ran.stdout));
+        text(&ran.stderr).contains("nobody asks whether each kind of fault and action came")
+    };
+    assert!(!told(&[]) && told(&["--without", "drift"]) && told(&["--clients", "1"]));
+}
+
 /// What a program is told of each kind of fault, and how a person reads it.
 const FAULTS: [(&str, &str); 19] = [
     ("message lost", " is lost\n"),
