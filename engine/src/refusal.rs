@@ -181,7 +181,7 @@ impl fmt::Display for Refusal {
             }
             Self::Unknown => f.write_str("the leader did not answer; the entries may or may not be applied"),
             Self::Halted => f.write_str("this node has halted"),
-            Self::UnknownNode { node } => write!(f, "node {node} is no member; who is to vote is added first, with its address"),
+            Self::UnknownNode { node } => write!(f, "node {node} is no member; add it before it is to vote"),
             Self::AddressDiffers { node } => {
                 write!(f, "node {node} is a member already, at another address; change its address instead")
             }
