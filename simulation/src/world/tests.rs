@@ -1,7 +1,9 @@
 //! Each judge of the world notices what it is there for: a node that is well is shown in a false light, and the judge that looks
 //! at it must refuse it; and must not refuse what only looks like it.
 
-use outrigger::engine::{Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, Warrant};
+use outrigger::engine::{
+    Consistency, Incarnation, LogId, LogIndex, StateHash, Version, Vote, VoteRequest, VoteResult, Warrant,
+};
 
 use super::freshness::Freshness;
 use super::office::Occasion;
@@ -450,5 +452,32 @@ fn a_leader_whose_disk_hangs_is_noticed_by_whoever_judges_conduct() {
     for (conduct, expected) in [(false, None), (true, Some(Check::Health))] {
         world.checks = Checks { conduct, ..Checks::LIGHT };
         assert_eq!(refusing(world.judge_step(id, &look)), expected);
+    }
+}
+
+/// A leader that has just become joint, where those who leave are as many as the old majority cannot do without.
+#[test]
+fn a_joint_leader_is_left_with_the_new_majority_and_without_the_old_one() {
+    let quorums = |world: &World, id: NodeId| {
+        let engine = world.nodes.at(id).and_then(|node| node.running.as_ref()).expect("it runs").driver.engine();
+        let hears = |node: NodeId| Some(node == id || !world.network.cuts(node, id) && !world.network.cuts(id, node));
+        let quorum = engine.membership().quorum();
+        [quorum.incoming, quorum.outgoing].map(|majority| majority.vote_result(hears) == VoteResult::Won)
+    };
+    let (mut world, id) = world_with(|world, node, running| {
+        let engine = running.driver.engine();
+        let (new, old) = (engine.membership().voters(), engine.membership().quorum().outgoing.0);
+        let leave = old.iter().filter(|voter| **voter != node.id && !new.contains(voter)).count();
+        let is_whole = !world.network.is_cut() && !world.is_calm();
+        engine.role_kind() == RoleKind::Leader && is_whole && engine.membership().is_joint() && 2 * leave >= old.len()
+    });
+    assert_eq!(quorums(&world, id), [true, true]);
+    world.split(id);
+    assert_eq!((quorums(&world, id), world.faults.get("old voters cut off")), ([true, false], Some(&1)));
+    let others: Vec<NodeId> = world.nodes.iter().map(|node| node.id).filter(|other| *other != id).collect();
+    for other in others {
+        let cuts = world.network.is_cut();
+        world.split(other);
+        assert_eq!((cuts, world.faults.get("old voters cut off")), (true, Some(&1)), "{other} does not lead");
     }
 }
