@@ -251,6 +251,29 @@ mod found {
         assert!(succeeds && printed.ends_with("found 1 of 1\n"), "{printed}");
     }
 
+    /// What the model, which sees every step, would have found before them: without it Raft's own invariants find it.
+    const FOUND_BY_INVARIANTS: [(Check, [&str; 2]); 4] = [
+        (Check::LogMatching, ["no_prev_check", "pre_vote_counts_as_vote"]),
+        (Check::LeaderCompleteness, ["quorum_of_half", "vote_without_log_check"]),
+        (Check::StateMachineSafety, ["conflict_not_truncated", "commit_beyond_verified"]),
+        (Check::CommittedOnQuorum, ["counts_unflushed", "joint_commits_by_new_voters"]),
+    ];
+
+    #[test]
+    fn without_the_model_the_invariants_of_raft_find_what_it_finds() {
+        let _choice = super::CHOICE.lock().unwrap();
+        for (check, names) in FOUND_BY_INVARIANTS {
+            for name in names {
+                let mutant = find(name).expect("a mutant");
+                choose(mutant);
+                assert_eq!(mutant.found_by(), Some(Check::Refinement), "{name} is another's business");
+                let light = |seed| History::new(seed).checks("light".parse().unwrap());
+                let mut failures = (1..100).filter_map(|seed| light(seed).live().err());
+                assert!(failures.any(|failure| failure.violation.check == check), "{check} does not find {name}");
+            }
+        }
+    }
+
     #[test]
     fn a_mutant_that_is_found_is_replayed_and_takes_all_that_is_left() {
         let _choice = super::CHOICE.lock().unwrap();
