@@ -4,12 +4,12 @@
 use std::io;
 use std::sync::Arc;
 
-use outrigger_engine::{Body, Genesis, LogId, LogIndex, LogTime, Payload, Snapshot, SnapshotId};
+use outrigger_engine::{Body, LogId, LogIndex, LogTime, Payload, Snapshot, SnapshotId};
 
 use super::Case;
 use super::subject::{Subject, in_session, membership};
 use crate::store::snapshots::checksum;
-use crate::store::{Built, Moment, Received};
+use crate::store::{Built, Moment, Received, genesis_of};
 
 /// The cases of this file.
 pub(super) const CASES: &[Case] = &[
@@ -239,13 +239,14 @@ fn long_content() -> Vec<u8> {
     (0..300_000_u32).map(|number| number.to_le_bytes()[usize::from(number % 3 == 0)]).collect()
 }
 
-/// A snapshot of another node, before any of it has come.
+/// A snapshot of another node of this cluster, before any of it has come.
 fn announced(last: LogId, content: &[u8]) -> Arc<Snapshot> {
     let Body::Membership(membership) = membership(&[1, 2, 3]).body else { panic!("a membership has one") };
+    let genesis = genesis_of(&membership);
     let of = Moment { last, log_time: LogTime(5_000), membership_at: LogId::new(0, 1), membership };
-    let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(&of, Genesis(77), content) };
+    let id = SnapshotId { last, bytes: content.len() as u64, checksum: checksum(&of, genesis, content) };
     let Moment { log_time, membership_at, membership, .. } = of;
-    Arc::new(Snapshot { id, log_time, membership, membership_at, genesis: Genesis(77) })
+    Arc::new(Snapshot { id, log_time, membership, membership_at, genesis })
 }
 
 /// Receives all of a snapshot at once.
