@@ -74,7 +74,7 @@ fn nodes_are_upgraded_one_at_a_time_and_after_the_last_there_is_no_way_back() {
     assert!(logged.contains(told) && logged.contains("there is no way back"), "{logged}");
     let directory = cluster.nodes[1].data_dir.display().to_string();
     let dump = harness::run(["log", "dump", "--data-dir", &directory]);
-    assert!(dump.stdout.contains("version 2: "), "{dump:?}");
+    assert!(dump.stdout.contains("version 2, founded as "), "{dump:?}");
 
     let at = cluster.nodes[1].arguments.len() - AS_BEFORE.len();
     cluster.nodes[1].arguments.truncate(at);
