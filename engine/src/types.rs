@@ -29,6 +29,39 @@ macro_rules! number {
     };
 }
 
+/// What clusters are told apart by, as far as a node knows its own.
+macro_rules! cluster_mark {
+    ($(#[$doc:meta])* $name:ident { $(#[$of_none:meta])* $unknown:ident }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u64);
+
+        impl $name {
+            $(#[$of_none])*
+            pub const $unknown: Self = Self(0);
+
+            /// Whether it is known at all.
+            #[must_use]
+            pub fn is_known(self) -> bool {
+                self != Self::$unknown
+            }
+
+            /// Whether both are known, and of two clusters.
+            #[must_use]
+            pub fn contradicts(self, other: Self) -> bool {
+                self.is_known() && other.is_known() && self != other
+            }
+        }
+
+        /// `00000001a2b3c4d5`
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:016x}", self.0)
+            }
+        }
+    };
+}
+
 number! {
     /// The name of a node, unique in its cluster for ever. Chosen by the user; zero is a legal name.
     NodeId
@@ -188,62 +221,21 @@ pub struct Incarnation {
     pub nonce: u64,
 }
 
-/// How a cluster began: a checksum of its first members, and of the snapshot that they were restored from. Nodes of two clusters must
-/// never mix, whatever name, ids and addresses they have in common.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Genesis(pub u64);
-
-impl Genesis {
-    /// Of a node that was started to join, and has not heard yet from whom.
-    pub const UNKNOWN: Self = Self(0);
-
-    /// Whether it is known at all.
-    #[must_use]
-    pub fn is_known(self) -> bool {
-        self != Self::UNKNOWN
-    }
-
-    /// Whether both are known, and of two clusters.
-    #[must_use]
-    pub fn contradicts(self, other: Self) -> bool {
-        self.is_known() && other.is_known() && self != other
+cluster_mark! {
+    /// How a cluster began: a checksum of its first members, and of the snapshot that they were restored from. Nodes of two clusters
+    /// must never mix, whatever name, ids and addresses they have in common.
+    Genesis {
+        /// Of a node that was started to join, and has not heard yet from whom.
+        UNKNOWN
     }
 }
-
-/// `00000001a2b3c4d5`
-impl fmt::Display for Genesis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// Which of the clusters that began alike it is: drawn at random by the first leader, which says it in an entry of the log before
-/// anybody is added. Where all of a quorum of the first members are made anew, they are another cluster than the one whose log the
-/// members have who were added to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Founding(pub u64);
-
-impl Founding {
-    /// Of a cluster that had no leader yet, or of a node that does not know whether it had: what is not committed is not known.
-    pub const UNKNOWN: Self = Self(0);
-
-    /// Whether it is known at all.
-    #[must_use]
-    pub fn is_known(self) -> bool {
-        self != Self::UNKNOWN
-    }
-
-    /// Whether both are known, and of two clusters.
-    #[must_use]
-    pub fn contradicts(self, other: Self) -> bool {
-        self.is_known() && other.is_known() && self != other
-    }
-}
-
-/// `a1b2c3d4e5f60718`
-impl fmt::Display for Founding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+cluster_mark! {
+    /// Which of the clusters that began alike it is: drawn at random by the first leader, which says it in an entry of the log before
+    /// anybody is added. Where all of a quorum of the first members are made anew, they are another cluster than the one whose log
+    /// the members have who were added to it.
+    Founding {
+        /// Of a cluster that had no leader yet, or of a node that does not know whether it had: what is not committed is not known.
+        UNKNOWN
     }
 }
 

@@ -25,16 +25,26 @@ fn grown() -> Cluster {
 /// One node that has seen more terms and entries than the other cluster.
 fn older(arguments: &[&str]) -> Cluster {
     let mut cluster = Cluster::started_with(1, arguments);
+    write_much(&cluster);
+    raise_term(&mut cluster);
+    cluster
+}
+
+/// More entries than any other cluster here has.
+fn write_much(cluster: &Cluster) {
     for number in 0..60 {
         cluster.done(&["put", "number", &number.to_string()]);
     }
+}
+
+/// The only node is elected again and again, and then writes what would take the place of what the other cluster holds.
+fn raise_term(cluster: &mut Cluster) {
     for _ in 0..5 {
         cluster.nodes[0].kill();
         cluster.nodes[0].start();
         cluster.leader();
     }
     cluster.done(&["put", "precious", "lead"]);
-    cluster
 }
 
 fn number(row: &Value, name: &str) -> u64 {
@@ -124,19 +134,12 @@ fn begun_anew(own: &mut Cluster, arguments: &[&str]) -> Cluster {
         (node.id, node.peer_address())
     };
     other.done(&["member", "add", &format!("{id}={address}")]);
-    for number in 0..60 {
-        other.done(&["put", "number", &number.to_string()]);
-    }
+    write_much(&other);
     other.done(&["transfer", "7"]);
     other.done(&["member", "remove", "1"]);
     other.nodes[0].kill();
     other.nodes.remove(0);
-    for _ in 0..5 {
-        other.nodes[0].kill();
-        other.nodes[0].start();
-        other.leader();
-    }
-    other.done(&["put", "precious", "lead"]);
+    raise_term(&mut other);
     other
 }
 

@@ -342,10 +342,12 @@ pub(super) fn other_cluster<D: Disk>(
         let cannot_follow = goes_on && *index > at && !ours.may_be_followed_by(&theirs);
         if is_other || cannot_follow {
             return Ok(Some(format!(
-                "the snapshot of {last} is of the cluster that was founded as {}, and entry {index} of the log of the one that was founded \
-                 as {}: are the files of two nodes in one directory?",
+                "the snapshot of {last} is of the cluster that was founded as {} (version {}), and entry {index} of the log of the one \
+                 that was founded as {} (version {}): are the files of two nodes in one directory?",
                 ours.founding(),
-                theirs.founding()
+                ours.version(),
+                theirs.founding(),
+                theirs.version()
             )));
         }
     }
