@@ -318,3 +318,26 @@ fn each_error_has_its_code_and_says_what_to_do() {
     assert_refused(&member(&cluster, &["list", "--timeout", "300ms"]), 3, "none of 3 endpoints answered");
     assert_refused(&member(&cluster, &["remove", "4", "--timeout", "300ms"]), 3, "not applied within");
 }
+
+/// Found on real processes: a node that waited to be added has no members, and so none who was to leave; it was believed.
+#[test]
+fn a_change_is_not_done_because_some_node_knows_no_better() {
+    let mut cluster = Cluster::started(3);
+    cluster.done(&["put", "city", "Oslo"]);
+    cluster.join();
+    let leader = cluster.leader();
+    let others: Vec<u32> = (0..3).filter(|place| *place != leader).map(|place| cluster.nodes[place].pid()).collect();
+    others.iter().for_each(|pid| harness::signal("STOP", *pid));
+    let leaves = cluster.nodes[leader].id.to_string();
+    let ran = member(&cluster, &["remove", &leaves, "--timeout", "4s"]);
+    others.iter().for_each(|pid| harness::signal("CONT", *pid));
+    assert_refused(&ran, 4, "");
+    cluster.done(&["put", "city", "Bergen"]);
+    let code = member(&cluster, &["remove", &leaves]).code;
+    let members = list(&cluster)["members"].to_string();
+    // Whoever lived to see it may have ended it meanwhile.
+    assert!(
+        matches!(code, Some(0 | 1)) && !members.contains(&cluster.nodes[leader].peer_address()),
+        "{code:?}: {members}"
+    );
+}

@@ -1,55 +1,54 @@
-//! A change of the members whose answer was lost: it goes on without its caller, so the members are asked what came of it.
+//! A change of the members whose answer was lost: it goes on without its caller, so the leader is asked what came of it.
 //!
 //! ```text
 //!   change ─► leader A ─ ✗           A dies, or hands over: nobody answers any more
 //!             leader B ends what A began
-//!   status ─► any node               a committed membership that is as wanted: done
-//!                                    still under way: asked again
-//!                                    neither, for a while: nobody knows
+//!   change of nothing ─► leader B    a change is under way: asked again
+//!                                    the members are as wanted: done
+//!                                    they are not: asked for a while, as the request may be on its way still; then nobody knows
 //! ```
+//!
+//! A change of nothing is answered once a quorum has confirmed, by an entry of its own, who the members are. What a node says of itself
+//! would not do: one that lags, that waits to be added, or that leads no more and does not know, has members of other times.
 
 use bytes::Bytes;
-use outrigger_engine::ChangeRequest;
+use outrigger_engine::{ChangeMembers, ChangeRequest, Refusal};
 use tokio::time::{Duration, Instant, sleep_until};
 
-use super::members::MembersChanged;
-use super::protocol::{Operation, Outcome};
-use super::status::NodeStatus;
-use super::{BACKOFF_MAX, Shared};
+use super::Shared;
+use super::members::{self, MembersChanged};
+use super::protocol::Operation;
 
-/// A change of which nothing is to be seen for so long may never have arrived: enough for some elections.
+/// What has not come to a leader for so long, since one was asked, will hardly come to it any more.
 const QUIET_MAX: Duration = Duration::from_secs(3);
+/// From one question to the next.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Who does not answer for so long keeps nobody from asking another one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// Waits until the members are committed as they were wanted; `None` once the time is over, or nothing is under way any more. What
     /// somebody else has changed back by then is not seen.
     pub(super) async fn follow(&self, wanted: &ChangeRequest, deadline: Instant) -> Option<MembersChanged> {
-        let mut quiet_since = Instant::now();
-        while Instant::now() < deadline.min(quiet_since + QUIET_MAX) {
-            let next = Instant::now() + BACKOFF_MAX / 5;
-            let candidates = self.told.endpoints().candidates(false, Instant::now());
-            for endpoint in candidates {
-                // Who is silent does not keep the others waiting.
-                let Some(status) = self.status_of(&endpoint, deadline.min(Instant::now() + BACKOFF_MAX)).await else {
-                    continue;
-                };
-                if status.membership.goal().is_some() {
-                    quiet_since = Instant::now();
-                } else if status.membership_at.index <= status.committed && wanted.holds_in(&status.membership) {
-                    return Some(MembersChanged { at: status.membership_at, membership: status.membership });
-                }
+        let nothing = members::encode_request(&ChangeMembers::Batch(Vec::new()).into());
+        let mut until = deadline;
+        while Instant::now() < until {
+            let next = Instant::now() + PAUSE;
+            match self.ask_for_members(nothing.clone(), until).await {
+                Some(Ok(members)) if wanted.holds_in(&members.membership) => return Some(members),
+                Some(Ok(_)) => until = until.min(Instant::now() + QUIET_MAX),
+                Some(Err(Refusal::ChangeInProgress { .. })) => until = deadline,
+                // Somebody leads next, or can be reached again.
+                Some(Err(_)) | None => {}
             }
-            sleep_until(next.min(deadline)).await;
+            sleep_until(next.min(until)).await;
         }
         None
     }
 
-    async fn status_of(&self, endpoint: &str, deadline: Instant) -> Option<NodeStatus> {
-        let link = self.dialled(endpoint);
-        tokio::time::timeout_at(deadline, link.is_up()).await.ok()?.ok()?;
-        match link.ask(Operation::Status, Bytes::new(), deadline).await {
-            Ok(Outcome::Done { body, .. }) => NodeStatus::decode(body).ok(),
-            Ok(_) | Err(_) => None,
-        }
+    async fn ask_for_members(&self, nothing: Bytes, until: Instant) -> Option<Result<MembersChanged, Refusal>> {
+        let patience = until.saturating_duration_since(Instant::now()).min(PATIENCE);
+        let (_, answer) = self.ask(Operation::ChangeMembers, nothing, patience).await.ok()?;
+        members::decode_answer(answer).ok()
     }
 }

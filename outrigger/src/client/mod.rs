@@ -313,13 +313,13 @@ impl<S: Query> Client<S> {
     ///
     /// What has certainly not begun, as nobody leads, is tried again until the time is over. A change that has begun goes on
     /// when this future is dropped, when its time is over, and when the leader dies: the next one ends it. If the answer is lost, the
-    /// members are asked until they are as wanted; one with [preconditions](ChangeRequest::preconditions) is not followed so, as the
-    /// members may be as wanted by another's change.
+    /// leader is asked until the members are as wanted, by changes of nothing; one with
+    /// [preconditions](ChangeRequest::preconditions) is not followed so, as the members may be as wanted by another's change.
     ///
     /// # Errors
-    /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost, and the members
-    /// were not seen to be as wanted before the time was over, or for three seconds in which no change was under way: then
-    /// [`NodeStatus::membership`] of the leader tells. The others as for a write.
+    /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost, and no leader
+    /// has confirmed that the members are as wanted before the time was over, or for three seconds in which no change was under way. A
+    /// change of nothing ([`ChangeMembers::Batch`] of none) tells later who they are. The others as for a write.
     pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<MembersChanged, ClientError> {
         let (request, deadline) = (request.into(), Instant::now() + self.patience);
         let answer = match self.ask(Operation::ChangeMembers, members::encode_request(&request)).await {
