@@ -515,6 +515,12 @@ impl Engine {
         self.writes.look_at_disk(now) < self.config.election_timeout_max
     }
 
+    /// Whether this node must keep silent towards its leader, and has for longer than that one would be waited for: its term is on the
+    /// way to a disk that hangs. So it is with a leader that was deposed because its disk hangs.
+    pub(crate) fn is_struck_dumb(&mut self, now: Instant) -> bool {
+        !self.writes.has_durable_term() && !self.disk_works(now)
+    }
+
     /// Log time now: the last entry's plus what has passed since.
     pub(crate) fn log_time(&self, now: Instant) -> LogTime {
         let (last, at) = self.log_clock;

@@ -29,6 +29,7 @@ impl Engine {
         if only_in.is_some_and(|wanted| wanted != current) {
             return self.refuse(token, Refusal::PreconditionFailed { actual: Precondition::Term(current) });
         }
+        let is_struck_dumb = self.is_struck_dumb(now);
         match &self.role {
             Role::Leader(_) => match self.take_in(entries, now) {
                 Ok(first) => self.push(Command::Accepted { token, first }),
@@ -36,6 +37,7 @@ impl Engine {
             },
             Role::Follower(_) if self.is_removed(now) => self.refuse_as_removed(token),
             Role::Follower(follower) => match follower.leader {
+                Some(_) if is_struck_dumb => self.refuse(token, Refusal::DiskHangs),
                 Some(leader) => self.forward(leader, token, entries, now),
                 None => self.refuse(token, Refusal::NoLeader),
             },
@@ -119,6 +121,8 @@ impl Engine {
         }
         if self.is_removed(now) {
             self.refuse_reads_of_removed();
+        } else if self.is_struck_dumb(now) {
+            self.refuse_questions(Refusal::DiskHangs);
         }
         self.ask_leader_again(now);
         self.arm_requests();

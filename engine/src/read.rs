@@ -146,7 +146,7 @@ impl Engine {
             mutate!(transfer_keeps_lease if proof == Proof::Lease, return self.confirm_read(Asker::Here(token), proof, now));
             return self.refuse(token, Refusal::Transferring { to });
         }
-        let is_removed = self.is_removed(now);
+        let (is_removed, is_struck_dumb) = (self.is_removed(now), self.is_struck_dumb(now));
         match &mut self.role {
             Role::Follower(_) if is_removed => self.refuse_as_removed(token),
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
@@ -154,6 +154,9 @@ impl Engine {
                 self.refuse(token, Refusal::Overloaded { current, limit });
             }
             Role::Leader(_) => self.confirm_read(Asker::Here(token), proof, now),
+            Role::Follower(follower) if follower.leader.is_some() && is_struck_dumb => {
+                self.refuse(token, Refusal::DiskHangs);
+            }
             Role::Follower(follower) if follower.leader.is_some() => {
                 let current = follower.reads.count;
                 if current >= limit {
@@ -296,14 +299,20 @@ impl Engine {
     /// Nobody answers what a node has asked that was removed: whoever waits for that is told so. To be called only when it is known
     /// that no leader brings it up to an entry that added it again.
     pub(crate) fn refuse_reads_of_removed(&mut self) {
-        let own = self.id();
+        mutate!(removed_node_lets_reads_wait, return);
+        if !self.memberships.may_hold(self.id()) {
+            self.refuse_questions(Refusal::NotMember);
+        }
+    }
+
+    /// Nobody answers what this node has asked its leader for.
+    pub(crate) fn refuse_questions(&mut self, refusal: Refusal) {
         let Role::Follower(follower) = &mut self.role else { return };
-        if follower.reads.count == 0 || self.memberships.may_hold(own) {
+        if follower.reads.count == 0 {
             return;
         }
-        mutate!(removed_node_lets_reads_wait, return);
         for token in std::mem::take(&mut follower.reads).tokens() {
-            self.refuse(token, Refusal::NotMember);
+            self.refuse(token, refusal);
         }
         self.arm_requests();
     }

@@ -18,6 +18,9 @@ pub enum Refusal {
     NotLeader,
     /// This node is no member any more: it learns nothing new, and its leader does not hear it. Nothing was done; ask another node.
     NotMember,
+    /// This node's disk has finished nothing for longer than an election timeout, and before it does the node may say nothing to its
+    /// leader. Nothing was done; ask another node.
+    DiskHangs,
     /// Leadership changed before a read was confirmed. Nothing was done; try again.
     LeadershipLost,
     /// The leader is handing its leadership over, for an election timeout at most. Nothing was done; try again in a moment.
@@ -200,6 +203,9 @@ impl fmt::Display for Refusal {
             Self::ChangeInProgress { at } => {
                 write!(f, "another change of the members is under way (entry {at}); try again when it has ended")
             }
+            Self::DiskHangs => f.write_str(
+                "this node's disk hangs: it has finished nothing for longer than an election timeout; ask another node",
+            ),
             Self::NotReady => f.write_str("the leader has just been elected; try again in a moment"),
             Self::Lagging { node, matched, last } => {
                 write!(

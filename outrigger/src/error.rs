@@ -370,6 +370,7 @@ pub(crate) const fn may_pass(refusal: Refusal) -> bool {
             | Refusal::Transferring { .. }
             | Refusal::Overloaded { .. }
             | Refusal::NotMember
+            | Refusal::DiskHangs
             | Refusal::TooStale { .. }
     )
 }

@@ -10,11 +10,12 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod harness;
 
-use harness::{Cluster, signal, wait_until};
+use harness::{Cluster, run, signal, wait_until};
 
 /// Holds the syncs of a process for as long as it lives.
 struct Hang(Child);
@@ -84,6 +85,17 @@ fn a_leader_whose_disk_hangs_leads_no_more_and_catches_up_once_it_works() {
     let rows = cluster.status();
     assert_ne!(rows[hung]["role"], "leader", "it answers, and does not lead: {}", rows[hung]);
     assert!(rows[leader]["term"].as_u64() > Some(1), "it was elected after it: {}", rows[leader]);
+    let begun = Instant::now();
+    let (first, then) = (cluster.nodes[hung].endpoint(), cluster.nodes[leader].endpoint());
+    for verb in [&["get", "before"][..], &["put", "meanwhile", "2"]] {
+        let ran = run([&["--endpoints", &format!("{first},{then}"), "--timeout", "30s"], verb].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "it says at once that another is to be asked: {:?}",
+        begun.elapsed()
+    );
     cluster.done(&["put", "after", "2"]);
     assert_eq!(cluster.done(&["get", "before"]).trim(), "1", "nothing is lost");
 

@@ -366,6 +366,28 @@ fn trap_44_a_leader_whose_disk_hangs_gives_up_its_leadership() {
     assert!([2, 3].iter().any(|id| cluster.role(*id) == RoleKind::Leader));
 }
 
+/// Found on real processes: a leader that was deposed because its disk hangs took in what it could not hand on, and let its callers wait
+/// for as long as they would.
+#[test]
+fn trap_44_who_may_say_nothing_to_its_leader_as_its_disk_hangs_refuses_its_callers() {
+    let mut desk = Desk::leading(&[1, 2, 3]);
+    let term = desk.term().0 + 1;
+    desk.receive(2, heartbeat(term, 1, 0));
+    assert_eq!((desk.engine.role_kind(), desk.term()), (RoleKind::Follower, Term(term)), "its term is not durable yet");
+    assert_eq!(refusal(&desk.read(5), 5), None, "its leader is asked");
+    for round in 2..5 {
+        assert_eq!(refusal(&desk.elapse(MAX / 10 * 3), 5), None, "it may only be slow");
+        desk.receive(2, heartbeat(term, round, 0));
+    }
+    let told = desk.elapse(MAX / 10 * 2);
+    assert_eq!(refusal(&told, 5), Some(Refusal::DiskHangs), "{told:?}");
+    assert_eq!(refusal(&desk.read(6), 6), Some(Refusal::DiskHangs));
+    assert_eq!(refusal(&desk.propose(7, 1), 7), Some(Refusal::DiskHangs));
+    desk.flush();
+    assert_eq!(refusal(&desk.read(8), 8), None, "its disk works again");
+    assert_eq!(refusal(&desk.propose(9, 1), 9), None);
+}
+
 #[test]
 fn trap_44_a_follower_whose_disk_hangs_does_not_campaign() {
     let mut cluster = Cluster::new(&[1, 2, 3]);

@@ -325,6 +325,7 @@ fn put_refusal(out: &mut FrameBuffer, refusal: Refusal) {
         Refusal::NotMember => out.put_u8(24),
         Refusal::AddressTaken { node, by } => put_numbered(out, 25, [node.0, by.0]),
         Refusal::NoMajority { silent } => put_numbered(out, 26, [silent.0]),
+        Refusal::DiskHangs => out.put_u8(27),
         // A refusal that this codec has no word for must not become one that promises more than it knows.
         Refusal::Unknown | _ => out.put_u8(8),
     }
@@ -570,6 +571,7 @@ fn refusal(fields: &mut Fields, tag: u8) -> Result<Refusal, DecodeError> {
         24 => Refusal::NotMember,
         25 => Refusal::AddressTaken { node: NodeId(fields.u64()?), by: NodeId(fields.u64()?) },
         26 => Refusal::NoMajority { silent: NodeId(fields.u64()?) },
+        27 => Refusal::DiskHangs,
         tag => return Err(DecodeError::Invalid { what: "refusal", value: tag.into() }),
     })
 }

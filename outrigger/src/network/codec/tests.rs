@@ -82,7 +82,7 @@ impl Cases {
     fn refusal(&mut self) -> Refusal {
         let size = usize::try_from(self.0.next() >> 32).unwrap();
         let node = NodeId(self.number());
-        match self.0.below(25) {
+        match self.0.below(27) {
             0 => Refusal::NoLeader,
             1 => Refusal::NotLeader,
             2 => Refusal::LeadershipLost,
@@ -106,6 +106,7 @@ impl Cases {
             22 => Refusal::NotMember,
             23 => Refusal::AddressTaken { node, by: NodeId(self.number()) },
             24 => Refusal::NoMajority { silent: node },
+            25 => Refusal::DiskHangs,
             18 => Refusal::Transferring { to: node },
             17 => Refusal::PreconditionFailed { actual: Precondition::Membership(self.id()) },
             _ => Refusal::Halted,
