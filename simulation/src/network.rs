@@ -83,8 +83,10 @@ impl Network {
         }
         let first = self.delay(plan);
         let second = is_doubled.then(|| match message {
-            // It may meet the next life of whoever took the first one in.
-            Some(Message::Propose { .. }) => self.delay(plan) + self.rng.below(plan.outage),
+            // It may meet the next life of whoever took the first one in, or come when somebody else leads.
+            Some(Message::Propose { .. } | Message::DelegateSnapshot(_)) => {
+                self.delay(plan) + self.rng.below(plan.outage)
+            }
             _ => self.delay(plan),
         });
         Delays([Some(first), second])

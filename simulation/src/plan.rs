@@ -292,7 +292,7 @@ impl Plan {
             tears: 500_000,
             delay: (delay_min, delay_min + rng.between(0, slowest_message)),
             flush: (50_000, rng.between(100_000, slowest_flush)),
-            hang_max: 6 * SECOND / u64::from(hurry),
+            hang_max: 7 * SECOND / u64::from(hurry),
             apply: (10_000, rng.between(20_000, 4 * MILLISECOND)),
             strike_every,
             slip_every: strike_every,

@@ -38,6 +38,7 @@ use crate::{Again, Failure};
 mod conduct;
 mod decay;
 mod faults;
+mod flushing;
 mod founding;
 mod freshness;
 mod happening;
@@ -318,6 +319,7 @@ impl World {
             Happening::Review => return self.review(),
             Happening::Change => self.change_members(),
             Happening::Wish => self.wish(),
+            Happening::Tidy => self.tidy(),
             Happening::Upgrade => self.upgrade()?,
         }
         Ok(false)
@@ -548,31 +550,13 @@ impl World {
     fn settle_as_seen(&mut self, id: NodeId, look: &Look) -> Result<(), Violation> {
         self.judge_step(id, look)?;
         let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
-        let (life, rng) = (node.life, &mut node.rng);
+        let life = node.life;
         let Some(running) = &mut node.running else { return Ok(()) };
         running.runtime.order()?;
         if running.runtime.begin_flush() {
-            let odds = self.plan.odds(Trouble::SlowFlushes);
-            let has_raise = odds > 0 && self.plan.upgrade_every > 0;
-            let is_slow =
-                rng.chance(odds) || (has_raise && Self::is_slow_to_raise(running.driver.engine(), rng.clone().fork()));
-            let slow = if is_slow { 50 } else { 1 };
-            if slow > 1 {
-                note(&mut node.faults, "sync slow");
-            }
-            running.flush_began = Some(self.now);
-            // At times it hangs for longer than a leader may wait for it.
-            let hangs = if slow > 1 && rng.chance(25_000) { self.plan.hang_max } else { 0 };
-            let delay = rng.between(self.plan.flush.0, self.plan.flush.1) * slow + rng.between(0, hangs);
-            if slow > 1 {
-                self.trace.tell(self.now, Some(id), || format!("has a slow sync, of {} ms", delay / MILLISECOND));
-            }
-            self.queue.put(self.now + delay, Happening::FlushEnds { node: id, life });
-            if rng.chance(self.plan.odds(Trouble::ShortWrites)) {
-                node.write_short();
-                self.trace.tell(self.now, Some(id), || "has a disk of which one of the next writes is cut short");
-            }
+            self.time_flush(id);
         }
+        let Some(node) = self.nodes.at_mut(id) else { return Ok(()) };
         let (Some(running), rng) = (&mut node.running, &mut node.rng) else { return Ok(()) };
         if !running.working && running.runtime.has_work() {
             running.working = true;

@@ -335,6 +335,7 @@ impl World {
             self.announce_network();
         }
         let lasts = self.rng.between(1, self.plan.partition_every);
+        self.schedule_tidying(lasts);
         self.after(lasts, Happening::Join);
         Ok(())
     }
@@ -508,6 +509,7 @@ impl World {
             self.announce_network();
         }
         let lasts = self.rng.between(SECOND / 20, self.plan.partition_every);
+        self.schedule_tidying(lasts);
         self.after(lasts, Happening::Join);
     }
 

@@ -52,6 +52,8 @@ pub(crate) enum Happening {
     Change,
     /// Somebody wants another leader.
     Wish,
+    /// The leader is told to take a snapshot, and to purge all of its log that it covers.
+    Tidy,
     /// Somebody starts a node in another build.
     Upgrade,
 }
@@ -75,6 +77,7 @@ impl Happening {
             | Self::Slip
             | Self::Change
             | Self::Wish
+            | Self::Tidy
             | Self::Upgrade
             | Self::Hunt { .. }
             | Self::Split { .. }

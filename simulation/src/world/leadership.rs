@@ -48,6 +48,15 @@ enum Wanted {
     Other,
 }
 
+/// What somebody asks a node for, and what it is called where faults are counted.
+#[derive(Debug)]
+struct Wish {
+    what: &'static str,
+    node: NodeId,
+    wanted: Wanted,
+    event: Event,
+}
+
 /// What was wished for and not answered.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
@@ -122,8 +131,7 @@ impl World {
         let any = *self.rng.pick(&alive);
         let leader = self.present_leader().filter(|leader| alive.contains(leader)).unwrap_or(any);
         let all: Vec<NodeId> = self.plan.node_ids().collect();
-        self.wishes.count += 1;
-        let token = Token(FIRST_TOKEN + self.wishes.count);
+        let token = self.wish_token();
         let (what, node, event, wanted) = match self.rng.below(13) {
             0..=3 => {
                 let to = *self.rng.pick(&all);
@@ -149,10 +157,22 @@ impl World {
             }
         };
         self.rot_at_times(any);
+        self.want(token, 0, Wish { what, node, wanted, event });
+    }
+
+    /// A token that nobody else has, for who has a wish.
+    fn wish_token(&mut self) -> Token {
+        self.wishes.count += 1;
+        Token(FIRST_TOKEN + self.wishes.count)
+    }
+
+    /// A node is asked for something after a while, if it is still alive then.
+    fn want(&mut self, token: Token, delay: u64, wish: Wish) {
+        let Wish { what, node, wanted, event } = wish;
         note(&mut self.faults, what);
         self.wishes.asked.insert(token, wanted);
         let life = self.nodes.at(node).map_or(0, |node| node.life);
-        self.after(0, Happening::Request { node, life, event: Box::new(event) });
+        self.after(delay, Happening::Request { node, life, event: Box::new(event) });
     }
 
     /// Where leaders hold leases, somebody wants a node to lead at times as soon as it has started: it has forgotten what it pledged.
@@ -162,12 +182,30 @@ impl World {
         if !is_asked || !self.rng.chance(200_000) {
             return;
         }
-        self.wishes.count += 1;
-        let token = Token(FIRST_TOKEN + self.wishes.count);
-        note(&mut self.faults, "election wanted");
-        self.wishes.asked.insert(token, Wanted::Leader(id));
-        let life = self.nodes.at(id).map_or(0, |node| node.life);
-        self.after(0, Happening::Request { node: id, life, event: Box::new(Event::Elect { token, pre_vote: false }) });
+        let token = self.wish_token();
+        let event = Event::Elect { token, pre_vote: false };
+        self.want(token, 0, Wish { what: "election wanted", node: id, wanted: Wanted::Leader(id), event });
+    }
+
+    /// Whoever is cut off will find that the log begins behind what it has: its leader takes a snapshot meanwhile, and purges all.
+    pub(super) fn schedule_tidying(&mut self, within: u64) {
+        // Drawn beside: what else is drawn stays what it is.
+        let mut rng = self.rng.clone().fork();
+        if self.plan.takes_snapshots() && self.hosted.is_none() && rng.chance(500_000) {
+            self.after(within - within / 8, Happening::Tidy);
+        }
+    }
+
+    pub(super) fn tidy(&mut self) {
+        let Some(leader) = self.present_leader().filter(|_| !self.is_calm()) else { return };
+        let (node, wanted, token) = (leader, Wanted::Other, self.wish_token());
+        let event = Event::TakeSnapshot { token };
+        self.want(token, 0, Wish { what: "snapshot wanted", node, wanted, event });
+        let token = self.wish_token();
+        let event = Event::Purge { token, keep_entries: 0 };
+        // It is kept by then, as a rule.
+        let delay = (self.plan.apply.1 + self.plan.flush.1) * 3;
+        self.want(token, delay, Wish { what: "log to be purged", node, wanted, event });
     }
 
     /// Whoever had a wish is told what has come of it.

@@ -68,8 +68,7 @@ impl World {
         self.be_patient();
         self.calm_since = self.now;
         self.network.heal();
-        for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage, Trouble::Decay]
-        {
+        for trouble in [Trouble::SlowFlushes, Trouble::SlowSends, Trouble::ShortWrites, Trouble::Damage] {
             self.plan.spare(trouble);
         }
         let nodes: Vec<NodeId> = self.plan.node_ids().collect();
@@ -86,6 +85,7 @@ impl World {
             .keep(|happening| !matches!(happening, Happening::Request { event, .. } if matches!(**event, Event::ChangeMembers { .. })));
         self.leave_some_outside()?;
         self.announce(|world| format!("peace begins: all faults end{}", world.who_is_outside()));
+        self.rot_in_peace();
         self.workload.become_calm(&self.plan);
         for node in nodes {
             self.start(node)?;
@@ -179,6 +179,7 @@ impl World {
     /// The healed quorum has converged, and nobody writes any more. Now all come back, and one is restarted: it must catch
     /// up and serve reads all the same. Nothing but heartbeats can tell it what it needs to know.
     pub(super) fn become_idle(&mut self) -> Result<(), Violation> {
+        self.plan.spare(Trouble::Decay);
         self.peace = Peace::Idle;
         self.outsiders.clear();
         self.join();

@@ -46,9 +46,26 @@ impl Differs {
 impl World {
     /// The memory of one node rots at times, and the others must find it when states are compared.
     pub(super) fn rot_at_times(&mut self, id: NodeId) {
-        if !self.plan.may_rot() || self.nodes.iter().any(Node::is_rotten) || !self.rng.chance(200_000) {
+        if self.plan.may_rot() && !self.nodes.iter().any(Node::is_rotten) && self.rng.chance(200_000) {
+            self.rot(id);
+        }
+    }
+
+    /// So it does when the faults are over, where nothing but a comparison puts an end to it: that of the leader as often as any.
+    pub(super) fn rot_in_peace(&mut self) {
+        // Drawn beside: what else is drawn stays what it is.
+        let mut rng = self.rng.clone().fork();
+        let core: Vec<NodeId> = self.core().map(|node| node.id).collect();
+        let may_rot = self.plan.may_rot() && self.hosted.is_none() && !self.nodes.iter().any(Node::is_rotten);
+        if !may_rot || core.is_empty() || !rng.chance(300_000) {
             return;
         }
+        let any = *rng.pick(&core);
+        let leader = self.present_leader().filter(|leader| core.contains(leader) && rng.chance(500_000));
+        self.rot(leader.unwrap_or(any));
+    }
+
+    fn rot(&mut self, id: NodeId) {
         let Some(running) = self.nodes.at_mut(id).and_then(|node| node.running.as_mut()) else { return };
         running.runtime.machine.rot();
         note(&mut self.faults, "state rotted");
