@@ -322,7 +322,6 @@ fn a_leader_is_answered_wherever_it_is_once_for_each_connection() {
     let next = Peer { incarnation: Incarnation { start: 2, ..other.incarnation }, ..other };
     assert_eq!(hear(&mut cluster, 2, next, Some(heartbeat(9))), None);
     assert_eq!(told_to_answer(&mut cluster, 2), [next], "its next life may be elsewhere");
-    let other = next;
     assert_eq!(hear(&mut cluster, 2, leader, Some(heartbeat(8))), None);
     assert_eq!(told_to_answer(&mut cluster, 2), [], "its term is over");
     assert!(hear(&mut cluster, 2, leader, Some(heartbeat(9))).is_some(), "a second leader");

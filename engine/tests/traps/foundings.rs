@@ -172,6 +172,17 @@ fn a_snapshot_of_another_cluster_is_garbage_whoever_sends_it() {
 }
 
 #[test]
+fn a_snapshot_takes_the_place_of_a_founding_that_is_not_committed() {
+    let id = SnapshotId { last: LogId::new(8, 100), bytes: 4, checksum: 7 };
+    let mut desk = first();
+    hear(&mut desk, of(2, Founding::UNKNOWN), members(1, &[founded(OTHER)], 1));
+    assert_eq!((desk.engine.membership().founding(), told(&desk)), (OTHER, Founding::UNKNOWN));
+    let mut commands = hear(&mut desk, of(2, OURS), Message::InstallSnapshot(snapshot_of(id, OURS)));
+    commands.extend(desk.flush());
+    assert!(commands.iter().any(|it| matches!(it, Command::ReceiveSnapshot { .. })), "{}", said(&commands));
+}
+
+#[test]
 fn an_entry_that_founds_the_cluster_again_is_not_taken_in() {
     for after in [OTHER, Founding::UNKNOWN] {
         let mut desk = first();
