@@ -400,6 +400,8 @@ impl Memberships {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::SnapshotId;
+    use crate::types::{Genesis, LogTime};
 
     fn voters(ids: &[u64]) -> Arc<Membership> {
         Arc::new(Membership::new(ids.iter().map(|id| (NodeId(*id), Node::default())), []))
@@ -424,8 +426,36 @@ mod tests {
         let mut all = Memberships::restore(None, vec![(LogId::new(0, 1), voters(&[1, 2, 3]))]);
         assert_eq!(all.spoken_since(), LogIndex::ZERO);
         let raised = Arc::new(voters(&[1, 2, 3]).as_ref().clone().with_version(Version::LATEST));
-        all.install(LogId::new(2, 9), raised);
+        all.install(LogId::new(2, 9), Arc::clone(&raised));
         assert_eq!(all.spoken_since(), LogIndex(9));
+        let id = SnapshotId { last: LogId::new(2, 12), ..SnapshotId::default() };
+        let (membership_at, log_time, genesis) = (LogId::new(2, 9), LogTime(0), Genesis::UNKNOWN);
+        let snapshot = Snapshot { id, log_time, membership: raised, membership_at, genesis };
+        let restored = Memberships::restore(Some(&snapshot), Vec::new());
+        assert_eq!(restored.spoken_since(), LogIndex(9), "in the next life too");
+    }
+
+    #[test]
+    fn of_several_raises_that_are_committed_at_once_the_last_says_since_when_its_version_is_spoken() {
+        let raised = |version| Arc::new(voters(&[1, 2, 3]).as_ref().clone().with_version(Version(version)));
+        let mut all = Memberships::restore(None, vec![(LogId::new(0, 1), voters(&[1, 2, 3]))]);
+        (2..=4).for_each(|version| all.append(LogId::new(1, 3 * u64::from(version)), raised(version)));
+        all.append(LogId::new(1, 20), raised(4));
+        all.commit(LogIndex(30));
+        assert_eq!(all.spoken_since(), LogIndex(12), "the last entry raises nothing");
+    }
+
+    #[test]
+    fn what_a_cluster_was_founded_as_stays_and_its_version_does_not_go_back() {
+        let members = |version, founding| {
+            Membership::clone(&voters(&[1])).with_version(Version(version)).founded(Founding(founding))
+        };
+        let (before, later) = (members(2, 7), members(3, 7));
+        assert!(before.may_be_followed_by(&later) && before.may_be_followed_by(&before));
+        assert!(members(2, 0).may_be_followed_by(&before), "it is founded");
+        for next in [members(2, 8), members(2, 0), members(1, 7)] {
+            assert!(!before.may_be_followed_by(&next), "{next:?}");
+        }
     }
 
     #[test]
@@ -465,6 +495,7 @@ mod tests {
         let binding = Binding { directory: 7, at: LogId::new(1, 2) };
         let members = Membership::clone(&voters(&[1, 2]));
         assert_eq!(members.clone().with_bindings([(NodeId(3), binding)].into(), None), None);
+        assert_eq!(Membership::default().with_bindings(NodeMap::new(), Some(binding.at)), None, "nobody's members");
         let bound = members.clone().with_bindings([(NodeId(1), binding)].into(), None).expect("a member");
         assert_eq!(bound.bytes(), members.bytes() + 24);
     }

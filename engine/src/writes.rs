@@ -288,6 +288,7 @@ mod tests {
         let mut writes = Writes::restore(LogIndex(2), Instant(0));
         let old = writes.accept_entries(LogIndex(7), 10);
         writes.accept_truncation(LogIndex(4));
+        assert_eq!(writes.flushed_index(), LogIndex(2), "what is left of them is not durable by that");
         let new = writes.accept_entries(LogIndex(9), 10);
         writes.flush(old);
         assert_eq!(writes.flushed_index(), LogIndex(4));

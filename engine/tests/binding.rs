@@ -170,6 +170,11 @@ fn what_is_remembered_of_another_directory_than_the_bound_one_does_not_count() {
     disk.starts += 1;
     let config = cluster.node(2).config.clone();
     cluster.start(2, config, disk);
+    let told = hear(&mut cluster, 2, life(3, 9, None), None);
+    assert!(
+        matches!(told, Some(PeerRefusal::OtherIncarnation { met }) if met.id == 103),
+        "whom it is refused for is the one that is bound: {told:?}"
+    );
     assert_eq!(hear(&mut cluster, 2, life(3, 103, None), None), None);
     assert!(hear(&mut cluster, 2, life(3, 9, None), None).is_some());
     cluster.flush(2);
@@ -314,6 +319,9 @@ fn a_leader_is_answered_wherever_it_is_once_for_each_connection() {
     assert_eq!(hear(&mut cluster, 2, other, None), None);
     assert_eq!(hear(&mut cluster, 2, other, Some(heartbeat(9))), None);
     assert_eq!(told_to_answer(&mut cluster, 2), [other], "it has connected anew");
+    let next = Peer { incarnation: Incarnation { start: 2, ..other.incarnation }, ..other };
+    assert_eq!(hear(&mut cluster, 2, next, Some(heartbeat(9))), None);
+    assert_eq!(told_to_answer(&mut cluster, 2), [next], "its next life may be elsewhere");
     assert_eq!(hear(&mut cluster, 2, leader, Some(heartbeat(8))), None);
     assert_eq!(told_to_answer(&mut cluster, 2), [], "its term is over");
     assert!(hear(&mut cluster, 2, leader, Some(heartbeat(9))).is_some(), "a second leader");
@@ -445,12 +453,87 @@ fn a_good_node_is_not_stopped_by_one_that_is_behind() {
 }
 
 #[test]
+fn a_voter_whose_log_ends_with_the_entry_that_binds_it_is_not_stopped_by_who_met_another_directory() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    assert_eq!(cluster.engine(3).last_log_id(), cluster.engine(3).membership_at());
+    let met = Some(life(3, 9, None).incarnation);
+    cluster.handle(3, Event::Refused { by: peer(2, 1), met, reason: "another directory".into() });
+    assert_eq!(cluster.role(3), RoleKind::Follower, "it has more than every node begins with");
+}
+
+/// Whoever was brought the first entry by a leader may come in the place of another one, which is removed further on in the log.
+#[test]
+fn a_directory_that_was_sent_its_beginning_is_not_stopped_by_who_does_not_know_yet_that_it_was_added() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let (config, log) = (cluster.node(3).config.clone(), cluster.node(3).disk.log[..1].to_vec());
+    // Nor does it take itself for the beginner that its directory's former owner was.
+    let peers = [(NodeId(1), life(1, 101, None).incarnation), (NodeId(3), life(3, 103, None).incarnation)].into();
+    cluster.start(3, config, cluster::Disk { wipes: 1, starts: 2, log, peers, ..cluster::Disk::default() });
+    assert_eq!(cluster.engine(3).poll_timeout(), None, "it did not begin the log, so that it does not campaign");
+    let met = Some(life(3, 103, None).incarnation);
+    cluster.handle(3, Event::Refused { by: peer(2, 1), met, reason: "another directory".into() });
+    assert_eq!(cluster.role(3), RoleKind::Follower, "it goes on");
+}
+
+#[test]
+fn a_learner_that_is_bound_is_heard_from_no_other_directory() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    change(&mut cluster, 7, add(4));
+    assert_eq!(bindings(&cluster, 3), "1:101 2:102 3:103 4:104");
+    for id in 1..=3 {
+        let reason = hear(&mut cluster, id, life(4, 1104, None), None);
+        assert!(matches!(reason, Some(PeerRefusal::OtherIncarnation { met }) if met.id == 104), "{id}: {reason:?}");
+    }
+}
+
+#[test]
+fn who_joins_later_is_bound_at_once_if_all_the_others_are() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    let now = cluster.now;
+    cluster.change(1, 7, add(4));
+    cluster.stabilize();
+    assert_eq!((bindings(&cluster, 1).as_str(), cluster.now), ("1:101 2:102 3:103 4:104", now));
+}
+
+/// It may be truncated with what removes it, and then nobody else might lead.
+#[test]
+fn who_was_added_and_is_removed_by_an_entry_that_may_go_still_campaigns() {
+    let mut cluster = bound(&[1, 2, 3], &[4]);
+    change(&mut cluster, 7, add(4));
+    change(&mut cluster, 8, promote(4));
+    cluster.change(1, 9, remove(4));
+    cluster.stabilize_until(|it| it.engine(4).membership().to_string() == "voters {1 2 3}");
+    let engine = cluster.engine(4);
+    assert!(engine.commit_index() < engine.membership_at().index && engine.membership().bindings().len() == 3);
+    cluster.cut = vec![1];
+    cluster.drop_messages(|_| true);
+    cluster.timeout(4);
+    assert_eq!(cluster.role(4), RoleKind::PreCandidate);
+}
+
+/// The second change names whom the first one left, as no member has changed since.
+#[test]
+fn members_are_known_by_their_entry_after_a_change_of_nothing_too() {
+    let mut cluster = bound(&[1, 2, 3], &[]);
+    let at = LogId::new(0, 1);
+    for token in [7, 8] {
+        change(&mut cluster, token, add(2));
+        assert_eq!(cluster.engine(1).membership().of(), Some(at));
+    }
+    let preconditions = Preconditions { membership: Some(at), ..Preconditions::default() };
+    cluster.request(1, 9, ChangeRequest { preconditions, ..ChangeRequest::from(remove(3)) });
+    settle(&mut cluster);
+    assert!(cluster.node(1).answers.iter().any(|it| it.starts_with("changed #9")), "{:?}", cluster.node(1).answers);
+}
+
+#[test]
 fn a_node_that_knows_another_directory_to_be_the_member_does_not_campaign() {
     let mut cluster = bound(&[1, 2, 3], &[]);
     let disk = cluster.node(3).disk.clone();
     let config = cluster.node(3).config.clone();
     // The log of the real one, as a leader that hears nothing of it might bring it.
     cluster.start(3, config, cluster::Disk { wipes: 1, ..disk });
+    assert_eq!(cluster.engine(3).signature().bound, None, "what binds the other one is no claim of its own");
     assert_eq!(cluster.engine(3).poll_timeout(), None, "it waits for no election");
     cluster.handle(3, Event::Elect { token: Token(4), pre_vote: false });
     assert_eq!(cluster.engine(3).role_kind(), RoleKind::Follower);

@@ -397,3 +397,30 @@ fn who_is_alone_hashes_nothing() {
     compare(&mut cluster);
     assert!(!cluster.trace.contains("hash state"));
 }
+
+#[test]
+fn two_of_five_that_agree_stop_nobody_and_nothing_is_told_twice() {
+    let mut cluster = led(&[1, 2, 3, 4, 5]);
+    let_begin(&mut cluster);
+    let (at, term) = (cluster.engine(1).last_log_id().index.next(), cluster.engine(1).vote().term);
+    assert!(cluster.trace.contains(&format!("hash_state term {term} at {at}")), "{}", cluster.trace);
+    cluster.drop_messages(|_| true);
+    for (id, hash) in [(2, 5), (3, 5), (4, 6)] {
+        cluster.receive(1, id, Message::StateHashed { at, hash: StateHash(hash) });
+    }
+    assert!(!cluster.trace.contains("state_differs"), "the other two may have what node 4 has:\n{}", cluster.trace);
+    cluster.receive(1, 5, Message::StateHashed { at, hash: StateHash(5) });
+    assert!(cluster.trace.contains("state_differs"), "three of five are a quorum:\n{}", cluster.trace);
+    assert_eq!(told(&cluster, 1, "states_differ"), 1);
+    cluster.receive(1, 5, Message::StateHashed { at, hash: StateHash(5) });
+    assert_eq!(told(&cluster, 1, "states_differ"), 1);
+}
+
+#[test]
+fn a_word_about_no_entry_is_none() {
+    let mut cluster = led(&[1, 2, 3]);
+    for (id, hash) in [(2, 5), (3, 5), (2, 6)] {
+        cluster.receive(1, id, Message::StateHashed { at: LogIndex(0), hash: StateHash(hash) });
+    }
+    assert!(!cluster.trace.contains("differ"), "{}", cluster.trace);
+}

@@ -190,10 +190,13 @@ fn s4_2_1_a_change_is_given_up_when_a_new_server_makes_no_progress() {
     cluster.change(1, 7, ChangeMembers::AddVoters(nodes(&[4])));
     cluster.join(&[4]);
     cluster.cut = vec![4];
-    pass(&mut cluster, 110);
+    pass(&mut cluster, 10);
+    cluster.change(1, 8, ChangeMembers::RemoveVoters(ids(&[3])));
+    pass(&mut cluster, 100);
     let told = answers(&cluster, 1);
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].starts_with("refused #7: node 4 did not catch up: it holds entries up to 0 of "), "{told:?}");
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with("refused #8: another change of the members is under way"), "{told:?}");
+    assert!(told[1].starts_with("refused #7: node 4 did not catch up: it holds entries up to 0 of "), "{told:?}");
     assert_eq!([1, 2, 3].map(|id| members(&cluster, id)), ["voters {1 2 3}"; 3].map(str::to_owned));
 }
 
@@ -679,6 +682,7 @@ fn a_precondition_that_does_not_hold_is_told_with_what_is() {
     let cases = [
         (Preconditions { term: Some(Term(9)), ..right }, format!("the leader's term is {term}")),
         (Preconditions { last: Some(other), ..right }, format!("the last entry is {last}")),
+        (Preconditions { last: Some(LogId::new(9, last.index.0)), ..right }, format!("the last entry is {last}")),
         (Preconditions { membership: Some(other), ..right }, format!("the members are those of entry {at}")),
         (Preconditions { membership: Some(last), ..right }, format!("the members are those of entry {at}")),
     ];

@@ -491,6 +491,14 @@ fn a_raise_behind_a_committed_entry_of_the_same_request_is_not_settled() {
 }
 
 #[test]
+fn a_raise_that_is_handed_over_as_committed_is_settled() {
+    let raise = |members: &Membership| Payload::membership(Arc::new(members.clone().with_version(NEW)));
+    let cluster = handed(3, &[3], |members| vec![Payload::blank(), raise(members)], 3);
+    assert_eq!(cluster.role(3), RoleKind::Halted);
+    assert!(cluster.trace.contains("there is no way back to an older one"), "{}", cluster.trace);
+}
+
+#[test]
 fn who_was_not_heard_holds_back_nothing_that_is_raised() {
     let mut cluster = mixed(&[1, 2, 3], &[]);
     assert_eq!(version(&cluster, 1), NEW);

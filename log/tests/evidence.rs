@@ -131,6 +131,23 @@ fn a_trailer_of_another_segment_or_of_an_earlier_life_proves_nothing_and_is_remo
     }
 }
 
+/// The crash came between the footer and its trailer. Nobody had written a footer before the last group was synced.
+#[test]
+fn a_footer_without_its_trailer_proves_that_the_group_before_it_was_durable() {
+    let disk = FaultyDisk::new();
+    let mut log = open(&disk);
+    fill_into(&mut log, &disk, 2);
+    drop(log);
+    let frames = Frames::find(&disk.files()[&segment(1)]).unwrap();
+    let footer = frames.seal.unwrap().footer;
+    let last = frames.groups.iter().rfind(|group| group.start < footer).unwrap();
+    assert!(disk.overwrite(&segment(1), SEGMENT - 512, &[0; SECTOR]));
+    assert!(disk.overwrite(&segment(2), 512, &[0; SECTOR]));
+    assert_eq!(open(&disk.fork()).cut().map(|cut| cut.offset), Some(footer), "the footer alone is written again");
+    assert!(disk.overwrite(&segment(1), last.start + 200, b"rot"));
+    assert_eq!(corruption(disk).offset, last.start + 64);
+}
+
 /// A mark has no records that could tell that it stands elsewhere.
 #[test]
 fn a_mark_that_took_the_place_of_a_vote_is_refused() {

@@ -78,6 +78,11 @@ fn each_form_holds_when_it_is_through_and_not_before() {
         !wants(ChangeMembers::AddNodes([(NodeId(4), Node::default())].into()), &fourth_votes),
         "at another address"
     );
+    assert!(
+        !wants(ChangeMembers::AddVoters([(NodeId(4), Node::default())].into()), &fourth_votes),
+        "nor does it vote there"
+    );
+    assert!(!wants(ChangeMembers::ReplaceAllNodes(nodes(&[1, 2, 3])), &members()), "node 4 should have left");
     assert!(!wants(ChangeMembers::RemoveVoters(ids(&[4])), &members()), "it votes no more, and should have left");
     assert!(!wants(ChangeMembers::ReplaceAllVoters(ids(&[1, 2, 3])), &fourth_votes), "one too many");
     assert!(!wants(ChangeMembers::RemoveNodes(ids(&[4, 5])), &members()), "one of two");

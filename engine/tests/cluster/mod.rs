@@ -121,6 +121,14 @@ fn restored(disk: &Disk) -> Restored {
 }
 
 impl TestNode {
+    fn apply(&mut self, first: LogIndex, last: LogId) {
+        let before = self.applied.last().map_or(self.engine.applied(), |(id, _)| id.index);
+        assert_eq!(first, before.next(), "no entry is applied twice");
+        let entries = self.log.iter().filter(|(id, _)| id.index >= first && id.index <= last.index);
+        self.applied.extend(entries.map(|(id, payload)| (*id, text(payload))));
+        assert_eq!(self.applied.last().map(|(id, _)| *id), Some(last), "applied in order, without a hole");
+    }
+
     fn hash_state(&mut self, at: LogIndex, now: Instant) {
         let last = self.applied.last().map(|(id, _)| id.index);
         assert_eq!(last, Some(at), "all before it is applied, and no more");
@@ -439,9 +447,7 @@ impl Cluster {
             | Command::TruncateLog { .. }
             | Command::PurgeLog { .. } => node.accept(command),
             Command::Apply { first, last } => {
-                let entries = node.log.iter().filter(|(id, _)| id.index >= first && id.index <= last.index);
-                node.applied.extend(entries.map(|(id, payload)| (*id, text(payload))));
-                assert_eq!(node.applied.last().map(|(id, _)| *id), Some(last), "applied in order, without a hole");
+                node.apply(first, last);
                 let now = self.now;
                 node.engine.handle_event(Event::Applied { last: last.index }, now);
             }

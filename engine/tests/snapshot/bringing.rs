@@ -269,6 +269,23 @@ fn by_bytes_one_snapshot_is_taken_for_each_bound() {
     assert_eq!(taken(&cluster), 2, "{}", cluster.trace);
 }
 
+#[test]
+fn by_bytes_too_no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
+    let mut cluster = left_behind(led_with(|config| {
+        config.snapshots.bytes = (config.node.node == NodeId(1)).then_some(2_000);
+    }));
+    let first = cluster.engine(1).snapshot();
+    cluster.elapse(HEARTBEAT);
+    cluster.stabilize_until(|it| it.node(3).disk.received.is_some());
+    for value in 20..45 {
+        cluster.propose(1, value, &"x".repeat(100));
+    }
+    cluster.stabilize_until(|it| it.commit(1) >= first.index.0 + 25);
+    assert_eq!(cluster.engine(1).snapshot(), first, "it would have to begin anew");
+    catch_up(&mut cluster);
+    assert!(cluster.engine(1).snapshot() > first, "now there is one:\n{}", cluster.trace);
+}
+
 /// Else a state that grows would be written again and again: the work would grow with the square of what is written.
 #[test]
 fn by_bytes_the_next_snapshot_waits_until_as_much_has_come_as_the_last_one_has() {

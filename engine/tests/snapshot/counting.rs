@@ -49,6 +49,30 @@ fn what_an_installed_snapshot_covers_is_not_counted_towards_the_next_one() {
 }
 
 #[test]
+fn by_time_no_snapshot_is_taken_of_what_the_last_one_covers() {
+    let mut engine = counting(0);
+    let snapshots = SnapshotPolicy { interval: Some(HEARTBEAT), ..SnapshotPolicy::BY_HAND };
+    let restored = Restored {
+        vote: Vote { term: Term(5), voted_for: None },
+        terms: vec![LogId::new(0, 1)],
+        last: LogId::new(0, 1),
+        commit: LogIndex(1),
+        memberships: vec![(LogId::new(0, 1), Arc::new(engine.membership().clone()))],
+        ..Restored::default()
+    };
+    engine = Engine::new(EngineConfig { snapshots, ..config(2) }, restored, Instant(0));
+    engine.handle_event(Event::Applied { last: LogIndex(1) }, Instant(0));
+    let told = |engine: &mut Engine, beats: u32| {
+        let now = Instant(0) + HEARTBEAT * beats;
+        engine.handle_event(Event::Received { from: peer(1, 1), message: None }, now);
+        has(&flush(engine, now), "build snapshot")
+    };
+    assert!(!told(&mut engine, 0) && told(&mut engine, 1), "the time has come");
+    engine.handle_event(built(LogId::new(0, 1)), Instant(0) + HEARTBEAT);
+    assert!(!(2..9).any(|beats| told(&mut engine, beats)), "nothing has come since");
+}
+
+#[test]
 fn what_comes_while_a_snapshot_is_taken_is_counted_towards_the_next_one() {
     let mut engine = counting(2_000);
     assert!(has(&flush(&mut engine, Instant(0)), "build snapshot"));

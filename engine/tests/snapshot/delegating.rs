@@ -17,13 +17,12 @@ fn delegating_in(version: Version) -> Cluster {
     })
 }
 
-/// Node 3 was away; nodes 1 and 2 have a snapshot each, of different entries, and have dropped what it covers.
 pub(super) fn both_have_one() -> Cluster {
-    both_have_one_in(Version::LATEST)
+    both_have_one_of(delegating())
 }
 
-fn both_have_one_in(version: Version) -> Cluster {
-    let mut cluster = delegating_in(version);
+/// Node 3 was away; nodes 1 and 2 have a snapshot each, of different entries, and have dropped what it covers.
+fn both_have_one_of(mut cluster: Cluster) -> Cluster {
     cluster.cut = vec![3];
     write(&mut cluster, 0..6);
     cluster.snapshot(1);
@@ -87,7 +86,7 @@ fn a_follower_that_has_a_snapshot_sends_it_in_the_leaders_stead() {
 /// Nobody is asked for what it may not know.
 #[test]
 fn the_leader_sends_its_own_in_a_cluster_of_the_first_version() {
-    let mut cluster = both_have_one_in(Version::FIRST);
+    let mut cluster = both_have_one_of(delegating_in(Version::FIRST));
     catch_up(&mut cluster);
     assert_eq!(cluster.applied(3), cluster.applied(1), "{}", cluster.trace);
     assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot(), "it has the leader's");
@@ -95,6 +94,14 @@ fn the_leader_sends_its_own_in_a_cluster_of_the_first_version() {
 }
 
 /// What the delegate has acknowledged lasts, whatever memberships come later: it is from the raise on that it knows what it is told.
+#[test]
+fn the_leader_sends_its_own_where_followers_are_to_send_none() {
+    let mut cluster = both_have_one_of(led_with(|config| config.node.version = Version::LATEST));
+    catch_up(&mut cluster);
+    assert_eq!(cluster.applied(3), cluster.applied(1));
+    assert_eq!(sent_by(&cluster).keys().copied().collect::<Vec<_>>(), [1], "{}", cluster.trace);
+}
+
 #[test]
 fn a_change_of_the_members_that_the_delegate_lacks_does_not_end_its_transfer() {
     for version in [Version::FIRST, Version::LATEST] {

@@ -184,6 +184,58 @@ fn a_snapshot_that_came_in_vain_is_the_newest_all_the_same_for_it_took_the_place
     assert_eq!(engine.snapshot(), LogId::ZERO, "some of it is missing");
 }
 
+/// Entries 1/6 to 1/`last` from the leader, and what it has committed.
+fn appended(engine: &mut Engine, last: u64, commit: u64) {
+    let (prev, entries) = (LogId::new(1, 5), (6..=last).map(|_| Payload::blank()).collect());
+    let batches = vec![Batch::new(LogId::new(1, 6), LogTime(9), entries)];
+    let (epoch, request, commit) = (Epoch(1), RequestId(5), LogIndex(commit));
+    let message = Message::AppendEntries(AppendEntries { term: Term(5), epoch, request, prev, batches, commit });
+    engine.handle_event(Event::Received { from: peer(1, 1), message: Some(message) }, Instant(2));
+    flush(engine, Instant(2));
+}
+
+#[test]
+fn a_snapshot_whose_entries_have_come_before_it_says_that_they_are_committed_and_is_the_newest() {
+    let mut engine = at_rest();
+    let request = whole_snapshot(LogId::new(1, 7));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    appended(&mut engine, 8, 3);
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(3));
+    let said = flush(&mut engine, Instant(3));
+    assert!(has(&said, "apply 4..1/7") && !has(&said, "install snapshot"), "{said:?}");
+    assert_eq!((engine.commit_index(), engine.snapshot()), (LogIndex(7), id.last));
+}
+
+#[test]
+fn a_snapshot_that_has_come_when_the_node_has_taken_a_newer_one_does_not_take_its_place() {
+    let mut engine = at_rest();
+    let request = whole_snapshot(LogId::new(1, 7));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    appended(&mut engine, 9, 9);
+    engine.handle_event(Event::Applied { last: LogIndex(9) }, Instant(3));
+    engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(3));
+    engine.handle_event(built(LogId::new(1, 9)), Instant(4));
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(5));
+    assert_eq!(engine.snapshot(), LogId::new(1, 9));
+}
+
+/// A node that was started less often numbers its requests from further below.
+#[test]
+fn a_new_leaders_snapshot_is_received_however_low_it_numbers_its_requests() {
+    let mut engine = at_rest();
+    let old = InstallSnapshot { request: RequestId(900), ..whole_snapshot(LogId::new(4, 9)) };
+    let id = old.snapshot.id;
+    receive(&mut engine, InstallSnapshot { chunk: old.chunk.slice(..2), ..old });
+    engine.handle_event(Event::SnapshotReceived { id, held: 2 }, Instant(1));
+    flush(&mut engine, Instant(1));
+    let (term, leader) = (Term(6), NodeId(3));
+    let new = InstallSnapshot { term, leader, request: RequestId(5), ..whole_snapshot(LogId::new(4, 12)) };
+    engine.handle_event(Event::Received { from: peer(3, 1), message: Some(Message::InstallSnapshot(new)) }, Instant(2));
+    assert!(has(&flush(&mut engine, Instant(2)), "receive_snapshot 4/12"));
+}
+
 #[test]
 fn by_hand_the_log_keeps_what_is_yet_to_be_applied_though_a_snapshot_that_came_in_vain_covers_it() {
     let (mut engine, last) = received_in_vain(4);
@@ -292,6 +344,7 @@ fn what_is_complete_is_installed_before_anything_of_another_one_is_received() {
     let newer = InstallSnapshot { request: RequestId(2), ..whole_snapshot(LogId::new(4, 12)) };
     let said = receive(&mut engine, newer.clone());
     assert!(!has(&said, "receive_snapshot"), "it would take the place of what is to be installed: {said:?}");
+    assert!(has(&said, "not now: 4/12"), "nothing of it is here: {said:?}");
     engine.handle_event(Event::Applied { last: LogIndex(3) }, Instant(2));
     assert!(has(&flush(&mut engine, Instant(2)), "install snapshot 4/9"));
     engine.handle_event(Event::Applied { last: LogIndex(9) }, Instant(3));
@@ -299,13 +352,15 @@ fn what_is_complete_is_installed_before_anything_of_another_one_is_received() {
 }
 
 #[test]
-fn what_was_spoiled_of_another_one_spoils_nothing() {
+fn what_was_spoiled_or_has_come_of_another_one_says_nothing_of_this_one() {
     let mut engine = at_rest();
     let request = whole_snapshot(LogId::new(4, 9));
     let id = request.snapshot.id;
     receive(&mut engine, request);
     let other = SnapshotId { checksum: 8, ..id };
     engine.handle_event(Event::SnapshotSpoiled { id: other, reason: "a late word".into() }, Instant(1));
+    engine.handle_event(Event::SnapshotReceived { id: other, held: 4 }, Instant(1));
+    assert!(!has(&flush(&mut engine, Instant(1)), "install snapshot"), "nor is it the one that has come");
     engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
     assert!(has(&flush(&mut engine, Instant(1)), "install snapshot 4/9"));
 }
@@ -418,11 +473,12 @@ fn log_time_goes_on_from_what_a_snapshot_covers() {
     request.snapshot = Arc::new(Snapshot { log_time: LogTime(1_000_000), ..(*request.snapshot).clone() });
     let id = request.snapshot.id;
     receive(&mut engine, request);
-    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(1));
-    flush(&mut engine, Instant(1));
+    let installed_at = Instant(0) + Duration::from_secs(60);
+    engine.handle_event(Event::SnapshotReceived { id, held: 4 }, installed_at);
+    flush(&mut engine, installed_at);
     let mut stamped = None;
     while stamped.is_none() {
-        let now = engine.poll_timeout().expect("it may campaign");
+        let now = engine.poll_timeout().expect("it may campaign").max(installed_at);
         engine.handle_event(Event::Timeout, now);
         flush(&mut engine, now);
         let asked = engine.vote().term;
@@ -442,6 +498,7 @@ fn log_time_goes_on_from_what_a_snapshot_covers() {
         }
     }
     assert!(stamped >= Some(LogTime(1_000_000)), "{stamped:?}, but the snapshot ends at a million");
+    assert!(stamped < Some(LogTime(1_030_000)), "{stamped:?}: the minute before it was installed does not count");
 }
 
 // ---- the log behind it ---------------------------------------------------------------------------------------------

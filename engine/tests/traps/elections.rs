@@ -500,3 +500,63 @@ fn a_disk_that_has_finished_nothing_for_the_whole_of_the_longest_timeout_hangs()
     desk.feed(Event::Timeout);
     assert_eq!(desk.engine.role_kind(), RoleKind::Follower);
 }
+
+/// Whoever asks by a leader's own word is heard beside every pledge; an operator's word is less than that.
+#[test]
+fn who_is_told_by_hand_to_campaign_does_not_ask_in_the_name_of_a_leader() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let mut commands = desk.feed(Event::Elect { token: Token(4), pre_vote: false });
+    commands.extend(desk.flush());
+    let warrant = commands.iter().find_map(|command| match command {
+        Command::SendVote { request, pre_vote: false, .. } => Some(request.warrant),
+        _ => None,
+    });
+    assert_eq!(warrant, Some(Warrant::Operator), "{}", said(&commands));
+}
+
+/// In its last life it may have pledged itself to a leader that it never had to vote for.
+#[test]
+fn a_node_that_was_in_a_term_and_voted_for_nobody_is_pledged_when_it_starts() {
+    let elected = |term| {
+        let config = EngineConfig { bind_directories: false, ..EngineConfig::new(peer(1, 2), 7) };
+        let restored = Restored {
+            vote: Vote { term: Term(term), voted_for: None },
+            terms: vec![LogId::new(0, 1)],
+            last: LogId::new(0, 1),
+            memberships: vec![(LogId::new(0, 1), voters(&[1, 2, 3]))],
+            ..Restored::default()
+        };
+        let mut desk = Desk::restored(config, restored);
+        said(&desk.feed(Event::Elect { token: Token(4), pre_vote: false }))
+    };
+    assert!(elected(3).contains("a leader may count on this node not to campaign"), "{}", elected(3));
+    assert!(elected(0).contains("save_vote"), "nobody has led it yet: {}", elected(0));
+}
+
+#[test]
+fn log_time_runs_on_in_a_new_leader_from_what_its_predecessor_said_last() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    let batch = Batch::new(LogId::new(1, 2), LogTime(1_000_000), Arc::new([command("late")]));
+    let Message::AppendEntries(request) = append(1, (0, 1), &[], 1) else { unreachable!("it is one") };
+    desk.receive(2, Message::AppendEntries(AppendEntries { batches: vec![batch], ..request }));
+    desk.flush();
+    let heard_at = desk.now;
+    desk.become_leader();
+    let passed = u64::try_from(desk.now.since(heard_at).as_millis()).unwrap();
+    assert!(passed >= 500, "an election timeout");
+    let proposed = desk.propose(5, 1);
+    let stamped = proposed.iter().find_map(|command| match command {
+        Command::AppendInputEntries { batches, .. } => batches.first().map(Batch::log_time),
+        _ => None,
+    });
+    assert_eq!(stamped, Some(LogTime(1_000_000 + passed)));
+}
+
+#[test]
+fn the_last_entry_that_a_leader_has_sent_is_not_rewritten_by_it_either() {
+    let mut desk = Desk::of(&[1, 2, 3]);
+    desk.receive(2, append(2, (0, 1), &[1, 1], 1));
+    let proposed = LogId::new(2, 3);
+    let commands = desk.receive(2, append(2, (1, 2), &[2], 1));
+    assert_eq!(inconsistency(&commands), Some(Inconsistency::Rewritten { held: LogId::new(1, 3), proposed }));
+}

@@ -172,6 +172,17 @@ fn a_snapshot_of_another_cluster_is_garbage_whoever_sends_it() {
 }
 
 #[test]
+fn a_snapshot_takes_the_place_of_a_founding_that_is_not_committed() {
+    let id = SnapshotId { last: LogId::new(8, 100), bytes: 4, checksum: 7 };
+    let mut desk = first();
+    hear(&mut desk, of(2, Founding::UNKNOWN), members(1, &[founded(OTHER)], 1));
+    assert_eq!((desk.engine.membership().founding(), told(&desk)), (OTHER, Founding::UNKNOWN));
+    let mut commands = hear(&mut desk, of(2, OURS), Message::InstallSnapshot(snapshot_of(id, OURS)));
+    commands.extend(desk.flush());
+    assert!(commands.iter().any(|it| matches!(it, Command::ReceiveSnapshot { .. })), "{}", said(&commands));
+}
+
+#[test]
 fn an_entry_that_founds_the_cluster_again_is_not_taken_in() {
     for after in [OTHER, Founding::UNKNOWN] {
         let mut desk = first();
@@ -179,6 +190,85 @@ fn an_entry_that_founds_the_cluster_again_is_not_taken_in() {
         let again = Inconsistency::FoundedAgain { from: OURS, to: after };
         assert_eq!((inconsistency(&commands), desk.engine.last_log_id()), (Some(again), LogId::new(0, 1)));
     }
+}
+
+#[test]
+fn an_entry_right_behind_the_one_that_founds_the_cluster_does_not_found_it_again() {
+    for after in [OTHER, Founding::UNKNOWN] {
+        let mut desk = first();
+        hear(&mut desk, of(2, Founding::UNKNOWN), members(1, &[founded(OURS)], 1));
+        let batch = Batch::new(LogId::new(1, 3), LogTime(0), Arc::new([Payload::membership(founded(after))]));
+        let Message::AppendEntries(request) = append(1, (1, 2), &[], 1) else { unreachable!("it is one") };
+        let behind = Message::AppendEntries(AppendEntries { batches: vec![batch], ..request });
+        let again = Inconsistency::FoundedAgain { from: OURS, to: after };
+        let commands = hear(&mut desk, of(2, Founding::UNKNOWN), behind);
+        assert_eq!((inconsistency(&commands), desk.engine.last_log_id()), (Some(again), LogId::new(1, 2)));
+    }
+}
+
+/// Its log begins with members of before the founding, which says nothing against what it was told.
+#[test]
+fn who_joins_does_not_forget_what_it_was_told_while_it_is_brought_the_log_from_its_beginning() {
+    let genesis = Genesis(1 << 32 | 7);
+    let leader = of(2, OURS).of(genesis);
+    let mut desk = Desk::empty(|config| config.bind_directories = true);
+    let beginning = Batch::new(LogId::new(0, 1), LogTime(0), Arc::new([Payload::membership(voters(&[1, 2, 3]))]));
+    let Message::AppendEntries(request) = append(1, (0, 0), &[], 1) else { unreachable!("it is one") };
+    hear(&mut desk, leader, Message::AppendEntries(AppendEntries { batches: vec![beginning], ..request }));
+    assert_eq!((desk.engine.last_log_id(), desk.commit(), told(&desk)), (LogId::new(0, 1), 1, OURS));
+    let refused = turned_away(&hear(&mut desk, of(3, OTHER).of(genesis), append(9, (0, 1), &[], 1)));
+    assert_eq!(refused, Some(PeerRefusal::OtherFounding { ours: OURS, theirs: OTHER }));
+}
+
+#[test]
+fn a_leader_that_has_committed_nothing_of_its_own_founds_and_binds_nothing_though_its_predecessors_entries_are() {
+    let mut desk = first();
+    hear(&mut desk, of(2, Founding::UNKNOWN), append(1, (0, 1), &[], 1));
+    desk.flush();
+    assert_eq!(desk.commit(), 1);
+    desk.become_leader();
+    let end = desk.now + 2 * MAX;
+    for round in 1.. {
+        desk.beat(2, round, 0, 0);
+        desk.elapse(HEARTBEAT);
+        if desk.now > end {
+            break;
+        }
+    }
+    assert_eq!((desk.engine.role_kind(), desk.engine.membership_at()), (RoleKind::Leader, LogId::new(0, 1)));
+    desk.matched(2);
+    assert!(desk.engine.membership().founding().is_known());
+}
+
+/// Whoever holds the one behind it would take it for committed.
+#[test]
+fn a_leader_appends_nothing_about_the_members_behind_a_founding_that_is_not_committed() {
+    let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.bind_directories = true);
+    desk.matched(2);
+    let at = desk.engine.membership_at();
+    assert!(desk.engine.membership().founding().is_known() && desk.commit() < at.index.0);
+    let end = desk.now + 2 * MAX;
+    for round in 1.. {
+        desk.beat(2, round, 2, 2);
+        desk.beat(3, round, 0, 0);
+        desk.flush();
+        desk.elapse(HEARTBEAT);
+        if desk.now > end {
+            break;
+        }
+    }
+    assert_eq!((desk.engine.role_kind(), desk.engine.membership_at()), (RoleKind::Leader, at));
+    assert_eq!(told(&desk), Founding::UNKNOWN);
+}
+
+/// The heir must hold all that the log holds.
+#[test]
+fn nothing_is_founded_or_bound_while_leadership_is_handed_over() {
+    let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.bind_directories = true);
+    desk.feed(Event::TransferLeadership { token: Token(5), to: Some(NodeId(3)) });
+    desk.matched(2);
+    assert_eq!((desk.commit(), desk.engine.transferring_to()), (2, Some(NodeId(3))), "it lacks an entry");
+    assert_eq!(desk.engine.membership_at(), LogId::new(0, 1));
 }
 
 #[test]

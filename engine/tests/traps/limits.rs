@@ -147,6 +147,14 @@ fn uncommitted_entries_max_bounds_what_is_not_applied() {
 }
 
 #[test]
+fn uncommitted_entries_max_counts_each_entry_of_a_proposal() {
+    let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.limits.uncommitted_entries_max = 4);
+    let three: Arc<[Payload]> = ["a", "b", "c"].map(command).into();
+    desk.feed(Event::Propose { token: Token(1), entries: three, only_in: None });
+    assert_eq!(refusal(&desk.propose(2, 1), 2), overloaded(4, 4), "a blank and three");
+}
+
+#[test]
 fn uncommitted_bytes_max_bounds_what_is_not_applied_and_what_is_larger_passes_alone() {
     let limit = 4 * OVERHEAD;
     let mut desk = Desk::leading_with(&[1, 2, 3], |config| config.limits.uncommitted_bytes_max = limit);

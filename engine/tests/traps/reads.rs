@@ -284,3 +284,32 @@ fn reads_work_on_a_follower_that_comes_back_to_an_idle_cluster() {
         assert!(cluster.node(2).answers.contains(&"read #80 sees 3".to_string()), "{:?}", cluster.node(2).answers);
     }
 }
+
+/// Else a follower would answer with a state from before what the leader has told others to be committed.
+#[test]
+fn a_follower_is_told_to_wait_for_all_that_its_leader_has_committed_when_it_asked() {
+    let mut desk = Desk::followed(&[1, 2, 3]);
+    desk.propose(5, 3);
+    desk.flush();
+    desk.matched(2);
+    assert_eq!((desk.engine.status().last, desk.commit()), (LogId::new(1, 3), 3), "one behind the leader's own entry");
+    let request = RequestId(9);
+    let commands = desk.receive(2, Message::ReadIndex { term: desk.term(), request, proof: Proof::Round });
+    let round = commands.iter().find_map(|command| match command {
+        Command::BroadcastHeartbeat { heartbeat, .. } => Some(heartbeat.round.0),
+        _ => None,
+    });
+    let commands = desk.beat(2, round.expect("it asks who follows it"), 3, 3);
+    let told = Message::ReadIndexReply { request, outcome: Ok(LogIndex(3)) };
+    assert!(messages(&commands).contains(&&told), "{}", said(&commands));
+}
+
+/// A write that waits has more time than a question.
+#[test]
+fn trap_38_a_lost_question_is_repeated_as_soon_beside_a_write_that_waits_for_its_answer() {
+    let mut desk = following();
+    desk.propose(5, 3);
+    let asked = question(&desk.read(6));
+    let again = desk.elapse(HEARTBEAT);
+    assert_eq!(question(&again), asked, "{}", said(&again));
+}
