@@ -22,7 +22,7 @@ use super::protocol::Operation;
 /// What has not come to a leader for so long, since one was asked, will hardly come to it any more.
 const QUIET_MAX: Duration = Duration::from_secs(3);
 /// From one question to the next.
-const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE: Duration = Duration::from_millis(200);
 /// Who does not answer for so long keeps nobody from asking another one.
 const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bytes::Bytes;
-use outrigger_engine::{Founding, Genesis, LogTime, Node};
+use outrigger_engine::{Founding, Genesis, LogTime, Node, Version};
 use outrigger_log::{GroupId, Log, LogPosition, OpenOptions, Record, Snapshots};
 use tempfile::TempDir;
 
@@ -230,6 +230,39 @@ fn a_snapshot_of_a_cluster_that_was_founded_as_another_one_is_told_and_no_node_s
         let found = verify_damage(&directory);
         assert_eq!(found.len(), expected, "{found:?}");
         assert!(found.iter().all(|damage| damage.what.contains("that was founded as")), "{found:?}");
+        let started = DurableStore::open(RealDisk, directory.path(), options()).unwrap().restore();
+        let reason = started.err().map(|error| error.reason).unwrap_or_default();
+        assert_eq!(reason.contains("that was founded as"), expected == 1, "{reason}");
+    }
+}
+
+/// Behind a snapshot the version never goes back, and what the cluster was founded as stays, also in what is not committed.
+#[test]
+fn members_in_the_log_that_cannot_follow_those_of_the_snapshot_are_told_and_no_node_starts_from_them() {
+    let founded = |version| Arc::new((*members()).clone().with_version(version).founded(Founding(7)));
+    let unfounded = |version| Arc::new((*members()).clone().with_version(version));
+    let (first, newest) = (Version::FIRST, Version::LATEST);
+    for (ours, theirs, expected) in [
+        (founded(first), founded(newest), 0),
+        (founded(newest), founded(first), 1),
+        (founded(first), unfounded(first), 1),
+        (unfounded(first), founded(first), 0),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = DurableStore::open(RealDisk, directory.path(), options()).unwrap();
+        for (index, membership) in (1..).zip([members(), Arc::clone(&ours), theirs]) {
+            let entry = Payload::membership(membership);
+            store.append(&[Batch::new(LogId::new(1, index), LogTime(5), vec![entry].into())]).unwrap();
+        }
+        store.save_committed(LogIndex(1)).unwrap();
+        store.flush().unwrap();
+        drop(store);
+        let last = LogId::new(1, 2);
+        let moment = Moment { last, log_time: LogTime(5), membership_at: last, membership: ours };
+        let head = encode_head(&moment, genesis_of(&members()));
+        Snapshots::open(RealDisk, directory.path(), 7).unwrap().build(position(last), head).unwrap().finish().unwrap();
+        let found = verify_damage(&directory);
+        assert_eq!(found.len(), expected, "{found:?}");
         let started = DurableStore::open(RealDisk, directory.path(), options()).unwrap().restore();
         let reason = started.err().map(|error| error.reason).unwrap_or_default();
         assert_eq!(reason.contains("that was founded as"), expected == 1, "{reason}");
