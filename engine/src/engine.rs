@@ -292,6 +292,7 @@ impl Engine {
             leader: self.leader(),
             last: self.log.last(),
             flushed: self.writes.flushed_index(),
+            disk_hangs: self.writes.silent_for() >= self.config.election_timeout_max,
             purged: self.log.purged(),
             snapshot: self.snapshots.last(),
             commit: self.commit_index,

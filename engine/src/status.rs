@@ -54,6 +54,9 @@ pub struct Status {
     pub last: LogId,
     /// The last durable index of its log.
     pub flushed: LogIndex,
+    /// Whether its disk had finished no write for [`EngineConfig::election_timeout_max`](crate::EngineConfig::election_timeout_max) when
+    /// the last event came, although it had one to do: the node does not lead then, nor campaign.
+    pub disk_hangs: bool,
     /// What stands before the first entry of its log: it and all before it is in a snapshot only.
     pub purged: LogId,
     /// The last entry that its newest durable snapshot covers.

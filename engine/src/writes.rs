@@ -84,6 +84,8 @@ pub(crate) struct Writes {
     promises: VecDeque<(WriteId, Promise)>,
     /// The last durable write when the disk was last seen to work, and when that was.
     seen: (WriteId, Instant),
+    /// How long that had been when it was looked at last.
+    silent_for: Duration,
 }
 
 impl Writes {
@@ -98,12 +100,23 @@ impl Writes {
             unflushed_bytes: 0,
             promises: VecDeque::new(),
             seen: (WriteId(0), now),
+            silent_for: Duration::ZERO,
         }
     }
 
     /// Writes count from the last durable one. How the durable ones were numbered is past.
     pub(crate) fn fingerprint(&self, own: Peer, out: &mut Fingerprint) {
-        let Self { accepted, flushed, vote, flushed_index, unflushed, unflushed_bytes, promises, seen: _ } = self;
+        let Self {
+            accepted,
+            flushed,
+            vote,
+            flushed_index,
+            unflushed,
+            unflushed_bytes,
+            promises,
+            seen: _,
+            silent_for: _,
+        } = self;
         let from_flushed = |write: &WriteId| write.0.saturating_sub(flushed.0);
         [accepted, vote].into_iter().for_each(|write| out.number(from_flushed(write)));
         out.number(flushed_index.0);
@@ -140,7 +153,13 @@ impl Writes {
         if self.is_idle() || self.flushed > self.seen.0 {
             self.seen = (self.flushed, now);
         }
-        now.since(self.seen.1)
+        self.silent_for = now.since(self.seen.1);
+        self.silent_for
+    }
+
+    /// What [`look_at_disk`](Self::look_at_disk) found last.
+    pub(crate) const fn silent_for(&self) -> Duration {
+        self.silent_for
     }
 
     /// The disk counts as seen to work at this moment, whatever it did.

@@ -8,6 +8,10 @@ use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Te
 use crate::error::Stopped;
 use crate::watch;
 
+/// That a disk hangs, for people.
+pub(crate) const DISK_HANGS: &str =
+    "the disk of this node hangs: a write of its log has not come to an end for longer than an election timeout";
+
 /// A node at one moment. All of it is of the same moment, at most about a millisecond ago.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metrics {
@@ -23,6 +27,9 @@ pub struct Metrics {
     pub last: LogId,
     /// The last durable index of its log.
     pub flushed: LogIndex,
+    /// Whether its disk has finished no write for longer than an election timeout, although it has one to do: it does not lead then, nor
+    /// campaign.
+    pub disk_hangs: bool,
     /// The last entry that its newest durable snapshot covers; [`LogId::ZERO`] if it has none.
     pub snapshot: LogId,
     /// What stands before the first entry of its log: it and all before it is in the snapshot only.
@@ -70,6 +77,7 @@ impl Metrics {
             leader: status.leader,
             last: status.last,
             flushed: status.flushed,
+            disk_hangs: status.disk_hangs,
             snapshot: status.snapshot,
             purged: status.purged,
             committed: status.commit,
@@ -114,7 +122,7 @@ impl Metrics {
     }
 
     /// What is wrong with this node or with one that it talks to, in a line for people: its fault, else that it was removed, else
-    /// who refuses it, else whom it refuses. `None` when all is well, as far as it knows.
+    /// that its disk hangs, who refuses it, and whom it refuses. `None` when all is well, as far as it knows.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
         if self.fault.is_none() && self.is_removed() {
@@ -125,9 +133,10 @@ impl Metrics {
                 self.membership_at
             ));
         }
+        let hangs = self.disk_hangs.then(|| DISK_HANGS.to_owned());
         let refused = self.refused_by.iter().map(|(by, reason)| format!("node {by} refuses this node: {reason}"));
         let refuses = self.refuses.iter().map(|(of, reason)| format!("this node refuses node {of}: {reason}"));
-        let all: Vec<String> = self.fault.iter().cloned().chain(refused).chain(refuses).collect();
+        let all: Vec<String> = self.fault.iter().cloned().chain(hangs).chain(refused).chain(refuses).collect();
         (!all.is_empty()).then(|| all.join("; "))
     }
 }
@@ -191,6 +200,7 @@ mod tests {
             leader: leader.map(NodeId),
             last: LogId::new(2, 9),
             flushed: LogIndex(9),
+            disk_hangs: false,
             snapshot: LogId::ZERO,
             purged: LogId::ZERO,
             committed: LogIndex(committed),

@@ -85,6 +85,9 @@ fn a_leader_whose_disk_hangs_leads_no_more_and_catches_up_once_it_works() {
     let rows = cluster.status();
     assert_ne!(rows[hung]["role"], "leader", "it answers, and does not lead: {}", rows[hung]);
     assert!(rows[leader]["term"].as_u64() > Some(1), "it was elected after it: {}", rows[leader]);
+    assert!(rows[hung]["error"].to_string().contains("disk of this node hangs"), "{}", rows[hung]);
+    let logged = cluster.nodes[hung].logged();
+    assert!(logged.contains("the disk of this node hangs"), "also in its log, while it does: {logged}");
     let begun = Instant::now();
     let (first, then) = (cluster.nodes[hung].endpoint(), cluster.nodes[leader].endpoint());
     for verb in [&["get", "before"][..], &["put", "meanwhile", "2"]] {
@@ -101,6 +104,7 @@ fn a_leader_whose_disk_hangs_leads_no_more_and_catches_up_once_it_works() {
 
     drop(hang);
     let behind = |place: usize| cluster.status()[place]["applied"].as_u64();
+    wait_until("its trouble is over", || cluster.status()[hung]["error"].is_null());
     wait_until("it has caught up", || behind(hung).is_some() && behind(hung) >= behind(leader));
     cluster.done(&["put", "in the end", "3"]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use outrigger_engine::{Fault, Instant, NodeId, Status, Term, Version};
 
 use super::driver::Driver;
-use crate::metrics::Metrics;
+use crate::metrics::{DISK_HANGS, Metrics};
 use crate::network::Transport;
 use crate::watch;
 
@@ -33,6 +33,8 @@ pub(crate) struct Publisher {
     own_address: Option<String>,
     /// The term and the leader that the log was told last.
     logged: (Term, Option<NodeId>),
+    /// Whether the log was told that the disk hangs.
+    hangs: bool,
     /// Who holds the cluster's version back, since when it is those, and whether the log was told.
     held_back: (BTreeMap<NodeId, Option<Version>>, Instant, bool),
 }
@@ -47,6 +49,7 @@ impl Publisher {
             addresses: BTreeMap::new(),
             own_address,
             logged: (Term(0), None),
+            hangs: false,
             held_back: (BTreeMap::new(), Instant(0), false),
         }
     }
@@ -82,6 +85,7 @@ impl Publisher {
             self.addresses.extend(self.own_address.clone().map(|own| (status.node, own)));
         }
         self.log(&status);
+        self.log_disk(&status);
         self.log_held_back(&status, now);
         self.send(Metrics::new(status.clone(), fault.map(ToString::to_string), self.addresses.clone()));
         Some(status)
@@ -99,6 +103,16 @@ impl Publisher {
         match leader {
             Some(leader) => tracing::info!(node, term, role, %last, %commit, "node {leader} leads"),
             None => tracing::debug!(node, term, role, %last, %commit, "nobody leads"),
+        }
+    }
+
+    /// Says when the disk hangs, and when it does no more.
+    fn log_disk(&mut self, status: &Status) {
+        let Status { node, disk_hangs: hangs, .. } = status;
+        match (std::mem::replace(&mut self.hangs, *hangs), *hangs) {
+            (false, true) => tracing::warn!(node = node.0, "{DISK_HANGS}"),
+            (true, false) => tracing::info!(node = node.0, "the disk of this node works again"),
+            (true, true) | (false, false) => {}
         }
     }
 
