@@ -104,7 +104,9 @@ pub enum NotTransferred {
 impl fmt::Display for NotTransferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotLeader => f.write_str("the node that was asked does not lead; ask the leader"),
+            Self::NotLeader => {
+                f.write_str("the node that was asked does not lead; ask the leader, or wait until there is one")
+            }
             Self::NotVoter { node } => write!(f, "node {node} is no voter; only a voter can be asked to lead"),
             Self::NobodyElse => f.write_str("there is no other voter"),
             Self::InProgress { to } => write!(f, "leadership is being handed over to node {to} already"),

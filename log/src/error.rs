@@ -322,7 +322,9 @@ impl fmt::Display for AppendError {
             Self::EntryTooLarge { index, bytes, bytes_max } => {
                 write!(f, "the entry at index {index} has {bytes} bytes, the limit is {bytes_max}")
             }
-            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+            Self::Poisoned { reason } => {
+                write!(f, "the log is poisoned; look after the disk, and restart the node: {reason}")
+            }
         }
     }
 }
@@ -357,8 +359,10 @@ impl fmt::Display for FlushError {
                 let votes = if *votes_saved { "votes are saved" } else { "not even votes could be saved" };
                 write!(f, "{} ({votes}): {source}", source.shortage())
             }
-            Self::Disk(error) => write!(f, "the log is poisoned, restart the node: {error}"),
-            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+            Self::Disk(error) => write!(f, "the log is poisoned; look after the disk, and restart the node: {error}"),
+            Self::Poisoned { reason } => {
+                write!(f, "the log is poisoned; look after the disk, and restart the node: {reason}")
+            }
         }
     }
 }
@@ -396,7 +400,9 @@ impl fmt::Display for PrepareError {
             Self::DiskFull(error) => write!(f, "cannot prepare a segment yet, {}: {error}", error.shortage()),
             Self::NotRemoved(error) => write!(f, "a segment that nothing needs stays on the disk: {error}"),
             Self::Disk(error) => write!(f, "cannot prepare a segment: {error}"),
-            Self::Poisoned { reason } => write!(f, "the log is poisoned, restart the node: {reason}"),
+            Self::Poisoned { reason } => {
+                write!(f, "the log is poisoned; look after the disk, and restart the node: {reason}")
+            }
         }
     }
 }

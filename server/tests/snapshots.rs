@@ -87,7 +87,7 @@ fn a_node_that_was_away_too_long_for_the_log_gets_the_snapshot() {
         rows.iter().all(|row| row["state_hash"] == rows[0]["state_hash"] && row["error"].is_null())
     });
     assert!(cluster.status()[away]["purged"].as_u64().unwrap() > 3);
-    assert!(cluster.nodes[away].logged().contains("a snapshot has come from the leader"));
+    assert!(cluster.nodes[away].logged().contains("a snapshot has come from another node"));
 }
 
 #[test]

@@ -258,12 +258,15 @@ impl SnapshotAccess {
         let own = self.clone();
         let work = async move {
             let (shared, id) = (Arc::clone(&own.shared), snapshot.id);
+            let is_question = chunk.is_empty();
             let receive = move || shared.store.receive(&snapshot, offset, &chunk);
             let received = blocking(own.environment.as_ref(), receive).await;
             tell(match received.unwrap_or_else(|error| Ok(Received::Spoiled(error.to_string()))) {
                 Ok(Received::Held(held)) => {
                     if held == id.bytes {
-                        tracing::info!(snapshot = %id, "a snapshot has come from the leader");
+                        tracing::info!(snapshot = %id, "a snapshot has come from another node");
+                    } else if is_question {
+                        tracing::info!(snapshot = %id, held, "a snapshot is coming from another node");
                     }
                     Event::SnapshotReceived { id, held }
                 }

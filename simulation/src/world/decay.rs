@@ -5,8 +5,8 @@
 //!                                                   └── the node goes on, whatever it is: its state is in memory
 //! ```
 //!
-//! In peace it happens once more at most: nothing else may lead to another snapshot then. That the node goes on is seen by the same check as with everything that is no reason to stop; that the file is replaced is a part of
-//! having converged.
+//! In peace it happens once more at most: nothing else may lead to another snapshot then. That the node goes on is seen by the same
+//! check as with everything that is no reason to stop; that the file is replaced is a part of having converged.
 
 use outrigger::engine::NodeId;
 
