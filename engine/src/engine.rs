@@ -15,6 +15,7 @@ use crate::meeting::{Met, Refusals};
 use crate::membership::{Membership, Memberships, Node};
 use crate::message::Message;
 use crate::node_map::NodeMap;
+use crate::progress::Progress;
 use crate::random::Random;
 use crate::refusal::{Fault, Inconsistency, Refusal};
 use crate::restored::Restored;
@@ -300,6 +301,7 @@ impl Engine {
             membership: Arc::clone(self.memberships.effective()),
             membership_at: self.membership_id(),
             matched: self.matched().collect(),
+            brought: self.progress().filter_map(|(node, progress)| Some((node, progress.bringing()?))).collect(),
             version: self.version(),
             versions: self.versions(),
             version_held_back_by: self.version_held_back_by(),
@@ -408,11 +410,15 @@ impl Engine {
 
     /// What a leader knows of the others' durable logs, in the order of their ids; nothing on any other node.
     pub fn matched(&self) -> impl Iterator<Item = (NodeId, LogIndex)> + '_ {
+        self.progress().map(|(node, progress)| (node, progress.match_index()))
+    }
+
+    fn progress(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
         let progress = match &self.role {
             Role::Leader(leader) => Some(leader.progress.iter()),
             Role::Follower(_) | Role::PreCandidate(_) | Role::Candidate(_) => None,
         };
-        progress.into_iter().flatten().map(|(node, progress)| (*node, progress.match_index()))
+        progress.into_iter().flatten().map(|(node, progress)| (*node, progress))
     }
 
     // ---- what the other files build on -------------------------------------------------------------------------

@@ -118,7 +118,7 @@ pub use quorum::{Joint, Majority, VoteResult};
 pub use refusal::{Fault, Inconsistency, PeerRefusal, Refusal};
 pub use restored::Restored;
 pub use snapshot::{Snapshot, SnapshotId};
-pub use status::{RoleKind, Status};
+pub use status::{Brought, RoleKind, Status};
 pub use transfer::{NotTransferred, Transferred};
 pub use types::{
     Epoch, Founding, Genesis, Incarnation, Instant, LogId, LogIndex, LogTime, NodeId, Peer, RequestId, Round,

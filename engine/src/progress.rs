@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use crate::config::Limits;
 use crate::fingerprint::Fingerprint;
 use crate::snapshot::SnapshotId;
+use crate::status::Brought;
 use crate::types::{Epoch, Instant, LogIndex, NodeId, RequestId, Round, Term};
 
 /// How entries are sent.
@@ -370,6 +371,12 @@ impl Progress {
     pub(crate) fn brought(&self) -> (LogIndex, u64) {
         let covered = |it: Bringing| it.id.map_or(LogIndex::ZERO, |id| id.last.index);
         self.bringing.map_or((LogIndex::ZERO, 0), |it| (covered(it), it.held.unwrap_or(0)))
+    }
+
+    /// How much of that snapshot the follower has; `None` while it is brought none, or nobody has told which.
+    pub(crate) fn bringing(&self) -> Option<Brought> {
+        let Bringing { id, held, .. } = self.bringing?;
+        id.map(|id| Brought { held: held.unwrap_or(0), bytes: id.bytes })
     }
 
     pub(crate) fn issue(&mut self, request: RequestId, commit: LogIndex) {

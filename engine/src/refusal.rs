@@ -152,7 +152,7 @@ impl fmt::Display for Precondition {
 fn too_stale(f: &mut fmt::Formatter<'_>, staleness: Option<Duration>, staleness_max: Duration) -> fmt::Result {
     match staleness {
         Some(staleness) => write!(f, "this node had everything that was committed {staleness:?} ago, ")?,
-        None => f.write_str("how old the state of this node is is not known since it started, or led, ")?,
+        None => f.write_str("it is not known how old the state of this node is, ")?,
     }
     write!(f, "and {staleness_max:?} are allowed; try again, or on another node")
 }

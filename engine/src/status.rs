@@ -39,6 +39,15 @@ impl RoleKind {
     }
 }
 
+/// How much of a snapshot a follower has that its leader brings it, or has another node bring it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Brought {
+    /// So many of its bytes.
+    pub held: u64,
+    /// How many there are.
+    pub bytes: u64,
+}
+
 /// A node at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
@@ -71,6 +80,9 @@ pub struct Status {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// On a leader: how much of a snapshot each member has that is being brought one, as its log does not reach back to what that one
+    /// lacks.
+    pub brought: BTreeMap<NodeId, Brought>,
     /// The cluster's version, as far as the node knows it to be committed. It never goes back in one life; what
     /// [`Status::membership`] says may be rolled back yet.
     pub version: Version,

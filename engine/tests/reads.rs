@@ -395,7 +395,7 @@ fn a_follower_answers_by_itself_if_it_had_all_that_its_leader_had_lately_and_say
     cluster.crash(2);
     cluster.restart(2);
     read(&mut cluster, 2, 72, stale(u64::MAX));
-    assert!(answers(&mut cluster, 2)[0].starts_with("refused #72: how old the state of this node is is not known"));
+    assert!(answers(&mut cluster, 2)[0].starts_with("refused #72: it is not known how old the state of this node is"));
 }
 
 #[test]

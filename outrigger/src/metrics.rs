@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term, Version};
+use outrigger_engine::{Brought, LogId, LogIndex, Membership, NodeId, RoleKind, Status, Term, Version};
 
 use crate::error::Stopped;
 use crate::watch;
@@ -53,6 +53,9 @@ pub struct Metrics {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// On a leader: how much of a snapshot each member has that is being brought one, as its log does not reach back to what that one
+    /// lacks.
+    pub brought: BTreeMap<NodeId, Brought>,
     /// Whether this node has been a member at any time since it started.
     pub was_member: bool,
     /// Which peers have lately refused to listen to this node, and why.
@@ -89,6 +92,7 @@ impl Metrics {
             membership: status.membership,
             membership_at: status.membership_at,
             matched: status.matched,
+            brought: status.brought,
             refused_by: status.refused_by,
             refuses: status.refuses,
             fault,
@@ -211,6 +215,7 @@ mod tests {
             versions: BTreeMap::new(),
             version_held_back_by: BTreeMap::new(),
             matched: BTreeMap::new(),
+            brought: BTreeMap::new(),
             was_member,
             refused_by: refused_by.iter().map(|id| (NodeId(*id), "no member".to_owned())).collect(),
             refuses: BTreeMap::new(),

@@ -181,7 +181,7 @@ pub(crate) struct Plan {
     pub(crate) delay: (u64, u64),
     /// How long a flush takes at least and at most.
     pub(crate) flush: (u64, u64),
-    /// How long a flush hangs at most, if it does.
+    /// How long a flush hangs at most, if it does; where its leader is struck meanwhile, twice as long.
     pub(crate) hang_max: u64,
     /// How long the state machine takes for one piece of work, at least and at most.
     pub(crate) apply: (u64, u64),

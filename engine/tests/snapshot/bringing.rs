@@ -28,6 +28,28 @@ fn t5_a_learner_that_joins_is_brought_what_the_log_does_not_hold() {
     assert_eq!(cluster.engine(4).membership_at(), cluster.engine(1).membership_at());
 }
 
+/// So that whoever waits sees it come: nothing of it counts as matched before all of it is there.
+#[test]
+fn how_much_of_a_snapshot_has_come_is_in_the_status_of_the_leader_while_it_comes() {
+    let mut cluster = left_behind(led());
+    let brought = |cluster: &Cluster| cluster.engine(1).status().brought.get(&NodeId(3)).copied();
+    let mut told: Vec<Brought> = Vec::new();
+    assert_eq!(brought(&cluster), None);
+    while cluster.engine(3).snapshot() == LogId::ZERO {
+        cluster.elapse(HEARTBEAT);
+        all_but_pieces(&mut cluster);
+        cluster.deliver(is_piece);
+        all_but_pieces(&mut cluster);
+        told.extend(brought(&cluster).filter(|now| told.last() != Some(now)));
+        assert!(told.len() < 60, "{}", cluster.trace);
+    }
+    let bytes = snapshot_bytes(&cluster, 3);
+    assert!(told.len() > 2 && told.iter().all(|it| it.bytes == bytes && it.held <= bytes), "{told:?}");
+    assert!(told.is_sorted_by(|one, next| one.held < next.held), "{told:?}");
+    catch_up(&mut cluster);
+    assert_eq!(brought(&cluster), None, "it has it");
+}
+
 #[test]
 fn trap31_a_new_voter_that_is_being_brought_a_snapshot_is_waited_for() {
     let mut cluster = led();

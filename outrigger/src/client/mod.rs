@@ -319,7 +319,8 @@ impl<S: Query> Client<S> {
     /// # Errors
     /// [`ClientError::MembersNotChanged`] when the leader refuses; [`ClientError::Unknown`] when its answer was lost, and no leader
     /// has confirmed that the members are as wanted before the time was over, or for three seconds in which no change was under way. A
-    /// change of nothing ([`ChangeMembers::Batch`] of none) tells later who they are. The others as for a write.
+    /// change of nothing ([`ChangeMembers::Batch`](outrigger_engine::ChangeMembers::Batch) of none) tells later who they are. The others
+    /// as for a write.
     pub async fn change_members(&self, request: impl Into<ChangeRequest>) -> Result<MembersChanged, ClientError> {
         let (request, deadline) = (request.into(), Instant::now() + self.patience);
         let answer = match self.ask(Operation::ChangeMembers, members::encode_request(&request)).await {

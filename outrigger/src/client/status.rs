@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use outrigger_engine::{LogId, LogIndex, Membership, NodeId, RoleKind, Term, Version};
+use outrigger_engine::{Brought, LogId, LogIndex, Membership, NodeId, RoleKind, Term, Version};
 
 use crate::network::DecodeError;
 use crate::network::codec;
@@ -42,6 +42,9 @@ pub struct NodeStatus {
     pub membership_at: LogId,
     /// On a leader: up to which index each other member's log is known to be durable and equal.
     pub matched: BTreeMap<NodeId, LogIndex>,
+    /// On a leader: how much of a snapshot each member has that is being brought one, as its log does not reach back to what that one
+    /// lacks.
+    pub brought: BTreeMap<NodeId, Brought>,
     /// The cluster's version, as far as the node knows it to be committed; [`Membership::version`] may be rolled back yet.
     pub version: Version,
     /// Which version each node speaks, as far as this one has heard it in this life; its own too.
@@ -85,6 +88,10 @@ impl NodeStatus {
             out.put_u64(node.0);
             out.put_u64(index.0);
         }
+        out.put_length(self.brought.len());
+        for (node, Brought { held, bytes }) in &self.brought {
+            [node.0, *held, *bytes].into_iter().for_each(|number| out.put_u64(number));
+        }
         out.put_u32(self.version.0.into());
         out.put_length(self.versions.len());
         for (node, version) in &self.versions {
@@ -115,6 +122,10 @@ impl NodeStatus {
         let count = fields.count(8 + 8)?;
         let place = |fields: &mut Fields| Ok((NodeId(fields.u64()?), LogIndex(fields.u64()?)));
         let matched = (0..count).map(|_| place(&mut fields)).collect::<Result<_, DecodeError>>()?;
+        let count = fields.count(8 + 8 + 8)?;
+        let brought =
+            |fields: &mut Fields| Ok((NodeId(fields.u64()?), Brought { held: fields.u64()?, bytes: fields.u64()? }));
+        let brought = (0..count).map(|_| brought(&mut fields)).collect::<Result<_, DecodeError>>()?;
         let version = |fields: &mut Fields| {
             let version = fields.u32()?;
             let invalid = |_| DecodeError::Invalid { what: "version", value: version.into() };
@@ -144,6 +155,7 @@ impl NodeStatus {
             membership,
             membership_at,
             matched,
+            brought,
             version: cluster,
             versions,
             client_addresses,
@@ -182,6 +194,7 @@ mod tests {
             version: Version(2),
             versions: [(NodeId(0), Version(2)), (NodeId(5), Version::FIRST)].into(),
             matched: [(NodeId(0), LogIndex(4)), (NodeId(5), LogIndex(0))].into(),
+            brought: [(NodeId(5), Brought { held: 100, bytes: 4_000_000 })].into(),
             client_addresses: [(NodeId(0), "a:1".to_owned()), (NodeId(2), "[::1]:2".to_owned())].into(),
             fault: Some("the disk is full".to_owned()),
         }

@@ -501,6 +501,7 @@ fn status() -> NodeStatus {
         version: Default::default(),
         versions: BTreeMap::new(),
         matched: BTreeMap::new(),
+        brought: BTreeMap::new(),
         client_addresses: BTreeMap::new(),
         fault: None,
     }

@@ -390,6 +390,8 @@ fn client_frames() -> Seeds {
         &members,
         &1_u32.to_le_bytes(),
         &numbers(&[5, 4]),
+        &1_u32.to_le_bytes(),
+        &numbers(&[5, 100, 4_000_000]),
         &2_u32.to_le_bytes(),
         &1_u32.to_le_bytes(),
         &numbers(&[2]),

@@ -214,6 +214,7 @@ fn status(metrics: &Metrics) -> NodeStatus {
         version: metrics.version,
         versions: metrics.versions.clone(),
         matched: metrics.matched.clone(),
+        brought: metrics.brought.clone(),
         client_addresses: metrics.client_addresses.clone(),
         fault: metrics.trouble(),
     }

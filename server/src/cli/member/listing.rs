@@ -7,13 +7,16 @@
 //!   4     learner  127.0.0.1:7104  -               1200 of 3400  becomes a voter
 //! ```
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use outrigger::engine::{LogId, Membership, NodeId, NodeSet, RoleKind, Version};
+use outrigger::engine::{Brought, LogId, Membership, NodeId, NodeSet, RoleKind, Version};
 use outrigger::{MembersChanged, NodeStatus};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::status::Output;
 use super::super::{Failure, Reach, founding, print};
+use super::progress::of_snapshot;
 use super::view::view;
 use crate::table::Table;
 
@@ -143,6 +146,15 @@ struct Member {
     matched: Option<u64>,
     /// The last index of the log of who says so.
     last: u64,
+    /// How much it has of a snapshot that it is brought, in bytes; null if it is brought none, and on who does not lead.
+    #[serde(serialize_with = "snapshot")]
+    snapshot: Option<Brought>,
+}
+
+/// As `{"held":1024,"bytes":4096}`.
+fn snapshot<S: Serializer>(brought: &Option<Brought>, serializer: S) -> Result<S::Ok, S::Error> {
+    let fields = brought.map(|Brought { held, bytes }| BTreeMap::from([("held", held), ("bytes", bytes)]));
+    fields.serialize(serializer)
 }
 
 impl Listing {
@@ -161,6 +173,7 @@ impl Listing {
                 version: status.versions.get(id).map(|version| version.0),
                 matched: own.or_else(|| status.matched.get(id).copied()).map(|index| index.0),
                 last: status.last.index.0,
+                snapshot: status.brought.get(id).copied(),
             }
         });
         Self {
@@ -180,6 +193,7 @@ impl Listing {
                 becomes => becomes.map(|role| format!("becomes a {role}")),
             };
             let leads = member.leads.then(|| "leads".to_owned());
+            let brought = member.snapshot.as_ref().map(of_snapshot);
             table.push([
                 member.id.to_string(),
                 member.role.to_owned(),
@@ -187,7 +201,7 @@ impl Listing {
                 member.client.clone().unwrap_or_else(|| "-".to_owned()),
                 member.version.map_or_else(|| "-".to_owned(), |version| version.to_string()),
                 member.matched.map_or_else(|| "-".to_owned(), |matched| format!("{matched} of {}", member.last)),
-                [leads, becomes].into_iter().flatten().collect::<Vec<_>>().join(", "),
+                [leads, becomes, brought].into_iter().flatten().collect::<Vec<_>>().join(", "),
             ]);
         }
         table

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use outrigger::NodeStatus;
+use outrigger::engine::Brought;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::view::view;
@@ -33,11 +34,26 @@ pub(super) async fn tell(endpoints: &[String]) -> Infallible {
 
 /// How far a log is that has so many entries of all. What its leader's log has dropped comes as a snapshot, of which nothing counts
 /// before all of it is there: a zero that stays is no node that does nothing.
-fn so_far(matched: u64, last: u64, purged: u64) -> String {
-    if matched < purged {
-        format!("{matched} of {last} entries, of which the first {purged} come as a snapshot")
-    } else {
-        format!("{matched} of {last} entries")
+fn so_far(matched: u64, last: u64, purged: u64, brought: Option<&Brought>) -> String {
+    let snapshot = match brought {
+        Some(brought) => format!("; {}", of_snapshot(brought)),
+        None if matched < purged => format!(", of which the first {purged} come as a snapshot"),
+        None => String::new(),
+    };
+    format!("{matched} of {last} entries{snapshot}")
+}
+
+/// How much has come of a snapshot.
+pub(super) fn of_snapshot(Brought { held, bytes }: &Brought) -> String {
+    format!("{} of a snapshot of {}", bytes_of(*held), bytes_of(*bytes))
+}
+
+/// So many bytes for people, in the largest unit of which there is one.
+fn bytes_of(bytes: u64) -> String {
+    match bytes {
+        ..1_024 => format!("{bytes} bytes"),
+        1_024..1_048_576 => format!("{} KiB", bytes >> 10),
+        _ => format!("{} MiB", bytes >> 20),
     }
 }
 
@@ -51,7 +67,10 @@ fn describe(status: &NodeStatus) -> String {
     let last = status.last.index.0;
     let new = goal.voters.iter().filter(|node| !membership.voters().contains(node)).map(|node| {
         match status.matched.get(node) {
-            Some(matched) => format!("node {node} catches up: {}", so_far(matched.0, last, status.purged.index.0)),
+            Some(matched) => {
+                let so_far = so_far(matched.0, last, status.purged.index.0, status.brought.get(node));
+                format!("node {node} catches up: {so_far}")
+            }
             None => format!("node {node} catches up"),
         }
     });
@@ -65,8 +84,11 @@ mod tests {
     /// Found by a user: "0 of 804 entries" for as long as a snapshot was on its way.
     #[test]
     fn who_is_sent_a_snapshot_first_is_told_from_who_does_nothing() {
-        assert_eq!(so_far(0, 804, 800), "0 of 804 entries, of which the first 800 come as a snapshot");
-        assert_eq!(so_far(800, 804, 800), "800 of 804 entries");
-        assert_eq!(so_far(0, 804, 0), "0 of 804 entries");
+        assert_eq!(so_far(0, 804, 800, None), "0 of 804 entries, of which the first 800 come as a snapshot");
+        assert_eq!(so_far(800, 804, 800, None), "800 of 804 entries");
+        assert_eq!(so_far(0, 804, 0, None), "0 of 804 entries");
+        let brought = |held, bytes| so_far(0, 804, 800, Some(&Brought { held, bytes }));
+        assert_eq!(brought(0, 1_023), "0 of 804 entries; 0 bytes of a snapshot of 1023 bytes");
+        assert_eq!(brought(1_024, 20 << 20), "0 of 804 entries; 1 KiB of a snapshot of 20 MiB");
     }
 }
