@@ -30,6 +30,8 @@ impl World {
         if node.decay(snapshot, (offset, bytes), &mut self.decay) {
             if is_calm {
                 self.plan.spare(Trouble::Decay);
+                // Another one is not taken at once.
+                self.be_patient();
             }
             self.trace.tell(self.now, Some(id), || format!("has a snapshot of {snapshot} that rots"));
         }

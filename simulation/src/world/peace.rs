@@ -104,7 +104,7 @@ impl World {
         told.collect()
     }
 
-    fn be_patient(&mut self) {
+    pub(super) fn be_patient(&mut self) {
         let (until, at_most) = (self.now + self.plan.calm_lasts, self.now + self.plan.calm_lasts * PATIENCE);
         self.patience = Some(Patience { until, at_most });
     }
