@@ -524,7 +524,7 @@ impl Engine {
 
     /// Whether this node must keep silent towards its leader, and has for longer than that one would be waited for: its term is on the
     /// way to a disk that hangs. So it is with a leader that was deposed because its disk hangs.
-    pub(crate) fn is_struck_dumb(&mut self, now: Instant) -> bool {
+    pub(crate) fn is_silenced(&mut self, now: Instant) -> bool {
         !self.writes.has_durable_term() && !self.disk_works(now)
     }
 

@@ -29,7 +29,7 @@ impl Engine {
         if only_in.is_some_and(|wanted| wanted != current) {
             return self.refuse(token, Refusal::PreconditionFailed { actual: Precondition::Term(current) });
         }
-        let is_struck_dumb = self.is_struck_dumb(now);
+        let is_silenced = self.is_silenced(now);
         match &self.role {
             Role::Leader(_) => match self.take_in(entries, now) {
                 Ok(first) => self.push(Command::Accepted { token, first }),
@@ -37,7 +37,7 @@ impl Engine {
             },
             Role::Follower(_) if self.is_removed(now) => self.refuse_as_removed(token),
             Role::Follower(follower) => match follower.leader {
-                Some(_) if is_struck_dumb => self.refuse(token, Refusal::DiskHangs),
+                Some(_) if is_silenced => self.refuse(token, Refusal::DiskHangs),
                 Some(leader) => self.forward(leader, token, entries, now),
                 None => self.refuse(token, Refusal::NoLeader),
             },
@@ -121,7 +121,7 @@ impl Engine {
         }
         if self.is_removed(now) {
             self.refuse_reads_of_removed();
-        } else if self.is_struck_dumb(now) {
+        } else if self.is_silenced(now) {
             self.refuse_questions(Refusal::DiskHangs);
         }
         self.ask_leader_again(now);

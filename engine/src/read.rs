@@ -146,7 +146,7 @@ impl Engine {
             mutate!(transfer_keeps_lease if proof == Proof::Lease, return self.confirm_read(Asker::Here(token), proof, now));
             return self.refuse(token, Refusal::Transferring { to });
         }
-        let (is_removed, is_struck_dumb) = (self.is_removed(now), self.is_struck_dumb(now));
+        let (is_removed, is_silenced) = (self.is_removed(now), self.is_silenced(now));
         match &mut self.role {
             Role::Follower(_) if is_removed => self.refuse_as_removed(token),
             Role::Leader(leader) if leader.reads_in_hand() >= limit => {
@@ -154,7 +154,7 @@ impl Engine {
                 self.refuse(token, Refusal::Overloaded { current, limit });
             }
             Role::Leader(_) => self.confirm_read(Asker::Here(token), proof, now),
-            Role::Follower(follower) if follower.leader.is_some() && is_struck_dumb => {
+            Role::Follower(follower) if follower.leader.is_some() && is_silenced => {
                 self.refuse(token, Refusal::DiskHangs);
             }
             Role::Follower(follower) if follower.leader.is_some() => {

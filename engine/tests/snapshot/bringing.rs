@@ -133,22 +133,29 @@ fn a_newer_snapshot_takes_the_place_of_one_that_is_gone() {
     assert_eq!(cluster.engine(3).snapshot(), cluster.engine(1).snapshot());
 }
 
-#[test]
-fn no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
+/// While a follower is brought a snapshot, its leader's log grows by so many entries like this, which would do for another one.
+fn puts_off_another(policy: impl Fn(&mut SnapshotPolicy), count: u64, value: &str) {
     let mut cluster = left_behind(led_with(|config| {
-        config.snapshots.entries = (config.node.node == NodeId(1)).then_some(6);
+        if config.node.node == NodeId(1) {
+            policy(&mut config.snapshots);
+        }
     }));
     let first = cluster.engine(1).snapshot();
     cluster.elapse(HEARTBEAT);
     cluster.stabilize_until(|it| it.node(3).disk.received.is_some());
-    for value in 20..40 {
-        cluster.propose(1, value, "more");
+    for token in 20..20 + count {
+        cluster.propose(1, token, value);
     }
-    cluster.stabilize_until(|it| it.commit(1) >= first.index.0 + 10);
+    cluster.stabilize_until(|it| it.commit(1) >= first.index.0 + count / 2);
     assert_eq!(cluster.engine(1).snapshot(), first, "it would have to begin anew");
     catch_up(&mut cluster);
     assert!(cluster.engine(1).snapshot() > first, "now there is one:\n{}", cluster.trace);
     assert_eq!(cluster.applied(3), cluster.applied(1));
+}
+
+#[test]
+fn no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
+    puts_off_another(|policy| policy.entries = Some(6), 20, "more");
 }
 
 #[test]
@@ -293,19 +300,7 @@ fn by_bytes_one_snapshot_is_taken_for_each_bound() {
 
 #[test]
 fn by_bytes_too_no_new_one_is_taken_while_a_follower_that_is_there_is_brought_one() {
-    let mut cluster = left_behind(led_with(|config| {
-        config.snapshots.bytes = (config.node.node == NodeId(1)).then_some(2_000);
-    }));
-    let first = cluster.engine(1).snapshot();
-    cluster.elapse(HEARTBEAT);
-    cluster.stabilize_until(|it| it.node(3).disk.received.is_some());
-    for value in 20..45 {
-        cluster.propose(1, value, &"x".repeat(100));
-    }
-    cluster.stabilize_until(|it| it.commit(1) >= first.index.0 + 25);
-    assert_eq!(cluster.engine(1).snapshot(), first, "it would have to begin anew");
-    catch_up(&mut cluster);
-    assert!(cluster.engine(1).snapshot() > first, "now there is one:\n{}", cluster.trace);
+    puts_off_another(|policy| policy.bytes = Some(2_000), 50, &"x".repeat(100));
 }
 
 /// Else a state that grows would be written again and again: the work would grow with the square of what is written.

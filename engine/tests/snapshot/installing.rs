@@ -184,6 +184,15 @@ fn a_snapshot_that_came_in_vain_is_the_newest_all_the_same_for_it_took_the_place
     assert_eq!(engine.snapshot(), LogId::ZERO, "some of it is missing");
 }
 
+/// A node that has been sent a snapshot of 1/7, which its disk does not hold yet.
+fn receiving() -> (Engine, SnapshotId) {
+    let mut engine = at_rest();
+    let request = whole_snapshot(LogId::new(1, 7));
+    let id = request.snapshot.id;
+    receive(&mut engine, request);
+    (engine, id)
+}
+
 /// Entries 1/6 to 1/`last` from the leader, and what it has committed.
 fn appended(engine: &mut Engine, last: u64, commit: u64) {
     let (prev, entries) = (LogId::new(1, 5), (6..=last).map(|_| Payload::blank()).collect());
@@ -196,10 +205,7 @@ fn appended(engine: &mut Engine, last: u64, commit: u64) {
 
 #[test]
 fn a_snapshot_whose_entries_have_come_before_it_says_that_they_are_committed_and_is_the_newest() {
-    let mut engine = at_rest();
-    let request = whole_snapshot(LogId::new(1, 7));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
+    let (mut engine, id) = receiving();
     appended(&mut engine, 8, 3);
     engine.handle_event(Event::SnapshotReceived { id, held: 4 }, Instant(3));
     let said = flush(&mut engine, Instant(3));
@@ -209,10 +215,7 @@ fn a_snapshot_whose_entries_have_come_before_it_says_that_they_are_committed_and
 
 #[test]
 fn a_snapshot_that_has_come_when_the_node_has_taken_a_newer_one_does_not_take_its_place() {
-    let mut engine = at_rest();
-    let request = whole_snapshot(LogId::new(1, 7));
-    let id = request.snapshot.id;
-    receive(&mut engine, request);
+    let (mut engine, id) = receiving();
     appended(&mut engine, 9, 9);
     engine.handle_event(Event::Applied { last: LogIndex(9) }, Instant(3));
     engine.handle_event(Event::TakeSnapshot { token: Token(5) }, Instant(3));
